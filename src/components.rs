@@ -1,7 +1,7 @@
-//! **What**: THE table: every receiver, processor, exporter and extension by its name in YAML, with its configuration.
-//! **Why**: `pipeline` and `config` know no component; a new one is a row in each match here, which the compiler asks
-//! for. **Invariants**: matches are exhaustive; typing and settings need no I/O. **Not here**: building
-//! (`app/assemble`).
+//! The one table of components: every receiver, processor, exporter, connector and extension by its name in YAML, with
+//! its configuration. `pipeline` and `config` know no component; a new one is a row in each match here, and the matches
+//! are exhaustive, so the compiler asks for it. Typing and settings need no I/O. Components are built in
+//! `app/assemble`.
 
 use schemars::SchemaGenerator;
 
@@ -23,40 +23,40 @@ macro_rules! table {
         pub enum $kind { $($(#[$row])* $name,)* }
 
         impl $kind {
-            /// Every one.
+            /// All kinds, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The type in a component id, also by an alias of the Collector.
+            /// The kind with this type name, or with this alias of the Collector.
             pub fn parse(text: &str) -> Option<Self> {
                 match text { $($text $(| $alias)* => Some(Self::$name),)* _ => None }
             }
 
-            /// The type in a component id.
+            /// The type name in a component id.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// All its names: the type, and the Collector's aliases.
+            /// The type name and the Collector's aliases for it.
             pub fn names(self) -> &'static [&'static str] {
                 match self { $(Self::$name => &[$text $(, $alias)*],)* }
             }
 
-            /// The JSON schema of its configuration; definitions stay with `generator`.
+            /// The JSON schema of this component's configuration; shared definitions go to `generator`.
             pub fn schema(self, generator: &mut SchemaGenerator) -> serde_json::Value {
                 match self { $(Self::$name => generator.subschema_for::<$module::Config>().to_value(),)* }
             }
 
-            /// One line for `tollgate components`.
+            /// A one-line description for `tollgate components`.
             pub fn summary(self) -> &'static str {
                 match self { $(Self::$name => $summary,)* }
             }
 
-            /// Its configuration with every default, documented.
+            /// The default configuration with its documentation.
             pub fn defaults(self) -> Documented {
                 match self { $(Self::$name => Documented::of(&$module::Config::default()),)* }
             }
 
-            /// Types a body: what is right of it, and every problem.
+            /// Types a component's body: the configuration without invalid entries, and every problem.
             pub fn typed(self, body: &Node, path: &str) -> (Option<$config>, Vec<Problem>) {
                 match self {
                     $(Self::$name => {
@@ -67,32 +67,32 @@ macro_rules! table {
             }
         }
 
-        /// As a user wrote it, defaults filled in.
+        /// A configuration as written by a user, with defaults filled in.
         #[derive(Clone)]
         #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
         pub enum $config { $($(#[$row])* $name($module::Config),)* }
 
         impl $config {
-            /// Which one it is.
+            /// The kind of component that this configures.
             pub fn kind(&self) -> $kind {
                 match self { $(Self::$name(_) => $kind::$name,)* }
             }
 
-            /// With its documentation, for `print-config`.
+            /// The configuration with its documentation, for `print-config`.
             pub fn documented(&self) -> Documented {
                 match self { $(Self::$name(config) => Documented::of(config),)* }
             }
 
-            /// Valid settings.
+            /// Validates the configuration.
             ///
             /// # Errors
-            /// Every problem, by field.
+            /// Every problem, named by its field.
             pub fn settings(&self) -> Result<$settings, Vec<FieldProblem>> {
                 match self { $(Self::$name(config) => config.settings().map($settings::$name),)* }
             }
         }
 
-        /// Valid by construction.
+        /// Validated settings.
         #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
         #[derive(Clone)]
         pub enum $settings { $($(#[$row])* $name($module::Settings),)* }
@@ -101,12 +101,12 @@ macro_rules! table {
     };
 }
 
-/// What the gateway asks of any component of a kind, where the kind has a trait for it.
+/// Implements access to the trait that a kind's settings have in common, if there is one.
 macro_rules! spec {
     ($settings:ident: $($name:ident)*;) => {};
     ($settings:ident: $($name:ident)*; $spec:path) => {
         impl $settings {
-            /// What the gateway asks of it.
+            /// The common interface of this kind's settings.
             pub fn spec(&self) -> &dyn $spec {
                 match self { $(Self::$name(settings) => settings,)* }
             }
@@ -122,23 +122,23 @@ table! {
 }
 
 table! {
-    /// Processors, in the order that a pipeline keeps.
+    /// Processors, in the order that a pipeline must keep.
     ProcessorKind, ProcessorConfig, ProcessorSettings:
-    /// Today's names.
+    /// Adds the current names of the GenAI conventions.
     Normalize = "normalize", normalize, "writes today's OpenTelemetry GenAI names beside what came";
-    /// Prices.
+    /// Prices model calls.
     Cost = "cost", cost, "prices each model call once, exactly, from a versioned rate table";
-    /// Runs and sessions.
+    /// Tracks runs and sessions.
     Runs = "runs", tracker, "tells which run an item belongs to; adds up what runs and sessions did and cost";
-    /// Content to the vault.
+    /// Moves content to the vault.
     Vault = "vault", vault, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
-    /// Typed placeholders.
+    /// Replaces private text by typed placeholders.
     Redact = "redact", redact, "puts typed placeholders in place of what is private, in every text";
-    /// Attributes of items.
+    /// Edits attributes of items.
     Attributes = "attributes", attributes, "inserts, updates and deletes attributes of spans, log records and data points";
-    /// Attributes of resources.
+    /// Edits attributes of resources.
     Resource = "resource", resource, "inserts, updates and deletes attributes of resources";
-    /// What is not sent.
+    /// Drops items.
     Filter = "filter", filter, "drops items before they are sent: rules, noise of known clients, a part of all traces";
 }
 
@@ -147,34 +147,34 @@ table! {
     ExporterKind, ExporterConfig, ExporterSettings => ExporterSpec:
     /// OTLP over gRPC.
     Otlp = "otlp" | "otlp_grpc", otlp_grpc, "OTLP over gRPC; presets honeycomb, signoz";
-    /// OTLP over HTTP.
+    /// OTLP over HTTP, protobuf.
     OtlpHttp = "otlp_http" | "otlphttp", otlp_http, "OTLP over HTTP (protobuf); presets honeycomb, signoz";
-    /// Standard output.
+    /// Prints to standard output.
     Debug = "debug", debug, "prints telemetry to the standard output";
-    /// OTLP/JSON lines.
+    /// Appends OTLP/JSON lines to a file.
     File = "file", file, "appends OTLP/JSON lines to a file";
 }
 
 table! {
     /// Connectors: exporters of some pipelines, receivers of others.
     ConnectorKind, ConnectorConfig, ConnectorSettings:
-    /// Runs that are over.
+    /// Sends summaries of finished runs.
     Runs = "runs", connector, "tells runs and sessions that are over: summaries as logs, agent.* metrics";
-    /// One pipeline into another.
+    /// Passes data from one pipeline to another.
     Forward = "forward", forward, "what a pipeline exports to it goes on in the pipelines that receive from it";
 }
 
 table! {
     /// Extensions.
     ExtensionKind, ExtensionConfig, ExtensionSettings:
-    /// Page and metrics.
+    /// The admin port: pages, API, metrics and probes.
     Admin = "admin", admin, "the first page, /metrics, /livez, /readyz";
-    /// Probes alone.
+    /// Health probes only.
     HealthCheck = "health_check", health, "whether it runs and is ready, as the Collector's health_check";
 }
 
 impl ReceiverSettings {
-    /// Largest request that is taken, as sent or inflated, bytes.
+    /// The largest request that the receiver accepts, as sent or inflated, in bytes.
     pub fn largest_request(&self) -> usize {
         let Self::Otlp(settings) = self;
         let grpc = settings.grpc.iter().map(|grpc| &grpc.limits);
@@ -182,7 +182,7 @@ impl ReceiverSettings {
         all.map(|limits| limits.wire.max(limits.inflated)).max().unwrap_or(0)
     }
 
-    /// What is valid, but should be known.
+    /// Warnings about valid settings.
     pub fn notes(&self) -> &[FieldProblem] {
         let Self::Otlp(settings) = self;
         &settings.notes
@@ -190,19 +190,19 @@ impl ReceiverSettings {
 }
 
 impl ProcessorSettings {
-    /// Whether it changes nothing.
+    /// Whether the processor only counts findings and changes nothing.
     pub fn only_counts(&self) -> bool {
         matches!(self, Self::Redact(settings) if settings.mode == redact::Mode::Audit)
     }
 
-    /// Tells it the text of the configuration that it is part of.
+    /// Passes the text of the whole configuration to the processor; a vault signs its digest (`MadeBy`).
     pub fn told_configuration(&mut self, text: &str) {
         if let Self::Vault(settings) = self {
             settings.made_by = Some(MadeBy::this(text));
         }
     }
 
-    /// The privacy profile of a vault.
+    /// The privacy profile, if the processor is a vault.
     pub fn privacy(&self) -> Option<&'static str> {
         match self {
             Self::Vault(settings) => Some(settings.privacy.name()),
@@ -210,14 +210,14 @@ impl ProcessorSettings {
         }
     }
 
-    /// Whether content may pass it.
+    /// Whether the processor lets content pass.
     pub fn allows_content(&self) -> bool {
         matches!(self, Self::Redact(settings) if settings.content == redact::ContentPolicy::Allow)
     }
 }
 
 impl ProcessorKind {
-    /// What it does for order and clearance.
+    /// The processor's role in ordering and clearance.
     pub fn step(self) -> Step {
         match self {
             Self::Normalize => Step::Normalize,
@@ -231,8 +231,8 @@ impl ProcessorKind {
 }
 
 impl ConnectorKind {
-    /// The step that pipelines must have which export to it: what it tells comes from there. None: it passes on what
-    /// comes.
+    /// The step that a pipeline must contain to export to this connector, because the connector sends that step's
+    /// results. `None` if the connector passes on the pipeline's own data.
     pub fn of_step(self) -> Option<Step> {
         match self {
             Self::Runs => Some(Step::Runs),
@@ -240,7 +240,7 @@ impl ConnectorKind {
         }
     }
 
-    /// What it sends into the pipelines that receive from it.
+    /// The signals that the connector sends into the pipelines that receive from it.
     pub fn signals(self) -> &'static [Signal] {
         match self {
             Self::Runs => &[Signal::Logs, Signal::Metrics],
@@ -250,7 +250,7 @@ impl ConnectorKind {
 }
 
 impl ProcessorSettings {
-    /// What is valid, but should be known.
+    /// Warnings about valid settings.
     pub fn notes(&self) -> &[FieldProblem] {
         match self {
             Self::Vault(settings) => &settings.notes,
@@ -266,7 +266,7 @@ impl ProcessorSettings {
 }
 
 impl ExtensionSettings {
-    /// What is valid, but should be known.
+    /// Warnings about valid settings.
     pub fn notes(&self) -> &[FieldProblem] {
         match self {
             Self::Admin(settings) => &settings.notes,
@@ -275,7 +275,7 @@ impl ExtensionSettings {
     }
 }
 
-/// Names of a kind's types, for "did you mean".
+/// The type names of a section of the configuration, for "did you mean" hints.
 pub fn names(section: &str) -> Vec<&'static str> {
     match section {
         "receivers" => ReceiverKind::ALL.iter().map(|kind| kind.name()).collect(),
@@ -286,7 +286,7 @@ pub fn names(section: &str) -> Vec<&'static str> {
     }
 }
 
-/// An id as engine and metrics know it.
+/// A component id in the text form that the engine and metrics use.
 pub fn id_text(id: &ComponentId) -> std::sync::Arc<str> {
     id.to_string().into()
 }

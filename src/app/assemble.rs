@@ -1,6 +1,6 @@
-//! **What**: valid settings to a [`Blueprint`]: key files, components, listeners, the engine's plan. **Invariants**:
-//! builds, does not spawn or bind. **Not here**: one kind of component each (`processors`, `exporters`, `extensions`),
-//! keys (`keys`), the table (`components`), starting (`running`).
+//! Turns valid settings into a [`Blueprint`]: components, listeners and the engine's plan. Nothing is spawned or bound
+//! here. Single kinds of components are built in `processors`, `exporters` and `extensions`; keys are read in `keys`;
+//! `running` starts the result.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -45,31 +45,31 @@ use telemetry::names;
 use tracker::Runs;
 use vault::chain::note::SigningKey;
 
-/// What was sent of alerts, beside the spool.
+/// File beside the spool that records which alerts were sent.
 const ALERTS: &str = "alerts-sent.json";
 
-/// Wires valid settings.
+/// Reads the keys and wires valid settings.
 ///
 /// # Errors
-/// One line: a key file, a client or an address that can't be used.
+/// A key file, a client or an address can't be used.
 pub async fn blueprint(valid: Valid, seams: &Seams) -> Result<Blueprint, StartError> {
     let keys = Keys::read(&valid, &*seams.rng).await?;
     blueprint_for(valid, keys, seams, Round::default())
 }
 
-/// What a gateway that may begin again has over its rounds.
+/// Resources that a gateway keeps when it reloads its configuration.
 #[derive(Clone, Default)]
 pub struct Round {
-    /// Its ports.
+    /// The ports held over from the previous round.
     pub sockets: Option<Sockets>,
-    /// Told when somebody asks the admin port for another round.
+    /// Notified when a reload is requested through the admin port.
     pub again: Option<Arc<Notify>>,
 }
 
-/// The same for one round of several, with its keys.
+/// Wires valid settings with keys that were already read, for one round of a gateway that can reload.
 ///
 /// # Errors
-/// As [`blueprint`].
+/// See [`blueprint`].
 pub fn blueprint_for(mut valid: Valid, keys: Keys, seams: &Seams, round: Round) -> Result<Blueprint, StartError> {
     let Keys { spool: keys, pseudonyms, signers } = keys;
     let shutdown = valid.limits.shutdown.0;
@@ -88,9 +88,10 @@ pub fn blueprint_for(mut valid: Valid, keys: Keys, seams: &Seams, round: Round) 
     Ok(Blueprint { spool, keys, settings, build })
 }
 
-/// The limit of memory and what requests may take of it; receivers take nothing that could never fit.
+/// Determines the memory limit and the share of requests, and lowers the receivers' limits to requests that fit into
+/// it.
 fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
-    // what there is, whatever is configured as the limit
+    // The memory that the system gives, independent of a configured limit.
     let found = Limit::find();
     let given = found.as_ref().map(|given| given.bytes);
     let limit = Limit::of(found, valid.limits.memory.map(|memory| memory.0));
@@ -124,7 +125,7 @@ fn memory_of(valid: &mut Valid) -> (Option<Limit>, Share) {
     (limit, share)
 }
 
-/// Rules for ids and index columns: those of every redact processor, else the built-in ones.
+/// The redaction rules for ids and index columns: those of every redact processor, or the built-in rules without one.
 pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, StartError> {
     let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
@@ -140,7 +141,7 @@ pub(super) fn detectors(valid: &Valid) -> Result<Vec<Arc<Detector>>, StartError>
         .map_err(|problems| StartError::new(problems.first().map_or_else(String::new, |problem| problem.what.clone())))
 }
 
-/// What every redact processor leaves whole of an error text, bytes.
+/// The length of error text, in bytes, that every redact processor leaves uncut.
 pub(super) fn error_text(valid: &Valid) -> usize {
     let limits = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(settings.max_error_text),
@@ -149,7 +150,7 @@ pub(super) fn error_text(valid: &Valid) -> usize {
     limits.min().unwrap_or(redact::ERROR_TEXT)
 }
 
-/// What every redact processor searches of a text, bytes.
+/// The length of text, in bytes, that every redact processor searches.
 pub(super) fn scan(valid: &Valid) -> usize {
     let limits = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Redact(settings) => Some(settings.max_scan),
@@ -161,16 +162,16 @@ pub(super) fn scan(valid: &Valid) -> usize {
 struct Assembly<'s> {
     site: &'s Site,
     vocabulary: Arc<Vocabulary>,
-    /// How ids may be shown, in one form everywhere.
+    /// The policy for ids, shared so that an id has one form everywhere.
     ids: Arc<Ids>,
-    /// One memory of content for all vaults.
+    /// The memory of stripped content, shared by all vaults.
     echoing: Echoing,
     proxies: Arc<Proxies>,
-    /// What signs the digests of each vault.
+    /// The signing keys of the vaults, by vault id.
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
     round: Round,
     past: Past,
-    /// What requests may take of memory.
+    /// The share of memory for requests.
     share: Share,
 }
 
@@ -219,7 +220,7 @@ impl Assembly<'_> {
         Ok(Built { plan, outlets, consumers, pointed, companions, listeners, way })
     }
 
-    /// What processors are built from; `spool`: its folder.
+    /// The parts that processors are built from; `spool` is the spool's folder.
     fn parts<'p>(&'p self, spool: &'p Path) -> Parts<'p> {
         Parts {
             site: self.site,
@@ -232,7 +233,6 @@ impl Assembly<'_> {
         }
     }
 
-    /// What exporters are built with.
     fn deps(&self) -> Deps {
         Deps {
             tasks: Arc::clone(&self.site.tasks),
@@ -242,7 +242,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// The pipelines with their components; a failure watch ends each one while somebody may ask for the past.
+    /// The pipelines with their components. If the admin port shows history, each pipeline ends with a [`Watch`] for
+    /// failing spans.
     fn pipelines(
         &self,
         pipelines: &[Pipeline],
@@ -273,8 +274,8 @@ impl Assembly<'_> {
         }
     }
 
-    /// A connector tells what the trackers of the pipelines that export to it found, to the pipelines that receive from
-    /// it.
+    /// The companion that runs a connector: it takes the results of the trackers in pipelines that export to it, and
+    /// sends them to the pipelines that receive from it.
     fn connector(
         &self,
         Placed { id, what }: Placed<ConnectorSettings>,
@@ -297,7 +298,7 @@ impl Assembly<'_> {
         Some(Arc::new(Telling { connector, way: Arc::clone(way) }))
     }
 
-    /// What sends alerts, where a webhook is configured.
+    /// The sender of alerts, if a webhook is configured.
     fn alerting(
         &self,
         extensions: &[Placed<ExtensionSettings>],

@@ -1,7 +1,6 @@
-//! **What**: what a running gateway is made from: [`Blueprint`], and what it gives its makers ([`Site`]).
-//! **Why**: configuration decides which components there are; starting and stopping them is the same for all.
-//! **Invariants**: building opens clients and files at most; it neither spawns nor binds.
-//! **Not here**: configuration (`config/`), the table of components (`components`), starting (`app`).
+//! The parts of a running gateway: [`Blueprint`], and the [`Site`] that builders use. The configuration decides which
+//! components exist; starting and stopping is the same for all. Building may open clients and files, but neither spawns
+//! nor binds. `assemble` makes the blueprint, `running` starts it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,31 +19,31 @@ use pipeline::spool::{self, Spool, SpoolKey};
 use pipeline::{EnginePlan, Inlet, OutletSettings};
 use telemetry::{Health, Meter};
 
-/// What builders may use.
+/// The resources that builders of components use.
 #[derive(Clone)]
 pub struct Site {
-    /// Seams.
+    /// Clock, randomness, disk, metrics and health.
     pub seams: Seams,
     /// The open spool.
     pub spool: Arc<Spool>,
-    /// For exporters and companions that need tasks once they run.
+    /// Spawns tasks, for exporters and companions once they run.
     pub tasks: Arc<dyn Spawn>,
 }
 
-/// How a gateway runs.
+/// Operating parameters of a gateway.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Worker threads for requests.
+    /// Number of worker threads for requests.
     pub workers: usize,
-    /// Requests that may wait for a worker.
+    /// Number of requests that may wait for a worker.
     pub worker_queue: usize,
-    /// Least time between two checkpoints.
+    /// The least time between two checkpoints.
     pub checkpoint_every: Duration,
-    /// Time a shutdown may take for requests in hand.
+    /// How long a shutdown waits for open requests.
     pub drain_requests: Duration,
-    /// Time a shutdown may take for exporters and companions.
+    /// How long a shutdown waits for exporters and companions.
     pub drain_outlets: Duration,
-    /// What memory it may take; None: nobody looks.
+    /// The memory limit; with `None`, memory is not watched.
     pub memory: Option<Limit>,
 }
 
@@ -66,85 +65,85 @@ pub type Build = Box<dyn FnOnce(&Site) -> Result<Built, StartError> + Send>;
 
 /// Everything that is known before anything is opened.
 pub struct Blueprint {
-    /// Where and how large.
+    /// Settings of the spool.
     pub spool: spool::Settings,
-    /// The first seals, all open.
+    /// The spool's keys: the first one seals, all of them open.
     pub keys: Vec<SpoolKey>,
-    /// How it runs.
+    /// Operating parameters.
     pub settings: Settings,
     /// Makes the components.
     pub build: Build,
 }
 
-/// The engine's door, there once the engine is.
+/// The engine's inlet, set once the engine exists.
 pub type Way = Arc<OnceLock<Arc<Inlet>>>;
 
 /// The components.
 pub struct Built {
     /// Pipelines and limits.
     pub plan: EnginePlan,
-    /// Settings of outlets by exporter id; others get the defaults.
+    /// Settings of outlets by exporter id; an exporter without an entry gets the defaults.
     pub outlets: HashMap<Arc<str>, OutletSettings>,
-    /// Consumers of the spool besides exporters, e.g. `vault`.
+    /// Consumers of the spool besides exporters, such as `vault`.
     pub consumers: Vec<Arc<str>>,
-    /// Where exporters point.
+    /// The destinations of the exporters.
     pub pointed: Vec<Pointed>,
-    /// What runs beside the pipelines, e.g. the vault's uploader.
+    /// Background tasks beside the pipelines, such as the vault's uploader.
     pub companions: Vec<Arc<dyn Companion>>,
-    /// What listens: receivers, admin.
+    /// Listeners to bind: receivers and web ports.
     pub listeners: Vec<Box<dyn Listener>>,
-    /// Where those that are no receivers find the engine's door.
+    /// Filled with the engine's inlet at start, for components that are not receivers.
     pub way: Way,
 }
 
-/// Something that runs beside the pipelines for as long as the gateway does.
+/// A background task that runs beside the pipelines for as long as the gateway does.
 pub trait Companion: Send + Sync {
-    /// A fixed word for logs.
+    /// A fixed name for logs.
     fn name(&self) -> &'static str;
-    /// Called off the async threads after the spool was recovered and before anything is admitted.
+    /// Called off the async threads, after the spool was recovered and before anything is admitted.
     ///
     /// # Errors
     /// The gateway does not start.
     fn prepare(&self) -> Result<(), StartError> {
         Ok(())
     }
-    /// Works until `stop` turns true, then ends in good order and soon; it is dropped at the deadline.
+    /// Runs until `stop` turns true, then should end soon; it is dropped at the deadline of the shutdown.
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()>;
 }
 
-/// What a listener serves into.
+/// The resources that a listener serves with.
 #[derive(Clone)]
 pub struct Serve {
-    /// The engine's door.
+    /// The engine's inlet.
     pub inlet: Arc<Inlet>,
-    /// Makes its tasks.
+    /// Spawns the listener's tasks.
     pub tasks: Arc<dyn Spawn>,
-    /// Metrics.
+    /// The metrics registry.
     pub meter: Meter,
     /// Readiness of the whole gateway.
     pub health: Health,
 }
 
-/// Something that listens, not bound yet.
+/// A listener that is not bound yet.
 pub trait Listener: Send {
-    /// Takes its ports; nothing is accepted yet.
+    /// Binds the ports; nothing is accepted yet.
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>>;
 }
 
-/// A listener that holds its ports. Dropping it gives them back.
+/// A listener that has bound its ports. Dropping it releases them.
 pub trait BoundListener: Send {
-    /// What it listens on: a label such as `otlp grpc`, and the address.
+    /// The bound addresses, each with a label such as `otlp grpc`.
     fn addresses(&self) -> Vec<(String, SocketAddr)>;
-    /// Starts to accept.
+    /// Starts to accept connections.
     fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>>;
-    /// Whether it stays open until the very end (admin), rather than being drained first (receivers).
+    /// Whether the listener stays open until the end of the shutdown (admin) or is drained first (receivers).
     fn lasts(&self) -> bool {
         false
     }
 }
 
-/// A listener in service.
+/// A listener that accepts connections.
 pub trait ServingListener: Send {
-    /// Stops accepting, lets what is in hand be answered for up to `grace`, closes the rest.
+    /// Stops accepting, waits up to `grace` for open requests, then closes the rest.
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()>;
 }

@@ -1,7 +1,7 @@
-//! **What**: parts of a Collector's configuration that tollgate serves in another way: taken out, with a note that says
-//! which. **Why**: a file of the Collector loads, and its owner learns what each part became. **Invariants**: only what
-//! loses nothing here is taken out; a processor that would change data is an unknown component, which is an error.
-//! **Not here**: keys of components that are the same (each component's `config`).
+//! Accepts a Collector's configuration by removing the parts that tollgate serves in another way, with a note for each,
+//! so that such a file loads and its owner learns the replacement. A part is removed only if no data changes by it; a
+//! processor that would change data stays and is reported as unknown. Keys inside components are handled in `keys`,
+//! suggestions for unknown components in `remedies`.
 
 mod keys;
 mod remedies;
@@ -14,16 +14,16 @@ use config::file::File;
 use config::tree::Val;
 use config::{ComponentId, Problem};
 
-/// Processors that do nothing here.
+/// Processors of the Collector that have no effect here, and why.
 const PROCESSORS: [(&str, &str); 2] = [
     ("batch", "is not used: exporters merge what waits (`sending_queue.batch`), and clients get their answer sooner"),
     (LIMITER, ""),
 ];
 
-/// What becomes a limit of ours; processor or extension.
+/// A processor or extension that is converted to tollgate's own `limits`.
 const LIMITER: &str = "memory_limiter";
 
-/// Extensions that have no use here.
+/// Extensions of the Collector that have no use here, and why.
 const EXTENSIONS: [(&str, &str); 5] = [
     ("file_storage", "is not used: everything waits in the spool, which is sealed and synced"),
     ("zpages", "is not served, and may be left out: see the first page of `admin`"),
@@ -32,7 +32,7 @@ const EXTENSIONS: [(&str, &str); 5] = [
     (LIMITER, ""),
 ];
 
-/// Takes them out; a note for each.
+/// Removes those parts from `file` and returns a note for each.
 pub(super) fn served_otherwise(file: &mut File) -> Vec<Problem> {
     let mut notes = Vec::new();
     for (section, parts, known) in

@@ -1,5 +1,4 @@
-//! **What**: connectors as the app runs them: companions that find the engine's door. **Not here**: what they do
-//! (`connectors/`).
+//! Runs connectors as companions that send through the engine's inlet. The connectors are in the crate `connectors`.
 
 use std::sync::Arc;
 
@@ -10,11 +9,10 @@ use connectors::runs::Runs;
 
 use super::build::{Companion, Way};
 
-/// The `runs` connector beside the pipelines.
+/// The `runs` connector as a companion.
 pub(super) struct Telling {
-    /// The connector.
     pub(super) connector: Runs,
-    /// The engine's door.
+    /// The engine's inlet.
     pub(super) way: Way,
 }
 
@@ -25,7 +23,7 @@ impl Companion for Telling {
 
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // Set before companions run.
+            // Always set: the engine is there before companions run.
             if let Some(inlet) = self.way.get() {
                 self.connector.run(inlet, stop).await;
             }

@@ -1,6 +1,6 @@
-//! **What**: the embedded default as YAML text with every option documented: `config/default.yaml`. **Why**: what runs
-//! without a configuration is what a user can read. **Invariants**: generated from the components' own defaults and doc
-//! comments; a test compares it with the file. **Not here**: the components (`components`).
+//! Generates `config/default.yaml`: the embedded default configuration with every option documented, so that users can
+//! read what runs without `--config`. It is generated from the components' defaults and doc comments; a test compares
+//! it with the file.
 
 use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
@@ -8,12 +8,12 @@ use config::graph::Step;
 use config::schema::Documented;
 use pipeline::spool;
 
-/// The file as committed: what runs when no `--config` is given.
+/// The committed file, which is the configuration used without `--config`.
 pub const TEXT: &str = include_str!("../../config/default.yaml");
 
-/// The variable that stands for the data directory in the embedded default.
+/// The variable for the data directory in the embedded default.
 pub const DATA_DIR: &str = "TOLLGATE_DATA_DIR";
-/// The variable that stands for the try-out auditor's public key.
+/// The variable for the try-out auditor's public key in the embedded default.
 pub const TRYOUT_RECIPIENT: &str = "TOLLGATE_TRYOUT_RECIPIENT";
 
 const HEAD: &str = "\
@@ -25,7 +25,7 @@ const HEAD: &str = "\
 
 ";
 
-/// What differs from the components' own defaults in the embedded default: section, component, field, line.
+/// Changes to the components' own defaults: component, line, replacement.
 const CHANGES: &[(&str, &str, &str)] = &[
     (
         "vault",
@@ -33,7 +33,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "recipients: [\"${env:TOLLGATE_TRYOUT_RECIPIENT}\"] # a try-out auditor's key, made in the data directory",
     ),
     ("vault", "# store:", "store: { directory: \"${env:TOLLGATE_DATA_DIR}/vault\" }"),
-    // somebody tries it out: the first `vault find` finds something
+    // For someone trying tollgate out, the first `vault find` should find something.
     ("vault", "# object_age:", "object_age: 2s # soon, for trying out: the index comes with it"),
     ("vault", "index_interval: 1m", "index_interval: 2s # likewise"),
     ("debug", "verbosity: basic", "verbosity: spans # somebody looks at them"),
@@ -46,12 +46,12 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("spool", "# directory:", "directory: \"${env:TOLLGATE_DATA_DIR}/spool\""),
 ];
 
-/// Exporters of the embedded default; the others stand in comments.
+/// Exporters that the embedded default uses; the others are written as comments.
 const EXPORTERS: &[ExporterKind] = &[ExporterKind::Debug];
-/// Extensions of the embedded default.
+/// Extensions that the embedded default uses.
 const EXTENSIONS: &[ExtensionKind] = &[ExtensionKind::Admin];
 
-/// Generates the text.
+/// Generates the text of `config/default.yaml`.
 pub fn generate() -> String {
     let mut out = HEAD.to_owned();
     let section = |out: &mut String, name: &str| out.push_str(&format!("{name}:\n"));
@@ -87,7 +87,7 @@ pub fn generate() -> String {
     out
 }
 
-/// Writes `name:` and its options; what is not part of the default goes into comments.
+/// Writes `name:` and its options; as comments unless the component is `part` of the default.
 fn component(out: &mut String, name: &str, summary: &str, documented: &Documented, part: bool) {
     let body = changed(name, documented, 4);
     let head = if body.lines().all(|line| line.trim_start().starts_with('#')) {

@@ -1,9 +1,8 @@
-//! **What**: where exporters pointed when they ran last, kept in the spool's folder (`settle`). **Why**: the spool
-//! knows an exporter by its name; what waits for one back end must not go to another because a name points elsewhere
-//! now. **Invariants**: what waited for another host or port is held under a name that no exporter can have, and no
-//! longer only where the configuration says so (`moved_from`), the exporter points there again, or its owner moves it;
-//! who holds what is durable before the file says where an exporter points now, so that a crash holds and never sends;
-//! the file says hosts and ports, no secrets. **Not here**: the spool, moving by hand (`cli/spool_move`).
+//! Records in the spool's folder where each exporter last pointed. The spool knows an exporter by its name only, and
+//! data waiting for one back end must not go to another because the name points elsewhere now. Data for a former host
+//! or port is held under a consumer name that no exporter can have, until the configuration allows it (`moved_from`),
+//! the exporter points there again, or the operator moves it (`cli/spool_move`). The hold is durable before the new
+//! destination is recorded, so a crash holds data and never sends it. The file has hosts and ports, no secrets.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -18,50 +17,50 @@ use config::ComponentId;
 use kernel::files;
 use pipeline::spool::{Committer, ConsumerStatus, Spool};
 
-/// The file in the spool's folder.
+/// Name of the file in the spool's folder.
 const FILE: &str = "destinations";
-/// Before what is held: no component's type has a colon.
+/// Prefix of the consumers that hold data; no component type contains a colon.
 const HELD: &str = "held:";
 
-/// Where an exporter points.
+/// An exporter's destination.
 #[derive(Clone, Debug)]
 pub struct Pointed {
-    /// Its id.
+    /// The exporter's id.
     pub exporter: Arc<str>,
-    /// `host:port`, several with commas between them.
+    /// `host:port`; several are separated by commas.
     pub to: String,
-    /// The same of before: what waited for there goes to where it points now.
+    /// Former destinations whose waiting data goes to the present one.
     pub moved_from: Vec<String>,
 }
 
 impl Pointed {
-    /// None: it points to nothing beyond this machine.
+    /// The destination of an exporter; `None` if it has none outside this machine.
     pub fn of(placed: &Placed<ExporterSettings>) -> Option<Self> {
         let (to, moved_from) = placed.what.spec().profile().destination?;
         Some(Self { exporter: id_text(&placed.id), to, moved_from: moved_from.to_vec() })
     }
 
-    /// Whether what waited for `place` goes to where it points now.
+    /// Whether data that waited for `place` goes to the present destination.
     fn takes(&self, place: &str) -> bool {
         self.to == place || self.moved_from.iter().any(|former| former == place)
     }
 
-    /// Who holds what waited for `place`.
+    /// The consumer name that holds data for `place`.
     fn holder(&self, place: &str) -> Arc<str> {
         format!("{HELD}{}@{place}", self.exporter).into()
     }
 }
 
-/// The exporter, and where it pointed, of a consumer that is held.
+/// The exporter and its former destination, if `consumer` is one that holds data.
 pub fn held(consumer: &str) -> Option<(&str, &str)> {
     consumer.strip_prefix(HELD)?.rsplit_once('@')
 }
 
-/// Holds what waits for exporters that point elsewhere now, gives back what may go on, and notes where all point.
-/// Before anything is sent.
+/// Holds the data of exporters that point elsewhere now, releases held data that may go on, and records all
+/// destinations. It has to run before anything is sent.
 ///
 /// # Errors
-/// One line: something can't be held.
+/// Data of an exporter can't be held.
 pub(super) fn settle(spool: &Spool, committer: &mut Committer, pointed: &[Pointed]) -> Result<(), StartError> {
     let path = spool.settings().directory.join(FILE);
     let before = read(&path).unwrap_or_else(|why| {
@@ -103,7 +102,7 @@ pub(super) fn settle(spool: &Spool, committer: &mut Committer, pointed: &[Pointe
     Ok(())
 }
 
-/// Says of a consumer that it is held, and what ends that. False: it is another.
+/// Logs that a consumer's data is held and how to release it. Returns false for other consumers.
 pub(super) fn tell(consumer: &ConsumerStatus, pointed: &[Pointed]) -> bool {
     let Some((exporter, formerly)) = held(&consumer.name) else { return false };
     let to = pointed.iter().find(|known| *known.exporter == *exporter).map_or("nowhere", |known| &known.to);
@@ -119,8 +118,7 @@ pub(super) fn tell(consumer: &ConsumerStatus, pointed: &[Pointed]) -> bool {
     true
 }
 
-/// Exporters that point elsewhere than when they ran last, and a line about each. Makes nothing, and asks nobody who is
-/// running.
+/// Exporters that point elsewhere than when they last ran, with a description of each change. Only reads the file.
 pub fn changes(valid: &Valid) -> Vec<(ComponentId, String)> {
     let Ok(before) = read(&valid.spool.directory.join(FILE)) else { return Vec::new() };
     let change = |placed: &Placed<ExporterSettings>| {

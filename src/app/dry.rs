@@ -1,7 +1,7 @@
-//! **What**: [`Dry`]: the processors of a configuration's pipelines over one request, by themselves. **Why**: `explain`
-//! shows what a gateway would do, with the gateway's own steps. **Invariants**: no spool, nothing written, no socket
-//! but to a configured recogniser: keys that are not configured are made up and forgotten; effects are applied at once,
-//! as if each request had been committed. **Not here**: what is shown (`cli/explain`).
+//! [`Dry`] runs one request through the processors of a configuration outside a gateway, so that `explain` shows the
+//! steps a gateway would take. It opens no spool, writes nothing, and connects only to a configured recogniser. Missing
+//! keys are generated and discarded. Effects are applied at once, as if each request had been committed. `cli/explain`
+//! shows the result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ use super::assemble::{detectors, error_text, scan};
 #[derive(Clone)]
 enum Step {
     Does(Arc<dyn Processor>),
-    /// What it drops is shown as it would go, with the rule: items before and after are looked at side by side.
+    /// A filter. Its items stay, with the rule that drops them, so that items before and after can be compared one by
+    /// one.
     Drops(Arc<str>, Arc<Filter>),
 }
 
@@ -55,12 +56,12 @@ impl Step {
     }
 }
 
-/// What drops an item.
+/// The reason that an item is dropped.
 #[derive(Clone)]
 pub struct Verdict {
-    /// The processor.
+    /// The id of the filter.
     pub by: Arc<str>,
-    /// Its rule.
+    /// The filter's rule.
     pub rule: String,
 }
 
@@ -69,43 +70,43 @@ struct Line {
     id: Arc<str>,
     signal: Signal,
     steps: Vec<Step>,
-    /// The rules of its `redact` step.
+    /// The rules of the pipeline's `redact` step.
     rules: Option<Arc<Detector>>,
 }
 
-/// See the module.
+/// The processors of a configuration, ready to process requests.
 pub struct Dry {
     lines: Vec<Line>,
     tickets: HashMap<Arc<str>, Box<dyn Ticketer>>,
     vocabulary: Arc<Vocabulary>,
     seams: Seams,
-    /// Whether pseudonyms are made with a key of this run alone, as no gateway's was found.
+    /// Whether pseudonyms use a key generated for this run, because the gateway's key was not found.
     pub strange_pseudonyms: bool,
-    /// Runs questions to a recogniser, where one is configured.
+    /// The runtime for requests to a recogniser, if one is configured.
     outside: Option<Runtime>,
 }
 
-/// What became of a request.
+/// The result of one request.
 pub struct Passed {
     /// The pipeline's id.
     pub pipeline: Arc<str>,
-    /// Its processors' ids.
+    /// The ids of the pipeline's processors.
     pub steps: Vec<Arc<str>>,
-    /// As it came.
+    /// The request as received.
     pub before: Payload,
-    /// As it goes on; what a filter drops is still there.
+    /// The request after all steps; dropped items are still in it.
     pub after: Payload,
-    /// For each item, in order, what drops it; none at all where nothing does.
+    /// For each item in order, the reason that it is dropped. May be empty if nothing is dropped.
     pub dropped: Vec<Option<Verdict>>,
-    /// What was read in it, with prices.
+    /// The facts read from the request, with prices.
     pub facts: Option<Arc<Facts>>,
-    /// The rules that texts went through.
+    /// The redaction rules that were applied.
     pub rules: Option<Arc<Detector>>,
-    /// What a recogniser said.
+    /// The answers of the recogniser.
     pub answers: Option<Arc<Answers>>,
 }
 
-/// Why processors could not be built, or a request could not pass them, outside a running gateway.
+/// Why processors could not be built, or could not process a request, outside a running gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum DryRunError {
     /// The built-in dialects are damaged.
@@ -117,13 +118,13 @@ pub enum DryRunError {
     /// A part of the configuration can't be used on this machine.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// TLS settings of a recogniser can't be used.
+    /// The TLS settings of a recogniser can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A proxy of the environment can't be used.
+    /// A proxy set in the environment can't be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// The operating system gives no threads.
+    /// The operating system can't start threads.
     #[error("no threads: {0}")]
     NoThreads(std::io::ErrorKind),
     /// The configuration has no pipeline for this signal.
@@ -132,12 +133,12 @@ pub enum DryRunError {
     /// The request is malformed.
     #[error(transparent)]
     Payload(#[from] Malformed),
-    /// A processor refuses the request: its id and why.
+    /// A processor refuses the request; its id and reason.
     #[error("`{0}` keeps it back: {1}")]
     Refused(Arc<str>, &'static str),
 }
 
-/// The pipelines, made of the steps and the rules that were built.
+/// The pipelines with their steps and rules.
 fn lines(
     pipelines: &[Pipeline],
     made: &HashMap<ComponentId, Step>,
@@ -156,7 +157,7 @@ impl Dry {
     /// Builds the processors of `valid`.
     ///
     /// # Errors
-    /// A rate table or a list of words can't be read, or a recogniser can't be asked.
+    /// A rate table or word list can't be read, or a recogniser's client can't be built.
     pub fn new(valid: Valid, seams: Seams) -> Result<Self, DryRunError> {
         let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| DryRunError::Vocabulary(error.0))?);
         let key = keys::pseudonym_key(&valid);
@@ -219,7 +220,7 @@ impl Dry {
             };
             made.insert(id, Step::Does(processor));
         }
-        // one request is shown: which of several tables makes no difference to it
+        // With several rate tables any will do, since only one request is shown.
         runs.iter().for_each(|runs| shelf.iter().for_each(|shelf| runs.price_by(Arc::clone(shelf))));
         let lines = lines(&valid.pipelines, &made, &rules);
         let ticketer = |step: &Step| match step {
@@ -230,15 +231,15 @@ impl Dry {
         Ok(Self { lines, tickets, vocabulary, seams, strange_pseudonyms, outside })
     }
 
-    /// The vocabulary in use.
+    /// The vocabulary that reads the requests.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// Sends one request (protobuf) through `pipeline`, else through the first of its signal with processors.
+    /// Processes one protobuf request with `pipeline`, or with the first pipeline of its signal that has processors.
     ///
     /// # Errors
-    /// No pipeline takes the signal, or a step keeps the request back. No text holds payload.
+    /// No pipeline takes the signal, or a step refuses the request. Messages hold no payload.
     pub fn pass(&mut self, signal: Signal, wire: Bytes, pipeline: Option<&str>) -> Result<Passed, DryRunError> {
         let fits = |line: &&Line| line.signal == signal && pipeline.is_none_or(|id| *line.id == *id);
         let found = self.lines.iter().filter(fits);
@@ -309,7 +310,7 @@ impl Dry {
     }
 }
 
-/// Adds what one filter drops; what an earlier one drops it does not see.
+/// Adds the items that a filter drops. Items that an earlier filter dropped keep their first verdict.
 fn note(dropped: &mut Vec<Option<Verdict>>, by: &Arc<str>, verdicts: &[Option<&str>]) {
     dropped.resize(dropped.len().max(verdicts.len()), None);
     for (one, rule) in dropped.iter_mut().zip(verdicts) {
@@ -319,10 +320,10 @@ fn note(dropped: &mut Vec<Option<Verdict>>, by: &Arc<str>, verdicts: &[Option<&s
     }
 }
 
-/// Somebody to ask, and what runs the questions.
+/// Builds a recogniser's client, and the runtime for its requests if there is none yet.
 ///
 /// # Errors
-/// TLS, a proxy of the environment, or threads.
+/// TLS settings, a proxy of the environment, or threads.
 pub fn recogniser(
     id: Arc<str>,
     settings: recogniser::Settings,

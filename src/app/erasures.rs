@@ -1,7 +1,6 @@
-//! **What**: `POST /-/erasures`: an eraser reports the newest digest of its chain of erasures; the gateway's next
-//! digests name it. **Why**: the gateway may only write to the store, so that it can't look for erasures itself
-//! (docs/vault.md). **Invariants**: the digest must be signed by one of `erasure_keys`; it is confirmed once it is on
-//! disk. **Not here**: who may post (`strangers`).
+//! `POST /-/erasures`: an eraser reports the newest digest of its erasure chain, and the gateway's next digests name
+//! it. The gateway may only write to the store, so it can't look for erasures itself (docs/vault.md). The digest must
+//! be signed by one of `erasure_keys`; the answer is sent once it is on disk. `strangers` decides who may post.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,20 +19,20 @@ use vault::chain::erasures::ErasureHead;
 use vault::chain::note::VerifyKey;
 use vault::uploader::ErasureInbox;
 
-/// The path.
+/// The path of the route.
 pub(crate) const PATH: &str = "/-/erasures";
-/// How long the uploader may take to sync it.
+/// How long the uploader may take to sync the report to disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A vault that takes reports.
+/// A vault that accepts reports of erasures.
 pub(super) struct ErasureDesk {
-    /// Whose signatures count.
+    /// Keys whose signatures are accepted.
     pub(super) keys: Vec<VerifyKey>,
-    /// Its uploader's.
+    /// The inbox of the vault's uploader.
     pub(super) inbox: Arc<ErasureInbox>,
 }
 
-/// What is posted: both in base64.
+/// The body of a report; both fields are base64.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ErasureReport {
     digest: String,
@@ -41,13 +40,13 @@ pub(crate) struct ErasureReport {
 }
 
 impl ErasureReport {
-    /// Of a digest's bytes and their signature.
+    /// Encodes a digest and its signature.
     pub(crate) fn new(digest: &[u8], signature: &[u8]) -> Self {
         Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature) }
     }
 }
 
-/// The route.
+/// The route for reports.
 pub(super) fn router(desks: Vec<Arc<ErasureDesk>>) -> Router {
     Router::new().route(PATH, post(take)).with_state(Arc::<[_]>::from(desks))
 }

@@ -1,5 +1,5 @@
-//! **What**: exporters from their settings, with what the outlet of each is told. **Invariants**: connects to nothing.
-//! **Not here**: what an exporter answers about itself (`exporters/spec`), who receives from whom (`assemble`).
+//! Builds exporters and the settings of their outlets; opens no connection. An exporter describes itself in
+//! `exporters/spec`; `assemble` assigns exporters to pipelines.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,24 +13,23 @@ use config::ComponentId;
 use pipeline::plan::Ack;
 use pipeline::{EnginePlan, Exporter, OutletSettings};
 
-/// Exporters by id.
 pub(super) type Exporters = HashMap<ComponentId, Arc<dyn Exporter>>;
 
-/// Settings of outlets by exporter; others get the defaults.
+/// Settings of outlets by exporter; an exporter without an entry gets the defaults.
 pub(super) type Outlets = HashMap<Arc<str>, OutletSettings>;
 
-/// Builds an exporter; connects to nothing.
+/// Builds one exporter.
 ///
 /// # Errors
-/// A TLS file that can't be used, or missing roots.
+/// A TLS file can't be used, or no root certificates are found.
 pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, StartError> {
     settings.spec().build(id, deps).map_err(|why| StartError::from(why).at(format_args!("exporters.{id}")))
 }
 
-/// Builds all of them.
+/// Builds all exporters.
 ///
 /// # Errors
-/// As [`exporter`].
+/// See [`exporter`].
 pub(super) fn exporters(
     placed: Vec<Placed<ExporterSettings>>,
     deps: &Deps,
@@ -44,10 +43,10 @@ pub(super) fn exporters(
     Ok((exporters, outlets))
 }
 
-/// Lets the exporters behind each vault with `forward: after_put` wait until its content is in the store.
+/// Makes the exporters behind each vault with `forward: after_put` wait until the content is in the store.
 ///
 /// # Errors
-/// An exporter keeps nothing that could wait.
+/// An exporter has `ack: offered`, so it keeps no data that could wait.
 pub(super) fn wait_for_puts(vaults: &[Vault], plan: &EnginePlan, outlets: &mut Outlets) -> Result<(), StartError> {
     for vault in vaults {
         let Some(waits) = &vault.waits else { continue };

@@ -1,5 +1,5 @@
-//! **What**: [`Ports`]: listeners of the extensions: the admin port with its pages and API, the health check. **Not
-//! here**: what the pages show (`pages`, `runs/api`), who may see them (`telemetry/admin`, `strangers`).
+//! [`Ports`] builds the listeners of extensions: the admin port with its pages and API, and the health check. The pages
+//! are in `pages` and `runs/api`, access control in `telemetry/admin` and `strangers`.
 
 use std::sync::Arc;
 
@@ -22,19 +22,19 @@ use net::{Kept, Sockets, server_tls};
 use runs::api::Api;
 use telemetry::admin::{self, Admin};
 
-/// What the ports show, and what they are opened with.
+/// The resources that extensions show or are opened with.
 pub(super) struct Ports<'p> {
     pub(super) site: &'p Site,
     pub(super) past: &'p Past,
     pub(super) processors: &'p Processors,
     pub(super) way: &'p Way,
-    /// What sends alerts.
+    /// The sender of alerts.
     pub(super) alerting: Option<&'p Arc<Alerting>>,
-    /// Certificates of the admin port.
+    /// The admin port's certificates, read before.
     pub(super) files: &'p Kept<server_tls::Made>,
-    /// Ports held over from the round before.
+    /// The ports held over from the previous round.
     pub(super) sockets: Option<&'p Sockets>,
-    /// Told when somebody asks for another round.
+    /// Notified when a reload is requested.
     pub(super) again: Option<&'p Arc<Notify>>,
 }
 
@@ -77,7 +77,6 @@ impl Ports<'_> {
         Web { name: "admin", endpoint: settings.endpoint, router, rest: REST, sockets, tls }
     }
 
-    /// The API of runs.
     fn api(&self) -> Router {
         let runs = self.processors.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect();
         let humans = Humans { runs, way: Arc::clone(self.way), clock: Arc::clone(&self.site.seams.clock) };
@@ -86,7 +85,7 @@ impl Ports<'_> {
     }
 }
 
-/// `POST /-/reload`.
+/// The route `POST /-/reload`.
 fn reload_route(again: Arc<Notify>) -> Router {
     let told = move || async move {
         again.notify_one();

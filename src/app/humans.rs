@@ -1,6 +1,6 @@
-//! **What**: [`Humans`]: takes what people say of runs in, as an effect that is committed before they hear that it was
-//! taken. **Why**: state changes by committed effects alone; so an outcome survives a crash, once. **Not here**: HTTP
-//! (`runs/api`).
+//! [`Humans`] accepts outcomes of runs that people report. Each becomes an effect without a request, committed before
+//! it is acknowledged: state changes only by committed effects, so an outcome survives a crash and counts once. The
+//! HTTP side is in `runs/api`.
 
 use std::sync::Arc;
 
@@ -14,13 +14,12 @@ use tracker::Runs;
 
 use super::build::Way;
 
-/// See the module.
+/// Turns reported outcomes into effects.
 pub(super) struct Humans {
     /// All trackers.
     pub(super) runs: Vec<Arc<Runs>>,
-    /// The engine's door.
+    /// The engine's inlet.
     pub(super) way: Way,
-    /// Time.
     pub(super) clock: Arc<dyn Clock>,
 }
 

@@ -1,6 +1,6 @@
-//! **What**: key files that are made when no key was given. **Invariants**: mode 0600, made whole or not at all, never
-//! overwritten; who makes one at the same moment as another goes on with the one that is there; the text is a
-//! [`Secret`]. **Not here**: which keys there are (`keys`), how a file is made (`files`).
+//! Reads key files and generates missing ones. A new file has mode 0600, is written completely or not at all, and never
+//! overwrites another; if two processes generate it at once, both use the one that was written first. The text is a
+//! [`Secret`]. `keys` defines which keys there are.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -15,32 +15,32 @@ use kernel::files;
 use kernel::rng::Rng;
 use kernel::secret::Secret;
 
-/// Longest key file that is read, bytes.
+/// The number of bytes of a key file that are read.
 const MOST: u64 = 64 << 10;
 
-/// A key file's text, and whether it was made just now.
+/// The text of a key file, and whether the file is new.
 pub struct KeyFile {
     /// The key.
     pub key: Secret,
-    /// Whether it is new.
+    /// Whether the file was just created.
     pub created: bool,
 }
 
-/// Why a key file can't be used. Names the file, never what it holds.
+/// Why a key file can't be used. Messages name the file, never its contents.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It can't be read or made.
+    /// The file can't be read or created.
     #[error("can't use the key file {}: {error}", path.display())]
     Unusable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         error: io::Error,
     },
-    /// There is no key in it.
+    /// The file has no key in it.
     #[error("the key file {} is empty", .0.display())]
     Empty(PathBuf),
-    /// It was made, and is not there.
+    /// The file was created and has disappeared.
     #[error("the key file {} vanished", .0.display())]
     Vanished(PathBuf),
 }
@@ -49,7 +49,7 @@ fn cant(path: &Path, error: io::Error) -> KeyFileError {
     KeyFileError::Unusable { path: path.to_owned(), error }
 }
 
-/// The key in `path`; none when there is no such file. Makes nothing.
+/// Reads the key in `path`; `None` if there is no such file. Creates nothing.
 ///
 /// # Errors
 /// See [`KeyFileError`].
@@ -64,18 +64,18 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
     if others != 0 {
         tracing::warn!(path = %path.display(), "others than its owner may use the key file: set its mode to 0600");
     }
-    // Room for all of it, so that no copy is left behind while it grows.
+    // Reserve the whole size: a growing string would leave copies of the key behind.
     let room = usize::try_from(metadata.len().min(MOST)).unwrap_or(0).saturating_add(64);
     let mut text = Zeroizing::new(String::with_capacity(room));
     file.take(MOST).read_to_string(&mut text).map_err(|error| cant(path, error))?;
-    // A pseudonym anyone can make is none.
+    // With an empty key anyone could compute the pseudonyms.
     if text.trim().is_empty() {
         return Err(KeyFileError::Empty(path.to_owned()));
     }
     Ok(Some(Secret::new(text.trim().to_owned())))
 }
 
-/// Whether everybody on the machine may read it.
+/// Whether every user of the machine has access to the file.
 ///
 /// # Errors
 /// See [`KeyFileError`].
@@ -84,14 +84,14 @@ pub fn open_to_all(path: &Path) -> Result<bool, KeyFileError> {
     Ok(metadata.mode() & 0o007 != 0)
 }
 
-/// A warning if others than its owner may use it. None also where there is no such file.
+/// A warning if users other than the owner have access to the file; `None` if it does not exist.
 pub fn loose(path: &Path) -> Option<String> {
     let others = std::fs::metadata(path).ok()?.mode() & 0o077;
     (others != 0).then(|| format!("others than its owner may use {}: set its mode to 0600", path.display()))
 }
 
-/// A warning if everybody on the machine may use a file that somebody else made: a group may be what gives it to this
-/// user.
+/// A warning if every user of the machine has access to the file. Group access is accepted, because a group may be how
+/// this process may read a file of another user.
 pub fn open(path: &Path) -> Option<String> {
     let all = open_to_all(path).unwrap_or_default();
     all.then(|| {
@@ -99,7 +99,7 @@ pub fn open(path: &Path) -> Option<String> {
     })
 }
 
-/// Reads `path`, or makes it with what `make` gives.
+/// Reads the key in `path`, or creates the file with the key from `make`.
 ///
 /// # Errors
 /// See [`KeyFileError`].
@@ -114,16 +114,16 @@ pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, Key
     let written = files::make_folders(files::folder_of(path)).and_then(|()| files::write_new(path, line.as_bytes()));
     let created = match written {
         Ok(()) => true,
-        // Somebody else was faster: theirs is the key.
+        // Another process created the file first; its key is used.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
         Err(error) => return Err(cant(path, error)),
     };
-    // What the next start will read, whoever wrote it.
+    // Read the file again, so that this process uses the same key as the next start.
     let key = read(path)?.ok_or_else(|| KeyFileError::Vanished(path.to_owned()))?;
     Ok(KeyFile { key, created })
 }
 
-/// 32 random bytes in base64.
+/// Generates a key: 32 random bytes in base64.
 pub fn random_key(rng: &dyn Rng) -> Secret {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     rng.fill(&mut *bytes);

@@ -1,7 +1,7 @@
-//! **What**: a gateway's own keys: those of the configuration, else key files beside the spool. **Why**: a key that is
-//! made silently in place of one that is lost makes what was accepted unreadable, and nobody is told.
-//! **Invariants**: a key file is made only for a spool that was never used and that lies on the same volume: what takes
-//! the one away takes the other. **Not here**: reading and making the file (`keyfile`).
+//! The gateway's own keys: from the configuration, or from key files beside the spool. Silently generating a key in
+//! place of a lost one would make accepted data unreadable without notice. So a key file is generated only for a spool
+//! that was never used, and only on the spool's volume, so that neither is lost without the other. `keyfile` reads and
+//! writes the files.
 
 use std::collections::HashMap;
 use std::fs;
@@ -26,12 +26,12 @@ use kernel::secret::Secret;
 use pipeline::spool::SpoolKey;
 use processors::vault;
 
-/// A key that may lie in a file.
+/// A key that may be in a file beside the spool.
 struct Kind {
     file: &'static str,
-    /// What a user sets instead.
+    /// The setting that replaces the file.
     setting: &'static str,
-    /// What it means that there was none.
+    /// The warning when the key is generated.
     made: &'static str,
 }
 
@@ -46,22 +46,22 @@ const PSEUDONYMS: Kind = Kind {
     made: "no pseudonym key was given: made one; replicas need the same, see pseudonyms.key",
 };
 
-/// All keys of a gateway, as read once.
+/// All keys of a gateway, read once.
 #[derive(Clone)]
 pub struct Keys {
-    /// The spool's.
+    /// The spool's keys.
     pub spool: Vec<SpoolKey>,
-    /// That of pseudonyms.
+    /// The key for pseudonyms.
     pub pseudonyms: Pseudonymizer,
-    /// What signs the digests of each vault.
+    /// The keys that sign digests, by vault id.
     pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
 }
 
 impl Keys {
-    /// Reads them, or makes those that may be made; one that lies as ciphertext is opened by its KMS.
+    /// Reads the keys, generates those that may be generated, and decrypts an encrypted signing key with its KMS.
     ///
     /// # Errors
-    /// One line: a key file can't be used, or must not be made here; a KMS opens nothing.
+    /// A key file can't be used, or must not be generated here, or the KMS does not decrypt a key.
     pub async fn read(valid: &Valid, rng: &dyn Rng) -> Result<Self, StartError> {
         let (spool, pseudonyms) = (spool_keys(valid, rng)?, pseudonyms(valid, rng)?);
         Ok(Self { spool, pseudonyms, signers: signers(valid, rng).await? })
@@ -86,10 +86,10 @@ async fn signers(valid: &Valid, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<S
     Ok(signers)
 }
 
-/// The spool's keys.
+/// The spool's keys; a missing file is generated if that is allowed.
 ///
 /// # Errors
-/// One line: the key file can't be used, or must not be made here.
+/// The key file can't be used, or must not be generated here.
 pub fn spool_keys(valid: &Valid, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartError> {
     if !valid.spool_keys.is_empty() {
         return Ok(valid.spool_keys.clone());
@@ -98,10 +98,10 @@ pub fn spool_keys(valid: &Valid, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartEr
     Ok(vec![spool_key(valid, &key)?])
 }
 
-/// The spool's keys for a command that only looks: a missing file is not made, a new key opens nothing.
+/// The spool's keys for a command that only reads. A missing file is not generated, since a new key can open nothing.
 ///
 /// # Errors
-/// One line.
+/// The key file is missing or can't be used.
 pub fn present_spool_keys(valid: &Valid) -> Result<Vec<SpoolKey>, StartError> {
     if !valid.spool_keys.is_empty() {
         return Ok(valid.spool_keys.clone());
@@ -119,10 +119,10 @@ fn spool_key(valid: &Valid, key: &Secret) -> Result<SpoolKey, StartError> {
     SpoolKey::from_secret(key).map_err(|why| StartError::config(format!("{}: {why}", path.display())))
 }
 
-/// The key of pseudonyms.
+/// The key for pseudonyms; a missing file is generated if that is allowed.
 ///
 /// # Errors
-/// One line: the key file can't be used, or must not be made here.
+/// The key file can't be used, or must not be generated here.
 pub fn pseudonyms(valid: &Valid, rng: &dyn Rng) -> Result<Pseudonymizer, StartError> {
     let key = match &valid.pseudonym_key {
         Some(key) => key.clone(),
@@ -131,9 +131,9 @@ pub fn pseudonyms(valid: &Valid, rng: &dyn Rng) -> Result<Pseudonymizer, StartEr
     Ok(Pseudonymizer::new(&key))
 }
 
-/// The key of pseudonyms, where a gateway has one; makes nothing.
+/// The key for pseudonyms if the gateway has one. Generates nothing.
 pub fn pseudonym_key(valid: &Valid) -> Option<Secret> {
-    // who may not read it is told what it means, as who has none
+    // An unreadable file is treated as a missing one; the caller prints a note about pseudonyms in both cases.
     let found = || keyfile::read(&place(&PSEUDONYMS, &valid.spool.directory)).ok().flatten();
     valid.pseudonym_key.clone().or_else(found)
 }
@@ -142,7 +142,7 @@ fn place(kind: &Kind, spool: &Path) -> PathBuf {
     folder_of(spool).join(kind.file)
 }
 
-/// The key in the file beside the spool, which is made if that is right.
+/// Reads the key file beside the spool, or generates it if that is allowed.
 fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
     let path = place(kind, spool);
     let here = elsewhere(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
@@ -160,7 +160,7 @@ fn beside(kind: &Kind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Se
     Ok(file.key)
 }
 
-/// What is wrong with the key files beside the spool: the setting that stands for one, and a line. Makes nothing.
+/// Problems with the key files beside the spool: the setting that replaces the file, and a message. Generates nothing.
 pub fn trouble(valid: &Valid) -> Vec<(&'static str, String)> {
     let spool = &valid.spool.directory;
     let mut found = Vec::new();
@@ -180,7 +180,7 @@ pub fn trouble(valid: &Valid) -> Vec<(&'static str, String)> {
     found
 }
 
-/// Whether a key may be made beside the spool.
+/// Checks whether a key may be generated beside the spool.
 fn may_make(kind: &Kind, spool: &Path) -> Result<(), StartError> {
     let path = place(kind, spool);
     let here = elsewhere(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
@@ -203,7 +203,7 @@ fn may_make(kind: &Kind, spool: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whether a gateway has written there.
+/// Whether a gateway has written to this spool before.
 fn used(spool: &Path) -> std::io::Result<bool> {
     let entries = match fs::read_dir(spool) {
         Ok(entries) => entries,
@@ -220,14 +220,14 @@ fn used(spool: &Path) -> std::io::Result<bool> {
     Ok(false)
 }
 
-/// Whether what lies beside the spool is on another volume than what lies in it.
+/// Whether the folder beside the spool is on another volume than the spool.
 fn elsewhere(spool: &Path) -> std::io::Result<bool> {
     let device = |path: &Path| match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata.dev())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
-    // A folder that is not there yet will be made where its parent is.
+    // A spool folder that does not exist yet will be created on its parent's volume.
     let Some(inside) = device(spool)? else { return Ok(false) };
     Ok(device(folder_of(spool))?.is_some_and(|outside| outside != inside))
 }
@@ -236,11 +236,11 @@ fn bad(path: &Path, why: &str) -> StartError {
     StartError::config(format!("the signing key {}: {why}", path.display()))
 }
 
-/// The key that signs a vault's digests, as its KMS opens it; asked once for each time that the configuration is read:
-/// who reloads asks before, while somebody serves.
+/// Decrypts the signing key of a vault with its KMS, once for each reading of the configuration. A reload does this
+/// while the previous gateway still serves.
 ///
 /// # Errors
-/// One line. The configuration is at fault where it is no use to ask again.
+/// The ciphertext can't be read or decrypted. The fault is the configuration's if a retry can't help.
 pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, StartError> {
     if let Some(key) = sealed.opened.last() {
         return Ok(key);
@@ -256,11 +256,11 @@ pub async fn opened(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, 
     Ok(key)
 }
 
-/// The key that signs a vault's digests, in plain text: the file that is configured, else one beside the spool, which
-/// is made if it is missing. A new key hides nothing: the chain goes on, and whoever verifies it misses the public key.
+/// The signing key of a vault in plain text: the configured file, or the one beside the spool, which is generated if
+/// missing. Generating it hides no loss: the chain goes on, and verifying it shows that the public key is unknown.
 ///
 /// # Errors
-/// One line: the file can't be used, or everybody may read it.
+/// The file can't be used, or every user of the machine may read it.
 fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<SigningKey, StartError> {
     let (path, text) = match &settings.signing_key {
         Some(path) => {
@@ -284,7 +284,7 @@ fn signing(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Result<Si
     SigningKey::from_secret(&text).map_err(|why| bad(&path, why))
 }
 
-/// What is wrong with the key that signs a vault's digests, where there is one. Makes nothing, asks nobody.
+/// The problem with a vault's signing key, if there is one. Generates nothing and does not call the KMS.
 pub fn signing_trouble(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) -> Option<String> {
     if let Some((path, _)) = settings.sealed_key() {
         return Ciphertext::read(path).err().map(|why| bad(path, &why.to_string()).text);
@@ -293,7 +293,7 @@ pub fn signing_trouble(settings: &vault::Settings, spool: &Path, rng: &dyn Rng) 
     there.then(|| signing(settings, spool, rng).err()).flatten().map(|error| error.text)
 }
 
-/// A signing key as a file holds it.
+/// The text of a signing key file: the public key as a comment, then the key.
 pub fn with_public(key: &Secret) -> Secret {
     let public = SigningKey::from_secret(key).map(|key| key.public().to_string()).unwrap_or_default();
     let mut text = Zeroizing::new(String::with_capacity(public.len() + key.expose().len() + 32));

@@ -1,7 +1,6 @@
-//! **What**: a gateway from its start to its end, as signals want it. **Why**: whoever tells it to end is heard at any
-//! time: a start can take minutes (it reads the whole spool), and so can an end. **Invariants**: a gateway that was
-//! told to end before it was ready lost nothing, and neither did one that was told twice: that is what a crash is to
-//! it. **Not here**: the signals themselves (`process`), the order of an end (`shutdown`).
+//! Runs a gateway from start to end under signals. A signal is handled at any time, because both a start (which reads
+//! the whole spool) and a shutdown can take minutes. Ending before the gateway is ready, or at a second signal, loses
+//! nothing: both are equivalent to a crash. Signals are in `process`, the order of a shutdown is in `shutdown`.
 
 use std::pin::pin;
 
@@ -12,22 +11,22 @@ use super::seams::Seams;
 use super::shutdown::Ended;
 use super::start_error::StartError;
 
-/// How it went.
+/// How the gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It ran, and ended in good order.
+    /// It ran, and shut down in order.
     Whole(Ended),
-    /// It was told to end before it was ready.
+    /// It received a signal before it was ready.
     Unborn,
-    /// It was told a second time, by this signal: it ended where it stood.
+    /// It received this second signal during shutdown, and stopped at once.
     Cut(Stop),
 }
 
 impl App {
-    /// Starts a gateway, tells `ready` when it runs, and ends it after `stop`; after `now` it ends at once.
+    /// Starts a gateway, calls `ready` when it runs, shuts it down after `stop`, and abandons the shutdown after `now`.
     ///
     /// # Errors
-    /// It could not start.
+    /// The gateway could not start.
     pub async fn live(
         blueprint: Blueprint,
         seams: Seams,

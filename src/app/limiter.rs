@@ -1,7 +1,6 @@
-//! **What**: a Collector's `memory_limiter` as limits of ours. **Why**: who had a limit must not lose it by changing
-//! over. **Invariants**: refusing begins at the figure at which the Collector's soft limit stands, or before, unless
-//! that can't hold a gateway (it is told then); what the file says itself under `limits` wins. **Not here**: what the
-//! guard does (`memory`), other parts of a Collector (`collector`).
+//! Converts a Collector's `memory_limiter` to tollgate's `limits`, so that a migrated file keeps its limit. Refusing
+//! begins at the Collector's soft limit or below, unless that is too small for a gateway, which the note says. Settings
+//! under `limits` take precedence. `memory` enforces the limit.
 
 use config::tree::{Key, Node, Val};
 use config::{At, ByteSize, Problem};
@@ -9,16 +8,16 @@ use config::{At, ByteSize, Problem};
 use super::limits::LEAST_MEMORY;
 use super::memory::SHORT;
 
-/// Percent of its limit that the Collector keeps for spikes unless it is told otherwise.
+/// The part of its limit, in percent, that the Collector reserves for spikes by default.
 const SPIKE: u64 = 20;
 
-/// What one `memory_limiter` comes to.
+/// A `memory_limiter` in tollgate's terms.
 enum Meant {
     Memory(ByteSize),
     Percent(u64),
 }
 
-/// Puts what `body` says into `limits`; a note of what became of it.
+/// Adds the limits in `body` to `limits`; returns a note about the result.
 pub(super) fn taken(path: String, at: At, body: &Node, limits: &mut Node) -> Problem {
     let number = |key: &str| body.get(key).and_then(|(_, node)| figure(node)).filter(|number| *number > 0);
     let meant = match (number("limit_mib"), number("limit_percentage")) {
@@ -60,7 +59,7 @@ pub(super) fn taken(path: String, at: At, body: &Node, limits: &mut Node) -> Pro
     ))
 }
 
-/// The limit of ours whose refusing begins at `limit - spike`, and that is not above `limit`.
+/// tollgate's limit for which refusing begins at `limit - spike`, capped at `limit`.
 fn ours(limit: u64, spike: u64) -> u64 {
     limit.min(limit.saturating_sub(spike).saturating_mul(100) / SHORT.0)
 }

@@ -1,5 +1,5 @@
-//! **What**: `limits:` as a user writes it, and what can be checked of it before anything is looked at. **Not here**:
-//! what memory there is (`memory`), what is refused (`pipeline/inlet`).
+//! `limits:` as a user writes it, and the checks that need no look at the machine. `memory` reads the machine's memory;
+//! `pipeline/inlet` enforces the limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,49 +14,49 @@ use pipeline::plan::{INFLATING, WORKING_FACTOR};
 
 use super::placed::Placed;
 
-/// Less can't hold the gateway itself and one request.
+/// The least memory that holds the gateway and one request.
 pub(super) const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
 
-/// Accounts that a message names.
+/// The number of accounts that a message lists.
 const MOST_NAMES: usize = 20;
 
 /// `limits:`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Memory that the process may take; requests are refused in time before it. Without it the cgroup's limit, else
-    /// the machine's.
+    /// Memory that the process may use; requests are refused before it is reached. Default: the cgroup's limit, or else
+    /// the machine's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
-    /// So many percent of the cgroup's limit, or of the machine's memory, in place of `memory`.
+    /// Memory that the process may use, in percent of the cgroup's limit or the machine's memory; replaces `memory`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_percentage: Option<u64>,
-    /// Memory that requests in flight may take; without it 40 % of `memory`, at most 768 MiB.
+    /// Memory that requests in flight may use. Default: 40 % of `memory`, at most 768 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<ByteSize>,
-    /// How long a request waits for room before it is told to come back.
+    /// How long a request waits for free memory before the client is asked to retry.
     pub admission_wait: Span,
-    /// Time that requests in hand get at shutdown, and exporters after them.
+    /// How long a shutdown waits for open requests, and after that for exporters.
     pub shutdown: Span,
-    /// Largest span, log record or data point as sent; larger ones are refused one by one (`partial_success`).
+    /// Largest span, log record or data point, as sent; larger ones are refused one by one (`partial_success`).
     pub max_item_size: ByteSize,
-    /// What each account may send; no limit without it.
+    /// Rate limit of each account. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_account: Option<AccountRate>,
-    /// What single accounts may send instead.
+    /// Limits of single accounts, in place of `per_account`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accounts: BTreeMap<String, AccountRate>,
 }
 
-/// What an account may send. More is refused with the time after which it may come (429, RESOURCE_EXHAUSTED).
+/// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AccountRate {
-    /// Requests a second.
+    /// Requests per second.
     pub requests_per_second: Option<f64>,
-    /// Bytes a second, decompressed.
+    /// Decompressed bytes per second.
     pub bytes_per_second: Option<ByteSize>,
-    /// For how long what was not sent may be sent later.
+    /// How long an unused allowance can be saved up for later.
     pub burst: Span,
 }
 
@@ -105,7 +105,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Every request that a receiver takes must fit, or its client would be told to come again for ever.
+    /// Checks the limits. Every request that a receiver accepts must fit, or its client would retry forever.
     pub(super) fn check(&self, receivers: &[Placed<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
         let largest = receivers.iter().map(|placed| placed.what.largest_request()).max().unwrap_or(0) as u64;
         let mut problems = Vec::new();
@@ -116,7 +116,7 @@ impl Limits {
             rate.check("per_account", &mut problems);
         }
         self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
-        // Twice: as it came and as it is read. Besides, what inflating takes.
+        // Twice the size: the request as received and as parsed. Inflating takes memory besides.
         let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
         if self.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
             problems.push(FieldProblem::new("memory", format!("must be at least {LEAST_MEMORY}")));
@@ -127,7 +127,7 @@ impl Limits {
         if self.memory.is_some() && self.memory_percentage.is_some() {
             problems.push(FieldProblem::new("memory_percentage", "stands in place of `memory`: give one of them"));
         }
-        // By itself it is made to fit when the gateway starts. Receivers that are wrong are told as such.
+        // Without `in_flight` the limit is made to fit at start. Invalid receivers are reported on their own.
         if largest == 0 || self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
             return if problems.is_empty() { Ok(()) } else { Err(problems) };
         }
@@ -140,7 +140,8 @@ impl Limits {
         Err(problems)
     }
 
-    /// Accounts with a limit that no receiver has. A tokens file may name any, at any time.
+    /// Accounts with a limit that no receiver has. Unknown if a tokens file is configured, which may name accounts
+    /// later.
     pub(super) fn of_nobody(&self, receivers: &[Placed<ReceiverSettings>]) -> Vec<FieldProblem> {
         let settings = || receivers.iter().map(|Placed { what: ReceiverSettings::Otlp(settings), .. }| settings);
         if settings().any(|otlp| otlp.auth.as_ref().is_some_and(|auth| auth.tokens_file.is_some())) {
@@ -160,7 +161,7 @@ impl Limits {
         nobody.map(told).collect()
     }
 
-    /// What accounts may send.
+    /// The rate limits of accounts, for the engine.
     pub fn rates(&self) -> accounts::Rates {
         let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.rate()));
         accounts::Rates { others: self.per_account.as_ref().map(AccountRate::rate), named: named.collect() }

@@ -1,5 +1,5 @@
-//! **What**: what listens in a gateway, as [`Listener`]s: the `otlp` receiver, and [`Web`] for admin and health pages.
-//! **Not here**: the accept loop (`net/listen`), what is answered (`receivers/`, `telemetry/admin`).
+//! Implements [`Listener`] for the `otlp` receiver, and [`Web`] for admin and health pages. The accept loop is in
+//! `net/listen`, the answers in `receivers` and `telemetry/admin`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,9 +25,9 @@ use telemetry::{Meter, names};
 use super::build::{BoundListener, Listener, Serve, ServingListener};
 use super::start_error::StartError;
 
-/// Connections of a page's port at once.
+/// Concurrent connections to the port of a page.
 const CONNECTIONS: usize = 256;
-/// How long a connection to a page may rest: who does must not keep the kubelet's probe out.
+/// How long a connection to a page may be idle. Idle connections must not block the kubelet's probe.
 pub const REST: Duration = Duration::from_secs(5);
 
 impl Listener for Otlp {
@@ -44,12 +44,12 @@ impl Listener for Otlp {
     }
 }
 
-/// A port that can't be had, with what to do about it.
+/// The error for a port that can't be bound, with a remedy.
 fn taken(error: BindError, place: &str) -> StartError {
     StartError::new(format!("{error}; set another `endpoint` there")).at(place)
 }
 
-/// A receiver that holds its ports.
+/// A receiver that has bound its ports.
 struct Receiver {
     id: Arc<str>,
     bound: otlp::Bound,
@@ -78,19 +78,19 @@ impl ServingListener for otlp::Running {
     }
 }
 
-/// Pages on a port of their own; they stay until the very end.
+/// Pages on a port of their own; it stays open until the end of a shutdown.
 pub struct Web {
-    /// What it is, for logs and metrics: `admin`, `health_check`.
+    /// Name for logs and metrics: `admin`, `health_check`.
     pub name: &'static str,
-    /// Where.
+    /// The address to listen on.
     pub endpoint: Endpoint,
-    /// What is answered.
+    /// The routes.
     pub router: Router,
-    /// From accept to the request, and between requests; see [`REST`].
+    /// Time limit from accept to the request, and between requests; see [`REST`].
     pub rest: Duration,
-    /// Where its port is kept, if it is.
+    /// The store of sockets that keeps the port over reloads, if any.
     pub sockets: Option<Sockets>,
-    /// Certificate and key, if it has one.
+    /// Certificate and key, if the port has TLS.
     pub tls: Option<server_tls::Settings>,
 }
 
@@ -133,7 +133,7 @@ impl BoundListener for WebPort {
     }
 }
 
-/// Serves pages on a port.
+/// Serves pages on a bound port.
 pub fn serve_pages(
     bound: listen::Bound,
     router: Router,
@@ -154,11 +154,11 @@ pub fn serve_pages(
 
 struct WebServing {
     serving: Serving,
-    /// Ends looking at certificates when it is dropped.
+    /// Stops reloading certificates when it is dropped.
     _reload: Option<watch::Sender<()>>,
 }
 
-/// Reads certificates again when they change, until what is given back is dropped.
+/// Reloads certificates when their files change, until the returned sender is dropped.
 fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dyn Spawn>) -> watch::Sender<()> {
     let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", name)]);
     let (service, mut over) = watch::channel(());

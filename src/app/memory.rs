@@ -1,8 +1,7 @@
-//! **What**: how much memory this process may take ([`Limit`]), what it takes, and the task that says when it gets
-//! short. **Why**: a process over its cgroup's limit is killed without a word; one that refuses in time says when to
-//! come again. **Invariants**: looks only; page cache that the system takes back by itself does not count; a figure
-//! that can't be read changes nothing. **Not here**: what is refused (`pipeline/inlet`), the budget of a request
-//! (`pipeline/plan`).
+//! The memory limit of this process ([`Limit`]), its use, and the task that watches it. A process over its cgroup's
+//! limit is killed without notice; one that refuses requests early can ask clients to retry. Page cache that the system
+//! can reclaim does not count as used. A figure that can't be read changes nothing. Requests are refused in
+//! `pipeline/inlet`; a request's budget is in `pipeline/plan`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,38 +18,38 @@ use super::seams::Seams;
 #[cfg(test)]
 mod tests;
 
-/// How often it looks: requests can't take much more than the byte budget between two looks.
+/// Time between two measurements. Requests can't take much more than the byte budget within it.
 const LOOK: Duration = Duration::from_millis(100);
-/// Least time between two lines of the log.
+/// The least time between two log lines.
 const QUIET: Duration = Duration::from_secs(10);
-/// Part of the limit that requests in flight may take, percent.
+/// The default share of the limit for requests in flight, in percent.
 const SHARE: u64 = 40;
-/// The most of it that somebody may give them, percent: the rest is the gateway's own.
+/// The largest share that can be configured, in percent; the gateway itself needs the rest.
 const MOST_SHARE: u64 = 60;
-/// What they may take at most unless somebody says otherwise.
+/// The default upper bound for requests in flight, in bytes.
 const MOST_IN_FLIGHT: u64 = 768 << 20;
-/// A request of this size is always taken.
+/// A request of this size, in bytes, always fits into the share.
 const LEAST_REQUEST: u64 = 1 << 20;
-/// Percent of the limit at which memory is short, and where that ends.
+/// Percent of the limit at which memory becomes short, and below which it is no longer short.
 pub(super) const SHORT: (u64, u64) = (80, 75);
-/// The same for what little is left before the system kills.
+/// The same pair for the critical level, just before the system kills the process.
 const CRITICAL: (u64, u64) = (92, 88);
-/// Limits of cgroup v1 from here on mean none.
+/// A limit of cgroup v1 from this value on means no limit.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// Who set a limit.
+/// The source of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The configuration.
     Configured,
     /// The cgroup, version 2 or 1.
     Cgroup,
-    /// The machine has no more.
+    /// The size of the machine's memory.
     Machine,
 }
 
 impl Origin {
-    /// For the log.
+    /// The text for the log.
     pub fn text(self) -> &'static str {
         match self {
             Self::Configured => "limits.memory",
@@ -60,7 +59,7 @@ impl Origin {
     }
 }
 
-/// Where the figure stands that the limit is held against.
+/// The source of the figure that is compared with the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Used {
     /// This process's resident memory.
@@ -71,24 +70,24 @@ enum Used {
     V1(PathBuf),
 }
 
-/// What may be taken, and where to look what is.
+/// A memory limit, and the source of the figure to compare with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Bytes.
+    /// The limit in bytes.
     pub bytes: u64,
-    /// Who set it.
+    /// The source of the limit.
     pub origin: Origin,
     used: Used,
 }
 
 impl Limit {
-    /// The tightest limit of this process's cgroups, else the machine's memory. None where nobody tells anything.
+    /// The tightest limit of this process's cgroups, or else the machine's memory. `None` if neither can be read.
     pub fn find() -> Option<Self> {
         Self::find_in(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
 
-    /// `configured`, unless the system gives less (`given`): then the kernel would kill before anything was short.
-    /// Without it what is given.
+    /// The configured limit, unless the system's (`given`) is lower, in which case the kernel would kill the process
+    /// first. Without a configured limit, the system's.
     pub fn of(given: Option<Self>, configured: Option<u64>) -> Option<Self> {
         let Some(bytes) = configured else { return given };
         if let Some(given) = given.filter(|given| given.bytes < bytes) {
@@ -124,8 +123,8 @@ impl Limit {
         }
     }
 
-    /// So many percent of it alone, but `least` bytes at least, as far as there are: with less memory would be short
-    /// for ever.
+    /// `percent` of the limit, but at least `least` bytes (as far as the limit allows), because with less the memory
+    /// would always be short.
     #[must_use]
     pub fn part(self, percent: u64, least: u64) -> Self {
         let (wanted, least) = (part(self.bytes, percent), least.min(self.bytes));
@@ -142,7 +141,7 @@ impl Limit {
         Self { bytes: wanted.max(least), ..self }
     }
 
-    /// Bytes that are taken now and that the system can't take back.
+    /// Bytes in use that the system can't reclaim.
     pub fn used(&self) -> Option<u64> {
         let (folder, now, cached) = match &self.used {
             Used::Resident => return process::resident_bytes(),
@@ -159,7 +158,7 @@ impl Limit {
         Some(taken.saturating_sub(cached))
     }
 
-    /// What [`Used`] bytes mean, after `before`.
+    /// The level for `used` bytes; the previous level decides which threshold applies.
     fn level(&self, used: u64, before: Level) -> Level {
         let at = |percent: u64| used >= part(self.bytes, percent);
         let critical = if before == Level::Critical { CRITICAL.1 } else { CRITICAL.0 };
@@ -179,8 +178,8 @@ fn part(bytes: u64, percent: u64) -> u64 {
     u64::try_from(whole).unwrap_or(u64::MAX)
 }
 
-/// Limits of the group at `path` and of all above it. A container often sees its own group as the root, under another
-/// path than it is told: what is not there is passed over.
+/// Limits of the group at `path` and all groups above it. In a container the process's own group is often mounted as
+/// the root, under another path than the kernel reports; folders that do not exist are skipped.
 fn levels(root: &Path, path: &str, second: bool) -> Vec<(u64, Used)> {
     let inside: PathBuf = path.split('/').filter(|name| !name.is_empty() && *name != "..").collect();
     let folder = root.join(inside);
@@ -188,7 +187,7 @@ fn levels(root: &Path, path: &str, second: bool) -> Vec<(u64, Used)> {
     let found = all.filter_map(|folder| {
         let of = |name: &str| number(&folder.join(name));
         let (limit, used) = if second {
-            // Above `memory.high` all is slowed down until memory is given back.
+            // Above `memory.high` the kernel slows all processes down until memory is freed.
             ([of("memory.max"), of("memory.high")].into_iter().flatten().min()?, Used::V2(folder.to_owned()))
         } else {
             (of("memory.limit_in_bytes")?, Used::V1(folder.to_owned()))
@@ -198,42 +197,42 @@ fn levels(root: &Path, path: &str, second: bool) -> Vec<(u64, Used)> {
     found.collect()
 }
 
-/// A file with one number; None for `max`.
+/// Reads a file with one number; `None` for `max`.
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// `MemTotal` of `/proc/meminfo`, bytes.
+/// `MemTotal` of `/proc/meminfo`, in bytes.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
 
-/// What requests may take of a limit.
+/// The share of a limit for requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Memory of all requests in flight, bytes.
+    /// Memory of all requests in flight, in bytes.
     pub in_flight: u64,
-    /// The largest request that fits into it, as sent or inflated, bytes.
+    /// The largest request that fits into `in_flight`, as sent or inflated, in bytes.
     pub largest: u64,
 }
 
 impl Share {
-    /// 40 % of the limit, or what `configured` says, up to 60 % of what there is (`given`). A request takes twice its
-    /// size (as it came, as it is read), and what inflating takes, times what working on it takes.
+    /// 40 % of the limit, or the configured value up to 60 % of the system's memory (`given`). A request needs twice
+    /// its size (as received and as parsed) and the overhead of inflating, times the working factor.
     pub fn of(limit: Option<&Limit>, configured: Option<u64>, given: Option<u64>) -> Self {
         let factor = WORKING_FACTOR as u64;
         let least = (LEAST_REQUEST * 2 + INFLATING) * factor;
         let usual = limit.map_or(MOST_IN_FLIGHT, |limit| part(limit.bytes, SHARE).min(MOST_IN_FLIGHT));
-        // more than that could only end the process
+        // A larger share would only get the process killed.
         let most = given.map_or(u64::MAX, |given| part(given, MOST_SHARE));
         let in_flight = configured.map_or(usual, |configured| configured.min(most)).max(least);
         Self { in_flight, largest: (in_flight / factor).saturating_sub(INFLATING) / 2 }
     }
 }
 
-/// Looks, tells `pressure`, and says so in metrics, log and readiness; never ends.
+/// Measures memory forever and publishes the level to `pressure`, metrics, log and readiness.
 pub(super) async fn watch(limit: Limit, pressure: Arc<Pressure>, seams: Seams) {
     let (used, short) = (seams.meter.gauge(&names::MEMORY_USED, &[]), seams.meter.gauge(&names::MEMORY_PRESSURE, &[]));
     seams.meter.gauge(&names::MEMORY_LIMIT, &[]).set(limit.bytes as f64);

@@ -1,8 +1,8 @@
-//! **What**: a running gateway: [`App::start`], [`App::wait`], shutdown. **Why**: the order of start and stop is
-//! decided in one place. **Invariants**: nothing is admitted before the state is rebuilt; nothing is bound before
-//! everything that can fail was built; at the end requests in hand are answered, then workers end, then outlets get a
-//! deadline, then state is saved and the spool closed; what is left stays in the spool. A spool that can't be written
-//! ends the process with an error. **Not here**: configuration (`config/`), the engine (`pipeline/`), components.
+//! A running gateway: [`App::start`], [`App::wait`] and shutdown. Nothing is admitted before state is rebuilt, and no
+//! port is bound before everything that can fail was built. At shutdown, open requests are answered, then workers end,
+//! then outlets get a deadline, then state is saved and the spool closed; undelivered data stays in the spool. If the
+//! spool can't be written, the process ends with an error. Configuration is in the crate `config`, the engine in
+//! `pipeline`.
 
 pub mod assemble;
 pub mod build;

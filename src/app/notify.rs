@@ -1,11 +1,9 @@
-//! **What**: [`Notify`]: sends the alerts that trackers raise to a webhook. **Why**: somebody must wake up also where
-//! no metrics store looks. **Invariants**: an alert that holds is sent once; one that comes again for the same subject
-//! within an hour of its message is not; what was sent is on disk before the next message, so that a restart sends
-//! nothing twice, and what was not is sent after it; each message is tried five times, then it comes again after a
-//! longer pause, for as long as its alert holds, and the others go meanwhile; the loud ones come first, and whoever
-//! raises many does not push out others'; nothing here holds up an end; names pass the redaction rules once more;
-//! neither address nor key is ever logged or answered. **Not here**: which alerts there are (the crate `tracker`), what
-//! a message says (`pages/notice`), mutes (`mute`), pauses (`rests`), HTTP and test messages (`routes`).
+//! [`Notify`] sends the alerts that trackers raise to a webhook, for installations without alerting on metrics. An
+//! alert is sent once while it holds, and not again for the same subject within an hour; sent alerts are recorded on
+//! disk before the next message, so a restart repeats none and misses none. Each message gets five attempts, then
+//! pauses while others go on. Critical alerts come first, and no account's alerts crowd out another's. Sending does not
+//! delay shutdown. Names pass the redaction rules again; address and key are never logged. Rules are in the crate
+//! `tracker`, message texts in `pages/notice`, mutes in `mute`, pauses in `rests`, HTTP in `routes`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,80 +44,80 @@ use mute::Mutes;
 use rests::{Rests, key};
 use turns::in_turn;
 
-/// Between two looks.
+/// Time between two evaluations.
 const EVERY: Duration = Duration::from_secs(2);
-/// For one attempt.
+/// Time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts of one message; the pause doubles from a second, or is what the answer asks for, a minute at most.
+/// Attempts per message. The pause between them doubles from a second, or follows `Retry-After`, up to a minute.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Messages of one look; the rest is one message.
+/// Messages per evaluation; the remaining alerts are summed up in one message.
 const MESSAGES: usize = 10;
-/// The same rule for the same subject is not sent again within this time, ns.
+/// The same rule and subject is not sent again within this time, in ns.
 const REPEAT: u64 = 3600 * 1_000_000_000;
-/// What ended longer ago than this is no news, ns.
+/// An alert that ended longer ago than this is not sent, in ns.
 const OLD: u64 = 15 * 60 * 1_000_000_000;
-/// What was sent is remembered for this long, ns; and so many.
+/// Sent alerts are remembered for this long, in ns, and at most `MOST` of them.
 const REMEMBERED: u64 = 48 * REPEAT;
 const MOST: usize = 4096;
-/// Largest answer that is read, bytes.
+/// The largest answer, and the largest request body of the routes, in bytes.
 const ANSWER: usize = 4096;
 
-/// What is known of an alert that was sent.
+/// The record of an alert that was sent.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Sent {
-    /// When it began, unix ns.
+    /// When the alert began, unix ns.
     since: u64,
-    /// When it was last seen, unix ns.
+    /// When the alert last held, unix ns.
     at: u64,
-    /// When it was sent, unix ns; a mute is no message.
+    /// When it was sent, unix ns; 0 if it was muted.
     #[serde(default)]
     told: u64,
-    /// Begin of a later one that came too soon and was counted as such, unix ns.
+    /// The beginning of a later alert that was suppressed as a repetition, unix ns; it is counted once.
     #[serde(default)]
     soon: u64,
 }
 
-/// By digest of rule, account and subject.
+/// Sent alerts, by [`key`].
 type Told = BTreeMap<String, Sent>;
 
-/// What becomes of an alert.
+/// The decision about an alert.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Send,
-    /// It was sent, or is none of ours.
+    /// Already sent, ended too long ago, or below the configured severity.
     Quiet,
     Muted,
     Repeated,
 }
 
-/// How a message ended.
+/// The result of sending a message.
 enum Sending {
     Done,
-    /// Why not: words of ours. It may go another time. Whether it is the webhook, not this message.
+    /// The message may succeed later: the reason in fixed words, and whether any other message would have failed too.
     Failed(String, bool),
-    /// Why it will never be taken.
+    /// The webhook will never accept the message; the reason in fixed words.
     Refused(String),
-    /// The gateway ends.
+    /// The gateway shuts down.
     Stopped,
 }
 
-/// Whether a message that failed is tried again.
+/// Whether a failed message is retried.
 enum Again {
-    /// At once, but after this pause at least.
+    /// Within the same attempts, after at least this pause.
     After(Duration),
-    /// With the next look that it may go with.
+    /// In a later evaluation.
     Later,
     Never,
 }
 
-/// An attempt that failed.
+/// The failure of one attempt.
 struct Trouble {
-    /// Words of ours.
+    /// The reason in fixed words.
     why: String,
     again: Again,
-    /// Any other message would have failed as well.
+    /// Whether any other message would have failed as well.
     whole: bool,
 }
 
@@ -129,21 +127,21 @@ impl Trouble {
     }
 }
 
-/// Whom to ask and what to use.
+/// The resources for sending alerts.
 pub(super) struct Parts {
     pub(super) board: Arc<dyn Board>,
     pub(super) ids: Arc<dyn IdPolicy>,
     pub(super) links: notice::Links,
-    /// Runs, for the one that shows what an alert is about.
+    /// Runs, from which a message shows an example.
     pub(super) history: Arc<History>,
     pub(super) seams: Seams,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) proxies: Arc<Proxies>,
-    /// What was sent, beside the spool.
+    /// The file that records sent alerts, beside the spool.
     pub(super) file: PathBuf,
 }
 
-/// See the module.
+/// Sends alerts to one webhook.
 pub(super) struct Notify {
     parts: Parts,
     webhook: Webhook,
@@ -151,17 +149,17 @@ pub(super) struct Notify {
     mutes: Mutes,
     told: Mutex<Told>,
     rests: Mutex<Rests>,
-    /// `told` is not on disk as it is.
+    /// Whether `told` differs from its file.
     unsaved: AtomicBool,
-    /// When a test message was sent, unix ns.
+    /// When the last test message was sent, unix ns.
     tested: AtomicU64,
 }
 
 impl Notify {
-    /// Connects to nothing.
+    /// Builds the sender; opens no connection.
     ///
     /// # Errors
-    /// One line: TLS, or a mute of a rule that there is not.
+    /// TLS can't be set up, or a mute names an unknown rule.
     pub(super) fn build(webhook: Webhook, parts: Parts) -> Result<Self, StartError> {
         let mutes = Mutes::new(webhook.mutes.clone(), &parts.file);
         let mutes = mutes.map_err(|why| StartError::new(format!("extensions.admin.alerts.mute: {why}")))?;
@@ -176,7 +174,7 @@ impl Notify {
         self.parts.seams.clock.now().0
     }
 
-    /// What becomes of an alert; what was sent and still holds stays remembered.
+    /// Decides about an alert, and keeps the record of a sent alert that still holds.
     fn judge(&self, told: &mut Told, alert: &Alert, now: u64) -> Verdict {
         if let Some(sent) = told.get_mut(&key(alert)) {
             if alert.until.is_none() {
@@ -186,7 +184,7 @@ impl Notify {
                 return Verdict::Quiet;
             }
             if now.abs_diff(sent.told) < REPEAT {
-                // if it still holds once the time is over, it is told
+                // If the alert still holds after that time, it is sent then.
                 let counted = std::mem::replace(&mut sent.soon, alert.since) == alert.since;
                 return if counted { Verdict::Quiet } else { Verdict::Repeated };
             }
@@ -198,17 +196,17 @@ impl Notify {
         if self.mutes.holds(alert, now) { Verdict::Muted } else { Verdict::Send }
     }
 
-    /// It was sent (at `sent`), or nobody wants it (0).
+    /// Records an alert as sent at `sent`, or as muted (0).
     fn mark(&self, alert: &Alert, now: u64, sent: u64) {
         self.told.lock().insert(key(alert), Sent { since: alert.since, at: now, told: sent, soon: 0 });
         self.unsaved.store(true, Ordering::Relaxed);
     }
 
-    /// Alerts that are to be sent, in the order in which they are told of.
+    /// The alerts to send, in sending order.
     fn news(&self) -> Vec<Alert> {
         let (now, alerts) = (self.now(), self.parts.board.alerts());
         let mut told = self.told.lock();
-        // what a clock said that was ahead keeps nothing quiet
+        // A record with a time in the future, from a clock that was ahead, must not suppress alerts.
         told.retain(|_, sent| now.abs_diff(sent.at) < REMEMBERED && sent.since <= now.saturating_add(REPEAT));
         let (mut news, mut muted) = (Vec::new(), Vec::new());
         for alert in alerts {
@@ -238,7 +236,7 @@ impl Notify {
         self.parts.seams.meter.counter(&names::ALERT_MESSAGES, &[("outcome", outcome)]).increment(1);
     }
 
-    /// One look. False: the gateway ends.
+    /// Evaluates all alerts once and sends messages. Returns false if the gateway shuts down.
     pub(super) async fn look(&self, stop: &mut watch::Receiver<bool>) -> bool {
         let news = self.news();
         let news = self.rests.lock().due(news, self.now());
@@ -251,7 +249,7 @@ impl Notify {
                 return false;
             }
             if self.rests.lock().all(self.now()) {
-                // the others come again with it
+                // The whole webhook fails; the other alerts are sent with the next attempt.
                 return true;
             }
         }
@@ -264,7 +262,7 @@ impl Notify {
         true
     }
 
-    /// Sends one message about some alerts. What failed is no more sent than before.
+    /// Sends one message about some alerts. If it fails, the alerts still count as not sent.
     async fn deliver(&self, message: &Value, about: &[Alert], stop: &mut watch::Receiver<bool>) -> Sending {
         let sending = self.send(message, about, stop).await;
         let now = self.now();
@@ -324,7 +322,7 @@ impl Notify {
         Sending::Stopped
     }
 
-    /// One attempt.
+    /// Sends one request.
     async fn attempt(&self, message: &Value, delivery: &str) -> Result<(), Trouble> {
         let body = message.to_string();
         let timestamp = (self.now() / 1_000_000_000).to_string();
@@ -339,7 +337,7 @@ impl Notify {
         let request = request.body(upload(Bytes::new(), body.into()));
         let request = request.map_err(|_| Trouble { again: Again::Later, ..Trouble::of_all("the address is none") })?;
         let asked = async {
-            // what the client says of a failure may name the address
+            // The client's error may contain the address, so it is not passed on.
             let answer = self.client.send(request).await.map_err(|_| Trouble::of_all("no connection"))?;
             let (status, wait) = (answer.status(), retry_after(answer.headers()));
             let _ = read(answer.into_body(), ANSWER).await;
@@ -349,13 +347,13 @@ impl Notify {
             let again = match status {
                 _ if status.is_server_error() => Again::After(wait.unwrap_or_default()),
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Again::After(wait.unwrap_or_default()),
-                // it is this very message that it does not take
+                // The webhook refuses this message, not all of them.
                 StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
                     Again::Never
                 }
                 _ => Again::Later,
             };
-            // how many come is not about one message
+            // A rate limit concerns all messages.
             let whole = status == StatusCode::TOO_MANY_REQUESTS;
             Err(Trouble { why: format!("it answered {}", status.as_u16()), again, whole })
         };
@@ -366,7 +364,7 @@ impl Notify {
         }
     }
 
-    /// The same alert, whose names have passed the rules (again).
+    /// A copy of the alert whose names have passed the redaction rules once more.
     fn redacted(&self, alert: &Alert) -> Alert {
         let column = |text: &str| self.parts.ids.column(&alert.account, text).into_owned();
         let shown = |text: &str| self.parts.ids.shown(&alert.account, text).into_owned();
@@ -380,7 +378,7 @@ impl Notify {
         }
     }
 
-    /// A run whose id has, too.
+    /// A copy of the run whose id has passed the redaction rules once more.
     fn shown(&self, run: &Entry) -> Entry {
         let shown = |text: &str| self.parts.ids.shown(&run.account, text).into_owned();
         Entry { run: keep_pseudonym(&run.run, shown).into(), ..run.clone() }
@@ -398,18 +396,18 @@ impl Notify {
         }
     }
 
-    /// What is configured, without secrets.
+    /// The configuration without secrets.
     fn settings(&self) -> Value {
         json!({"configured": true, "signed": self.webhook.key.is_some(), "mute": self.mutes.shown(self.now())})
     }
 }
 
-/// A pseudonym stays one.
+/// Keeps a pseudonym as it is, and passes other ids through `shown`.
 fn keep_pseudonym(id: &str, shown: impl Fn(&str) -> String) -> String {
     if id.starts_with(kernel::pseudonym::PREFIX) { id.to_owned() } else { shown(id) }
 }
 
-/// The same for each attempt of a message, so that whoever takes it can tell a second one.
+/// An id that is the same for each attempt of a message, so that the receiver can detect duplicates.
 fn delivery(about: &[Alert]) -> String {
     let mut hash = Sha256::new();
     for alert in about {
@@ -421,7 +419,7 @@ fn delivery(about: &[Alert]) -> String {
 
 /// `v1=` and the HMAC-SHA-256 of `v1:TIMESTAMP:BODY`.
 fn signature(key: &str, timestamp: &str, body: &str) -> String {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else { return String::new() }; // any length is taken
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else { return String::new() }; // any length works
     mac.update(format!("v1:{timestamp}:{body}").as_bytes());
     format!("v1={}", hex::encode(&mac.finalize().into_bytes()))
 }
@@ -435,7 +433,7 @@ impl Companion for Notify {
         "alerts"
     }
 
-    /// What was sent before. A file that can't be read costs a repetition, never the start.
+    /// Loads the record of sent alerts. An unreadable file may cause repetitions, but does not prevent the start.
     fn prepare(&self) -> Result<(), StartError> {
         if let Ok(text) = std::fs::read(&self.parts.file) {
             match serde_json::from_slice(&text) {

@@ -1,4 +1,4 @@
-//! **What**: [`Past`]: history as `assemble` wires it: what is kept, where, and who shows it.
+//! [`Past`]: wires the history of runs: its sources, its file, and the pages that show it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,24 +17,24 @@ use pipeline::spool::SpoolKey;
 use runs::Board;
 use telemetry::admin::links::TraceLink;
 
-/// The file of the last 48 hours.
+/// File beside the spool with the last 48 hours.
 const HISTORY: &str = "history.sqlite";
 
-/// What history is made from, and where it is shown.
+/// The history, its file, and the settings that its pages need.
 pub(super) struct Past {
     pub(super) history: Arc<History>,
     pub(super) failures: Arc<Failures>,
     shelf: Shelf,
-    /// Beside the spool.
+    /// Path of the file, beside the spool.
     file: PathBuf,
     keys: Vec<SpoolKey>,
-    /// Whether somebody may ask for it.
+    /// Whether the `admin` extension is enabled, whose pages show the history.
     pub(super) shown: bool,
-    /// Begin of the names of content.
+    /// Location of the vault's store, with which references to content begin.
     vault: Option<String>,
-    /// Iterations at which a run should stop.
+    /// The configured iteration ceiling of runs.
     ceiling: u64,
-    /// Whether runs are tracked at all.
+    /// Whether any processor tracks runs.
     tracked: bool,
 }
 
@@ -81,7 +81,7 @@ impl Past {
         }
     }
 
-    /// What keeps history.
+    /// The companion that records the history.
     pub(super) fn remember(&self, site: &Site, board: Arc<dyn Board>) -> Arc<dyn Companion> {
         Arc::new(Remember {
             board,

@@ -1,12 +1,12 @@
-//! **What**: [`Placed`]: a component with its id in the file.
+//! [`Placed`]: a configured component with its id.
 
 use config::ComponentId;
 
-/// A component with its place in the file.
+/// A component's configuration or settings with its id.
 #[derive(Clone)]
 pub struct Placed<T> {
-    /// Its id.
+    /// The component's id.
     pub id: ComponentId,
-    /// What it is.
+    /// The configuration or settings.
     pub what: T,
 }

@@ -1,6 +1,6 @@
-//! **What**: whether two listeners of a configuration want the same port, or the same unix socket. **Why**: found when
-//! the file is read, it is one line; found at the start, it is a restart loop. **Invariants**: told only where both
-//! can't be had on one machine, whatever its names. **Not here**: whether another process has the port (`net/socket`).
+//! Detects listeners of one configuration that want the same port or unix socket. Reported when the file is read, this
+//! is one line; at start it would be a restart loop. It is reported only if the ports conflict on any machine, however
+//! names resolve. `net/socket` reports ports that other processes have.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use super::placed::Placed;
 use crate::components::{ExtensionConfig, ReceiverConfig};
 use config::{ComponentId, Endpoint};
 
-/// A listener: its section, its component, the field that says where, and what it says.
+/// A listener: section, component, field of its address, and the address.
 pub(super) struct Port<'a> {
     pub(super) section: &'static str,
     pub(super) id: &'a ComponentId,
@@ -16,7 +16,7 @@ pub(super) struct Port<'a> {
     endpoint: Endpoint,
 }
 
-/// All of them whose address can be read, in the order of the sections: another fault of a component hides no clash.
+/// All listeners with a valid address, in the order of the sections. Other faults of a component do not hide a clash.
 fn all<'a>(
     receivers: &'a [Placed<ReceiverConfig>],
     extensions: &'a [Placed<ExtensionConfig>],
@@ -43,7 +43,7 @@ fn all<'a>(
     receivers.chain(extensions)
 }
 
-/// Each that wants what one before it has, and what is wrong with it.
+/// The listeners that want the port of an earlier one, each with a description.
 pub(super) fn clashes<'a>(
     receivers: &'a [Placed<ReceiverConfig>],
     extensions: &'a [Placed<ExtensionConfig>],
@@ -77,7 +77,7 @@ fn clash(one: &Endpoint, other: &Endpoint) -> bool {
         }
 }
 
-/// `[::]` takes IPv4's ports, too.
+/// `[::]` binds the port for IPv4 too.
 fn takes_all(ip: IpAddr) -> bool {
     ip.is_ipv6() && ip.is_unspecified()
 }

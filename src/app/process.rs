@@ -1,17 +1,17 @@
-//! **What**: what concerns the process as a whole: no core dumps, a panic hook that says where and never what, signals,
-//! memory. **Why**: every command holds something that must not be at rest, so all begin alike. **Invariants**: nothing
-//! here prints payload; a refusal of the operating system is logged, not fatal.
+//! Settings of the whole process: no core dumps, a panic hook that prints the place and never the message, signals, and
+//! memory and CPU figures. Every command holds data that must not be written to disk in clear, so all commands begin
+//! the same way. Nothing here prints payload.
 
 use std::io::{self, Write};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What holds for every command before it reads anything: panics are quiet, TLS has its provider, memory is nobody's
-/// but ours.
+/// Prepares the process before any command reads data: panics are quiet, TLS has its crypto provider, and memory is
+/// protected.
 ///
 /// # Errors
-/// The operating system leaves core dumps on; everything else is done.
+/// The operating system leaves core dumps on; the other steps are done.
 pub fn begin() -> io::Result<()> {
     quiet_panics();
     // Only the first call can succeed; a second one changes nothing.
@@ -19,8 +19,8 @@ pub fn begin() -> io::Result<()> {
     harden()
 }
 
-/// No core dumps, and no reading of this process's memory by others of the same user: memory holds what must not be
-/// at rest.
+/// Disables core dumps, and other processes' access to this process's memory, because it holds data that must not be
+/// written to disk in clear.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -30,7 +30,7 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
-/// From now on a panic tells its thread and place, never its message: to the log, else to stderr.
+/// Makes panics report their thread and place but never their message, to the log or else to stderr.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -44,7 +44,7 @@ pub fn quiet_panics() {
     }));
 }
 
-/// What tells a process to end.
+/// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// SIGTERM.
@@ -53,7 +53,7 @@ pub enum Stop {
     Interrupt,
 }
 
-/// Ends at the first SIGTERM or SIGINT after the call.
+/// A future that completes at the first SIGTERM or SIGINT after this call.
 ///
 /// # Errors
 /// The operating system refuses the handler.
@@ -64,7 +64,7 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// Ends at the second SIGTERM or SIGINT after the call; says which it was.
+/// A future that completes at the second SIGTERM or SIGINT after this call, with the signal.
 ///
 /// # Errors
 /// The operating system refuses the handler.
@@ -86,20 +86,20 @@ fn nth_signal(count: u32) -> io::Result<impl Future<Output = Stop> + Send> {
     })
 }
 
-/// Ticks of processor time in a second, as `/proc` counts them on every architecture that this is built for.
+/// Ticks of processor time per second in `/proc`, the same on all supported architectures.
 const TICKS: f64 = 100.0;
 
-/// Processor time that this process took, user and system, seconds; `None` where the system does not tell.
+/// Processor time of this process, user and system, in seconds; `None` if the system doesn't report it.
 pub fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name stands in brackets and may hold anything; user and system time are the 12th and 13th field behind it.
+    // The process name is in brackets and may contain anything. User and system time are fields 12 and 13 after it.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks = |at: usize| fields.split_whitespace().nth(at)?.parse::<u64>().ok();
     Some((ticks(11)? + ticks(12)?) as f64 / TICKS)
 }
 
-/// Resident memory in bytes; `None` where the system does not tell. (`status` is readable by everyone, also once core
-/// dumps are off and the files of this process belong to root.)
+/// Resident memory in bytes; `None` if the system doesn't report it. It is read from `status`, which stays readable
+/// after core dumps are disabled and this process's files belong to root.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

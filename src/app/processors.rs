@@ -1,6 +1,5 @@
-//! **What**: [`Processors`]: every configured processor, and what it brings besides itself (trackers, price tables,
-//! vaults). **Why**: the one place that knows how each is wired. **Not here**: their settings (`components`), their
-//! order (`pipelines` of the configuration).
+//! [`Processors`]: builds every configured processor and what comes with it (trackers, rate tables, vaults). This is
+//! the one place that knows how each is wired. Settings are in `components`; the order is that of the pipelines.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -34,41 +33,40 @@ use redaction::Ids;
 use runs::{Board, Boards};
 use tracker::Runs;
 
-/// What processors are built from.
+/// The resources that processors are built from.
 pub(super) struct Parts<'p> {
     pub(super) site: &'p Site,
     pub(super) vocabulary: &'p Arc<Vocabulary>,
-    /// How ids may be shown, in one form everywhere.
+    /// The policy for ids, shared so that an id has one form everywhere.
     pub(super) ids: &'p Arc<Ids>,
-    /// One memory of content for all vaults.
+    /// The memory of stripped content, shared by all vaults.
     pub(super) echoing: &'p Echoing,
     pub(super) proxies: &'p Arc<Proxies>,
-    /// What signs the digests of each vault.
+    /// The signing keys of the vaults, by vault id.
     pub(super) signers: &'p HashMap<Arc<str>, Arc<SigningKey>>,
-    /// The spool's folder; other state lies beside it.
+    /// The spool's folder; other state is kept beside it.
     pub(super) spool: &'p Path,
 }
 
-/// The processors, and what they bring besides themselves.
+/// The processors and what comes with them.
 #[derive(Default)]
 pub(super) struct Processors {
     pub(super) by_id: HashMap<ComponentId, Arc<dyn Processor>>,
-    /// The trackers.
     pub(super) runs: Vec<(ComponentId, Arc<Runs>)>,
     pub(super) vaults: Vec<Vault>,
-    /// Where reports of erasures go.
+    /// Vaults that accept reports of erasures.
     pub(super) erasures: Vec<Arc<ErasureDesk>>,
-    /// Tasks that look for newer price tables.
+    /// Tasks that refresh rate tables.
     pub(super) tables: Vec<Arc<dyn Companion>>,
-    /// The price tables in use.
+    /// The rate tables in use, by `cost` processor.
     shelves: HashMap<ComponentId, Arc<Shelf>>,
 }
 
 impl Processors {
-    /// Builds every processor of `placed`.
+    /// Builds every processor in `placed`.
     ///
     /// # Errors
-    /// The first that can't be used as configured.
+    /// The first processor that can't be used as configured.
     pub(super) fn build(
         parts: &Parts<'_>,
         placed: Vec<Placed<ProcessorSettings>>,
@@ -85,13 +83,13 @@ impl Processors {
         Ok(made)
     }
 
-    /// All trackers as one.
+    /// All trackers combined.
     pub(super) fn board(&self) -> Arc<dyn Board> {
         let boards = self.runs.iter().map(|(_, runs)| Arc::<Runs>::clone(runs) as Arc<dyn Board>).collect();
         Arc::new(Boards(boards))
     }
 
-    /// Trackers tell models apart by the tables of the step that prices in the same pipeline.
+    /// Gives each tracker the rate tables of the `cost` step in its pipeline, by which it identifies models.
     fn price_runs(&self, pipelines: &[Pipeline]) {
         for (id, runs) in &self.runs {
             let holders = pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| held == id));

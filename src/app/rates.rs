@@ -1,7 +1,7 @@
-//! **What**: looks for newer rate tables while the gateway runs. **Why**: prices change; nothing may be fetched where
-//! calls are priced. **Invariants**: whatever fails, the last good table stays in use and it is said so; the last good
-//! one is kept on disk and used at the next start; one look at a time, bounded in time and size. **Not here**: whether
-//! a table is taken (`rates/refresh`), settings (`processors/cost/config`).
+//! Fetches newer rate tables while the gateway runs, outside the path that prices calls. If anything fails, the last
+//! good table stays in use and the failure is logged; that table is also kept on disk for the next start. Fetches run
+//! one at a time, bounded in time and size. `rates/refresh` decides whether a table is accepted; settings are in
+//! `processors/cost/config`.
 
 use std::fs;
 use std::io::Write as _;
@@ -25,20 +25,20 @@ use processors::cost::{Cost, RefreshFrom, RefreshSettings, Settings};
 use rates::{Gravity, Offer, Pin, RatesError, Refresher, Taken};
 use telemetry::names;
 
-/// Largest table, bytes.
+/// The largest table, in bytes.
 const MAX_BYTES: usize = 64 << 20;
-/// Largest signature, bytes.
+/// The largest signature, in bytes.
 const MAX_SIGNATURE: usize = 4 << 10;
-/// For one answer.
+/// Time limit for one answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// After so long without a good look it is a warning of its own.
+/// Without a successful check for this long, an extra error is logged.
 const STALE: Duration = Duration::from_secs(7 * 86_400);
-/// Lines of one refusal that are logged.
+/// The most log lines about one refusal.
 const MAX_LINES: usize = 20;
-/// The last good table, beside the spool.
+/// File beside the spool with the last good table.
 const GOOD: &str = "rates-last-good";
 
-/// A table and its signature as they came.
+/// A table and its signature as fetched.
 #[derive(Clone)]
 struct Fetched {
     table: Bytes,
@@ -49,13 +49,12 @@ struct Fetched {
 /// Why a newer rate table is not in use.
 #[derive(Debug, thiserror::Error)]
 enum RefreshError {
-    /// The table's file or address, and what is wrong with it.
+    /// The table's file or address, and the fault.
     #[error("{0}: {1}")]
     Source(String, #[source] SourceError),
     /// The table was read and is refused.
     #[error(transparent)]
     Rates(#[from] RatesError),
-    /// The gateway is stopping.
     #[error("the check was interrupted")]
     Interrupted,
 }
@@ -66,7 +65,7 @@ impl RefreshError {
     }
 }
 
-/// What is wrong with the source of a rate table.
+/// A fault of a rate table's source.
 #[derive(Debug, thiserror::Error)]
 enum SourceError {
     #[error("{0}")]
@@ -89,7 +88,6 @@ enum SourceError {
     NotText,
 }
 
-/// Refreshes the tables of one `cost` processor.
 pub(super) struct RatesTask {
     cost: Arc<Cost>,
     refresh: RefreshSettings,
@@ -104,15 +102,14 @@ pub(super) struct RatesTask {
 #[derive(Default)]
 struct State {
     refresher: Option<Refresher>,
-    /// `ETag` of the table in use.
     tag: Option<String>,
 }
 
 impl RatesTask {
-    /// For a processor whose settings ask for it. `beside`: the folder for the last good table.
+    /// The task for a processor whose settings ask for refreshing. `beside` is the folder for the last good table.
     ///
     /// # Errors
-    /// There are no roots to trust the source by.
+    /// There are no root certificates to verify the source with.
     pub(super) fn build(
         cost: Arc<Cost>,
         settings: Settings,
@@ -146,7 +143,7 @@ impl RatesTask {
         self.seams.clock.now()
     }
 
-    /// One look.
+    /// Checks the source once, and takes a newer table.
     pub(super) async fn look(self: &Arc<Self>) {
         let meter = &self.seams.meter;
         let fetched = match &self.refresh.from {
@@ -209,7 +206,7 @@ impl RatesTask {
         Ok(Some(Fetched { table, signature, tag }))
     }
 
-    /// None: not modified.
+    /// Fetches `url`; `None` if it was not modified.
     async fn get(
         &self,
         url: &str,
@@ -240,7 +237,7 @@ impl RatesTask {
         tokio::time::timeout(TIMEOUT, fetch).await.map_err(|_| failed(SourceError::TimedOut))?
     }
 
-    /// Checks, judges and takes a table. `keep`: on disk too.
+    /// Verifies a table and takes it if it is acceptable; with `keep`, also stores it on disk.
     fn judge(&self, fetched: &Fetched, keep: bool) -> Result<&'static str, RefreshError> {
         let name = match &self.refresh.from {
             RefreshFrom::File(path) => path.display().to_string(),
@@ -302,7 +299,7 @@ impl RatesTask {
         }
     }
 
-    /// How long to wait: as configured, up to a twentieth more, so that replicas do not come together.
+    /// The time until the next check: the configured interval plus up to a twentieth, to spread out replicas.
     fn pause(&self) -> Duration {
         let spread = u64::try_from(self.refresh.every.as_millis() / 20).unwrap_or(u64::MAX).max(1);
         self.refresh.every + Duration::from_millis(u64::from_le_bytes(self.random()) % spread)
@@ -322,11 +319,11 @@ impl Companion for RatesTask {
         "rates"
     }
 
-    /// The last good table of an earlier run, if it still shows what is asked.
+    /// Loads the last good table of an earlier run, if it still satisfies the configured pin.
     fn prepare(&self) -> Result<(), StartError> {
         let Ok(table) = capped(&self.good, MAX_BYTES) else { return Ok(()) };
         let signature = capped(&beside(&self.good), MAX_SIGNATURE).ok();
-        // a file that nobody signed is as good as its source, which is looked at first thing
+        // An unpinned copy is no better than its source, which is checked first thing.
         if self.refresh.pin != Pin::None
             && let Err(why) = self.judge(&Fetched { table, signature, tag: None }, false)
         {
@@ -368,7 +365,7 @@ fn capped(path: &Path, cap: usize) -> Result<Bytes, RefreshError> {
     fs::read(path).map(Bytes::from).map_err(|error| failed(SourceError::Unreadable(error.kind())))
 }
 
-/// Whole or not at all.
+/// Replaces the file atomically.
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

@@ -1,8 +1,8 @@
-//! **What**: what a start would read of files, read while another configuration runs. **Why**: once the running round
-//! has ended, a certificate, a key or a table that can't be used leaves nobody who serves. **Invariants**: makes and
-//! binds nothing, and connects to nobody but the KMS of a key that lies as ciphertext; what is wrong is told all at
-//! once; what could be read or opened is kept for the start (`net/kept`). **Not here**: what keeps nobody from
-//! starting, such as dates of certificates (`outside`); ports, which only a start can take.
+//! Reads the files that a start would need while another configuration still runs, because once the running round has
+//! ended, an unusable certificate, key or table leaves no gateway at all. Nothing is created or bound, and the only
+//! connection is to the KMS of an encrypted key. All faults are reported at once; what was read or decrypted is kept
+//! for the start (`net/kept`). Findings that prevent no start, such as dates of certificates, are in `outside`; ports
+//! can be tried by a start only.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ use receivers::otlp;
 use recogniser::{self, Presidio};
 use telemetry::Meter;
 
-/// What would keep `valid` from starting, of what it reads of files and folders. Call it in a runtime, on a thread that
-/// may wait.
+/// The faults of files and folders that would prevent `valid` from starting. Call this in a runtime, on a thread that
+/// may block.
 pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
-    // what is counted here is counted for nobody
+    // These metrics are discarded.
     let (meter, clock) = (Meter::new(), Arc::clone(clock));
     let deps = Proxies::from_env(&env::var).map(|proxies| {
         let (tasks, proxies) = (Tasks::new(&meter), Arc::new(proxies));
@@ -56,7 +56,7 @@ pub fn faults(valid: &Valid, clock: &Arc<dyn Clock>) -> Vec<String> {
     for Placed { id, what } in &valid.exporters {
         match what.spec().profile().target {
             Target::Server { .. } => faults.extend(exporter(id, what, deps.clone()).err().map(|error| error.text)),
-            // building one opens what the round before it still has open
+            // Building one would open the file that the running round still has open.
             Target::File { .. } | Target::Output => {}
         }
     }
@@ -108,7 +108,7 @@ fn vault_of(settings: &vault::Settings, valid: &Valid) -> Result<(), StartError>
     wrong.or_else(asked).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
 }
 
-/// Whether [`faults`] would ask somebody over the network, who may count how often.
+/// Whether [`faults`] would make a network request, which the other side may count.
 pub fn asks(valid: &Valid) -> bool {
     valid.processors.iter().any(|placed| match &placed.what {
         ProcessorSettings::Vault(settings) if settings.store.is_some() => {

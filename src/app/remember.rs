@@ -1,8 +1,8 @@
-//! **What**: [`Remember`]: keeps history: looks at the tracker every two seconds, writes down what changed. **Why**:
-//! pages and reports must neither hold up commits nor be lost in a restart. **Invariants**: whose details are fetched,
-//! and whose news wait, is shared out by account; files are touched off the async threads; a file that can't be opened
-//! is tried again, a failure to write is told once until it works again, and both change nothing else. **Not here**:
-//! what is kept, and how the tracker is asked (`history`).
+//! [`Remember`]: records the history by reading the tracker every two seconds and writing the changes. Pages and
+//! reports must neither delay commits nor be lost in a restart. Fetched details and waiting entries are shared fairly
+//! between accounts. Files are accessed off the async threads. A file that can't be opened is retried; a write failure
+//! is logged once until writing works again; neither affects anything else. `history` defines what is kept and how the
+//! tracker is queried.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,22 +23,22 @@ use pipeline::spool::SpoolKey;
 use runs::share::fair;
 use runs::{Board, Detail, json as shape};
 
-/// Between two looks.
+/// Time between two updates.
 const EVERY: Duration = Duration::from_secs(2);
-/// Runs whose calls are written down in one look.
+/// The most runs whose calls are stored in one update.
 const ASKED: usize = 32;
-/// Calls of one run that are written down.
+/// The most calls that are stored of one run.
 const STEPS: usize = 500;
 
-/// JSON of runs that is fetched in one look, bytes.
+/// The most JSON of runs that is fetched in one update, in bytes.
 const DETAILS: usize = 16 << 20;
-/// Between two tries to open the file, ns.
+/// Time between two attempts to open the file, in ns.
 const AGAIN: u64 = 60_000_000_000;
 
-/// Runs, counts and samples that wait for a file that can be written.
+/// The most runs, counts and samples that wait while the file can't be written.
 const OWED: usize = 4096;
 
-/// See the module.
+/// Records the history of runs and failing spans.
 pub(super) struct Remember {
     pub(super) board: Arc<dyn Board>,
     pub(super) history: Arc<History>,
@@ -49,9 +49,9 @@ pub(super) struct Remember {
     pub(super) seams: Seams,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) failing: AtomicBool,
-    /// What could not be written.
+    /// Changes that could not be written yet.
     pub(super) owed: Mutex<Write>,
-    /// When a file that could not be opened is tried again, unix ns; 0 = never.
+    /// When opening the file is retried, unix ns; 0 if it is open.
     pub(super) again: AtomicU64,
 }
 
@@ -60,7 +60,7 @@ impl Remember {
         self.seams.clock.now().0
     }
 
-    /// Some runs that are over, with their calls.
+    /// The JSON of some finished runs with their calls, by position in `news`.
     fn details(&self, news: &[Arc<Entry>]) -> HashMap<usize, String> {
         let over = (0..).zip(news).filter(|(_, entry)| !entry.live());
         let over = over.map(|(place, entry)| (&*entry.account, (entry.at, place), 1, (place, entry)));
@@ -75,7 +75,7 @@ impl Remember {
         details
     }
 
-    /// One look.
+    /// Runs one update.
     pub(super) fn look(&self) {
         let now = self.now();
         self.try_again(now);
@@ -107,7 +107,7 @@ impl Remember {
         }
     }
 
-    /// Reads what was written before.
+    /// Opens the file and restores its history.
     fn open(&self, now: u64) -> Result<(), StoreError> {
         let opened = Store::open(&self.file, &self.keys, &self.seams.rng, now);
         self.again.store(if opened.is_ok() { 0 } else { now.saturating_add(AGAIN) }, Ordering::Relaxed);
@@ -141,7 +141,7 @@ impl Companion for Remember {
         "history"
     }
 
-    /// Reads what was written before. A file that can't be used costs the past, never the start.
+    /// Restores the history. An unusable file costs the history, but does not prevent the start.
     fn prepare(&self) -> Result<(), StartError> {
         if let Err(error) = self.open(self.now()) {
             tracing::warn!("history does not survive a restart until this works: {error}");
@@ -160,7 +160,7 @@ impl Companion for Remember {
                 let this = Arc::clone(&self);
                 blocking(&*self.tasks, "history", move || this.look()).await;
                 if ended {
-                    // a gateway that begins again opens the file anew
+                    // After a reload, the next round opens the file itself.
                     *self.shelf.lock() = None;
                     self.again.store(0, Ordering::Relaxed);
                     return;

@@ -1,6 +1,6 @@
-//! **What**: a configuration file, from text to valid settings: shape, types, settings, graph. **Why**: `validate`,
-//! `print-config` and `run` see the same thing. **Invariants**: no I/O but `${file:…}`; every problem of a stage is
-//! collected before the next one starts. **Not here**: opening anything (`assemble`).
+//! Turns the text of a configuration into valid settings: shape, types, settings, checks across components. `validate`,
+//! `print-config` and `run` share it. The only I/O is `${file:…}`. All problems of a stage are collected before the
+//! next stage starts. `assemble` opens the components.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -26,19 +26,19 @@ pub use super::limits::{AccountRate, Limits};
 pub use super::placed::Placed;
 pub use super::valid::{Logs, Pseudonyms, StandsIn, Telemetry, Typed, Valid};
 
-/// A file that was read, whatever came of it.
+/// The result of reading a configuration.
 pub struct Read {
-    /// For rendering problems.
+    /// The masked text that problems are rendered against.
     pub source: Source,
-    /// Warnings of a usable file.
+    /// Warnings, if the file is usable.
     pub warnings: Vec<Problem>,
     /// The typed file and its settings, or all problems.
     pub result: Result<(Typed, Valid), Vec<Problem>>,
-    /// Where there are problems: what could be made of the file all the same.
+    /// If there are problems: as much of the file as could be used in spite of them.
     pub faulty: Option<Box<(Typed, Valid)>>,
 }
 
-/// Reads a configuration. `data_dir` is where the spool goes when the file does not say.
+/// Reads a configuration. `data_dir` is the folder for the spool if the file doesn't set one.
 pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Read {
     let Reading { source, file, mut problems, unresolved } = file::read(name, text, lookup);
     let known = problems.len();
@@ -69,7 +69,7 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Rea
     }
 }
 
-/// The typed file; what is wrong of it is missing there and among `problems`.
+/// Types the file. Invalid entries are left out and reported in `problems`.
 fn typed(file: File, problems: &mut Vec<Problem>) -> Typed {
     let mut types = Types { problems };
     let receivers = types.all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
@@ -122,7 +122,7 @@ impl Types<'_> {
     }
 }
 
-/// Settings of what is used, and the checks across components.
+/// The settings of used components, and the checks across components.
 fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<Valid> {
     let file = &typed.file;
     let mut checks = Checks { problems };
@@ -163,7 +163,7 @@ fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Opti
     })
 }
 
-/// Settings of the components that pipelines and `service.extensions` name.
+/// Settings of the components named by pipelines and `service.extensions`.
 struct Used {
     receivers: Vec<Placed<ReceiverSettings>>,
     processors: Vec<Placed<ProcessorSettings>>,
@@ -177,7 +177,7 @@ fn named(file: &File, list: fn(&Pipeline) -> &[(ComponentId, At)]) -> HashSet<&C
     file.pipelines.iter().flat_map(list).map(|(id, _)| id).collect()
 }
 
-/// What is wrong with the pipelines as a whole: references, order, and what third parties would be sent.
+/// Problems across pipelines: references, order, and data that third parties would get.
 fn across_pipelines(
     file: &File,
     joined: &[Pipeline],
@@ -189,7 +189,7 @@ fn across_pipelines(
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
     let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
     let joins = joins.collect::<HashMap<_, _>>();
-    // of a processor that has other faults the word alone is known
+    // If the processor has other faults, only the text of this setting is available.
     let says = |section: &Section, key: &str, word: &str| {
         section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, Val::Str(said) if said == word))
     };
@@ -214,12 +214,11 @@ fn across_pipelines(
     graph::check(&File { pipelines: joined.to_vec(), ..file.clone() }, &known)
 }
 
-/// The exporters that send to third parties.
 fn third_parties(file: &File, exporters: &[Placed<ExporterSettings>]) -> HashSet<ComponentId> {
     let known_trust = |id: &ComponentId| {
         exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().profile().trust)
     };
-    // of an exporter that has other faults the word alone is known
+    // If the exporter has other faults, only the text of this setting is available.
     let says_internal = |section: &Section| {
         section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))
     };
@@ -232,7 +231,8 @@ fn third_parties(file: &File, exporters: &[Placed<ExporterSettings>]) -> HashSet
         .collect()
 }
 
-/// The signals that an exporter has nowhere to send to; one whose endpoint is wrong has a problem of its own.
+/// The signals for which an exporter has no endpoint. Exporters with errors are left out, since they are reported
+/// already.
 fn not_taken(exporters: &[Placed<ExporterSettings>], problems: &[Problem]) -> HashSet<(ComponentId, Signal)> {
     let faulty = |placed: &&Placed<ExporterSettings>| {
         let path = format!("exporters.{}", placed.id);
@@ -248,7 +248,7 @@ fn not_taken(exporters: &[Placed<ExporterSettings>], problems: &[Problem]) -> Ha
         .collect()
 }
 
-/// The pipelines that run: those that `forward` joins are one.
+/// The pipelines that run, after `forward` has joined those that it connects.
 fn ways(file: &File, kinds: &[(ComponentId, ConnectorKind)], problems: &mut Vec<Problem>) -> Vec<Pipeline> {
     let forwards = kinds.iter().filter(|(_, kind)| *kind == ConnectorKind::Forward).map(|(id, _)| id.clone()).collect();
     problems.extend(forward::one_sided(&file.pipelines, &forwards));
@@ -256,7 +256,7 @@ fn ways(file: &File, kinds: &[(ComponentId, ConnectorKind)], problems: &mut Vec<
         Ok(pipelines) => pipelines,
         Err(problem) => {
             problems.push(problem);
-            // those that `forward` has no part in are known all the same
+            // Pipelines without a `forward` connector are usable all the same.
             let apart = |ids: &[(ComponentId, At)]| !ids.iter().any(|(id, _)| forwards.contains(id));
             let whole = file.pipelines.iter().filter(|one| apart(&one.receivers) && apart(&one.exporters));
             whole.cloned().collect()
@@ -269,7 +269,7 @@ struct Checks<'p> {
 }
 
 impl Checks<'_> {
-    /// Settings of every component that is used.
+    /// The settings of every used component.
     fn components(&mut self, typed: &Typed) -> Used {
         let file = &typed.file;
         let (from, to) = (named(file, |p| &p.receivers), named(file, |p| &p.exporters));
@@ -303,7 +303,7 @@ impl Checks<'_> {
         }
     }
 
-    /// Ports that two components want.
+    /// Reports listeners that want the same port.
     fn clashes(&mut self, typed: &Typed) {
         let file = &typed.file;
         let listening = named(file, |p| &p.receivers);
@@ -327,13 +327,13 @@ impl Checks<'_> {
         }
     }
 
-    /// Limits against each other, and against the accounts that receivers know.
+    /// Checks the limits against each other, and against the accounts that receivers know.
     fn limits(&mut self, typed: &Typed, receivers: &[Placed<ReceiverSettings>]) {
         let file = &typed.file;
         self.one("limits", &file.limits, typed.limits.check(receivers));
         let listening = named(file, |p| &p.receivers);
         let whole = |section: &Section| receivers.iter().any(|placed| placed.id == section.id);
-        // of a receiver that is wrong nobody knows what accounts it has
+        // The accounts of an invalid receiver are unknown.
         if file.receivers.iter().all(|section| !listening.contains(&section.id) || whole(section)) {
             let nobody = typed.limits.of_nobody(receivers);
             self.place(Gravity::Warning, "limits", &file.limits, file.limits.at, nobody);
@@ -344,7 +344,7 @@ impl Checks<'_> {
         result.map_err(|problems| self.place(Gravity::Error, path, node, node.at, problems)).ok()
     }
 
-    /// Puts problems where they belong. What already has a problem of its type is not judged again.
+    /// Reports field problems at their positions, except for fields that already have a typing error.
     fn place(&mut self, gravity: Gravity, path: &str, node: &Node, at: At, problems: Vec<FieldProblem>) {
         let inside = format!("{path}.");
         let mistyped: Vec<At> = (self.problems.iter())

@@ -1,5 +1,5 @@
-//! **What**: [`App`]: a gateway that runs: its start, and the tasks that it lives by. **Invariants**: the order of
-//! `app`'s header. **Not here**: its end (`shutdown`), its whole life (`life`).
+//! [`App`]: a running gateway; its start and its tasks, in the order that the head of `app` gives. Its end is in
+//! `shutdown`, its whole life in `life`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ use super::start_error::{Fault, StartError};
 use super::tasks::{Group, Member, Tasks};
 use super::{memory, process};
 
-/// The folder of checkpoints in the spool's.
+/// Name of the folder of checkpoints in the spool's folder.
 const STATE: &str = "state";
-/// A checkpoint that could not be written is tried again after it.
+/// Pause before a failed checkpoint is retried.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How long the committer waits for work at a time.
 const COMMIT_IDLE: Duration = Duration::from_secs(1);
-/// What `/readyz` says of an exporter for whose sake clients are refused.
+/// The `/readyz` message about an exporter whose full backlog makes the gateway refuse clients.
 const CROWDED: &str = "as much waits as its `max_pending` allows";
 
-/// A running gateway. Dropping it without [`App::shutdown`] is a crash: nothing accepted is lost.
+/// A running gateway. Dropping it without [`App::shutdown`] is equivalent to a crash: no accepted data is lost.
 pub struct App {
     pub(super) seams: Seams,
     pub(super) settings: Settings,
@@ -46,7 +46,7 @@ pub struct App {
     pub(super) queue: Arc<Queue>,
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) committer: Option<JoinHandle<()>>,
-    /// Tells the committer to end.
+    /// Makes the committer end.
     pub(super) last_commit: Arc<AtomicBool>,
     pub(super) receivers: Vec<Box<dyn ServingListener>>,
     pub(super) lasting: Vec<Box<dyn ServingListener>>,
@@ -56,11 +56,11 @@ pub struct App {
     pub(super) finishing: Group,
 }
 
-/// The words that end things, in their order.
+/// The stop signals, in the order in which they are sent.
 pub(super) struct Stops {
-    /// Outlets and companions: finish.
+    /// Makes outlets and companions finish.
     pub(super) finish: watch::Sender<bool>,
-    /// All that is left: end now.
+    /// Ends all remaining tasks.
     pub(super) end: watch::Sender<bool>,
 }
 
@@ -68,11 +68,11 @@ impl App {
     /// Starts everything. Call it in a runtime.
     ///
     /// # Errors
-    /// One line and the exit code; nothing is left running.
+    /// The gateway can't start; no task is left running.
     pub async fn start(blueprint: Blueprint, seams: Seams) -> Result<Self, StartError> {
         let Blueprint { spool: spool_settings, keys, settings, build } = blueprint;
         let tasks = Tasks::new(&seams.meter);
-        // by the first round: totals go on over reloads
+        // The first round sets the start time, so that totals continue over reloads.
         seams.meter.began(seams.clock.now());
         seams.health.begin();
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&tasks);
@@ -95,7 +95,7 @@ impl App {
         let (offload, errands) = (Arc::<Tasks>::clone(&tasks), Arc::<Tasks>::clone(&tasks));
         let context = Context { spool: Arc::clone(&spool), clock, rng, meter, offload, workers, errands };
         let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context));
-        // Set once: there is one engine.
+        // Only set here, since there is one engine.
         drop(built.way.set(Arc::clone(&engine.inlet)));
         let checkpoint_seams = checkpoint::Seams {
             disk,
@@ -114,8 +114,8 @@ impl App {
         let checkpoints = Arc::new(checkpoints);
         prepare(&spawn, &checkpoints, &built.companions).await?;
         let bound = bind(built.listeners).await?;
-        // once nothing can refuse the start: a round that never ran changes nothing for the one before, which is run
-        // again
+        // This comes after the last step that can refuse the start: a round that never ran must leave the spool
+        // unchanged for the previous one, which runs again.
         let committer = {
             let (spool, pointed) = (Arc::clone(&spool), Arc::clone(&pointed));
             let settle = move || destinations::settle(&spool, &mut committer, &pointed).map(|()| committer);
@@ -142,22 +142,22 @@ impl App {
         app.run(committer, built.companions, bound).await
     }
 
-    /// What listens where.
+    /// The bound addresses, with labels.
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
     }
 
-    /// The engine.
+    /// The engine of this gateway.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// The spool.
+    /// The open spool.
     pub fn spool(&self) -> &Arc<Spool> {
         &self.spool
     }
 
-    /// Spawns what is to run, then opens the doors.
+    /// Spawns all tasks, then opens the listeners.
     async fn run(
         mut self,
         committer: Committer,
@@ -198,7 +198,7 @@ impl App {
         Ok(self)
     }
 
-    /// Runs `task` until it ends, or the word comes that all must end.
+    /// Spawns `task`; it runs until it ends or the final stop signal comes.
     pub(super) fn until_end(
         &self,
         name: &'static str,
@@ -224,7 +224,7 @@ async fn off_thread<T: Send + 'static>(
     blocking(&**spawn, "start", work).await.ok_or_else(|| StartError::new("the start was interrupted"))
 }
 
-/// Records of what is not configured any more wait for ever: somebody must know.
+/// Warns about records of consumers that are no longer configured, because such records would wait forever.
 fn warn_of_orphans(spool: &Spool, pointed: &[Pointed]) {
     for consumer in spool.status().consumers {
         if !consumer.configured && consumer.records > 0 && !destinations::tell(&consumer, pointed) {
@@ -237,7 +237,7 @@ fn warn_of_orphans(spool: &Spool, pointed: &[Pointed]) {
     }
 }
 
-/// Brings state to where the spool stands.
+/// Rebuilds state up to the end of the spool.
 async fn prepare(
     spawn: &Arc<dyn Spawn>,
     checkpoints: &Arc<Checkpoints>,
@@ -260,7 +260,7 @@ async fn bind(listeners: Vec<Box<dyn Listener>>) -> Result<Vec<Box<dyn BoundList
     Ok(bound)
 }
 
-/// A committer that panics must end the gateway: nobody would be answered any more.
+/// Fails the engine if the committer panics, because no client would get an answer any more.
 struct Fail<'a>(&'a Engine);
 
 impl Drop for Fail<'_> {
@@ -271,7 +271,7 @@ impl Drop for Fail<'_> {
     }
 }
 
-/// The committer thread's life.
+/// The main loop of the committer thread.
 fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
     let _fail = Fail(engine);
     let mut idle_steps = 0;
@@ -286,7 +286,7 @@ fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
         }
         let progress = step.committed + step.failed > 0;
         idle_steps = if ending && !progress { idle_steps + 1 } else { 0 };
-        // A full disk may leave transactions waiting for ever: their senders are told to come again.
+        // With a full disk, transactions may never be committed; their clients are asked to retry.
         if ending && (step.waiting == 0 || idle_steps > 2) && !progress {
             if !committer.close() {
                 tracing::warn!("the spool's progress is not durable; some records may be delivered again");
@@ -296,7 +296,7 @@ fn commit_until(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
     }
 }
 
-/// Once a second: time for processors, gauges, readiness.
+/// Every second: timers of processors, gauges, readiness.
 async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     let began = seams.clock.monotonic();
     let cpu = seams.meter.gauge(&names::CPU, &[]);
@@ -317,9 +317,9 @@ async fn tick(engine: Arc<Engine>, spool: Arc<Spool>, seams: Seams) {
     }
 }
 
-/// Writes checkpoints, the first at once: what a start replays must not grow from life to life where each ends within
-/// seconds. The larger they get, the rarer. After a failure it is tried again soon: until then effects hold the spool's
-/// segments.
+/// Writes checkpoints, the first one at once, so that the replay does not grow over starts that each end within
+/// seconds. The longer a checkpoint takes, the rarer they become. A failed one is retried soon, because the effects
+/// keep segments of the spool until then.
 async fn save(checkpoints: Arc<Checkpoints>, clock: Arc<dyn Clock>, tasks: Arc<dyn Spawn>, every: Duration) {
     let (mut rest, mut failing) = (Duration::ZERO, false);
     loop {

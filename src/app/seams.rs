@@ -1,4 +1,4 @@
-//! **What**: [`Seams`]: time, randomness, disk and metrics, which tests replace.
+//! [`Seams`]: time, randomness, disk, metrics and readiness, which tests replace.
 
 use std::sync::Arc;
 
@@ -7,23 +7,23 @@ use kernel::rng::{Rng, SystemRng};
 use pipeline::{Disk, RealDisk};
 use telemetry::{Health, Meter};
 
-/// The seams of a gateway. Tests give others.
+/// The replaceable dependencies of a gateway.
 #[derive(Clone)]
 pub struct Seams {
-    /// Time.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// Source of randomness.
     pub rng: Arc<dyn Rng>,
-    /// The file system of spool and checkpoints.
+    /// The file system of the spool and of checkpoints.
     pub disk: Arc<dyn Disk>,
-    /// Metrics.
+    /// The metrics registry.
     pub meter: Meter,
-    /// Readiness.
+    /// The readiness of the gateway.
     pub health: Health,
 }
 
 impl Seams {
-    /// Those of a real gateway: this machine's clock, randomness and disk, and metrics of its own.
+    /// The dependencies of a real gateway: this machine's clock, randomness and disk, and its own metrics.
     pub fn real() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),

@@ -1,5 +1,5 @@
-//! **What**: how a gateway ends. **Invariants**: the order of `app`'s header; every wait has a bound, also for a volume
-//! that hangs. **Not here**: signals (`life`).
+//! The shutdown of a gateway, in the order that the head of `app` gives. Every wait is bounded, also if a volume hangs.
+//! Signals are handled in `life`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,27 +14,27 @@ use telemetry::GATEWAY;
 
 use super::running::App;
 
-/// How long tasks that were told to end may take.
+/// How long tasks may take after the final stop signal.
 pub(super) const LAST_WORD: Duration = Duration::from_secs(2);
 
-/// How it ended.
+/// The result of a gateway's run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Set: it ended because nothing could be committed any more.
+    /// The reason, if the gateway ended because data could not be committed any more.
     pub failed: Option<Reason>,
-    /// Records that wait in the spool for the next start.
+    /// Number of records left in the spool for the next start.
     pub left: u64,
 }
 
 impl Ended {
-    /// The process's exit code.
+    /// The exit code of the process.
     pub fn exit_code(self) -> u8 {
         u8::from(self.failed.is_some())
     }
 }
 
 impl App {
-    /// Runs until `stop` ends, or until the spool fails; then shuts down.
+    /// Runs until `stop` completes or the spool fails, then shuts down.
     pub async fn wait(self, stop: impl Future<Output = ()>) -> Ended {
         let mut failed = self.engine.sequencer.failed();
         tokio::select! {
@@ -46,7 +46,7 @@ impl App {
         self.shutdown().await
     }
 
-    /// Ends in good order.
+    /// Shuts the gateway down in order.
     pub async fn shutdown(mut self) -> Ended {
         if self.seams.health.is_again() {
             tracing::info!("this round ends, ports stay open: another begins with the new configuration");
@@ -59,7 +59,7 @@ impl App {
         let (requests, outlets) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
         let receivers = std::mem::take(&mut self.receivers);
         join_all(receivers.into_iter().map(|listener| listener.drain(requests))).await;
-        // Connections are answered or gone; what they left behind is worked off.
+        // All connections are answered or closed; now the requests they left behind are processed.
         self.engine.inlet.close();
         let _ = tokio::time::timeout(requests, self.engine.inlet.drained()).await;
         self.queue.close();
@@ -73,12 +73,12 @@ impl App {
         self.spool.wake();
         let committer = self.committer.take();
         self.join(committer, self.settings.drain_requests).await;
-        // Who looks on must not hold up the end.
+        // Clients of the tap must not delay the end.
         self.engine.sequencer.tap().close();
         let lasting = std::mem::take(&mut self.lasting);
         join_all(lasting.into_iter().map(|listener| listener.drain(LAST_WORD))).await;
         let (ended, tasks) = (self.report(), Arc::clone(&self.tasks));
-        // Exporters' connections live as long as the engine does.
+        // Connections of exporters close when the engine is dropped.
         drop(self);
         tasks.all().ended(LAST_WORD).await;
         ended
@@ -96,7 +96,7 @@ impl App {
         }
     }
 
-    /// Waits for threads without holding up this one.
+    /// Joins threads without blocking this one.
     async fn join(&self, threads: impl IntoIterator<Item = JoinHandle<()>>, grace: Duration) {
         let all = async {
             for thread in threads {

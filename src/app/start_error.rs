@@ -1,4 +1,4 @@
-//! **What**: [`StartError`]: why a gateway did not start, and the exit code that says so.
+//! [`StartError`]: why a gateway did not start, and the exit code for it.
 
 use super::keyfile::KeyFileError;
 use exporters::spec::BuildError;
@@ -10,18 +10,18 @@ use vault::store::kinds::StoreUnusable;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct StartError {
-    /// One line.
+    /// The message, one line.
     pub text: String,
-    /// Decides the exit code, and whether another try makes sense.
+    /// Determines the exit code, and whether a retry makes sense.
     pub fault: Fault,
 }
 
-/// What must change before a gateway can start.
+/// What has to change before the gateway can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The machine or a remote service failed; a later start may succeed.
     Machine,
-    /// A listener could not be opened: mostly a port that is taken, where another port works.
+    /// A listener could not be opened, mostly because its port is taken.
     Port,
     /// The configuration is wrong; every start fails until it is changed.
     Configuration,
@@ -32,22 +32,22 @@ impl StartError {
         Self { text: text.into(), fault: Fault::Machine }
     }
 
-    /// The configuration is at fault.
+    /// An error of the configuration.
     pub(super) fn config(text: impl Into<String>) -> Self {
         Self { text: text.into(), fault: Fault::Configuration }
     }
 
-    /// The same error with another kind.
+    /// The error with its fault replaced.
     pub(super) fn of(self, fault: Fault) -> Self {
         Self { fault, ..self }
     }
 
-    /// Puts the place that it is about before its text.
+    /// Prefixes the message with the place it is about.
     pub(super) fn at(self, place: impl std::fmt::Display) -> Self {
         Self { text: format!("{place}: {}", self.text), ..self }
     }
 
-    /// Exit code of the process: 1, or 78 when the configuration is at fault.
+    /// The exit code of the process: 1, or 78 if the configuration is at fault.
     pub fn exit_code(&self) -> u8 {
         match self.fault {
             Fault::Machine | Fault::Port => 1,

@@ -1,7 +1,6 @@
-//! **What**: who may do more than read where the admin port asks nobody who is there: clients on this machine, and
-//! those with a certificate. **Why**: a scraper needs the port on the pod's address, and then every neighbour could
-//! reload, mute, judge runs and send alerts. **Not here**: credentials and cross-site requests, which come first
-//! (`telemetry/admin`).
+//! Restricts an admin port without credentials: clients that are neither on this machine nor have a certificate may
+//! only read. A scraper needs the port on the pod's address, and without this any neighbour could reload, mute, set
+//! outcomes of runs and send alerts. Credentials and cross-site requests are checked before, in `telemetry/admin`.
 
 use std::sync::Arc;
 
@@ -13,12 +12,13 @@ use axum::response::{IntoResponse, Response};
 use net::Peer;
 use net::listen::Near;
 
-/// Whether a client that the port's own guard let through is known: `guarded` if that guard asks for credentials.
+/// Whether a client that passed the port's guard is trusted to change things; `guarded` if that guard checks
+/// credentials.
 pub(super) fn is_known(guarded: bool, extensions: &Extensions) -> bool {
     guarded || extensions.get::<Near>().is_some() || extensions.get::<Arc<Peer>>().is_some()
 }
 
-/// Lets strangers read, and nothing else.
+/// Lets unknown clients read, and refuses everything else.
 pub(super) async fn only_read(State(guarded): State<bool>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if reads || is_known(guarded, request.extensions()) {

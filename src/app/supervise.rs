@@ -1,7 +1,7 @@
-//! **What**: runs outlets and companions, and sees to it when one panics. **Why**: clients go on getting their OKs;
-//! what nobody delivers any more would only show once the spool is full. **Invariants**: an outlet begins again at its
-//! cursor after a rest (what was on its way is sent again); a companion that is gone makes the gateway unready, with
-//! its name. **Not here**: counting and logging of other tasks' panics (`tasks`).
+//! Runs outlets and companions, and handles their panics. Clients would go on getting OKs, and data that is no longer
+//! delivered would show only once the spool is full. An outlet restarts at its cursor after a pause, so requests in
+//! flight are sent again. A companion that panicked makes the gateway unready, under its name. Panics of other tasks
+//! are counted and logged in `tasks`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::App;
 use super::build::Companion;
 use telemetry::names;
 
-/// Rest before an outlet begins again; doubled with each panic, up to the second.
+/// Pause before an outlet restarts; it doubles from the first to the second value.
 const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-/// What `/readyz` says of a companion that panicked.
+/// The `/readyz` message about a companion that panicked.
 const GONE: &str = "panicked and does not work any more; restart tollgate";
 
 impl App {
-    /// Lets them work until they are told to finish.
+    /// Runs outlets and companions until they are asked to finish.
     pub(super) fn attend(&self, companions: Vec<Arc<dyn Companion>>) {
         for outlet in &self.engine.outlets {
             let (outlet, finish) = (Arc::clone(outlet), self.stops.finish.subscribe());

@@ -1,7 +1,7 @@
-//! **What**: `/api/tap` on the admin port: what passes, as it passes, until the client goes away. **Invariants**: only
-//! for clients on this machine, or ones that showed a password, a token or a certificate; only what third parties may
-//! see, without fields that the schema does not know; work is done off the sockets' threads; what is left out is told
-//! in the stream. **Not here**: queues (`pipeline/tap`), the guard before all pages (`telemetry/admin`).
+//! `/api/tap` on the admin port streams committed requests until the client disconnects. It is open only to clients on
+//! this machine, or with a password, a token or a certificate. It shows only what third parties may see, without
+//! unknown fields of the schema. Text is formatted off the socket threads, and the stream reports what was left out.
+//! Queues are in `pipeline/tap`; the guard of all pages is in `telemetry/admin`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,33 +31,33 @@ use otlp::{Payload, Signal, UnknownFields, json as otlp_json};
 use pipeline::ExportRequest;
 use pipeline::tap::{LeftOut, Look, Tapped, Wanted};
 
-/// So long after it, it is told what was left out, if nothing is shown meanwhile.
+/// How long the stream may be silent before the number of left-out requests is reported.
 const TOLD: Duration = Duration::from_secs(1);
 
-/// What the route needs.
+/// The resources of the route.
 #[derive(Clone)]
 pub(super) struct Site {
-    /// The engine, once it is there.
+    /// The engine's inlet, set once the engine exists.
     pub way: Way,
-    /// When something passed.
+    /// The time shown with each request.
     pub clock: Arc<dyn Clock>,
-    /// Where text is written.
+    /// Runs the formatting of text.
     pub tasks: Arc<dyn Spawn>,
-    /// Whether the port asks who is there.
+    /// Whether the port checks credentials.
     pub guarded: bool,
 }
 
-/// What is asked for.
+/// The query parameters.
 #[derive(Clone, Default, Deserialize)]
 struct Asked {
     pipeline: Option<String>,
     signal: Option<String>,
     service: Option<String>,
-    /// Requests at most.
+    /// The most requests to show.
     limit: Option<u64>,
 }
 
-/// The route.
+/// The route `/api/tap`.
 pub(super) fn router(site: Site) -> Router {
     Router::new().route("/api/tap", get(tap)).with_state(site)
 }
@@ -96,14 +96,14 @@ fn wants_json(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("json"))
 }
 
-/// One client's look.
+/// The stream of one client.
 struct View {
     site: Site,
     look: Look,
     service: Option<String>,
-    /// JSON lines, else text.
+    /// Whether to write JSON lines instead of text.
     lines: bool,
-    /// Requests still to be shown.
+    /// The number of requests still to show.
     left: u64,
 }
 
@@ -115,7 +115,7 @@ impl View {
                 biased;
                 tapped = self.look.next() => tapped?,
                 () = self.site.clock.sleep(TOLD) => {
-                    // also where nothing at all is shown
+                    // Requests are counted as left out even if none is shown.
                     let text = told(self.look.left_out(), self.lines);
                     if text.is_empty() {
                         continue;
@@ -140,7 +140,7 @@ impl View {
     }
 }
 
-/// One request; none if nothing of it is wanted.
+/// Formats one request; `None` if nothing in it matches `service`.
 fn write(tapped: &Tapped, service: Option<&str>, time: &str, lines: bool) -> Option<String> {
     let (signal, pipeline, account) = (tapped.label.signal, &tapped.label.pipeline, &tapped.account);
     let whole = Payload::parse(signal, tapped.body.clone()).ok()?;
@@ -169,7 +169,7 @@ fn write(tapped: &Tapped, service: Option<&str>, time: &str, lines: bool) -> Opt
     Some(format!("{},\"request\":{request}}}\n", head.strip_suffix('}')?))
 }
 
-/// What was not shown.
+/// The line that reports requests that were not shown.
 fn told(LeftOut { slow, withheld }: LeftOut, lines: bool) -> String {
     if (slow, withheld) == (0, 0) {
         return String::new();

@@ -1,6 +1,5 @@
-//! **What**: [`Tasks`]: the only place that spawns tasks and threads. **Why**: at the end of a run everything that was
-//! begun is known and waited for. **Invariants**: every task and thread has a name; a panic in one is caught, counted
-//! and logged by name, never with its message. **Not here**: what they do.
+//! [`Tasks`]: the only place that spawns tasks and threads, so that a shutdown knows and waits for all of them. Every
+//! task and thread has a name; a panic is caught, counted and logged under that name, without its message.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,13 +17,13 @@ use pipeline::inquiry::Errands;
 use pipeline::offload::Offload;
 use telemetry::{Meter, names};
 
-/// Threads for blocking and CPU work that sockets or outlets hand off.
+/// Threads for blocking and CPU-bound work handed off by sockets and outlets.
 const BLOCKING_THREADS: usize = 16;
 
-/// The runtime that everything asynchronous runs on.
+/// The runtime for all async tasks.
 ///
 /// # Errors
-/// The operating system gives no threads.
+/// The operating system can't start threads.
 pub fn runtime(threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads.max(1))
@@ -34,54 +33,54 @@ pub fn runtime(threads: usize) -> io::Result<Runtime> {
         .build()
 }
 
-/// Runs `work`, then ends the runtime. A thread that hangs in the operating system (a volume that is gone) gets `grace`
-/// and keeps nobody from exiting.
+/// Runs `work`, then ends the runtime. A thread that hangs in the operating system (on a lost volume) delays the exit
+/// by `grace` at most.
 pub fn run_to_end<T>(runtime: Runtime, grace: Duration, work: impl Future<Output = T>) -> T {
     let done = runtime.block_on(work);
     runtime.shutdown_timeout(grace);
     done
 }
 
-/// Makes tasks and threads, and knows which are left. Used from within a runtime, or made there and used anywhere.
+/// Spawns tasks and threads, and counts those still running. Create it within a runtime to use it from any thread.
 pub struct Tasks {
     all: Group,
-    /// Worker threads have none of their own.
+    /// The runtime to spawn on; worker threads have no current one.
     runtime: Option<Handle>,
     meter: Meter,
 }
 
-/// Counts what belongs together until it has ended.
+/// Counts related tasks until they have ended.
 pub struct Group(watch::Sender<usize>);
 
-/// One member that has not ended.
+/// A running member of a [`Group`]; dropping it ends the membership.
 pub struct Member(watch::Sender<usize>);
 
 impl Group {
-    /// With no member.
+    /// A group without members.
     #[expect(clippy::new_without_default, reason = "an empty group is made on purpose")]
     pub fn new() -> Self {
         Self(watch::Sender::new(0))
     }
 
-    /// One more, until the value is dropped.
+    /// Adds a member until the returned value is dropped.
     pub fn join(&self) -> Member {
         self.0.send_modify(|open| *open += 1);
         Member(self.0.clone())
     }
 
-    /// Waits until no member is left, for at most `grace`. False: some are.
+    /// Waits until no member is left, for at most `grace`. Returns false if some are left.
     pub async fn ended(&self, grace: Duration) -> bool {
         let mut open = self.0.subscribe();
         let none = open.wait_for(|open| *open == 0);
         tokio::time::timeout(grace, none).await.is_ok_and(|ended| ended.is_ok())
     }
 
-    /// Members that are left.
+    /// Number of running members.
     pub fn len(&self) -> usize {
         *self.0.borrow()
     }
 
-    /// Whether no member is left.
+    /// Whether no member is running.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -94,7 +93,7 @@ impl Drop for Member {
 }
 
 impl Tasks {
-    /// No tasks yet.
+    /// A spawner without tasks.
     pub fn new(meter: &Meter) -> Arc<Self> {
         Arc::new(Self { all: Group::new(), runtime: Handle::try_current().ok(), meter: meter.clone() })
     }
@@ -104,10 +103,10 @@ impl Tasks {
         &self.all
     }
 
-    /// Makes a thread.
+    /// Starts a thread.
     ///
     /// # Errors
-    /// The operating system gives none.
+    /// The operating system can't start it.
     pub fn thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
         let meter = self.meter.clone();
         std::thread::Builder::new().name(format!("tollgate-{name}")).spawn(move || {

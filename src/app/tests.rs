@@ -36,7 +36,7 @@ mod rates;
 mod remember;
 mod tap;
 
-/// What a test adds to a gateway.
+/// Additions of a test to the gateway.
 #[derive(Default)]
 struct Extras {
     processors: Vec<Arc<dyn Processor>>,
@@ -93,7 +93,7 @@ async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> App {
     App::start(blueprint(folder, sink, extras), Seams::real()).await.unwrap()
 }
 
-/// What a running gateway accepts must reach the exporter, at the latest while it shuts down.
+/// Data accepted by a running gateway must reach the exporter, at the latest during shutdown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_starts_delivers_and_stops() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
@@ -111,7 +111,8 @@ async fn a_gateway_starts_delivers_and_stops() {
     assert_eq!(submit(&inlet, spans(&["late"])).await, Reason::ShuttingDown.outcome());
 }
 
-/// What a dead back end leaves must be in the spool, delivered after the next start, and counted once.
+/// Data that a dead back end did not accept must stay in the spool, be delivered after the next start, and be counted
+/// once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_is_delivered_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,8 +130,8 @@ async fn what_is_left_is_delivered_after_the_next_start() {
     assert_eq!(again.counted(), tally.counted());
 }
 
-/// A gateway that is dropped like one that is killed must have lost nothing it accepted. What its successor replays is
-/// in a checkpoint at once, so that it is replayed once, however soon that one is killed.
+/// A gateway that is dropped, like one that is killed, must not lose accepted data. The next start writes a checkpoint
+/// of the replayed records at once, so that they are replayed only once even if that gateway is killed soon.
 #[test]
 fn a_crash_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -141,7 +142,7 @@ fn a_crash_loses_nothing() {
     let app = runtime.block_on(start(folder.path(), &dead, counts()));
     let answer = submit(&app.engine().inlet, spans(&["a"]));
     assert_eq!(runtime.block_on(answer), Outcome::Accepted);
-    // No close, no checkpoint, no progress: only the lock is let go, as the system does for a killed process.
+    // Nothing is closed or saved; only the lock is released, as the system does for a killed process.
     let copy = tempfile::tempdir().unwrap();
     copy_files(&folder.path().join("spool"), &copy.path().join("spool"));
     let sink = Sink::open("x", Trust::Internal);
@@ -163,7 +164,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// What happened to the parts of a start, in order.
+/// The events of a start, in order.
 type Log = Arc<Mutex<Vec<&'static str>>>;
 
 struct Beside(Log, Option<&'static str>);
@@ -219,7 +220,7 @@ impl ServingListener for Port {
     }
 }
 
-/// State must be rebuilt before anything is bound, everything must run before it serves, listeners must end first.
+/// State must be rebuilt before ports are bound, all parts must run before ports serve, and listeners must end first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_start_and_stop_in_order() {
     let (folder, sink, log) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Log::default());
@@ -239,7 +240,7 @@ async fn parts_start_and_stop_in_order() {
     assert!(tasks.all().is_empty());
 }
 
-/// A start that fails must say why in one line and leave nothing running.
+/// A failed start must give its reason in one line and leave nothing running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_start_leaves_nothing() {
     let (folder, sink, log) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Log::default());
@@ -264,7 +265,7 @@ async fn a_failed_start_leaves_nothing() {
     app.shutdown().await;
 }
 
-/// When nothing can be committed any more the gateway must end with an error.
+/// If nothing can be committed any more, the gateway must end with an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_spool_ends_the_gateway() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
@@ -274,7 +275,7 @@ async fn a_failed_spool_ends_the_gateway() {
     assert_eq!((ended.failed, ended.exit_code()), (Some(Reason::SpoolFailed), 1));
 }
 
-/// Requests in hand at a shutdown must be answered, also when their processing takes a while.
+/// Open requests must be answered at a shutdown, even if processing them takes a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_in_hand_are_answered() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
@@ -299,7 +300,7 @@ async fn requests_in_hand_are_answered() {
     assert_eq!(sink.all().len(), 4);
 }
 
-/// A task that panics must be counted and must not be waited for.
+/// A panicking task must be counted, and must not be waited for.
 #[tokio::test]
 async fn a_panic_in_a_task_is_counted() {
     let meter = Meter::new();
@@ -312,7 +313,7 @@ async fn a_panic_in_a_task_is_counted() {
     tasks.thread("third", || panic!("in our own thread")).unwrap().join().unwrap();
 }
 
-/// The process must know its memory, also once core dumps are off.
+/// The process must be able to read its memory use after core dumps are disabled.
 #[test]
 fn memory_is_known() {
     assert!(process::resident_bytes().unwrap() > 1 << 20);
@@ -320,7 +321,7 @@ fn memory_is_known() {
     assert!(process::resident_bytes().unwrap() > 1 << 20);
 }
 
-/// One HTTP/1.1 request over a socket of its own; the whole answer.
+/// Sends one HTTP/1.1 request on its own connection; returns the whole answer.
 async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -332,7 +333,7 @@ async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// OTLP over HTTP, and the admin port.
+/// Listeners for OTLP over HTTP and the admin port.
 fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
     let config: receivers::otlp::Config =
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
@@ -351,8 +352,8 @@ fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
     vec![Box::new(receiver), Box::new(web)]
 }
 
-/// Who is refused for one exporter's `max_pending`, and who asks whether the gateway is ready, must be told which
-/// exporter it is; the gateway runs all the same. (Shown to fail: it was "the spool is full", and `/readyz` was fine.)
+/// A client refused because of one exporter's `max_pending`, and `/readyz`, must be given that exporter's name; the
+/// gateway keeps running. (Shown to fail: it was "the spool is full", and `/readyz` was fine.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exporter_that_has_too_much_waiting_is_named() {
     let away =
@@ -382,8 +383,8 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
     app.shutdown().await;
 }
 
-/// A request over a real socket must be answered after its commit and delivered; admin must show it and stay to the
-/// end.
+/// A request over a real socket must be answered after its commit and delivered; the admin port must show it and stay
+/// open until the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_come_over_sockets() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
@@ -404,7 +405,7 @@ async fn requests_come_over_sockets() {
     assert!(tokio::net::TcpStream::connect(otlp_at).await.is_err(), "the port is free again");
 }
 
-/// An empty key file must be refused: pseudonyms and seals made with no key are no secret.
+/// An empty key file must be refused, because pseudonyms and seals made with an empty key protect nothing.
 #[test]
 fn an_empty_key_file_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
@@ -414,7 +415,7 @@ fn an_empty_key_file_is_refused() {
     assert!(made.is_err());
 }
 
-/// Reading a key must not make one: a new key opens nothing.
+/// Reading a key must not generate one: a new key can't open existing data.
 #[test]
 fn a_missing_key_file_is_not_made_by_reading() {
     let folder = tempfile::tempdir().expect("folder");
@@ -423,7 +424,7 @@ fn a_missing_key_file_is_not_made_by_reading() {
     assert!(!path.exists());
 }
 
-/// Every mounted tmpfs must be told apart from every other file system, also below folders that do not exist yet.
+/// Every mounted tmpfs must be distinguished from other file systems, also below folders that do not exist yet.
 #[test]
 fn folders_in_memory_are_known() {
     let (mut memory, mut seen, mut others) = (0, 0, 0);
@@ -431,7 +432,7 @@ fn folders_in_memory_are_known() {
         let mut words = line.split(' ').skip(1);
         let (Some(at), Some(kind)) = (words.next(), words.next()) else { continue };
         let deep = Path::new(at).join("tollgate-is-not-here/spool");
-        // A later mount may lie over this one, and some can't be asked.
+        // A later mount may cover this one, and some can't be queried.
         let known = std::fs::read_dir(at).is_ok() && !at.contains('\\');
         match (kind, known) {
             ("tmpfs", true) => {

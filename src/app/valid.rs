@@ -1,5 +1,5 @@
-//! **What**: a configuration as types: as it was written ([`Typed`]), and as settings that are valid ([`Valid`]).
-//! **Not here**: how one becomes the other (`resolve`).
+//! A configuration as types: as written ([`Typed`]), and as validated settings ([`Valid`]). `resolve` turns one into
+//! the other.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use telemetry::logging;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pseudonyms {
-    /// Key of the keyed pseudonyms `h-…`, the same on all replicas; made beside the spool without it.
+    /// Key of the keyed pseudonyms `h-…`; use the same on all replicas. Default: generated beside the spool.
     pub key: Option<Secret>,
 }
 
@@ -39,21 +39,21 @@ pub struct Telemetry {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logs {
-    /// `debug`, `info`, `warn` or `error`.
+    /// Least severity that is logged: `debug`, `info`, `warn` or `error`.
     pub level: logging::Level,
 }
 
-/// The typed file.
+/// A configuration with all components typed.
 pub struct Typed {
-    /// Receivers.
+    /// Receivers under `receivers:`.
     pub receivers: Vec<Placed<ReceiverConfig>>,
-    /// Processors.
+    /// Processors under `processors:`.
     pub processors: Vec<Placed<ProcessorConfig>>,
-    /// Exporters.
+    /// Exporters under `exporters:`.
     pub exporters: Vec<Placed<ExporterConfig>>,
-    /// Connectors.
+    /// Connectors under `connectors:`.
     pub connectors: Vec<Placed<ConnectorConfig>>,
-    /// Extensions.
+    /// Extensions under `extensions:`.
     pub extensions: Vec<Placed<ExtensionConfig>>,
     /// `spool:`
     pub spool: spool::Config,
@@ -63,11 +63,11 @@ pub struct Typed {
     pub limits: Limits,
     /// `service.telemetry:`
     pub telemetry: Telemetry,
-    /// The rest, with places.
+    /// The rest of the file, with positions.
     pub file: File,
 }
 
-/// Valid settings of everything.
+/// Validated settings of a whole configuration.
 #[derive(Clone)]
 pub struct Valid {
     /// Receivers that pipelines use.
@@ -80,33 +80,33 @@ pub struct Valid {
     pub connectors: Vec<Placed<ConnectorSettings>>,
     /// Extensions that are enabled.
     pub extensions: Vec<Placed<ExtensionSettings>>,
-    /// The spool.
+    /// Settings of the spool.
     pub spool: spool::Settings,
-    /// Its keys; empty = a key file.
+    /// The spool's keys; empty if they are in a key file.
     pub spool_keys: Vec<spool::SpoolKey>,
-    /// The pseudonym key; none = a key file.
+    /// The key for pseudonyms; `None` if it is in a key file.
     pub pseudonym_key: Option<Secret>,
-    /// Bounds.
+    /// Limits of memory and accounts.
     pub limits: Limits,
-    /// Own log level.
+    /// Level of tollgate's own log.
     pub log_level: logging::Level,
-    /// Who is sent own metrics.
+    /// Back ends that get tollgate's own metrics.
     pub own_metrics: Vec<Reading>,
-    /// Pipelines.
+    /// The pipelines, after `forward` has joined them.
     pub pipelines: Vec<Pipeline>,
-    /// What the files of the admin port's TLS said last.
+    /// The admin port's certificates as last read.
     pub admin_files: Kept<server_tls::Made>,
-    /// Nothing, of a file without errors.
+    /// Which settings are placeholders; none in a file without errors.
     pub stands_in: StandsIn,
 }
 
-/// What is not as it is written, because that can't be used: it stands in, so that the rest can be looked at.
+/// Marks settings that are placeholders for invalid ones, so that the rest of a faulty file can still be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StandsIn {
-    /// The spool's settings, and its keys.
+    /// The spool's settings and keys.
     pub spool: bool,
     /// The spool's keys.
     pub keys: bool,
-    /// What components say may be missing from their settings, or a component altogether.
+    /// Settings of components may be incomplete, or whole components may be missing.
     pub components: bool,
 }

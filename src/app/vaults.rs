@@ -1,5 +1,5 @@
-//! **What**: one `vault` processor in a gateway: its uploader as a companion, its folder made. **Not here**: how it is
-//! made (`processors/vault/build`), what it does (`vault/uploader`).
+//! Builds one `vault` processor and its companions: the uploader and the inbox for erasures. The construction is in
+//! `processors/vault/build`, the uploader in `vault/uploader`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,20 +19,19 @@ use kernel::pseudonym::IdPolicy;
 use pipeline::Processor;
 use processors::vault::{self, Echoing, Forward, Settings};
 
-/// What a vault brings besides its processor.
+/// The parts of a vault besides its processor.
 pub(super) struct Vault {
-    /// The processor's id: the spool's holder.
+    /// The processor's id, which is also its holder name in the spool.
     pub(super) id: Arc<str>,
-    /// Whom exporters behind it wait for.
+    /// The holder that exporters behind the vault wait for, if they wait.
     pub(super) waits: Option<Arc<str>>,
     /// Writes to the store.
     pub(super) uploader: Option<Arc<dyn Companion>>,
-    /// Takes reports of erasures for its digests.
+    /// Accepts reports of erasures for the digests.
     pub(super) erasures: Option<Arc<ErasureDesk>>,
 }
 
-/// Builds a vault. Its folder is made and its certificates are looked for now, so that what can't be used is told at
-/// start.
+/// Builds a vault. Its folder is created and its certificates are read now, so that faults are reported at start.
 pub(super) fn build(
     site: &Site,
     id: Arc<str>,
@@ -63,7 +62,7 @@ pub(super) fn build(
     Ok((made.processor, Vault { id, waits, uploader, erasures }))
 }
 
-/// The uploader as the app runs it: once.
+/// The uploader as a companion; it can run once.
 struct Upload(Mutex<Option<Uploader>>);
 
 impl Companion for Upload {

@@ -1,16 +1,16 @@
-//! **What**: what kind of volume a folder is on. **Why**: an OK promises that the spool survives; memory does not
-//! survive a restart. **Invariants**: looks only; a system that does not tell counts as fine. **Not here**: room
-//! (`pipeline/disk`).
+//! Checks the volume a folder is on, because an OK promises that the spool survives, and a volume in memory does not
+//! survive a restart. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles
+//! space while running.
 
 use std::path::Path;
 
 use rustix::fs::Access;
 
-/// `f_type` of file systems that lie in memory: tmpfs, ramfs.
+/// `f_type` of file systems in memory: tmpfs, ramfs.
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// `f_type` of what the kernel shows as files and nobody can make one in: proc, sysfs, cgroup (2 and 1), debugfs,
-/// tracefs, securityfs, configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue's and binfmt_misc's.
+/// `f_type` of kernel file systems in which no file can be created: proc, sysfs, cgroup (2 and 1), debugfs, tracefs,
+/// securityfs, configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue and binfmt_misc.
 const NO_VOLUME: [i128; 15] = [
     0x9fa0,
     0x6265_6572,
@@ -29,7 +29,7 @@ const NO_VOLUME: [i128; 15] = [
     0x4249_4e4d,
 ];
 
-/// A warning if `directory`, or the nearest folder above it that exists, lies in memory.
+/// A warning if `directory`, or its nearest existing ancestor, is in memory.
 pub fn warning(directory: &Path) -> Option<String> {
     in_memory(directory).then(|| {
         format!(
@@ -39,14 +39,14 @@ pub fn warning(directory: &Path) -> Option<String> {
     })
 }
 
-/// Why files can't be made in `directory`, which may not be there yet; None where they can. Makes nothing.
+/// Why files can't be created in `directory`, which need not exist yet; `None` if they can. Creates nothing.
 pub fn unusable(directory: &Path) -> Option<String> {
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
     let nearest = directory.ancestors().map(here).find(|path| path.symlink_metadata().is_ok())?;
     if !nearest.is_dir() {
         return Some(format!("{} is no folder", nearest.display()));
     }
-    // root may write there by its rights, and can't all the same
+    // For root the access check succeeds, but creating a file fails all the same.
     if rustix::fs::statfs(&nearest).is_ok_and(|volume| NO_VOLUME.contains(&i128::from(volume.f_type))) {
         return Some(format!("{} is the kernel's: no file can be made there", nearest.display()));
     }
@@ -54,27 +54,27 @@ pub fn unusable(directory: &Path) -> Option<String> {
     rustix::fs::access(&nearest, wanted).err().map(|error| format!("can't write in {}: {error}", nearest.display()))
 }
 
-/// Bytes that an ordinary user may still take on the volume of `directory`; None where the system does not tell.
+/// Bytes free for an ordinary user on the volume of `directory`; `None` if the system doesn't report it.
 pub fn free(directory: &Path) -> Option<u64> {
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
     let volume = directory.ancestors().find_map(|path| rustix::fs::statvfs(here(path)).ok())?;
     volume.f_bavail.checked_mul(volume.f_frsize)
 }
 
-/// How `free` bytes compare with `needed` ones, for a person.
+/// A message that compares `free` bytes with the `needed` ones.
 pub fn too_small(free: u64, needed: u64) -> String {
     let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
     format!("the volume has {:.1} GiB free, and the spool may need {:.1} GiB more", gib(free), gib(needed))
 }
 
-/// Bytes of the files in `directory` itself.
+/// Total size of the files directly in `directory`, in bytes.
 pub fn taken(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).filter(|found| found.is_file()).map(|found| found.len()).sum()
 }
 
 fn in_memory(directory: &Path) -> bool {
-    // A relative path's last ancestor is the empty one.
+    // The last ancestor of a relative path is the empty path.
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
     let volume = directory.ancestors().find_map(|path| rustix::fs::statfs(here(path)).ok());
     volume.is_some_and(|volume| IN_MEMORY.contains(&i128::from(volume.f_type)))

@@ -1,6 +1,5 @@
-//! **What**: the commands `tollgate alerts list`, `test`, `mute` and `unmute`: what fires, whether the webhook takes a
-//! message, and what it is spared for a while, of a running gateway. **Invariants**: names lose what acts on a
-//! terminal; no address and no key is printed. **Not here**: sending (`app/notify`).
+//! `tollgate alerts list`, `test`, `mute` and `unmute`: the alerts of a running gateway and its webhook. Control
+//! characters are removed from names; the webhook's address and key are never printed. `app/notify` sends the messages.
 
 use std::fmt::Write as _;
 
@@ -14,64 +13,60 @@ use super::output;
 use super::place::{Where, with};
 use kernel::terminal::clean;
 
-/// What is asked.
+/// Subcommands of `alerts`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Alerts that tollgate computes itself: what holds, then what did, and what is muted.
+    /// Lists alerts that fire, alerts that fired before, and mutes.
     List(List),
-    /// Sends a message that says that it is a test to the webhook of `extensions.admin.alerts`.
+    /// Sends a test message to the webhook of `extensions.admin.alerts`.
     Test(Test),
-    /// Sends no messages of a rule to the webhook for a while; they are counted and shown all the same.
+    /// Stops sending messages of a rule to the webhook for a while; its alerts are still counted and shown.
     Mute(Mute),
-    /// Ends such a mute.
+    /// Ends a mute.
     Unmute(Unmute),
 }
 
-/// Options of `list`.
 #[derive(Args)]
 pub(super) struct List {
     #[command(flatten)]
     at: Where,
-    /// As the API answers it.
+    /// Prints the API's JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Options of `test`.
 #[derive(Args)]
 pub(super) struct Test {
     #[command(flatten)]
     at: Where,
 }
 
-/// Options of `mute`.
 #[derive(Args)]
 pub(super) struct Mute {
-    /// The rule (docs/runs.md), or `*`.
+    /// The rule (docs/runs.md), or `*` for all.
     rule: String,
-    /// How long: 30m, 2h, 1d; 30d at most.
+    /// Duration: 30m, 2h, 1d; at most 30d.
     #[arg(long, value_name = "TIME", default_value = "1h")]
     r#for: String,
-    /// For this tenant alone.
+    /// Mutes this tenant only.
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
     at: Where,
 }
 
-/// Options of `unmute`.
 #[derive(Args)]
 pub(super) struct Unmute {
     /// The rule, or `*`.
     rule: String,
-    /// The mute of this tenant.
+    /// Ends the mute of this tenant.
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
     at: Where,
 }
 
-/// Runs it.
+/// Runs a subcommand of `alerts`.
 pub(super) fn run(common: &Common, command: &Command) -> Result<Exit, CommandError> {
     match command {
         Command::List(options) => with(common, &options.at, |gateway| list(gateway, options)),
@@ -110,7 +105,7 @@ fn place(rule: &str) -> String {
     format!("/api/alerts/{}/mute", part(rule))
 }
 
-/// What is muted now.
+/// Prints the current mutes.
 fn shown(webhook: &str) -> Result<(), CommandError> {
     let mut out = String::new();
     muted(&mut out, &parsed(webhook)?);

@@ -1,6 +1,5 @@
-//! **What**: [`Asker`]: asks the admin port of a running gateway. **Why**: `top` and `report` show what the pages show.
-//! **Invariants**: an answer is bounded in time and size; a token is never printed. **Not here**: where it is
-//! (`place`), what is made of answers.
+//! [`Asker`]: an HTTP client for the admin port of a running gateway, used by commands that show what its pages show.
+//! Answers are bounded in time and size; a token is never printed. `place` finds the port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,65 +20,65 @@ use net::client::{self, Client, ClientError, read, upload};
 use net::{Proxies, Spawn, tls};
 use telemetry::Meter;
 
-/// Largest answer, bytes.
+/// The largest answer, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is sent as `Authorization`.
+/// The `Authorization` header of a user and password.
 pub(super) fn basic(user: &str, password: &str) -> Secret {
     Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
 }
 
-/// A word as a part of a path or a query.
+/// Percent-encodes a word for a path or query.
 pub(super) fn part(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// What the gateway answered, read.
+/// Parses an answer as JSON.
 ///
 /// # Errors
-/// It is no JSON.
+/// It is not JSON.
 pub(super) fn parsed(answer: &str) -> Result<Value, CommandError> {
     serde_json::from_str(answer).map_err(|_| CommandError::Failed("the gateway's answer is no JSON".to_owned()))
 }
 
-/// The admin port of a gateway, and what opens it.
+/// The address and credentials of an admin port.
 pub(super) struct AdminPort {
-    /// `http://127.0.0.1:8888`.
+    /// Base URL, such as `http://127.0.0.1:8888`.
     pub(super) base: String,
-    /// Whom to trust there.
+    /// Certificates to trust and to present.
     pub(super) tls: tls::Settings,
-    /// What is sent as `Authorization`.
+    /// Value of the `Authorization` header.
     pub(super) authorization: Option<Secret>,
 }
 
-/// See the module.
+/// A client for one base URL.
 pub(super) struct Asker {
     client: Client,
     base: String,
     authorization: Option<Secret>,
-    /// What to do where nobody listens.
+    /// The hint that is added if the connection is refused.
     remedy: &'static str,
 }
 
-/// Of an admin port.
+/// The hint for an admin port.
 const NO_GATEWAY: &str = ": is the gateway running, with `admin` in `service.extensions`? `--admin URL`, `--config FILE` \
     or `--listen HOST:PORT`, as the gateway was given it, names another admin port";
 
 impl Asker {
-    /// For a gateway.
+    /// A client for a gateway's admin port.
     ///
     /// # Errors
-    /// One line about TLS.
+    /// The address is invalid, or TLS can't be set up.
     pub(super) fn gateway(place: AdminPort) -> Result<Self, CommandError> {
         let AdminPort { base, tls, authorization } = place;
         Ok(Self { remedy: NO_GATEWAY, ..Self::over(&base, tls, authorization, Proxies::none())? })
     }
 
-    /// For any address.
+    /// A client for any address.
     ///
     /// # Errors
-    /// One line about TLS or the proxy.
+    /// The address is invalid, or TLS or the proxy can't be set up.
     pub(super) fn new(base: &str, authorization: Option<Secret>, proxies: Proxies) -> Result<Self, CommandError> {
         Self::over(base, tls::Settings::default(), authorization, proxies)
     }
@@ -97,34 +96,34 @@ impl Asker {
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization, remedy: "" })
     }
 
-    /// What stands at `path`.
+    /// Gets `path` with this `Accept` header.
     ///
     /// # Errors
-    /// One line: no answer, or what the gateway says is wrong.
+    /// No answer, or an error status with the gateway's reason.
     pub(super) async fn get(&self, path: &str, accept: &str) -> Result<String, CommandError> {
         self.send(Method::GET, path, accept, None).await
     }
 
-    /// Posts JSON.
+    /// Posts JSON to `path`.
     ///
     /// # Errors
-    /// As [`Asker::get`].
+    /// See [`Asker::get`].
     pub(super) async fn post(&self, path: &str, json: String) -> Result<String, CommandError> {
         self.send(Method::POST, path, "application/json", Some(json)).await
     }
 
-    /// Ends what stands at `path`.
+    /// Sends DELETE to `path`.
     ///
     /// # Errors
-    /// As [`Asker::get`].
+    /// See [`Asker::get`].
     pub(super) async fn delete(&self, path: &str) -> Result<String, CommandError> {
         self.send(Method::DELETE, path, "application/json", None).await
     }
 
-    /// Hands on what stands at `path` line by line, for as long as it comes.
+    /// Gets `path` as a stream, and passes complete lines to `each` until the stream ends.
     ///
     /// # Errors
-    /// As [`Asker::get`]; or what `each` says, which ends it.
+    /// See [`Asker::get`]; or the error of `each`, which ends the stream.
     pub(super) async fn follow(
         &self,
         path: &str,
@@ -146,7 +145,7 @@ impl Asker {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| format!("{}: the connection was cut off", self.base))?;
             let new = frame.data_ref().map_or(&[][..], |data| data);
-            // what was there has no line's end
+            // The bytes kept from before contain no line end.
             let whole = memchr::memrchr(b'\n', new).map_or(0, |at| rest.len() + at + 1);
             rest.extend_from_slice(new);
             let lines: Vec<u8> = rest.drain(..whole).collect();
@@ -210,7 +209,7 @@ impl Asker {
 }
 
 impl Asker {
-    /// What an answer says is wrong; nothing where it repeats who asked, as some proxies do.
+    /// The reason in an error answer; empty if the answer repeats the credentials, as those of some proxies do.
     fn said(&self, text: &str) -> String {
         let sent = self.authorization.as_ref().and_then(|sent| sent.expose().split_once(' ')).map(|(_, rest)| rest);
         let plain = sent.and_then(|sent| String::from_utf8(STANDARD.decode(sent).ok()?).ok());
@@ -223,7 +222,7 @@ impl Asker {
     }
 }
 
-/// What an answer says is wrong.
+/// The reason in an error answer.
 fn reason(text: &str) -> String {
     let said = serde_json::from_str::<Value>(text).ok();
     let said = said.and_then(|value| value.get("error")?.as_str().map(str::to_owned));

@@ -1,7 +1,6 @@
-//! **What**: [`Sealed`]: options for auditors' keys that lie as ciphertext of AWS KMS, and [`keys`], which reads every
-//! auditor's key that a command is given. **Why**: all commands that open take the same, and read it in one place.
-//! **Invariants**: what KMS opened is in memory only. **Not here**: asking KMS (`vault/kms`), noting what is opened
-//! (`opening_log`).
+//! [`Sealed`], the options for auditors' keys that are encrypted with AWS KMS, and [`keys`], which reads all auditors'
+//! keys given to a command. All commands that open content share them. Decrypted keys stay in memory. `vault/kms` calls
+//! KMS; `opening_log` records what is opened.
 
 use std::path::{Path, PathBuf};
 
@@ -13,23 +12,23 @@ use super::reach::{Reach, server};
 use audit::read::{identities, identities_in};
 use vault::kms::{Ciphertext, KmsSettings, decrypt};
 
-/// Keys that KMS opens.
+/// Options for key files that KMS decrypts.
 #[derive(Args)]
 pub(super) struct Sealed {
-    /// An auditor's key file as ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), opened in memory with the
-    /// credentials of the standard chain; more than one may be given.
+    /// Auditor's key file encrypted with AWS KMS (`aws kms encrypt`: base64 or bytes), decrypted in memory with the
+    /// credentials of the standard chain; may be repeated.
     #[arg(long, value_name = "FILE")]
     identity_kms: Vec<PathBuf>,
-    /// Region of KMS [default: --region, else the standard chain's].
+    /// Region of KMS [default: --region, or else that of the standard chain].
     #[arg(long, value_name = "REGION", requires = "identity_kms")]
     kms_region: Option<String>,
-    /// Address of a KMS that is not AWS' own of the region [default: $AWS_ENDPOINT_URL_KMS].
+    /// Address of KMS, if it is not that of AWS in the region [default: $AWS_ENDPOINT_URL_KMS].
     #[arg(long, value_name = "URL", requires = "identity_kms", value_parser = server)]
     kms_endpoint: Option<String>,
-    /// The only KMS key (id, ARN, `alias/…`) that may open it [default: the one that the ciphertext names].
+    /// The only KMS key (id, ARN, `alias/…`) that may decrypt it [default: the key that the ciphertext names].
     #[arg(long, value_name = "ID", requires = "identity_kms")]
     kms_key_id: Option<String>,
-    /// What was given to `aws kms encrypt --encryption-context`; more than one may be given.
+    /// Value given to `aws kms encrypt --encryption-context`; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair, requires = "identity_kms")]
     kms_encryption_context: Vec<(String, String)>,
 }
@@ -40,10 +39,10 @@ fn pair(text: &str) -> Result<(String, String), CommandError> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// The secret keys of auditors, and the files that they came from, in order.
+/// The auditors' secret keys and the files that they came from, in order.
 ///
 /// # Errors
-/// A file can't be read or opened, or holds no key; never with its contents. There is none.
+/// No key was given, or a file can't be read or decrypted, or has no key. Messages never contain a file's contents.
 pub(super) async fn keys(
     files: &[PathBuf],
     sealed: &Sealed,
@@ -56,7 +55,7 @@ pub(super) async fn keys(
         endpoint: sealed.kms_endpoint.clone(),
         key_id: sealed.kms_key_id.clone(),
         encryption_context: sealed.kms_encryption_context.iter().cloned().collect(),
-        // certificates for AWS' own KMS are the system's
+        // AWS' own KMS is trusted by the system's certificates.
         ca_file: sealed.kms_endpoint.as_ref().and(reach.ca_file()).map(Path::to_owned),
     };
     for path in &sealed.identity_kms {
@@ -69,7 +68,7 @@ pub(super) async fn keys(
 }
 
 impl Sealed {
-    /// Whether there is none.
+    /// Whether no encrypted key was given.
     pub(super) fn is_empty(&self) -> bool {
         self.identity_kms.is_empty()
     }

@@ -1,15 +1,15 @@
-//! **What**: where the embedded default keeps its things. **Invariants**: `--data-dir`, then `TOLLGATE_DATA_DIR`, then
-//! the XDG state directory; no guess without a home. **Not here**: what lies inside (`app`).
+//! Finds the data directory of the embedded default: `--data-dir`, then `TOLLGATE_DATA_DIR`, then the XDG state
+//! directory. Without a home directory nothing is guessed.
 
 use std::path::{Path, PathBuf};
 
 use super::error::CommandError;
 use config::env;
 
-/// The data directory.
+/// Returns `given`, or else the tollgate folder in the XDG state directory.
 ///
 /// # Errors
-/// One line that says what to set.
+/// There is no home directory; the message says what to set.
 pub(super) fn resolve(given: Option<&Path>) -> Result<PathBuf, CommandError> {
     if let Some(path) = given {
         return Ok(path.to_path_buf());

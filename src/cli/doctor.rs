@@ -1,6 +1,6 @@
-//! **What**: `tollgate vault doctor`, which tries out what the gateway's credentials may do to its buckets and with its
-//! KMS, and `vault policy`, which prints what to apply. **Invariants**: `doctor` writes probe objects of its own only;
-//! exit 1 where anything fails. **Not here**: the trials (`vault/store/probe`), the policies (`vault/policy`).
+//! `tollgate vault doctor` tests the gateway's permissions on its buckets and KMS; `vault policy` prints the policies
+//! to apply. `doctor` writes only probe objects of its own, and exits with 1 if a check fails. The checks are in
+//! `vault/store/probe`, the policies in `vault/policy`.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -30,77 +30,77 @@ use vault::store::settings::S3Settings;
 
 const NO_S3: &str = "the configuration has no vault in S3";
 
-/// Options of `doctor`.
+/// Options of `vault doctor`.
 #[derive(Args)]
 pub(super) struct Doctor {
-    /// One JSON object for each check.
+    /// Prints one JSON object per check.
     #[arg(long)]
     json: bool,
-    /// Only this vault of the configuration (`vault`, `vault/eu`).
+    /// Tests only this vault of the configuration (`vault`, `vault/eu`).
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
 }
 
-/// What `policy` prints.
+/// Documents that `vault policy` prints.
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum Print {
     /// IAM policy of the gateway.
     Writer,
     /// IAM policy of auditors.
     Auditor,
-    /// IAM policy of those who execute `vault erase` as the writer `eraser`.
+    /// IAM policy of those who run `vault erase` with the writer name `eraser`.
     Eraser,
-    /// Policy of the payload's bucket.
+    /// Policy of the payload bucket.
     Bucket,
-    /// Policy of the keys' bucket.
+    /// Policy of the key bucket.
     KeyBucket,
-    /// Lifecycle rules of the payload's bucket.
+    /// Lifecycle rules of the payload bucket.
     Lifecycle,
-    /// Lifecycle rules of the keys' bucket.
+    /// Lifecycle rules of the key bucket.
     KeyLifecycle,
-    /// Buckets, lock, policies, lifecycle, for AWS.
+    /// Buckets, lock, policies and lifecycle rules for AWS.
     Terraform,
 }
 
-/// Options of `policy`.
+/// Options of `vault policy`.
 #[derive(Args)]
 pub(super) struct PolicyOptions {
-    /// What to print.
+    /// The document to print.
     #[arg(long, value_enum, default_value = "writer")]
     format: Print,
-    /// The vault of the configuration that it is for (`vault`, `vault/eu`); needed where there are several in S3.
+    /// The vault of the configuration (`vault`, `vault/eu`); required if there are several in S3.
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
-    /// Accounts beside those of the configuration and its tokens files; lifecycle rules are by account.
+    /// Accounts in addition to those of the configuration and its tokens files; lifecycle rules are per account.
     #[arg(long)]
     account: Vec<String>,
-    /// Auditors may restore archived objects, which costs money.
+    /// Allows auditors to restore archived objects, which costs money.
     #[arg(long)]
     restore: bool,
 }
 
-/// The vaults of a configuration that something can be tried of, and its accounts.
+/// The vaults of a configuration that can be tested, and its accounts.
 struct Vaults {
     all: Vec<Vault>,
     accounts: Accounts,
 }
 
-/// One of them.
+/// One vault.
 struct Vault {
     id: String,
     s3: Option<S3Settings>,
-    /// Its signing key, where that lies as ciphertext.
+    /// Its signing key, if that is encrypted with KMS.
     sealed: Option<(PathBuf, SealedKey)>,
 }
 
-/// Who may send, as far as it is known here.
+/// The accounts that may send, as far as this machine knows them.
 #[derive(Default)]
 struct Accounts {
-    /// Those of the configuration, and of tokens files that can be read.
+    /// Accounts of the configuration and of readable tokens files.
     names: BTreeSet<String>,
-    /// Tokens files that were read: they may name others tomorrow.
+    /// Tokens files that were read; they may name more accounts later.
     files: Vec<String>,
-    /// Why accounts are not known that may send all the same.
+    /// Why accounts may be missing.
     unknown: Vec<String>,
 }
 
@@ -120,7 +120,7 @@ impl Accounts {
         all
     }
 
-    /// What rules by account do not cover, in a line each.
+    /// A warning for each reason that accounts may lack a rule.
     fn uncovered(&self) -> Vec<String> {
         let line = |why: &String| {
             format!(
@@ -131,7 +131,7 @@ impl Accounts {
     }
 }
 
-/// All of them, or the one that is asked for.
+/// All vaults that can be tested, or only the requested one.
 fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, CommandError> {
     let valid = load(common, Make::Nothing)?.valid;
     let of = |placed: &Placed<ProcessorSettings>| {
@@ -163,7 +163,7 @@ fn names(vaults: &[Vault]) -> String {
     vaults.iter().map(|vault| vault.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Runs `doctor`.
+/// Runs `vault doctor`.
 pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Result<Exit, CommandError> {
     let vaults = vaults(common, options.vault.as_deref())?;
     let several = vaults.all.len() > 1;
@@ -203,7 +203,7 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Result<Exit, Comm
     Ok(Exit::Fine)
 }
 
-/// Whether KMS opens the signing key.
+/// Tests whether KMS decrypts the signing key.
 async fn key(path: &Path, sealed: &SealedKey) -> Check {
     let what = "KMS opens the signing key".to_owned();
     match keys::opened(path, sealed).await {
@@ -238,8 +238,8 @@ fn as_line(check: &Check) -> String {
     format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
 }
 
-/// Runs `policy`: one document, which is applied as it is. Rules by account that leave accounts out, as nobody can tell
-/// them here, end with 1, unless `--account` says who they are.
+/// Runs `vault policy`: prints one document, ready to apply. If the rules leave out accounts that are unknown on this
+/// machine, the exit code is 1, unless `--account` names them.
 pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Result<Exit, CommandError> {
     let Vaults { mut all, mut accounts } = vaults(common, options.vault.as_deref())?;
     all.retain(|vault| vault.s3.is_some());

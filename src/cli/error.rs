@@ -1,6 +1,5 @@
-//! **What**: how commands end: [`Exit`], and [`CommandError`], why one did not do what it was asked. **Invariants**:
-//! the exit code follows from the kind of error alone, never from its text; a text holds no telemetry and no secret.
-//! **Not here**: printing (`output`).
+//! The results of commands: [`Exit`] and [`CommandError`]. The exit code depends on the kind of error, never on its
+//! text. Texts contain no telemetry and no secrets. `output` prints them.
 
 use std::process::ExitCode;
 
@@ -13,21 +12,21 @@ use pipeline::spool::OpenError;
 use rates::RatesError;
 use vault::keygen::KeygenError;
 
-/// `EX_CONFIG` of sysexits.
+/// `EX_CONFIG` of sysexits.h.
 const CONFIG: u8 = 78;
 
-/// How a command ended, by its exit code.
+/// The exit codes of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: fine.
+    /// 0: success.
     Fine,
-    /// 1: failed at run time.
+    /// 1: run-time failure.
     Failed,
     /// 2: wrong usage.
     Usage,
     /// 78: bad configuration.
     Config,
-    /// 143 or 130, as a shell says it: a second signal ended it where it stood.
+    /// 143 or 130, as a shell reports signals: a second signal stopped the process at once.
     Cut(Stop),
 }
 
@@ -50,19 +49,19 @@ pub(crate) enum CommandError {
     /// A run-time failure.
     #[error("{0}")]
     Failed(String),
-    /// The command line is wrong: a malformed value, or a missing argument.
+    /// The command line is wrong: a malformed value or a missing argument.
     #[error("{0}")]
     Usage(String),
     /// The configuration can't be found or read, or names a key that is missing.
     #[error("{0}")]
     Config(String),
-    /// The configuration is invalid: all its problems, with file, line and snippet.
+    /// The configuration is invalid; the text has all problems with file, line and snippet.
     #[error("{0}")]
     Problems(String),
-    /// A vault can't be read, judged or written.
+    /// A vault can't be read, verified or written.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// No key was made.
+    /// Key generation failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
     /// A rate table can't be used.
@@ -71,22 +70,22 @@ pub(crate) enum CommandError {
     /// A gateway did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A request could not be tried outside a running gateway.
+    /// A request could not be processed outside a running gateway.
     #[error(transparent)]
     DryRun(#[from] DryRunError),
     /// A spool can't be opened.
     #[error(transparent)]
     Spool(#[from] OpenError),
-    /// An address can't be listened on.
+    /// An address can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Files of TLS can't be used.
+    /// TLS files can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
 impl CommandError {
-    /// How the process ends.
+    /// The exit code for this error.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Start(error) | Self::DryRun(DryRunError::Start(error)) if error.fault == Fault::Configuration => {
@@ -101,7 +100,7 @@ impl CommandError {
     }
 }
 
-/// Errors that arrive as text are run-time failures; for any other exit code, use a variant.
+/// Errors given as text are run-time failures; use a variant for any other exit code.
 impl From<String> for CommandError {
     fn from(text: String) -> Self {
         Self::Failed(text)

@@ -1,5 +1,5 @@
-//! **What**: `validate`, `print-config`, `components`: what a user may ask without a running gateway. **Invariants**:
-//! nothing is made, bound or connected; secrets print as `[redacted]`. **Not here**: checking (`app/resolve`).
+//! `validate`, `print-config` and `components`: commands about a configuration that need no running gateway. Nothing is
+//! created, bound or connected; secrets print as `[redacted]`. The checks are in `app/resolve` and `app/outside`.
 
 use clap::Args;
 
@@ -13,17 +13,17 @@ use config::ComponentId;
 use config::schema::Documented;
 use kernel::clock::{Clock, SystemClock};
 
-/// Options of `validate`.
 #[derive(Args, Clone, Copy)]
 pub(super) struct ValidateOptions {
-    /// The file alone: no certificate, key or folder that it names, as on another machine than the one it is for.
+    /// Checks the file alone, without the certificates, keys and folders it names, e.g. on another machine than the
+    /// gateway's.
     #[arg(long)]
     file_only: bool,
     #[command(flatten)]
     _none: NoFile,
 }
 
-/// Says that a configuration is fine, or everything that is wrong with it and with what it names.
+/// Reports that a configuration is valid, or everything wrong with it and the files it names.
 pub(super) fn validate(common: &Common, options: ValidateOptions) -> Result<Exit, CommandError> {
     let loaded = if options.file_only {
         load_alone(common)?
@@ -91,7 +91,7 @@ pub(super) fn print_config(common: &Common, comments: bool) -> Result<Exit, Comm
     out(&text)
 }
 
-/// Lists every component that works.
+/// Lists every component.
 pub(super) fn components() -> Result<Exit, CommandError> {
     let mut text = String::new();
     let mut section = |name: &str, rows: Vec<(&str, &str)>| {

@@ -1,8 +1,8 @@
-//! **What**: [`listed`]: a session as an argument. **Why**: a line of `vault find --sessions` is given as it was
-//! printed to every command that takes a session. **Not here**: what is printed (`sessions`).
+//! [`listed`] parses a session argument. A line printed by `vault find --sessions` can be passed unchanged to any
+//! command that takes a session.
 
-/// Session and account of an argument: an id, or a line of `find --sessions` (session, account, `UNSIGNED`, with tabs
-/// between). An account that was given beside it counts before the line's.
+/// Session and account of an argument: an id, or a line of `find --sessions` (session, account and `UNSIGNED`,
+/// separated by tabs). `account` takes precedence over the account in the line.
 pub(super) fn listed(session: &str, account: Option<&str>) -> (String, Option<String>) {
     let mut fields = session.trim_end_matches(['\r', '\n']).split('\t');
     let session = fields.next().unwrap_or_default().to_owned();

@@ -1,19 +1,19 @@
-//! **What**: [`Listen`]: `--listen HOST:PORT`, where the embedded default listens. **Invariants**: the page stays on
-//! loopback, as it asks for no credential. **Not here**: ports of a configuration file.
+//! [`Listen`]: `--listen HOST:PORT`, the address for the embedded default. The page stays on loopback, because it has
+//! no credentials. Configuration files set their ports themselves.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::error::CommandError;
 
-/// Ports of the embedded default, as its text has them.
+/// The ports in the text of the embedded default.
 const USUAL: [&str; 3] = ["endpoint: 127.0.0.1:4317\n", "endpoint: 127.0.0.1:4318\n", "endpoint: 127.0.0.1:8888\n"];
 
-/// The address of the first of three ports in a row: gRPC, HTTP, page.
+/// The address of the first of three consecutive ports: gRPC, HTTP, page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen(SocketAddr);
 
 impl Listen {
-    /// The embedded default's text with these ports.
+    /// The text of the embedded default with these ports.
     pub(super) fn put(self, text: &str) -> String {
         let mut text = text.to_owned();
         for (usual, address) in USUAL.into_iter().zip(self.ports()) {
@@ -22,7 +22,7 @@ impl Listen {
         text
     }
 
-    /// Where the page is; none where the system chooses its port.
+    /// The address of the page; `None` if the system chooses the port.
     pub(super) fn page(self) -> Option<SocketAddr> {
         let [.., page] = self.ports();
         Some(page).filter(|page| page.port() != 0)
@@ -31,13 +31,13 @@ impl Listen {
     fn ports(self) -> [SocketAddr; 3] {
         let (host, first) = (self.0.ip(), self.0.port());
         let page = if host.is_loopback() { host } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
-        // 0 stays 0: the system chooses each
+        // Port 0 stays 0, so that the system chooses each of them.
         let port = |nth: u16| if first == 0 { 0 } else { first.saturating_add(nth) };
         [SocketAddr::new(host, port(0)), SocketAddr::new(host, port(1)), SocketAddr::new(page, port(2))]
     }
 }
 
-/// `HOST:PORT` of the command line.
+/// Parses the `HOST:PORT` of the command line.
 pub(super) fn listen(text: &str) -> Result<Listen, CommandError> {
     let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let address: Option<SocketAddr> = local.as_deref().unwrap_or(text).parse().ok();

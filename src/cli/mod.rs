@@ -1,7 +1,6 @@
-//! **What**: the command line: one file per subcommand. **Why**: `main.rs` only starts it. **Invariants**: a subcommand
-//! appears when it works; exit codes are 0 fine, 1 run-time error, 2 usage, 78 bad configuration; what was not written
-//! is no success; no command leaves its memory to a core dump or a panic's message. **Not here**: what a running
-//! gateway does (`app`).
+//! The command line: one file per subcommand. Exit codes are 0 for success, 1 for a run-time error, 2 for wrong usage,
+//! and 78 for a bad configuration; failing to write output is not success. No command leaves its memory to a core dump
+//! or its data to a panic message. The running gateway is in `app`.
 
 mod alerts;
 mod ask;
@@ -48,8 +47,8 @@ pub use common::Common;
 pub use error::Exit;
 pub use listen::Listen;
 
-/// An OpenTelemetry gateway for AI agents: content goes to an encrypted vault, the rest is priced, redacted and
-/// forwarded.
+/// An OpenTelemetry gateway for AI agents: moves content to an encrypted vault, then prices, redacts and forwards the
+/// rest.
 #[derive(Parser)]
 #[command(name = "tollgate", version, about, disable_help_subcommand = true)]
 pub struct Cli {
@@ -61,79 +60,80 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the gateway until SIGTERM or SIGINT (also without a subcommand). SIGHUP reads the configuration again.
+    /// Runs the gateway until SIGTERM or SIGINT; the default subcommand. SIGHUP reloads the configuration.
     Run(run::Options),
-    /// Plays a recorded agent session through a gateway, shows and checks what came of it, then serves until Ctrl-C.
+    /// Plays a recorded agent session through a gateway, shows and checks the result, then serves until Ctrl-C.
     ///
-    /// Everything lies in a fresh directory, below `--data-dir` or the system's folder for temporary files, and is
-    /// removed at the end.
+    /// All files are in a new directory below `--data-dir` or the system's temporary directory, and are removed at the
+    /// end.
     Demo(demo::Options),
-    /// Checks a configuration and the certificates, keys and folders it names: every error at once, with file, line and
+    /// Checks a configuration and the certificates, keys and folders it names; reports every error with file, line and
     /// column.
     Validate(inspect::ValidateOptions),
-    /// Tries out what a configuration needs: back ends, S3, KMS, volumes, certificates, the clock.
+    /// Tries what a configuration depends on: back ends, S3, KMS, volumes, certificates, the clock.
     ///
     /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like
     /// evidence.
     Check(check::Options),
-    /// Prints the JSON schema of a configuration, for editors.
+    /// Prints the JSON schema of the configuration, for editors.
     Schema,
-    /// Prints completions for a shell, e.g. `source <(tollgate completions bash)`.
+    /// Prints shell completions, e.g. `source <(tollgate completions bash)`.
     Completions {
         /// bash, elvish, fish, powershell or zsh.
         shell: clap_complete::Shell,
     },
-    /// Prints the configuration with every default filled in; secrets are hidden.
+    /// Prints the configuration with all defaults filled in and secrets hidden.
     PrintConfig {
-        /// With each option's description.
+        /// Includes the description of each option.
         #[arg(long)]
         comments: bool,
         #[command(flatten)]
         _none: common::NoFile,
     },
-    /// Lists receivers, processors, exporters and extensions.
+    /// Lists receivers, processors, exporters, connectors and extensions.
     Components,
-    /// Shows what becomes of recorded telemetry, item by item, and why: dialect, tokens, price, what goes to the vault.
+    /// Shows what the pipeline does to recorded telemetry, item by item, and why: dialect, tokens, price, content moved
+    /// to the vault.
     ///
-    /// Runs the processors of the configuration and nothing else: no network, no spool, nothing written. It shows the
-    /// file's own content.
+    /// Runs only the processors of the configuration: no network, no spool, nothing written. The output contains the
+    /// content of the file.
     Explain(explain::Options),
-    /// Puts placeholders into a file of texts (JSON lines), or measures the rules on labelled ones.
+    /// Redacts a file of texts (JSON lines), or measures the rules on labelled texts.
     ///
-    /// Uses the rules of the configuration's first `redact` processor, or the default ones. Nothing but the output is
+    /// Uses the rules of the configuration's first `redact` processor, or the built-in rules. Only the output is
     /// written.
     Redact(redact::Options),
-    /// The failures of the last hours in groups with samples, or what agents did for an issue, from a running gateway.
+    /// Reports recent failures, grouped and with samples, or the work of agents on an issue, from a running gateway.
     Report(report::Options),
-    /// Alerts that tollgate computes itself, from a running gateway.
+    /// Lists, tests and mutes the alerts of a running gateway.
     #[command(subcommand)]
     Alerts(alerts::Command),
-    /// What the page shows, in a terminal, from a running gateway.
+    /// Shows the first page of a running gateway in a terminal.
     Top(top::Options),
-    /// What passes a running gateway, as it passes: only what third parties may see, after redaction.
+    /// Streams what passes a running gateway, after redaction: only data that third parties may see.
     ///
-    /// Never holds the gateway up: what comes faster than it is read is left out and counted. From this machine, or
-    /// with the credentials of the admin port.
+    /// It never slows the gateway down: requests that come faster than they are read are left out and counted. It must
+    /// run on the gateway's machine or use the credentials of the admin port.
     Tap(tap::Options),
-    /// What waits in the spool.
+    /// Lists, inspects, moves or drops the data waiting in the spool.
     #[command(subcommand)]
     Spool(spool::Command),
-    /// Runs fixtures of your own through the processors of the configuration: what must go, what must stay.
+    /// Runs your own fixtures through the processors of the configuration, and checks what they remove and keep.
     ///
-    /// A fixture is `{name, input, expected, absent}` in YAML; `config/fixtures` has some. No network, nothing
-    /// written; ends with 1 if one fails.
+    /// A fixture is `{name, input, expected, absent}` in YAML; see `config/fixtures`. No network, nothing written;
+    /// exits with 1 if a fixture fails.
     Test(fixtures::Options),
-    /// Prices: what a table says, where it differs, what calls would have cost.
+    /// Shows, compares and imports rate tables, and prices calls again.
     #[command(subcommand)]
     Rates(rates::Command),
-    /// The auditor's side: keys, opening, replay.
+    /// Tools for auditors: keys, search, replay, verification, erasure, evidence.
     #[command(subcommand)]
     Vault(vault::Command),
 }
 
-/// Runs the command line.
+/// Parses and runs the command line.
 pub fn main() -> Exit {
-    // Before anything is read: it may be a key.
+    // This comes before anything is read, because it may be a key.
     if let Err(error) = process::begin() {
         complain(&format!("warning: core dumps could not be switched off: {error}"));
     }
@@ -168,7 +168,7 @@ pub fn main() -> Exit {
     ended.unwrap_or_else(|error| output::report(&error))
 }
 
-/// `--listen` is refused where it would have no effect.
+/// Refuses `--listen` for commands on which it has no effect.
 fn listens(command: &Command, common: &Common) -> Result<(), CommandError> {
     let why = match command {
         _ if common.listen.is_none() => return Ok(()),

@@ -1,4 +1,4 @@
-//! **What**: [`Moment`]: a point in time as options tell it. **Not here**: what is looked for then.
+//! [`Moment`]: a point in time given as an option.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::error::CommandError;
 use kernel::clock::UnixNanos;
 use vault::names::rfc3339;
 
-/// A point in time, as told.
+/// A point in time, absolute or relative.
 #[derive(Clone)]
 pub(super) enum Moment {
-    /// RFC 3339 or its beginning.
+    /// RFC 3339, or a prefix of it.
     At(String),
-    /// So long before now.
+    /// This long before now.
     Ago(Duration),
 }
 
@@ -28,7 +28,8 @@ pub(super) fn moment(text: &str) -> Result<Moment, CommandError> {
     Err(CommandError::Usage("is no time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z`".to_owned()))
 }
 
-/// Whether a text of this form is a moment: month 13 would leave everything out, or nothing, without a word.
+/// Whether the fields of a well-formed time are in range. An invalid month, say, would silently match nothing or
+/// everything.
 fn is_time(text: &str) -> bool {
     let number = |from: usize| text.get(from..from + 2).and_then(|digits| digits.parse::<u8>().ok());
     let within = |from: usize, least: u8, most: u8| number(from).is_none_or(|number| (least..=most).contains(&number));

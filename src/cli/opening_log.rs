@@ -1,7 +1,6 @@
-//! **What**: the file in which an auditor's openings are noted: who opened what, when. **Why**: reading evidence is
-//! itself an act that somebody may have to account for. **Invariants**: a line is written and synced before anything is
-//! opened; a line that can't be written opens nothing; who wants no log says so; no content, no secret key. **Not
-//! here**: what a key service logs.
+//! The log of an auditor's openings: what was opened, when, with which keys. Reading evidence may itself have to be
+//! accounted for. A line is written and synced before anything is opened; if that fails, nothing is opened. The log can
+//! be disabled explicitly. It contains no content and no secret keys. KMS keeps a log of its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -15,7 +14,7 @@ use super::error::CommandError;
 use kernel::clock::{Clock, SystemClock};
 use vault::names::rfc3339;
 
-/// A file that lines are added to, or none.
+/// An append-only log file, or a disabled log.
 pub(super) struct OpeningLog {
     file: Option<Mutex<File>>,
     store: String,
@@ -24,10 +23,10 @@ pub(super) struct OpeningLog {
 }
 
 impl OpeningLog {
-    /// The log that a caller asked for: a file, `none`, or by default one beside the first of the key files that open.
+    /// The requested log: a file, `none`, or by default a file beside the first key file.
     ///
     /// # Errors
-    /// One line: the file, the reason, and how to do without.
+    /// The file can't be opened; the message says how to do without it.
     pub(super) fn of(
         given: Option<&Path>,
         identities: &[PathBuf],
@@ -51,10 +50,10 @@ impl OpeningLog {
         })
     }
 
-    /// Opens or makes the file (0600).
+    /// Opens or creates the file (mode 0600).
     ///
     /// # Errors
-    /// One line: the file, the reason.
+    /// The file can't be opened.
     pub(super) fn open(
         path: Option<&Path>,
         store: &str,
@@ -69,10 +68,10 @@ impl OpeningLog {
         Ok(Self { file: file.transpose()?, store: store.to_owned(), auditors })
     }
 
-    /// Notes what is about to be opened.
+    /// Writes a line about content that is about to be opened.
     ///
     /// # Errors
-    /// The line can't be written: nothing may be opened.
+    /// The line can't be written, so nothing may be opened.
     pub(super) fn note(&self, command: &str, what: &str) -> Result<(), CommandError> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());

@@ -1,5 +1,5 @@
-//! **What**: standard output and exit codes. **Invariants**: a closed pipe is a clean end; colour only where wanted.
-//! **Not here**: logs (`telemetry/logging`, on stderr).
+//! Standard output, error messages and colour. A closed pipe is a normal end. Logs go to stderr through
+//! `telemetry/logging`.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,12 +9,12 @@ use kernel::terminal::{clean, escaped};
 
 pub(super) use super::error::Exit;
 
-/// Says on stderr why a command did not do what it was asked, and gives the exit code.
+/// Prints the reason for a failure to stderr and returns the exit code.
 pub(super) fn report(error: &CommandError) -> Exit {
     report_as(error, str::to_owned)
 }
 
-/// As [`report`], without what a terminal might act on: names in a vault are anybody's.
+/// Like [`report`], without control characters, because anyone can choose names in a vault.
 pub(super) fn report_clean(error: &CommandError) -> Exit {
     report_as(error, |text| text.lines().map(clean).collect::<Vec<_>>().join("\n"))
 }
@@ -27,39 +27,38 @@ fn report_as(error: &CommandError, shown: impl FnOnce(&str) -> String) -> Exit {
     error.exit()
 }
 
-/// Writes to stdout, as all that a command does. A reader that went away ends the process with 0, as stock tools do.
+/// Prints the whole output of a command. If the reader has gone away, the process exits with 0, like standard tools.
 ///
 /// # Errors
-/// As [`print`].
+/// See [`print`].
 pub(super) fn out(text: &str) -> Result<Exit, CommandError> {
     print(text)?;
     Ok(Exit::Fine)
 }
 
-/// Says beside the answer what it lacks, or what else is to know; nobody listens on a closed stderr.
+/// Prints notes beside the result to stderr. Write errors are ignored, since stderr may be closed.
 pub(super) fn tell<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
     let mut stderr = io::stderr().lock();
     whys.into_iter().for_each(|why| drop(writeln!(stderr, "{what}: {}", clean(why))));
 }
 
-/// Writes to stdout. A reader that went away ends the process with 0, as stock tools do.
+/// Writes to stdout. If the reader has gone away, the process exits with 0, like standard tools.
 ///
 /// # Errors
-/// One line.
+/// Writing failed.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
     emit(io::stdout().lock(), text)
 }
 
-/// JSON with a line end. What a terminal might act on in a client's text stands there as `\uXXXX`, which is the same
+/// Prints JSON with a line end. Control characters of a client's text are escaped as `\uXXXX`, which is equivalent
 /// JSON.
 ///
 /// # Errors
-/// As [`print`].
+/// See [`print`].
 pub(super) fn print_json(json: &str) -> Result<(), CommandError> {
     print(&format!("{}\n", escaped(json.trim_end())))
 }
 
-/// Writes a line to stderr.
 pub(super) fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
     let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n"));
@@ -73,12 +72,12 @@ fn emit(mut to: impl Write, text: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Whether stderr takes colour.
+/// Whether to use colour on stderr.
 pub(super) fn colour_err() -> bool {
     io::stderr().is_terminal() && allowed()
 }
 
-/// Whether stdout takes colour.
+/// Whether to use colour on stdout.
 pub(super) fn colour_out() -> bool {
     io::stdout().is_terminal() && allowed()
 }

@@ -1,7 +1,7 @@
-//! **What**: [`Where`]: how commands are told where the admin port is, and [`with`], which asks there. **Why**: a
-//! command that takes `--config` means the gateway of that file. **Invariants**: `--admin` and the environment go
-//! before the file, which is not read then; credentials of the file go to the port of the file, and nowhere else; none
-//! is printed. **Not here**: asking (`ask`).
+//! [`Where`]: the options that locate the admin port, and [`with`], which runs a command against it. With `--config`,
+//! the command means the gateway of that file. `--admin` and its environment variable take precedence, and then the
+//! file is not read. Credentials of a file are sent to the port in that file only, and are never printed. `ask` makes
+//! the requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -19,29 +19,29 @@ use kernel::secret::Secret;
 use net::{server_tls, tls};
 use telemetry::admin;
 
-/// Of the embedded default, and of a configuration that says nothing else.
+/// The admin port of the embedded default, and of a configuration that sets none.
 const USUAL: &str = "http://127.0.0.1:8888";
 
-/// Where the gateway is.
+/// Options that locate the gateway.
 #[derive(Args)]
 pub(super) struct Where {
-    /// Address of the admin port [default: that of `--config` or `--listen`, else http://127.0.0.1:8888]. TOLLGATE_ADMIN_TOKEN, or
-    /// TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD, open one that asks who is there; without them what the
-    /// configuration says.
+    /// Address of the admin port [default: that of `--config` or `--listen`, or else http://127.0.0.1:8888]. If it
+    /// requires credentials, set TOLLGATE_ADMIN_TOKEN, or TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD; otherwise
+    /// those of the configuration are used.
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
     admin: Option<String>,
-    /// PEM certificates to trust, where the admin port has TLS.
+    /// PEM certificates to trust, if the admin port has TLS.
     #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
     admin_ca: Option<PathBuf>,
-    /// PEM certificate to show, where it asks for one.
+    /// PEM client certificate to present.
     #[arg(long, env = "TOLLGATE_ADMIN_CERT", value_name = "FILE", requires = "admin_key")]
     admin_cert: Option<PathBuf>,
-    /// Its key, PEM.
+    /// PEM private key of the client certificate.
     #[arg(long, env = "TOLLGATE_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
     admin_key: Option<PathBuf>,
 }
 
-/// Runs `work` with the gateway that is meant.
+/// Runs `work` with a client for the selected gateway.
 pub(super) fn with<W, F>(common: &Common, at: &Where, work: W) -> Result<Exit, CommandError>
 where
     W: FnOnce(Asker) -> F,
@@ -53,10 +53,10 @@ where
 }
 
 impl Where {
-    /// The admin port that is meant.
+    /// The selected admin port.
     ///
     /// # Errors
-    /// One line: the configuration can't be read, or has none.
+    /// The configuration can't be read, or has no reachable admin port.
     pub(super) fn place(&self, common: &Common) -> Result<AdminPort, CommandError> {
         let of_file = match (&self.admin, &common.config) {
             (None, Some(path)) => {
@@ -107,7 +107,7 @@ fn configured(loaded: &Loaded) -> Result<AdminPort, CommandError> {
     Ok(AdminPort { base, tls, authorization: written.and_then(credential) })
 }
 
-/// From this machine, as in an address.
+/// The host to connect to from this machine, in URL form.
 fn host(endpoint: &Endpoint) -> Result<String, CommandError> {
     if endpoint.socket().is_some() {
         return Err("its admin port is a unix socket, which this command can't reach".into());
@@ -124,8 +124,8 @@ fn host(endpoint: &Endpoint) -> Result<String, CommandError> {
     Ok(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() })
 }
 
-/// The port's own certificate, and who signed it where the file says: also under another name than `host`, as from this
-/// machine.
+/// Trusts the port's own certificate and its issuer in the same file, also if its name differs from `host`, as it may
+/// when connecting from this machine.
 fn trusting(certificate: &PathBuf, host: &str) -> tls::Settings {
     let names = server_tls::names(certificate);
     let name = names.iter().find(|name| *name == host).or(names.first());
@@ -137,7 +137,7 @@ fn trusting(certificate: &PathBuf, host: &str) -> tls::Settings {
     }
 }
 
-/// What opens it: the token before the password.
+/// The credential for the port: the token, or else user and password.
 fn credential(auth: &admin::auth::Config) -> Option<Secret> {
     let bearer = auth.bearer.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose())));
     let login = || Some(basic(auth.username.as_ref()?, auth.password.as_ref()?.expose()));

@@ -1,5 +1,4 @@
-//! **What**: [`Reach`]: how commands reach the store of a vault.
-//! **Why**: every command that reads a vault takes the same options. **Not here**: which vault, whose keys.
+//! [`Reach`]: how commands connect to the store of a vault; every command that reads a vault shares these options.
 
 use std::path::{Path, PathBuf};
 
@@ -13,22 +12,22 @@ pub(super) struct Reach {
     /// Region of the buckets.
     #[arg(long, env = "AWS_REGION")]
     region: Option<String>,
-    /// Address of a store that is not AWS.
+    /// Address of an S3-compatible store other than AWS.
     #[arg(long, env = "AWS_ENDPOINT_URL_S3", value_name = "URL", value_parser = server)]
     endpoint: Option<String>,
-    /// Address buckets as `endpoint/bucket/key`.
+    /// Addresses buckets as `endpoint/bucket/key`.
     #[arg(long)]
     force_path_style: bool,
     /// PEM certificates to trust.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Read the first version of each object, not the newest: what was written over it, or hides it, is looked through
-    /// (S3).
+    /// Reads the first version of each object instead of the newest, so that later versions and delete markers have no
+    /// effect (S3).
     #[arg(long)]
     oldest: bool,
 }
 
-/// An address as the client reads it, too; an empty variable is none.
+/// Checks an address by the client's rules; an empty variable counts as unset.
 pub(super) fn server(text: &str) -> Result<String, String> {
     if !text.is_empty() {
         config::address::url(text)?;
@@ -37,17 +36,18 @@ pub(super) fn server(text: &str) -> Result<String, String> {
 }
 
 impl Reach {
-    /// Certificates to trust, if any were given.
+    /// The certificates to trust, if given.
     pub(super) fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// The region that was given.
+    /// The region, if given.
     pub(super) fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// Where `store` is: a folder or `s3://bucket/prefix`; `keys` is the bucket of key objects, if it is another one.
+    /// The location of `store`, a folder or `s3://bucket/prefix`; `keys` is the bucket of key objects if it is another
+    /// one.
     pub(super) fn location(&self, store: &str, keys: Option<&str>) -> Location {
         Location {
             store: store.to_owned(),

@@ -1,10 +1,9 @@
-//! **What**: [`Reloads`]: when a running gateway's configuration is to be read again, and what it then says. **Why**:
-//! SIGHUP, a file that changes and the admin port mean the same. **Invariants**: a configuration with problems is told,
-//! counted and forgotten, and so is one whose certificates, keys, tokens or tables can't be used, all while the one
-//! before runs on; one that came by a changed file (its own, or one that it names by `${file:…}`) is taken when it has
-//! been the same for a moment: half of a copy is none; a watched file is taken once for each change, whatever became of
-//! it, and not when it says again what runs; one that was refused for what it names is watched with all of that, and
-//! taken as soon as it can be: it may be what closes a port. **Not here**: what becomes of it (`run`).
+//! [`Reloads`]: decides when a running gateway reloads its configuration (SIGHUP, a changed file, the admin port), and
+//! loads it. A configuration that has problems, or whose certificates, keys, tokens or tables can't be used, is
+//! reported and counted, and the present one runs on. A changed file, or a file named by `${file:…}`, is taken only
+//! after it was the same twice in a row, because a copy may be half done. Each change is taken once, and a change back
+//! to the running text does nothing. If the files named by a refused configuration are repaired, it is taken as soon as
+//! it is usable, since it may, for example, close a port. `run` applies the result.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -26,33 +25,32 @@ use kernel::clock::{Clock, UnixNanos};
 use net::spawn::blocking;
 use telemetry::{Counter, names};
 
-/// How often a watched file is looked at, unless that takes long.
+/// How often a watched file is checked, unless checking takes long.
 const LOOK: Duration = Duration::from_secs(1);
-/// Of so many looks at what was refused one asks who must be asked over the network, and writes down each time.
+/// Every how many checks of a refused configuration a network request is allowed, which may be recorded or billed.
 const ASK: u32 = 10;
 
-/// See the module.
+/// Waits for reloads of one gateway.
 pub(super) struct Reloads {
     common: Common,
     watch: bool,
     hang_up: Signal,
     asked: Arc<Notify>,
-    /// What the file said when it was read last, also where that could not be used, or not be run. None: it could not
-    /// be read.
+    /// The configuration as last read, even if it was unusable or could not run. `None` if it could not be read.
     seen: Option<Said>,
-    /// What that means, where files that it names could not be used.
+    /// The settings of a configuration that was refused because of files it names.
     refused: Option<Arc<Valid>>,
     clock: Arc<dyn Clock>,
-    /// Files are read where a volume that hangs holds up nobody.
+    /// Runs file access on threads, where a hanging volume blocks nothing else.
     tasks: Arc<Tasks>,
     failures: Counter,
 }
 
 impl Reloads {
-    /// Waits for reasons from now on. Call it in a runtime.
+    /// Starts to listen for reasons to reload. Call it in a runtime.
     ///
     /// # Errors
-    /// The operating system refuses the handler.
+    /// The operating system refuses the signal handler.
     pub(super) fn new(common: Common, watch: bool, seams: &Seams) -> io::Result<Self> {
         let (hang_up, asked) = (signal(SignalKind::hangup())?, Arc::default());
         let (clock, failures) = (Arc::clone(&seams.clock), seams.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
@@ -60,17 +58,17 @@ impl Reloads {
         Ok(Self { common, watch, hang_up, asked, seen: None, refused: None, clock, tasks, failures })
     }
 
-    /// What was given as the next configuration could not be run.
+    /// Counts a configuration that could not be run.
     pub(super) fn failed(&self) {
         self.failures.increment(1);
     }
 
-    /// Who is told when the admin port is asked.
+    /// Notified when the admin port gets a request to reload.
     pub(super) fn asked(&self) -> Arc<Notify> {
         Arc::clone(&self.asked)
     }
 
-    /// Ends with the next configuration that can be used; `running` is what the one that runs says.
+    /// Completes with the next usable configuration; `running` is the present one.
     pub(super) async fn next(&mut self, running: &Said) -> Loaded {
         loop {
             let look = Look {
@@ -102,7 +100,7 @@ impl Reloads {
         }
     }
 
-    /// The configuration, if it can be used.
+    /// Loads the configuration, if it can be used.
     async fn usable(&mut self) -> Option<Loaded> {
         let (common, clock) = (self.common.clone(), Arc::clone(&self.clock));
         let read = move || {
@@ -135,29 +133,30 @@ impl Reloads {
     }
 }
 
-/// To a person, with the places in the file; a log that others read stays one JSON object a line.
+/// Prints problems with their positions to a terminal. Otherwise they are only logged, so that the log stays one JSON
+/// object per line.
 fn show(told: &Told) {
     if io::stderr().is_terminal() && !told.shown.is_empty() {
         complain(&told.shown);
     }
 }
 
-/// What a watch came upon.
+/// The result of a check.
 #[derive(PartialEq)]
 enum Found {
-    /// The file, or one that it names by `${file:…}`, says this.
+    /// The file, or a file that it names by `${file:…}`, changed to this.
     Changed(Said),
-    /// Nothing keeps what was refused from being started any more.
+    /// The refused configuration can be used now.
     Mended,
 }
 
-/// What a watch looks at.
+/// The inputs of a check.
 #[derive(Clone)]
 struct Look {
     common: Common,
-    /// What the file said last.
+    /// The configuration as last read.
     known: Said,
-    /// What could not be used of it.
+    /// The settings of a refused configuration.
     refused: Option<Arc<Valid>>,
     clock: Arc<dyn Clock>,
 }
@@ -169,13 +168,13 @@ impl Look {
             return Some(Found::Changed(said));
         }
         let refused = self.refused.as_ref().filter(|refused| ask || !rehearse::asks(refused))?;
-        // what is wrong was told when it was refused, and not each second
+        // The faults were logged when the configuration was refused; don't repeat them every second.
         let faults = with_default(NoSubscriber::default(), || rehearse::faults(refused, &self.clock));
         faults.is_empty().then_some(Found::Mended)
     }
 }
 
-/// Ends when there is something, twice in a row the same, with that.
+/// Completes when two checks in a row find the same change.
 async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
     if !watch {
         return std::future::pending().await;
@@ -186,10 +185,10 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
         looks += 1;
         let (look, began, ask) = (look.clone(), clock.monotonic(), looks % ASK == 0);
         let now = blocking(tasks, "reload", move || look.found(ask)).await.flatten();
-        // large tables and slow volumes: what is refused may stay so for days
+        // With large tables or slow volumes checks are expensive, and a configuration may stay refused for days.
         rest = LOOK.max(clock.monotonic().saturating_sub(began) * 20);
         if ask {
-            // a KMS that hangs is nothing of this machine's, and meanwhile the file itself may be put right
+            // A hanging KMS must not delay the next check for long, because the file itself may be corrected meanwhile.
             rest = rest.min(LOOK * ASK);
         }
         match (now, last) {
@@ -199,7 +198,7 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
     }
 }
 
-/// Peers refuse a certificate that is over, and nobody else would say so.
+/// Warns about certificates that have expired or soon will, since otherwise only refusing peers would show it.
 pub(super) fn tell_of_age(valid: &Valid, now: UnixNanos) {
     for why in outside::aged(valid, now) {
         tracing::warn!(why, "a certificate that is shown to others has to be made anew");

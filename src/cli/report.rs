@@ -1,6 +1,5 @@
-//! **What**: the command `tollgate report`: the failures of a night, or what agents did for an issue, from a running
-//! gateway. **Invariants**: nothing is sent anywhere but with `--post`; a token is never printed. **Not here**: how it
-//! is made (`history/report`).
+//! `tollgate report`: the recent failures, or the work of agents on an issue, from a running gateway. Nothing is sent
+//! anywhere unless `--post` is given; a token is never printed. `history/report` makes the report.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -13,48 +12,46 @@ use super::place::{Where, with};
 use config::env;
 use net::Proxies;
 
-/// What it is written in.
+/// Formats of a report.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people and agents.
     Markdown,
-    /// For programs (docs/runs.md has the schema).
+    /// For programs (schema in docs/runs.md).
     Json,
 }
 
-/// Options of `report`.
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     at: Where,
-    /// How far back: `90m`, `24h`, `2d`.
+    /// How far back to look: `90m`, `24h`, `2d`.
     #[arg(long, default_value = "24h", value_name = "TIME")]
     since: String,
-    /// Groups, the largest first.
+    /// Number of groups, the largest first.
     #[arg(long, default_value_t = 20)]
     limit: usize,
-    /// Samples of each group, at most 10.
+    /// Samples per group, at most 10.
     #[arg(long, default_value_t = 5)]
     samples: usize,
-    /// What spans are grouped by: of exception.slug, build.commit_sha, service.name, error.type, name, tenant.id,
+    /// Keys to group spans by, of: exception.slug, build.commit_sha, service.name, error.type, name, tenant.id,
     /// work_tracker.issue_id.
     #[arg(long, default_value = "exception.slug,build.commit_sha,service.name", value_name = "NAMES")]
     by: String,
-    /// What it is written in.
+    /// Format of the report.
     #[arg(long, value_enum, default_value = "markdown")]
     format: Format,
-    /// What agents did for an issue, instead of failures.
+    /// Reports the work of agents on this issue instead of failures.
     #[arg(long, value_name = "ID")]
     issue: Option<String>,
-    /// As a comment in Jira's markup.
+    /// Writes the report as a comment in Jira markup.
     #[arg(long, requires = "issue")]
     jira: bool,
-    /// Sends the comment: JIRA_BASE_URL, JIRA_USER, JIRA_API_TOKEN.
+    /// Posts the comment to Jira; needs JIRA_BASE_URL, JIRA_USER and JIRA_API_TOKEN.
     #[arg(long, requires = "jira")]
     post: bool,
 }
 
-/// Runs it.
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     with(common, &options.at, |gateway| show(gateway, options))
 }
@@ -83,7 +80,7 @@ async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), 
     if options.format == Format::Json { output::print_json(&answer.to_string()) } else { output::print(text) }
 }
 
-/// Puts the comment on the ticket.
+/// Posts the comment to the issue.
 async fn send(issue: &str, text: &str) -> Result<(), CommandError> {
     let needed = |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
     let (base, user, token) = (needed("JIRA_BASE_URL")?, needed("JIRA_USER")?, needed("JIRA_API_TOKEN")?);

@@ -1,9 +1,8 @@
-//! **What**: `tollgate run`: a gateway until SIGTERM or SIGINT; a second one ends it at once; SIGHUP, `--watch` and
-//! `POST /-/reload` begin another round with the configuration read again. **Why** rounds: a round ends in good order,
-//! as a shutdown does, while its ports stay open: who connects in between waits a moment. **Invariants**: a
-//! configuration that can't be used changes nothing; exit 78 for a bad configuration, 1 for what fails later, 143 or
-//! 130 after a second signal; what runs again after that has the keys, certificates and tokens that it had; nothing
-//! that hangs keeps the process. **Not here**: `App`, what holds for all commands (`app/process`).
+//! `tollgate run`: runs a gateway until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP, `--watch` and `POST
+//! /-/reload` start a new round with the reloaded configuration: a round shuts down in order while its ports stay open,
+//! so clients only wait a moment. An unusable configuration changes nothing. If a new round fails to start, the
+//! previous one runs again with the same keys, certificates and tokens. Exit codes: 78 for a bad configuration, 1 for
+//! later failures, 143 or 130 after a second signal. Hanging threads do not delay the exit. `App` is in `app`.
 
 use std::io;
 use std::path::Path;
@@ -28,29 +27,28 @@ use kernel::clock::{Clock, SystemClock};
 use net::Sockets;
 use telemetry::logging;
 
-/// Options of `run`.
 #[derive(Args, Clone, Copy, Default)]
 pub(super) struct Options {
-    /// Reads the configuration again when its file, or one that it names by `${file:…}`, changes (also by way of links,
-    /// as ConfigMaps do).
+    /// Reloads the configuration when its file, or a file that it names by `${file:…}`, changes (also through links, as
+    /// with ConfigMaps).
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
     _none: NoFile,
 }
 
-/// Runs until a signal.
+/// Runs the gateway until a signal.
 pub(super) fn run(common: &Common, options: Options) -> Result<Exit, CommandError> {
     let loaded = load(common, Make::Keys)?;
     logging::init(loaded.valid.log_level);
     tell_of_age(&loaded.valid, SystemClock::new().now());
     let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     let rounds = serve(common.clone(), options, loaded);
-    // said before threads that hang are waited for
+    // The error is reported before waiting for hanging threads.
     Ok(tasks::run_to_end(runtime, GRACE, async { rounds.await.unwrap_or_else(|error| report(&error)) }))
 }
 
-/// Rounds of one gateway: each with the configuration that was read last.
+/// Runs rounds of one gateway, each with the latest usable configuration.
 async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit, CommandError> {
     let (stop, now) = match (process::stop_signal(), process::second_signal()) {
         (Ok(stop), Ok(now)) => (stop, now),
@@ -61,8 +59,8 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
     let mut reloads = Reloads::new(common.clone(), options.watch, &seams).map_err(|error| signals(&error))?;
     let round = Round { sockets: Some(Sockets::default()), again: Some(reloads.asked()) };
     let sockets = round.sockets.clone().unwrap_or_default();
-    // What ran last stays resolved, with its keys, until what comes after it runs: the files and variables that it
-    // names may have gone since.
+    // The previous round's settings and keys are kept until the next one runs, because files and variables that it
+    // names may be gone.
     let (mut loaded, mut before, mut kept) = (loaded, None::<(Valid, Said, Keys)>, None::<Keys>);
     loop {
         let embedded = loaded.embedded;
@@ -79,11 +77,11 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
         });
         let started = match made {
             Ok((blueprint, keys)) => {
-                // A round that starts holds the spool already: only a signal to stop ends it before it runs.
+                // A starting round owns the spool already, so until it runs only a stop signal ends it.
                 let runs = Notify::new();
                 let former = &mut before;
                 let ready = |app: &App| {
-                    // nothing goes back from here on: its keys are held no longer than they may be needed
+                    // From here there is no way back, so the previous keys are dropped at once.
                     *former = None;
                     runs.notify_one();
                     sockets.settle();
@@ -115,7 +113,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
             (Ok((Life::Unborn, ..)), _) => return Ok(Exit::Fine),
             (Ok((Life::Cut(by), ..)), _) => return Ok(Exit::Cut(by)),
             (Ok(_), _) => return Ok(Exit::Failed),
-            // The new configuration can't be run: the one before could.
+            // The new configuration can't be run, so the previous one runs again.
             (Err(error), Some((valid, said, keys))) => {
                 reloads.failed();
                 tracing::error!(error = error.text, "the new configuration can't be run; the one before is run again");
@@ -126,7 +124,7 @@ async fn serve(common: Common, options: Options, loaded: Loaded) -> Result<Exit,
     }
 }
 
-/// There is no file to set a port in: the option is what one can give.
+/// Adds a hint to use `--listen`, since the embedded default has no file in which to change a port.
 fn with_option(error: StartError, embedded: bool) -> StartError {
     if !embedded || error.fault != Fault::Port {
         return error;
@@ -135,7 +133,7 @@ fn with_option(error: StartError, embedded: bool) -> StartError {
     StartError { text, ..error }
 }
 
-/// Ports stay open for another round.
+/// Keeps the ports open for another round, or closes them.
 fn end_round(another: bool, sockets: &Sockets, seams: &Seams) {
     if another { seams.health.goes_on() } else { sockets.close() }
 }
@@ -144,8 +142,7 @@ fn signals(error: &io::Error) -> CommandError {
     CommandError::Failed(format!("can't handle signals: {error}"))
 }
 
-/// The keys of a round: those that it had, else what there is to read. None: it was told to stop, while a KMS took its
-/// time.
+/// The keys of a round: those it had, or newly read ones. `None` if a stop signal came while a KMS was slow.
 async fn keys_of(
     valid: &Valid,
     had: Option<Keys>,

@@ -1,22 +1,22 @@
-//! **What**: the runtime that commands run on ([`block_on`]).
+//! The runtime for commands ([`block_on`]).
 
 use std::time::Duration;
 
 use super::error::CommandError;
 use crate::app::tasks;
 
-/// What is left of threads that hang when all is over.
+/// How long hanging threads may delay the exit.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
-/// Threads of sockets and timers; requests have workers of their own.
+/// Number of threads for sockets and timers; requests have workers of their own.
 pub(super) fn runtime_threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).min(4)
 }
 
-/// Runs `work` on a runtime of its own.
+/// Runs `work` on a new runtime.
 ///
 /// # Errors
-/// The work's, or that there is no runtime.
+/// The error of `work`, or the runtime can't be started.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     // Only the first call can succeed; a second one changes nothing.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

@@ -1,6 +1,6 @@
-//! **What**: the JSON schema of a configuration file: `tollgate schema`, `config/schema.json`. **Why**: editors
-//! complete and check while one types. **Invariants**: made from the types that read the file; a test compares it with
-//! the committed one. **Not here**: checks that need more than one value (`validate`).
+//! Generates the JSON schema of a configuration file for `tollgate schema` and `config/schema.json`, with which editors
+//! complete and check. It is generated from the types that read the file; a test compares it with the committed one.
+//! Checks that involve several values are in `validate`.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use pipeline::spool;
 
-/// The schema, as text.
+/// The schema as JSON text.
 pub fn text() -> String {
     let mut generator = SchemaGenerator::default();
     let section = |kinds: Vec<(&'static [&'static str], Value)>| {

@@ -1,6 +1,5 @@
-//! **What**: `tollgate vault find|diff|export`: which sessions there are, what changed between two turns of one, one as
-//! a dataset. **Invariants**: `find` needs no key and opens nothing; the others print what the caller's keys opened.
-//! **Not here**: the work (`audit/read`).
+//! `tollgate vault find`, and running `diff`, `export` and `replay` on a session. `find` needs no key and opens
+//! nothing; the others print what the caller's keys opened. The work is in `audit/read`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -27,10 +26,10 @@ use kernel::terminal::{clean, escaped};
 use vault::chain::note::VerifyKey;
 use vault::row::Row;
 
-/// Options of `find`.
+/// Options of `vault find`.
 #[derive(Args)]
 pub(super) struct Find {
-    /// Session id as spans and index show it; `trace-ID` for records without one.
+    /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(long)]
     session: Option<String>,
     /// Trace id.
@@ -39,31 +38,31 @@ pub(super) struct Find {
     /// Span id.
     #[arg(long)]
     span: Option<String>,
-    /// A user's pseudonym (`h-…`), as spans show it.
+    /// Pseudonym of a user (`h-…`), as shown in spans.
     #[arg(long, value_name = "h-…")]
     user: Option<String>,
-    /// Tool.
+    /// Name of a tool.
     #[arg(long)]
     tool: Option<String>,
     /// Operation: `chat`, `execute_tool`, `invoke_agent`, …
     #[arg(long)]
     action: Option<String>,
-    /// Model.
+    /// Name of a model.
     #[arg(long)]
     model: Option<String>,
     /// Issue (`work_tracker.issue_id`).
     #[arg(long)]
     issue: Option<String>,
-    /// Commit (`build.commit_sha`), or how it begins.
+    /// Commit (`build.commit_sha`) or a prefix of it.
     #[arg(long)]
     commit: Option<String>,
-    /// Only what failed.
+    /// Only failed items.
     #[arg(long)]
     failed: bool,
-    /// Not before: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
+    /// Earliest time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     #[arg(long, value_parser = moment, value_name = "TIME")]
     since: Option<Moment>,
-    /// Before, likewise.
+    /// Latest time (exclusive), in the same forms.
     #[arg(long, value_parser = moment, value_name = "TIME")]
     until: Option<Moment>,
     /// Only this account.
@@ -72,37 +71,37 @@ pub(super) struct Find {
     /// Only this tenant.
     #[arg(long)]
     tenant: Option<String>,
-    /// The index lines themselves, one JSON object a line.
+    /// Prints the index lines as JSON, one object per line.
     #[arg(long)]
     json: bool,
-    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it
-    /// signed, are marked. Needs read access to the chain too. Of tables only those are read that were made of signed
-    /// objects alone, as their state says; other lines come from the index. Tables are a copy: their lines are not held
-    /// against signatures.
+    /// Public key of the writer's signer, or a file that contains it. Lines in objects that no digest signed by it
+    /// names are marked. Needs read access to the chain too. Of tables, only those that were made from signed objects
+    /// alone (by their state file) are read; other lines come from the index. Lines in tables are a copy and are not
+    /// checked against signatures.
     #[arg(long, value_name = "KEY|FILE", requires = "store")]
     key: Vec<String>,
-    /// The sessions only, one a line: what `replay` takes, a tab, and `--account`; a tab and `UNSIGNED` where no signed
-    /// line tells of it.
+    /// Prints only the sessions, one per line: the session for `replay`, a tab, and the account for `--account`; then a
+    /// tab and `UNSIGNED` if no signed line mentions it.
     #[arg(long, conflicts_with = "json")]
     sessions: bool,
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", required_unless_present = "parquet")]
     store: Option<String>,
-    /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
+    /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// Tables that `vault compact` made: what stands there is not read from the index. Without `--store`, nothing else
-    /// is.
+    /// Tables made by `vault compact`, read in place of the index lines that they contain. Without `--store`, only the
+    /// tables are read.
     #[arg(long, value_name = "DIR")]
     parquet: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
 }
 
-/// A session, and what opens it.
+/// Options that select a session and the keys that open it.
 #[derive(Args)]
 pub(super) struct Session {
-    /// The session id as spans and index show it; `trace-ID` for records without one.
+    /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     session: String,
     /// Only this account.
     #[arg(long)]
@@ -110,15 +109,15 @@ pub(super) struct Session {
     /// Only this tenant.
     #[arg(long)]
     tenant: Option<String>,
-    /// The most content of the session, decompressed, that is read into memory: `256MiB`. A larger session is an error.
+    /// Limit on the session's decompressed content in memory: `256MiB`. A larger session is an error.
     #[arg(long, value_parser = size, default_value = "1GiB", value_name = "SIZE")]
     content: Content,
-    /// Public key of the writer's signer, or a file that holds it: lines of objects that no digest names, which it
-    /// signed, and content that no such line means are marked, and no part of turns, sums, trees and datasets.
+    /// Public key of the writer's signer, or a file that contains it. Lines in objects that no digest signed by it
+    /// names, and content that no signed line refers to, are marked, and are left out of turns, sums, trees and
+    /// datasets.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// With `--key`: what is not signed counts as a turn and in sums like the rest. What was sent in the last minutes
-    /// is not signed yet.
+    /// With `--key`: counts unsigned lines in turns and sums like the rest. Data of the last minutes is not signed yet.
     #[arg(long, requires = "key")]
     unsigned: bool,
     #[command(flatten)]
@@ -131,12 +130,12 @@ fn size(text: &str) -> Result<Content, CommandError> {
         .ok_or_else(|| CommandError::Usage("is no size: `256MiB`, `4GiB`".to_owned()))
 }
 
-/// Form of an export.
+/// Formats of an export.
 #[derive(Clone, Copy, ValueEnum)]
 pub(super) enum As {
-    /// A line for each model call: `{"messages": [...], "model": ...}`.
+    /// One line per model call: `{"messages": [...], "model": ...}`.
     Messages,
-    /// A line for each item: head, parameters, content.
+    /// One line per item: head, parameters, content.
     Jsonl,
 }
 
@@ -149,9 +148,9 @@ impl From<As> for Format {
     }
 }
 
-/// Runs `find`. An answer that lacks something ends with 1: what the index or a signed digest names and can't be read
-/// or is not there; but with keys not what nobody signed, and not what is older than anything that is there, unless
-/// `--since` asks for it.
+/// Runs `vault find`. The exit code is 1 if the answer is incomplete: something that the index or a signed digest names
+/// is missing or can't be read. With keys, unsigned objects don't count, nor does what is older than everything
+/// present, unless `--since` asks for it.
 pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
@@ -209,7 +208,7 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
         let cut = "more sessions than are kept in memory: ask for fewer days, or one tenant".to_owned();
         let more = options.sessions && (found.more_sessions || others.more_sessions);
         output::tell("not listed", more.then_some(&cut));
-        // what nobody signed takes nothing away
+        // Unsigned lines do not make the answer incomplete.
         let listed = !(options.sessions && found.more_sessions);
         whole = found.closed.is_empty() && !(bounded && found.older.is_some()) && listed;
         if !options.json && !options.sessions {
@@ -226,15 +225,15 @@ pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
     Ok(if whole { Exit::Fine } else { Exit::Failed })
 }
 
-/// That what came in last is not in the index yet.
+/// The hint that recent data is not in the index yet.
 const PENDING: &str = "what came in last may still wait in the gateway: an object is written `object_age` after its first content \
                        (2 minutes, or 2 seconds in the embedded default), its index line with the next digest (`index_interval`: \
                        1 minute, or 2 seconds); stopping the gateway writes both at once";
 
-/// What else `find` can be asked for.
+/// Other options by which `find` can search.
 pub(super) const OTHER: &str = "--since, --tenant, --tool";
 
-/// That an id may stand in the vault under another name, where it does not look like one that stands there.
+/// A hint that the id may be stored as a pseudonym, if it doesn't look like one.
 pub(super) fn pseudonym_hint(option: &str, id: &str, other: &str) -> Option<String> {
     (!id.is_empty() && !id.starts_with("h-")).then(|| {
         format!(
@@ -248,7 +247,7 @@ fn text_of(row: &Row, unsigned: bool) -> String {
     shown(row) + if unsigned { "  UNSIGNED: no digest names this line" } else { "" }
 }
 
-/// With characters that act on a terminal escaped, also in a pipe: somebody will look at it in one.
+/// JSON with terminal control characters escaped, even in a pipe, since it may be displayed later.
 fn json_of(row: &Row, unsigned: bool) -> String {
     let mut json = serde_json::to_string(row).unwrap_or_default();
     if unsigned && json.pop().is_some() {
@@ -257,7 +256,7 @@ fn json_of(row: &Row, unsigned: bool) -> String {
     escaped(&json)
 }
 
-/// What digests name that these keys signed; `None`: no key was given.
+/// The objects named by digests that these keys signed; `None` if no key was given.
 async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Option<Arc<Signed>>, CommandError> {
     if keys.is_empty() {
         return Ok(None);
@@ -265,14 +264,14 @@ async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Res
     Ok(Some(Arc::new(Signed::read(vault, keys, account).await?)))
 }
 
-/// Where keys are given and lines come from tables too: a caller who gave a key takes what is not marked for signed.
+/// The note about tables when keys are given: without it, a caller would take unmarked lines for signed.
 fn copy_note(tables: bool, keys: bool) -> Option<String> {
     let note = "tables are a copy; not held against signatures: whoever can write their folder can forge what they show. Without \
                 --parquet every line is held against its signed object";
     (tables && keys).then(|| note.to_owned())
 }
 
-/// Says, beside what is shown, whether anybody looked for signatures, and how many lines have none.
+/// Prints whether signatures were checked, and how many lines have none.
 fn looked(not: bool, unsigned: usize) {
     let text = match (not, unsigned) {
         (true, _) => "signatures were not checked: pass --key to mark lines that no digest signs".to_owned(),
@@ -281,20 +280,20 @@ fn looked(not: bool, unsigned: usize) {
             format!("UNSIGNED: {count} entries that no digest names: planted, or not signed yet")
         }
     };
-    // nobody listens on a closed stderr
+    // Stderr may be closed.
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// How much was found, beside the lines themselves.
+/// Prints the number of lines and sessions to stderr.
 fn eprintln_counts(lines: u64, sessions: usize) {
     let plural = |count: u64| if count == 1 { "" } else { "s" };
     let text = format!("{lines} line{} of {sessions} session{}\n", plural(lines), plural(sessions as u64));
-    // nobody listens on a closed stderr
+    // Stderr may be closed.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// Reads the session and lets `write` write of it; what could not be read is said, unless `write` tells it, and ends
-/// with 1, unless it was erased by request, or nobody had signed it.
+/// Reads the session and calls `write` to print it. Anything that could not be read is reported, unless `write` does so
+/// (`tells`), and makes the exit code 1, unless it was erased on request or was never signed.
 pub(super) fn run_session(
     session: Session,
     tells: bool,

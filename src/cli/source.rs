@@ -1,6 +1,5 @@
-//! **What**: where a command's configuration comes from: `--config`, or the embedded default with its try-out key.
-//! **Invariants**: problems go to stderr, all at once; a bad configuration ends with 78. **Not here**: checking
-//! (`app/resolve`).
+//! Loads a command's configuration: from `--config`, or the embedded default with its try-out key. All problems go to
+//! stderr at once; a bad configuration ends with exit code 78. The checks are in `app/resolve`.
 
 use std::path::{Path, PathBuf};
 
@@ -18,27 +17,26 @@ use config::env::{FileError, Lookup, Process};
 use config::{Gravity, Problem, Source};
 use kernel::secret::Secret;
 
-/// The try-out auditor's key in the data directory.
+/// File name of the try-out auditor's key in the data directory.
 pub(super) const TRYOUT_KEY: &str = "auditor.key";
 
-/// What to do where the file can't be read.
+/// The hint when the file can't be read.
 const UNREAD: &str =
     "`--config` takes the path of a YAML file; `tollgate print-config > tollgate.yaml` writes one to begin with";
 
-/// A configuration that can be used.
+/// A usable configuration.
 pub(super) struct Loaded {
-    /// As written, defaults filled in.
+    /// As written, with defaults filled in.
     pub(super) typed: Typed,
-    /// Valid settings.
+    /// The validated settings.
     pub(super) valid: Valid,
     /// Whether it is the embedded default.
     pub(super) embedded: bool,
-    /// What it says, with what it names.
+    /// Its text and the digests of files it names.
     pub(super) said: Said,
 }
 
-/// What a configuration says: its text, and digests of the files that it names by `${file:…}`. Two that are equal mean
-/// the same. No `Debug`.
+/// The text of a configuration and digests of the files it names by `${file:…}`, to detect changes. It has no `Debug`.
 #[derive(Clone, PartialEq)]
 pub(super) struct Said {
     text: String,
@@ -47,19 +45,19 @@ pub(super) struct Said {
 
 impl Said {
     fn of(text: String) -> Self {
-        // Where one is named in a comment it is looked at in vain.
+        // A reference in a comment is digested too, which is harmless.
         let named = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
         let files = named.map(|(path, _)| digest(path)).collect();
         Self { text, files }
     }
 
-    /// Of the text alone.
+    /// The text alone, without the files.
     fn here(text: String) -> Self {
         Self { text, files: Vec::new() }
     }
 }
 
-/// Of a file's text, where it is a file: what can be read once only (a pipe) says what it said.
+/// The digest of a regular file's text. A pipe can be read only once and counts as unchanged.
 fn digest(path: &str) -> Option<[u8; 32]> {
     if !std::fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
         return None;
@@ -68,24 +66,24 @@ fn digest(path: &str) -> Option<[u8; 32]> {
     Some(Sha256::digest(text.expose()).into())
 }
 
-/// Whether a command may make files (keys of the embedded default).
+/// Whether a command may create files (keys of the embedded default).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Make {
-    /// `run`, `demo`.
+    /// The command runs a gateway: `run`.
     Keys,
-    /// `validate`, `print-config`.
+    /// The command creates nothing, such as `validate` and `print-config`.
     Nothing,
 }
 
-/// Whether files that a configuration names by `${file:…}` are read.
+/// Whether to read the files that a configuration names by `${file:…}`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Files {
     Read,
-    /// They are on another machine.
+    /// The files are on another machine.
     Elsewhere,
 }
 
-/// What the configuration says now.
+/// Reads the configuration for comparison with an earlier reading.
 ///
 /// # Errors
 /// The file can't be read.
@@ -101,12 +99,12 @@ fn text_of(common: &Common) -> Result<String, CommandError> {
     }
 }
 
-/// What there is to say of a configuration: as it is shown to a person, and in a line each. Both without its values.
+/// Messages about a configuration, for people and as log lines, without its values.
 #[derive(Default)]
 pub(super) struct Told {
-    /// Lines with the places in the file.
+    /// Text with snippets of the file.
     pub(super) shown: String,
-    /// The same for a log.
+    /// One line per message, for a log.
     pub(super) lines: Vec<String>,
 }
 
@@ -127,34 +125,35 @@ impl Told {
     }
 }
 
-/// Reads and checks the configuration; its warnings are said.
+/// Reads and checks the configuration, and prints its warnings.
 ///
 /// # Errors
-/// [`CommandError::Problems`]: it can't be used.
+/// [`CommandError::Problems`] if it can't be used.
 pub(super) fn load(common: &Common, make: Make) -> Result<Loaded, CommandError> {
     complaining(loaded(common, (make, Files::Read), |_, _| Vec::new()))
 }
 
-/// The same for who tells it to others; with warnings.
+/// Like [`load`], but returns warnings and problems instead of printing them.
 pub(super) fn load_told(common: &Common, make: Make) -> Result<(Loaded, Told), Told> {
     loaded(common, (make, Files::Read), |_, _| Vec::new())
 }
 
-/// The same for another machine: no file that it names is read, and what one would say is no fault.
+/// Like [`load`], for a configuration of another machine: the files that it names are not read, and their absence is
+/// not an error.
 ///
 /// # Errors
-/// As [`load`].
+/// See [`load`].
 pub(super) fn load_alone(common: &Common) -> Result<Loaded, CommandError> {
     complaining(loaded(common, (Make::Nothing, Files::Elsewhere), |_, _| Vec::new()))
 }
 
-/// What else is looked at, once a file could be read.
+/// A further check of the settings.
 type Look = fn(&Typed, &Valid) -> Vec<Problem>;
 
-/// The same with another look; all problems are told at once.
+/// Like [`load`], with a further check; all problems are reported at once.
 ///
 /// # Errors
-/// As [`load`].
+/// See [`load`].
 pub(super) fn load_with(common: &Common, look: Look) -> Result<Loaded, CommandError> {
     complaining(loaded(common, (Make::Nothing, Files::Read), look))
 }
@@ -175,7 +174,7 @@ fn loaded(common: &Common, (make, files): (Make, Files), look: Look) -> Result<(
     let directory = data_dir::resolve(common.data_dir().as_deref());
     let directory =
         if embedded { directory.map_err(Told::line)? } else { directory.unwrap_or_else(|_| PathBuf::from(".")) };
-    // Before it is read: what changes meanwhile counts as a change.
+    // This comes before parsing, so that a change in between is detected.
     let said = if files == Files::Read { Said::of(text) } else { Said::here(text) };
     let text = &said.text;
     let tryout = if embedded { Some(tryout_recipient(&directory, make).map_err(Told::line)?) } else { None };
@@ -189,7 +188,7 @@ fn loaded(common: &Common, (make, files): (Make, Files), look: Look) -> Result<(
         Ok(_) => Err(Vec::new()),
         Err(problems) => Err(problems),
     };
-    // who mends errors wants to know of warnings, too
+    // Warnings are shown with errors, since both may be corrected at once.
     let result = result.map_err(|mut problems| {
         problems.extend(errors);
         problems.append(&mut warnings);
@@ -208,7 +207,7 @@ fn loaded(common: &Common, (make, files): (Make, Files), look: Look) -> Result<(
     }
 }
 
-/// `2 problems, 1 warning`: a warning is nothing that has to be mended.
+/// `2 problems, 1 warning`; warnings are counted apart because they need no correction.
 fn counted(problems: &[Problem]) -> String {
     let of = |gravity, name: &str| {
         let count = problems.iter().filter(|problem| problem.gravity == gravity).count();
@@ -221,7 +220,7 @@ fn counted(problems: &[Problem]) -> String {
         .join(", ")
 }
 
-/// The environment, with the embedded default's own variables.
+/// Looks up the environment, and the embedded default's own variables.
 struct Defaults<'d> {
     directory: &'d Path,
     tryout: Option<String>,
@@ -245,7 +244,7 @@ impl Lookup for Defaults<'_> {
     }
 }
 
-/// The public key of the try-out auditor, whose secret is kept in the data directory: for trying out only.
+/// The public key of the try-out auditor. Its secret key is kept in the data directory, for trying out only.
 fn tryout_recipient(directory: &Path, make: Make) -> Result<String, CommandError> {
     let new = || Secret::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned());
     let path = directory.join(TRYOUT_KEY);

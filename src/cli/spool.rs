@@ -1,6 +1,6 @@
-//! **What**: `tollgate spool list|peek|drop|replay|reassign`: what waits for whom, giving it up, or to another.
-//! **Invariants**: `list` takes no lock and changes nothing, also where there is no spool or no key; `drop` needs the
-//! gateway stopped, says how much it gives up and asks for `--yes`. **Not here**: the spool (`pipeline/spool`).
+//! `tollgate spool list|peek|drop|replay|reassign`: inspects, moves or drops the data waiting for each consumer. `list`
+//! takes no lock and changes nothing, even if there is no spool or key. `drop` needs the gateway stopped, says how much
+//! it would drop, and requires `--yes`. The spool is in `pipeline/spool`.
 
 use std::sync::Arc;
 
@@ -25,43 +25,43 @@ use telemetry::logging;
 /// Subcommands of `spool`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Lists what waits in the spool, by consumer; also beside a running gateway.
+    /// Lists the data waiting in the spool, by consumer; also works beside a running gateway.
     List,
-    /// Shows what waits for one consumer, record by record. The gateway must be stopped.
+    /// Shows the records waiting for one consumer. The gateway must be stopped.
     Peek {
-        /// The consumer as `spool list` shows it; `quarantine` holds what back ends refused for good.
+        /// The consumer as shown by `spool list`; `quarantine` holds data that back ends refused for good.
         consumer: String,
-        /// Records at most.
+        /// Maximum number of records.
         #[arg(long, default_value_t = 20)]
         limit: usize,
-        /// The telemetry itself, as it would be sent: OTLP/JSON lines.
+        /// Prints the telemetry as it would be sent: OTLP/JSON lines.
         #[arg(long)]
         json: bool,
     },
-    /// Sends what back ends refused for good (`quarantine`) to them again. The gateway must be stopped.
+    /// Sends data that back ends refused for good (`quarantine`) to them again. The gateway must be stopped.
     Replay {
-        /// Another exporter instead.
+        /// Sends it to this exporter instead.
         #[arg(long, value_name = "EXPORTER")]
         to: Option<String>,
     },
-    /// Gives everything that waits for one consumer to an exporter. The gateway must be stopped.
+    /// Moves all data waiting for one consumer to an exporter. The gateway must be stopped.
     Reassign {
-        /// The consumer as `spool list` shows it, e.g. an exporter that is not configured any more.
+        /// The consumer as shown by `spool list`, e.g. an exporter that is no longer configured.
         from: String,
         /// An exporter of the configuration.
         to: String,
     },
-    /// Gives up everything that waits for one consumer. The gateway must be stopped.
+    /// Drops all data waiting for one consumer. The gateway must be stopped.
     Drop {
-        /// The consumer as `spool list` shows it: an exporter's id.
+        /// The consumer as shown by `spool list`: an exporter's id.
         consumer: String,
-        /// Really.
+        /// Confirms that the data is to be dropped.
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// Runs a subcommand.
+/// Runs a subcommand of `spool`.
 pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandError> {
     let loaded = load(common, Make::Nothing)?;
     logging::init(logging::Level::Warn);
@@ -102,7 +102,7 @@ pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandErro
     }
 }
 
-/// Who is meant; an error where nothing waits for it, be it that the name is wrong, with those who hold something.
+/// The status of a consumer with waiting data. If there is none, the error lists the consumers that have some.
 fn waiting<'a>(status: &'a Status, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
     let holding: Vec<&ConsumerStatus> = status.consumers.iter().filter(|known| known.records > 0).collect();
     if let Some(found) = holding.iter().find(|known| *known.name == *consumer) {

@@ -1,9 +1,8 @@
-//! **What**: `tollgate spool peek`, `reassign` and `replay`: looking at what waits, and giving it to another exporter.
-//! **Why**: data that a back end refused, or whose exporter is gone, is not lost: its owner says what becomes of it.
-//! **Invariants**: the gateway is stopped; what is moved only changes its holder, so that a full spool does not matter;
-//! where the new one has or had the record in its own name, a copy is committed for it before the old one is done, so
-//! that a crash doubles and never loses; clearance travels along and is checked at each send; `peek` shows content only
-//! when asked (`--json`). **Not here**: `list`, `drop` (`spool`).
+//! `tollgate spool peek`, `reassign` and `replay`: shows waiting data, or moves it to another exporter, for data that a
+//! back end refused or whose exporter was removed. The gateway must be stopped. Moving changes only the holder of a
+//! record, so a full spool does not prevent it. If the new holder has or had the record under its own name, a copy is
+//! committed first, so a crash duplicates data and never loses it. Clearance moves along and is checked at each send.
+//! `peek` shows content only with `--json`. `list` and `drop` are in `spool`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +19,14 @@ use pipeline::forward::Label;
 use pipeline::outlet::QUARANTINE;
 use pipeline::spool::{Committer, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
 
-/// Records at once.
+/// The most records read at once.
 const AT_ONCE: usize = 64;
-/// Bytes at once.
+/// The most bytes read at once.
 const BYTES_AT_ONCE: usize = 16 << 20;
-/// Steps of the committer without progress after which it is given up.
+/// Committer steps without progress after which committing fails.
 const STEPS: usize = 100;
 
-/// Shows the first `limit` records that wait for `consumer`.
+/// Prints the first `limit` records that wait for `consumer`.
 pub(super) fn peek(
     spool: &Spool,
     consumer: &str,
@@ -77,7 +76,8 @@ fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
     )
 }
 
-/// Gives what waits for `from` to `to`; from the quarantine, without `to`, to those who refused it.
+/// Moves the data waiting for `from` to `to`. Without `to`, quarantined data returns to the exporters whose back ends
+/// refused it.
 pub(super) fn reassign(
     spool: &Spool,
     committer: Committer,
@@ -121,7 +121,7 @@ pub(super) fn reassign(
     out(&format!("{} of `{from}` moved\n", counted(moved, "record")))
 }
 
-/// Another holder of the record, and the same record for it; None: it can't have one.
+/// The record's new holder, and a copy of the record for it; `None` if the record can't be moved.
 fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<(Arc<str>, Transaction)> {
     if record.kind != RecordKind::Forward {
         return None;
@@ -136,7 +136,7 @@ fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<
     Some((Arc::clone(holder), Transaction { account: Arc::clone(&record.account), records: vec![moved] }))
 }
 
-/// Commits one transaction now.
+/// Commits one transaction at once.
 fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), CommandError> {
     let bytes = transaction.records.iter().map(|record| record.body.len() as u64).sum();
     let full = |reason: Reason| CommandError::Failed(reason.text().to_owned());
@@ -154,5 +154,5 @@ fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) ->
     Err("nothing can be written".into())
 }
 
-/// The consumer of what back ends refused.
+/// The consumer that holds data refused by back ends.
 pub(super) const REFUSED: &str = QUARANTINE;

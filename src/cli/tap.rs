@@ -1,6 +1,5 @@
-//! **What**: the command `tollgate tap`: what passes a running gateway, as it passes. **Invariants**: shows what the
-//! gateway says third parties may see, and nothing else; a reader that goes away ends it quietly. **Not here**: what is
-//! shown and to whom (`app/tap`).
+//! `tollgate tap`: streams what passes a running gateway. It shows only what the gateway gives third parties; a reader
+//! that goes away ends it quietly. `app/tap` decides what is shown.
 
 #[cfg(test)]
 mod tests;
@@ -18,29 +17,27 @@ use super::output;
 use super::place::{Where, with};
 use kernel::terminal::escaped;
 
-/// Options of `tap`.
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     at: Where,
-    /// Only what passed this pipeline, e.g. `traces/agents`.
+    /// Only requests of this pipeline, e.g. `traces/agents`.
     #[arg(long, value_name = "ID")]
     pipeline: Option<String>,
-    /// Only `traces`, `metrics` or `logs`.
+    /// Only this signal.
     #[arg(long, value_parser = ["traces", "metrics", "logs"])]
     signal: Option<String>,
     /// Only items of this service (`service.name` of their resource).
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
-    /// Ends after so many requests.
+    /// Ends after this many requests.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// JSON lines, the request as OTLP/JSON in `request`.
+    /// Prints JSON lines with the request as OTLP/JSON in `request`.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs it.
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     with(common, &options.at, |gateway| watch(gateway, options))
 }
@@ -73,7 +70,7 @@ async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether a request begins with a line, rather than that it goes on, or that something was left out.
+/// Whether a line begins a request, as opposed to continuing one or reporting left-out requests.
 fn begins(line: &str) -> bool {
     let mut words = line.split(' ');
     let text = line.starts_with(|first: char| first.is_ascii_digit())
@@ -81,8 +78,7 @@ fn begins(line: &str) -> bool {
     text || (line.starts_with('{') && !line.starts_with("{\"left_out\""))
 }
 
-/// What clients wrote does nothing to a terminal; the text is made safe where it is made, JSON here: escaped, which is
-/// the same JSON.
+/// Escapes terminal control characters in JSON, which is equivalent JSON. Plain text was made safe by the gateway.
 fn for_terminal(lines: &str, escapes: bool) -> Cow<'_, str> {
     if escapes { escaped(lines).into() } else { lines.into() }
 }

@@ -1,6 +1,6 @@
-//! **What**: the command `tollgate top`: the one screen in a terminal, again every few seconds. **Invariants**: no
-//! escape codes where no terminal is; names lose what acts on a terminal; a reader that goes away ends it quietly; a
-//! gateway that is away is told and asked again. **Not here**: adding up (`history/figures`).
+//! `tollgate top`: shows the gateway's first page in a terminal and refreshes it. Without a terminal it prints no
+//! escape codes; control characters are removed from names. If the gateway is unreachable, that is shown and it is
+//! queried again. A reader that goes away ends the command quietly. `history/figures` computes the figures.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,30 +17,28 @@ use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{clean, counted};
 use runs::words::{self, NO_PRICE};
 
-/// Rows of each table.
+/// Rows per table.
 const ROWS: usize = 8;
 /// Columns of a name.
 const NAME: usize = 24;
-/// To the first line, and clears what is below.
+/// Moves to the first line and clears the rest of the screen.
 const HOME: &str = "\x1b[H\x1b[J";
 
-/// Options of `top`.
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     at: Where,
-    /// Window: `1h`, `6h` or `24h`.
+    /// Time window: `1h`, `6h` or `24h`.
     #[arg(long, default_value = "24h", value_parser = ["1h", "6h", "24h"])]
     window: String,
-    /// Seconds between two looks.
+    /// Seconds between two refreshes.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
-    /// Shows it once and ends.
+    /// Prints the screen once and exits.
     #[arg(long)]
     once: bool,
 }
 
-/// Runs it.
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     with(common, &options.at, |gateway| watch(gateway, options))
 }
@@ -66,7 +64,7 @@ async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
     }
 }
 
-/// A name of so many columns.
+/// A name cut to its columns.
 fn name(value: &Value) -> String {
     let text = clean(value.as_str().filter(|text| !text.is_empty()).unwrap_or("-"));
     let mut cut: String = text.chars().take(NAME).collect();
@@ -96,16 +94,16 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-/// One number with its change against yesterday.
+/// Writes one figure with its change since yesterday.
 fn line(out: &mut String, title: &str, number: &Value, as_text: &dyn Fn(&Value) -> String) {
     let value = if number["value"].is_null() { "-".to_owned() } else { as_text(&number["value"]) };
     let change = number["change"].as_f64();
     let change = change.map_or("-".to_owned(), |change| format!("{:+.0} % vs. yesterday", change * 100.0));
-    // writing to a String can't fail
+    // Writing to a String can't fail.
     let _ = writeln!(out, "  {title:<20} {value:>12}   {change}");
 }
 
-/// The screen.
+/// Formats the whole screen.
 pub(super) fn screen(all: &Value, colour: bool) -> String {
     let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = String::new();

@@ -1,5 +1,5 @@
-//! **What**: what unit tests of several rooms share. **Why**: one fake each. **Invariants**: compiled for tests only.
-//! **Not here**: fixtures of one room (its `tests.rs`).
+//! Fakes shared by unit tests of several modules, compiled for tests only. Fixtures of one module are in its
+//! `tests.rs`.
 
 pub mod back_end;
 pub mod builtin;

@@ -1,29 +1,29 @@
-//! **What**: [`url`], [`host`] and [`port`]: addresses as every client of ours reads them. **Why**: the client library
-//! takes a port that it can't read for none, drops what stands behind `#`, and a resolver reads `127.1` as 127.0.0.1:
-//! data would go elsewhere than it is written. **Invariants**: an error text shows a port's digits, never another part:
-//! there may be a password. **Not here**: where to listen (`endpoint`).
+//! Parses addresses ([`url`], [`host`], [`port`]) for all clients in tollgate. It is stricter than the libraries below
+//! it: the HTTP client treats an unreadable port as absent and drops text after `#`, and resolvers read `127.1` as
+//! 127.0.0.1, so data would go to a different place than the one written. An error text quotes nothing of the address
+//! but the digits of a port, because the rest may hold a password. Addresses to listen on are in `endpoint`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The parts of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Url<'t> {
-    /// `https://`, not `http://`.
+    /// True for `https://`, false for `http://`.
     pub tls: bool,
-    /// Without brackets.
+    /// The host name or address; an IPv6 address without its brackets.
     pub host: &'t str,
-    /// As written; none: that of the scheme.
+    /// The port as written; `None` means the scheme's default.
     pub port: Option<u16>,
-    /// Empty, or with its first `/`.
+    /// Empty, or the path starting with `/`.
     pub path: &'t str,
-    /// Behind `?`.
+    /// The text after `?`.
     pub query: Option<&'t str>,
 }
 
-/// Reads `http://host:port/path?query`, or says why no client may be given it.
+/// Parses `http://host:port/path?query`.
 ///
 /// # Errors
-/// The fault in one sentence. It quotes nothing of the address but the digits of its port.
+/// One sentence that describes the fault. It quotes nothing of the address but the digits of its port.
 pub fn url(text: &str) -> Result<Url<'_>, String> {
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
@@ -52,10 +52,10 @@ pub fn url(text: &str) -> Result<Url<'_>, String> {
     Ok(Url { tls, host, port, path, query })
 }
 
-/// Host and port of `host:port`; the host keeps its brackets.
+/// Splits `host:port` into host and port; an IPv6 host keeps its brackets.
 ///
 /// # Errors
-/// More than one colon, without brackets.
+/// The address has more than one colon and no brackets.
 pub(super) fn split(authority: &str) -> Result<(&str, Option<&str>), String> {
     let end = authority.rfind(']').map_or(0, |at| at.saturating_add(1));
     let (bracketed, rest) = authority.split_at(end);
@@ -66,11 +66,11 @@ pub(super) fn split(authority: &str) -> Result<(&str, Option<&str>), String> {
     Ok((if bracketed.is_empty() { name } else { bracketed }, Some(number)))
 }
 
-/// A host that is looked up as it is written: a name, an IPv4 address in four parts, an IPv6 address in brackets.
-/// Without the brackets.
+/// Checks a host: a name, an IPv4 address in four parts, or an IPv6 address in brackets, which are removed from the
+/// result. Forms that a resolver would interpret differently are refused.
 ///
 /// # Errors
-/// The fault in one sentence.
+/// One sentence that describes the fault.
 pub fn host(text: &str) -> Result<&str, String> {
     if let Some(bare) = text.strip_prefix('[') {
         let bare = bare.strip_suffix(']').filter(|bare| bare.parse::<Ipv6Addr>().is_ok());
@@ -79,7 +79,7 @@ pub fn host(text: &str) -> Result<&str, String> {
     if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')) {
         return Err("its host holds another character than letters, digits, `.`, `-` and `_`".to_owned());
     }
-    // resolvers read `127.1`, `0x7f.0.0.1`, `010.0.0.1` and `2130706433` as IPv4 addresses of their own choice
+    // Resolvers accept `127.1`, `0x7f.0.0.1`, `010.0.0.1` and `2130706433` as IPv4 addresses.
     let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
     let number = hexadecimal || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
@@ -91,10 +91,10 @@ pub fn host(text: &str) -> Result<&str, String> {
     Ok(text)
 }
 
-/// A port to connect to.
+/// Parses a port to connect to.
 ///
 /// # Errors
-/// It is not a number from 1 to 65535.
+/// The text is not a number from 1 to 65535.
 pub fn port(text: &str) -> Result<u16, String> {
     match any_port(text)? {
         0 => Err("`0` is no port to connect to: write a number from 1 to 65535".to_owned()),
@@ -102,15 +102,15 @@ pub fn port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// The same with 0, which leaves the choice to the system.
+/// Parses a port to listen on: as [`port`], but also allows 0, with which the system chooses a port.
 pub(super) fn any_port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // leading zeros would be dropped, and `+80` is a number for the standard library
+    // The standard library's parser would drop leading zeros and accept `+80`.
     let plain = digits && (text == "0" || !text.starts_with('0'));
     if let Some(port) = plain.then(|| text.parse().ok()).flatten() {
         return Ok(port);
     }
-    // other than digits may be the password of an address that lost its `@`
+    // Anything but digits may be the password of an address whose `@` is missing.
     let shown =
         if digits && text.len() <= 10 { format!("`{text}`") } else { "what stands behind the last `:`".to_owned() };
     Err(if text.is_empty() {

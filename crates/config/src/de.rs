@@ -1,6 +1,6 @@
-//! **What**: typed values from a [`Node`] tree, and every error of it at once ("prune and retry").
-//! **Invariants**: an error knows its node; no error text quotes a value, so that a mistyped secret is not printed.
-//! **Not here**: YAML (`load`), what the types mean (each component's `config`).
+//! Deserialises typed values from a [`Node`] tree. After an error the offending entry is pruned and the value is read
+//! again, so that all errors are reported at once. An error has the position of its node and never quotes a value,
+//! which may be a misplaced secret. YAML is parsed in `load`; each component's `config` checks the meaning.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,13 +14,13 @@ use serde::forward_to_deserialize_any;
 use super::problem::{At, Problem, nearest};
 use super::tree::{Key, Node, Val};
 
-/// Errors after which a file is not looked at any further.
+/// The number of errors after which reading stops.
 const MAX_ERRORS: usize = 50;
 
-/// Reads `node` as a `T`, collecting every error. `path` is where the node stands in the configuration.
+/// Reads `node` as a `T`. `path` is the node's path in the configuration.
 ///
 /// # Errors
-/// All of them, each with its place and the nearest valid key.
+/// Every problem, each with its position and the nearest valid key.
 pub fn typed<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Vec<Problem>> {
     match partly(node, path) {
         (Some(value), problems) if problems.is_empty() => Ok(value),
@@ -28,7 +28,7 @@ pub fn typed<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Vec<Prob
     }
 }
 
-/// Every problem in it, and what it is without the entries that are wrong, so that other checks can go on.
+/// Returns every problem, and the value without its invalid entries, so that other checks can go on.
 pub fn partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Vec<Problem>) {
     let mut pruned = HashSet::new();
     let mut problems: Vec<Problem> = Vec::new();
@@ -39,7 +39,8 @@ pub fn partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Vec<P
         };
         let missing = matches!(error.0.kind, Kind::Missing(_));
         let prune = error.0.prune;
-        // A field that is missing only because its bad value was pruned is no news: its map goes too.
+        // A field can be missing because its invalid value was pruned. That is not reported again; its map is pruned
+        // too.
         if !missing || problems.is_empty() {
             problems.push(error.into_problem(node, path));
         }
@@ -58,7 +59,7 @@ enum Kind {
     Other { what: String, hint: &'static str },
 }
 
-/// A typing error on its way up. Boxed: results are passed through every level of every component.
+/// A typing error on its way up. It is boxed because every level of every component passes the `Result` on.
 #[derive(Debug)]
 pub struct TypeError(Box<Inner>);
 
@@ -66,7 +67,7 @@ pub struct TypeError(Box<Inner>);
 struct Inner {
     kind: Kind,
     at: Option<At>,
-    /// Key or element offset of the innermost entry: what to hide before the next try.
+    /// Offset of the key or element of the innermost entry, which is pruned before the next attempt.
     prune: Option<usize>,
     path: Vec<String>,
 }
@@ -101,14 +102,14 @@ impl TypeError {
                         if expected.is_empty() {
                             String::new()
                         } else {
-                            // an alias that is the empty text is no advice
+                            // An alias may be the empty text, which is no useful suggestion.
                             let expected: Vec<&str> = expected.iter().copied().filter(|one| !one.is_empty()).collect();
                             format!("expected one of: {}", expected.join(", "))
                         }
                     },
                     |near| format!("did you mean `{near}`?"),
                 );
-                // A key is shown, a value is not: it may be a secret in the wrong place.
+                // A key is shown; a value may be a misplaced secret and is not.
                 let what = if what == "key" { format!("unknown key `{name}`") } else { "unknown value".to_owned() };
                 Problem::error(at, full, what).with_hint(hint)
             }
@@ -129,7 +130,7 @@ impl std::error::Error for TypeError {}
 impl de::Error for TypeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let what = message.to_string();
-        // serde's own words, for types that take one of several forms
+        // serde's message for types that accept one of several forms
         if what.starts_with("data did not match any variant of untagged enum") {
             let hint =
                 "`tollgate print-config --comments` shows how each key is written, `tollgate schema` all its forms";
@@ -203,7 +204,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A number or a truth value that came as text (from the environment).
+    /// Visits a number or boolean that is written as text, as values from the environment are.
     fn retyped<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         if let Val::Str(text) = &self.node.value {
             let text = text.trim();

@@ -1,6 +1,5 @@
-//! **What**: [`Endpoint`], where to listen: `host:port`, or the path of a unix socket. **Why**: wrong ones are found
-//! when the configuration is read, not when the port is taken. **Not here**: where exporters send (URLs,
-//! `exporters/remote`).
+//! [`Endpoint`]: an address to listen on, `host:port` or the path of a unix socket. Invalid ones are reported when the
+//! configuration is read, not when the port is bound. Addresses to connect to are parsed by [`address`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,23 +7,24 @@ use std::path::{Path, PathBuf};
 
 use super::address;
 
-/// `127.0.0.1:4317`, `[::]:4317`, `localhost:4317`, `:4317` (all IPv4 addresses), `name:4317` or `unix:/run/otlp.sock`.
+/// An address to listen on: `127.0.0.1:4317`, `[::]:4317`, `localhost:4317`, `:4317` (all IPv4 addresses), `name:4317`
+/// or `unix:/run/otlp.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     host: String,
     port: u16,
-    /// Instead of both.
+    /// Path of a unix socket; if set, host and port are unused.
     socket: Option<PathBuf>,
 }
 
-/// Longest path of a unix socket that every kernel of ours takes, bytes.
+/// The longest path of a unix socket that all supported kernels accept, in bytes.
 const LONGEST_PATH: usize = 107;
 
 impl Endpoint {
-    /// Reads `host:port` or `unix:/path`.
+    /// Parses `host:port` or `unix:/path`.
     ///
     /// # Errors
-    /// The fault in one sentence. It quotes nothing of the address but the digits of its port.
+    /// One sentence that describes the fault. It quotes nothing of the address but the digits of its port.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Self::unix(path.strip_prefix("//").unwrap_or(path));
@@ -38,10 +38,10 @@ impl Endpoint {
         Ok(Self { host: host.to_owned(), port, socket: None })
     }
 
-    /// A unix socket at `path`.
+    /// An endpoint on a unix socket at `path`.
     ///
     /// # Errors
-    /// The fault in one sentence.
+    /// The path is not absolute, is longer than 107 bytes, or contains a NUL byte.
     pub fn unix(path: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err("the path of a unix socket is absolute: `unix:/run/tollgate/otlp.sock`".to_owned());
@@ -52,27 +52,28 @@ impl Endpoint {
         Ok(Self { host: String::new(), port: 0, socket: Some(PathBuf::from(path)) })
     }
 
-    /// The path, of a unix socket.
+    /// The path of the unix socket, if this endpoint is one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_deref()
     }
 
-    /// Whether nobody but this machine can reach it. A name is looked up by nobody here: only `localhost` is known.
+    /// Whether only this machine can reach the endpoint. Names are not resolved: of all names only `localhost` counts
+    /// as local.
     pub fn is_local(&self) -> bool {
         self.socket.is_some() || self.literal().is_some_and(|at| at.ip().is_loopback())
     }
 
-    /// The host, without brackets; empty = all addresses, or a unix socket.
+    /// The host without brackets; empty means all IPv4 addresses, or a unix socket.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port; 0 = the system's choice.
+    /// The port; with 0 the system chooses one.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The address, if no name has to be looked up.
+    /// The socket address, if no name has to be resolved.
     pub fn literal(&self) -> Option<SocketAddr> {
         let ip = match self.host.as_str() {
             "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

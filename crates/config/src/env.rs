@@ -1,50 +1,50 @@
-//! **What**: `${env:X}`, `${env:X:-default}` and `${file:/path}` on parsed scalars. **Why**: never by text
-//! templating, so that a value can't change the structure. **Invariants**: an unset variable is an error; files
-//! are noted where they were named. `$$` is a plain `$`. **Not here**: the tree (`tree`).
+//! Resolves `${env:X}`, `${env:X:-default}` and `${file:/path}` on parsed scalars. It never works on the text of the
+//! file, so that a value can't change the structure. An unset variable is an error. Nodes record the files they name.
+//! `$$` is a plain `$`.
 
 use std::path::{Path, PathBuf};
 
 use super::problem::{At, Problem};
 use super::tree::{Node, Val};
 
-/// Largest file that `${file:…}` reads, bytes.
+/// The largest file that `${file:…}` reads, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A process environment variable, if set and UTF-8. The only place that reads the environment.
+/// A variable of the process environment, if set and UTF-8. Only this function reads the environment.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn var(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Why a file that a configuration names was not read. No text holds the file's contents.
+/// Why a file named by `${file:…}` was not read. The messages never contain the file's contents.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// As the operating system says.
+    /// The operating system's error.
     #[error(transparent)]
     Unreadable(#[from] std::io::Error),
-    /// Larger than what `${file:…}` reads.
+    /// The file is larger than 1 MiB.
     #[error("larger than 1 MiB")]
     TooLarge,
-    /// This reader of configurations reads no files.
+    /// This [`Lookup`] reads no files.
     #[error("no files here")]
     NotHere,
-    /// The file is on another machine, so its text is unknown. That is no fault of the configuration.
+    /// The file is on another machine, so its text is unknown. This is not a fault of the configuration.
     #[error("not read")]
     Elsewhere,
 }
 
-/// Where substitutions come from.
+/// The source of values for substitutions.
 pub trait Lookup {
-    /// An environment variable.
+    /// The value of an environment variable.
     fn var(&self, name: &str) -> Option<String>;
-    /// The text of a file, without its last line end; `Err` says why not.
+    /// The text of a file without its final line end.
     ///
     /// # Errors
-    /// The file can't be read, is too large, or files are not read here.
+    /// The file can't be read, is too large, or this lookup reads no files.
     fn file(&self, path: &str) -> Result<String, FileError>;
 }
 
-/// The process's environment and the file system.
+/// Looks up the environment of the process and the file system.
 pub struct Process;
 
 impl Lookup for Process {
@@ -64,7 +64,7 @@ impl Lookup for Process {
     }
 }
 
-/// Knows neither variables nor files: for configurations that must not depend on where they are read.
+/// Finds no variable and no file: for configurations that must not depend on the machine that reads them.
 pub struct Nothing;
 
 impl Lookup for Nothing {
@@ -77,7 +77,7 @@ impl Lookup for Nothing {
     }
 }
 
-/// Resolves every `${…}` below `root`; returns all problems, and the scalars that could not be resolved.
+/// Resolves every `${…}` below `root`. Returns all problems, and the scalars that could not be resolved.
 pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> (Vec<Problem>, Vec<At>) {
     let (mut problems, mut unresolved) = (Vec::new(), Vec::new());
     root.visit_strings("", &mut |path, node| {
@@ -102,10 +102,10 @@ pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> (Vec<Problem>, Vec<At>) 
     (problems, unresolved)
 }
 
-/// The fault and its remedy; none: the text stands in a file on another machine.
+/// The fault and its remedy; `None` if the text is in a file on another machine.
 type Fault = Option<(String, String)>;
 
-/// `None` = nothing to expand.
+/// Expands the substitutions in `text`; `Ok(None)` if it has none.
 fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<Option<String>, Fault> {
     let (mut out, mut rest, mut changed) = (String::with_capacity(text.len()), text, false);
     while let Some((before, after)) = rest.split_once('$') {

@@ -1,6 +1,6 @@
-//! **What**: the configuration file's outer shape: sections of components, the service with its pipelines.
-//! **Why**: component bodies stay nodes, typed by `components`, so that `config` knows no component.
-//! **Invariants**: all problems of the shape are collected. **Not here**: checks across pipelines (`graph`).
+//! The outer shape of the configuration file: component sections, and the service with its pipelines. Component bodies
+//! stay untyped nodes, which `src/components.rs` types, so that this crate knows no component. All shape problems are
+//! collected before returning. Checks across components are in `graph`.
 
 use otlp::Signal;
 
@@ -11,77 +11,77 @@ use super::problem::{At, Problem, Source, nearest};
 use super::shown;
 use super::tree::{Key, Node, Val};
 
-/// One component as written.
+/// One configured component, its body not yet typed.
 #[derive(Clone)]
 pub struct Section {
-    /// Its id.
+    /// Its id, the key of the section.
     pub id: ComponentId,
-    /// Where its key stands.
+    /// Position of its key.
     pub at: At,
-    /// Its body.
+    /// Its untyped body.
     pub body: Node,
 }
 
-/// One pipeline as written.
+/// One pipeline as written in the file.
 #[derive(Clone)]
 pub struct Pipeline {
-    /// `traces`, `traces/second`.
+    /// The id, such as `traces` or `traces/second`.
     pub id: ComponentId,
-    /// Its signal: the type of its id.
+    /// The signal named by the type of its id.
     pub signal: Signal,
-    /// Where its key stands.
+    /// Position of its key.
     pub at: At,
-    /// Receivers with their places.
+    /// Receivers, each with its position in the file.
     pub receivers: Vec<(ComponentId, At)>,
-    /// Processors in order.
+    /// Processors in the order written, each with its position.
     pub processors: Vec<(ComponentId, At)>,
-    /// Exporters.
+    /// Exporters, each with its position.
     pub exporters: Vec<(ComponentId, At)>,
 }
 
-/// A whole file.
+/// A parsed configuration file.
 #[derive(Clone)]
 pub struct File {
-    /// `receivers:`
+    /// Components under `receivers:`.
     pub receivers: Vec<Section>,
-    /// `processors:`
+    /// Components under `processors:`.
     pub processors: Vec<Section>,
-    /// `exporters:`
+    /// Components under `exporters:`.
     pub exporters: Vec<Section>,
-    /// `connectors:`
+    /// Components under `connectors:`.
     pub connectors: Vec<Section>,
-    /// `extensions:`
+    /// Components under `extensions:`.
     pub extensions: Vec<Section>,
-    /// `service.extensions`
+    /// Ids listed in `service.extensions`.
     pub enabled: Vec<(ComponentId, At)>,
-    /// `service.pipelines`
+    /// Pipelines under `service.pipelines`.
     pub pipelines: Vec<Pipeline>,
-    /// `service.telemetry`
+    /// The untyped node `service.telemetry`.
     pub telemetry: Node,
-    /// `spool:`
+    /// The untyped node `spool`.
     pub spool: Node,
-    /// `pseudonyms:`
+    /// The untyped node `pseudonyms`.
     pub pseudonyms: Node,
-    /// `limits:`
+    /// The untyped node `limits`.
     pub limits: Node,
 }
 
 const TOP: [&str; 9] =
     ["receivers", "processors", "exporters", "connectors", "extensions", "service", "spool", "pseudonyms", "limits"];
 
-/// A file as far as it could be read.
+/// The result of [`read`]: as much of the file as could be parsed, with its problems.
 pub struct Reading {
-    /// For rendering problems.
+    /// The masked text that problems are rendered against.
     pub source: Source,
-    /// Its shape; none when it is no YAML.
+    /// The file's shape; `None` if the text is not valid YAML.
     pub file: Option<File>,
-    /// What is wrong so far.
+    /// The problems found so far.
     pub problems: Vec<Problem>,
-    /// Scalars whose `${…}` could not be resolved: whatever else seems wrong with them follows from that.
+    /// Scalars whose `${…}` could not be resolved. Further problems at these positions follow from that one.
     pub unresolved: Vec<At>,
 }
 
-/// Parses and resolves a file. Goes on after problems, so that later checks can tell theirs at once.
+/// Parses a file and resolves its substitutions. Problems do not stop it, so that later checks can add theirs.
 pub fn read(name: &str, text: &str, lookup: &dyn Lookup) -> Reading {
     let mut root = match load::tree(text) {
         Ok(root) => root,
@@ -143,7 +143,7 @@ impl Shape<'_> {
         }
     }
 
-    /// Refuses keys that are not in `known`; a non-map is refused too.
+    /// Reports keys of `node` that are not in `known`, or that `node` is not a map.
     fn keys(&mut self, node: &Node, path: &str, known: &[&str]) {
         if !matches!(node.value, Val::Map(_) | Val::Null) {
             self.error(node.at, path, "expected a map", "");
@@ -205,7 +205,8 @@ impl Shape<'_> {
         pipelines
     }
 
-    /// A pipeline's signal. For a misspelt one the most similar, so that the errors inside it are reported too.
+    /// Returns the signal of a pipeline. For a misspelt signal it reports the error and returns the most similar one,
+    /// so that errors inside the pipeline are reported too.
     fn signal(&mut self, key: &Key, id: &ComponentId, path: &str) -> Signal {
         let named = |name: &str| Signal::ALL.into_iter().find(|signal| signal.as_str() == name);
         if let Some(signal) = named(&id.kind) {

@@ -1,8 +1,8 @@
-//! **What**: patterns in which `*` stands for any characters: of origins, names, values. **Invariants**: no regular
-//! expressions, so that nobody's pattern takes long. **Not here**: redaction rules (`redaction`).
+//! Patterns for origins, names and values in which `*` matches any characters. Regular expressions are not supported,
+//! so that no user's pattern can be slow. Patterns of redaction rules are in the crate `redaction`.
 
-/// Whether `text` is `pattern`, in which `*` stands for any characters. Goes back to the last star only: at worst the
-/// product of both lengths.
+/// Whether `pattern`, in which `*` matches any characters, matches the whole of `text`. It backtracks to the last star
+/// only, so the cost is at most the product of both lengths.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut to, mut star) = (0, 0, None);
     while to < text.len() {

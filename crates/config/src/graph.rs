@@ -1,6 +1,6 @@
-//! **What**: the checks across components: references, order of processors, clearance and destination of every path.
-//! **Why**: what may leave is decided when the file is loaded; the message names the path and the missing step.
-//! **Invariants**: knows processors only by their [`Step`]. **Not here**: the check before each send (`outlet`).
+//! Checks across components: references, the order of processors, and the clearance and destination of every path.
+//! Deciding what may leave when the file is loaded lets the error name the path and the missing step. Processors are
+//! known only by their [`Step`]. The outlet (`pipeline`) checks clearance again before each send.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,25 +11,25 @@ use super::id::ComponentId;
 use super::joins;
 use super::problem::{At, Problem, nearest};
 
-/// What a processor does for the order and the clearance; in the order that pipelines must keep.
+/// The role of a processor in ordering and clearance, declared in the order that pipelines must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
-    /// Writes today's names.
+    /// Translates attributes to the current names of the conventions.
     Normalize,
-    /// Prices.
+    /// Prices model calls.
     Cost,
     /// Tracks runs.
     Runs,
-    /// Strips content.
+    /// Moves content to the vault.
     Vault,
     /// Redacts text.
     Redact,
-    /// Changes or drops what all others have seen; there may be several.
+    /// Changes or drops items after all other steps; a pipeline may have several.
     Last,
 }
 
 impl Step {
-    /// The component type's name.
+    /// The component type that performs this step.
     pub fn name(self) -> &'static str {
         match self {
             Self::Normalize => "normalize",
@@ -42,23 +42,23 @@ impl Step {
     }
 }
 
-/// What the checks need to know of the components.
+/// Facts about the configured components that the checks need.
 pub struct Known<'a> {
-    /// Step of each configured processor.
+    /// The step of each configured processor.
     pub steps: &'a HashMap<ComponentId, Step>,
-    /// Processors that only count (`redact` with `mode: audit`).
+    /// Processors that count findings and change nothing (`redact` with `mode: audit`).
     pub audits: &'a HashSet<ComponentId>,
     /// Processors that let content pass (`redact` with `content: allow`).
     pub allows: &'a HashSet<ComponentId>,
-    /// Exporters that are third parties.
+    /// Exporters that send to a third party.
     pub third_party: &'a HashSet<ComponentId>,
-    /// Exporters with a signal that they have no place to send to.
+    /// Pairs of an exporter and a signal for which it has no endpoint.
     pub not_taken: &'a HashSet<(ComponentId, Signal)>,
-    /// Connectors: the step that they tell of, and what they send.
+    /// For each connector, the step whose results it sends, and the signals it sends them as.
     pub joins: &'a HashMap<ComponentId, (Step, &'static [Signal])>,
 }
 
-/// Checks references alone: they need no typed component.
+/// Checks references between components; this needs no typed component.
 pub fn references(file: &File) -> Vec<Problem> {
     let mut problems = Vec::new();
     for pipeline in &file.pipelines {
@@ -115,7 +115,7 @@ fn unused(file: &File, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Checks order and clearance of every pipeline, and that no receiver's data is tracked twice.
+/// Checks order, clearance and destinations of every pipeline, and that no receiver's data is tracked twice.
 pub fn check(file: &File, known: &Known<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for pipeline in &file.pipelines {
@@ -152,7 +152,7 @@ fn order(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What to write so that a pipeline has these steps, whole: the next round brings no new error.
+/// A hint with a complete list of processors that contains the missing steps, so that applying it causes no new error.
 fn with_steps(pipeline: &Pipeline, known: &Known<'_>, missing: &[Step]) -> String {
     let mut steps: Vec<(Option<Step>, String)> =
         pipeline.processors.iter().map(|(id, _)| (known.steps.get(id).copied(), id.to_string())).collect();
@@ -179,7 +179,8 @@ fn with_steps(pipeline: &Pipeline, known: &Known<'_>, missing: &[Step]) -> Strin
 }
 
 fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
-    // an unknown processor is an error of its own; where its name is a step's, or almost, that step is not missing
+    // An unknown processor is reported on its own. If its name is close to a step's name, that step is not also
+    // missing.
     let meant = |id: &ComponentId, step: Step| {
         let steps = [Step::Normalize, Step::Cost, Step::Runs, Step::Vault, Step::Redact].map(Step::name);
         !known.steps.contains_key(id) && nearest(&id.kind, steps) == Some(step.name())
@@ -190,7 +191,7 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
     let allowed = |id: &ComponentId| step_allows(known, id, pipeline.signal);
     let has =
         |step: Step| pipeline.processors.iter().any(|(id, _)| does(id, step) || (step == Step::Vault && allowed(id)));
-    // Content keys on metrics are dropped by redact: metrics need no vault step. What connectors tell has none.
+    // `redact` drops content keys on metrics, so metrics need no vault step. Output of connectors has no content.
     let needed: &[Step] = if pipeline.signal == Signal::Metrics || joins::only(pipeline, known) {
         &[Step::Redact]
     } else {
@@ -223,12 +224,12 @@ fn clearance(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>
     }
 }
 
-/// Whether a processor lets content pass, where there is any.
+/// Whether a processor lets content pass. Metrics carry no content.
 fn step_allows(known: &Known<'_>, id: &ComponentId, signal: Signal) -> bool {
     known.allows.contains(id) && !known.audits.contains(id) && signal != Signal::Metrics
 }
 
-/// Warns of content that goes to third parties because somebody said so.
+/// Warns about content that goes to third parties because the configuration allows it.
 fn allowances(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     let vault = pipeline.processors.iter().any(|(id, _)| known.steps.get(id) == Some(&Step::Vault));
     for (redact, at) in pipeline.processors.iter().filter(|(id, _)| step_allows(known, id, pipeline.signal) && !vault) {
@@ -242,7 +243,7 @@ fn allowances(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem
     }
 }
 
-/// Every exporter has somewhere to send what it gets: otherwise it would wait in the spool for ever.
+/// Every exporter needs an endpoint for each signal it receives; otherwise the data would stay in the spool forever.
 fn destinations(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     let signal = pipeline.signal.as_str();
     for (id, at) in &pipeline.exporters {
@@ -263,7 +264,7 @@ pub(super) fn route(pipeline: &Pipeline, exporter: &ComponentId) -> String {
     parts.join(" → ")
 }
 
-/// Pipelines that share a receiver and a signal must begin with the same stateful steps: a record is priced,
+/// Pipelines that share a receiver and a signal must begin with the same stateful steps, so that a record is priced,
 /// tracked and vaulted once.
 fn shared(file: &File, known: &Known<'_>, problems: &mut Vec<Problem>) {
     let stateful = |pipeline: &Pipeline| {
@@ -281,7 +282,7 @@ fn shared(file: &File, known: &Known<'_>, problems: &mut Vec<Problem>) {
                 && !stateful(first).is_empty()
                 && !stateful(second).is_empty()
                 && stateful(first) != stateful(second)
-                // an unknown step may be the one that differs
+                // An unknown step may be the one that differs, and is reported elsewhere.
                 && ![*first, second].iter().any(|one| one.processors.iter().any(|(id, _)| !known.steps.contains_key(id)))
         });
         if let Some(first) = first {

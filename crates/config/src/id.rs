@@ -1,21 +1,22 @@
-//! **What**: component ids, `type` or `type/name`, as in the Collector.
+//! Component ids: `type` or `type/name`, as in the OpenTelemetry Collector.
 
 use std::fmt;
 
-/// `otlp` or `otlp/honeycomb`.
+/// A component id such as `otlp` or `otlp/honeycomb`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ComponentId {
-    /// `otlp`
+    /// The type: `otlp`.
     pub kind: String,
-    /// `honeycomb`; empty without a name.
+    /// The name: `honeycomb`; empty if the id has none.
     pub name: String,
 }
 
 impl ComponentId {
-    /// Splits at the first `/`. A type is `[a-z][a-z0-9_]*`; a name has no white space.
+    /// Splits `text` at the first `/`. A type matches `[a-z][a-z0-9_]*`; a name has no white space and at most 128
+    /// bytes.
     ///
     /// # Errors
-    /// A fixed text that says what is wrong.
+    /// A fixed text that says which of these rules is broken.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (kind, name) = text.split_once('/').unwrap_or((text, ""));
         let valid = kind.starts_with(|first: char| first.is_ascii_lowercase())

@@ -1,6 +1,6 @@
-//! **What**: the checks of connectors: used on both sides, in pipelines that have what they tell of, in no ring, and
-//! apart from clients' telemetry. **Why**: a connector that feeds itself never ends; what it tells is nobody's agent
-//! and must not be tracked as one. **Not here**: other checks of pipelines (`graph`).
+//! Checks of connectors. A connector must be used both as an exporter and as a receiver, in pipelines that contain the
+//! step it reports on; it must not feed itself, which would never end; and its output must not share a pipeline with
+//! steps that track agents, because no agent sent it. Other checks of pipelines are in `graph`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use super::graph::{Known, Step};
 use super::id::ComponentId;
 use super::problem::{At, Problem};
 
-/// What needs no typed component: names that mean one thing, both sides, no rings.
+/// Checks that need no typed components: ids are unambiguous, both sides are connected, and there is no cycle.
 pub(super) fn references(file: &File, problems: &mut Vec<Problem>) {
     for section in &file.connectors {
         let path = format!("connectors.{}", section.id);
@@ -37,7 +37,7 @@ pub(super) fn references(file: &File, problems: &mut Vec<Problem>) {
     rings(file, problems);
 }
 
-/// Connectors whose output comes back to them.
+/// Reports connectors whose output leads back to themselves.
 fn rings(file: &File, problems: &mut Vec<Problem>) {
     let is = |id: &ComponentId| file.connectors.iter().any(|section| section.id == *id);
     let mut next: HashMap<&ComponentId, HashSet<&ComponentId>> = HashMap::new();
@@ -61,7 +61,7 @@ fn rings(file: &File, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What needs to know the components.
+/// Checks that need typed components.
 pub(super) fn check(file: &File, known: &Known<'_>, problems: &mut Vec<Problem>) {
     for pipeline in &file.pipelines {
         exports(pipeline, known, problems);
@@ -69,7 +69,7 @@ pub(super) fn check(file: &File, known: &Known<'_>, problems: &mut Vec<Problem>)
     }
 }
 
-/// A pipeline that exports to a connector has the step of which it tells.
+/// A pipeline that exports to a connector must contain the step whose results the connector sends.
 fn exports(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     for (id, at) in &pipeline.exporters {
         let Some((step, _)) = known.joins.get(id) else { continue };
@@ -82,7 +82,7 @@ fn exports(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) 
     }
 }
 
-/// A pipeline that a connector feeds has its signal, and is no place to price or track what agents do.
+/// A pipeline fed by a connector must have a signal that the connector sends, and must not price or track its data.
 fn receives(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>) {
     let path = format!("service.pipelines.{}", pipeline.id);
     for (id, at) in &pipeline.receivers {
@@ -101,7 +101,7 @@ fn receives(pipeline: &Pipeline, known: &Known<'_>, problems: &mut Vec<Problem>)
     }
 }
 
-/// Whether connectors alone feed a pipeline: there is no content in it.
+/// Whether a pipeline is fed by connectors only; such a pipeline carries no content.
 pub(super) fn only(pipeline: &Pipeline, known: &Known<'_>) -> bool {
     !pipeline.receivers.is_empty() && pipeline.receivers.iter().all(|(id, _)| known.joins.contains_key(id))
 }

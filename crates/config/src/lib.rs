@@ -1,5 +1,6 @@
-//! **What**: what a user writes. **Why**: every error at once, with file, line, column and the nearest key.
-//! **Invariants**: only `load` knows YAML; secrets are never shown. **Not here**: building (`app/build`).
+//! The configuration a user writes: parsing, substitution, typing, and checks across components. All errors are
+//! reported at once, each with file, line, column and the nearest valid key; secrets are never shown. Only `load`
+//! knows YAML. `src/app/build.rs` builds the gateway from the result.
 
 pub mod address;
 pub mod de;

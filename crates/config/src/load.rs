@@ -1,6 +1,6 @@
-//! **What**: YAML text to a positioned [`Node`] tree, and typed data files. **Why**: the only file that knows the
-//! YAML crate. **Invariants**: duplicate keys, merge keys and alias bombs are refused; `yes`/`on` stay text; errors
-//! quote no value. **Not here**: `${…}` (`env`), typing (`de`).
+//! Parses YAML into a positioned [`Node`] tree and into typed data files; the only file that knows the YAML crate.
+//! Duplicate keys, merge keys and alias bombs are refused; `yes` and `on` stay text; errors quote no value.
+//! Substitution of `${…}` is in `env`, typing in `de`.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use serde_saphyr::{Location, MergeKeyPolicy, Options, Spanned};
 use super::problem::{At, Problem};
 use super::tree::{Key, Node, Val};
 
-/// Nodes a configuration file may have; aliases count each time they are used.
+/// The most nodes a configuration file may have; each use of an alias counts again.
 const MAX_NODES: usize = 100_000;
-/// Nodes a data file (rules, rates, dialects) may have.
+/// The most nodes a data file (rules, rates, dialects) may have.
 const MAX_DATA_NODES: usize = 2_000_000;
 
 fn options(max_nodes: usize) -> Options {
@@ -28,7 +28,7 @@ fn options(max_nodes: usize) -> Options {
 /// Parses a configuration file.
 ///
 /// # Errors
-/// The first syntax error, with its place.
+/// The first syntax error, with its position.
 pub fn tree(text: &str) -> Result<Node, Problem> {
     if text.trim().is_empty() {
         return Ok(Node::null(At::default()));
@@ -39,10 +39,10 @@ pub fn tree(text: &str) -> Result<Node, Problem> {
     Ok(node)
 }
 
-/// Parses a data file of ours (rules, dialects, rates) or of a user.
+/// Parses a data file (rules, dialects, rates), built in or from a user.
 ///
 /// # Errors
-/// The first error, with its place.
+/// The first error, with its position.
 pub fn data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
     serde_saphyr::from_str_with_options(text, options(MAX_DATA_NODES)).map_err(|error| {
         let problem = syntax(&error);
@@ -50,10 +50,10 @@ pub fn data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
     })
 }
 
-/// The places of everything in a data file.
+/// Parses a data file into a tree, for the positions of its keys and values.
 ///
 /// # Errors
-/// The first syntax error, with its place.
+/// The first syntax error, with its position.
 pub fn data_tree(text: &str) -> Result<Node, Problem> {
     serde_saphyr::from_str_with_options::<Node>(text, options(MAX_DATA_NODES)).map_err(|error| syntax(&error))
 }
@@ -62,13 +62,13 @@ fn syntax(error: &serde_saphyr::Error) -> Problem {
     let at = error.location().map(|location| place(&location));
     let text = error.without_snippet().to_string();
     let what = text.lines().next().unwrap_or("not valid YAML");
-    // The place is told apart; the reader's own prefix would repeat it.
+    // The problem carries the position, so the reader's prefix with the line would repeat it.
     let what = what.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(what, |(_, tail)| tail);
     let (what, hint) = in_our_words(what);
     Problem::error(at, "", what).with_hint(hint)
 }
 
-/// What the YAML reader says in terms of its own.
+/// Replaces messages of the YAML reader that mention its own options.
 fn in_our_words(what: &str) -> (&str, &str) {
     if let Some((what, _)) = what.split_once(", set DuplicateKeyPolicy") {
         return (what, "a key stands once in a map: put the two together");
@@ -96,7 +96,7 @@ fn place(location: &Location) -> At {
     }
 }
 
-/// Plain scalars that YAML typed keep the text the user wrote (`007`, `1.10`).
+/// Keeps the source text of plain scalars that YAML converted to another type (`007`, `1.10`).
 fn take_source(text: &str, node: &mut Node) {
     match &mut node.value {
         Val::Seq(items) => items.iter_mut().for_each(|item| take_source(text, item)),

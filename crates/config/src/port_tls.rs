@@ -1,5 +1,4 @@
-//! **What**: TLS of a port as a user writes it, for receivers and the admin port alike. **Not here**: reading the files
-//! (`net/server_tls`).
+//! The TLS settings of a port, shared by receivers and the admin port. `net/server_tls` reads the files.
 
 use std::path::PathBuf;
 
@@ -9,22 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::problem::FieldProblem;
 use super::types::Span;
 
-/// TLS of a port, in the Collector's keys.
+/// TLS of a port; the keys are those of the Collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Tls")]
 pub struct PortTls {
-    /// Certificate chain, PEM. Read again when it changes.
+    /// Path of the certificate chain, PEM. The file is read again when it changes.
     pub cert_file: PathBuf,
-    /// Its key, PEM.
+    /// Path of the certificate's private key, PEM.
     pub key_file: PathBuf,
-    /// Who signs clients' certificates; with it a client without one is not served.
+    /// Path of the authorities (PEM) that sign client certificates. If set, a client without such a certificate is
+    /// refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
-    /// Certificates that are called back, PEM: a list of each authority that signs clients' certificates directly.
+    /// Path of the certificate revocation lists (PEM): one list for each authority that signs client certificates
+    /// directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crl_file: Option<PathBuf>,
-    /// How often the files are looked at.
+    /// How often the files are checked for changes; default `10s`.
     #[serde(default = "ten_seconds")]
     pub reload_interval: Span,
 }
@@ -34,7 +35,7 @@ fn ten_seconds() -> Span {
 }
 
 impl PortTls {
-    /// What is wrong with it, below `path`.
+    /// Adds a problem for each invalid setting; `path` is the position of these settings in the component.
     pub fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
         if self.reload_interval.0.is_zero() {
             problems.push(FieldProblem::new(

@@ -1,61 +1,61 @@
-//! **What**: [`Problem`]: one thing wrong with a configuration, with file, line, column and the nearest key.
-//! **Invariants**: a rendered snippet shows keys, and values that can't be secrets (`shown`); all else is masked.
-//! **Not here**: finding problems (`load`, `graph`, each component's `config`).
+//! [`Problem`]: one fault of a configuration, with its position, path and hint, and its rendering as a snippet. A
+//! snippet shows keys, and values that can't be secrets (chosen in `shown`); all other bytes are masked. Problems are
+//! found by `load`, `graph` and each component's `config`.
 
 use std::fmt;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-/// Where something stands in a file. Lines and columns count from 1; offset and length are bytes.
+/// A position in a file. Lines and columns count from 1; offset and length are in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
     /// Byte offset in the file.
     pub offset: usize,
     /// Length in bytes.
     pub len: usize,
-    /// Line, from 1; 0 = unknown.
+    /// Line, from 1; 0 if unknown.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
 }
 
-/// One thing wrong with a field, named by its path inside a component (`tls.ca_file`).
+/// A fault of one field, named by its path inside a component (`tls.ca_file`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldProblem {
-    /// Path from the component's own map, dotted; empty = the component itself.
+    /// Dotted path from the component's own map; empty for the component itself.
     pub path: String,
-    /// What is wrong, lower case, no value quoted.
+    /// A description in lower case that quotes no value.
     pub what: String,
 }
 
 impl FieldProblem {
-    /// A problem of the field at `path`.
+    /// A fault of the field at `path`.
     pub fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { path: path.into(), what: what.into() }
     }
 }
 
-/// How bad a problem is.
+/// How severe a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gravity {
     /// The configuration can't be used.
     Error,
-    /// It can, but the user should know.
+    /// The configuration can be used, but the user should know.
     Warning,
 }
 
-/// One thing wrong with a configuration.
+/// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Error or warning.
     pub gravity: Gravity,
-    /// Where, if known.
+    /// Its position, if known.
     pub at: Option<At>,
     /// Path in the configuration, e.g. `exporters.otlp/honeycomb.endpoint`; may be empty.
     pub path: String,
-    /// What is wrong.
+    /// A description of the fault.
     pub what: String,
-    /// What to do, e.g. "did you mean `endpoint`?"; may be empty.
+    /// A remedy such as "did you mean `endpoint`?"; may be empty.
     pub hint: String,
 }
 
@@ -70,7 +70,7 @@ impl Problem {
         Self { gravity: Gravity::Warning, ..Self::error(at, path, what) }
     }
 
-    /// The same with a hint.
+    /// Returns the problem with `hint` set.
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: hint.into(), ..self }
     }
@@ -86,15 +86,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The file that problems point into, with every value masked that may be a secret.
+/// The text that problems are rendered against; every value that may be a secret is masked.
 pub struct Source {
     name: String,
     masked: String,
 }
 
 impl Source {
-    /// `shown` are the byte ranges of all map keys and of harmless values; whatever else is not structure is masked,
-    /// comments too.
+    /// Masks `text` except for structure and the byte ranges in `shown` (map keys and harmless values). Comments are
+    /// masked too unless `shown` contains them.
     pub fn new(name: &str, text: &str, shown: &[At]) -> Self {
         let mut masked = mask_all(text.as_bytes());
         for at in shown {
@@ -106,17 +106,17 @@ impl Source {
         Self { name: name.to_owned(), masked: String::from_utf8(masked).unwrap_or_default() }
     }
 
-    /// A source of which nothing may be shown (it could not be parsed).
+    /// A source that shows no text, for a file that could not be parsed.
     pub fn opaque(name: &str) -> Self {
         Self { name: name.to_owned(), masked: String::new() }
     }
 
-    /// The file's name as given.
+    /// The file's name as given by the user.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Renders problems for a terminal (`colour`) or a log. Errors first.
+    /// Renders problems for a terminal (`colour`) or a log, errors first.
     pub fn render(&self, problems: &[Problem], colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut sorted: Vec<&Problem> = problems.iter().collect();
@@ -151,13 +151,13 @@ impl Source {
     }
 }
 
-/// Every byte that is neither white space nor YAML structure becomes `*`: fail closed.
+/// Replaces every byte that is neither white space nor YAML structure by `*`, so that unknown text stays hidden.
 fn mask_all(text: &[u8]) -> Vec<u8> {
     let structure = |byte: u8| byte.is_ascii_whitespace() || b":{}[],-".contains(&byte);
     text.iter().map(|byte| if structure(*byte) { *byte } else { b'*' }).collect()
 }
 
-/// The candidate nearest to `word`, if near enough to be a slip.
+/// The candidate most similar to `word`, if it is similar enough for `word` to be a typing error.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()

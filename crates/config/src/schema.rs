@@ -1,39 +1,38 @@
-//! **What**: writes a configuration value as YAML with every field's doc comment above it. **Why**:
-//! `config/default.yaml` and `print-config` can't drift from the code. **Invariants**: fields in the order of the type;
-//! an unset option is a comment; secrets are `[redacted]` by their own serialisation. **Not here**: which components
-//! exist (`components`).
+//! Writes a configuration value as YAML with each field's doc comment above it, so that `config/default.yaml` and
+//! `print-config` can't drift from the code. Fields keep the order of the type; an unset option is written as a
+//! comment; secrets serialise as `[redacted]`. The list of components is in `src/components.rs`.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Text width of comments.
+/// Columns after which comments are wrapped.
 const WIDTH: usize = 110;
 
-/// A value with its type's schema.
+/// A configuration value together with the JSON schema of its type.
 pub struct Documented {
     schema: Value,
     value: Value,
 }
 
 impl Documented {
-    /// Takes a value and its type's descriptions.
+    /// Serialises a value and generates its type's schema, which holds the field descriptions.
     pub fn of<T: JsonSchema + Serialize>(value: &T) -> Self {
         let schema: Schema = SchemaGenerator::default().into_root_schema_for::<T>();
         Self { schema: schema.to_value(), value: serde_json::to_value(value).unwrap_or(Value::Null) }
     }
 
-    /// The JSON schema.
+    /// The JSON schema of the value's type.
     pub fn schema(&self) -> &Value {
         &self.schema
     }
 
-    /// Appends the value's fields as YAML, indented; with `comments`, each under its description.
+    /// Appends the value's fields as YAML at `indent`; with `comments`, each field below its description.
     pub fn write(&self, out: &mut String, indent: usize, comments: bool) {
         Writer { root: &self.schema, comments }.object(out, &self.schema, &self.value, indent);
     }
 
-    /// Whether there are fields to write.
+    /// Whether the value has no fields.
     pub fn is_empty(&self) -> bool {
         self.value.as_object().is_none_or(serde_json::Map::is_empty)
     }
@@ -45,7 +44,7 @@ struct Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    /// Follows `$ref` and the single member of `anyOf` that is not null.
+    /// Follows `$ref` and the first member of `anyOf` that is not null.
     fn resolve(&self, schema: &'s Value) -> &'s Value {
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
@@ -106,7 +105,7 @@ impl<'s> Writer<'s> {
     }
 }
 
-/// A scalar or a list in one line; lists of maps in flow form.
+/// Writes a scalar or a list on one line; maps inside lists in flow form.
 fn scalar(value: &Value) -> String {
     match value {
         Value::String(text) => text_scalar(text),
@@ -119,9 +118,9 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// Plain where YAML reads it back as the same text; quoted as JSON otherwise (JSON strings are YAML).
+/// Writes text plainly if YAML reads it back as the same text, otherwise as a JSON string (which is valid YAML).
 fn text_scalar(text: &str) -> String {
-    // `10s`, `127.0.0.1:4317`: no reader takes them for numbers; `1e5` and `0x1f` are.
+    // YAML readers take `1e5` and `0x1f` for numbers, but not `10s` or `127.0.0.1:4317`.
     let unit = text.starts_with(|c: char| c.is_ascii_digit())
         && !text.starts_with('0')
         && (text.ends_with(|c: char| c.is_ascii_alphabetic()) || text.matches('.').count() > 1);

@@ -1,14 +1,14 @@
-//! **What**: [`places`]: the values of a file that a snippet may show beside an error: numbers, truth values, patterns,
-//! public keys, where an address points, words of fixed lists, names of variables, paths, names, comments in plain
-//! words. **Invariants**: a value below a key that may hold a secret, or is spelt almost so, stays masked, also where
-//! an alias leads to it; every value that this file does not know is masked. **Not here**: the mask (`problem`).
+//! Chooses the values of a file that a snippet may show beside an error ([`places`]): numbers, booleans, patterns,
+//! public keys, hosts and ports of addresses, words of fixed lists, names of variables, paths, names, and comments in
+//! plain words. A value below a key that may name a secret, or is a misspelling of one, stays masked, even when an
+//! alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in `problem`.
 
 use std::ops::Range;
 
 use super::problem::At;
 use super::tree::{Node, Val};
 
-/// Parts of keys below which there may be secrets.
+/// A key that contains one of these may hold a secret, as may all keys below it.
 const SECRET: [&str; 15] = [
     "key",
     "token",
@@ -26,16 +26,16 @@ const SECRET: [&str; 15] = [
     "salt",
     "private",
 ];
-/// A slip away from these there may be secrets, too.
+/// A key within two typing errors of one of these may hold a secret.
 const MISSPELT: [&str; 7] = ["password", "passphrase", "token", "secret", "api_key", "credentials", "authorization"];
-/// Of these keys the values are patterns.
+/// Keys whose values are patterns.
 const PATTERNS: [&str; 7] =
     ["pattern", "patterns", "allow", "regex", "blocked_values", "allowed_values", "blocked_key_patterns"];
-/// Of these keys the values are addresses whose paths say nothing.
+/// Keys whose values are addresses with paths that hold no credentials.
 const ADDRESSES: [&str; 4] = ["endpoint", "public_url", "allowed_origins", "allowed_hosts"];
-/// Of these keys the values are addresses whose paths may be credentials.
+/// Keys whose values are addresses with paths that may be credentials.
 const CALLBACKS: [&str; 3] = ["url", "base", "template"];
-/// Of these keys the values are words of a fixed list.
+/// Keys whose values are words of a fixed list.
 const WORDS: [&str; 17] = [
     "preset",
     "mode",
@@ -55,21 +55,21 @@ const WORDS: [&str; 17] = [
     "sizer",
     "durability",
 ];
-/// The same with digits in them.
+/// Keys whose values are words of a fixed list and may contain digits.
 const NAMES: [&str; 3] = ["rules", "region", "validator"];
 
-/// Of these keys the values are paths of files, and of those that end like them (`cert_file`).
+/// Keys whose values are file paths; keys that end like them (`cert_file`) count too.
 const PATHS: [&str; 4] = ["path", "file", "directory", "folder"];
-/// Of these keys the values are names that operators give.
+/// Keys whose values are names given by operators.
 const GIVEN: [&str; 7] = ["name", "bucket", "prefix", "writer", "account", "tenant", "dataset"];
 
-/// The ranges of `text` below `root`.
+/// The ranges of `text` below `root` that a snippet may show.
 pub(super) fn places(root: &Node, text: &str) -> Vec<At> {
     let mut looking = Looking { text, shown: Vec::new(), hidden: Vec::new(), scalars: Vec::new() };
     looking.walk(root, "", false);
     looking.comments();
     let Looking { mut shown, hidden, .. } = looking;
-    // an alias may stand below another key than its anchor
+    // An alias may be used below another key than its anchor.
     shown.retain(|at| {
         !hidden.iter().any(|other| at.offset < other.end && other.start < at.offset.saturating_add(at.len))
     });
@@ -80,7 +80,7 @@ struct Looking<'t> {
     text: &'t str,
     shown: Vec<At>,
     hidden: Vec<Range<usize>>,
-    /// Where keys and values stand: a `#` in there begins no comment.
+    /// Ranges of keys and values; a `#` inside one does not start a comment.
     scalars: Vec<Range<usize>>,
 }
 
@@ -120,7 +120,7 @@ impl Looking<'_> {
         }
         let inside = |range: &Range<usize>| range.start.saturating_add(skipped)..range.end.saturating_add(skipped);
         let parts = match key {
-            // the default of a variable may be what it stands for
+            // The default of a variable may be a secret, because the variable may hold one.
             _ if PATTERNS.contains(&key) && !raw.contains('\n') && !raw.contains("${") => whole(inner),
             _ if !plain => Vec::new(),
             _ if ADDRESSES.contains(&key) || key.ends_with("_endpoint") => address(inner, true),
@@ -138,8 +138,8 @@ impl Looking<'_> {
         }
     }
 
-    /// Shows comments of plain words. Masked are those on a line that names a secret, and those that look like a line
-    /// of configuration; all of them if the file has block scalars, where a `#` begins no comment.
+    /// Shows comments of plain words. A comment is masked if its line contains a word for a secret, or if it looks like
+    /// configuration. If the file has block scalars, in which `#` starts no comment, all comments are masked.
     fn comments(&mut self) {
         let own_lines = |line: &str| line.trim_end().trim_end_matches(['+', '-']).ends_with(['|', '>']);
         if self.text.lines().any(own_lines) {
@@ -178,7 +178,7 @@ impl Looking<'_> {
 
 fn may_be_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    // of an action on attributes, `value` may be anything
+    // The `value` of an attribute action may be anything.
     key != "public_key"
         && (key == "value"
             || key == "pin"
@@ -190,14 +190,14 @@ fn whole(text: &str) -> Vec<Range<usize>> {
     std::iter::once(0..text.len()).collect()
 }
 
-/// A recipient of age, or something that was meant as one; secret keys begin in capitals.
+/// Whether the text looks like an age recipient, valid or not. age's secret keys are upper case.
 fn is_public_key(text: &str) -> bool {
     text.starts_with("age1")
         && text.len() <= 80
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// `10s`, `256KiB`, `0.5`.
+/// A number with an optional unit: `10s`, `256KiB`, `0.5`.
 fn is_measure(text: &str) -> bool {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     unit.len() < text.len()
@@ -219,7 +219,8 @@ fn is_path_key(key: &str) -> bool {
     PATHS.iter().any(|path| key.strip_suffix(path).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
 }
 
-/// Words of letters with a number behind them at most, with `between` between them: nothing that was drawn by lot.
+/// Whether the text consists of alphabetic words, each with at most four digits after it, separated by characters of
+/// `between`. Randomly generated text does not look like this.
 fn is_plain(text: &str, between: &str) -> bool {
     let word = |word: &str| {
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -233,7 +234,7 @@ fn is_plain(text: &str, between: &str) -> bool {
     !text.is_empty() && text.len() <= 120 && text.split(|c: char| between.contains(c)).all(word)
 }
 
-/// A comment in a sentence, not a word that was noted down, nor configuration put aside.
+/// Whether a comment reads as a sentence, as opposed to a single noted word or commented-out configuration.
 fn is_prose(comment: &str) -> bool {
     let words = comment.trim_start_matches('#').trim();
     let mixed =
@@ -241,7 +242,7 @@ fn is_prose(comment: &str) -> bool {
     words.split(' ').count() >= 3 && !words.split(' ').any(mixed) && is_plain(words, " _-./,;()`'!?")
 }
 
-/// `${env:NAME}` without a default, which may be what it stands for.
+/// Ranges of `${env:NAME}`. References with a default are left out, because the default may be a secret.
 fn variables(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices("${env:") {
@@ -255,7 +256,8 @@ fn variables(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Where an address points: scheme, host and port; of its path what is a plain word. Nothing of one with a user.
+/// The parts of an address to show: scheme, host, port, and plain words of its path if `path`. Nothing of an address
+/// with a user.
 fn address(text: &str, path: bool) -> Vec<Range<usize>> {
     if text.contains('@') || text.contains('$') {
         return Vec::new();
@@ -268,7 +270,7 @@ fn address(text: &str, path: bool) -> Vec<Range<usize>> {
     if !place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]*+".contains(&byte)) {
         return Vec::new();
     }
-    // digits alone: anything else may be the password of an address that lost its `@`
+    // Only digits are shown as a port: anything else may be the password of an address whose `@` is missing.
     let name = place.rfind(']').map_or(0, |at| at.saturating_add(1));
     let name = place.get(name..).and_then(|rest| rest.find(':')).map_or(place.len(), |at| name.saturating_add(at));
     let port = place.get(name..).unwrap_or_default();
@@ -299,7 +301,7 @@ fn address(text: &str, path: bool) -> Vec<Range<usize>> {
             at = at.saturating_add(segment.len());
         }
     }
-    // a `?` or `#` is what may be wrong with it
+    // A `?` or `#` may be the fault itself.
     parts.extend(
         text.char_indices().filter(|(at, c)| *at >= end && "?#/".contains(*c)).map(|(at, _)| at..at.saturating_add(1)),
     );

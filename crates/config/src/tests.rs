@@ -1,4 +1,4 @@
-//! Tests of the configuration's own layers; component bodies are tested with their components.
+//! Tests of parsing, typing and checking; bodies of components are tested with their components.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +42,7 @@ fn problems_of(text: &str) -> String {
                 .collect();
             let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
             let not_taken = HashSet::new();
-            // by their names here: what they are is told by settings
+            // In this test the name of a processor determines its settings.
             let named = |name: &str| -> HashSet<ComponentId> {
                 let ids = file.processors.iter().map(|section| section.id.clone());
                 ids.filter(|id| id.name == name).collect()
@@ -75,13 +75,13 @@ service:
     traces: { receivers: [otlp], processors: [normalize, cost, vault, redact], exporters: [otlp/h] }
 ";
 
-/// A plain file has no problems; a key without a body is an empty component.
+/// A valid file has no problems; a key without a body is an empty component.
 #[test]
 fn a_good_file_passes() {
     assert_eq!(problems_of(GOOD), "");
 }
 
-/// Every shape error is told at once, with its place and the nearest key.
+/// All shape errors are reported at once, each with its position and the nearest key.
 #[test]
 fn all_shape_errors_at_once() {
     let text = "
@@ -96,7 +96,7 @@ service:
     insta::assert_snapshot!(problems_of(text));
 }
 
-/// The path that lacks a step is named, with what to add.
+/// The error names the path that lacks a step, and the step to add.
 #[test]
 fn uncleared_paths_are_refused() {
     let text = GOOD.replace("vault, redact]", "redact]");
@@ -104,14 +104,14 @@ fn uncleared_paths_are_refused() {
     assert!(problems_of(&GOOD.replace("cost, vault, redact", "vault, cost, redact")).contains("stands after"));
 }
 
-/// Metrics need redact only.
+/// Metrics need `redact` only.
 #[test]
 fn metrics_need_no_vault() {
     let text = GOOD.replace("traces: {", "metrics: {").replace("vault, redact]", "redact]");
     assert!(!problems_of(&text).contains("error"), "{}", problems_of(&text));
 }
 
-/// A reference to nothing names the nearest component.
+/// A dangling reference suggests the most similar component.
 #[test]
 fn unknown_references_are_named() {
     assert!(
@@ -119,7 +119,7 @@ fn unknown_references_are_named() {
     );
 }
 
-/// An unset variable and an unreadable file are errors that name variable and file; `$$` is a dollar.
+/// An unset variable and an unreadable file are errors that name the variable and the file; `$$` is a dollar sign.
 #[test]
 fn substitution_is_strict() {
     let text = GOOD.replace(
@@ -133,7 +133,7 @@ fn substitution_is_strict() {
     assert!(!shown.contains("value-of-set"), "{shown}");
 }
 
-/// A snippet shows keys, never a value or a comment.
+/// A snippet shows keys, but no values and no comments.
 #[test]
 fn snippets_show_no_values() {
     let text = "exporters: { otlp: { api_key: hunter2-secret } } # hunter3\nsrvice: hunter4\n";
@@ -174,7 +174,7 @@ fn typed_errors(text: &str) -> Vec<String> {
     }
 }
 
-/// Prune and retry finds every error of one nested value, each with its own place, without its value.
+/// Pruning finds every error of a nested value, each with its own position and without quoting the value.
 #[test]
 fn all_type_errors_at_once() {
     let errors = typed_errors("inner: { size: secret1, cuont: 1, text: {} }\nwait: secret2\nlist: [1, secret3, 999]\n");
@@ -182,7 +182,7 @@ fn all_type_errors_at_once() {
     assert!(!errors.concat().contains("secret"));
 }
 
-/// Numbers may come as text (from the environment); text keeps what the user wrote, whatever YAML makes of it.
+/// Numbers may be written as text (as from the environment); text keeps its spelling, however YAML would type it.
 #[test]
 fn scalars_are_retyped_as_wanted() {
     let node = load::tree("inner: { size: '64MiB', count: '7', text: 007 }").expect("yaml");
@@ -193,7 +193,7 @@ fn scalars_are_retyped_as_wanted() {
     assert_eq!(outer.inner.text, "1.10");
 }
 
-/// Duplicate keys, tabs, merge keys and alias bombs are refused with a place.
+/// Duplicate keys, tabs, merge keys and alias bombs are refused, with their position.
 #[test]
 fn yaml_traps_are_refused() {
     for text in ["a: 1\na: 2\n", "a:\n\tb: 1\n", "x: &x { a: 1 }\ny: { <<: *x }\n"] {
@@ -208,7 +208,7 @@ fn yaml_traps_are_refused() {
     assert!(load::tree(&bomb).is_err());
 }
 
-/// Sizes and spans read their own output, and refuse what is neither.
+/// Sizes and spans parse their own output, and refuse other text.
 #[test]
 fn sizes_and_spans_round_trip() {
     for text in ["64MiB", "1", "20GiB", "1500"] {
@@ -223,7 +223,7 @@ fn sizes_and_spans_round_trip() {
     assert!(serde_json::from_value::<ByteSize>("5 apples".into()).is_err());
 }
 
-/// A path finds the deepest node that exists, also through keys with dots.
+/// A path resolves to the deepest node that exists, also through keys with dots.
 #[test]
 fn places_are_found_by_path() {
     let node = load::tree("a:\n  b.c: 5\n").expect("yaml");
@@ -234,8 +234,8 @@ fn places_are_found_by_path() {
     let _ = (At::default(), Gravity::Error, Source::opaque("x").name());
 }
 
-/// A `redact` step that only counts is none towards a third party; one that allows content takes the vault's place, and
-/// is warned of.
+/// A `redact` step that only counts does not clear a path to a third party. One that allows content replaces the
+/// vault step, with a warning.
 #[test]
 fn audits_and_allowances() {
     let with = |processor: &str| {
@@ -262,7 +262,7 @@ service:
     metrics/runs: { receivers: [runs/summaries], processors: [redact], exporters: [otlp/h] }
 ";
 
-/// A connector joins pipelines; what it tells needs no vault, but its texts are redacted.
+/// A connector joins pipelines; its output needs no vault step, but must be redacted.
 #[test]
 fn connectors_join_pipelines() {
     assert_eq!(problems_of(JOINED), "");
@@ -273,8 +273,8 @@ fn connectors_join_pipelines() {
     assert!(problems_of(&bare).contains("nothing does: redact"), "{}", problems_of(&bare));
 }
 
-/// What a connector can't be: on one side only, of a pipeline without its step, a source of traces, in a ring, beside
-/// what tracks, of two meanings.
+/// A connector is refused if it is used on one side only, if its pipeline lacks its step, as a source of traces, in a
+/// cycle, beside tracking steps, or if its id is ambiguous.
 #[test]
 fn connectors_are_checked() {
     let with = |from: &str, to: &str| {
@@ -311,8 +311,8 @@ fn connectors_are_checked() {
     assert!(problems_of(&unused).contains("is in no pipeline and will not run"), "{}", problems_of(&unused));
 }
 
-/// What a client would read otherwise than it is written is no address: data would go elsewhere. (Shown to fail:
-/// `:99999` was port 80.)
+/// An address that a client would interpret differently from its spelling is refused, because data would go elsewhere.
+/// (Shown to fail: `:99999` was read as port 80.)
 #[test]
 fn addresses_are_read_as_they_are_written() {
     use super::address::{Url, url};
@@ -373,7 +373,8 @@ fn addresses_are_read_as_they_are_written() {
     assert!(super::Endpoint::parse("127.0.0.1:0").is_ok(), "the system's choice");
 }
 
-/// A snippet shows what can't be a secret, whatever way leads to it, and nothing else. (Shown to fail: all was masked.)
+/// A snippet shows values that can't be secrets, also through aliases, and nothing else. (Shown to fail: all was
+/// masked.)
 #[test]
 fn snippets_show_what_is_no_secret() {
     let shown = |text: &str| {
@@ -426,7 +427,7 @@ fn snippets_show_what_is_no_secret() {
     }
 }
 
-/// What looks like a sentence is shown in a comment alone: not in a text, nor beside a secret.
+/// Text that looks like a sentence is shown only in a comment, not in a value or beside a secret.
 #[test]
 fn sentences_of_values_stay_masked() {
     for text in [

@@ -1,43 +1,43 @@
-//! **What**: a parsed configuration as a tree whose every key and value knows its place.
-//! **Why**: errors point at the file, and `${env:…}` is resolved on scalars, never by text templating.
-//! **Invariants**: no `Debug` (values may be secrets). **Not here**: YAML (`load`), substitution (`env`).
+//! A parsed configuration as a tree in which every key and value has its position, so that errors point into the file
+//! and `${env:…}` is resolved on scalars. The types have no `Debug`, because values may be secrets. YAML is parsed in
+//! `load`, substitution is in `env`.
 
 use std::path::PathBuf;
 
 use super::problem::At;
 
-/// A value with its place.
+/// A value with its position.
 #[derive(Clone)]
 pub struct Node {
-    /// Where its text stands (of an alias: where it was defined).
+    /// Position of its text; for an alias, of its definition.
     pub at: At,
-    /// The text in the file, for plain scalars that YAML would type.
+    /// The text in the file, for plain scalars that YAML converts to another type.
     pub raw: Option<String>,
-    /// Files that `${file:…}` named inside.
+    /// Files that `${file:…}` named in this scalar.
     pub files: Vec<PathBuf>,
-    /// The value.
+    /// The parsed value.
     pub value: Val,
 }
 
-/// A key with its place.
+/// A map key with its position.
 #[derive(Clone)]
 pub struct Key {
-    /// Where.
+    /// Position of the key.
     pub at: At,
-    /// The key.
+    /// The key's text.
     pub name: String,
 }
 
-/// What a node holds.
+/// The value of a node.
 #[derive(Clone)]
 pub enum Val {
-    /// Nothing.
+    /// An empty value.
     Null,
-    /// `true`, `false`
+    /// `true` or `false`.
     Bool(bool),
     /// A negative integer.
     Int(i64),
-    /// An integer.
+    /// An integer that is not negative.
     UInt(u64),
     /// A number with a point or exponent.
     Float(f64),
@@ -55,7 +55,7 @@ impl Node {
         Self { at, raw: None, files: Vec::new(), value: Val::Null }
     }
 
-    /// Entries of a map; none otherwise.
+    /// The entries of a map; empty for any other value.
     pub fn entries(&self) -> &[(Key, Node)] {
         match &self.value {
             Val::Map(entries) => entries,
@@ -63,12 +63,12 @@ impl Node {
         }
     }
 
-    /// The value of `key` in a map.
+    /// The entry of `key` in a map.
     pub fn get(&self, key: &str) -> Option<&(Key, Node)> {
         self.entries().iter().find(|(candidate, _)| candidate.name == key)
     }
 
-    /// The place of the node at a path (`tls.ca_file`, `custom[0].name`), or of the nearest one above it that exists.
+    /// The position of the node at a path (`tls.ca_file`, `custom[0].name`), or of its nearest existing ancestor.
     pub fn nearest(&self, path: &str) -> At {
         let (mut node, mut at) = (self, self.at);
         let mut rest = path;
@@ -78,7 +78,7 @@ impl Node {
                 (node, at, rest) = (item, item.at, tail.trim_start_matches('.'));
                 continue;
             }
-            // Keys may hold dots themselves: take the longest key that fits.
+            // Keys may contain dots, so take the longest key that matches.
             let found = node.entries().iter().filter(|(key, _)| {
                 rest == key.name
                     || rest.strip_prefix(key.name.as_str()).is_some_and(|tail| tail.starts_with(['.', '[']))
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    /// Files that `${file:…}` named here and below.
+    /// Files that `${file:…}` named in this node and all nodes below.
     pub fn named_files(&self) -> Vec<&PathBuf> {
         let below: Vec<&Self> = match &self.value {
             Val::Seq(items) => items.iter().collect(),
@@ -108,7 +108,7 @@ impl Node {
         self.files.iter().chain(below.into_iter().flat_map(Self::named_files)).collect()
     }
 
-    /// Places of all keys and lists of component ids below: what a snippet may show.
+    /// Appends the positions that a snippet may show: all keys below, and the entries of lists of component ids.
     pub fn keys(&self, out: &mut Vec<At>) {
         match &self.value {
             Val::Seq(items) => items.iter().for_each(|item| item.keys(out)),
@@ -125,7 +125,7 @@ impl Node {
         }
     }
 
-    /// Calls `visit` on every string below.
+    /// Calls `visit` with the path and node of every string below.
     pub fn visit_strings(&mut self, path: &str, visit: &mut dyn FnMut(&str, &mut Node)) {
         match &mut self.value {
             Val::Str(_) => visit(path, self),

@@ -1,5 +1,5 @@
-//! **What**: scalars of the configuration: sizes and time spans. **Invariants**: one spelling out, several in;
-//! errors never quote the value. **Not here**: secrets (`secret`).
+//! Scalar types of the configuration: sizes and time spans. Each accepts several spellings and prints one. Errors never
+//! quote the value, which may be a misplaced secret.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,12 +27,12 @@ const SIZE_UNITS: [(&str, u64); 10] = [
 ];
 
 impl ByteSize {
-    /// `n` mebibytes.
+    /// A size of `n` MiB.
     pub const fn mib(n: u64) -> Self {
         Self(n << 20)
     }
 
-    /// From text, as a user writes it.
+    /// Parses the text form; `None` if the text is not a size or exceeds 64 bits.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -59,12 +59,12 @@ impl fmt::Display for ByteSize {
 pub struct Span(pub Duration);
 
 impl Span {
-    /// `n` seconds.
+    /// A span of `n` seconds.
     pub const fn seconds(n: u64) -> Self {
         Self(Duration::from_secs(n))
     }
 
-    /// From text, as a user writes it.
+    /// Parses the text form; `None` if the text is not a time span or exceeds 64 bits of nanoseconds.
     pub fn parse(text: &str) -> Option<Self> {
         let mut rest = text.trim();
         if rest.is_empty() {
@@ -112,12 +112,12 @@ impl fmt::Display for Span {
     }
 }
 
-/// A time span of which the Collector writes milliseconds: `60000`, `60s`.
+/// A time span that is given in milliseconds if it has no unit, as in the Collector: `60000`, `60s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Millis(pub Duration);
 
 impl Millis {
-    /// From text, as a user writes it.
+    /// Parses a number of milliseconds or a time span with units.
     pub fn parse(text: &str) -> Option<Self> {
         let number = text.trim().parse().ok().map(Duration::from_millis);
         number.or_else(|| Span::parse(text).map(|span| span.0)).map(Self)

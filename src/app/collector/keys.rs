@@ -1,22 +1,21 @@
-//! **What**: keys of a Collector's components that decide nothing here, or stand elsewhere: taken out, with a note of
-//! what holds, or an error that says where to write it. **Why**: a file that works beside a Collector must load, and
-//! its owner must learn what each key became. **Invariants**: only keys that change no data are taken out with a note;
-//! values are never quoted. **Not here**: whole components (`collector`), keys that are part of a stanza here (each
-//! component's `config`).
+//! Removes keys of Collector components that change no data here, with a note on what applies instead, and reports keys
+//! that belong elsewhere as errors that say where. A file that works with a Collector must load, and its owner must
+//! learn what each key became. Values are never quoted. Whole components are handled in `collector`; keys that tollgate
+//! has too are in each component's `config`.
 
 use config::tree::{Key, Node, Val};
 use config::{Gravity, Problem};
 
-/// What is said of a key.
+/// The report for a key.
 enum Said {
-    /// Nothing where the value is one of these, else a note.
+    /// A warning with this text, unless the value is one of these.
     Note(&'static [&'static str], &'static str),
-    /// An error, but for these values.
+    /// An error with this text, unless the value is one of these.
     Error(&'static [&'static str], &'static str),
 }
 use Said::{Error, Note};
 
-/// Keys of the components of a section: types, the path below the component, what is said.
+/// Rows for the components of a section: component types, path below the component, report.
 type Table = &'static [(&'static [&'static str], &'static str, Said)];
 
 const OTLP: &[&str] = &["otlp"];
@@ -128,7 +127,7 @@ const EXTENSIONS: Table = &[
     (HEALTH, "response_body", Note(&[], "is not used: the answer is `ok`, or what is wrong")),
 ];
 
-/// Of `service.telemetry.logs`; none has a type.
+/// Keys of `service.telemetry.logs`; the rows name no component type.
 const LOGS: Table = &[
     (&[], "logs.encoding", Note(&["json"], "is not used: the log is text on a terminal, JSON otherwise")),
     (&[], "logs.sampling", Note(&[], "is not used: the same line is written ten times in ten seconds, then counted")),
@@ -141,7 +140,7 @@ const LOGS: Table = &[
     (&[], "logs.processors", Note(&[], "is not used: the log goes to the standard error alone")),
 ];
 
-/// Takes out of `body`, a component of type `kind` at `path`, what is not its own here.
+/// Removes the Collector's keys from `body`, a component of type `kind` at `path`.
 pub(super) fn taken(section: &str, kind: &str, path: &str, body: &mut Node, notes: &mut Vec<Problem>) {
     let table = match section {
         "receivers" => RECEIVERS,
@@ -155,7 +154,7 @@ pub(super) fn taken(section: &str, kind: &str, path: &str, body: &mut Node, note
     }
 }
 
-/// Verbs of the Collector's that are not here.
+/// Actions of the Collector's attributes processor that tollgate does not have.
 const VERBS: [(&str, &str); 3] = [
     (
         "hash",
@@ -172,7 +171,8 @@ const VERBS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Actions that nothing here does: each is an error with what to do instead, and of the action its key is left.
+/// Reports attribute actions that tollgate does not have, and replaces each by a plain `delete` so that the rest of the
+/// list can be checked.
 fn actions(field: &str, path: &str, body: &mut Node, notes: &mut Vec<Problem>) {
     let Val::Map(entries) = &mut body.value else { return };
     let list = entries.iter_mut().find(|(key, _)| key.name == field);
@@ -190,7 +190,7 @@ fn actions(field: &str, path: &str, body: &mut Node, notes: &mut Vec<Problem>) {
     }
 }
 
-/// The same of `service.telemetry`.
+/// Removes the Collector's keys from `service.telemetry`.
 pub(super) fn taken_of_telemetry(body: &mut Node, notes: &mut Vec<Problem>) {
     take(LOGS.iter(), "service.telemetry", body, notes);
 }
@@ -213,7 +213,7 @@ fn take<'t>(
     }
 }
 
-/// Takes the entry at `path` out.
+/// Removes and returns the entry at `path`.
 fn cut(node: &mut Node, path: &str) -> Option<(Key, Node)> {
     let Val::Map(entries) = &mut node.value else { return None };
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
@@ -221,7 +221,7 @@ fn cut(node: &mut Node, path: &str) -> Option<(Key, Node)> {
     if rest.is_empty() { Some(entries.remove(at)) } else { cut(&mut entries.get_mut(at)?.1, rest) }
 }
 
-/// Whether it says nothing, or one of `plain`, once or in a list.
+/// Whether the value is empty or one of `plain`; a list if all of its items are.
 fn is_one_of(value: &Node, plain: &[&str]) -> bool {
     match (&value.value, &value.raw) {
         (Val::Null, _) => true,

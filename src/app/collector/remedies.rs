@@ -1,8 +1,8 @@
-//! **What**: what to do where a Collector's component is named that is not here. **Why**: "did you mean" compares
-//! letters, and would send who asks for `k8sattributes` to `attributes`. **Invariants**: where nothing does the same,
-//! it says so. **Not here**: slips of the pen (`config/problem`), what is taken out with a note (`collector`).
+//! Suggests replacements for components of the Collector that tollgate does not have. "Did you mean" compares spelling
+//! and would suggest `attributes` for `k8sattributes`. Where tollgate has no replacement, the text says so. Typing
+//! errors are handled in `config/problem`, removed parts in `collector`.
 
-/// What stands for a component of type `kind` in `section`, or that nothing does.
+/// The replacement for a component of type `kind` in `section`, or a text saying that there is none.
 pub(crate) fn remedy(section: &str, kind: &str) -> Option<&'static str> {
     let table = match section {
         "receivers" => RECEIVERS,

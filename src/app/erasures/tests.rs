@@ -9,7 +9,7 @@ use vault::testing::journal::signing_key;
 
 use super::*;
 
-/// A gateway with a digest, and what it takes.
+/// A gateway with a digest, and its route.
 struct Gateway {
     site: Site,
     routes: Router,
@@ -46,7 +46,7 @@ impl Gateway {
         serde_json::to_vec(&of).expect("JSON")
     }
 
-    /// The answer to a body; time goes by until the next digest.
+    /// Posts a body and lets time pass until the next digest.
     async fn post(&mut self, body: String) -> (StatusCode, String) {
         let request = Request::post(PATH).body(Body::from(body)).expect("a request");
         self.site.send("default", "s0", "more");
@@ -66,8 +66,8 @@ impl Gateway {
     }
 }
 
-/// What the eraser's key signed is named by the next digest, and not replaced by what is older, also of an earlier
-/// epoch.
+/// A head signed by the eraser's key is named by the next digest, and is not replaced by an older one, even of an
+/// earlier epoch.
 #[tokio::test]
 async fn a_signed_head_is_named_and_never_goes_back() {
     let mut gateway = Gateway::start(true).await;
@@ -82,8 +82,8 @@ async fn a_signed_head_is_named_and_never_goes_back() {
     }
 }
 
-/// What no configured key signed changes nothing: unsigned, signed by an unknown key or the gateway's own, changed
-/// since, no digest, no report; nor does a gateway that knows no key take any. What was sent is not repeated.
+/// A head that no configured key signed changes nothing: unsigned, signed by an unknown key or the gateway's own,
+/// modified, not a digest, not a report. A gateway without keys accepts none. The answer does not repeat what was sent.
 #[tokio::test]
 async fn what_is_not_signed_is_refused() {
     let mut gateway = Gateway::start(true).await;

@@ -1,4 +1,4 @@
-//! Limits as cgroups and machines tell them, and what follows from them.
+//! Tests of finding limits in cgroups and machines, and of the levels and shares that follow.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn find(files: &[(&str, &str)]) -> Option<Limit> {
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), files);
     let found = Limit::find_in(&folder.path().join("proc"), &folder.path().join("cgroup"));
-    // read before the folder goes
+    // Read before the folder is deleted.
     let used = found.as_ref().filter(|limit| limit.origin == Origin::Cgroup).map(|limit| limit.used().unwrap());
     if let Some(wanted) = files.iter().find(|(name, _)| *name == "wanted") {
         assert_eq!(used.map(|used| used.to_string()).as_deref(), Some(wanted.1), "used");
@@ -27,7 +27,7 @@ fn find(files: &[(&str, &str)]) -> Option<Limit> {
     found
 }
 
-/// A part of a small limit that can't hold the gateway is no limit that it could run in.
+/// A percentage of a small limit does not go below what the gateway needs to run.
 #[test]
 fn a_part_has_a_floor() {
     let limit = |mib: u64| {
@@ -38,7 +38,7 @@ fn a_part_has_a_floor() {
     assert_eq!([part(4096, 50), part(512, 10), part(100, 50), part(100, 100)], [2048, 128, 100, 100]);
 }
 
-/// What it is, files, the limit, whose it is.
+/// Name, files, expected limit, its source.
 type Case = (&'static str, &'static [(&'static str, &'static str)], u64, Origin);
 
 const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\n");
@@ -121,8 +121,8 @@ const CASES: [Case; 8] = [
     ),
 ];
 
-/// The tightest limit of the group and all above it counts, in both versions; cache that the system takes back does
-/// not.
+/// The tightest limit of the group and all groups above it counts, in both versions; reclaimable cache is not counted
+/// as used.
 #[test]
 fn the_cgroups_limit_is_found() {
     for (what, files, bytes, origin) in CASES {
@@ -133,7 +133,7 @@ fn the_cgroups_limit_is_found() {
     let configured = Limit::of(Limit::find(), Some(7)).unwrap();
     assert_eq!((configured.bytes, configured.origin), (7, Origin::Configured));
     assert!(configured.used().unwrap() > MIB, "this process");
-    // a container of 2 MiB does not become larger by a file's word
+    // A configured limit can't exceed that of a 2 MiB container.
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), &[("proc/self/cgroup", "0::/a\n"), ("cgroup/a/memory.max", "2097152\n")]);
     let there = || Limit::find_in(&folder.path().join("proc"), &folder.path().join("cgroup"));
@@ -142,7 +142,7 @@ fn the_cgroups_limit_is_found() {
     assert_eq!((within(MIB).bytes, within(MIB).origin), (MIB, Origin::Configured));
 }
 
-/// Short begins later than it ends, so that it does not flicker; a figure exactly on the mark counts.
+/// A level begins above the mark where it ends, so that it does not flicker; a figure exactly on the mark counts.
 #[test]
 fn levels_have_two_marks() {
     let limit = Limit::of(Limit::find(), Some(1000)).unwrap();
@@ -156,7 +156,7 @@ fn levels_have_two_marks() {
     }
 }
 
-/// 40 % of the limit and not more than before; a request of the largest size fits, one more byte of it does not.
+/// 40 % of the limit up to the default bound; a request of the largest size fits, and one more byte does not.
 #[test]
 fn a_share_of_the_limit() {
     let of = |mib: u64| Share::of(Limit::of(None, Some(mib * MIB)).as_ref(), None, None);
@@ -164,7 +164,7 @@ fn a_share_of_the_limit() {
     assert_eq!(of(64_000).in_flight, 768 * MIB);
     assert_eq!(Share::of(None, None, None).in_flight, 768 * MIB);
     assert_eq!(Share::of(None, Some(900 * MIB), None).in_flight, 900 * MIB);
-    // more than there is would end the process, not refuse
+    // More than the available memory would end the process instead of refusing requests.
     let given = |mib: u64| Share::of(None, Some(mib * MIB), Some(1000 * MIB));
     assert_eq!((given(500).in_flight, given(100_000).in_flight), (500 * MIB, 600 * MIB));
     assert!(of(64_000).largest >= 64 * MIB, "what receivers take by default");

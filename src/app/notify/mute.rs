@@ -1,7 +1,6 @@
-//! **What**: [`Mutes`]: which alerts are not sent for now: those of the configuration, and those that somebody asked
-//! for while it runs. **Why**: who was woken wants quiet now, not after a roll-out. **Invariants**: one that is asked
-//! for always ends, after 30 days at most; it survives a restart; a rule that there is not is refused; bounded. **Not
-//! here**: HTTP (`routes`), what becomes of a muted alert (the parent).
+//! [`Mutes`]: alerts that are not sent for now, by configuration or by request while the gateway runs, so that
+//! silencing an alert needs no roll-out. A requested mute ends after 30 days at most and survives a restart; unknown
+//! rules are refused; the number of mutes is bounded. HTTP is in `routes`, the effect on an alert in the parent module.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,32 +18,32 @@ use telemetry::admin::webhook::Muted;
 use tracker::ALERT_RULES;
 use vault::names::rfc3339;
 
-/// Beside the spool.
+/// File beside the spool with the requested mutes.
 const FILE: &str = "alerts-muted.json";
-/// Longest, ns.
+/// The longest requested mute, in ns.
 const LONGEST: u64 = 30 * 86_400 * 1_000_000_000;
-/// Most at a time.
+/// The most requested mutes at a time.
 const MOST: usize = 200;
-/// Longest name of a tenant, bytes.
+/// The longest name of a tenant, in bytes.
 const TENANT: usize = 256;
 
-/// What is asked for.
+/// The body of a request for a mute.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
-    /// How long.
+    /// Duration, such as `2h`.
     r#for: String,
-    /// For this tenant alone.
+    /// Restricts the mute to this tenant.
     #[serde(default)]
     tenant: Option<String>,
 }
 
-/// A mute that somebody asked for.
+/// A mute that was requested at run time.
 #[derive(Serialize, Deserialize)]
 struct Made {
     rule: String,
     tenant: Option<String>,
-    /// Unix ns.
+    /// End of the mute, unix ns.
     until: u64,
 }
 
@@ -57,46 +56,45 @@ impl Made {
 struct Kept {
     made: Mutex<Vec<Made>>,
     file: PathBuf,
-    /// One writes at a time, so that what was asked for last is on disk.
+    /// Serialises writers, so that the file has the latest request.
     writing: Mutex<()>,
 }
 
-/// Why nothing is muted, or ends being so.
+/// Why a mute can't be added or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MuteError {
-    /// There is no such rule.
     #[error("no rule is called `{asked}`: {rules}")]
     NoRule {
-        /// As it was written, fit for a terminal.
+        /// The name as requested, made safe for a terminal.
         asked: String,
-        /// Those that there are.
+        /// The names of all rules.
         rules: String,
     },
-    /// What is asked for can't be read.
+    /// The body can't be parsed.
     #[error("expected {{\"for\": \"2h\", \"tenant\": …}}")]
     Body,
-    /// For how long it can't be.
+    /// The duration is invalid or too long.
     #[error("`for` must be a time of at most 30d, such as 2h")]
     Span,
-    /// A tenant's name of no length, or too much.
+    /// The tenant's name is empty or too long.
     #[error("`tenant` must have 1 to 256 bytes")]
     Tenant,
-    /// No more can be.
+    /// The limit of requested mutes is reached.
     #[error("{MOST} mutes hold already: end one")]
     Full,
-    /// It was not muted by anybody who asked.
+    /// No such mute was requested at run time.
     #[error("`{0}` is not muted here; what the configuration mutes ends with a reload")]
     NotMuted(String),
 }
 
-/// A change that is to be written down.
+/// A change that has to be written to disk.
 pub(super) struct Saved(Arc<Kept>);
 
 impl Saved {
-    /// Writes what holds now.
+    /// Writes the mutes as they are now.
     ///
     /// # Errors
-    /// The file's.
+    /// The file can't be written.
     pub(super) fn write(&self) -> io::Result<()> {
         let _turn = self.0.writing.lock();
         let text = serde_json::to_vec(&*self.0.made.lock())?;
@@ -104,17 +102,17 @@ impl Saved {
     }
 }
 
-/// See the module.
+/// All mutes, configured and requested.
 pub(super) struct Mutes {
     configured: Vec<Muted>,
     kept: Arc<Kept>,
 }
 
 impl Mutes {
-    /// Those of the configuration; `beside`: a file beside which the others are kept.
+    /// The configured mutes. Requested ones are stored beside the file `beside`.
     ///
     /// # Errors
-    /// One line: a rule that there is not.
+    /// A configured mute names an unknown rule.
     pub(super) fn new(configured: Vec<Muted>, beside: &Path) -> Result<Self, MuteError> {
         for mute in &configured {
             known(&mute.rule)?;
@@ -123,7 +121,7 @@ impl Mutes {
         Ok(Self { configured, kept: Arc::new(kept) })
     }
 
-    /// Takes in what was asked for before a restart.
+    /// Loads the mutes that were requested before a restart.
     pub(super) fn restore(&self, now: u64) {
         let Ok(text) = std::fs::read(&self.kept.file) else { return };
         let Ok(made) = serde_json::from_slice::<Vec<Made>>(&text) else {
@@ -140,10 +138,10 @@ impl Mutes {
             || self.kept.made.lock().iter().any(|made| holds_now(made, now) && mutes(&made.muted()))
     }
 
-    /// Mutes a rule (`*`: all) for a while.
+    /// Mutes a rule, or all rules with `*`, for a while.
     ///
     /// # Errors
-    /// One line for whoever asked.
+    /// The request is invalid, or too many mutes hold.
     pub(super) fn add(&self, rule: &str, asked: Asked, now: u64) -> Result<Saved, MuteError> {
         known(rule)?;
         let span = Span::parse(&asked.r#for).and_then(|span| u64::try_from(span.0.as_nanos()).ok());
@@ -161,10 +159,10 @@ impl Mutes {
         Ok(Saved(Arc::clone(&self.kept)))
     }
 
-    /// Ends a mute that was asked for.
+    /// Ends a requested mute.
     ///
     /// # Errors
-    /// One line: there is none; those of the configuration end with it.
+    /// No such mute was requested. Configured mutes end when the configuration changes.
     pub(super) fn end(&self, rule: &str, tenant: Option<&str>, now: u64) -> Result<Saved, MuteError> {
         known(rule)?;
         let mut made = self.kept.made.lock();
@@ -177,7 +175,7 @@ impl Mutes {
         Ok(Saved(Arc::clone(&self.kept)))
     }
 
-    /// All that hold.
+    /// All mutes that hold now, as JSON.
     pub(super) fn shown(&self, now: u64) -> Vec<Value> {
         let one = |mute: &Muted| json!({"rule": mute.rule, "tenant": mute.tenant, "until": mute.until.map(|at| rfc3339(UnixNanos(at)))});
         let configured = self.configured.iter().filter(|mute| mute.until.is_none_or(|until| now < until)).map(one);
@@ -186,7 +184,7 @@ impl Mutes {
     }
 }
 
-/// A clock that was ahead when it was asked for does not make it longer than any may be.
+/// Whether a requested mute still holds. One that was made while the clock was ahead ends too.
 fn holds_now(mute: &Made, now: u64) -> bool {
     now < mute.until && mute.until.saturating_sub(now) <= LONGEST
 }

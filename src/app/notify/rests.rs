@@ -1,7 +1,6 @@
-//! **What**: [`Rests`]: how long nothing is sent, or not this message, after one failed. **Why**: a webhook that is
-//! down must not be asked all the time, and a message that it alone does not take (a firewall that dislikes a name)
-//! must not hold up the others. **Invariants**: bounded by the alerts there are. **Not here**: attempts of one message
-//! (the parent).
+//! [`Rests`]: pauses after failed messages, for the whole webhook or for single alerts. A webhook that is down must not
+//! be called all the time, and one message that it refuses (a firewall that rejects a name) must not delay the others.
+//! The size is bounded by the number of alerts. The attempts of one message are in the parent module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +9,20 @@ use sha2::{Digest, Sha256};
 use kernel::hex;
 use runs::Alert;
 
-/// The pause after a message that failed, ns.
+/// The shortest and longest pause after a failed message, in ns.
 const SHORTEST: u64 = 60 * 1_000_000_000;
 const LONGEST: u64 = 15 * SHORTEST;
 
-/// The pause after a failure.
+/// A pause after a failure.
 #[derive(Default)]
 struct Rest {
-    /// Unix ns.
+    /// End of the pause, unix ns.
     until: u64,
     pause: u64,
 }
 
 impl Rest {
-    /// The next pause: a minute, then twice as long each time, up to a quarter of an hour; ns.
+    /// Starts the next pause: a minute, doubling each time up to fifteen minutes. Returns its length in ns.
     fn longer(&mut self, now: u64) -> u64 {
         self.pause = self.pause.saturating_mul(2).clamp(SHORTEST, LONGEST);
         self.until = now.saturating_add(self.pause);
@@ -35,23 +34,23 @@ impl Rest {
     }
 }
 
-/// See the module.
+/// All current pauses.
 #[derive(Default)]
 pub(super) struct Rests {
     all: Rest,
-    /// By what the alert is about.
+    /// Pauses by alert; see [`key`].
     each: BTreeMap<String, Rest>,
-    /// What the last message was about that failed on its own, if none was sent since.
+    /// The alert of the last message that failed on its own, if no message was sent since.
     failed: Option<String>,
 }
 
 impl Rests {
-    /// Whether nothing is sent.
+    /// Whether the whole webhook pauses.
     pub(super) fn all(&self, now: u64) -> bool {
         !self.all.is_over(now)
     }
 
-    /// What may be sent now; what failed before comes last, so that it stands in nobody's way.
+    /// The alerts that may be sent now. Those that failed before come last, so that they don't delay others.
     pub(super) fn due(&mut self, mut news: Vec<Alert>, now: u64) -> Vec<Alert> {
         if !self.each.is_empty() {
             let known: BTreeSet<String> = news.iter().map(key).collect();
@@ -66,8 +65,8 @@ impl Rests {
         (self.all, self.failed) = Default::default();
     }
 
-    /// A message failed; `whole`: so would any other. A second one that fails on its own is taken for all of them, for
-    /// a minute. Until it is tried again, ns.
+    /// Records a failed message and returns the pause in ns. With `whole`, any other message would have failed too. If
+    /// a second alert in a row fails on its own, the whole webhook pauses for a minute.
     pub(super) fn failed(&mut self, about: &[Alert], whole: bool, now: u64) -> u64 {
         if whole {
             return self.all.longer(now);
@@ -83,7 +82,7 @@ impl Rests {
     }
 }
 
-/// Rule, account, and what it is about.
+/// A digest of an alert's rule, account and subject.
 pub(super) fn key(alert: &Alert) -> String {
     let mut hash = Sha256::new();
     let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));

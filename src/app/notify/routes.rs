@@ -1,6 +1,5 @@
-//! **What**: what people ask of the webhook on the admin port: what is muted, a test message, a mute and its end.
-//! **Invariants**: an answer follows once a mute is on disk; bodies are at most 4 KiB. **Not here**: who may ask (the
-//! admin port's guard).
+//! HTTP routes of the webhook on the admin port: current mutes, a test message, adding and ending a mute. A mute is
+//! answered once it is on disk. Bodies are at most 4 KiB. Access control is that of the admin port.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,23 +19,23 @@ use net::spawn::blocking;
 use pages::notice;
 use runs::{Alert, Severity};
 
-/// Between two test messages, ns.
+/// The least time between two test messages, in ns.
 const TESTS: u64 = 2_000_000_000;
 
 /// Why a test message was not sent.
 enum Untold {
     TooSoon,
-    /// Words of ours.
+    /// The reason in fixed words.
     Failed(String),
 }
 
-/// Of which tenant's mute an end is asked.
+/// The query that selects the tenant whose mute ends.
 #[derive(Deserialize)]
 struct Whose {
     tenant: Option<String>,
 }
 
-/// `/api/alerts/webhook`, `/api/alerts/test`, `/api/alerts/{rule}/mute`.
+/// The routes `/api/alerts/webhook`, `/api/alerts/test` and `/api/alerts/{rule}/mute`.
 pub(crate) fn router(notify: Option<Arc<Notify>>) -> Router {
     Router::new()
         .route("/api/alerts/webhook", get(settings))
@@ -90,7 +89,7 @@ async fn unmute(State(notify): Site, Path(rule): Path<String>, Query(whose): Que
 }
 
 impl Notify {
-    /// Sends a message that says that it is a test. One that was not taken puts off no other.
+    /// Sends a test message. A failed one does not count towards the limit of test messages.
     async fn test(&self) -> Result<(), Untold> {
         let now = self.now();
         let begins = |last: u64| (now.abs_diff(last) >= TESTS).then_some(now);
@@ -118,7 +117,7 @@ impl Notify {
         })
     }
 
-    /// Answers with what is muted now, once that is on disk.
+    /// Answers with the current mutes once the change is on disk.
     async fn told_of(&self, changed: Result<Saved, MuteError>) -> Answer {
         let saved = match changed {
             Ok(saved) => saved,

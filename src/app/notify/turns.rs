@@ -1,14 +1,15 @@
-//! **What**: which alerts are told of first ([`in_turn`]). **Why**: a message that only counts wakes nobody: a flood
-//! must not push others' alerts into it. **Not here**: how many are told of one by one (the parent).
+//! The order in which alerts are sent ([`in_turn`]). Only the first alerts get a message of their own, and a summary
+//! wakes no one, so one account's flood must not push the alerts of others into the summary. The parent module limits
+//! the number of messages.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use runs::Alert;
 
-/// In the order in which they are told of: the loud ones first; among them accounts take turns, and of each account the
-/// first of each tenant and rule comes before the second ones; then the oldest. So ten messages tell of what is
-/// different.
+/// Sorts alerts for sending: by severity, then accounts in turn. Within an account the first alert of each tenant and
+/// rule precedes the second ones, then older ones come first, so that the first ten messages are about different
+/// things.
 pub(super) fn in_turn(mut news: Vec<Alert>) -> Vec<Alert> {
     let mut kinds = Turns::default();
     news.sort_by_key(|alert| alert.since);
@@ -23,7 +24,7 @@ pub(super) fn in_turn(mut news: Vec<Alert>) -> Vec<Alert> {
     placed.into_iter().map(|(_, alert)| alert).collect()
 }
 
-/// Who had how many turns.
+/// The number of alerts placed so far, by key.
 #[derive(Default)]
 struct Turns(BTreeMap<String, usize>);
 

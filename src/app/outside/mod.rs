@@ -1,7 +1,7 @@
-//! **What**: what a configuration names outside of itself (certificates, keys, folders, tables), looked at. **Why**:
-//! `validate` tells what would keep a gateway from starting, or make it useless the day after. **Invariants**: looks
-//! only: makes, binds and connects nothing; everything that is wrong is told at once, at its place in the file. **Not
-//! here**: trying out (`check`).
+//! Checks what a configuration names outside of itself: certificates, keys, folders, tables. `validate` thereby reports
+//! what would keep a gateway from starting, or would make it useless a day later. It only reads: nothing is created,
+//! bound or connected. All faults are reported at once, at their positions in the file. `tollgate check` tries
+//! connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::{destinations, keyfile, keys, volume};
 #[cfg(test)]
 mod tests;
 
-/// All that is wrong outside; places are those in `file`.
+/// All faults, with positions in `file`.
 pub fn problems(file: &File, valid: &Valid, now: UnixNanos) -> Vec<Problem> {
     let mut found = Found { file, now: now.seconds(), stands_in: valid.stands_in, problems: Vec::new() };
     found.receivers(valid);
@@ -45,8 +45,7 @@ pub fn problems(file: &File, valid: &Valid, now: UnixNanos) -> Vec<Problem> {
     found.problems
 }
 
-/// Certificates that ports and exporters show and that nobody takes any more, or soon: a line each, as they are shown
-/// once for all files of a name.
+/// Warnings about certificates of ports and exporters that have expired or expire soon; equal lines are merged.
 pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
     let now = now.seconds();
     let ports = valid.receivers.iter().flat_map(|Placed { what: ReceiverSettings::Otlp(otlp), .. }| {
@@ -71,7 +70,7 @@ pub fn aged(valid: &Valid, now: UnixNanos) -> Vec<String> {
     lines
 }
 
-/// What looking can't tell, and was not tried: a line each.
+/// Checks that need a connection and were therefore not made, one line each.
 pub fn untried(valid: &Valid) -> Vec<String> {
     let sealed = valid.processors.iter().filter_map(|placed| match &placed.what {
         ProcessorSettings::Vault(settings) if settings.store.is_some() => settings.sealed_key().map(|_| &placed.id),
@@ -84,14 +83,14 @@ pub fn untried(valid: &Valid) -> Vec<String> {
 
 struct Found<'f> {
     file: &'f File,
-    /// Unix seconds.
+    /// Present time, unix seconds.
     now: u64,
     stands_in: StandsIn,
     problems: Vec<Problem>,
 }
 
 impl Found<'_> {
-    /// A problem of a component.
+    /// Adds an error of a component.
     fn error(&mut self, of: (&str, &ComponentId), field: &str, what: String) {
         self.found(Gravity::Error, of, field, what);
     }
@@ -114,7 +113,7 @@ impl Found<'_> {
         self.open(of, &format!("{path}.key_file"), Some(&tls.key_file));
     }
 
-    /// Warns of a file with a secret that everybody may read.
+    /// Warns about a file with a secret that every user of the machine may read.
     fn open(&mut self, of: (&str, &ComponentId), field: &str, path: Option<&PathBuf>) {
         let why = path.and_then(|path| keyfile::open(path));
         why.into_iter().for_each(|why| self.found(Gravity::Warning, of, field, why));
@@ -145,7 +144,7 @@ impl Found<'_> {
         }
     }
 
-    /// Files of TLS that used components name, where something else is wrong with the file, and settings may lack them.
+    /// Checks the TLS files named by used components of a faulty configuration, whose settings may be missing.
     fn faulty(&mut self) {
         if !self.stands_in.components {
             return;
@@ -165,7 +164,7 @@ impl Found<'_> {
         }
     }
 
-    /// The same of one component, at `path` and below.
+    /// Checks the TLS files of one component, at `path` and below.
     fn written(&mut self, of: (&str, &ComponentId), path: &str, node: &Node) {
         for (key, below) in node.entries() {
             let at = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
@@ -182,7 +181,7 @@ impl Found<'_> {
             });
             let known = self.problems.len();
             self.certificates(of, &at, tls::trouble_of(&named, self.now));
-            // most were told by their settings
+            // Most of them were reported with the component's settings.
             let new = self.problems.split_off(known);
             let new = new.into_iter().filter(|one| !self.problems.contains(one)).collect::<Vec<_>>();
             self.problems.extend(new);
@@ -285,7 +284,7 @@ impl Found<'_> {
         }
         let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| folder_of(directory).join(name));
         let configured = valid.processors.iter().filter_map(|placed| match &placed.what {
-            // ciphertext may be anybody's to read
+            // Ciphertext need not be protected.
             ProcessorSettings::Vault(settings) if settings.sealed_key().is_none() => settings.signing_key.clone(),
             _ => None,
         });

@@ -10,7 +10,7 @@ const NOW: u64 = 1_800_000_000;
 const IN_2050: u64 = 2_540_000_000;
 const IN_2019: u64 = 1_570_000_000;
 
-/// `error: path: what` of all that is wrong.
+/// All findings, as `error: path: what`.
 fn told(text: &str, folder: &Path, now: u64) -> Vec<String> {
     let read = resolve::read("t.yaml", text, &Process, folder);
     let (typed, valid) =
@@ -18,7 +18,7 @@ fn told(text: &str, folder: &Path, now: u64) -> Vec<String> {
     lines(&typed, &valid, now)
 }
 
-/// The same of a file with errors.
+/// All findings in a file with errors.
 fn told_of_faulty(text: &str, folder: &Path) -> Vec<String> {
     let read = resolve::read("t.yaml", text, &Process, folder);
     assert!(read.result.is_err());
@@ -73,8 +73,8 @@ fn configuration(tls: &Tls, key: &Path, more: &str) -> String {
     )
 }
 
-/// Nothing is said of what is right; a certificate that is over, or not yet, or has another's key, is told at its
-/// place.
+/// A valid configuration gives no findings; a certificate that has expired, is not valid yet, or has another key is
+/// reported at its position.
 #[test]
 fn certificates_hold_today_and_fit_their_keys() {
     let tls = tls();
@@ -96,22 +96,22 @@ fn certificates_hold_today_and_fit_their_keys() {
     );
 }
 
-/// The certificate of `tls` is made anew: one that nobody takes, in one way or another.
+/// Replaces the certificate of `tls`.
 fn remade(tls: &Tls, made: &Certified) {
     pem_file(&tls.folder, "cert.pem", "CERTIFICATE", &made.certificate);
     pem_file(&tls.folder, "key.pem", "PRIVATE KEY", &made.key);
     mode(&tls.key, 0o600);
 }
 
-/// What is told of the port's certificate and key.
+/// The findings about the port's certificate and key.
 fn of_port(tls: &Tls, now: u64) -> Vec<String> {
     let all = told(&configuration(tls, &tls.key, ""), tls.folder.path(), now);
     all.into_iter().filter(|line| line.contains("receivers.otlp")).collect()
 }
 
-/// A certificate that ends soon is told while there is time; one whose dates are the wrong way round never holds; one
-/// of version 1 has the key that it has, and is told once, as what it is. A start logs what is told here. (Shown to
-/// fail: nothing was said of the first two, and the last one's key was told to be another's.)
+/// A certificate that expires soon is reported in time; one whose dates are reversed is never valid; one of version 1
+/// is reported once, as such, and not for its key. A start logs the same findings. (Shown to fail: the first two were
+/// not reported, and the last one's key was said to be another's.)
 #[test]
 fn certificates_that_nobody_takes_are_told_as_what_they_are() {
     let tls = tls();
@@ -148,7 +148,7 @@ fn certificates_that_nobody_takes_are_told_as_what_they_are() {
     assert!(refused.contains("tls.cert_file: ") && refused.contains("version 1"), "{refused}");
 }
 
-/// All that is wrong with one `tls:` is told at once. (Shown to fail: the first of them was.)
+/// All faults of one `tls:` are reported at once. (Shown to fail: only the first one was.)
 #[test]
 fn every_file_of_one_tls_is_told() {
     let tls = tls();
@@ -177,8 +177,8 @@ fn every_file_of_one_tls_is_told() {
     assert_eq!(places, wanted, "{all:?}");
 }
 
-/// What a component names is looked at also where the component is wrong otherwise, and where the spool is. (Shown to
-/// fail: it was told in the next round, after the rest was mended.)
+/// Files of a component are checked even if the component or the spool has other faults. (Shown to fail: they were
+/// reported only after the rest was corrected.)
 #[test]
 fn files_of_faulty_components_are_looked_at() {
     let tls = tls();
@@ -200,7 +200,7 @@ fn files_of_faulty_components_are_looked_at() {
     }
 }
 
-/// Where only the kernel makes files nobody else can, root neither. (Shown to fail: `validate` found nothing, and the
+/// In file systems of the kernel not even root can create files. (Shown to fail: `validate` found nothing, and the
 /// start ended with 1.)
 #[test]
 fn folders_of_the_kernel_take_no_spool() {
@@ -213,7 +213,7 @@ fn folders_of_the_kernel_take_no_spool() {
     }
 }
 
-/// A root of X.509 version 1, as old authorities have.
+/// A root certificate of X.509 version 1, as old authorities have.
 const OF_VERSION_1: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBIDCBxwIUDgSVkVddbZwii8BDAKPcbE3kJQswCgYIKoZIzj0EAwIwEjEQMA4G
@@ -226,8 +226,8 @@ GUmXZg==
 -----END CERTIFICATE-----
 ";
 
-/// What is trusted is asked for no dates when a peer is checked: a bundle with some roots that are over, or of the
-/// first version, works, and must not keep anybody from rolling out.
+/// Dates of trusted roots are not checked when a peer is verified. A bundle with some expired or version 1 roots works,
+/// and must not prevent a roll-out.
 #[test]
 fn a_bundle_of_roots_may_be_old() {
     let tls = tls();
@@ -249,8 +249,8 @@ fn a_bundle_of_roots_may_be_old() {
     );
 }
 
-/// Everything that is wrong is told at once: folders that can't be made, keys that are open, missing or no keys, tables
-/// that are not there.
+/// All faults are reported at once: folders that can't be created, keys that are readable by all, missing or invalid,
+/// tables that do not exist.
 #[test]
 fn keys_folders_and_tables_are_looked_at() {
     let tls = tls();
@@ -287,8 +287,8 @@ fn keys_folders_and_tables_are_looked_at() {
     assert!(!folder.join("spool.key").exists() && !folder.join("not-here").exists(), "nothing is made");
 }
 
-/// A price overlay that matches nothing is an error of the configuration; one that leaves prices to the table below a
-/// warning.
+/// A price overlay that matches nothing is an error of the configuration; one that leaves prices to the table below is
+/// a warning.
 #[test]
 fn price_overlays_are_looked_at() {
     let tls = tls();
@@ -321,8 +321,8 @@ fn price_overlays_are_looked_at() {
     assert_eq!(of("gpt-5-mini, inherit: true"), [""; 0]);
 }
 
-/// Whatever file holds a key is looked at, wherever the configuration names it: a key that everybody on the machine may
-/// read is none. What a group may read is somebody's choice.
+/// Every file with a key is checked, wherever the configuration names it: no key may be readable by all users. Access
+/// by a group is the operator's choice.
 #[test]
 fn keys_that_everybody_may_read_are_told() {
     let tls = tls();

@@ -1,5 +1,5 @@
-//! **What**: `service.telemetry.metrics` as a user writes it, in the Collector's spelling. **Not here**: what the
-//! Collector's file may say besides (`written`).
+//! `service.telemetry.metrics` as a user writes it, in the Collector's spelling. `written` handles what a Collector's
+//! file may contain besides.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,17 +19,16 @@ use pipeline::Trust;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    /// Who is sent tollgate's own metrics, as
-    /// `- periodic: { interval: 60s, exporter: { otlp: { protocol: http/protobuf, endpoint: … } } }`. `/metrics` of the
-    /// extension `admin` tells them with and without.
+    /// Back ends that get tollgate's own metrics, each as `- periodic: { interval: 60s, exporter: { otlp: { protocol:
+    /// http/protobuf, endpoint: … } } }`. `/metrics` of the extension `admin` serves them in any case.
     pub readers: Vec<Reader>,
 }
 
-/// One of them.
+/// One back end for own metrics.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reader {
-    /// At intervals.
+    /// Sends at intervals.
     pub periodic: Periodic,
 }
 
@@ -39,9 +38,9 @@ pub struct Reader {
 pub struct Periodic {
     /// Time between two exports: `60s`, or milliseconds.
     pub interval: Millis,
-    /// From sending to the whole answer: `30s`, or milliseconds.
+    /// Time limit from sending to the complete answer: `30s`, or milliseconds.
     pub timeout: Millis,
-    /// To whom.
+    /// The back end.
     pub exporter: To,
 }
 
@@ -63,7 +62,7 @@ pub struct To {
     pub otlp: Otlp,
 }
 
-/// How OTLP is spoken.
+/// The transport of OTLP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// Protobuf over HTTP.
@@ -81,33 +80,33 @@ pub enum Protocol {
 pub struct Otlp {
     /// `http/protobuf` or `grpc`.
     pub protocol: Protocol,
-    /// URL (without a path: `/v1/metrics` is put after it), or `host:port` for gRPC.
+    /// URL (without a path: `/v1/metrics` is appended), or `host:port` for gRPC.
     pub endpoint: Option<String>,
-    /// Headers of every request.
+    /// Headers sent with every request.
     pub headers: BTreeMap<String, Secret>,
     /// Compression of requests.
     pub compression: Compression,
-    /// Plain text instead of TLS, for an endpoint without a scheme.
+    /// Uses plain text instead of TLS, for an endpoint without a scheme.
     pub insecure: bool,
-    /// PEM file of the certificates to trust, instead of the system's.
+    /// PEM file of the certificates to trust instead of the system's.
     pub certificate: Option<PathBuf>,
     /// PEM file of the client's certificate chain.
     pub client_certificate: Option<PathBuf>,
-    /// PEM file of the client's key.
+    /// PEM file of the client's private key.
     pub client_key: Option<PathBuf>,
 }
 
-/// A reader's settings. Valid by construction.
+/// Validated settings of a reader.
 #[derive(Clone)]
 pub struct Reading {
     /// Time between two exports.
     pub every: Duration,
-    /// To whom.
+    /// The exporter to send with.
     pub exporter: ExporterSettings,
 }
 
 impl Metrics {
-    /// Checks what was written.
+    /// Validates the configuration.
     ///
     /// # Errors
     /// Every problem, with its path below `service.telemetry`.

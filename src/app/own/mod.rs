@@ -1,8 +1,7 @@
-//! **What**: tollgate's own metrics, sent to OTLP back ends at intervals (`Own`). **Why**: where nobody scrapes, they
-//! go the way that everything else goes. **Invariants**: off unless configured; what is sent is what `/metrics` says,
-//! as totals since the start, so an export that fails is made good by the next; nothing of it is spooled, and no
-//! pipeline waits for it. **Not here**: the exporters' client code (`exporters/`), the text of `/metrics`
-//! (`telemetry/meter`).
+//! Sends tollgate's own metrics to OTLP back ends at intervals (`Own`), for installations that don't scrape. It is off
+//! unless configured. It sends the figures of `/metrics` as totals since the start, so the next export makes up for a
+//! failed one. The metrics are not spooled, and no pipeline waits for them. The clients are those of the crate
+//! `exporters`; the text of `/metrics` is made in `telemetry/meter`.
 
 pub(super) mod config;
 mod points;
@@ -36,10 +35,10 @@ use super::start_error::StartError;
 
 pub use config::{Metrics, Reading};
 
-/// What an export may take of an end: a back end that hangs must not cost a reload all of its time.
+/// How long a running export may delay a shutdown; a back end that hangs must not use up the time of a reload.
 const LAST: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// Exports own metrics to one back end.
 pub(super) struct Own {
     every: Duration,
     exporter: Arc<dyn Exporter>,
@@ -52,10 +51,10 @@ pub(super) struct Own {
     failed: Counter,
 }
 
-/// One for each reader.
+/// One exporting companion for each configured reader.
 ///
 /// # Errors
-/// One line about a TLS file.
+/// A TLS file can't be used.
 pub(super) fn companions(
     readings: Vec<Reading>,
     deps: &Deps,

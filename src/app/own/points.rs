@@ -1,6 +1,6 @@
-//! **What**: the text of `/metrics` as one OTLP request. **Why**: one source for both, so that they can't disagree.
-//! **Invariants**: counters and histograms are totals since the start; names are those of `/metrics` without `_total`,
-//! which Prometheus puts there again. **Not here**: sending (the parent module).
+//! Converts the text of `/metrics` to one OTLP request, so that both always agree. Counters and histograms are totals
+//! since the start. Names are those of `/metrics` without `_total`, which Prometheus appends again. The parent module
+//! sends the request.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use telemetry::samples::{Sample, parse};
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`
 const CUMULATIVE: u8 = 2;
 
-/// Who says it.
+/// The resource that the metrics belong to.
 #[derive(Clone)]
 pub(super) struct Resource {
     instance: String,
 }
 
 impl Resource {
-    /// Of one run of the process.
+    /// The resource of one run of the process.
     pub(super) fn new(instance: &str) -> Self {
         Self { instance: instance.to_owned() }
     }
@@ -30,16 +30,16 @@ impl Resource {
 type Labels = BTreeMap<String, String>;
 type Series = BTreeMap<Labels, Read>;
 
-/// A histogram's series as it is read.
+/// A series of a histogram, as parsed.
 #[derive(Default)]
 struct Read {
-    /// Bound and what lies at or below it, in the order of the text.
+    /// Upper bound and cumulative count of each bucket, in the order of the text.
     buckets: Vec<(f64, u64)>,
     sum: f64,
     count: u64,
 }
 
-/// The request and its points; none if there is nothing.
+/// The encoded request and the number of its points; `None` if there are no points.
 pub(super) fn request(text: &str, resource: &Resource, began: UnixNanos, now: UnixNanos) -> Option<(Vec<u8>, u64)> {
     let mut plain: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
     let mut histograms: BTreeMap<&str, Series> = BTreeMap::new();
@@ -79,7 +79,7 @@ pub(super) fn request(text: &str, resource: &Resource, began: UnixNanos, now: Un
     (items > 0).then_some((body, items))
 }
 
-/// The histogram that a sample is a part of, and which part.
+/// The histogram that a sample belongs to, and which part of it the sample is.
 fn part_of(name: &str) -> Option<(&'static Def, &'static str)> {
     ["_bucket", "_sum", "_count"].into_iter().find_map(|part| {
         let base = name.strip_suffix(part)?;
@@ -119,7 +119,7 @@ fn metric(def: &Def, points: Vec<Value>) -> Value {
     json!({"name": name, "description": def.help.trim(), "unit": unit(name), kind: data})
 }
 
-/// The unit that a name ends with, as UCUM writes it.
+/// The unit that a name ends with, in UCUM.
 fn unit(name: &str) -> &'static str {
     let ends = |ending: &str| name.ends_with(ending);
     if ends("_seconds") || ends("_uptime") {
@@ -137,7 +137,7 @@ fn attributes(labels: &Labels) -> Vec<Value> {
     labels.iter().map(|(key, value)| json!({"key": key, "value": {"stringValue": value}})).collect()
 }
 
-/// When totals began, and now, unix ns.
+/// Start of the totals and present time, in unix ns.
 struct Times {
     began: String,
     now: String,

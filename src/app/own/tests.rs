@@ -18,8 +18,8 @@ fn told(text: &str) -> (serde_json::Value, u64) {
     (serde_json::from_str(&json).unwrap(), items)
 }
 
-/// What is sent must be what `/metrics` says: kinds, labels, totals with a start, and buckets that are counts of their
-/// own.
+/// The request must agree with `/metrics`: kinds, labels, totals with a start, and bucket counts that are not
+/// cumulative.
 #[test]
 fn points_say_what_the_page_of_metrics_says() {
     let meter = Meter::new();
@@ -71,7 +71,7 @@ fn valid(telemetry: &str) -> Result<(Vec<Reading>, Vec<String>), String> {
     }
 }
 
-/// Readers in the Collector's spellings are taken, others left out with a note; what is wrong is told with its place.
+/// Readers in the Collector's spellings are accepted, others are removed with a note; errors have their position.
 #[test]
 fn the_collectors_spellings() {
     for otlp in [
@@ -103,7 +103,7 @@ fn the_collectors_spellings() {
     assert!(valid("{ logs: { level: debug } }").unwrap().0.is_empty(), "off unless it is asked for");
 }
 
-/// A reader that sends to `sink`, and the clock and totals that it goes by.
+/// A reader that sends to `sink`, with this clock and these metrics.
 fn to(sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Arc<dyn Companion> {
     over("http/protobuf", sink, clock, meter)
 }
@@ -123,8 +123,7 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
     companions(valid(&text).unwrap().0, &deps, &SystemRng).unwrap().remove(0)
 }
 
-/// Totals go on over a reload, so their instance and their beginning must stay: under another one they would count
-/// twice.
+/// Totals continue over a reload, so instance and start time must not change, or they would be counted twice.
 #[tokio::test]
 async fn a_reload_is_no_second_instance() {
     let (sink, meter) = (Sink::new(None, []).await, Meter::new());
@@ -146,7 +145,7 @@ async fn a_reload_is_no_second_instance() {
     assert!(told[0].0.to_string().contains("service.instance.id"), "{}", told[0].0);
 }
 
-/// A back end that hangs must not cost an end, or a reload, more than two seconds.
+/// A hanging back end must not delay a shutdown or reload by more than two seconds.
 #[tokio::test]
 async fn a_back_end_that_hangs_holds_up_no_end() {
     let (sink, meter) = (Sink::new(None, [Answer { hang: true, ..Answer::http(200) }]).await, Meter::new());
@@ -160,7 +159,7 @@ async fn a_back_end_that_hangs_holds_up_no_end() {
     assert!(tokio::time::timeout(Duration::from_secs(60), both).await.is_ok(), "it waits for the back end");
 }
 
-/// A real receiver gets them at each interval and once more at the end; one that refuses is counted and changes
+/// A real receiver gets the metrics at each interval and once more at the end; a refusal is counted and changes
 /// nothing.
 #[tokio::test]
 async fn exports_reach_a_receiver() {
@@ -203,7 +202,7 @@ async fn exports_reach_a_receiver() {
     }
 }
 
-/// The same request over gRPC: its method, its frame, and what its status means.
+/// The same request over gRPC: method, frame, and the meaning of its status.
 #[tokio::test]
 async fn exports_go_over_grpc_too() {
     for (answer, outcome) in [(Answer::grpc(0, b""), "sent"), (Answer::grpc_failure(14), "failed")] {

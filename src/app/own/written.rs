@@ -1,12 +1,12 @@
-//! **What**: what a Collector's `service.telemetry.metrics` may say besides: taken out with a note, or brought into our
-//! spelling. **Not here**: types (`config`).
+//! Adapts the `service.telemetry.metrics` of a Collector's file: parts that tollgate does not use are removed with a
+//! note, and others are renamed to its spelling. The types are in `config`.
 
 use config::Problem;
 use config::tree::{Key, Node, Val};
 
 const PAGE: &str = "`/metrics` of the extension `admin` tells all";
 
-/// Leaves readers that send OTLP at intervals; a note for each other part.
+/// Keeps readers that send OTLP at intervals; adds a note for each other part.
 pub(crate) fn served(metrics: &mut Node, notes: &mut Vec<Problem>) {
     let path = "service.telemetry.metrics";
     let Val::Map(entries) = &mut metrics.value else { return };
@@ -34,7 +34,7 @@ pub(crate) fn served(metrics: &mut Node, notes: &mut Vec<Problem>) {
     });
 }
 
-/// The entry under `key`.
+/// The entry of `key`.
 fn entry<'n>(node: &'n mut Node, key: &str) -> Option<&'n mut (Key, Node)> {
     match &mut node.value {
         Val::Map(entries) => entries.iter_mut().find(|(known, _)| known.name == key),
@@ -42,7 +42,8 @@ fn entry<'n>(node: &'n mut Node, key: &str) -> Option<&'n mut (Key, Node)> {
     }
 }
 
-/// Whether it sends OTLP at intervals, or is for the types to complain of; in our spelling then.
+/// Whether to keep a reader: it sends OTLP at intervals (then renamed to tollgate's spelling), or typing will report
+/// it.
 fn otlp(reader: &mut Node) -> bool {
     if reader.get("pull").is_some() {
         return false;
@@ -69,7 +70,7 @@ fn otlp(reader: &mut Node) -> bool {
     true
 }
 
-/// `[{ name, value }]` as a map.
+/// Converts a list of `{ name, value }` to a map.
 fn as_map(headers: &mut Node) {
     let Val::Seq(items) = &headers.value else { return };
     let pair = |item: &Node| {

@@ -1,7 +1,7 @@
 use super::*;
 
-/// Told: what no machine can have at once. Not told: what may be well (a name that is some other address, the system's
-/// choice).
+/// Endpoints that conflict on every machine are reported; endpoints that may not conflict (a name with another address,
+/// ports chosen by the system) are not.
 #[test]
 fn what_can_not_be_had_at_once_clashes() {
     for (one, other, wanted) in [

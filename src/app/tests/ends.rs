@@ -1,4 +1,4 @@
-//! Starts and ends that don't go as usual: hung volumes, signals at the wrong time, panics.
+//! Unusual starts and ends: hung volumes, signals at the wrong time, panics.
 
 use tokio::sync::{Notify, oneshot};
 
@@ -7,10 +7,10 @@ use super::super::process::Stop;
 use super::*;
 use pipeline::{Batch, ExportRequest};
 
-/// Longest that a thread which hangs may keep a test's runtime.
+/// How long a hanging thread may keep a test's runtime.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// Is not let go before the test ends: what hangs in the operating system.
+/// A gate that stays closed until the test opens it, for threads that hang in the operating system.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<bool>, parking_lot::Condvar)>);
 
@@ -28,7 +28,7 @@ impl Gate {
     }
 }
 
-/// A companion whose preparation hangs, as a spool that takes minutes to read.
+/// A companion whose preparation hangs, like a spool that takes minutes to read.
 struct Slow(Gate);
 
 impl Companion for Slow {
@@ -76,7 +76,7 @@ impl Companion for Broken {
     }
 }
 
-/// A processor whose state can't be had, as on a volume that hangs.
+/// A processor whose checkpoint hangs, as on a hung volume.
 struct Hung(Arc<str>, Gate);
 
 impl Processor for Hung {
@@ -94,7 +94,7 @@ impl Processor for Hung {
     }
 }
 
-/// Told to end while the spool is still read, a gateway must end.
+/// A gateway must end if it is stopped while the spool is still being read.
 #[test]
 fn a_start_can_be_interrupted() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
@@ -107,7 +107,7 @@ fn a_start_can_be_interrupted() {
     gate.open();
 }
 
-/// Told twice, a gateway must not wait for what its first end waits for.
+/// After a second signal a gateway must not wait for an ongoing shutdown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_word_ends_it_at_once() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
@@ -122,7 +122,7 @@ async fn a_second_word_ends_it_at_once() {
     assert_eq!(life.await.unwrap(), Life::Cut(Stop::Interrupt));
 }
 
-/// A volume that hangs must not keep a gateway from ending: somebody has to restart it.
+/// A hung volume must not keep a gateway from ending, because it has to be restarted.
 #[test]
 fn a_hung_volume_does_not_hold_up_the_end() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
@@ -136,7 +136,7 @@ fn a_hung_volume_does_not_hold_up_the_end() {
     gate.open();
 }
 
-/// The usual gateway with another exporter in place of its own.
+/// The usual gateway with another exporter.
 fn with_exporter(folder: &Path, make: impl FnOnce(&Site) -> Arc<dyn Exporter> + Send + 'static) -> Blueprint {
     let usual = blueprint(folder, &Sink::open("x", Trust::Internal), Extras::default());
     let build = usual.build;
@@ -148,7 +148,7 @@ fn with_exporter(folder: &Path, make: impl FnOnce(&Site) -> Arc<dyn Exporter> + 
     Blueprint { build: Box::new(build), ..usual }
 }
 
-/// An exporter that does something when it is asked for its size.
+/// An exporter that runs a function when asked for its size.
 struct Odd(Arc<Sink>, Box<dyn Fn() + Send + Sync>);
 
 impl Exporter for Odd {
@@ -170,7 +170,7 @@ impl Exporter for Odd {
     }
 }
 
-/// An outlet that panics must begin again and deliver; the panic is counted.
+/// An outlet that panics must restart and deliver; the panic is counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outlet_that_panics_begins_again() {
     let (folder, sink, first) =
@@ -185,7 +185,7 @@ async fn an_outlet_that_panics_begins_again() {
     app.shutdown().await;
 }
 
-/// A companion that panicked must make the gateway unready, with its name: nobody else does its work.
+/// A companion that panicked must make the gateway unready, under its name, because nothing else does its work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_companion_that_panics_is_told() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
@@ -196,14 +196,15 @@ async fn a_companion_that_panics_is_told() {
     assert!(app.seams.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
     let seams = app.seams.clone();
     app.shutdown().await;
-    // a round after it, as after a reload, is built anew and works
+    // The next round, as after a reload, is built anew and works.
     let app = App::start(blueprint(folder.path(), &sink, Extras::default()), seams).await.unwrap();
     assert!(app.seams.health.ready(), "{:?}", app.seams.health.troubles());
     app.shutdown().await;
 }
 
-/// What lives as long as its exporter (pooled connections) must be gone when the end waits for the last tasks.
-// One thread: what is let go after the last wait can't have ended before the test looks.
+/// Resources that live as long as their exporter (pooled connections) must be gone when shutdown waits for the last
+/// tasks.
+// With a single thread, a resource released after the last wait can't have ended before the test checks.
 #[tokio::test]
 async fn exporters_go_before_the_last_wait() {
     let folder = tempfile::tempdir().unwrap();
@@ -219,7 +220,7 @@ async fn exporters_go_before_the_last_wait() {
     assert!(tasks.all().is_empty());
 }
 
-/// Certificates that are missing must be told at the start, not with each upload.
+/// Missing certificates must be reported at start, not at each upload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_ca_file_is_told_at_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -246,7 +247,7 @@ service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporter
     assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
 }
 
-/// A connection that rests must not keep a probe out of the health port for long.
+/// An idle connection must not keep a probe out of the health port for long.
 #[tokio::test]
 async fn a_page_port_closes_who_rests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

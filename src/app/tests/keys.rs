@@ -1,4 +1,4 @@
-//! Keys that were not given: when they are made, and when that would lose what waits.
+//! Keys that were not configured: when they are generated, and when that would lose waiting data.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
@@ -26,7 +26,7 @@ fn failure<T>(result: Result<T, StartError>) -> (String, u8) {
     (error.text, exit)
 }
 
-/// A first start must make both keys, and the next must find them.
+/// A first start must generate both keys, and the next start must find them.
 #[test]
 fn keys_are_made_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -38,8 +38,8 @@ fn keys_are_made_once() {
     assert!(folder.path().join("pseudonym.key").exists());
 }
 
-/// A key that is missing beside a spool that was used must stop the start: a new one opens nothing of it, and would
-/// hide that the old one is lost. Of a spool that is empty again, too: pseudonyms would change.
+/// A missing key beside a used spool must stop the start: a new key opens none of its data, and would hide the loss.
+/// The same holds for a spool that is empty again, because pseudonyms would change.
 #[test]
 fn a_lost_key_is_not_replaced() {
     for file in ["seg-0000000001.spool", "progress"] {
@@ -58,8 +58,7 @@ fn a_lost_key_is_not_replaced() {
     }
 }
 
-/// A key file that holds no key is a fault of the configuration, as `validate` says: started again and again nothing
-/// gets better.
+/// A key file without a valid key is a fault of the configuration, as in `validate`, since restarts don't help.
 #[test]
 fn garbage_in_a_key_file_is_told_as_such() {
     let folder = tempfile::tempdir().unwrap();
@@ -72,17 +71,17 @@ fn garbage_in_a_key_file_is_told_as_such() {
     }
 }
 
-/// Beside a spool that is a volume of its own no key may be made: it would lie in what the next container starts
-/// without.
+/// No key may be generated beside a spool that is a volume of its own, because the next container would start without
+/// it.
 #[test]
 fn no_key_is_made_on_another_volume() {
-    // Wherever there is Linux this one is mounted, and it holds nothing of a spool.
+    // /proc is a volume of its own on every Linux, and holds no spool.
     let (text, exit) = failure(spool_keys(&valid(Path::new("/proc")), &SystemRng));
     assert!(exit == 78 && text.contains("spool's volume") && text.contains("set spool.keys"), "{text}");
     assert!(!Path::new("/spool.key").exists());
 }
 
-/// A command that looks must make nothing, and say what is missing.
+/// A command that only reads must create nothing, and must name what is missing.
 #[test]
 fn looking_makes_no_key() {
     let folder = tempfile::tempdir().unwrap();
@@ -92,7 +91,7 @@ fn looking_makes_no_key() {
     assert!(keyfile::read(&folder.path().join("x")).unwrap().is_none());
 }
 
-/// Many first starts at once must all go on with one key: the one in the file.
+/// Many first starts at once must all use the same key, the one in the file.
 #[test]
 fn all_first_starts_agree() {
     for _ in 0..20 {
@@ -114,7 +113,7 @@ fn all_first_starts_agree() {
     }
 }
 
-/// A plain relative name lies in the working directory.
+/// A plain relative name is in the working directory.
 #[test]
 fn a_plain_spool_name_is_fine() {
     let valid = valid(Path::new("no-such-spool-of-tollgate"));

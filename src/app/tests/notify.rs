@@ -1,4 +1,4 @@
-//! Alerts to a webhook: once each, signed, redacted, muted, tried again, remembered.
+//! Alerts to a webhook: sent once, signed, redacted, muted, retried, recorded.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -32,7 +32,7 @@ mod quiet;
 
 const KEY: &str = "a key of the receiver";
 
-/// Pauses pass at once and are added to the time; deadlines never come.
+/// A clock whose sleeps complete at once and advance the time; deadlines never fire.
 #[derive(Default)]
 struct Quick {
     now: AtomicU64,
@@ -58,10 +58,10 @@ impl Clock for Quick {
     }
 }
 
-/// What came: head and body.
+/// The received requests: head and body.
 type Came = Arc<Mutex<Vec<(String, String)>>>;
 
-/// Answers with these (`hang`: never), then with 200.
+/// Answers requests with these statuses (`hang`: never answers), then with 200.
 async fn stub(answers: &[&'static str]) -> (String, Came) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -87,7 +87,7 @@ async fn stub(answers: &[&'static str]) -> (String, Came) {
                     break (head.to_owned(), body.to_owned());
                 }
                 if length == 0 {
-                    // whoever connected went away
+                    // The client closed the connection.
                     continue 'next;
                 }
             };
@@ -155,8 +155,8 @@ impl Scene {
     }
 }
 
-/// One message for one alert, also over a restart; it is Slack's JSON with a link, signed, and holds nothing private
-/// and no markup that a client made up.
+/// One alert gives one message, even across a restart. It is Slack's JSON with a link, signed, without private text and
+/// without markup chosen by a client.
 #[tokio::test]
 async fn told_once_signed_and_redacted() {
     let folder = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ async fn told_once_signed_and_redacted() {
     second.counted("sent", 1);
 }
 
-/// A webhook that is down is asked five times with growing pauses, or as it says; one that refuses is asked once; then
+/// A failing webhook is called five times with growing pauses, or as `Retry-After` says; a refusing one once; then
 /// there is a longer pause.
 #[tokio::test]
 async fn attempts_are_bounded() {
@@ -236,7 +236,7 @@ async fn attempts_are_bounded() {
     refusing.counted("failed", 1);
 }
 
-/// A flood becomes ten messages and one that says how many more there are.
+/// A flood becomes ten messages and one that counts the rest.
 #[tokio::test]
 async fn a_flood_is_summed_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -248,8 +248,8 @@ async fn a_flood_is_summed_up() {
     assert!(came.lock()[10].1.contains("490 more alerts: 490 critical limit_hit"), "{}", came.lock()[10].1);
 }
 
-/// Who raises hundreds hides nobody else's: the loud ones come first, accounts and kinds take turns; the rest is
-/// counted by severity and rule.
+/// An account with hundreds of alerts does not hide those of others: critical ones come first, accounts and rules take
+/// turns, and the rest is counted by severity and rule.
 #[tokio::test]
 async fn a_flood_hides_nobody_elses() {
     let folder = tempfile::tempdir().unwrap();
@@ -275,7 +275,7 @@ async fn a_flood_hides_nobody_elses() {
     );
 }
 
-/// One that comes back within the hour and stays is told when the hour is over, not never.
+/// An alert that returns within the hour and stays is sent when the hour is over.
 #[tokio::test]
 async fn what_came_back_and_stays_is_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ async fn what_came_back_and_stays_is_told() {
     assert_eq!(came.lock().len(), 2);
 }
 
-/// An alert that comes and goes all the time is told once an hour, not never again.
+/// An alert that keeps appearing and disappearing is sent once an hour.
 #[tokio::test]
 async fn what_comes_and_goes_is_told_each_hour() {
     let folder = tempfile::tempdir().unwrap();
@@ -310,7 +310,7 @@ async fn what_comes_and_goes_is_told_each_hour() {
     assert_eq!(came.lock().len(), 3);
 }
 
-/// A clock that was ahead for a while keeps nothing quiet afterwards.
+/// A clock that was ahead for a while suppresses no alerts afterwards.
 #[tokio::test]
 async fn a_clock_that_was_ahead() {
     let folder = tempfile::tempdir().unwrap();
@@ -325,8 +325,8 @@ async fn a_clock_that_was_ahead() {
     assert_eq!(came.lock().len(), 2);
 }
 
-/// A webhook that is down is no end of an alert: it comes again after longer and longer pauses, with the same number,
-/// as long as it holds; what is behind it waits, and is told then.
+/// While a webhook is down, an alert that still holds is retried after growing pauses with the same delivery id; alerts
+/// behind it wait and are sent afterwards.
 #[tokio::test]
 async fn what_failed_comes_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ async fn what_failed_comes_again() {
     assert!(numbers[11..].iter().all(|one| *one != numbers[0]));
     scene.counted("failed", 2);
     scene.counted("sent", 11);
-    // one that it will never take does not stand in the way of the next
+    // A message that is never accepted does not delay the next one.
     let (url, came) = stub(&["400 X"]).await;
     let odd = self::scene(folder.path(), json!({"url": url}));
     (20..22).for_each(|n| odd.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
@@ -355,8 +355,8 @@ async fn what_failed_comes_again() {
     assert_eq!(came.lock().len(), 2);
 }
 
-/// A message that a webhook never takes (a firewall's 403, a 500) must not keep the others from it, nor what comes
-/// later; where two fail all rest for a minute, and what did not fail yet comes first then.
+/// A message that a webhook never accepts (a firewall's 403, a 500) must not delay other or later ones. If two fail,
+/// all pause for a minute, and then those that have not failed yet come first.
 #[tokio::test]
 async fn one_that_is_never_taken_holds_up_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -386,8 +386,8 @@ async fn one_that_is_never_taken_holds_up_nobody() {
     assert_eq!(runs, [false, false, false, true, true]);
 }
 
-/// What was sent is on disk before the next message is; an end waits for no webhook that hangs, and what hung is sent
-/// again.
+/// Each sent message is recorded on disk before the next is sent. Shutdown does not wait for a hanging webhook, and the
+/// message that hung is sent again.
 #[tokio::test]
 async fn each_message_is_noted_before_the_next() {
     let folder = tempfile::tempdir().unwrap();
@@ -409,7 +409,7 @@ async fn each_message_is_noted_before_the_next() {
     assert_eq!(runs, [true, false, false]);
 }
 
-/// No name becomes a mention, a link or markup, in Slack or in chats that take Markdown; no preview is fetched.
+/// No name becomes a mention, a link or markup in Slack or in chats that accept Markdown, and no preview is fetched.
 #[test]
 fn names_are_text() {
     let evil = Alert {
@@ -428,7 +428,7 @@ fn names_are_text() {
     assert_eq!(message["blocks"][0]["text"]["verbatim"], true);
 }
 
-/// A gateway that ends while the webhook is down sends it after the next start.
+/// An alert that could not be sent before a shutdown is sent after the next start.
 #[tokio::test]
 async fn what_was_not_sent_is_sent_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
@@ -445,7 +445,7 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
     second.counted("sent", 1);
 }
 
-/// Settings that can't be meant are refused; the address is in no text.
+/// Invalid settings are refused; no text contains the address.
 #[test]
 fn settings_are_checked() {
     let problems = |alerts: Value| {
@@ -472,7 +472,7 @@ fn settings_are_checked() {
     assert!(!shown[0].contains("secretpath") && !shown[0].contains("long enough"), "{shown:?}");
 }
 
-/// A mute of a rule that there is not is refused at the start.
+/// A mute of an unknown rule is refused at start.
 #[tokio::test]
 async fn a_mute_of_nothing_is_refused() {
     let folder = tempfile::tempdir().unwrap();

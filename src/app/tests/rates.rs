@@ -1,4 +1,4 @@
-//! Newer rate tables while running: taken, refused, kept over a restart; from a file and from an address.
+//! Refreshing rate tables while running: taken, refused, kept over a restart; from a file and from a URL.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use net::{Proxies, Spawn};
 use processors::cost::config::Refresh;
 use processors::cost::{Config, Cost};
 
-/// A table of two models; `input` is what `m` costs from May 2026 on.
+/// A table of two models; `input` is the price of `m` from May 2026 on.
 fn table(version: &str, input: &str) -> String {
     let new = if input == "2" {
         String::new()
@@ -67,7 +67,8 @@ fn from_file(folder: &Path) -> Refresh {
     Refresh { file: Some(folder.join("new.json").display().to_string()), ..Refresh::default() }
 }
 
-/// A newer table is exchanged whole; one that jumps, does not load or is missing changes nothing and is told.
+/// A newer table replaces the old one completely. A table with a price jump, an unreadable one and a missing one change
+/// nothing and are reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_taken_or_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,7 +98,7 @@ async fn a_file_is_taken_or_refused() {
     );
 }
 
-/// A pinned digest takes that table only.
+/// A pinned digest accepts only that table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_digest_pins() {
     use sha2::{Digest, Sha256};
@@ -111,7 +112,7 @@ async fn a_digest_pins() {
     }
 }
 
-/// A signed table is kept and used at the next start without its source; a copy that was changed on disk is not.
+/// A signed table is kept and used at the next start without its source; a modified copy is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_good_table_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
@@ -137,7 +138,7 @@ async fn the_last_good_table_outlives_the_process() {
     assert_eq!(third.version(), "1");
 }
 
-/// From an address: taken once, then `304` by its tag; an error status changes nothing.
+/// From a URL: taken once, then `304` by its tag; an error status changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_is_asked() {
     use sha2::{Digest, Sha256};

@@ -1,4 +1,4 @@
-//! What keeps history: a file that comes late, details for all accounts, runs that share an id.
+//! Recording of history: a file that becomes available late, details for all accounts, runs that share an id.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Clock for Hand {
     }
 }
 
-/// Shows what it holds; of runs with one id the first.
+/// A board with fixed runs; for a shared id it returns the first run.
 #[derive(Default)]
 struct Shown(Mutex<Vec<RunView>>);
 
@@ -94,7 +94,7 @@ fn ended(account: &str, run: &str) -> RunView {
     RunView { account: account.into(), ..view(run, 5, 1, RunState::Ended, None, 1) }
 }
 
-/// A file that can't be opened is tried again: then the past is there, and what happened meanwhile is written.
+/// Opening an unusable file is retried; then the history is restored, and what happened meanwhile is written.
 #[test]
 fn a_file_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -121,8 +121,7 @@ fn a_file_is_tried_again() {
     assert_eq!(again.remember.history.all().len(), 2);
 }
 
-/// One account's many runs that end at once leave details for the runs of others; so does a run of theirs with the same
-/// id.
+/// Many runs of one account that end at once leave details for runs of other accounts, even for a run with the same id.
 #[test]
 fn runs_of_all_accounts_have_details() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,8 +138,8 @@ fn runs_of_all_accounts_have_details() {
     }
 }
 
-/// A live run that was not shown for long is asked for as its account's: another account's run of this id does not end
-/// it.
+/// A live run that was not shown for long is queried with its account; another account's run with the same id does not
+/// end it.
 #[test]
 fn a_shared_id_ends_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,7 +148,7 @@ fn a_shared_id_ends_nobody() {
     let live = |account: &str| RunView { account: account.into(), ..view("shared", 5, 1, RunState::Live, None, 1) };
     bench.board.0.lock().push(live("quiet"));
     bench.remember.look();
-    // many runs of others hide it from the next looks
+    // Many runs of others hide it from the next updates.
     let others = (0..200).map(|run| ended("flood", &format!("r{run}")));
     *bench.board.0.lock() = [live("flood")].into_iter().chain(others).chain([live("quiet")]).collect();
     bench.remember.look();

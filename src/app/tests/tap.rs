@@ -1,4 +1,4 @@
-//! Who may look at what passes, and who may change anything. (What is shown: `tests/it/tap.rs`.)
+//! Access to the tap and to changing routes. (What the tap shows is in `tests/it/tap.rs`.)
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use net::Peer;
 use net::listen::Near;
 use telemetry::Meter;
 
-/// A client of another machine must not look where the port asks nobody who is there; one on this machine, one that the
-/// port's guard let through, and one with a certificate may.
+/// A client of another machine must not use the tap on a port without credentials; a client on this machine, one that
+/// passed the port's guard, and one with a certificate may.
 #[tokio::test]
 async fn strangers_do_not_look() {
     let ask = async |guarded: bool, mark: fn(&mut Request<Body>)| {
@@ -30,15 +30,15 @@ async fn strangers_do_not_look() {
         router(site).oneshot(request).await.unwrap().status()
     };
     assert_eq!(ask(false, |_| {}).await, StatusCode::FORBIDDEN);
-    // there is no engine behind it
+    // There is no engine behind the route.
     let may = StatusCode::SERVICE_UNAVAILABLE;
     assert_eq!(ask(true, |_| {}).await, may);
     assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Near)).await, may);
     assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Arc::new(Peer::default()))).await, may);
 }
 
-/// Where the port asks nobody who is there, strangers read and change nothing: a scraper's port must not let a
-/// neighbour reload, mute or judge.
+/// On a port without credentials, unknown clients can read and change nothing: a scraper's port must not let a
+/// neighbour reload, mute or set outcomes.
 #[tokio::test]
 async fn strangers_change_nothing() {
     let ask = async |method: Method, guarded: bool, mark: fn(&mut Request<Body>)| {

@@ -1,6 +1,5 @@
-//! **What**: the audit page, `tollgate vault serve`: search, sessions turn by turn, and what verification found, in a
-//! browser. **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: see
-//! `routes`. **Not here**: reading and opening (`audit/read`), verifying (`audit/verify`), the look (`page`).
+//! The audit page of `tollgate vault serve`: search, sessions turn by turn, and verification results in a browser.
+//! `routes` states its guarantees. Content is read and opened in `audit/read`, and verified in `audit/verify`.
 
 mod page;
 mod routes;

@@ -1,5 +1,5 @@
-//! **What**: what the audit page shows, and its look (`templates/audit_*.html`). **Invariants**: everything is escaped
-//! by the templates; characters that a reader can't see are shown as such. **Not here**: routes (`mod`).
+//! The templates of the audit page (`templates/audit_*.html`) and their data. The templates escape everything;
+//! invisible characters are made visible. Routes are in `routes`.
 
 use askama::Template;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,21 +12,21 @@ use kernel::terminal::{clean, counted};
 use vault::calls::{Calls, Telling, is_model_line};
 use vault::row::Row;
 
-/// How far verification is.
+/// The progress of verification.
 #[derive(Default)]
 pub(super) enum Verified {
-    /// Nobody gave the writers' public keys.
+    /// No public keys of writers were given.
     #[default]
     NotAsked,
-    /// Digests done, of how many.
+    /// Number of digests done, and of all.
     Running(u64, u64),
-    /// What was found.
+    /// The result.
     Done(Box<Report>),
-    /// It could not be looked at.
+    /// Verification could not run.
     Failed(String),
 }
 
-/// What the form asks for.
+/// The fields of the search form.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Search {
@@ -39,9 +39,9 @@ pub(super) struct Search {
     pub(super) failed: String,
 }
 
-/// What verification says, on every page.
+/// The verification result shown on every page.
 pub(super) struct Banner {
-    /// `good`, `bad` or `open`.
+    /// CSS class: `good`, `bad` or `open`.
     pub(super) class: &'static str,
     pub(super) text: String,
 }
@@ -70,9 +70,9 @@ impl Banner {
     }
 }
 
-/// A session that a search found.
+/// A session in the search result.
 pub(super) struct Line {
-    /// As it is, for the link.
+    /// Session and account unescaped, for the link.
     id: (String, String),
     session: String,
     account: String,
@@ -84,9 +84,9 @@ pub(super) struct Line {
     tools: u64,
     failed: u64,
     usd: Option<Decimal>,
-    /// Lines of objects that no signed digest names.
+    /// Number of lines in objects that no signed digest names.
     unsigned: u64,
-    /// A signed line tells of it, or nobody looks for signatures.
+    /// Whether a signed line mentions it, or signatures are not checked.
     pub(super) signed: bool,
 }
 
@@ -109,8 +109,8 @@ impl Line {
         }
     }
 
-    /// What nobody signed is counted apart, and tells nothing but that, and when where no signed line does; those come
-    /// first. `calls`: what lines before it told.
+    /// Adds an index line. Unsigned lines are only counted, and set the time if there is no signed line; they come
+    /// before the signed ones. `calls` has the calls of earlier lines.
     pub(super) fn add(&mut self, row: &Row, unsigned: bool, calls: &mut Calls) {
         let tail = &row.tail;
         self.unsigned += u64::from(unsigned);
@@ -150,7 +150,7 @@ impl Line {
     }
 }
 
-/// Address of a session or of one of its turns, beside the page that shows it.
+/// The relative address of a session or of one of its turns.
 fn link((session, account): &(String, String), turn: Option<usize>) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let turn = turn.map_or(String::new(), |turn| format!("&turn={turn}"));
@@ -165,7 +165,7 @@ pub(super) struct Front {
     pub(super) lines: Vec<Line>,
     pub(super) count: u64,
     pub(super) problem: Option<String>,
-    /// What may be why nothing was found.
+    /// Possible reasons for an empty result.
     pub(super) hints: Vec<String>,
     pub(super) left_out: bool,
 }
@@ -180,10 +180,10 @@ impl Front {
     }
 }
 
-/// A turn in the list.
+/// A turn in the list of a session.
 pub(super) struct Turn {
     number: usize,
-    /// Its agent; empty: nothing tells.
+    /// Name of the agent; empty if unknown.
     agent: String,
     model: String,
     words: String,
@@ -200,7 +200,7 @@ impl Turn {
 #[template(path = "audit_session.html")]
 pub(super) struct Session {
     pub(super) banner: Banner,
-    /// Session and account as they are, for links.
+    /// Session and account unescaped, for links.
     pub(super) wanted: (String, String),
     pub(super) session: String,
     pub(super) account: String,
@@ -209,7 +209,7 @@ pub(super) struct Session {
     pub(super) body: String,
     pub(super) change: Option<String>,
     pub(super) concerned: Vec<String>,
-    /// Lines of it that no signed digest covers.
+    /// Number of its lines that no signed digest covers.
     pub(super) unsigned: usize,
     pub(super) closed: Vec<String>,
 }

@@ -1,9 +1,7 @@
-//! **What**: the routes of the audit page: search, sessions turn by turn, and what verification found, in a browser.
-//! **Why**: an auditor reads conversations, and a terminal is a poor place for that. **Invariants**: reads only;
-//! listens on loopback; the token of the printed address works once and gives a cookie, without which nothing is
-//! answered, below a path that only this browser knows; other Host names are refused; no script; everything is escaped;
-//! each session that is opened is logged where the caller asked for it. **Not here**: reading and opening
-//! (`audit/read`), verifying (`audit/verify`), the look (`page`).
+//! The routes of the audit page: search, sessions turn by turn, verification results. They only read, and listen on
+//! loopback. The token in the printed address works once and sets a cookie that every further request needs, below a
+//! secret path. Other Host names are refused; there are no scripts; everything is escaped. Each opened session is
+//! logged before it is opened. Content is read in `audit/read`, verified in `audit/verify`, and formatted in `page`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,39 +28,39 @@ use crate::cli::moment::moment;
 use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 
-/// Sessions that a search shows.
+/// The most sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
-/// The most content of a session that is shown, bytes: a page that is larger serves nobody.
+/// The most content of a session that is shown, in bytes; larger pages are unusable.
 const MAX_CONTENT: u64 = 64 << 20;
 
-/// What the page shows from.
+/// The state of the audit page.
 pub(super) struct Audit {
     pub(super) vault: Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
     pub(super) verified: Mutex<Verified>,
     pub(super) log: OpeningLog,
-    /// Public keys of the writers' signers; none: nobody looks for signatures.
+    /// Public keys of the writers' signers; if empty, signatures are not checked.
     keys: Vec<VerifyKey>,
-    /// What digests name that these signed, as far as it was read.
+    /// Objects named by digests that these keys signed, as far as read.
     signed: tokio::sync::Mutex<Arc<Signed>>,
-    /// Of the printed address; gone once it was used.
+    /// The token of the printed address; `None` after it was used.
     token: Mutex<Option<String>>,
     cookie: Cookie,
-    /// Host names with port that it is reached by.
+    /// Accepted Host headers, with port.
     hosts: [String; 2],
 }
 
-/// What a browser shows that is let in. Browsers send cookies to every port of a host: so its path is a secret too,
-/// which no other port's pages know to ask for, and its name is this port's.
+/// The cookie of an accepted browser. Browsers send cookies to every port of a host, so its path is secret, which pages
+/// on other ports don't know to request, and its name contains the port.
 struct Cookie {
     name: String,
     value: String,
-    /// Begins and ends in a slash; everything lies below.
+    /// Starts and ends with a slash; all routes are below it.
     path: String,
 }
 
 impl Audit {
-    /// `token`, `cookie` and `path` are random; `port` is the page's.
+    /// `token`, `cookie` and `path` are random; `port` is the page's port.
     pub(super) fn new(
         vault: Vault,
         auditors: Vec<age::x25519::Identity>,
@@ -77,12 +75,12 @@ impl Audit {
         Self { vault, auditors, verified, log, keys, signed, token, cookie, hosts }
     }
 
-    /// Where it lies, with its slashes.
+    /// The secret path, with its slashes.
     pub(super) fn path(&self) -> &str {
         &self.cookie.path
     }
 
-    /// What digests name by now; `None`: nobody gave keys.
+    /// The objects named by signed digests so far; `None` if no keys were given.
     async fn signed(&self) -> Result<Option<Arc<Signed>>, ReadError> {
         if self.keys.is_empty() {
             return Ok(None);
@@ -97,7 +95,7 @@ impl Audit {
     }
 }
 
-/// The page's routes.
+/// The routes, behind the guard.
 pub(super) fn router(audit: Arc<Audit>) -> Router {
     let path = audit.path();
     Router::new()
@@ -108,7 +106,7 @@ pub(super) fn router(audit: Arc<Audit>) -> Router {
         .with_state(audit)
 }
 
-/// Host, token and cookie before anything else; headers for browsers behind it.
+/// Checks host, token and cookie before anything else, and adds security headers.
 async fn guard(State(audit): State<Arc<Audit>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if !host.is_some_and(|host| audit.hosts.iter().any(|known| known == host)) {
@@ -144,10 +142,10 @@ async fn guard(State(audit): State<Arc<Audit>>, request: Request, next: Next) ->
     response
 }
 
-/// Whether a request may come in.
+/// The access decision for a request.
 enum Entry {
     In,
-    /// By the token.
+    /// The token was used: set the cookie.
     Enter,
     Out,
 }
@@ -169,7 +167,7 @@ fn entry(audit: &Audit, request: &Request) -> Entry {
     Entry::Enter
 }
 
-/// Values of the cookies of this name.
+/// The values of all cookies with this name.
 fn cookies<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split(';')).filter_map(move |one| one.trim().strip_prefix(name)?.strip_prefix('='))
@@ -197,13 +195,13 @@ impl Search {
         })
     }
 
-    /// That what was looked for may stand here under another name.
+    /// Hints that the id may be stored as a pseudonym.
     fn hints(&self) -> Vec<String> {
         let ids = [("Session", &self.session), ("User", &self.user)].into_iter();
         ids.filter_map(|(field, id)| pseudonym_hint(field, &unclean(id.trim()), "Since or Tool")).collect()
     }
 
-    /// As the form shows it again: nothing in it that a reader can't see.
+    /// The form's values without invisible characters.
     fn shown(&self) -> Self {
         let [session, user, tool, action, issue, since, failed] =
             [&self.session, &self.user, &self.tool, &self.action, &self.issue, &self.since, &self.failed]
@@ -219,7 +217,7 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
         let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
         let key = (id, row.tail.account.clone());
-        // more are collected than shown, so that the latest are
+        // More sessions are collected than shown, so that the latest can be selected.
         if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
             let line = sessions.entry(key).or_insert_with_key(|(session, account)| Line::new(session, account));
             line.add(row, unsigned, &mut calls);
@@ -232,7 +230,7 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
         Err(why) => Err(why),
     };
     let mut lines: Vec<Line> = sessions.into_values().collect();
-    // what was planted, with whatever time, takes no place of what was signed
+    // Unsigned sessions may have any time, and must not displace signed ones.
     lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));
     left_out |= lines.len() > MAX_SESSIONS;
     lines.truncate(MAX_SESSIONS);
@@ -244,7 +242,7 @@ async fn front(State(audit): State<Arc<Audit>>, Params(search): Params<Search>) 
     html(&Front { banner: audit.banner(), search: search.shown(), lines, count, problem, hints, left_out })
 }
 
-/// Looks for lines; those that nobody signed come last, with true, if there are keys to tell.
+/// Searches index lines; with keys, unsigned lines come last and are passed with `true`.
 async fn found(audit: &Audit, query: &Query, each: &mut (dyn FnMut(&Row, bool) + Send)) -> Result<Found, ReadError> {
     let Some(signed) = audit.signed().await? else {
         return find(&audit.vault, query, &mut |row| each(row, false)).await;
@@ -254,7 +252,7 @@ async fn found(audit: &Audit, query: &Query, each: &mut (dyn FnMut(&Row, bool) +
     Ok(Found { lines: own.lines + others.lines, closed, ..Found::default() })
 }
 
-/// Which session, which turn.
+/// The query of a session page.
 #[derive(Deserialize)]
 struct Wanted {
     session: String,
@@ -265,7 +263,7 @@ struct Wanted {
 async fn session(State(audit): State<Arc<Audit>>, Params(wanted): Params<Wanted>) -> Response {
     let what = format!("session {} of {}", wanted.session, wanted.account);
     if let Err(why) = audit.log.note("serve", &what) {
-        // an opening that can't be logged does not happen
+        // An opening that can't be logged must not happen.
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
     let mut opener = Opener::new(&audit.vault, audit.auditors.clone());
@@ -343,7 +341,7 @@ async fn verification(State(audit): State<Arc<Audit>>) -> Response {
     html(&Verification { banner: audit.banner(), text })
 }
 
-/// A text of lines, without what a reader can't see.
+/// A text of several lines without invisible characters.
 fn lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }

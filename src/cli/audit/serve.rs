@@ -1,6 +1,5 @@
-//! **What**: the command `tollgate vault serve`: a port on loopback, an address with a token, verification beside it.
-//! **Invariants**: ends with Ctrl-C or SIGTERM; nothing is written but the log of openings. **Not here**: what is
-//! shown.
+//! `tollgate vault serve`: opens a port on loopback, prints an address with a token, and verifies in the background. It
+//! ends with Ctrl-C or SIGTERM. Only the log of openings is written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,26 +24,28 @@ use kernel::rng::{Rng, SystemRng};
 use net::{Spawn, listen};
 use telemetry::Meter;
 
-/// How long a browser's connection may rest.
+/// How long a browser's connection may be idle.
 const REST: Duration = Duration::from_secs(60);
 
-/// Options of `serve`.
+/// Options of `vault serve`.
 #[derive(Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
     from: Source,
-    /// Public key of the writer's signer (`name+id+key`), or a file that holds it: what is shown is verified.
+    /// Public key of the writer's signer (`name+id+key`), or a file that contains it, with which the shown content is
+    /// verified.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// What arrived before this moment, or longer ago than this, may be gone or hidden: its retention is over.
+    /// Content that arrived before this time, or longer ago than this, may be missing or hidden, because its retention
+    /// has ended.
     #[arg(long, value_parser = moment, value_name = "TIME|DAYS")]
     expired: Option<Moment>,
-    /// Port on 127.0.0.1; 0: any that is free.
+    /// Port on 127.0.0.1; with 0 the system chooses one.
     #[arg(long, default_value_t = 8898)]
     port: u16,
 }
 
-/// Runs `serve` until it is told to end.
+/// Runs `vault serve` until it is stopped.
 pub(crate) fn run_serve(options: &Serve) -> Result<Exit, CommandError> {
     block_on(async {
         let (vault, auditors, log) = open(&options.from).await?;

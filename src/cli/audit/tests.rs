@@ -1,4 +1,4 @@
-//! Who may see the page; that it shows nothing it should not act on.
+//! Access to the page, and the escaping of what it shows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ async fn ask(
 
 const HOST: &str = "127.0.0.1:8898";
 
-/// The token works once and gives a cookie; without that cookie, or under another host name, nothing is answered.
+/// The token works once and sets a cookie; without that cookie, or under another host name, nothing is answered.
 #[tokio::test]
 async fn one_browser_comes_in() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -62,8 +62,7 @@ async fn one_browser_comes_in() {
     let (entered, headers, _) = ask(&audit, "/path/?token=token", HOST, None).await;
     assert_eq!(entered, StatusCode::SEE_OTHER);
     let cookie = headers[header::SET_COOKIE].to_str().expect("text").to_owned();
-    // what goes to other ports of this machine says nothing to them: they don't know the path, and it is not sent
-    // without
+    // Pages on other ports of this machine can't use the cookie: they don't know the path, and it is sent only there.
     assert_eq!(cookie, "audit-8898=cookie; HttpOnly; SameSite=Strict; Path=/path/");
     assert_eq!(status(ask(&audit, "/path/?token=token", HOST, None).await), StatusCode::FORBIDDEN);
     let cookie = cookie.split(';').next().expect("a cookie").to_owned();
@@ -80,8 +79,7 @@ async fn one_browser_comes_in() {
     assert_eq!(status(ask(&audit, "/path/", "localhost:9999", Some(&cookie)).await), StatusCode::MISDIRECTED_REQUEST);
 }
 
-/// What is typed or found is text, never markup; each opening is noted before it happens; what fails says so in the
-/// banner.
+/// Typed and found text never becomes markup; each opening is logged before it happens; the banner shows a failure.
 #[tokio::test]
 async fn hostile_names_are_text() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -94,7 +92,7 @@ async fn hostile_names_are_text() {
     assert!(text.contains("no session"), "{text}");
     let noted = std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log");
     assert!(noted.lines().count() == 1 && noted.contains("../../x"), "{noted}");
-    // a time that is none found nothing, as if there were nothing
+    // An invalid time must not look like an empty result.
     for (since, known) in
         [("7d", true), ("2026-11-22", true), ("garbage", false), ("2026-13-45", false), ("22.11.2026", false)]
     {
@@ -106,8 +104,8 @@ async fn hostile_names_are_text() {
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
 }
 
-/// Who looks for a person by name and finds nothing is told that private ids stand here under another name, as `find`
-/// tells; not where a pseudonym, or nobody, was looked for.
+/// A search by a person's name that finds nothing explains that private ids are stored as pseudonyms, as `find` does; a
+/// search by pseudonym, or without an id, does not.
 #[tokio::test]
 async fn nothing_found_is_explained() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -124,7 +122,7 @@ async fn nothing_found_is_explained() {
     }
 }
 
-/// A failed call that a span and an event tell is one failure in the list.
+/// A failed call recorded by a span and an event is one failure in the list.
 #[tokio::test]
 async fn a_failure_is_listed_once() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -154,15 +152,15 @@ async fn a_failure_is_listed_once() {
     assert!(page.contains("2 index lines in 1 session") && page.contains("<td class=\"number bad\">1</td>"), "{page}");
 }
 
-/// An object of a vault, in a folder.
+/// Writes an object of a vault into a folder.
 fn put(folder: &Path, name: &str, bytes: &[u8]) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     std::fs::write(path, bytes).expect("written");
 }
 
-/// Marks that turn the direction of writing, and control characters, of a session's id are shown, not obeyed: in the
-/// list, in the session, in what was found.
+/// Direction marks and control characters in a session's id are made visible in the list, in the session and in
+/// findings.
 #[tokio::test]
 async fn marks_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -184,7 +182,7 @@ async fn marks_are_shown() {
     assert!(status == StatusCode::OK && page.contains("This session: planted"), "{page}");
     let (_, _, front) = ask(&audit, "/path/", HOST, Some("audit-8898=cookie")).await;
     assert!(front.contains("href=\"session?session=s%E2%80%AEx%C2%9B&#38;account=default"), "{front}");
-    // the form shows what was searched, and what it shows is searched again
+    // The form shows the searched id in visible form, and that form can be searched again.
     for typed in ["s%E2%80%AEx%C2%9B", "s%5Cu%7B202e%7Dx%5Cu%7B9b%7D"] {
         let (_, _, page) = ask(&audit, &format!("/path/?session={typed}"), HOST, Some("audit-8898=cookie")).await;
         assert!(!page.contains(['\u{202e}', '\u{9b}']), "{page}");
@@ -192,8 +190,8 @@ async fn marks_are_shown() {
     }
 }
 
-/// What was planted in the index is marked, in the list and in the session, and no sum counts it, where the writers'
-/// public key is given; a line that was signed since is not.
+/// If the writers' public key is given, planted index lines are marked in list and session and are in no sum; lines
+/// that were signed since are not marked.
 #[tokio::test]
 async fn planted_lines_are_marked() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -208,7 +206,7 @@ async fn planted_lines_are_marked() {
     let first = |text: &str| text.replace("\"leaf\":0", "\"leaf\":900");
     assert!(line != first(line));
     let (head, _) = name.rsplit_once('-').expect("a number");
-    // in a time that comes last, so that a list by time would begin with it
+    // Its time is the latest, so that a list sorted by time would begin with it.
     let late = |text: &str| text.replacen("\"ts\":\"2026", "\"ts\":\"9999", 1);
     assert!(late(line) != line);
     let line = &late(line);
@@ -225,7 +223,7 @@ async fn planted_lines_are_marked() {
     let audit = audit_by(folder.path(), vec![signing_key().public().clone()]);
     let (_, _, page) = ask(&audit, "/path/", HOST, cookie).await;
     assert_eq!(page.matches("1 unsigned").count(), 2, "{page}");
-    // it takes neither the place of what was signed nor its time
+    // It displaces neither the signed session nor its time.
     let place = |session: &str| page.find(&format!("session={session}&")).expect("listed");
     assert!(place("s") < place("planted") && page.matches("9999-").count() == 2, "{page}");
     let sums = |page: &str| {
@@ -243,7 +241,7 @@ async fn planted_lines_are_marked() {
     assert!(page.contains("UNSIGNED: 1 of its entries") && page.contains("UNSIGNED: no digest"), "{page}");
     let (_, _, page) = ask(&audit, "/path/session?session=planted&account=default", HOST, cookie).await;
     assert!(page.contains("UNSIGNED: 1 of its entries"), "{page}");
-    // the planted lines' own chain grows no signature; what the gateway signs next is read without a new start
+    // The planted lines stay unsigned; what the gateway signs next is read without a restart.
     site.send("default", "later", "more");
     site.minutes(4).await;
     for (name, bytes) in &*site.store.0.lock() {

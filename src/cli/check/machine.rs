@@ -1,6 +1,6 @@
-//! **What**: what `check` tries of the machine and of S3: how fast the spool's volume syncs, whether the clock is
-//! right, whether the vault's writer may write. **Invariants**: files are removed again; objects are probes of its own,
-//! written and never read; dates come from whom the configuration sends to, and nobody else.
+//! The checks of `tollgate check` on the machine, S3 and KMS: sync speed of the spool's volume, the clock, write access
+//! of the vault's writer. Temporary files are removed; in S3 only probe objects are written, and nothing is read. The
+//! time is taken only from hosts that the configuration sends to.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -28,17 +28,17 @@ use telemetry::Meter;
 use vault::store::S3Store;
 use vault::store::probe::{Verdict, writes};
 
-/// Syncs that are timed.
+/// Number of timed syncs.
 const SYNCS: usize = 16;
-/// A slower one holds every client up.
+/// A slower sync would delay every client.
 const SLOW: Duration = Duration::from_millis(200);
-/// S3 refuses at 15 minutes; prices, retention and waits that back ends ask for go wrong long before.
+/// The largest accepted clock difference. S3 refuses at 15 minutes, but prices, retention and retry times go wrong long
+/// before.
 const SKEW: Duration = Duration::from_secs(30);
-/// For an answer with a date.
+/// Time limit for an answer with a date.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a sync takes in `directory`, or in the nearest folder above it that exists; nothing where no file can be
-/// made.
+/// Measures syncs in `directory` or its nearest existing ancestor; `None` if no file can be created there.
 pub(super) fn syncs(directory: &Path) -> Option<Tried> {
     let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let path = here.join(format!(".tollgate-check-sync-{}", std::process::id()));
@@ -63,7 +63,7 @@ pub(super) fn syncs(directory: &Path) -> Option<Tried> {
     })
 }
 
-/// The median: one that waits for somebody else's writes says nothing of the volume.
+/// The median time of a sync; single syncs may wait for writes of other processes.
 fn usual(file: &mut File) -> std::io::Result<Duration> {
     let clock = SystemClock::new();
     let mut took = Vec::with_capacity(SYNCS);
@@ -77,7 +77,7 @@ fn usual(file: &mut File) -> std::io::Result<Duration> {
     Ok(took.get(SYNCS / 2).copied().unwrap_or_default())
 }
 
-/// Whether each vault in S3 may be written to: one small locked object in each bucket.
+/// Whether each vault in S3 can be written to, by one small locked object per bucket.
 pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
     let mut tried = Vec::new();
     for placed in &valid.processors {
@@ -99,12 +99,12 @@ pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
     tried
 }
 
-/// Whether KMS opens each signing key that lies as ciphertext.
+/// Whether KMS decrypts each encrypted signing key.
 pub(super) async fn keys(valid: &Valid) -> Vec<Tried> {
     let mut tried = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.what else { continue };
-        // without a store nothing is signed
+        // Without a store nothing is signed.
         let stores = vault.store.is_some();
         let Some((path, sealed)) = vault.sealed_key().filter(|_| stores) else { continue };
         let opened = keys::opened(path, sealed).await.map(drop);
@@ -115,7 +115,7 @@ pub(super) async fn keys(valid: &Valid) -> Vec<Tried> {
     tried
 }
 
-/// Whether this machine's clock agrees with those of whom the configuration sends to.
+/// Whether this machine's clock agrees with the clocks of servers that the configuration sends to.
 pub(super) async fn clocks(valid: &Valid) -> Vec<Tried> {
     let mut tried = Vec::new();
     for (whose, uri, tls) in addresses(valid) {
@@ -136,7 +136,7 @@ pub(super) async fn clocks(valid: &Valid) -> Vec<Tried> {
     tried
 }
 
-/// Who answers in HTTP/1.1, where, and how it is trusted.
+/// The servers that answer HTTP/1.1, with their addresses and TLS settings.
 fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
     let exporters = valid.exporters.iter().filter_map(|placed| match placed.what.spec().profile().target {
         Target::Server { tls, http: Some(uri) } => Some((format!("`{}`", placed.id), uri.clone(), tls.clone())),
@@ -153,7 +153,7 @@ fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
     exporters.chain(stores).collect()
 }
 
-/// The date of an answer, whatever else it says; none without one.
+/// The date of an answer with any status; `None` if there is no answer or no date.
 async fn date_of(uri: Uri, tls: tls::Settings) -> Option<OffsetDateTime> {
     let secure = uri.scheme_str() == Some("https");
     let settings = client::Settings { tls: secure.then_some(tls), http2_only: false };

@@ -1,8 +1,8 @@
-//! **What**: `tollgate check`: tries out what a configuration needs: back ends, S3, KMS, the spool's volume,
-//! certificates, the clock. **Why**: most of what goes wrong on the first day is outside of the file. **Invariants**:
-//! back ends get an empty request of each signal and are asked for the time; S3 gets a probe object in each bucket, and
-//! nothing is read there; no file stays; every failure has a remedy; exit 1 where anything fails. **Not here**: what
-//! can be known by looking (`validate`), the rights of a writer in S3 (`vault doctor`).
+//! `tollgate check`: tries what a configuration depends on, since most first-day problems are outside of the file: back
+//! ends, S3, KMS, the spool's volume, certificates, the clock. Back ends get an empty request of each signal and a
+//! request for the time; each bucket gets a probe object and is not read. No file remains. Every failure has a remedy,
+//! and makes the exit code 1. Checks that need no trial are in `validate`; the permissions of a writer in S3 are
+//! checked by `vault doctor`.
 
 mod machine;
 mod tried;
@@ -34,17 +34,15 @@ use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome, Reason};
 use tried::Tried;
 
-/// Options of `check`.
 #[derive(Args)]
 pub(super) struct Options {
-    /// One JSON object for each check.
+    /// Prints one JSON object per check.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     _none: NoFile,
 }
 
-/// Runs it.
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     let loaded = load(common, Make::Nothing)?;
     let mut tried = vec![Tried::new("the configuration is valid", Ok(()))];
@@ -69,7 +67,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     Ok(Exit::Fine)
 }
 
-/// Spool and directory vaults: whether files can be made, and whether there is room.
+/// Whether the folders of the spool and of directory vaults are writable and have enough space.
 fn volumes(loaded: &Loaded) -> Vec<Tried> {
     let spool = &loaded.valid.spool;
     let mut tried = vec![Tried::new(
@@ -102,7 +100,7 @@ fn volumes(loaded: &Loaded) -> Vec<Tried> {
     tried
 }
 
-/// Tries a file in `directory`, or in the nearest folder above it that exists.
+/// Creates and removes a file in `directory` or its nearest existing ancestor.
 fn writable(directory: &Path) -> Result<(), (String, String)> {
     let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let file = here.join(format!(".tollgate-check-{}", std::process::id()));
@@ -114,7 +112,7 @@ fn writable(directory: &Path) -> Result<(), (String, String)> {
     })
 }
 
-/// Certificates and keys of ports.
+/// Checks certificates and keys of ports.
 fn certificates(loaded: &Loaded) -> Vec<Tried> {
     let mut tried = Vec::new();
     for placed in &loaded.valid.receivers {
@@ -133,7 +131,7 @@ fn certificates(loaded: &Loaded) -> Vec<Tried> {
     tried
 }
 
-/// What `validate` finds wrong with certificates, keys and tables, and is not tried here.
+/// Faults found by `validate` in certificates, keys and tables, without those that are tried here.
 fn outside(loaded: &Loaded) -> Vec<Tried> {
     let found = outside::problems(&loaded.typed.file, &loaded.valid, SystemClock::new().now());
     let own = |problem: &Problem| {
@@ -146,7 +144,7 @@ fn outside(loaded: &Loaded) -> Vec<Tried> {
     found.into_iter().filter(|problem| problem.gravity == Gravity::Error).filter(own).map(as_tried).collect()
 }
 
-/// Each back end, with an empty request of each signal that it gets.
+/// Sends each back end an empty request of each signal that it receives.
 async fn back_ends(loaded: Loaded) -> Result<Vec<Tried>, CommandError> {
     let seams = Seams::real();
     let deps = Deps {

@@ -1,9 +1,8 @@
-//! **What**: one thing that `check` tried, and what came of it.
+//! [`Tried`]: the result of one check of `tollgate check`.
 
-/// One thing that was tried.
 pub(super) struct Tried {
     pub(super) what: String,
-    /// What is wrong, and what to do about it.
+    /// The fault and its remedy; `None` if the check passed.
     pub(super) wrong: Option<(String, String)>,
 }
 

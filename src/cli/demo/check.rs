@@ -1,5 +1,5 @@
-//! **What**: what must hold for the demo to end well, as functions over what came in, what went out and what lies on
-//! disk. **Invariants**: a finding names places and counts, never payload. **Not here**: showing them (`story`).
+//! The checks of the demo, on what came in, what went out and what is on disk. A finding names places and counts, never
+//! payload. `story` shows the results.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use super::seen::Seen;
 use super::session::{ADDED_SECRETS, Request};
 use crate::cli::error::CommandError;
 
-/// How a canary starts; a word and [`DIGITS`] hex digits follow.
+/// The start of a canary, which continues with a word and `DIGITS` hex digits.
 const CANARY: &[u8] = b"CANARY-";
 const DIGITS: usize = 16;
 
-/// The canaries of a session: marks in every private text of the recording.
+/// The canaries of a session: marks placed in every private text of the recording.
 pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
     let canary = |request: &Request, at: usize| {
         let rest = request.body.get(at + CANARY.len()..)?;
@@ -30,32 +30,32 @@ pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
     requests.iter().flat_map(find).collect()
 }
 
-/// Looks for canaries and for the private texts that the demo adds.
+/// A search for the canaries and for the private texts that the demo adds.
 ///
 /// # Errors
-/// One line.
+/// There are too many texts.
 pub(super) fn search(canaries: &BTreeSet<String>) -> Result<Search, CommandError> {
     Search::new(canaries.iter().cloned().chain(ADDED_SECRETS.map(str::to_owned)).collect())
 }
 
-/// Whether the auditor has all marks. None of none proves nothing.
+/// Whether the auditor has all marks. Having none of none proves nothing.
 pub(super) fn kept(found: usize, all: usize) -> bool {
     all > 0 && found == all
 }
 
-/// Where private texts were looked for, and where they were found.
+/// The places searched for private texts, and the findings.
 #[derive(Default)]
 pub(super) struct Leaks {
-    /// Bytes that were looked at.
+    /// Number of bytes searched.
     pub(super) bytes: u64,
-    /// Names of places with what was found there.
+    /// Places with the private texts found there.
     pub(super) found: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Leaks {
-    /// Looks at `bytes`, which are `place`.
+    /// Searches `bytes`, which come from `place`.
     pub(super) fn look(&mut self, search: &Search, place: &str, bytes: &[u8]) {
-        // What the spool takes ahead on disk is all zeros.
+        // The space that the spool preallocates on disk is all zeros.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let bytes = bytes.get(..end).unwrap_or_default();
         self.bytes += bytes.len() as u64;
@@ -65,10 +65,10 @@ impl Leaks {
         }
     }
 
-    /// Looks at every file below `directory`.
+    /// Searches every file below `directory`.
     ///
     /// # Errors
-    /// One line: a file can't be read.
+    /// A file can't be read.
     pub(super) fn look_below(&mut self, search: &Search, directory: &Path) -> Result<(), CommandError> {
         let mut folders = vec![directory.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -81,7 +81,7 @@ impl Leaks {
                 match file(&path) {
                     Ok(Some(bytes)) => self.look(search, &path.display().to_string(), &bytes),
                     Ok(None) => folders.push(path),
-                    // The spool drops segments as it goes.
+                    // The spool removes segments while this runs.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => return Err(CommandError::Failed(format!("{}: {error}", path.display()))),
                 }
@@ -91,12 +91,12 @@ impl Leaks {
     }
 }
 
-/// A file's bytes; `None` for a folder.
+/// The contents of a file; `None` for a folder.
 fn file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     if std::fs::symlink_metadata(path)?.is_dir() { Ok(None) } else { std::fs::read(path).map(Some) }
 }
 
-/// Spans and log records that came in and did not go out, by name.
+/// Names of spans and log records that came in and did not go out.
 pub(super) fn missing(came: &Seen, went: &Seen) -> Vec<String> {
     let known = came.items().filter(|item| item.identity().is_some());
     known.filter(|item| went.same_as(*item).is_none()).map(|item| item.name().to_owned()).collect()

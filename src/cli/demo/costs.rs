@@ -1,7 +1,6 @@
-//! **What**: [`Bill`]: each model call, what tollgate says it cost and what the client said. **Why**: a price that
-//! nobody checks is a guess. **Invariants**: decimals; a call is priced once: on one item that went out, or on a span
-//! with the rest on its log; at most [`TOLERANCE`] apart from the client's own figure. **Not here**: how prices are
-//! made (`processors/cost`).
+//! [`Bill`]: compares tollgate's price of each model call with the client's own figure. Amounts are decimals. A call is
+//! priced once: on one item that went out, or on a span with the remainder on its log. Both figures may differ by at
+//! most [`TOLERANCE`]. Prices are computed in `processors/cost`.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +8,28 @@ use rust_decimal::Decimal;
 
 use super::seen::{Item, Seen};
 
-/// 1e-9 USD: the client's figure is a double.
+/// 1e-9 USD, because the client's figure is a double.
 const TOLERANCE: Decimal = Decimal::from_parts(1, 0, 0, false, 9);
 
 /// One model call.
 pub(super) struct Call {
-    /// The provider's id of the request.
+    /// The provider's request id.
     pub(super) request: String,
-    /// Model.
+    /// Name of the model.
     pub(super) model: String,
     /// Tokens: input, read from cache, written to cache, output.
     pub(super) tokens: [String; 4],
-    /// USD as the client said.
+    /// The client's price in USD.
     pub(super) theirs: Decimal,
-    /// USD on each item that went out priced: one, or a span's and the rest on its log.
+    /// tollgate's price in USD on each item that went out priced: one, or a span and the remainder on its log.
     pub(super) ours: Vec<Decimal>,
 }
 
 /// All calls of a session.
 pub(super) struct Bill {
-    /// In order.
+    /// The calls in order.
     pub(super) calls: Vec<Call>,
-    /// Version and digest of the rate table, as stamped.
+    /// Version and digest of the rate table, as written on the items.
     pub(super) rates: Option<String>,
 }
 
@@ -56,7 +55,7 @@ impl Bill {
             })
         });
         let mut calls: Vec<Call> = calls.collect();
-        // What is priced and is no call of the client's is wrong as well.
+        // A priced item that is no call of the client is an error too.
         calls.extend(priced.into_iter().map(|(request, ours)| Call {
             request,
             model: String::new(),
@@ -67,25 +66,25 @@ impl Bill {
         Self { calls, rates }
     }
 
-    /// Sums: ours, theirs.
+    /// The totals: tollgate's and the client's.
     pub(super) fn totals(&self) -> (Decimal, Decimal) {
         let ours = self.calls.iter().flat_map(|call| &call.ours).sum();
         (ours, self.calls.iter().map(|call| call.theirs).sum())
     }
 
-    /// Whether there are calls and each of them agrees.
+    /// Whether there are calls and all prices agree.
     pub(super) fn agrees(&self) -> bool {
         !self.calls.is_empty() && self.calls.iter().all(Call::agrees)
     }
 }
 
 impl Call {
-    /// What it costs; `None` if no item that went out was priced.
+    /// tollgate's price; `None` if no item that went out was priced.
     pub(super) fn usd(&self) -> Option<Decimal> {
         (!self.ours.is_empty()).then(|| self.ours.iter().sum())
     }
 
-    /// Whether tollgate priced it as the client did.
+    /// Whether tollgate's price agrees with the client's.
     pub(super) fn agrees(&self) -> bool {
         self.usd().is_some_and(|usd| (usd - self.theirs).abs() <= TOLERANCE)
     }

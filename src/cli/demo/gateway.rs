@@ -1,7 +1,6 @@
-//! **What**: the gateway of the demo: the embedded default with three changes: an exporter of the kind `file` in place
-//! of `debug`, ports that are free, a vault that writes soon. **Why**: what a person sees is what a third party would
-//! be given. **Invariants**: processors and their settings are the default's; the exporter is a third party, so the
-//! gateway's own clearance checks hold. **Not here**: starting and stopping (`app`).
+//! The gateway of the demo: the embedded default with a `file` exporter instead of `debug`, free ports, and a vault
+//! that writes soon. Processors and their settings are the default's, and the exporter is a third party, so the user
+//! sees what a third party would get, after the gateway's own clearance checks.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -20,50 +19,49 @@ use exporters::file;
 use net::Endpoint;
 use pipeline::{Trust, spool};
 
-/// An object is written, and the index, at this age.
+/// The age at which objects and the index are written.
 const SOON: Duration = Duration::from_secs(1);
-/// What the spool may take: a demo needs little.
+/// The size of the spool; a demo needs little.
 const SPOOL: u64 = 256 << 20;
-/// A file of what went out is renamed at this size; one old one is kept.
+/// The exporter's file is rotated at this size, and one old file is kept.
 const OUTBOUND: file::Limits = file::Limits { max_bytes: 256 << 20, max_backups: 1 };
 
-/// A gateway that runs, and what is known of it.
+/// A running gateway and its addresses and files.
 pub(super) struct Gateway {
-    /// The gateway.
     pub(super) app: App,
-    /// OTLP over gRPC.
+    /// Address for OTLP over gRPC.
     pub(super) grpc: SocketAddr,
-    /// OTLP over HTTP.
+    /// Address for OTLP over HTTP.
     pub(super) http: SocketAddr,
-    /// The page.
+    /// Address of the admin page.
     pub(super) page: SocketAddr,
-    /// What the exporter wrote.
+    /// The file written by the exporter.
     pub(super) outbound: PathBuf,
     /// The vault's folder.
     pub(super) vault: PathBuf,
-    /// The try-out auditor's key.
+    /// The try-out auditor's key file.
     pub(super) auditor: PathBuf,
-    /// Ports that are not the usual ones.
+    /// Whether any port differs from the default.
     pub(super) moved: bool,
 }
 
-/// Which ports to ask for.
+/// The ports to request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ports {
-    /// Those of the default that are free, for the others the system's choice.
+    /// The default ports if they are free, otherwise ports chosen by the system.
     Usual,
-    /// The system's choice.
+    /// Ports chosen by the system.
     Any,
 }
 
-/// Starts it in `directory`.
+/// Starts the gateway with its data in `directory`.
 ///
 /// # Errors
-/// One line.
+/// The gateway can't start.
 pub(super) async fn start(directory: &Path, seams: Seams) -> Result<Gateway, CommandError> {
     let first = start_on(directory, seams.clone(), Ports::Usual).await;
     let started = match first {
-        // A port may be gone between the look and the start. Nothing else gets better by trying.
+        // Another process may have taken a port since the check. Other errors are not retried.
         Err(error) if error.fault == Fault::Port => start_on(directory, seams, Ports::Any).await,
         started => started,
     };
@@ -98,7 +96,7 @@ async fn start_on(directory: &Path, seams: Seams, ports: Ports) -> Result<Gatewa
     })
 }
 
-/// The default with the demo's changes.
+/// The default settings with the demo's changes.
 fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, CommandError> {
     let id = ComponentId::parse("file/demo")?;
     let settings = file::Settings { path: outbound.to_path_buf(), trust: Trust::ThirdParty, rotation: Some(OUTBOUND) };
@@ -130,7 +128,7 @@ fn changed(mut valid: Valid, outbound: &Path, ports: Ports) -> Result<Valid, Com
     Ok(valid)
 }
 
-/// The endpoint on loopback, with a port that is free.
+/// The endpoint on loopback, with a free port.
 fn free(endpoint: &Endpoint, ports: Ports) -> Result<Endpoint, CommandError> {
     let is_free = || TcpListener::bind((Ipv4Addr::LOCALHOST, endpoint.port())).is_ok();
     let port = if ports == Ports::Usual && is_free() { endpoint.port() } else { 0 };

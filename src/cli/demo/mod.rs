@@ -1,18 +1,9 @@
-//! **What**: `tollgate demo`: a recorded session of a real coding agent is played into a real gateway; what came in,
-//! what went out, what it cost and where the content went are shown and checked; then the gateway serves until Ctrl-C.
-//! **Why**: a person's first minute with the product; and, with `--once`, a check of a build on the machine that will
-//! run it. **Invariants**: offline; needs no file but the binary and no HOME; everything is in one directory that is
-//! gone at the end; a reader that goes away ends it in good order; the exit code says whether everything held. **Not
-//! here**: the gateway (`app`), the recording's origin (`tests/recordings/claude-code`).
-//!
-//! | question | file |
-//! |---|---|
-//! | what is played | `session` (data in `config/demo`), `play` |
-//! | into what | `gateway`, `scratch` |
-//! | what came in and went out | `seen` |
-//! | what must hold | `check`, `search`, `costs`, `opened` |
-//! | how it looks | `story`, `screen` |
-//! | `--chaos` | `chaos` |
+//! `tollgate demo`: plays a recorded session of a coding agent (`session`, `play`) into a real gateway (`gateway`,
+//! `scratch`), shows and checks what came in and went out (`seen`, `check`, `search`, `costs`, `opened`; printed by
+//! `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the machine that will run it;
+//! `chaos` implements `--chaos`. It works offline and needs only the binary, without a HOME. All files are in one
+//! directory that is removed at the end. A reader that goes away ends it in order. The exit code says whether all
+//! checks passed. The recording is from `tests/recordings/claude-code`.
 
 mod chaos;
 mod check;
@@ -56,7 +47,7 @@ use screen::Screen;
 use seen::Seen;
 use story::Story;
 
-/// Longest wait for an exporter or the vault.
+/// The longest wait for an exporter or the vault.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Runs the demo.
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
@@ -68,7 +59,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     let seams = Seams::real();
     let scratch = Scratch::make(common.data_dir().as_deref(), options.keep, &*seams.rng)?;
     let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    // said before threads that hang are waited for
+    // The result is reported before waiting for hanging threads.
     Ok(tasks::run_to_end(runtime, GRACE, async {
         let ended = if options.chaos {
             chaos::run(options, &scratch, seams).await
@@ -107,7 +98,7 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit
     };
     let exit = match &told {
         Some(Ok(told)) if !told.fine => Exit::Failed,
-        // Interrupted: nobody knows whether everything would have held.
+        // After an interrupt the result of the checks is unknown.
         None if options.once => Exit::Failed,
         Some(Ok(_)) | None => Exit::Fine,
         Some(Err(error)) => report(error),
@@ -129,15 +120,15 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit
     })
 }
 
-/// What came of it.
+/// The result of the demo.
 struct Told {
-    /// Whether everything held.
+    /// Whether all checks passed.
     fine: bool,
-    /// The session that was played.
+    /// Id of the session that was played.
     session: String,
 }
 
-/// Plays, waits, shows and checks; whether everything held.
+/// Plays the session, waits for delivery, and shows and checks the results.
 async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &Seams) -> Result<Told, CommandError> {
     let player = Player::new(tasks::Tasks::new(&seams.meter), Arc::clone(&seams.clock))?;
     let requests = session::session(seams.clock.now(), &*seams.rng)?;
@@ -171,7 +162,7 @@ async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &S
     Ok(Told { fine, session })
 }
 
-/// Waits until nothing is left for `consumer` in the spool.
+/// Waits until the spool has no records left for `consumer`.
 async fn done(gateway: &Gateway, consumer: &str, seams: &Seams) -> Result<(), CommandError> {
     let left = || {
         let status = gateway.app.spool().status();

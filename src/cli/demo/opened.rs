@@ -1,6 +1,5 @@
-//! **What**: [`Opened`]: what the references that went out lead to, opened with the try-out auditor's key. **Why**: a
-//! reference is a promise. **Invariants**: reads the vault as an auditor would, by reference and range alone.
-//! **Not here**: opening itself (`audit/read`).
+//! [`Opened`]: the content that outgoing references point to, opened with the try-out auditor's key to prove that they
+//! resolve. The vault is read as by an auditor, by reference and range only. Opening is in `audit/read`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,33 +10,33 @@ use vault::document::Document;
 use super::seen::Seen;
 use crate::cli::error::CommandError;
 
-/// What one fragment's reference says.
+/// The reference to one fragment.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
-    /// The object.
+    /// URI of the object.
     pub(super) uri: String,
-    /// The fragment in it.
+    /// Range of the fragment in the object.
     pub(super) range: String,
-    /// The session key.
+    /// Id of the session key.
     pub(super) key_id: String,
 }
 
-/// What references lead to. No `Debug`: it holds content.
+/// The opened content. It holds content, so it has no `Debug`.
 pub(super) struct Opened {
-    /// Items by reference, and bytes of content.
+    /// Number of items and bytes of content by reference.
     pub(super) references: BTreeMap<Reference, (usize, u64)>,
-    /// Bytes of the objects as they are stored.
+    /// Stored size of the objects in bytes.
     pub(super) stored: u64,
-    /// The documents, as JSON.
+    /// The documents as JSON.
     pub(super) plain: Vec<u8>,
     documents: Vec<Document>,
 }
 
 impl Opened {
-    /// Follows every reference in `went`; `directory` holds the vault and the key.
+    /// Follows every reference in `went`; `directory` is the vault.
     ///
     /// # Errors
-    /// One line: there is no reference, or one leads nowhere or does not open.
+    /// There is no reference, or one does not resolve or can't be opened.
     pub(super) async fn follow(went: &Seen, directory: &Path, key: &Path) -> Result<Self, CommandError> {
         let mut references: BTreeMap<Reference, (usize, u64)> = BTreeMap::new();
         for item in went.items() {
@@ -67,7 +66,7 @@ impl Opened {
         Ok(Self { references, stored, plain, documents })
     }
 
-    /// A piece of content by the attribute it stood under.
+    /// A piece of content, by its original attribute key.
     pub(super) fn content(&self, key: &str) -> Option<&str> {
         let items = self.documents.iter().flat_map(|document| &document.items);
         let mut pieces = items.flat_map(|item| &item.content);

@@ -1,22 +1,22 @@
-//! **What**: options of the demo, and how often all of it looks whether something is done.
+//! The options of the demo, and its polling interval.
 
 use std::time::Duration;
 
 use clap::Args;
 
-/// How often one looks whether they are done.
+/// The interval at which the demo polls for completion.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 
-/// `demo`'s own options.
+/// Options of `demo`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Ends after the session; not with 0 if something private went out, a price differs or the vault does not open.
+    /// Exits after the session; with an error if private text went out, a price differs or the vault can't be opened.
     #[arg(long)]
     pub(super) once: bool,
-    /// Keeps the directory with vault, keys and what went out.
+    /// Keeps the directory with vault, keys and exported data.
     #[arg(long)]
     pub(super) keep: bool,
-    /// Kills a gateway, fills its disk, cuts its back end, and holds ids in against ids out.
+    /// Kills a gateway, fills its disk and disconnects its back end, then compares the ids sent with those delivered.
     #[arg(long)]
     pub(super) chaos: bool,
 }

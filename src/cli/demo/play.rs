@@ -1,5 +1,5 @@
-//! **What**: [`Player`]: sends over a real socket, and reads the page's port. **Invariants**: OTLP/HTTP protobuf, one
-//! request after the other, each must be accepted whole. **Not here**: what is sent (`session`).
+//! [`Player`]: sends the session's requests over a socket, and reads pages. It sends OTLP/HTTP protobuf, one request
+//! after another, and each must be accepted completely. `session` makes the requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use net::{Proxies, Spawn};
 use super::session::Request;
 use crate::cli::error::CommandError;
 
-/// Longest wait for an answer.
+/// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer.
+/// The largest answer, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// A client of the gateway.
@@ -27,19 +27,19 @@ pub(super) struct Player {
 }
 
 impl Player {
-    /// A client that goes through no proxy.
+    /// A client that uses no proxy.
     ///
     /// # Errors
-    /// One line.
+    /// The client can't be built.
     pub(super) fn new(tasks: Arc<dyn Spawn>, clock: Arc<dyn Clock>) -> Result<Self, CommandError> {
         let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), tasks)?;
         Ok(Self { client, clock })
     }
 
-    /// Sends all requests; gives the longest time to an answer.
+    /// Sends all requests; returns the longest time to an answer.
     ///
     /// # Errors
-    /// One line about the first that was not accepted.
+    /// The first request that was not accepted.
     pub(super) async fn play(&self, to: SocketAddr, requests: &[Request]) -> Result<Duration, CommandError> {
         let mut slowest = Duration::ZERO;
         for request in requests {
@@ -47,7 +47,7 @@ impl Player {
             let began = self.clock.monotonic();
             let answer = self.ask(Method::POST, &uri, request.body.clone()).await?;
             slowest = slowest.max(self.clock.monotonic().saturating_sub(began));
-            // A full success has no field set; JSON has none to say so.
+            // A full success is an empty message in protobuf.
             if !answer.is_empty() {
                 return Err(CommandError::Failed(format!("{uri} took only a part")));
             }
@@ -58,7 +58,7 @@ impl Player {
     /// Reads a page.
     ///
     /// # Errors
-    /// One line.
+    /// There is no answer, or its status is not 200.
     pub(super) async fn read(&self, uri: &str) -> Result<Bytes, CommandError> {
         self.ask(Method::GET, uri, Bytes::new()).await
     }

@@ -1,5 +1,5 @@
-//! **What**: [`Scratch`]: the demo's own data directory. **Invariants**: new, for its owner only (0700); gone with the
-//! value unless it is to be kept. **Not here**: what lies in it (`app`).
+//! [`Scratch`]: the demo's data directory. It is new, accessible to its owner only (0700), and removed on drop unless
+//! it is to be kept.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,10 +16,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes it in `place`, else in the system's folder for temporary files.
+    /// Creates it in `place`, or else in the system's temporary directory.
     ///
     /// # Errors
-    /// One line with the path.
+    /// The directory can't be created.
     pub(super) fn make(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
         let place = place.map_or_else(std::env::temp_dir, Path::to_path_buf);
         let say = |path: &Path, error: std::io::Error| format!("can't make {}: {error}", path.display());
@@ -30,7 +30,7 @@ impl Scratch {
         Ok(Self { path, keep })
     }
 
-    /// Where it is.
+    /// The directory's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -39,7 +39,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.keep {
-            // Nobody is left to be told.
+            // An error can't be reported any more.
             drop(std::fs::remove_dir_all(&self.path));
         }
     }

@@ -1,29 +1,28 @@
-//! **What**: [`Screen`], where the demo's story appears, and [`Text`], what it is made of. **Why**: colour, width and
-//! wrapping are decided once. **Invariants**: a reader that went away is no error: what follows is not written; no
-//! control character reaches the terminal; colour only on a terminal that wants it. **Not here**: what is told
-//! (`story`).
+//! [`Screen`] prints the demo's story, made of [`Text`]; it decides on colour, width and wrapping. If the reader goes
+//! away, further output is discarded without an error. No control character reaches the terminal. Colour is used only
+//! on terminals that want it. `story` has the texts.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::cli::output::colour_out;
 
-/// Columns where the output is no terminal.
+/// Columns if the output is not a terminal.
 const PLAIN_WIDTH: usize = 100;
-/// Narrower terminals wrap by themselves; wider ones leave the rest empty.
+/// Smallest and largest width: narrower terminals wrap by themselves, wider ones stay partly empty.
 const WIDTHS: (usize, usize) = (64, 132);
 
-/// What a piece of text is.
+/// The role of a piece of text, which determines its colour.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paint {
-    /// Nothing special.
+    /// Ordinary text.
     Plain,
     /// A heading.
     Title,
-    /// Beside the point.
+    /// A side remark.
     Dim,
-    /// What must not go out.
+    /// Private text that must not go out.
     Private,
-    /// What stands in its place; a check that passed.
+    /// A replacement of private text, or a check that passed.
     Safe,
     /// Addresses, references, commands.
     Link,
@@ -46,22 +45,22 @@ impl Paint {
     }
 }
 
-/// Painted characters. No `Debug`: it may hold telemetry text.
+/// Coloured characters. They may be telemetry text, so there is no `Debug`.
 #[derive(Clone, Default)]
 pub(super) struct Text(Vec<(char, Paint)>);
 
 impl Text {
-    /// One piece.
+    /// A text of one piece.
     pub(super) fn of(paint: Paint, text: &str) -> Self {
         Self::default().and(paint, text)
     }
 
-    /// One plain piece.
+    /// A text of one uncoloured piece.
     pub(super) fn plain(text: &str) -> Self {
         Self::of(Paint::Plain, text)
     }
 
-    /// With another piece behind.
+    /// Appends a piece. Control and direction characters are made visible.
     #[must_use]
     pub(super) fn and(mut self, paint: Paint, text: &str) -> Self {
         let shown = text.chars().map(|c| match c {
@@ -74,7 +73,7 @@ impl Text {
         self
     }
 
-    /// With what is in `parts` painted differently.
+    /// Colours every occurrence of `parts` with `paint`.
     #[must_use]
     pub(super) fn mark<'a>(mut self, parts: impl IntoIterator<Item = &'a str>, paint: Paint) -> Self {
         let plain: String = self.0.iter().map(|(c, _)| *c).collect();
@@ -87,12 +86,12 @@ impl Text {
         self
     }
 
-    /// Columns.
+    /// Number of columns.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// With its middle left out, so that it fits.
+    /// Shortens the text to `width` by leaving out its middle.
     #[must_use]
     pub(super) fn elided(self, width: usize) -> Self {
         let (len, paint) = (self.len(), self.0.first().map_or(Paint::Plain, |(_, paint)| *paint));
@@ -107,7 +106,7 @@ impl Text {
         Self(kept)
     }
 
-    /// At most `most` lines of at most `width` columns, broken at spaces where there are any.
+    /// At most `most` lines of at most `width` columns, broken at spaces if possible.
     pub(super) fn lines(&self, width: usize, most: usize) -> Vec<Self> {
         let (mut lines, mut rest) = (Vec::new(), self.0.as_slice());
         while !rest.is_empty() || lines.is_empty() {
@@ -121,7 +120,7 @@ impl Text {
                 lines.push(Self(last));
                 break;
             }
-            // A space at a break is left out, a sign stays with what is before it.
+            // A space at a break is dropped; a sign stays on the line of the text before it.
             let space = |(at, (c, _)): (usize, &(char, Paint))| match c {
                 ' ' if at > 0 => Some((at, at + 1)),
                 '=' | '?' | '&' | '⏎' if at < width => Some((at + 1, at + 1)),
@@ -150,7 +149,7 @@ impl Text {
     }
 }
 
-/// Where the story appears.
+/// The output of the story.
 pub(super) struct Screen {
     out: Box<dyn Write + Send>,
     width: usize,
@@ -159,7 +158,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Standard output.
+    /// A screen on standard output.
     pub(super) fn stdout() -> Self {
         let terminal = io::stdout().is_terminal();
         let columns = terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
@@ -167,34 +166,34 @@ impl Screen {
         Self::new(Box::new(io::stdout()), columns.unwrap_or(PLAIN_WIDTH), colour_out())
     }
 
-    /// Any writer.
+    /// A screen on any writer.
     pub(super) fn new(out: Box<dyn Write + Send>, width: usize, colour: bool) -> Self {
         Self { out, width: width.clamp(WIDTHS.0, WIDTHS.1), colour, open: true }
     }
 
-    /// Columns.
+    /// Number of columns.
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Whether anyone still reads.
+    /// Whether the reader is still there.
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// A text, wrapped; lines after the first are indented as deep as the first.
+    /// Prints wrapped text; all lines are indented.
     pub(super) fn say(&mut self, indent: usize, text: &Text) {
         for line in text.lines(self.width.saturating_sub(indent), usize::MAX) {
             self.row(indent, 1, &[(line.len(), line)]);
         }
     }
 
-    /// A line that is not wrapped, whatever its length: what one wants to copy.
+    /// Prints a line without wrapping, so that it can be copied.
     pub(super) fn raw(&mut self, indent: usize, text: &Text) {
         self.row(indent, 1, &[(text.len(), text.clone())]);
     }
 
-    /// Cells beside each other, two columns apart, each wrapped in its width to at most `most` lines.
+    /// Prints cells side by side, two columns apart, each wrapped to at most `most` lines.
     pub(super) fn row(&mut self, indent: usize, most: usize, cells: &[(usize, Text)]) {
         let cells: Vec<(usize, Vec<Text>)> =
             cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), most))).collect();
@@ -216,7 +215,7 @@ impl Screen {
         self.write(&out);
     }
 
-    /// An empty line.
+    /// Prints an empty line.
     pub(super) fn gap(&mut self) {
         self.write("\n");
     }

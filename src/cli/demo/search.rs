@@ -1,7 +1,7 @@
-//! **What**: [`Search`]: looks for private texts in bytes, also where they are escaped, encoded or compressed.
-//! **Why**: "nothing went out" is worth as much as the search behind it. **Invariants**: plain, JSON escapes, percent,
-//! base64 (both alphabets, any alignment), hex, gzip, zstd, and up to [`DEPTH`] of these inside each other; upper and
-//! lower case are the same; bounded. **Not here**: where it looks (`story`).
+//! [`Search`]: finds private texts in bytes, even if escaped, encoded or compressed, since the claim that nothing went
+//! out is only as good as the search. It covers plain text, JSON escapes, percent encoding, base64 (both alphabets, any
+//! alignment), hex, gzip and zstd, nested up to [`DEPTH`] times, ignoring ASCII case. Sizes are bounded. `check`
+//! decides where to search.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -13,16 +13,16 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
 
-/// Encodings inside each other.
+/// The number of nested encodings.
 const DEPTH: u32 = 3;
-/// Shorter runs of base64 or hex digits hold no needle.
+/// The shortest run of base64 or hex digits that can contain a searched text.
 const SHORTEST_RUN: usize = 16;
-/// Most bytes of one compressed frame.
+/// The most bytes read from one compressed frame.
 const MAX_INFLATED: u64 = 64 << 20;
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Looks for texts.
+/// A search for a set of texts.
 pub(super) struct Search {
     needles: Vec<String>,
     finder: AhoCorasick,
@@ -30,10 +30,10 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// For these texts.
+    /// A search for these texts.
     ///
     /// # Errors
-    /// They are too many.
+    /// There are too many texts.
     pub(super) fn new(needles: Vec<String>) -> Result<Self, CommandError> {
         let finder = AhoCorasick::builder().ascii_case_insensitive(true).build(&needles);
         let config = GeneralPurposeConfig::new()
@@ -43,12 +43,12 @@ impl Search {
         Ok(Self { needles, finder: finder.map_err(|error| error.to_string())?, base64 })
     }
 
-    /// How many texts it looks for.
+    /// Number of searched texts.
     pub(super) fn len(&self) -> usize {
         self.needles.len()
     }
 
-    /// Those that are in `bytes` in any form.
+    /// The texts that occur in `bytes` in any form.
     pub(super) fn find(&self, bytes: &[u8]) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         self.look(bytes, DEPTH, &mut found);
@@ -66,7 +66,7 @@ impl Search {
         }
     }
 
-    /// Everything that could be base64, from each of the four places where a group may begin.
+    /// Decodes all possible base64, from each of the four alignments of a group.
     fn unbase64(&self, bytes: &[u8]) -> Vec<u8> {
         let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
         let mut out = Vec::new();
@@ -91,7 +91,7 @@ impl Search {
     }
 }
 
-/// With `\"`, `\n`, `\u00e9` and the like read; empty when there is nothing to read.
+/// Decodes `\"`, `\n`, `\u00e9` and the like; empty if there are no escapes.
 fn unescaped(bytes: &[u8]) -> Vec<u8> {
     if memchr::memchr(b'\\', bytes).is_none() {
         return Vec::new();
@@ -119,7 +119,7 @@ fn unescaped(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// With `%41` read; empty when there is none.
+/// Decodes `%41`; empty if there are no percent escapes.
 fn unpercented(bytes: &[u8]) -> Vec<u8> {
     match memchr::memchr(b'%', bytes) {
         Some(_) => percent_encoding::percent_decode(bytes).collect(),
@@ -127,7 +127,7 @@ fn unpercented(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Everything that could be hex, from both places where a pair may begin.
+/// Decodes all possible hex, from both alignments of a pair.
 fn unhex(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for run in bytes.split(|byte| !byte.is_ascii_hexdigit()).filter(|run| run.len() >= SHORTEST_RUN) {
@@ -140,12 +140,12 @@ fn unhex(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What frames of gzip and zstd hold, as far as they can be read.
+/// Decompresses gzip and zstd frames, as far as they are readable.
 fn inflated(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for at in memmem::find_iter(bytes, GZIP) {
         let frame = bytes.get(at..).unwrap_or_default();
-        // A damaged end leaves what came before it.
+        // Of a damaged frame, the part before the damage is kept.
         drop(flate2::read::GzDecoder::new(frame).take(MAX_INFLATED).read_to_end(&mut out));
         out.push(0);
     }

@@ -1,6 +1,5 @@
-//! **What**: [`Seen`]: telemetry as a list of items, the same for what came in and what went out. **Why**: the two are
-//! compared item by item. **Invariants**: what went out is read from the exporter's own file. **Not here**: what is
-//! made of it (`costs`, `opened`, `story`).
+//! [`Seen`]: telemetry as a list of items, in the same form for both directions, so that items can be compared.
+//! Outgoing telemetry is read from the exporter's own file. `costs`, `opened` and `story` use it.
 
 use kernel::hex;
 use otlp::{Node, NodeKind, Payload, Signal, Value, json};
@@ -8,7 +7,7 @@ use otlp::{Node, NodeKind, Payload, Signal, Value, json};
 use super::session::Request;
 use crate::cli::error::CommandError;
 
-/// Requests that can be read. No `Debug`: they hold telemetry text.
+/// Parsed requests. They hold telemetry text, so there is no `Debug`.
 pub(super) struct Seen {
     payloads: Vec<Payload>,
 }
@@ -21,20 +20,20 @@ pub(super) struct Item<'a> {
 }
 
 impl Seen {
-    /// What is sent.
+    /// The items of requests that are sent.
     ///
     /// # Errors
-    /// One line without payload.
+    /// A request can't be parsed; the message holds no payload.
     pub(super) fn sent(requests: &[Request]) -> Result<Self, CommandError> {
         let read = |request: &Request| Payload::parse(request.signal, request.body.clone());
         let payloads = requests.iter().map(read).collect::<Result<_, _>>();
         Ok(Self { payloads: payloads.map_err(|error| error.to_string())? })
     }
 
-    /// What an exporter of the kind `file` was given.
+    /// The items in the output of a `file` exporter.
     ///
     /// # Errors
-    /// One line without payload.
+    /// A line can't be parsed; the message holds no payload.
     pub(super) fn exported(lines: &[u8]) -> Result<Self, CommandError> {
         let mut payloads = Vec::new();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -58,12 +57,12 @@ impl Seen {
         self.payloads.iter().flat_map(|payload| payload.items().map(move |node| Item { payload, node }))
     }
 
-    /// Items of a signal.
+    /// Number of items of a signal.
     pub(super) fn count(&self, signal: Signal) -> usize {
         self.payloads.iter().filter(|payload| payload.signal() == signal).map(Payload::item_count).sum()
     }
 
-    /// The item that `other` came from or became.
+    /// The item with the same identity as `other`.
     pub(super) fn same_as(&self, other: Item<'_>) -> Option<Item<'_>> {
         let identity = other.identity()?;
         self.items().find(|item| item.identity().as_ref() == Some(&identity))
@@ -80,7 +79,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Name of the span; event name of the log record, without a prefix.
+    /// Name of the span, or event name of the log record.
     pub(super) fn name(self) -> &'a str {
         match self.payload.kind(self.node) {
             NodeKind::Span => self.payload.text(self.node, otlp::Field::Name),
@@ -88,7 +87,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// What it is known by on both sides; data points have none.
+    /// The identity that an item has in both directions; data points have none.
     pub(super) fn identity(self) -> Option<(&'a str, String)> {
         match self.payload.kind(self.node) {
             NodeKind::Span => Some((self.name(), hex::encode(self.payload.span_id(self.node)))),
@@ -97,7 +96,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// An attribute as text: `key`, or `event/key` on the span's event of that name.
+    /// An attribute as text: `key`, or `event/key` for an attribute of the span's event with that name.
     pub(super) fn text(self, place: &str) -> Option<String> {
         let (node, key) = match place.split_once('/') {
             Some((event, key)) => {

@@ -1,7 +1,6 @@
-//! **What**: the session that is played: requests of a real Claude Code, recorded offline, and one span that the demo
-//! adds. **Why**: the first thing a person sees should be real. **Invariants**: every id is new (session, prompt,
-//! request, trace, span), the same everywhere it stands, as long as the old one; times are moved so that the session
-//! has just ended; every other byte is the client's. **Not here**: sending (`play`).
+//! The session that is played: requests of a real Claude Code, recorded offline, and one span added by the demo. Every
+//! id (session, prompt, request, trace, span) is replaced by a new one of the same length, consistently in all places.
+//! Times are moved so that the session has just ended. All other bytes are the client's. `play` sends the requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +15,10 @@ use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
 use otlp::{Signal, json};
 
-/// The version that was recorded.
+/// The recorded client and its version.
 pub(super) const CLIENT: &str = "Claude Code 2.1.328";
 
-/// `tests/recordings/claude-code/plain`, in order of arrival.
+/// The requests of `tests/recordings/claude-code/plain`, in order of arrival.
 const RECORDED: [(Signal, &[u8]); 11] = [
     (Signal::Logs, include_bytes!("../../../config/demo/001-logs.pb")),
     (Signal::Traces, include_bytes!("../../../config/demo/002-traces.pb")),
@@ -34,9 +33,9 @@ const RECORDED: [(Signal, &[u8]); 11] = [
     (Signal::Metrics, include_bytes!("../../../config/demo/011-metrics.pb")),
 ];
 
-/// A span of a service, with what redaction is for.
+/// An added span of a service, with text that redaction must remove.
 const ADDED: &[u8] = include_bytes!("../../../config/demo/added.json");
-/// Its private texts: none of them may go out.
+/// The private texts of the added span, which must not go out.
 pub(super) const ADDED_SECRETS: [&str; 5] = [
     "ada.lovelace@example.com",
     "4111 1111 1111 1111",
@@ -44,7 +43,7 @@ pub(super) const ADDED_SECRETS: [&str; 5] = [
     "AKIAQ3EGRIU2SZKWX4FN",
     "demo-4f6c2b9e1d7a8035",
 ];
-/// Its name.
+/// Name of the added span.
 pub(super) const ADDED_SPAN: &str = "POST /v1/refunds";
 
 /// Attributes that hold ids.
@@ -59,18 +58,18 @@ const ID_KEYS: [&str; 8] = [
     "gen_ai.tool.call.id",
 ];
 
-/// One request. No `Debug`: it holds telemetry text.
+/// One request. It holds telemetry text, so there is no `Debug`.
 pub(super) struct Request {
     /// Its signal.
     pub(super) signal: Signal,
-    /// Protobuf.
+    /// The protobuf body.
     pub(super) body: Bytes,
 }
 
-/// The session as if it had ended at `now`.
+/// The session, as if it had ended at `now`.
 ///
 /// # Errors
-/// One line: the recording can't be read (a test shows that it can).
+/// The recording can't be read; a test makes sure that it can.
 pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, CommandError> {
     let added = json::decode(Signal::Traces, ADDED).map_err(|error| error.to_string())?;
     let recorded = RECORDED.iter().map(|(signal, body)| (*signal, body.to_vec()));
@@ -89,16 +88,16 @@ pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, Com
     Ok(requests.into_iter().map(renew).collect())
 }
 
-/// Ids and times of a recording.
+/// The ids and times in a recording.
 #[derive(Default)]
 struct Found {
     /// Trace and span ids.
     binary: BTreeSet<Vec<u8>>,
     /// Ids in attributes.
     texts: BTreeSet<String>,
-    /// Unix nanoseconds.
+    /// Times in unix nanoseconds.
     times: BTreeSet<u64>,
-    /// RFC 3339, milliseconds, UTC.
+    /// Times in RFC 3339 with milliseconds, UTC.
     timestamps: BTreeSet<String>,
 }
 
@@ -145,7 +144,7 @@ impl Found {
         }
     }
 
-    /// What stands in place of what, in bytes on the wire.
+    /// The replacements of ids and times, as bytes on the wire.
     fn renewed(self, now: UnixNanos, rng: &dyn Rng) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let by = now.0.saturating_sub(self.times.last().copied().unwrap_or(now.0));
         let mut all = BTreeMap::new();
@@ -170,8 +169,8 @@ fn unhex(text: &str) -> Vec<u8> {
     pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// A new id of the same shape: the prefix up to the last `_` and all but hex digits stay, and so do a UUID's version
-/// and variant.
+/// A new id of the same shape. The prefix up to the last `_`, all characters but hex digits, and the version and
+/// variant of a UUID are kept.
 fn renewed_id(old: &str, rng: &dyn Rng) -> String {
     let start = old.rfind('_').map_or(0, |at| at + 1);
     let uuid = old.len() == 36 && old.matches('-').count() == 4;
@@ -183,7 +182,7 @@ fn renewed_id(old: &str, rng: &dyn Rng) -> String {
         .collect()
 }
 
-/// An RFC 3339 time with milliseconds, `by` nanoseconds later.
+/// An RFC 3339 time with milliseconds, moved `by` nanoseconds later.
 fn moved(stamp: &str, by: u64) -> Option<String> {
     let time = OffsetDateTime::parse(stamp, &Rfc3339).ok()?;
     let later = time.checked_add(time::Duration::nanoseconds(i64::try_from(by).ok()?))?;

@@ -1,6 +1,5 @@
-//! **What**: [`Story`]: what the demo says, one sentence for each thing that happens. **Invariants**: what came in is
-//! shown because it is the demo's own; what went out is read from the exporter's file. **Not here**: layout
-//! (`screen`), checks (`check`, `costs`, `opened`).
+//! [`Story`]: the texts of the demo, one sentence per event. Incoming data may be shown because it is the demo's own;
+//! outgoing data is read from the exporter's file. Layout is in `screen`, checks are in `check`, `costs` and `opened`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::screen::{Paint, Screen, Text};
 use super::seen::{Item, Seen};
 use super::session::{ADDED_SECRETS, ADDED_SPAN, CLIENT};
 
-/// Items that are shown, and which of their attributes.
+/// The items shown, and which of their attributes.
 const SHOWN: [(&str, &[&str]); 5] = [
     ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref", "tollgate.run.id"]),
     ("claude_code.tool", &["tool_name", "full_command", "tool.output/output", "duration_ms"]),
@@ -26,33 +25,33 @@ const SHOWN: [(&str, &[&str]); 5] = [
     ("assistant_response", &["response"]),
     (ADDED_SPAN, &["url.full", "exception/exception.message", "retry.note", "http.request.header.authorization"]),
 ];
-/// Columns of attribute names, and how many there are on a narrow screen.
+/// Columns of attribute names on a normal and on a narrow screen.
 const KEY: (usize, usize) = (28, 22);
-/// Columns of a call's id and model, and of its numbers.
+/// Columns of a call's id, its model, and its numbers.
 const CALL: usize = 24;
 const MODEL: usize = 17;
 const NUMBERS: [usize; 6] = [6, 6, 7, 6, 11, 11];
-/// Indent of what belongs to a step.
+/// Indent of the details of a step.
 const IN: usize = 3;
 
-/// Tells what happens.
+/// Prints the story.
 pub(super) struct Story {
     screen: Screen,
     step: u32,
 }
 
 impl Story {
-    /// On this screen.
+    /// A story on this screen.
     pub(super) fn new(screen: Screen) -> Self {
         Self { screen, step: 0 }
     }
 
-    /// Whether anyone still reads.
+    /// Whether the reader is still there.
     pub(super) fn is_read(&self) -> bool {
         self.screen.is_open()
     }
 
-    /// The first words.
+    /// Prints the title.
     pub(super) fn begin(&mut self) {
         let title = format!("tollgate {} demo", env!("CARGO_PKG_VERSION"));
         self.screen.say(0, &Text::of(Paint::Title, &title));
@@ -90,7 +89,7 @@ impl Story {
         self.fact("page", Text::of(Paint::Link, &format!("http://{}/", gateway.page)));
     }
 
-    /// Everything was sent and acknowledged.
+    /// All requests were sent and acknowledged.
     pub(super) fn played(&mut self, came: &Seen, requests: usize, slowest: Duration) {
         self.step(&format!("{CLIENT} talks to it: OTLP/HTTP, new ids, the present time."));
         let counts = format!(
@@ -104,7 +103,7 @@ impl Story {
         self.fact("answers", Text::plain("200 OK, ").and(Paint::Plain, &safe));
     }
 
-    /// What came in beside what went out.
+    /// Compares what came in with what went out.
     pub(super) fn compared(&mut self, came: &Seen, went: &Seen, missing: &[String]) {
         self.step("What came in, and what an exporter to a third party was given.");
         let names = if self.screen.width() < 96 { KEY.1 } else { KEY.0 };
@@ -126,7 +125,7 @@ impl Story {
                 let key = place.split_once('/').map_or(*place, |(_, key)| key);
                 let (left, right) = sides(before.as_deref(), after.as_deref(), out, side);
                 let key = Text::of(Paint::Dim, key).elided(names - 2);
-                // Content is only hinted at; of a redacted text everything is to be seen.
+                // Content is shown only in part; redacted text is shown completely.
                 let most = if after.is_none() { 2 } else { 4 };
                 self.screen.row(IN + 2, most, &[(names - 2, key), (side, left), (side, right)]);
             }
@@ -137,7 +136,7 @@ impl Story {
         }
     }
 
-    /// What each call cost.
+    /// Shows the cost of each call.
     pub(super) fn priced(&mut self, bill: &Bill) {
         self.step("Each model call is priced once; the client's own figure must agree.");
         let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
@@ -167,7 +166,7 @@ impl Story {
         self.verdict(bill.agrees(), &sum);
     }
 
-    /// A line of the table of calls: names to the left, numbers to the right.
+    /// A row of the table of calls: names aligned left, numbers right.
     fn call(&mut self, texts: [(&str, Paint); 8]) {
         let mut numbers = NUMBERS.iter();
         let room = self.screen.width().saturating_sub(IN + NUMBERS.iter().map(|width| width + 2).sum::<usize>());
@@ -186,7 +185,7 @@ impl Story {
         self.screen.row(IN, 1, &cells);
     }
 
-    /// The vault has everything.
+    /// Shows what the vault contains.
     pub(super) fn vaulted(&mut self, opened: &Opened, auditor: &Path) {
         self.step("The content is in the vault, sealed to an auditor; the gateway can't read it.");
         let mut last = None;
@@ -218,7 +217,7 @@ impl Story {
         }
     }
 
-    /// The search is over.
+    /// Shows the result of the search for private texts.
     pub(super) fn searched(&mut self, leaks: &Leaks, needles: usize, kept: (usize, usize)) {
         self.step("Private texts are searched for, plain, escaped, encoded and compressed.");
         let place = format!("in {} of what went out, spool, vault, /metrics and page", size(leaks.bytes));
@@ -237,7 +236,7 @@ impl Story {
         );
     }
 
-    /// How to go on.
+    /// Explains how to send one's own telemetry.
     pub(super) fn yours(&mut self, gateway: &Gateway, directory: &Path, session: &str) {
         self.step("Now yours: the gateway serves until Ctrl-C.");
         let base = format!("http://{}", gateway.http);
@@ -268,7 +267,7 @@ impl Story {
         }
     }
 
-    /// What to do after a demo that has ended; with the session of a vault that is kept.
+    /// Explains what to do after the demo; `kept` is the session, if its vault is kept.
     pub(super) fn next(&mut self, directory: &Path, kept: Option<&str>) {
         self.step("What to do next.");
         for (command, why) in [
@@ -287,7 +286,7 @@ impl Story {
         }
     }
 
-    /// The last word on what was checked.
+    /// The overall result of the checks.
     pub(super) fn end(&mut self, fine: bool) {
         let text = if fine { "Everything held." } else { "Something did not hold: see above." };
         self.verdict(fine, text);
@@ -301,7 +300,7 @@ impl Story {
     }
 }
 
-/// A word of a shell's command line.
+/// Quotes a word for a shell.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
@@ -311,7 +310,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// Both sides of one attribute.
+/// The incoming and outgoing value of one attribute.
 fn sides(before: Option<&str>, after: Option<&str>, out: Option<Item<'_>>, width: usize) -> (Text, Text) {
     let range = out.and_then(|out| out.text("gen_ai.payload.range"));
     match (before, after) {
@@ -330,14 +329,14 @@ fn sides(before: Option<&str>, after: Option<&str>, out: Option<Item<'_>>, width
     }
 }
 
-/// `bytes=0000000000-0000000611` without its zeros.
+/// Shortens `bytes=0000000000-0000000611` by its leading zeros.
 fn bytes(range: &str) -> String {
     let number = |digits: &str| digits.trim_start_matches('0').parse().unwrap_or(0_u64);
     let ends = range.trim_start_matches("bytes=").split_once('-');
     ends.map_or_else(|| range.to_owned(), |(first, last)| format!("bytes {}–{}", number(first), number(last)))
 }
 
-/// `[EMAIL]` and the like.
+/// The placeholders, such as `[EMAIL]`, in a text.
 fn placeholders(text: &str) -> Vec<&str> {
     let pieces = text.split_inclusive(']').filter_map(|piece| piece.get(piece.rfind('[')?..));
     pieces.filter(|piece| piece.bytes().all(|b| b.is_ascii_uppercase() || b"[]_".contains(&b))).collect()

@@ -1,4 +1,4 @@
-//! What the demo checks must be able to fail; what it plays must be the recording with new ids and times.
+//! The demo's checks must be able to fail, and the played session must be the recording with new ids and times.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +36,7 @@ fn played(seed: u64) -> Vec<Request> {
     session::session(NOW, &SeededRng::new(seed)).unwrap()
 }
 
-/// What an exporter would have written that was given `requests`.
+/// The output of an exporter that was given `requests`.
 fn exported(requests: &[Request]) -> Vec<u8> {
     let mut lines = String::new();
     for request in requests {
@@ -70,7 +70,7 @@ fn the_recording_is_the_recorded_one() {
     }
 }
 
-/// Lengths and items stay, every id and time is new, and the session has just ended.
+/// Lengths and items are unchanged, every id and time is new, and the session has just ended.
 #[test]
 fn a_session_has_new_ids_and_the_present_time() {
     let (one, two) = (played(1), played(2));
@@ -104,7 +104,7 @@ fn a_session_has_new_ids_and_the_present_time() {
     assert_eq!(ends.into_iter().max(), Some(NOW.0));
 }
 
-/// An id is the same everywhere it stands: one session, one trace, spans below spans that exist, calls known on both
+/// An id is the same in all places: one session, one trace, spans with existing parents, calls with the same id on both
 /// signals.
 #[test]
 fn ids_stay_joined() {
@@ -125,7 +125,7 @@ fn ids_stay_joined() {
     assert!(stamps.iter().all(|stamp| stamp.starts_with("2030-03-17T17:46:") && stamp.len() == 24), "not moved");
 }
 
-/// A private text is found in every form it may hide in, also in one form inside another; other texts are not.
+/// A private text is found in every encoded form, including nested forms; other texts are not.
 #[test]
 fn the_search_finds_every_form() {
     const PRIVATE: &str = "CANARY-prompt-e6315b29074518ae";
@@ -169,7 +169,7 @@ fn the_search_finds_every_form() {
     assert!(search.find(&zeros).is_empty());
 }
 
-/// An exporter that was given what came in is found out: all canaries and all of the demo's own private texts.
+/// An exporter that got the unchanged data is detected by all canaries and all of the demo's own private texts.
 #[test]
 fn a_leak_is_found() {
     let requests = played(4);
@@ -187,20 +187,20 @@ fn a_leak_is_found() {
     leaks.look_below(&search, scratch.path()).unwrap();
     let [(place, found)] = leaks.found.as_slice() else { panic!("{} places", leaks.found.len()) };
     assert!(place.ends_with("out.jsonl") && marks.is_subset(found));
-    // The card stands there in one of its two forms.
+    // The card number is there in one of its two forms.
     assert_eq!(found.len(), search.len() - 1);
     let mut leaks = Leaks::default();
     leaks.look(&search, "/metrics", marks.first().unwrap().as_bytes());
     assert_eq!(leaks.found.len(), 1);
 }
 
-/// A recording without marks proves nothing, and neither does one of whose marks some are missing.
+/// A recording without marks proves nothing, and neither does one with some marks missing.
 #[test]
 fn no_marks_are_no_proof() {
     assert!(kept(8, 8) && !kept(7, 8) && !kept(0, 0));
 }
 
-/// What is printed to be copied must be one word to a shell, whatever the path is.
+/// A printed path must be one word to a shell, so that it can be copied.
 #[test]
 fn what_is_copied_is_one_word() {
     for (word, shown) in [("/tmp/a-1", "/tmp/a-1"), ("/tmp/a b", "'/tmp/a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
@@ -210,7 +210,7 @@ fn what_is_copied_is_one_word() {
     }
 }
 
-/// A record that came in and did not go out is missed.
+/// A record that came in and did not go out is detected.
 #[test]
 fn a_lost_record_is_found() {
     let requests = played(5);
@@ -255,7 +255,7 @@ fn a_wrong_price_is_found() {
     assert!(!Bill::of(&Seen::exported(b"").unwrap(), &came).agrees(), "no call at all");
 }
 
-/// A reference that leads nowhere, and telemetry without any, are errors.
+/// A reference that does not resolve, and telemetry without any references, are errors.
 #[tokio::test]
 async fn a_broken_reference_is_found() {
     let scratch = Scratch::make(None, false, &SystemRng).unwrap();
@@ -273,7 +273,7 @@ async fn a_broken_reference_is_found() {
     assert!(gone.is_err_and(|why| why.to_string().contains("no such object")));
 }
 
-/// A writer to look at afterwards; it may refuse.
+/// A writer whose output can be inspected; it may refuse to write.
 #[derive(Clone, Default)]
 struct Page {
     text: Arc<Mutex<Vec<u8>>>,
@@ -301,7 +301,7 @@ fn shown(width: usize, colour: bool, show: impl FnOnce(&mut Screen)) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// Nothing is wider than the screen, nothing is lost by wrapping, cells stand below each other.
+/// No line is wider than the screen, wrapping loses no text, and cells are aligned in columns.
 #[test]
 fn texts_fit_the_screen() {
     let long = "A sentence with words, some-of-them-quite-long-and-without-any-space-at-all-so-that-they-must-be-cut, and more.";
@@ -319,8 +319,8 @@ fn texts_fit_the_screen() {
     assert_eq!(Text::plain("short").elided(11).len(), 5);
 }
 
-/// Without colour there is no escape sequence; with it every line ends as it began; control characters never get
-/// through.
+/// Without colour there is no escape sequence; with colour every line ends uncoloured; control characters are never
+/// printed.
 #[test]
 fn colour_and_control_characters() {
     let say =
@@ -332,7 +332,7 @@ fn colour_and_control_characters() {
     assert_eq!(text.matches("\x1b[0;33mada@example.com\x1b[0").count(), 2);
 }
 
-/// A reader that went away is noticed and is no error.
+/// A reader that has gone away is detected, without an error.
 #[test]
 fn a_closed_pipe_is_no_error() {
     let mut screen = Screen::new(Box::new(Page { closed: true, ..Page::default() }), 80, false);
@@ -342,7 +342,7 @@ fn a_closed_pipe_is_no_error() {
     assert!(!screen.is_open());
 }
 
-/// The directory is its owner's alone, new, and gone at the end unless it is to be kept.
+/// The directory is new, accessible to its owner only, and removed at the end unless it is to be kept.
 #[test]
 fn the_directory_is_private_and_goes() {
     let base = Scratch::make(None, false, &SystemRng).unwrap();

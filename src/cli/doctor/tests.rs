@@ -1,4 +1,4 @@
-//! Whom rules by account cover.
+//! Which accounts the rules by account cover.
 
 use super::*;
 
@@ -30,7 +30,7 @@ service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [vault], expor
     vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")).accounts
 }
 
-/// Accounts of a tokens file have rules like those of the configuration; where nobody can read it, that is said.
+/// Accounts of a tokens file have rules like those of the configuration; an unreadable tokens file is reported.
 #[test]
 fn accounts_of_a_tokens_file_are_covered() {
     let folder = tempfile::tempdir().expect("scratch");

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The kind of an error is its exit code, whatever its text says: scripts and service managers go by the number alone.
+/// The exit code follows from the kind of error, whatever its text says, since scripts and service managers rely on it.
 #[test]
 fn the_kind_gives_the_exit_code() {
     let text = || "configuration, usage: 78".to_owned();

@@ -1,5 +1,5 @@
-//! **What**: a file as OTLP requests. **Invariants**: at most [`LARGEST`] bytes; what it is, is told by its bytes;
-//! errors never quote them.
+//! Reads a file as OTLP requests, at most [`LARGEST`] bytes. The format is detected from the bytes; errors never quote
+//! them.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,13 +9,13 @@ use bytes::Bytes;
 use crate::cli::error::CommandError;
 use otlp::{Payload, Signal, json};
 
-/// Largest file.
+/// The largest file, in bytes.
 const LARGEST: u64 = 256 << 20;
 
-/// Reads a file, or the standard input for `-`.
+/// Reads a file, or standard input for `-`.
 ///
 /// # Errors
-/// One line.
+/// The file can't be read, is too large, or contains no OTLP request.
 pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let name = path.display();
     let mut bytes = Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, B
     }
 }
 
-/// One JSON request, or one a line.
+/// Parses one JSON request, or one per line.
 fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is neither text nor protobuf"))?;
     let whole = tapped(text);
@@ -64,19 +64,19 @@ fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError>
     lines.map(request).collect()
 }
 
-/// The request in a line of `tap --json`, as it left the gateway.
+/// The request in a line of `tap --json`.
 fn tapped(line: &str) -> Option<String> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let (request, _) = (line.get("request")?, line.get("pipeline")?);
     Some(request.to_string())
 }
 
-/// A line of `tap --json` that only says what it did not show.
+/// Whether a line of `tap --json` only reports left-out requests.
 fn is_left_out(line: &str) -> bool {
     line.trim_start().starts_with("{\"left_out\":")
 }
 
-/// The signal of a JSON request: its first key that names one.
+/// The signal of a JSON request, from its first key that names one.
 fn of_json(text: &str) -> Option<Signal> {
     let names = [
         ("\"resourceSpans\"", Signal::Traces),
@@ -87,7 +87,7 @@ fn of_json(text: &str) -> Option<Signal> {
     found.min_by_key(|(at, _)| *at).map(|(_, signal)| signal)
 }
 
-/// `001-traces.pb` and the like.
+/// The signal in a file name such as `001-traces.pb`.
 fn named(path: &Path) -> Option<Signal> {
     let stem = path.file_stem()?.to_str()?;
     Signal::ALL.into_iter().find(|signal| stem.ends_with(signal.as_str()))

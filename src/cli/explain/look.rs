@@ -1,5 +1,5 @@
-//! **What**: one request before and after, item by item, with what was read in it. **Invariants**: serialises whole;
-//! holds the user's payload, so no `Debug`. **Not here**: how it is printed (`show`).
+//! Compares one request before and after the pipeline, item by item, with the facts read from it. The result serialises
+//! completely; it holds the user's payload, so it has no `Debug`. `show` prints it.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use kernel::hex;
 use otlp::{Field, Node, NodeKind, Payload, Value};
 use redaction::Scratch;
 
-/// One request.
+/// The explanation of one request.
 #[derive(Serialize)]
 pub(super) struct Request {
     pub(super) signal: &'static str,
     pub(super) pipeline: String,
     pub(super) processors: Vec<String>,
-    /// The profile of the pipeline's vault.
+    /// The privacy profile of the pipeline's vault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) privacy: Option<&'static str>,
     pub(super) items: Vec<Item>,
@@ -40,7 +40,7 @@ pub(super) struct Item {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) span_id: String,
     pub(super) dialect: Option<&'static str>,
-    /// Why it is this dialect: the conditions of the clause that holds.
+    /// The conditions that identified the dialect.
     pub(super) because: Vec<String>,
     pub(super) agent: bool,
     pub(super) is: &'static str,
@@ -50,39 +50,39 @@ pub(super) struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) price: Option<Price>,
     pub(super) vault: Vec<Vaulted>,
-    /// The filter and its rule, where it goes nowhere.
+    /// The filter and rule that drop the item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) dropped: Option<Dropped>,
-    /// Attributes that the conventions require, and that are not there even now.
+    /// Attributes that the conventions require and that are still missing.
     pub(super) missing: Vec<&'static str>,
     pub(super) parts: Vec<Part>,
 }
 
-/// What a filter does not send.
+/// The filter and rule that drop an item.
 #[derive(Serialize)]
 pub(super) struct Dropped {
     pub(super) by: String,
     pub(super) rule: String,
 }
 
-/// The item itself, one of its events, a resource, a scope.
+/// The item itself, one of its events, a resource or a scope.
 #[derive(Serialize)]
 pub(super) struct Part {
     pub(super) what: String,
     pub(super) changes: Vec<Change>,
 }
 
-/// An attribute or field.
+/// An attribute or field before and after.
 #[derive(Serialize)]
 pub(super) struct Change {
     pub(super) key: String,
-    /// `kept`, `changed`, `to the vault`, `dropped`, `added`.
+    /// `kept`, `changed`, `to the vault`, `dropped` or `added`.
     pub(super) now: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<Json>,
-    /// Why nothing of it is left, where no rule's find is what went.
+    /// Why the whole text was replaced, if not because of a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) whole: Option<&'static str>,
     /// The rules that changed it.
@@ -90,28 +90,28 @@ pub(super) struct Change {
     pub(super) rules: Vec<RuleHit>,
 }
 
-/// What a redaction rule found in a text as it came.
+/// A finding of a redaction rule in the original text.
 #[derive(Serialize)]
 pub(super) struct RuleHit {
     pub(super) rule: String,
     pub(super) placeholder: String,
-    /// Why: how sure the rule is.
+    /// How certain the rule is.
     pub(super) why: &'static str,
-    /// Characters of the text; in a list or map, of the value that holds it.
+    /// Range in characters of the text; in a list or map, of the value that contains it.
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
-/// Tokens as told, and as priced.
+/// Tokens as reported and as priced.
 #[derive(Serialize)]
 pub(super) struct Tokens {
     pub(super) reported: BTreeMap<&'static str, u64>,
     pub(super) buckets: BTreeMap<&'static str, u64>,
-    /// Whether the reported input includes what was cached; none: not known.
+    /// Whether the reported input includes cached tokens; `None` if unknown.
     pub(super) input_includes_cached: Option<bool>,
 }
 
-/// What became of a call's price.
+/// The pricing of a call.
 #[derive(Serialize)]
 pub(super) struct Price {
     pub(super) status: &'static str,
@@ -123,17 +123,17 @@ pub(super) struct Price {
     pub(super) sum: Vec<Product>,
 }
 
-/// One line of the arithmetic.
+/// One line of the calculation.
 #[derive(Serialize)]
 pub(super) struct Product {
     pub(super) bucket: &'static str,
     pub(super) tokens: u64,
-    /// USD for a million tokens, where one price held for all of them.
+    /// USD per million tokens, if one price applied to all of them.
     pub(super) usd_per_million: Option<String>,
     pub(super) usd: String,
 }
 
-/// Content that went to the vault.
+/// Content that was moved to the vault.
 #[derive(Serialize)]
 pub(super) struct Vaulted {
     pub(super) key: String,
@@ -142,7 +142,7 @@ pub(super) struct Vaulted {
     pub(super) bytes: usize,
 }
 
-/// Looks at one request.
+/// Explains one request.
 pub(super) fn request(vocabulary: &Vocabulary, passed: &Passed) -> Request {
     let (before, after) = (&passed.before, &passed.after);
     let none = Facts { items: Vec::new(), agent: false, late: Vec::new() };
@@ -322,7 +322,7 @@ fn price(facts: &ItemFacts, after: &Payload, is: Node) -> Option<Price> {
     })
 }
 
-/// The price of a million tokens, exactly or not at all.
+/// The price of a million tokens, if it is exact.
 fn per_million(usd: &str, tokens: u64) -> Option<String> {
     let (amount, count) = (Decimal::from_str_exact(usd).ok()?, Decimal::from(tokens));
     let each = amount.checked_mul(Decimal::from(1_000_000))?.checked_div(count)?.normalize();
@@ -365,7 +365,7 @@ fn vaulted(before: &Payload, place: &ContentPlace, inside: Option<&Inside>) -> O
     Some(Vaulted { key, part: place.part.as_str(), rule, bytes })
 }
 
-/// What can be seen of a node: fields, then attributes.
+/// The visible fields and attributes of a node, in that order.
 fn seen(payload: &Payload, node: Node) -> Vec<(String, Json)> {
     let fields = [
         ("name", Field::Name),
@@ -429,7 +429,7 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
         });
     }
     for (key, value) in &after {
-        // what is left over was added; in the order in which it stands
+        // The rest was added; it is listed in its own order.
         if let Some(rest) = left.get_mut(key.as_str())
             && rest.pop().is_some()
         {
@@ -448,7 +448,7 @@ fn part(passed: &Passed, was: Node, is: Node, content: &[ContentPlace]) -> Part 
     Part { what: if named.is_empty() { what.to_owned() } else { format!("{what} {named}") }, changes }
 }
 
-/// Why a text is gone whole. What rules find in it is then no reason.
+/// Why a whole text was replaced. Rule findings in it are then not the reason.
 fn whole(now: &Json, vaulted: bool) -> Option<&'static str> {
     match now.as_str()? {
         "[CONTENT]" if vaulted => Some("it is content, and in the vault"),
@@ -458,7 +458,7 @@ fn whole(now: &Json, vaulted: bool) -> Option<&'static str> {
     }
 }
 
-/// What the rules find in a value. Echoes of content and cut texts have none.
+/// The rule findings in a value. Echoes of content and cut texts have none.
 fn hits(passed: &Passed, key: &str, value: &Json) -> Vec<RuleHit> {
     let Some(rules) = &passed.rules else { return Vec::new() };
     let mut out = Vec::new();

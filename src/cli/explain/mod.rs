@@ -1,7 +1,6 @@
-//! **What**: `tollgate explain FILE`: what becomes of recorded telemetry, item by item, and why. **Why**: whoever
-//! points an agent at the gateway wants to see what a back end will get before one does. **Invariants**: runs the
-//! processors of the configuration, nothing else: no spool, no network but to a configured recogniser, nothing written;
-//! shows the user's own payload on the standard output, nowhere else. **Not here**: the processors (`app/dry`).
+//! `tollgate explain FILE`: shows what the pipeline does to recorded telemetry, item by item, and why, before a back
+//! end gets any. It runs the processors of the configuration only: no spool, no network except a configured recogniser,
+//! nothing written. The user's payload is printed on standard output only. `app/dry` runs the processors.
 
 mod input;
 mod look;
@@ -25,7 +24,7 @@ use kernel::terminal::escaped;
 use look::Request;
 use otlp::Signal;
 
-/// Said where no gateway's key was found.
+/// The note if the gateway's pseudonym key was not found.
 const STRANGE: &str = "\
 note: the pseudonyms (`h-…`) above are made with a key of this run alone; the gateway's own will differ.
 For the same ones give the `--config` or `--data-dir` of the gateway, where its `pseudonym.key` can be read.
@@ -34,19 +33,19 @@ For the same ones give the `--config` or `--data-dir` of the gateway, where its 
 /// Options of `explain`.
 #[derive(Args, Clone)]
 pub(super) struct Options {
-    /// OTLP as JSON (one request, or one a line as the `file` exporter and `tap --json` write) or protobuf; `-` reads
-    /// the standard input.
+    /// OTLP as JSON (one request, or one per line as written by the `file` exporter and `tap --json`) or protobuf; `-`
+    /// reads standard input.
     file: PathBuf,
-    /// As JSON, values whole.
+    /// Prints JSON with complete values.
     #[arg(long)]
     json: bool,
-    /// Pipeline to use; without it the first one of the signal.
+    /// Pipeline to use [default: the first one of the signal].
     #[arg(long, value_name = "ID")]
     pipeline: Option<String>,
-    /// What a protobuf request holds, where neither its name nor its bytes tell: `traces`, `logs` or `metrics`.
+    /// Signal of a protobuf request whose name and bytes don't show it: `traces`, `logs` or `metrics`.
     #[arg(long, value_name = "SIGNAL", value_parser = signal)]
     signal: Option<Signal>,
-    /// Values whole, not cut to a line.
+    /// Prints complete values instead of cutting them to a line.
     #[arg(long)]
     full: bool,
 }

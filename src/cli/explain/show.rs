@@ -1,5 +1,5 @@
-//! **What**: an explanation as text for a terminal. **Invariants**: a value takes a line, cut unless all is wanted;
-//! control characters of the payload never reach the terminal. **Not here**: what is told (`look`).
+//! Formats an explanation for a terminal. A value takes one line and is cut unless `full` is set. Control characters of
+//! the payload are escaped. The data is made in `look`.
 
 use std::fmt::Write as _;
 
@@ -8,19 +8,19 @@ use serde_json::Value as Json;
 use super::look::{Change, Item, Part, Price, Request, Tokens};
 use kernel::terminal::clean;
 
-/// How to print.
+/// Formatting options.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub(super) colour: bool,
     pub(super) full: bool,
 }
 
-/// Longest value on a line, characters.
+/// The longest value on a line, in characters.
 const WIDTH: usize = 96;
-/// Places of content that are listed.
+/// The most vault entries, and the most rule hits of a value, that are listed.
 const CONTENT: usize = 8;
 
-/// One request.
+/// Formats one request.
 pub(super) fn request(request: &Request, look: Look) -> String {
     let mut out = String::new();
     let count = request.items.len();
@@ -40,7 +40,7 @@ pub(super) fn request(request: &Request, look: Look) -> String {
 }
 
 fn line(out: &mut String, text: &str) {
-    let _ = writeln!(out, "{text}"); // a String takes everything
+    let _ = writeln!(out, "{text}"); // can't fail
 }
 
 fn item(item: &Item, look: Look, out: &mut String) {

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Every form that `find --sessions` prints is understood, and an id stays what it is.
+/// Every form that `find --sessions` prints is understood, and a plain id is unchanged.
 #[test]
 fn lines_of_find_are_sessions() {
     let told = |session: &str, account: Option<&str>| {

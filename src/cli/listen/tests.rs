@@ -3,7 +3,7 @@
 use super::{USUAL, listen};
 use crate::app::defaults::TEXT;
 
-/// Each of the three usual ports is replaced once: a reworded default must not leave `--listen` without effect.
+/// Each of the three default ports is replaced once, so that rewording the default does not disable `--listen`.
 #[test]
 fn every_usual_port_is_replaced() {
     for usual in USUAL {
@@ -17,7 +17,7 @@ fn every_usual_port_is_replaced() {
     assert!(listen("[::1]:5000").is_ok() && listen("localhost:0").is_ok());
 }
 
-/// What is no address, or leaves no room for three ports, is said with what to give.
+/// For an invalid address, or one without room for three ports, the error says what to give.
 #[test]
 fn what_is_no_address_is_said() {
     for (text, wanted) in [("4317", "127.0.0.1:14317"), ("127.0.0.1:99999", "127.0.0.1:14317"), ("[::]:65534", "65533")]

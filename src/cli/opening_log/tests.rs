@@ -1,7 +1,7 @@
 use super::*;
 
-/// Without `--log` an opening is noted beside the key that opens; where that can't be, nothing is opened but by who
-/// says so.
+/// Without `--log` an opening is logged beside the key; if that is impossible, nothing is opened unless `--log none` is
+/// given.
 #[test]
 fn the_log_lies_beside_the_key() {
     let folder = tempfile::tempdir().expect("scratch");

@@ -1,7 +1,6 @@
-//! **What**: `tollgate rates …`: what a table says, where it differs, what a price list would change, what calls would
-//! have cost. **Why**: prices are data that somebody answers for. **Invariants**: reads only, but for
-//! `import --output`; no network; what is refused ends with 1. **Not here**: tables (`rates/`), pricing
-//! (`processors/cost`).
+//! `tollgate rates …`: shows rate tables, compares and imports price lists, and prices calls again. Nothing is written
+//! except by `import --output`, and there is no network access; a refused table makes the exit code 1. Tables are in
+//! `rates`, pricing is in `processors/cost`.
 
 mod report;
 mod reprice;
@@ -27,10 +26,10 @@ use tables::{pretty, source};
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// What the table lists: all of it in short, or one model with every price. With `--config`: as that configuration
-    /// prices calls, overlays laid, each price with its source.
+    /// Shows a summary of the table, or one model with every price. With `--config`, shows the prices that
+    /// configuration uses, including overlays, each with its source.
     Show(show::Options),
-    /// Compares list prices with public lists that were fetched before (`tests/peers/prices/install.sh` does).
+    /// Compares list prices with public price lists, which `tests/peers/prices/install.sh` downloads.
     Check {
         /// The table.
         #[arg(long, default_value = "builtin", value_name = "FILE")]
@@ -38,29 +37,29 @@ pub(super) enum Command {
         /// LiteLLM's `model_prices_and_context_window.json`.
         #[arg(long, value_name = "FILE")]
         litellm: Option<PathBuf>,
-        /// genai-prices' data.
+        /// The data of genai-prices.
         #[arg(long, value_name = "FILE")]
         genai_prices: Option<PathBuf>,
-        /// models.dev's `api.json`.
+        /// The `api.json` of models.dev.
         #[arg(long, value_name = "FILE")]
         models_dev: Option<PathBuf>,
-        /// As JSON.
+        /// Prints JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Makes a table of a public list, alone or laid onto an existing table.
+    /// Makes a table from a public price list, alone or on top of an existing table.
     Import {
         /// `litellm`, `genai-prices` or `models.dev`.
         format: String,
-        /// The list.
+        /// The price list.
         file: PathBuf,
-        /// Where to write the table (JSON) [default: standard output].
+        /// File for the table (JSON) [default: standard output].
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// The table to lay it onto: changed prices close the open window and open a new one.
+        /// Existing table to update: for a changed price, the open window ends and a new one begins.
         #[arg(long, value_name = "FILE")]
         onto: Option<String>,
-        /// When changed prices begin, RFC 3339 [default: now].
+        /// Start of changed prices, RFC 3339 [default: now].
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
         /// Version of the new table [default: the time].
@@ -70,24 +69,24 @@ pub(super) enum Command {
         #[arg(long)]
         left_out: bool,
     },
-    /// What changes from one table to another, and what is not believed; ends with 1 if anything is.
+    /// Lists the changes from one table to another; exits with 1 if any is implausible.
     Diff {
         /// The table in use.
         old: String,
-        /// The new one.
+        /// The new table.
         new: String,
-        /// `provider/model` whose changes are believed; `*` for checks of the whole table.
+        /// `provider/model` whose changes are accepted; `*` accepts the checks of the whole table.
         #[arg(long, value_name = "MODEL")]
         accept: Vec<String>,
-        /// As JSON.
+        /// Prints JSON.
         #[arg(long)]
         json: bool,
     },
-    /// What calls would have cost under another table: OTLP files, or the index of a vault.
+    /// Computes what calls would have cost under another table, from OTLP files or the index of a vault.
     Reprice(reprice::Options),
 }
 
-/// Runs a subcommand.
+/// Runs a subcommand of `rates`.
 pub(super) fn run(command: Command, common: &Common) -> Result<Exit, CommandError> {
     match command {
         Command::Show(options) => show::run(&options, common),

@@ -1,4 +1,4 @@
-//! **What**: the reports of `tollgate rates`, as text and JSON.
+//! The reports of `tollgate rates`, as text and JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 use rates::import::Compared;
 use rates::{Change, Finding, Listed, Source};
 
-/// Differences of one list that the text shows.
+/// The most differences per list that the text output shows.
 const MAX_LINES: usize = 200;
 
-/// A model, as JSON.
+/// A model as JSON.
 pub(super) fn listed(listed: &Listed) -> Json {
     let windows: Vec<Json> = (listed.windows.iter())
         .map(|window| {
@@ -33,7 +33,7 @@ fn with(mut object: Json, key: &str, value: Json) -> Json {
     object
 }
 
-/// A model, as text.
+/// A model as text.
 pub(super) fn listed_text(listed: &Listed) -> String {
     let mut text = format!("{}\n  ids: {}\n", listed.place, listed.ids.join(", "));
     for window in &listed.windows {
@@ -48,7 +48,7 @@ pub(super) fn listed_text(listed: &Listed) -> String {
     text
 }
 
-/// What an overlay changed, as JSON.
+/// A change by an overlay as JSON.
 pub(super) fn change(change: &Change) -> Json {
     json!({
         "overlay": change.overlay, "tenant": change.tenant, "place": change.place, "from": change.from, "to": change.to,
@@ -56,7 +56,7 @@ pub(super) fn change(change: &Change) -> Json {
     })
 }
 
-/// The same as a line.
+/// A change by an overlay as a line of text.
 pub(super) fn change_text(change: &Change) -> String {
     let before = change.before.as_deref().unwrap_or("-");
     let mut line = format!("  {:<40} {:<32} {before:>10} -> {:<10}", change.place, change.what, change.after);
@@ -75,7 +75,7 @@ pub(super) fn change_text(change: &Change) -> String {
     line
 }
 
-/// Two tables side by side, as JSON.
+/// A comparison of two tables as JSON.
 pub(super) fn compared(name: &str, compared: &Compared) -> Json {
     let differences: Vec<Json> = (compared.differences.iter())
         .map(|(model, unit, ours, theirs)| json!({"model": model, "unit": unit, "ours": ours, "theirs": theirs}))
@@ -83,7 +83,7 @@ pub(super) fn compared(name: &str, compared: &Compared) -> Json {
     json!({"list": name, "both": compared.both, "equal": compared.equal, "theirs_only": compared.theirs_only, "differences": differences})
 }
 
-/// The same, as text.
+/// A comparison of two tables as text.
 pub(super) fn compared_text(name: &str, compared: &Compared) -> String {
     let mut text = format!(
         "\n{name}: {} models in both, {} with equal list prices, {} only there\n",
@@ -99,7 +99,7 @@ pub(super) fn compared_text(name: &str, compared: &Compared) -> String {
     text
 }
 
-/// What an import did not take: how many for which reason, every one with `each`, and the words that are not read.
+/// The entries that an import left out, counted by reason, with ids if `each`, and the unknown keys.
 pub(super) fn left_out(skipped: &[(String, &'static str)], unread: &BTreeMap<String, usize>, each: bool) -> String {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     skipped.iter().for_each(|(id, why)| reasons.entry(why).or_default().push(id));
@@ -115,7 +115,7 @@ pub(super) fn left_out(skipped: &[(String, &'static str)], unread: &BTreeMap<Str
     text
 }
 
-/// What changes, as JSON.
+/// The findings of a comparison as JSON.
 pub(super) fn findings(old: &Source, new: &Source, findings: &[Finding]) -> Json {
     let list: Vec<Json> = (findings.iter())
         .map(|finding| json!({"gravity": finding.gravity.as_str(), "model": finding.place, "what": finding.what}))

@@ -1,6 +1,6 @@
-//! **What**: `tollgate rates reprice`: what calls would have cost under another table, from OTLP files or from the
-//! index of a vault. **Invariants**: the processor's own code prices, at the calls' own times; the same input and table
-//! give the same bytes; nothing stored is changed. **Not here**: the price of a call (`processors/cost`).
+//! `tollgate rates reprice`: what calls would have cost under another table, from OTLP files or the index of a vault.
+//! The code of the `cost` processor prices them at the calls' own times. The same input and table give the same output;
+//! stored data is not changed. The price of a call is computed in `processors/cost`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,13 +31,13 @@ use telemetry::Meter;
 use vault::names::{UNATTRIBUTED, rfc3339};
 use vault::row::Row;
 
-/// Lines of calls that the text shows.
+/// The most calls that the text output lists.
 const MAX_LINES: usize = 200;
 
-/// What to price again, and with what.
+/// Options of `rates reprice`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// OTLP files: JSON (also one request a line) or protobuf.
+    /// OTLP files: JSON (also one request per line) or protobuf.
     files: Vec<PathBuf>,
     /// The new table.
     #[arg(long, default_value = "builtin", value_name = "FILE")]
@@ -45,77 +45,77 @@ pub(crate) struct Options {
     /// Overlays, in order.
     #[arg(long, value_name = "FILE")]
     overlay: Vec<String>,
-    /// Adds fees by use.
+    /// Adds usage fees.
     #[arg(long)]
     fees: bool,
     /// Only calls that had no price.
     #[arg(long)]
     only_unpriced: bool,
-    /// What a protobuf file holds, where its name does not say: `traces` or `logs`.
+    /// Signal of a protobuf file whose name doesn't show it: `traces` or `logs`.
     #[arg(long, value_name = "SIGNAL")]
     signal: Option<String>,
     /// Reads the index of this vault.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: Option<String>,
-    /// Calls that began at this time or later, RFC 3339.
+    /// Only calls that began at this time or later, RFC 3339.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Calls that began before this time.
+    /// Only calls that began before this time.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
     /// Only this account of the vault.
     #[arg(long)]
     account: Option<String>,
-    /// Only this tenant; as a `h-…` pseudonym, or with the key by its name.
+    /// Only this tenant: its `h-…` pseudonym, or with `--pseudonym-key` its name.
     #[arg(long)]
     tenant: Option<String>,
-    /// The gateway's key of pseudonyms (`pseudonym.key` beside its spool): finds the tenants whose names the index does
-    /// not hold, for `--tenant` and for overlays of one tenant.
+    /// The gateway's pseudonym key (`pseudonym.key` beside its spool). It identifies tenants whose names are not in the
+    /// index, for `--tenant` and for overlays of single tenants.
     #[arg(long, value_name = "FILE")]
     pseudonym_key: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
-    /// As JSON.
+    /// Prints JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// One call, before and after.
+/// One call with its old and new price.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Line {
-    /// When it began, RFC 3339.
+    /// Start of the call, RFC 3339.
     pub(super) at: String,
     pub(super) trace: String,
     pub(super) span: String,
     pub(super) tenant: String,
     pub(super) model: String,
-    /// Exact decimal, where it had a price.
+    /// The old price as an exact decimal, if there was one.
     pub(super) old: Option<String>,
-    /// Table of the old price.
+    /// The table of the old price.
     pub(super) old_rates: String,
     pub(super) new: Option<String>,
-    /// Why it has none.
+    /// Why there is no new price.
     pub(super) reason: String,
     pub(super) new_rates: String,
-    /// The row used.
+    /// The row of the table that was used.
     pub(super) rate: String,
 }
 
-/// What was read.
+/// The repriced calls.
 #[derive(Default)]
 pub(super) struct Report {
     pub(super) lines: Vec<Line>,
-    /// Rows of older versions, which do not keep what a price is made from.
+    /// Number of rows from older versions, which did not store the basis of a price.
     pub(super) without_basis: u64,
-    /// Rows of tenants whose names nobody knows, priced as everybody's though there are overlays of one tenant.
+    /// Number of rows whose tenant is unknown, priced without the existing overlays of single tenants.
     pub(super) unknown_tenants: u64,
 }
 
-/// Who stands behind the pseudonyms of an index.
+/// The means to identify tenants behind pseudonyms.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) key: Option<Pseudonymizer>,
-    /// The tenant that is looked for.
+    /// The tenant that was asked for.
     pub(super) wanted: Option<String>,
 }
 
@@ -129,7 +129,7 @@ impl Known {
         Ok(Self { key: key.transpose()?, wanted: options.tenant.clone() })
     }
 
-    /// The name of a row's tenant, where it can be known.
+    /// The tenant's name of a row, if it can be determined.
     fn tenant<'a>(&'a self, rates: &'a Rates, account: &str, shown: &'a str) -> Option<&'a str> {
         if !shown.starts_with(PREFIX) {
             return Some(shown);
@@ -139,7 +139,7 @@ impl Known {
     }
 }
 
-/// Prices again and prints the report.
+/// Prices the calls again and prints the report.
 pub(super) fn run(options: &Options) -> Result<Exit, CommandError> {
     if options.files.is_empty() == options.store.is_none() {
         return Err(CommandError::Usage("give OTLP files, or the index of a vault with --store".to_owned()));
@@ -173,7 +173,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, CommandError> {
     Ok(Exit::Fine)
 }
 
-/// A time as lines have it.
+/// Converts a time to the form used in lines.
 fn instant(text: Option<&str>) -> Result<Option<String>, CommandError> {
     let Some(text) = text else { return Ok(None) };
     let time = OffsetDateTime::parse(text, &Rfc3339).ok();
@@ -183,14 +183,14 @@ fn instant(text: Option<&str>) -> Result<Option<String>, CommandError> {
         .ok_or_else(|| CommandError::Failed(format!("{text} is no time in RFC 3339")))
 }
 
-/// Prices OTLP requests as a gateway would, each call once over all of them.
+/// Prices OTLP requests as a gateway would, each call once across all requests.
 pub(super) struct Calls {
     cost: Cost,
     batches: u128,
 }
 
 impl Calls {
-    /// With these tables.
+    /// A pricer with these tables.
     pub(super) fn new(rates: Rates, fees: bool) -> Result<Self, CommandError> {
         let config = Config { reprice: true, fees, ..Config::default() };
         let settings = config.settings().map_err(|_| "the settings of cost are wrong")?;
@@ -234,7 +234,7 @@ impl Calls {
         self.payload(payload, report).map(drop)
     }
 
-    /// Prices one request; gives what it is made of.
+    /// Prices one request and returns its facts.
     pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<Arc<Facts>, CommandError> {
         self.batches += 1;
         let origin = Origin {
@@ -302,7 +302,7 @@ fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -
         let account = options.account.as_deref();
         let mut each = |row| of_row(&row, rates, known, options.fees, report);
         let closed = each_row(&vault, account, &|_| true, &mut each).await?;
-        // a sum without these lines would look like all of them
+        // A sum without unreadable lines would look complete.
         if closed.is_empty() { Ok(()) } else { Err(CommandError::Failed(closed.join("\n"))) }
     })
 }
@@ -318,7 +318,7 @@ pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report
         return;
     };
     let tenant = known.tenant(rates, &tail.account, &tail.tenant);
-    // its name may be private; then the overlays that priced it tell whose table it was
+    // The tenant's name may be private; then the overlay that priced the call identifies its table.
     let contract = basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|own| rates.by_contract(own));
     if tenant.is_none() && contract.is_none() && rates.tenants().next().is_some() {
         report.unknown_tenants += 1;
@@ -347,7 +347,7 @@ pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report
     report.lines.push(line);
 }
 
-/// Exact sums: calls, old, new, calls without a price before and after.
+/// Exact totals: old, new, and the number of calls without an old and a new price.
 fn sums(report: &Report) -> (Option<Usd>, Option<Usd>, usize, usize) {
     let sum = |pick: fn(&Line) -> &Option<String>| {
         let mut amounts = report.lines.iter().filter_map(|line| pick(line).as_deref());
@@ -357,7 +357,7 @@ fn sums(report: &Report) -> (Option<Usd>, Option<Usd>, usize, usize) {
     (sum(|line| &line.old), sum(|line| &line.new), none(|line| &line.old), none(|line| &line.new))
 }
 
-/// `new` less `old`, where both are known.
+/// The new price minus the old one, if both are known.
 fn delta(line: &Line) -> Option<String> {
     let (old, new) = (Usd::parse(line.old.as_deref()?)?, Usd::parse(line.new.as_deref()?)?);
     Some(new.less(old)?.to_string())

@@ -1,5 +1,5 @@
-//! **What**: `tollgate rates show`: what a table lists, what calls pay by a configuration's tables, what overlays
-//! changed. **Not here**: what overlays mean (`rates`).
+//! `tollgate rates show`: the prices of a table, the prices a configuration uses, or the changes by overlays. Overlays
+//! are implemented in `rates`.
 
 use clap::Args;
 use serde_json::json;
@@ -14,29 +14,28 @@ use crate::components::ProcessorSettings;
 use processors::cost::Settings;
 use rates::{Effective, Listed, Source, Table};
 
-/// What to show.
+/// Options of `rates show`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A model's id, or `provider/id`; or a part of one.
+    /// Id of a model, `provider/id`, or a part of one.
     model: Option<String>,
-    /// The table: a file, or the one that comes with the program.
+    /// The table: a file, or the built-in one.
     #[arg(long, default_value = "builtin", value_name = "FILE", conflicts_with = "config")]
     rates: String,
-    /// What the overlays of `--config` changed, instead of all prices.
+    /// Shows the changes by the overlays of `--config` instead of all prices.
     #[arg(long, requires = "config")]
     overlays: bool,
-    /// For calls of this tenant: overlays of its own are laid too.
+    /// Includes the overlays of this tenant.
     #[arg(long, value_name = "NAME", requires = "config")]
     tenant: Option<String>,
-    /// The processor, where several price calls.
+    /// The `cost` processor, if there are several.
     #[arg(long, value_name = "ID", requires = "config")]
     processor: Option<String>,
-    /// As JSON.
+    /// Prints JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Runs it.
 pub(super) fn run(options: &Options, common: &Common) -> Result<Exit, CommandError> {
     if common.config.is_none() {
         let source = source(&options.rates)?;
@@ -54,7 +53,7 @@ pub(super) fn run(options: &Options, common: &Common) -> Result<Exit, CommandErr
     }
 }
 
-/// The settings of the one `cost` processor that is meant.
+/// The settings of the selected `cost` processor, or of the only one.
 fn settings(common: &Common, wanted: Option<&str>) -> Result<Settings, CommandError> {
     let placed = load(common, Make::Nothing)?.valid.processors.into_iter();
     let mut found: Vec<(String, Settings)> = placed

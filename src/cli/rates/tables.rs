@@ -1,4 +1,4 @@
-//! **What**: the tables that commands are given, and how their answers are printed as JSON.
+//! Reads the tables that commands name, and prints JSON answers.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::cli::error::CommandError;
 use crate::cli::output::print_json;
 use rates::Source;
 
-/// `builtin`, or a file.
+/// Reads `builtin` or a file.
 pub(super) fn source(name: &str) -> Result<Source, CommandError> {
     if name == "builtin" {
         return Ok(Source::builtin()?);
@@ -15,7 +15,7 @@ pub(super) fn source(name: &str) -> Result<Source, CommandError> {
     Ok(Source::parse(name, &text)?)
 }
 
-/// Prints JSON for people.
+/// Prints indented JSON.
 pub(super) fn pretty(value: &serde_json::Value) -> Result<(), CommandError> {
     print_json(&serde_json::to_string_pretty(value).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Repricing: from OTLP and from index rows, to the same last digit.
+//! Repricing from OTLP and from index rows gives the same amounts, to the last digit.
 
 use super::report;
 use super::reprice::{Calls, Known, Report, as_json, of_row};
@@ -11,7 +11,7 @@ use rates::{Effective, Rates, Source};
 use vault::names::rfc3339;
 use vault::row::{Row, Tail};
 
-/// A table with other prices, tiers and adjustments than the built-in one: three tenths more.
+/// A table whose prices are three tenths higher than the built-in ones.
 fn dearer() -> Rates {
     let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"1.3\"\n";
     let overlay = Source::parse("overlay", overlay).unwrap_or_else(|error| panic!("{}", error.0));
@@ -23,8 +23,8 @@ fn hex(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
 }
 
-/// Calls of every recorded session: priced again from the requests themselves, and from what index rows keep of them
-/// (written and read back as a line is): equal to the last digit, call by call.
+/// The calls of every recorded session, repriced from the requests and from their index rows (after serialising and
+/// parsing a row), have equal prices to the last digit.
 #[test]
 fn rows_are_repriced_as_requests_are() {
     let mut compared = 0;
@@ -88,7 +88,7 @@ fn rows_are_repriced_as_requests_are() {
     assert!(compared > 20, "{compared}");
 }
 
-/// Rows without what a price is made from are told, not guessed; copies are left out; the report adds up exactly.
+/// Rows without the basis of a price are reported, not guessed; copies are left out; the sums are exact.
 #[test]
 fn rows_that_say_too_little() {
     let (rates, mut report) = (dearer(), Report::default());
@@ -118,7 +118,7 @@ fn rows_that_say_too_little() {
     assert_eq!((&json["new_usd"], &json["unpriced_after"]), (&"0.325".into(), &1.into()));
 }
 
-/// What overlays changed and where a price is from is shown a line each.
+/// Changes by overlays, and the sources of prices, are shown with one line each.
 #[test]
 fn overlays_are_shown_with_their_sources() {
     let overlay = "schema: 1\noverlay: true\nversion: c-1\ncurrency: USD\nper_tokens: 1000000\nproviders: {openai: {models: [{id: gpt-5-mini, rates: [{price: {input: \"0.2\"}}]}]}}\n";
@@ -138,9 +138,9 @@ fn overlays_are_shown_with_their_sources() {
     assert_eq!(json["windows"][0]["sources"]["input"], "acme.yaml c-1");
 }
 
-/// A tenant whose name the index does not hold: the overlays that priced its call tell the table; under other overlays
-/// the key of pseudonyms does, and finds it by name; without either the report says so. A model's name that could not
-/// be kept is priced by the table's id beside it.
+/// If the index does not hold a tenant's name, the overlay that priced the call identifies the table; under other
+/// overlays the pseudonym key does, and finds the tenant by name; without either, the report says so. A model whose
+/// name was redacted is priced by the table id stored beside it.
 #[test]
 fn tenants_and_models_that_redaction_changed() {
     let overlay = |discount: &str| {

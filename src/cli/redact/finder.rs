@@ -1,6 +1,6 @@
-//! **What**: [`Finder`]: the rules of a configuration, and its recogniser if it has one, over one text at a time.
-//! **Invariants**: without the recogniser's answer nothing is told about a text. **Not here**: which texts a gateway
-//! sends it (`processors/redact/ask`): here each is sent.
+//! [`Finder`]: applies the rules of a configuration, and its recogniser if there is one, to one text at a time. Without
+//! an answer of the recogniser, the text has no result. Every text is sent; a gateway selects the texts in
+//! `processors/redact/ask`.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use ::recogniser::{Presidio, Recognise};
 use processors::redact::Settings;
 use redaction::{Detector, Hit, Scratch};
 
-/// See the module.
+/// Rules and recogniser of one configuration.
 pub(super) struct Finder {
     pub(super) detector: Arc<Detector>,
     scratch: Scratch,
     outside: Option<(Runtime, Presidio)>,
 }
 
-/// What is said when there is no answer.
+/// The error if the recogniser does not answer.
 const SILENT: &str = "the external recogniser gives no answer";
 
 impl Finder {
-    /// For settings of `redact`.
+    /// A finder for these settings.
     ///
     /// # Errors
-    /// One line: the recogniser can't be asked.
+    /// The recogniser's client can't be built.
     pub(super) fn new(settings: Settings) -> Result<Self, CommandError> {
         let mut runtime = None;
         let asks = settings.recogniser.map(|asks| recogniser("redact".into(), asks, &Seams::real(), &mut runtime));
@@ -35,10 +35,10 @@ impl Finder {
         Ok(Self { detector: settings.detector, scratch: Scratch::new(), outside: runtime.zip(presidio) })
     }
 
-    /// What is private in a text.
+    /// Finds private parts of a text.
     ///
     /// # Errors
-    /// There is no answer.
+    /// The recogniser does not answer.
     pub(super) fn find(&mut self, text: &str) -> Result<&[Hit], &'static str> {
         let Some((runtime, presidio)) = &self.outside else { return Ok(self.detector.find(text, &mut self.scratch)) };
         if text.is_empty() {

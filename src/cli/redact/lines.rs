@@ -1,6 +1,5 @@
-//! **What**: JSON lines, plain or labelled. **Invariants**: at most [`LONGEST`] bytes a line; bytes that are no UTF-8
-//! and halves of surrogate pairs are read as U+FFFD, as the gateway does; errors name the line and what is wrong with
-//! its shape, never what it says.
+//! Reads JSON lines, plain or labelled, of at most [`LONGEST`] bytes. Invalid UTF-8 and unpaired surrogates are read as
+//! U+FFFD, as in the gateway. Errors name the line and the fault of its structure, never its contents.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -10,13 +9,13 @@ use serde_json::value::RawValue;
 use crate::cli::error::CommandError;
 use redaction::score::Marked;
 
-/// Longest line, bytes.
+/// The longest line, in bytes.
 const LONGEST: u64 = 256 << 20;
 
-/// One line. Other keys are left alone.
+/// One line. Unknown keys are ignored.
 #[derive(Deserialize)]
 pub(super) struct Record {
-    /// Whatever it is, it goes on.
+    /// Any JSON value, copied to the output.
     pub(super) id: Option<Box<RawValue>>,
     pub(super) text: Option<String>,
     pub(super) group: Option<String>,
@@ -26,14 +25,14 @@ pub(super) struct Record {
     pub(super) meta: Option<Meta>,
 }
 
-/// What a labelled file says about itself in its first line.
+/// The metadata in the first line of a labelled file.
 #[derive(Deserialize)]
 pub(super) struct Meta {
-    /// The types that it is labelled completely for; without it, all.
+    /// The types for which the file is completely labelled; all types if missing.
     pub(super) judged: Option<Vec<String>>,
 }
 
-/// A label: characters of the text.
+/// A label as a range of characters.
 #[derive(Deserialize)]
 struct Span {
     start: usize,
@@ -43,7 +42,7 @@ struct Span {
 }
 
 impl Record {
-    /// The labels in bytes of `text`.
+    /// The labels as byte ranges of `text`.
     pub(super) fn labels(&self, text: &str) -> Result<Vec<Marked>, &'static str> {
         if self.spans.is_empty() {
             return Ok(Vec::new());
@@ -57,7 +56,7 @@ impl Record {
     }
 }
 
-/// The lines of a file.
+/// A reader of lines.
 pub(super) struct Lines<R> {
     name: String,
     from: BufReader<R>,
@@ -70,7 +69,7 @@ impl<R: Read> Lines<R> {
         Self { name, from, line: Vec::new(), number: 0 }
     }
 
-    /// The number of the last line, from one on.
+    /// The number of the last line, starting at 1.
     pub(super) fn number(&self) -> usize {
         self.number
     }
@@ -97,7 +96,7 @@ impl<R: Read> Lines<R> {
             if self.line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            // the reader's own words may quote the line
+            // The parser's own message may quote the line, so it is replaced.
             let line = if self.number == 1 { self.line.strip_prefix(BOM).unwrap_or(&self.line) } else { &self.line };
             let read = serde_json::from_slice(line).or_else(|error| match lossy(line) {
                 Some(line) => serde_json::from_str(&line),
@@ -112,11 +111,10 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// What some editors put before a text.
+/// The byte order mark that some editors put at the start of a file.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// A line with U+FFFD in place of bytes that are no UTF-8 and of halves of surrogate pairs; none where it has none of
-/// them.
+/// The line with U+FFFD in place of invalid UTF-8 and unpaired surrogates; `None` if it has neither.
 fn lossy(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let mut out = String::with_capacity(text.len());
@@ -132,7 +130,7 @@ fn lossy(line: &[u8]) -> Option<String> {
             (Some(_), Some(_)) => 12,
             (Some(_), None) => 6,
             _ if low.is_some() => 6,
-            // an escaped backslash begins no other escape
+            // An escaped backslash does not start another escape.
             _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
         };
         let alone = len == 6;

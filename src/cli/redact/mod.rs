@@ -1,7 +1,6 @@
-//! **What**: `tollgate redact`: the rules over a file of texts, and how well they do on labelled ones. **Why**: whoever
-//! is to trust the rules measures them on data of his own. **Invariants**: one pass, one line at a time, no network but
-//! to a configured recogniser; errors name lines, never texts. **Not here**: rules (`redaction`), definitions of the
-//! measures (`redaction/score`).
+//! `tollgate redact`: applies the redaction rules to a file of texts, or measures them on labelled texts, so that users
+//! can evaluate the rules on their own data. It makes one pass, line by line, with no network except a configured
+//! recogniser. Errors name lines, never texts. Rules are in `redaction`, the measures in `redaction/score`.
 
 mod finder;
 mod lines;
@@ -31,23 +30,23 @@ use redaction::score::{Case, Score};
 /// Options of `redact`.
 #[derive(Args, Clone)]
 pub(super) struct Options {
-    /// JSON lines `{"id", "text"}`; `-` is the standard input.
+    /// Input as JSON lines `{"id", "text"}`; `-` is standard input.
     #[arg(long, value_name = "FILE", required_unless_present = "score", requires = "output")]
     input: Option<PathBuf>,
-    /// JSON lines `{"id", "redacted", "spans": [{"start", "end", "type"}]}`, offsets in characters of the input; `-` is
-    /// the standard output.
+    /// Output as JSON lines `{"id", "redacted", "spans": [{"start", "end", "type"}]}` with offsets in characters of the
+    /// input; `-` is standard output.
     #[arg(long, value_name = "FILE", conflicts_with = "score")]
     output: Option<PathBuf>,
-    /// Labelled JSON lines `{"id", "group", "near_miss", "text", "spans"}`: measures recall, leak, precision, F2,
-    /// clean.
+    /// Labelled JSON lines `{"id", "group", "near_miss", "text", "spans"}` on which to measure recall, leak, precision,
+    /// F2 and clean.
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     score: Option<PathBuf>,
-    /// Figures as JSON.
+    /// Prints the figures as JSON.
     #[arg(long, requires = "score")]
     json: bool,
 }
 
-/// Redacts a file, or measures.
+/// Redacts a file, or measures the rules.
 pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
     let mut finder = finder(common)?;
     match (&options.score, &options.input, &options.output) {
@@ -58,8 +57,7 @@ pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandErr
     Ok(Exit::Fine)
 }
 
-/// The rules (and the recogniser) of the configuration's first `redact` processor; without a configuration, the default
-/// ones.
+/// The settings of the configuration's first `redact` processor; without a configuration, the defaults.
 fn settings(common: &Common) -> Result<redact::Settings, CommandError> {
     if common.config.is_none() {
         return redact::Config::default().settings().map_err(|_| "the built-in rules can't be used".into());
@@ -72,10 +70,10 @@ fn settings(common: &Common) -> Result<redact::Settings, CommandError> {
     found.ok_or_else(|| "no pipeline of the configuration has a `redact` processor".into())
 }
 
-/// The rules alone.
+/// The redaction rules.
 ///
 /// # Errors
-/// The configuration has none, or is none.
+/// The configuration is invalid or has no `redact` processor.
 pub(super) fn rules(common: &Common) -> Result<Arc<Detector>, CommandError> {
     settings(common).map(|settings| settings.detector)
 }
@@ -117,7 +115,7 @@ fn rewrite(finder: &mut Finder, input: &Path, output: &Path) -> Result<(), Comma
     to.flush().or_else(gone).map_err(failed)
 }
 
-/// A reader that went away ends the process with 0, as stock tools do.
+/// Exits with 0 if the reader has gone away, like standard tools.
 fn gone(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
@@ -147,7 +145,8 @@ fn score(finder: &mut Finder, file: &Path, as_json: bool) -> Result<(), CommandE
     if as_json { print_json(&report::as_json(&score)) } else { print(&report::as_text(&score)) }
 }
 
-/// The mark that keeps secret scanners from labelled files: it stands inside values and is no part of them.
+/// A mark in labelled files that keeps secret scanners from matching. It is inserted into values and is not part of
+/// them.
 const MARK: char = '\u{241f}';
 
 fn measure(finder: &mut Finder, record: &Record, text: &str, score: &mut Score) -> Result<(), &'static str> {
@@ -160,13 +159,13 @@ fn measure(finder: &mut Finder, record: &Record, text: &str, score: &mut Score) 
     Ok(())
 }
 
-/// How far it is, for whoever waits at a terminal.
+/// The progress shown on a terminal.
 struct Progress {
     shown: bool,
     told: bool,
 }
 
-/// Lines between two words of progress.
+/// Number of lines between two updates of the progress.
 const STEP: usize = 10_000;
 
 impl Progress {

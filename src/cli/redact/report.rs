@@ -1,4 +1,4 @@
-//! **What**: what `redact` writes: redacted lines, and figures for people and programs.
+//! The output of `redact`: redacted lines, and figures for people and programs.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ struct Span<'l> {
     kind: &'l str,
 }
 
-/// `EMAIL` of `[EMAIL]`.
+/// The type in a placeholder: `EMAIL` for `[EMAIL]`.
 fn kind(placeholder: &str) -> &str {
     placeholder.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// A redacted line, with its end.
+/// A redacted line with its line end.
 ///
 /// # Errors
-/// The recogniser gives no answer.
+/// The recogniser does not answer.
 pub(super) fn redacted(finder: &mut Finder, record: &Record, text: &str) -> Result<Vec<u8>, &'static str> {
     let detector = Arc::clone(&finder.detector);
     let hits = finder.find(text)?;
@@ -56,13 +56,13 @@ pub(super) fn redacted(finder: &mut Finder, record: &Record, text: &str) -> Resu
     Ok(line)
 }
 
-/// Hits as they are scored.
+/// Findings in the form that is scored.
 pub(super) fn placed(detector: &Detector, hits: &[Hit]) -> Vec<Marked> {
     let marked = |hit: &Hit| Marked { range: hit.range.clone(), kind: kind(detector.placeholder(hit)).to_owned() };
     hits.iter().map(marked).collect()
 }
 
-/// Figures for programs.
+/// The figures as JSON.
 pub(super) fn as_json(score: &Score) -> String {
     let tally = |tally: &Tally| {
         json!({
@@ -87,7 +87,7 @@ pub(super) fn as_json(score: &Score) -> String {
     text
 }
 
-/// Figures for people.
+/// The figures as text.
 pub(super) fn as_text(score: &Score) -> String {
     let mut out = String::new();
     for (title, tallies) in [("type", &score.types), ("group", &score.groups)] {
@@ -101,7 +101,7 @@ pub(super) fn as_text(score: &Score) -> String {
         out.push_str("\nfound under another type:\n");
     }
     for ((label, told), count) in &score.confused {
-        let _ = writeln!(out, "{count:>7}  {label} as {told}"); // a String takes everything
+        let _ = writeln!(out, "{count:>7}  {label} as {told}"); // can't fail
     }
     if score.unjudged > 0 {
         let _ = writeln!(out, "\n{} placeholders of types that the file is not labelled for", score.unjudged);

@@ -1,4 +1,4 @@
-//! `tollgate redact` without the process around it: lines in, lines and figures out.
+//! Tests of `tollgate redact`: lines in, lines and figures out.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ fn rewritten(input: &str) -> Result<String, String> {
     done.map(|()| fs::read_to_string(&to).unwrap())
 }
 
-/// Ids of any type go on, offsets count characters, a line without hits stays, other keys are left alone.
+/// Ids of any type are kept, offsets count characters, a line without findings is unchanged, other keys are ignored.
 #[test]
 fn lines_are_rewritten() {
     let input =
@@ -37,7 +37,7 @@ fn lines_are_rewritten() {
     assert_eq!(lines[2], serde_json::json!({"id": null, "redacted": "", "spans": []}));
 }
 
-/// What is no record ends the work with its line's number, and no word of the text.
+/// An invalid record ends the command with its line's number and without its text.
 #[test]
 fn errors_name_lines() {
     for (line, what) in [
@@ -53,7 +53,7 @@ fn errors_name_lines() {
     );
 }
 
-/// Labelled lines: the mark is taken out, offsets count characters of what is left, the meta line says what is judged.
+/// Labelled lines: the mark is removed, offsets count the remaining characters, the meta line limits the judged types.
 #[test]
 fn labelled_lines() {
     let text = "{\"meta\":{\"judged\":[\"EMAIL\"]}}\n{\"id\":1,\"group\":\"g\",\"text\":\"é b\u{241f}ob@example.com\",\"spans\":[{\"start\":2,\"end\":17,\"type\":\"EMAIL\"}]}\n";
@@ -71,7 +71,7 @@ fn labelled_lines() {
     assert!(score(&mut rules(), &file, true).unwrap_err().to_string().contains("line 3"));
 }
 
-/// Figures stand in the table as in the JSON.
+/// The table and the JSON have the same figures.
 #[test]
 fn figures_are_told_twice() {
     let mut all = Score::default();
@@ -89,8 +89,8 @@ fn figures_are_told_twice() {
     );
 }
 
-/// Lines that other programs wrote badly are read as far as they go: a mark of byte order, bytes that are no UTF-8,
-/// halves of surrogate pairs. What is no JSON is still refused.
+/// Badly written lines are read as far as possible: a byte order mark, invalid UTF-8, unpaired surrogates. Invalid JSON
+/// is refused.
 #[test]
 fn broken_texts_are_read() {
     let text = |line: &[u8]| {

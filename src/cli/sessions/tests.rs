@@ -2,7 +2,7 @@ use clap::Parser;
 
 use super::*;
 
-/// The options alone.
+/// A command line with only these options.
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
@@ -15,8 +15,8 @@ fn found(folder: &std::path::Path, more: &[&str]) -> Result<Exit, String> {
     run_find(Line::parse_from(line).find).map_err(|error| error.to_string())
 }
 
-/// An answer that lacks something must not look like one that is whole: what can't be read ends with 1, with what was
-/// found printed.
+/// A partial answer must not look complete: if something can't be read, the exit code is 1, and what was found is
+/// printed.
 #[test]
 fn a_partial_answer_ends_with_one() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -27,11 +27,11 @@ fn a_partial_answer_ends_with_one() {
     for more in [&[][..], &["--json"], &["--sessions"], &["--since", "2026-11-19"]] {
         assert_eq!(found(folder.path(), more), Ok(Exit::Failed), "{more:?}");
     }
-    // a day that was not asked for
+    // A day outside of the unreadable part.
     assert_eq!(found(folder.path(), &["--since", "2026-11-23"]), Ok(Exit::Fine));
 }
 
-/// Who looks for a person by name must not conclude from nothing found that there is nothing.
+/// Someone who searches by a person's name must not conclude from an empty result that there is no data.
 #[test]
 fn a_name_that_stands_as_a_pseudonym_is_hinted_at() {
     for (option, id) in [("--user", "alice@example.com"), ("--session", "bob.builder@example.com")] {
@@ -41,8 +41,8 @@ fn a_name_that_stands_as_a_pseudonym_is_hinted_at() {
     assert_eq!(pseudonym_hint("--user", "h-0123456789abcdef", OTHER), None);
 }
 
-/// A line of JSON that goes through a pipe to a terminal can't act on it: control characters of both planes and those
-/// that turn text around are escaped, and it stays the same JSON.
+/// A JSON line that reaches a terminal through a pipe can't control it: control characters of both ranges and direction
+/// marks are escaped, and the JSON is equivalent.
 #[test]
 fn json_of_a_line_drives_no_terminal() {
     let hostile = "s\u{9b}2J\u{202e}x\u{7f}\u{2066}\u{85}";
@@ -59,7 +59,7 @@ fn json_of_a_line_drives_no_terminal() {
     }
 }
 
-/// Lines of tables are not held against signatures, and who gives a key is told so; nobody else is.
+/// Lines of tables are not checked against signatures, and a caller who gives a key is told so; others are not.
 #[test]
 fn tables_are_said_to_be_a_copy() {
     assert!(copy_note(true, true).is_some_and(|note| note.contains("tables are a copy; not held against signatures")));

@@ -1,4 +1,4 @@
-//! Tests of `tap`: what is counted, what a terminal is shown.
+//! Tests of `tap`: the counting of requests, and the output on a terminal.
 
 use super::{begins, for_terminal};
 
@@ -15,7 +15,7 @@ fn requests_are_counted() {
     assert_eq!(lines.map(begins), [true, false, false, true, false]);
 }
 
-/// JSON on a terminal is the same JSON, and moves no cursor.
+/// JSON printed on a terminal is equivalent, and moves no cursor.
 #[test]
 fn a_terminal_obeys_no_client() {
     let json = "{\"body\":\"\u{9b}31m \u{202e}\"}\n";

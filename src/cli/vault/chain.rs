@@ -1,6 +1,5 @@
-//! **What**: `tollgate vault verify`, `anchor`: what an auditor does with the chain. **Invariants**: exit 0 only when
-//! everything that was looked at holds; 1 when something does not, or nothing could be looked at. **Not here**: judging
-//! (`audit/verify`).
+//! `tollgate vault verify` and `anchor`. The exit code is 0 only if everything checked is valid, and 1 if something is
+//! not or nothing could be checked. The verification is in `audit/verify`.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -26,16 +25,16 @@ use vault::chain::note::SigningKey;
 use vault::names::rfc3339;
 use vault::store::settings::LockMode;
 
-/// The least time between two lines of progress.
+/// The least time between two updates of the progress.
 const SHOW: Duration = Duration::from_millis(200);
 
-/// Which chains.
+/// Options that select chains.
 #[derive(Args)]
 pub(super) struct Chains {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
-    /// Public key of the writer's signer (`name+id+key`), or a file that holds it; more than one may be given.
+    /// Public key of the writer's signer (`name+id+key`), or a file that contains it; may be repeated.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Only this account.
@@ -47,8 +46,8 @@ pub(super) struct Chains {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// What arrived before this moment, or longer ago than this, may be gone or hidden: its retention is over.
-    /// `vault verify --retention` says so too.
+    /// Data that arrived before this time, or longer ago than this, may be missing or hidden, because its retention has
+    /// ended. `vault verify --retention` implies this too.
     #[arg(long, value_parser = moment, value_name = "TIME|DAYS")]
     expired: Option<Moment>,
     #[command(flatten)]
@@ -90,54 +89,55 @@ impl Chains {
 pub(crate) struct Verify {
     #[command(flatten)]
     chains: Chains,
-    /// An auditor's key file: fragments are opened too, and held against their lines.
+    /// An auditor's key file, with which fragments are opened and compared with their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
     sealed: Sealed,
-    /// Read payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
+    /// Reads payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     #[arg(long, value_parser = moment, value_name = "TIME")]
     from: Option<Moment>,
-    /// Read payload only of digests up to this time, likewise.
+    /// Reads payload only of digests up to this time, in the same forms.
     #[arg(long, value_parser = moment, value_name = "TIME")]
     to: Option<Moment>,
-    /// Chain and index only.
+    /// Verifies chain and index only.
     #[arg(long)]
     no_payload: bool,
-    /// An anchor that was kept elsewhere; give all there are: each proves what was there at its time.
+    /// An anchor kept elsewhere; give all you have, since each proves what existed at its time.
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
-    /// Public key of who anchored, or a file that holds it.
+    /// Public key of the signer of anchors, or a file that contains it.
     #[arg(long, value_name = "KEY|FILE")]
     anchor_key: Vec<String>,
-    /// With `--anchor`: how long after its beginning an epoch must stand in one. What was written later than it says
-    /// stands in none of its time.
+    /// With `--anchor`: how soon after its beginning an epoch must appear in an anchor. An epoch that was written later
+    /// than it claims appears in no anchor of its time.
     #[arg(long, value_parser = span, default_value = "25h", value_name = "TIME")]
     anchored_within: Duration,
-    /// A leaf that was seen elsewhere (`gen_ai.payload.leaf`), or a file of them, one a line: the chain must hold it.
+    /// A leaf seen elsewhere (`gen_ai.payload.leaf`), or a file with one per line; the chain must contain it.
     #[arg(long, value_name = "WRITER/EPOCH/NUMBER|FILE")]
     leaf: Vec<String>,
-    /// Public keys of those who sign requests to erase, or a file that holds them: erasures must be signed by two.
+    /// Public keys of those who sign requests for erasure, or a file that contains them; an erasure must be signed by
+    /// two.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not
-    /// noted. Default: the (first) key file's name with `.openings.jsonl` behind it.
+    /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
+    /// file's name with `.openings.jsonl` appended].
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
     log: Option<PathBuf>,
-    /// At least so long, from the moment it was written on, every object must be locked (S3), and there: `100d`,
-    /// `400d`. What is older may be gone, which is counted.
+    /// The least time, from its writing, for which every object must be locked (S3) and present: `100d`, `400d`. Older
+    /// objects may be missing, and are counted.
     #[arg(long, value_parser = span, value_name = "TIME")]
     retention: Option<Duration>,
-    /// The mode that all but keys must be locked in (keys are always under governance).
+    /// The lock mode required of all objects but keys (keys are always in governance mode).
     #[arg(long, value_enum, default_value = "compliance", requires = "retention")]
     lock_mode: Mode,
-    /// Does not ask the store how objects are locked, which is a request for each.
+    /// Does not query the locks of objects, which takes a request per object.
     #[arg(long, conflicts_with = "retention")]
     no_locks: bool,
-    /// Keeps what was verified, so that a run that ended early goes on there.
+    /// File that records what was verified, so that an interrupted run can continue.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
-    /// The report as JSON.
+    /// Prints the report as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -145,13 +145,13 @@ pub(crate) struct Verify {
 /// Modes of Object Lock.
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
-    /// Nobody can undo it.
+    /// Can't be removed by anyone.
     Compliance,
-    /// Who may bypass it can.
+    /// Can be removed by those with the permission to bypass it.
     Governance,
 }
 
-/// `100d`, `12h`: as in a configuration.
+/// Parses `100d` or `12h`, as in a configuration.
 fn span(text: &str) -> Result<Duration, CommandError> {
     Span::parse(text).map(|span| span.0).ok_or_else(|| CommandError::Usage("is no time: `100d`, `2400h`".to_owned()))
 }
@@ -161,7 +161,7 @@ fn span(text: &str) -> Result<Duration, CommandError> {
 pub(crate) struct Anchor {
     #[command(flatten)]
     chains: Chains,
-    /// The key that signs the anchor: another one than any writer's (`vault keygen --signing`).
+    /// The key that signs the anchor, which must not be a writer's (`vault keygen --signing`).
     #[arg(long, value_name = "FILE")]
     sign_with: PathBuf,
     /// The new file.
@@ -181,7 +181,7 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, CommandError> {
             return Err("--to is not after --from: no payload would be read".into());
         }
         wanted.no_payload = options.no_payload;
-        // what must be locked so long may be gone afterwards
+        // Objects older than the required lock may be gone.
         wanted.expired = wanted.expired.or(options.retention.map(|least| Moment::Ago(least).text(wanted.now)));
         if !(options.identity.is_empty() && options.sealed.is_empty()) {
             let (log, chains) = (options.log.as_deref(), &options.chains);
@@ -212,7 +212,7 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, CommandError> {
         Ok(())
     })?;
     let text = if options.json {
-        escaped(&serde_json::to_string_pretty(&report).unwrap_or_default()) // strings and numbers: can't fail
+        escaped(&serde_json::to_string_pretty(&report).unwrap_or_default()) // can't fail: strings and numbers
     } else {
         report.text()
     };
@@ -220,9 +220,9 @@ pub(super) fn run_verify(options: &Verify) -> Result<Exit, CommandError> {
     Ok(if report.verified && !report.opened_nothing() { Exit::Fine } else { Exit::Failed })
 }
 
-/// Runs `vault anchor`: the chain is verified before anything is signed. What somebody planted beside it, or behind its
-/// newest digest, must not be in the way of an anchor as long as its lock lasts; it is told, as are chains that are
-/// broken, which are left out: 1 in the end.
+/// Runs `vault anchor`: verifies the chains, then signs. Objects planted beside a chain or after its newest digest,
+/// which may be locked for years, don't prevent an anchor; they are reported, as are broken chains, which are left out.
+/// In both cases the exit code is 1.
 pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, CommandError> {
     let key = SigningKey::from_secret(&Secret::new(read(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
@@ -253,7 +253,7 @@ pub(super) fn run_anchor(options: &Anchor) -> Result<Exit, CommandError> {
     Ok(if report.verified { Exit::Fine } else { Exit::Failed })
 }
 
-/// A line on a terminal that says how far it is.
+/// A progress bar on a terminal.
 struct Bar {
     clock: SystemClock,
     shown: Option<Duration>,

@@ -1,5 +1,5 @@
-//! **What**: `tollgate vault compact`. **Invariants**: reads the index (and the chain, if asked to), writes below one
-//! folder. **Not here**: the work (`audit/parquet`).
+//! `tollgate vault compact`: reads the index (and the chain, if keys are given) and writes tables below one folder. The
+//! work is in `audit/parquet`.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -15,33 +15,32 @@ use audit::parquet::{Compacted, Options, compact};
 use audit::read::Vault;
 use kernel::terminal::{clean, counted};
 
-/// Objects that could not be read and are named.
+/// The most unreadable objects that are named.
 const MAX_TOLD: usize = 100;
 
 /// Options of `vault compact`.
 #[derive(Args)]
 pub(crate) struct Compact {
-    /// The folder of the tables; made if it is missing. Nothing else should write there.
+    /// The folder of the tables; created if missing. Nothing else should write there.
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
     /// Only this account.
     #[arg(long)]
     account: Option<String>,
-    /// Public key of the writer's signer, or a file that holds it: only lines are taken whose object a signed digest
-    /// names, with its hash, as it should be. Needs read access to the chain too. Without it, lines that somebody
-    /// planted are taken.
+    /// Public key of the writer's signer, or a file that contains it: only lines of objects that a signed digest names,
+    /// with a matching hash, are taken. Needs read access to the chain too. Without it, planted lines are taken too.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// Removes days that the index has no more, because its retention is over.
+    /// Removes days that are no longer in the index because their retention has ended.
     #[arg(long)]
     prune: bool,
-    /// What was done, as JSON.
+    /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
-    /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
+    /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     #[command(flatten)]
@@ -61,7 +60,7 @@ pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
         let terminal = io::stderr().is_terminal();
         let mut show = |day: &str| {
             if terminal {
-                // nobody listens on a closed stderr
+                // Stderr may be closed.
                 drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", clean(day)).as_bytes()));
             }
         };
@@ -96,7 +95,7 @@ pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
     whole(unread)
 }
 
-/// What was left out and should be there is an error in the end.
+/// An error for objects that were left out although they should be present.
 fn whole(unread: &[String]) -> Result<Exit, CommandError> {
     let told = unread.iter().take(MAX_TOLD).map(|why| format!("not read, left out: {why}"));
     let more = unread.len().checked_sub(MAX_TOLD).filter(|more| *more > 0);

@@ -1,6 +1,6 @@
-//! **What**: `tollgate vault erase` (request, sign, execute) and `vault rewrap`. **Invariants**: nothing is destroyed
-//! but by a request that two of the given erasers signed; what stands in the vault for years holds nothing that
-//! redaction would take out. **Not here**: the work (`audit/erase`, `audit/rewrap`), rights (the store's).
+//! `tollgate vault erase` (request, sign, execute) and `vault rewrap`. Keys are destroyed only by a request that two of
+//! the given erasers signed. Texts that stay in the vault for years must contain nothing that redaction would remove.
+//! The work is in `audit/erase` and `audit/rewrap`; the store enforces permissions.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -35,68 +35,68 @@ use vault::names::rfc3339;
 use vault::row::Shredded;
 use vault::seal::parse_recipient;
 
-/// The writer in whose name erasures are told.
+/// Default name of the writer whose chain records erasures.
 pub(crate) const ERASER: &str = "eraser";
-/// The writer in whose name copies of keys are told.
+/// Default name of the writer whose chain records copies of keys.
 pub(crate) const REWRAP: &str = "rewrap";
-/// Longest time that a request may wait.
+/// The longest validity of a request.
 const MAX_VALID: Duration = Duration::from_secs(30 * 86_400);
 
 /// Options of `vault erase`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("step").required(true).args(["request", "sign", "execute", "resume"]))]
 pub(crate) struct Erase {
-    /// The session, as spans and index show its id; `trace-ID` for records without one.
+    /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(requires = "request", conflicts_with = "user")]
     session: Option<String>,
-    /// Every session of this user, by the pseudonym that spans show.
+    /// Every session of this user, by the pseudonym shown in spans.
     #[arg(long, value_name = "h-…", requires_all = ["request", "gateway_key"])]
     user: Option<String>,
-    /// 1: makes a request, which says what would be destroyed.
+    /// Step 1: creates a request that lists what would be destroyed.
     #[arg(long, requires_all = ["who", "why", "output", "store"])]
     request: bool,
-    /// 2, twice: signs a request, which is read before.
+    /// Step 2, by two erasers: prints a request and signs it.
     #[arg(long, value_name = "REQUEST", requires = "key")]
     sign: Option<PathBuf>,
-    /// 3: destroys what a request says that two erasers signed; goes on where an earlier run ended.
+    /// Step 3: destroys what a request lists, once two erasers have signed it; continues an interrupted run.
     #[arg(long, value_name = "REQUEST", requires_all = ["erasers", "sign_with", "store"])]
     execute: Option<PathBuf>,
-    /// Finishes what was begun, without the request's file.
+    /// Finishes an interrupted run without the request's file.
     #[arg(long, requires_all = ["erasers", "sign_with", "store", "account"])]
     resume: bool,
-    /// Who asks for it: a role, or a name that may stand in the vault until its retention ends.
+    /// The person who requests it: a role, or a name that may stay in the vault until its retention ends.
     #[arg(long)]
     who: Option<String>,
-    /// Why: a ticket, a paragraph; no name of who is erased.
+    /// The reason: a ticket or a sentence, without the name of the erased person.
     #[arg(long)]
     why: Option<String>,
-    /// How long the request may be executed, at most `30d`.
+    /// How long the request can be executed, at most `30d`.
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = valid)]
     valid: Duration,
-    /// The new request's file.
+    /// The file for the new request.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The eraser's own key (`vault keygen --signing --name alice`).
+    /// The eraser's own signing key (`vault keygen --signing --name alice`).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Public keys of all erasers, or a file that holds them.
+    /// Public keys of all erasers, or a file that contains them.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// The key that signs the chain of erasures (`vault keygen --signing`): no eraser's own, no gateway's (what is
-    /// given with `--gateway-key` is refused).
+    /// The key that signs the chain of erasures (`vault keygen --signing`). It must not be an eraser's or a gateway's
+    /// key (keys given with `--gateway-key` are refused).
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
-    /// Public key that signed the chain of erasures before `--sign-with` did, or a file that holds it.
+    /// Public key that signed the chain of erasures before `--sign-with`, or a file that contains it.
     #[arg(long, value_name = "KEY|FILE")]
     before: Vec<String>,
-    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it
-    /// signed; with `--execute`: that `--sign-with` is another one.
+    /// Public key of the gateways' signer, or a file that contains it. The lines it signed determine the sessions of
+    /// `--user`; with `--execute`, it is checked that `--sign-with` is a different key.
     #[arg(long, value_name = "KEY|FILE")]
     gateway_key: Vec<String>,
-    /// Name of the writer in whose chain erasures are told; no gateway's.
+    /// Name of the writer whose chain records erasures; not a gateway's.
     #[arg(long, default_value = ERASER)]
     writer: String,
-    /// Lock what is written for so many days (COMPLIANCE); default: as the bucket says.
+    /// Locks the written objects for this many days (COMPLIANCE) [default: the bucket's default].
     #[arg(long, value_name = "DAYS")]
     lock_days: Option<u32>,
     /// Only this account.
@@ -111,7 +111,7 @@ pub(crate) struct Erase {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// The gateway whose digests name the erasure, with `--execute` and `--resume`.
+    /// The gateway to report the erasure to, with `--execute` and `--resume`; its digests then name it.
     #[command(flatten)]
     gateway: Where,
     #[command(flatten)]
@@ -139,7 +139,7 @@ pub(super) fn run_erase(common: &Common, options: &Erase) -> Result<Exit, Comman
         Some(file) => request::read(file).map_err(|why| format!("the request {why}"))?.0.account,
         None => options.account.clone().unwrap_or_default(),
     };
-    // before anything is destroyed: a wrong option is no reason to begin
+    // Check this before anything is destroyed, so that a wrong option ends the command in time.
     let port = options.gateway.place(common)?;
     let mut done = None;
     block_on(async {
@@ -171,7 +171,7 @@ pub(super) fn run_erase(common: &Common, options: &Erase) -> Result<Exit, Comman
     Ok(Exit::Fine)
 }
 
-/// The key of the chain of erasures: nobody's who signs something else.
+/// The signing key of the chain of erasures; it must not be an eraser's or a gateway's key.
 fn chain_key(options: &Erase, erasers: &[VerifyKey]) -> Result<SigningKey, CommandError> {
     let key = signing_key(options.sign_with.as_deref())?;
     let gateways = public_keys_of("--gateway-key", &options.gateway_key)?;
@@ -185,7 +185,7 @@ fn chain_key(options: &Erase, erasers: &[VerifyKey]) -> Result<SigningKey, Comma
     Ok(key)
 }
 
-/// Warns where what tells of the erasure can be deleted.
+/// Warns if the record of the erasure is not locked and can be deleted.
 async fn locked(ledger: &Ledger<'_>) {
     match ledger.unlocked().await {
         Ok(None) => {}
@@ -197,7 +197,7 @@ async fn locked(ledger: &Ledger<'_>) {
     }
 }
 
-/// What was done.
+/// The message about an execution.
 fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
     let Executed { keys, objects, resumed, left } = done;
     let again = if *resumed { ", begun by an earlier run" } else { "" };
@@ -231,7 +231,7 @@ fn signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
     key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
 }
 
-/// A request, and what it would destroy, for those who sign.
+/// Creates a request, and prints what it would destroy.
 fn make(options: &Erase) -> Result<Exit, CommandError> {
     let mut account = options.account.clone();
     let what = match (&options.session, &options.user) {
@@ -280,7 +280,7 @@ fn make(options: &Erase) -> Result<Exit, CommandError> {
     Ok(Exit::Fine)
 }
 
-/// What would go, each key by its object: who signs has nothing else to see what it is.
+/// The summary of a request, with the object of each key. Those who sign have no other view of it.
 fn summary(request: &Request) -> String {
     let what = match &request.what {
         Target::Session(session) => format!("session {session}"),
@@ -295,7 +295,7 @@ fn summary(request: &Request) -> String {
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for Shredded { folder, id } in &request.keys {
         let mut parts = folder.trim_end_matches('/').rsplit('/');
-        // a request is one whose keys are those of its sessions
+        // A request is valid only if its keys are those of its sessions.
         let (_day, session, tenant) =
             (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         keys.entry(format!("{tenant}/{session}")).or_default().push(format!("    {folder}{id}"));
@@ -305,17 +305,17 @@ fn summary(request: &Request) -> String {
         out.extend(keys.remove(session).unwrap_or_default());
     }
     out.extend(request.holds.iter().map(|held| format!("under legal hold: {held}")));
-    // a line break within a text would look like another line of ours
+    // A line break within a text would look like a line of this summary.
     out.iter().map(|line| clean(line) + "\n").collect()
 }
 
-/// Says something beside the result.
+/// Prints a warning to stderr.
 fn warn(what: &str) {
-    // nobody listens on a closed stderr
+    // Stderr may be closed.
     drop(writeln!(io::stderr().lock(), "{}", clean(what)));
 }
 
-/// A text that will stand in objects that nobody can delete.
+/// Checks a text that will be stored in objects that can't be deleted.
 fn public(option: &str, text: &str) -> Result<(), CommandError> {
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         return Err(CommandError::Failed(format!("{option} is a line of 1 to 500 bytes")));
@@ -346,17 +346,17 @@ fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, CommandError> {
 /// Options of `vault rewrap`.
 #[derive(Args)]
 pub(crate) struct Rewrap {
-    /// Who shall open them too: a public key (`age1…`); more than one may be given.
+    /// Public key (`age1…`) of an auditor who shall be able to open the sessions too; may be repeated.
     #[arg(long, required = true, value_name = "age1…")]
     recipient: Vec<String>,
-    /// The key that signs the chain of copies (`vault keygen --signing`): no gateway's. `vault verify` is given its
+    /// The key that signs the chain of copies (`vault keygen --signing`), not a gateway's. `vault verify` needs its
     /// public key too.
     #[arg(long, value_name = "FILE")]
     sign_with: PathBuf,
-    /// Public key that signed the chain of copies before `--sign-with` did, or a file that holds it.
+    /// Public key that signed the chain of copies before `--sign-with`, or a file that contains it.
     #[arg(long, value_name = "KEY|FILE")]
     before: Vec<String>,
-    /// Name of the writer in whose chain copies are told; no gateway's, and not that of erasures.
+    /// Name of the writer whose chain records copies; not a gateway's, and not that of erasures.
     #[arg(long, default_value = REWRAP)]
     writer: String,
     /// Only this session.
@@ -368,10 +368,10 @@ pub(crate) struct Rewrap {
     /// Only this tenant.
     #[arg(long)]
     tenant: Option<String>,
-    /// Only keys of this day on, `2026-11-20`.
+    /// Only keys of this day or later, `2026-11-20`.
     #[arg(long, value_name = "DAY")]
     since: Option<String>,
-    /// Lock the copies for so many days (GOVERNANCE, as keys are); default: as the bucket says.
+    /// Locks the copies for this many days (GOVERNANCE, like all keys) [default: the bucket's default].
     #[arg(long, value_name = "DAYS")]
     lock_days: Option<u32>,
     #[command(flatten)]

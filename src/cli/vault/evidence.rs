@@ -1,6 +1,5 @@
-//! **What**: `tollgate vault evidence`: a folder of evidence for a period, as SOC 2 auditors ask for it.
-//! **Invariants**: the folder is new; exit 1 where the vault does not verify, and the folder says so. **Not here**:
-//! what is gathered and written (`audit::evidence`).
+//! `tollgate vault evidence`: a folder of evidence for a period, as SOC 2 auditors ask for. The folder must be new. If
+//! the vault does not verify, the exit code is 1 and the folder says so. The work is in `audit::evidence`.
 
 use std::path::PathBuf;
 
@@ -27,34 +26,34 @@ use vault::chain::note::SigningKey;
 pub(crate) struct Evidence {
     #[command(flatten)]
     chains: Chains,
-    /// First day, or moment, of arrival (UTC): `2026-11-01`.
+    /// First day or time of arrival (UTC): `2026-11-01`.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     from: String,
-    /// The day, or moment, behind the last one: `2026-12-01`.
+    /// End of the period (exclusive), a day or time: `2026-12-01`.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     to: String,
-    /// An auditor's key file: fragments of the period are opened and held against their lines.
+    /// An auditor's key file, with which fragments of the period are opened and compared with their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
     sealed: Sealed,
-    /// The file in which it is noted that fragments are opened, before they are, yours to keep; `none`: it is not
-    /// noted. Default: the (first) key file's name with `.openings.jsonl` behind it.
+    /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
+    /// file's name with `.openings.jsonl` appended].
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
     log: Option<PathBuf>,
-    /// An anchor that was kept elsewhere; goes into the bundle.
+    /// An anchor kept elsewhere; it is included in the folder.
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
-    /// Public key of who anchored, or a file that holds it.
+    /// Public key of the signer of anchors, or a file that contains it.
     #[arg(long, value_name = "KEY|FILE")]
     anchor_key: Vec<String>,
-    /// Public keys of those who sign requests to erase, or a file that holds them.
+    /// Public keys of those who sign requests for erasure, or a file that contains them.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
-    /// A file to take along: `vault doctor --json`, `vault policy`, a log of openings, a drill's report.
+    /// A file to include: `vault doctor --json`, `vault policy`, a log of openings, a drill's report.
     #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
-    /// Signs the manifest (`vault keygen --signing`).
+    /// Key that signs the manifest (`vault keygen --signing`).
     #[arg(long, value_name = "FILE")]
     sign_with: Option<PathBuf>,
     /// The new folder.
@@ -62,7 +61,7 @@ pub(crate) struct Evidence {
     output: PathBuf,
 }
 
-/// A day or a moment, as index lines have them.
+/// Converts a day or time to the form used in index lines.
 fn moment(text: &str) -> Result<String, CommandError> {
     let shaped: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     match shaped.as_str() {

@@ -1,4 +1,4 @@
-//! **What**: `tollgate vault hold set|release|list`. **Not here**: the work (`audit/hold`), rights (the store's).
+//! `tollgate vault hold set|release|list`. The work is in `audit/hold`; the store enforces permissions.
 
 use std::io::{self, Write as _};
 
@@ -20,10 +20,10 @@ use kernel::terminal::{clean, counted};
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]
 pub(crate) enum Hold {
-    /// Sets a legal hold on a session's payload and keys: nobody can delete them, erase refuses them, sweeps keep them.
-    /// Do it again for a session that goes on.
+    /// Sets a legal hold on a session's payload and keys: they can't be deleted, erase refuses them, and sweeps keep
+    /// them. Repeat it for a session that continues.
     Set(Touch),
-    /// Releases it.
+    /// Releases a legal hold.
     Release(Touch),
     /// Lists the holds in force.
     List {
@@ -35,23 +35,23 @@ pub(crate) enum Hold {
     },
 }
 
-/// Whose content.
+/// Options that select the content to hold.
 #[derive(Args)]
 pub(crate) struct Touch {
-    /// The session, as spans and index show its id; `trace-ID` for records without one.
+    /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     session: Option<String>,
-    /// Every session of this user, by the pseudonym that spans show.
+    /// Every session of this user, by the pseudonym shown in spans.
     #[arg(long, value_name = "h-…", requires = "key")]
     user: Option<String>,
-    /// Public key of the gateways' signer, or a file that holds it: which sessions a `--user` has is told by what it
-    /// signed.
+    /// Public key of the gateways' signer, or a file that contains it. The lines it signed determine the sessions of
+    /// `--user`.
     #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// Who does it: a role, or a name that may stand in the vault.
+    /// The person who does it: a role, or a name that may stay in the vault.
     #[arg(long)]
     who: String,
-    /// Why: a case, a ticket.
+    /// The reason: a case or a ticket.
     #[arg(long)]
     why: String,
     /// Only this account.
@@ -64,7 +64,7 @@ pub(crate) struct Touch {
     at: At,
 }
 
-/// Where the vault is.
+/// Options that locate the vault.
 #[derive(Args)]
 pub(crate) struct At {
     /// A folder, or `s3://bucket/prefix`.
@@ -102,7 +102,7 @@ pub(super) fn run_hold(command: &Hold) -> Result<Exit, CommandError> {
     })?;
     print(out.as_bytes())?;
     for why in &strange {
-        // nobody listens on a closed stderr
+        // Stderr may be closed.
         drop(writeln!(io::stderr().lock(), "{}", clean(why)));
     }
     Ok(if whole { Exit::Fine } else { Exit::Failed })

@@ -1,18 +1,18 @@
-//! **What**: public keys as options give them: texts, or files that hold them; and files of the caller's.
+//! Reads public keys given as texts or files, and other files of the caller.
 
 use std::path::Path;
 
 use crate::cli::error::CommandError;
 use vault::chain::note::VerifyKey;
 
-/// Largest file of the caller's that is read, bytes.
+/// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 256 << 20;
-/// Public keys as texts or in files.
+/// The public keys of `--key`, as texts or in files.
 pub(crate) fn public_keys(given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
     public_keys_of("--key", given)
 }
 
-/// The same of another option.
+/// The public keys of another option.
 pub(super) fn public_keys_of(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
     let mut keys = Vec::new();
     for text in given {
@@ -24,7 +24,7 @@ pub(super) fn public_keys_of(option: &str, given: &[String]) -> Result<Vec<Verif
                     return Err(CommandError::Failed(format!("{option} {why}, nor a file")));
                 }
                 let lines = read(path)?;
-                // a signing key's file says its public key in a comment
+                // A signing key's file has the public key in a comment.
                 let lines = lines.lines().map(|line| line.trim_start_matches("# public key: "));
                 let before = keys.len();
                 keys.extend(lines.filter_map(|line| VerifyKey::parse(line).ok()));
@@ -37,7 +37,7 @@ pub(super) fn public_keys_of(option: &str, given: &[String]) -> Result<Vec<Verif
     Ok(keys)
 }
 
-/// A file of the caller's.
+/// Reads a text file of the caller, up to `MAX_FILE` bytes.
 pub(super) fn read(path: &Path) -> Result<String, CommandError> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;

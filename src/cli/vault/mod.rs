@@ -1,7 +1,7 @@
-//! **What**: `tollgate vault …`: for people who hold an auditor's key; needs no running gateway and no configuration.
-//! **Why**: evidence must be readable, and provable, without the gateway. **Invariants**: reads only (but `keygen`,
-//! which makes one new file, and `erase` and `rewrap`, which say so); what is printed was opened with the caller's own
-//! keys. **Not here**: opening (`audit/read`), stock tools that do the same (`vault` module's head).
+//! `tollgate vault …`: commands for auditors, which need no running gateway, because evidence must be readable and
+//! provable without it. They only read, except `keygen`, `erase`, `hold`, `rewrap`, the probes of `doctor`, and new
+//! output files. Content is opened with the caller's own keys, in `audit/read`; the head of the crate `vault` describes
+//! standard tools that do the same.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -35,101 +35,98 @@ use vault::keygen::{keygen, signing_key};
 /// Subcommands of `vault`.
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Makes an auditor's key pair: the secret into a new file, the public key (a recipient) to standard output. With
-    /// `--signing` a pair that signs digests (Ed25519) for `vault.signing_key`, or anchors.
+    /// Generates an auditor's key pair: writes the secret key to a new file and prints the public key (a recipient).
+    /// With `--signing`, generates an Ed25519 pair to sign digests (`vault.signing_key`) or anchors.
     Keygen {
-        /// The new file; 0600, never overwritten.
+        /// The new file; mode 0600, never overwritten.
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
-        /// A key that signs.
+        /// Generates a signing key.
         #[arg(long)]
         signing: bool,
-        /// The signer's name, as in `vault.example.com`: letters, digits, no space, no `+`.
+        /// The signer's name, e.g. `vault.example.com`: no spaces, no `+`.
         #[arg(long, requires = "signing", default_value = "tollgate")]
         name: String,
     },
-    /// Verifies every chain: signatures, links, roots, index lines, objects; with an auditor's key what is inside.
+    /// Verifies every chain: signatures, links, roots, index lines, objects; with an auditor's key also the content.
     ///
-    /// Ends with 0 if everything that was looked at holds, else with 1. docs/vault.md says what each finding means.
+    /// Exits with 0 if everything checked is valid, otherwise with 1. docs/vault.md explains each finding.
     Verify(Box<chain::Verify>),
-    /// Proves lines of the index, and the fragments they name, into a file that others can check without the vault.
+    /// Proves index lines, and the fragments they name, in a file that others can check without the vault.
     Prove(Box<proof::Prove>),
     /// Checks a proof file: signatures, inclusion, consistency, fragment, anchor.
     CheckProof(Box<proof::CheckProof>),
-    /// Signs the newest digest of every writer into a file, to be kept where the writers can't reach it.
+    /// Signs the newest digest of every writer into a file, to be kept out of the writers' reach.
     Anchor(Box<chain::Anchor>),
-    /// Opens what a reference (`gen_ai.payload.s3_uri`) leads to; prints one JSON document a line.
+    /// Opens the content that a reference (`gen_ai.payload.s3_uri`) points to; prints one JSON document per line.
     Get(Box<opened::Get>),
-    /// Prints a session in order of time: what was asked, answered, called, what it cost, and what of it is redacted
-    /// downstream.
+    /// Prints a session in order of time: questions, answers, calls, cost, and what is redacted downstream.
     ///
-    /// Which that is, the rules of `--config` say (default: the built-in ones), as they are now.
+    /// Redaction is shown by the present rules of `--config` (default: the built-in rules).
     Replay {
         #[command(flatten)]
         session: Session,
-        /// Only this model call, with all that it was given; from 1.
+        /// Prints only this model call with its complete input; counted from 1.
         #[arg(long, value_name = "N")]
         turn: Option<usize>,
-        /// Everything as one JSON document.
+        /// Prints everything as one JSON document.
         #[arg(long, conflicts_with_all = ["turn", "tree"])]
         json: bool,
-        /// What called what, and what was denied, without what was said.
+        /// Prints the tree of calls and denials, without content.
         #[arg(long, conflicts_with = "turn")]
         tree: bool,
-        /// The tree as a Mermaid flowchart.
+        /// Prints the tree as a Mermaid flowchart.
         #[arg(long, requires = "tree")]
         mermaid: bool,
     },
-    /// Destroys the keys of a session, or of all sessions of a user, so that nobody can open them any more: a request,
-    /// two signatures, the deed.
+    /// Destroys the keys of a session, or of all sessions of a user, so that they can never be opened again: a request,
+    /// two signatures, execution.
     ///
     /// Needs rights that neither gateway nor auditor has (`vault policy --format eraser`). docs/erasure.md has the
-    /// steps, and what erasure does not reach.
+    /// steps, and lists what erasure does not reach.
     Erase(Box<erase::Erase>),
-    /// Makes a folder of evidence for a period: sessions, what was denied, verification, digests, keys, erasures, a
-    /// manifest.
+    /// Creates a folder of evidence for a period: sessions, denials, verification, digests, keys, erasures, a manifest.
     Evidence(Box<evidence::Evidence>),
     /// Prints the JSON schema of index lines (of each action, under `$defs`).
     Schema,
-    /// Makes copies of session keys for more auditors; payload is not touched.
+    /// Copies session keys for more auditors; payload is not changed.
     Rewrap(Box<erase::Rewrap>),
-    /// Legal holds: what is held can't be deleted or erased.
+    /// Manages legal holds, which prevent deletion and erasure.
     #[command(subcommand)]
     Hold(Box<hold::Hold>),
-    /// Tries out what the gateway's credentials may do to the configured buckets, and says what is wrong.
+    /// Tests the permissions of the gateway's credentials on the configured buckets, and reports what is wrong.
     Doctor(Doctor),
     /// Prints policies, lifecycle rules or Terraform for the configured buckets.
     Policy(PolicyOptions),
-    /// Looks for lines of the index; needs no key.
+    /// Searches index lines; needs no key.
     Find(Box<Find>),
-    /// Brings tables (Parquet, by account, tenant and day) up to the index, for `find --parquet`, DuckDB, Athena,
+    /// Updates tables (Parquet, by account, tenant and day) from the index, for `find --parquet`, DuckDB, Athena,
     /// ClickHouse.
     ///
-    /// Needs read access to the index only. A run that has nothing to do changes nothing; docs/vault.md tells the
-    /// columns.
+    /// Needs read access to the index only. A run without new lines changes nothing; docs/vault.md lists the columns.
     Compact(Box<compact::Compact>),
-    /// Prints what is not the same in what two model calls of a session were given.
+    /// Prints the differences between the inputs of two model calls of a session.
     Diff {
         #[command(flatten)]
         session: Session,
-        /// A model call, from 1.
+        /// A model call, counted from 1.
         first: usize,
-        /// Another one.
+        /// Another model call.
         second: usize,
     },
-    /// Serves a page on loopback: search, sessions turn by turn, what verification found.
+    /// Serves a page on loopback: search, sessions turn by turn, verification results.
     Serve(Serve),
     /// Prints a session as a dataset.
     Export {
         #[command(flatten)]
         session: Session,
-        /// Form of the lines.
+        /// Format of the lines.
         #[arg(long, value_enum, default_value = "messages")]
         format: As,
     },
 }
 
-/// Runs a subcommand. What a vault's names would do to a terminal is taken out of errors.
+/// Runs a subcommand. Control characters in errors are removed, since names in a vault may contain them.
 pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandError> {
     match command {
         Command::Doctor(options) => run_doctor(common, &options),
@@ -178,7 +175,7 @@ fn run_on_vault(common: &Common, command: Command) -> Result<Exit, CommandError>
     }
 }
 
-/// A session with what the rules hide of it.
+/// Prints a session, marking what the redaction rules would hide.
 fn read_through(
     common: &Common,
     session: Session,

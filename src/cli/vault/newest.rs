@@ -1,17 +1,16 @@
-//! **What**: reports the newest digest of a chain of erasures to a gateway, whose next digests name it. **Why**: the
-//! gateway may only write to the store, and a chain that nobody names can be rolled back unseen (docs/vault.md).
-//! **Invariants**: that no gateway takes it is said, and changes nothing about the erasure. **Not here**: what the
-//! gateway does with it (`app/erasures`).
+//! Reports the newest digest of a chain of erasures to a gateway, whose next digests name it. The gateway may only
+//! write to the store, and a chain that no digest names could be rolled back unseen (docs/vault.md). If no gateway
+//! accepts the report, that is printed, and the erasure remains valid. The gateway's side is in `app/erasures`.
 
 use super::super::ask::Asker;
 use super::super::error::CommandError;
 use crate::app::erasures::{ErasureReport, PATH};
 use audit::erase::Ledger;
 
-/// Reports it, where there is any.
+/// Reports the newest digest, if there is one.
 ///
 /// # Errors
-/// One line: no gateway took it.
+/// The gateway did not accept it.
 pub(super) async fn report(ledger: &Ledger<'_>, gateway: &Asker) -> Result<(), CommandError> {
     let Some((digest, signature)) = ledger.newest().await? else { return Ok(()) };
     let body = serde_json::to_string(&ErasureReport::new(&digest, &signature));
@@ -20,7 +19,7 @@ pub(super) async fn report(ledger: &Ledger<'_>, gateway: &Asker) -> Result<(), C
     Ok(())
 }
 
-/// That no gateway took it, and how it is made good.
+/// The warning that no gateway accepted the report, and how to repeat it.
 pub(super) fn unreported(why: &CommandError, account: &str) -> String {
     format!(
         "no gateway was told of the newest erasure ({why}): until one is, only an anchor shows that its record was removed. The erasure \

@@ -1,6 +1,6 @@
-//! **What**: `tollgate vault get`: fragments by a reference, or by what the index says of a trace, a span, a leaf.
-//! **Invariants**: what opens is printed, whatever else is wrong; each opening is noted before it happens. **Not
-//! here**: opening (`audit/read`).
+//! `tollgate vault get`: opens fragments by a reference, or by the index lines of a trace, a span or a leaf. Whatever
+//! can be opened is printed, even if something else fails. Each opening is logged before it happens. Opening is in
+//! `audit/read`.
 
 use std::io::{self, IsTerminal};
 
@@ -14,29 +14,29 @@ use super::source::{Source, open, print};
 use audit::read::{Leaf, Lines, Opener, Query, Wanted, get, get_lines};
 use kernel::terminal::escaped;
 
-/// Options of `vault get`: one of the four that say what.
+/// Options of `vault get`; one of the first selectors is required.
 #[derive(Args)]
 pub(crate) struct Get {
     /// `s3://bucket/name`, `file:///name`, or the object's name.
     #[arg(required_unless_present_any = ["trace", "span", "leaf"])]
     uri: Option<String>,
-    /// The range attribute (`gen_ai.payload.range`); without it every fragment of the object.
+    /// The range attribute (`gen_ai.payload.range`) [default: every fragment of the object].
     #[arg(long, value_name = "bytes=FIRST-LAST", requires = "uri")]
     range: Option<String>,
-    /// Every fragment that index lines of this trace name.
+    /// Every fragment named by index lines of this trace.
     #[arg(long, value_name = "ID", conflicts_with_all = ["uri", "leaf"])]
     trace: Option<String>,
-    /// Every fragment that index lines of this span name.
+    /// Every fragment named by index lines of this span.
     #[arg(long, value_name = "ID", conflicts_with_all = ["uri", "leaf"])]
     span: Option<String>,
-    /// The fragment that this line names, as spans tell it (`gen_ai.payload.leaf`).
+    /// The fragment named by this index line, as shown in spans (`gen_ai.payload.leaf`).
     #[arg(long, value_name = "WRITER/EPOCH/NUMBER", conflicts_with = "uri")]
     leaf: Option<String>,
-    /// Of lines: only this account's.
+    /// With lines: only those of this account.
     #[arg(long, conflicts_with = "uri")]
     account: Option<String>,
-    /// Of lines: public key of the writer's signer, or a file that holds it. Only what it signed leads anywhere;
-    /// without it, whoever may write to the index may answer for a line. Needs read access to the chain too.
+    /// With lines: public key of the writer's signer, or a file that contains it. Only lines it signed are followed;
+    /// without it, anyone who may write to the index can forge a line. Needs read access to the chain too.
     #[arg(long, value_name = "KEY|FILE", conflicts_with = "uri")]
     key: Vec<String>,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(super) fn run_get(options: &Get) -> Result<Exit, CommandError> {
                 get_lines(&vault, &mut opener, &Lines { query, leaf, keys }, &mut text).await
             }
         };
-        // what did open is printed, whatever else is wrong
+        // Print what could be opened before reporting other errors.
         print(&for_terminal(text))?;
         output::tell("elsewhere", opener.moved());
         got?.map_err(|error| error.to_string())?;
@@ -71,8 +71,8 @@ pub(super) fn run_get(options: &Get) -> Result<Exit, CommandError> {
     })
 }
 
-/// Into a file or a pipe the bytes go as they are; on a terminal what it might act on is escaped, which is the same
-/// JSON.
+/// Escapes terminal control characters on a terminal, which is equivalent JSON; a file or pipe gets the bytes
+/// unchanged.
 fn for_terminal(json: Vec<u8>) -> Vec<u8> {
     if !io::stdout().is_terminal() {
         return json;

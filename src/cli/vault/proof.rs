@@ -1,5 +1,5 @@
-//! **What**: `tollgate vault prove` and `check-proof`. **Invariants**: a proof file is new, never overwritten; checking
-//! needs no vault; 0 means that nothing which was asked for is missing. **Not here**: proofs (`audit/prove`).
+//! `tollgate vault prove` and `check-proof`. A proof file is never overwritten; checking needs no vault. Exit code 0
+//! means that nothing requested is missing. Proofs are made and checked in `audit/prove`.
 
 use std::path::PathBuf;
 
@@ -18,23 +18,23 @@ use kernel::terminal::{clean, counted};
 /// Options of `vault prove`.
 #[derive(Args)]
 pub(crate) struct Prove {
-    /// Lines, as spans name them (`gen_ai.payload.leaf`).
+    /// Index lines, as shown in spans (`gen_ai.payload.leaf`).
     #[arg(value_name = "WRITER/EPOCH/NUMBER", required_unless_present = "session")]
     leaf: Vec<String>,
-    /// Every line of this session, as the index shows its id.
+    /// Every line of this session, by its id in the index.
     #[arg(long)]
     session: Option<String>,
-    /// Only this account's; needed where several have such lines: each numbers its own from 0.
+    /// Only this account; required if several have such lines, because each numbers its own from 0.
     #[arg(long)]
     account: Option<String>,
-    /// Of the session, only the turn that its client called so (`turn.id`), which most clients don't; not the number of
-    /// `replay --turn`.
+    /// Of the session, only the turn with this id from its client (`turn.id`), which most clients don't set; not the
+    /// number of `replay --turn`.
     #[arg(long, requires = "session", value_name = "ID")]
     turn_id: Option<String>,
-    /// Without fragments: lines only.
+    /// Includes lines only, without fragments.
     #[arg(long)]
     bare: bool,
-    /// An anchor to hand over with it.
+    /// An anchor to include.
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
     /// The new file.
@@ -43,10 +43,10 @@ pub(crate) struct Prove {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
-    /// Bucket of the key objects; not needed here, taken so that one set of options is right for every command.
+    /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// Public key of the writer's signer, or a file that holds it.
+    /// Public key of the writer's signer, or a file that contains it.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
     #[command(flatten)]
@@ -58,10 +58,11 @@ pub(crate) struct Prove {
 pub(crate) struct CheckProof {
     /// The proof file.
     file: PathBuf,
-    /// Public key of the writer's signer, or a file that holds it; not from the proof file.
+    /// Public key of the writer's signer, or a file that contains it; do not take it from the proof file.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
-    /// Public key of who anchored: the anchor must have the newest tree of each line, or it ends with 1.
+    /// Public key of the signer of anchors: the anchor must contain the newest tree of each line, otherwise the exit
+    /// code is 1.
     #[arg(long, value_name = "KEY|FILE")]
     anchor_key: Vec<String>,
 }
@@ -85,8 +86,8 @@ pub(super) fn run_prove(options: &Prove) -> Result<Exit, CommandError> {
         let vault = Vault::at(&options.reach.location(&options.store, options.keys.as_deref()))?;
         Ok(prove(&vault, &wanted, &keys).await?)
     })?;
-    let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // strings and numbers: can't fail
-    // what is handed on must hold
+    let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // can't fail: strings and numbers
+    // A proof that is handed over must be valid.
     check(&text, &keys, &[])?;
     let written = kernel::files::write_new(&options.output, format!("{text}\n").as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;

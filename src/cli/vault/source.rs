@@ -1,5 +1,5 @@
-//! **What**: [`Source`]: where a vault is and what opens it, as options tell it. **Invariants**: no key without the log
-//! of openings. **Not here**: opening (`audit`).
+//! [`Source`]: the options that locate a vault and open it. Keys are never used without the log of openings. Opening is
+//! in `audit`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use crate::cli::opening_log::OpeningLog;
 use crate::cli::reach::Reach;
 use audit::read::Vault;
 
-/// Where the vault is and what opens it.
+/// Options that locate a vault and open it.
 #[derive(Args)]
 pub(crate) struct Source {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     pub(super) store: String,
-    /// An auditor's key file; more than one may be given.
+    /// An auditor's key file; may be repeated.
     #[arg(long, short, required_unless_present = "identity_kms", value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
@@ -26,8 +26,8 @@ pub(crate) struct Source {
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     pub(super) keys: Option<String>,
-    /// The file in which each opening is noted before it happens, yours to keep; `none`: it is not noted. Default: the
-    /// (first) key file's name with `.openings.jsonl` behind it.
+    /// File in which each opening is logged before it happens; `none` disables it [default: the first key file's name
+    /// with `.openings.jsonl` appended].
     #[arg(long, value_name = "FILE|none")]
     log: Option<PathBuf>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ impl Source {
         Ok(Vault::at(&self.reach.location(&self.store, self.keys.as_deref()))?)
     }
 
-    /// Auditors' keys, and where it is noted what they open.
+    /// The auditors' keys, and the log of what they open.
     pub(super) async fn auditors(&self) -> Result<(Vec<age::x25519::Identity>, OpeningLog), CommandError> {
         let (files, auditors) = auditors::keys(&self.identity, &self.sealed, &self.reach).await?;
         let log = OpeningLog::of(self.log.as_deref(), &files, &self.store, &auditors)?;

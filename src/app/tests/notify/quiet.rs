@@ -1,9 +1,9 @@
-//! Who is to be left in peace: mutes of the configuration, and those that somebody asked for.
+//! Mutes of the configuration, and mutes requested at run time.
 
 use super::*;
 
-/// What is muted, by rule, tenant or for a while, and what is not loud enough, is not sent; nor later, when the mute is
-/// over.
+/// Alerts that are muted by rule, by tenant or for a while, and alerts below the severity, are not sent, even after the
+/// mute ends.
 #[tokio::test]
 async fn mutes() {
     let folder = tempfile::tempdir().unwrap();
@@ -40,8 +40,8 @@ async fn asked(scene: &Scene, method: &str, path: &str, body: &str) -> (u16, Val
     (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-/// Whoever was woken asks for quiet: for a rule, a tenant, a while; it survives a restart, ends by itself or on
-/// request; what can't be meant is refused.
+/// A mute can be requested for a rule, a tenant and a duration; it survives a restart and ends by itself or by request;
+/// invalid requests are refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ async fn quiet_for_a_while() {
     assert_eq!(came.lock().len(), 2, "it ended by itself");
 }
 
-/// Test messages are not a way to flood a chat.
+/// Test messages can't be used to flood a chat.
 #[tokio::test]
 async fn a_test_in_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ async fn a_test_in_two_seconds() {
     scene.clock.now.store(3_000_000_000, Ordering::Relaxed);
     assert_eq!(asked(&scene, "POST", "/api/alerts/test", "").await.0, 200);
     assert_eq!(came.lock().len(), 2);
-    // whoever mends the address may try at once
+    // After a failed test message, another may be sent at once.
     let (url, _) = stub(&["404 X"]).await;
     let mended = self::scene(folder.path(), json!({"url": url}));
     assert_eq!(asked(&mended, "POST", "/api/alerts/test", "").await.0, 502);

@@ -1,5 +1,5 @@
-//! **What**: [`BackEnd`]: takes spans over OTLP/HTTP and remembers their ids; can be cut off. **Invariants**: an id is
-//! remembered before its request is answered. **Not here**: what is made of the ids (the parent).
+//! [`BackEnd`]: receives spans over OTLP/HTTP and records their ids; it can be disconnected. An id is recorded before
+//! its request is answered. The parent module evaluates the ids.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -20,17 +20,17 @@ use net::{Spawn, listen};
 use otlp::{Payload, Signal};
 use telemetry::Meter;
 
-/// How long a connection may rest.
+/// How long a connection may be idle.
 const REST: Duration = Duration::from_secs(60);
 
-/// What arrived.
+/// The spans received.
 #[derive(Default)]
 struct Arrived {
     ids: BTreeSet<u64>,
     count: u64,
 }
 
-/// See the module.
+/// A back end that can be disconnected.
 pub(super) struct BackEnd {
     arrived: Arc<Mutex<Arrived>>,
     serving: Option<listen::Serving>,
@@ -40,10 +40,10 @@ pub(super) struct BackEnd {
 }
 
 impl BackEnd {
-    /// Listens on a port of the system's choice.
+    /// Listens on a port chosen by the system.
     ///
     /// # Errors
-    /// One line.
+    /// The port can't be opened.
     pub(super) async fn start(meter: &Meter, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut this = Self { arrived: Arc::default(), serving: None, address, meter: meter.clone(), tasks };
@@ -51,22 +51,22 @@ impl BackEnd {
         Ok(this)
     }
 
-    /// Where it listens, or did.
+    /// The address, also while disconnected.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Nobody listens any more; connections are closed.
+    /// Stops listening and closes all connections.
     pub(super) async fn cut(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.drain(Duration::ZERO).await;
         }
     }
 
-    /// Listens (again).
+    /// Listens, on the same port as before.
     ///
     /// # Errors
-    /// One line.
+    /// The port can't be opened.
     pub(super) async fn mend(&mut self) -> Result<(), CommandError> {
         let bound = listen::bind(&Endpoint::parse(&self.address.to_string())?).await?;
         self.address = bound.address().ok_or("the back end does not listen")?;
@@ -79,12 +79,12 @@ impl BackEnd {
         Ok(())
     }
 
-    /// Spans that arrived, repeats too.
+    /// Number of spans received, including duplicates.
     pub(super) fn count(&self) -> u64 {
         self.arrived.lock().count
     }
 
-    /// Ids that arrived.
+    /// Ids of the spans received.
     pub(super) fn ids(&self) -> BTreeSet<u64> {
         self.arrived.lock().ids.clone()
     }

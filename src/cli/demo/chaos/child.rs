@@ -1,5 +1,5 @@
-//! **What**: [`Child`]: a gateway in a process of its own, life after life on the same ports and folder.
-//! **Invariants**: it ends with the value. **Not here**: what is done to it.
+//! [`Child`]: a gateway in a process of its own, which can be restarted on the same ports and folder. The process is
+//! killed when the value is dropped.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use super::super::options::LOOK;
 use crate::cli::error::CommandError;
 use kernel::clock::{Clock, within};
 
-/// See the module.
+/// A gateway process.
 pub(super) struct Child {
     folder: PathBuf,
     http: SocketAddr,
@@ -23,10 +23,10 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Writes its configuration into `folder`; nothing is started.
+    /// Writes the configuration into `folder`; starts nothing.
     ///
     /// # Errors
-    /// One line.
+    /// A port, a key or the configuration file can't be made.
     pub(super) fn new(folder: &Path, back_end: SocketAddr, room: &str) -> Result<Self, CommandError> {
         let (http, admin) = (free()?, free()?);
         let this = Self { folder: folder.to_path_buf(), http, admin, process: None };
@@ -59,27 +59,27 @@ impl Child {
         self.folder.join("tollgate.yaml")
     }
 
-    /// This program again.
+    /// A command that runs this program.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tollgate")));
         command.args(words).current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
-    /// Where it takes telemetry.
+    /// Address for OTLP over HTTP.
     pub(super) fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// A page that answers while it is alive.
+    /// URL of a page that answers while the gateway runs.
     pub(super) fn alive_at(&self) -> String {
         format!("http://{}/livez", self.admin)
     }
 
-    /// A life begins.
+    /// Starts the process.
     ///
     /// # Errors
-    /// One line.
+    /// The log can't be written, or the process can't be started.
     pub(super) fn start(&mut self) -> Result<(), CommandError> {
         let log = File::options().create(true).append(true).open(self.folder.join("tollgate.log"));
         let log = log.map_err(|error| format!("can't write a log: {error}"))?;
@@ -90,10 +90,10 @@ impl Child {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills the process with SIGKILL.
     ///
     /// # Errors
-    /// It had ended by itself.
+    /// It does not run, or had exited by itself.
     pub(super) fn kill(&mut self) -> Result<(), CommandError> {
         let Some(mut process) = self.process.take() else {
             return Err(CommandError::Failed("no gateway runs".to_owned()));
@@ -105,10 +105,10 @@ impl Child {
         Ok(killed.map(drop).map_err(|error| format!("can't kill the gateway: {error}"))?)
     }
 
-    /// SIGTERM; its exit code.
+    /// Sends SIGTERM and returns the exit code.
     ///
     /// # Errors
-    /// It does not end.
+    /// It does not exit in time.
     pub(super) async fn stop(&mut self, clock: &dyn Clock, patience: Duration) -> Result<i32, CommandError> {
         let Some(process) = &mut self.process else { return Err(CommandError::Failed("no gateway runs".to_owned())) };
         kill_process(Pid::from_child(process), Signal::TERM).map_err(|error| format!("can't end it: {error}"))?;
@@ -132,14 +132,14 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Nobody is left to be told.
+            // An error can't be reported any more.
             drop(process.kill());
             drop(process.wait());
         }
     }
 }
 
-/// A port that nobody has.
+/// A free port on loopback.
 fn free() -> Result<SocketAddr, CommandError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let address = listener.and_then(|listener| listener.local_addr());

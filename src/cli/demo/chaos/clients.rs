@@ -1,6 +1,5 @@
-//! **What**: [`Clients`]: some tasks that send spans until they are told to stop; a request without an OK comes again,
-//! the same bytes. **Invariants**: an id counts as in once its request was answered with OK in full. **Not here**: what
-//! becomes of them.
+//! [`Clients`]: tasks that send spans until they are stopped; a request without an OK is sent again unchanged. An id
+//! counts as accepted once its request was answered with a full OK. The parent module evaluates the ids.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,20 +19,20 @@ use net::client::{self, Client, Settings};
 use net::{Proxies, Spawn};
 use otlp::{Signal, json};
 
-/// Who sends at once.
+/// Number of concurrent clients.
 const CLIENTS: usize = 3;
-/// Spans of a request.
+/// Spans per request.
 const SPANS: u64 = 20;
-/// Until one comes again.
+/// Pause before a request is sent again.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Between two requests of one.
+/// Pause between two requests of a client.
 const REST: Duration = Duration::from_millis(40);
-/// Longest wait for an answer.
+/// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest answer.
+/// The largest answer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// See the module.
+/// A group of sending clients.
 pub(super) struct Clients(Arc<Shared>);
 
 struct Shared {
@@ -41,7 +40,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     uri: String,
     sends: AtomicBool,
-    /// Clients that have no answer yet.
+    /// Number of clients waiting for an answer.
     open: AtomicUsize,
     next: AtomicU64,
     refused: AtomicU64,
@@ -50,10 +49,10 @@ struct Shared {
 }
 
 impl Clients {
-    /// They are there, and wait for a word.
+    /// Starts the clients, which wait for [`Clients::go`].
     ///
     /// # Errors
-    /// One line.
+    /// The client can't be built.
     pub(super) fn start(to: SocketAddr, seams: &Seams, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
         let client = Client::build(&Settings::default(), Arc::new(Proxies::none()), Arc::clone(&tasks))?;
         let shared = Arc::new(Shared {
@@ -73,42 +72,42 @@ impl Clients {
         Ok(Self(shared))
     }
 
-    /// From now on they send, or finish what they have begun.
+    /// Starts sending, or stops it after the open requests.
     pub(super) fn go(&self, on: bool) {
         self.0.sends.store(on, Ordering::SeqCst);
     }
 
-    /// Whether nobody waits for an answer.
+    /// Whether no client waits for an answer.
     pub(super) fn idle(&self) -> bool {
         self.0.open.load(Ordering::SeqCst) == 0
     }
 
-    /// Spans that were answered OK.
+    /// Number of spans answered with OK.
     pub(super) fn count(&self) -> u64 {
         self.0.answered.lock().len() as u64
     }
 
-    /// Their ids.
+    /// Ids of the spans answered with OK.
     pub(super) fn ids(&self) -> BTreeSet<u64> {
         self.0.answered.lock().clone()
     }
 
-    /// Ids of all spans that ever were.
+    /// Ids of all spans ever made.
     pub(super) fn ids_made(&self) -> BTreeSet<u64> {
         (1..self.0.next.load(Ordering::SeqCst)).collect()
     }
 
-    /// Requests that were told to come again.
+    /// Number of requests refused for now.
     pub(super) fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::SeqCst)
     }
 
-    /// How the last of them was told.
+    /// Status of the last refusal.
     pub(super) fn last_refusal(&self) -> String {
         self.0.said.lock().clone()
     }
 
-    /// Whether this page says OK.
+    /// Whether this page answers with OK.
     pub(super) async fn answers(&self, page: &str) -> bool {
         matches!(self.0.ask(Method::GET, page, Bytes::new()).await, Ok((StatusCode::OK, _)))
     }
@@ -117,7 +116,7 @@ impl Clients {
 impl Shared {
     async fn run(self: Arc<Self>) {
         loop {
-            // Counted before the look at the word, so that nobody is overlooked who is about to begin.
+            // The counter is raised before `sends` is read, so that `idle` does not miss a client about to start.
             self.open.fetch_add(1, Ordering::SeqCst);
             if self.sends.load(Ordering::SeqCst) {
                 self.one().await;
@@ -127,7 +126,7 @@ impl Shared {
         }
     }
 
-    /// One request until it is answered OK.
+    /// Sends one request until it is answered with OK.
     async fn one(&self) {
         let first = self.next.fetch_add(SPANS, Ordering::SeqCst);
         let Ok(body) = json::decode(Signal::Traces, spans(first).as_bytes()) else { return };
@@ -161,7 +160,7 @@ impl Shared {
     }
 }
 
-/// A request of agents' spans with the ids from `first` on.
+/// A request with spans of an agent, with ids from `first` on.
 fn spans(first: u64) -> String {
     let mut out = String::from(
         r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"chaos"}}]},"scopeSpans":[{"spans":["#,

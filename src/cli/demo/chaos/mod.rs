@@ -1,9 +1,8 @@
-//! **What**: `tollgate demo --chaos`: a gateway in a process of its own is killed, cut off from its back end and run
-//! out of room, while clients send; ids that went in are held against ids that came out. **Why**: who is to put this in
-//! front of everything wants to see it fall. **Invariants**: an id counts as in once its request was answered OK; exit
-//! 0 only if every one of them came out and nothing else did; nothing but the scratch folder is written to, and its
-//! spool has a bound, so no disk of yours fills up; the child ends with the demo. **Not here**: the same at length,
-//! with real full volumes (`tests/peers/run.sh crash`, `faults`).
+//! `tollgate demo --chaos`: kills a gateway process, disconnects its back end and fills its disk while clients send,
+//! then compares the ids sent with the ids delivered, for users who want to see failures handled before relying on the
+//! gateway. An id counts as accepted once its request was answered with OK; the exit code is 0 only if exactly those
+//! were delivered. Only the scratch folder is written to, and the spool's size is bounded. The child process ends with
+//! the demo. `tests/peers/run.sh` (`crash`, `faults`) tests the same at length with real full volumes.
 
 mod back_end;
 mod child;
@@ -27,16 +26,16 @@ use clients::Clients;
 
 /// How often the process is killed under load.
 const KILLS: u32 = 5;
-/// Longest wait for anything.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a life under load lasts.
+/// How long the process runs under load before it is killed.
 const LIFE: Duration = Duration::from_millis(500);
-/// What the spool may take: the disk of this gateway.
+/// The size of the spool, in place of a full disk.
 const ROOM: &str = "24MiB";
-/// Requests that must be refused before the disk counts as full.
+/// The number of refusals after which the disk counts as full.
 const REFUSALS: u64 = 20;
 
-/// Runs until it is told or a signal comes.
+/// Runs the demo until it ends or a signal comes.
 pub(super) async fn run(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit, CommandError> {
     let stop = process::stop_signal().map_err(|error| format!("can't handle signals: {error}"))?;
     let mut screen = Screen::stdout();
@@ -50,7 +49,7 @@ pub(super) async fn run(options: &Options, scratch: &Scratch, seams: Seams) -> R
     Ok(if told? { Exit::Fine } else { Exit::Failed })
 }
 
-/// Everything that plays along.
+/// The participants of the demo.
 struct Stage<'a> {
     screen: &'a mut Screen,
     clock: Arc<dyn Clock>,
@@ -87,7 +86,7 @@ impl Stage<'_> {
         self.screen.say(3, &Text::plain(text));
     }
 
-    /// Waits until it holds.
+    /// Waits until `holds` is true.
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), CommandError> {
         let waiting = async {
             while !holds(self) {
@@ -99,7 +98,7 @@ impl Stage<'_> {
             .ok_or_else(|| CommandError::Failed(format!("{what}: not within {PATIENCE:?}")))
     }
 
-    /// A life begins; how long it took until it answered.
+    /// Starts the process; returns the time until it answers.
     async fn start(&mut self) -> Result<Duration, CommandError> {
         let began = self.clock.monotonic();
         self.child.start()?;

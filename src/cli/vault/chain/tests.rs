@@ -2,7 +2,7 @@ use clap::Parser;
 
 use super::*;
 
-/// The options alone.
+/// A command line with only these options.
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
@@ -14,7 +14,7 @@ fn given(from: &str, to: &str) -> Option<Verify> {
     Line::try_parse_from(line).ok().map(|line| line.verify)
 }
 
-/// A time that is none would leave all payload unread, and "verified" would stand below it.
+/// An invalid time would leave all payload unread and still print "verified".
 #[test]
 fn what_is_no_time_is_refused() {
     let now = SystemClock::new().now();
@@ -23,7 +23,7 @@ fn what_is_no_time_is_refused() {
     }
     for text in ["7d", "2026-01-20", "2026-01-20T08:00:00Z", "2026-01-20T08:00:00.123456789Z"] {
         let from = given(text, "1h").and_then(|given| given.from).expect(text);
-        // what digests' times are compared with
+        // the form that digests' times have
         assert!(from.text(now).starts_with("20"), "{text}");
     }
     assert!(run_verify(&given("1h", "7d").expect("parsed")).is_err(), "the wrong way round");

@@ -17,8 +17,8 @@ struct EraseLine {
     erase: Erase,
 }
 
-/// `hold` and `erase --request` take a line of `find --sessions` as it was printed, as `replay` and `export` do: it
-/// names the account, without which a session that several accounts have is refused.
+/// `hold` and `erase --request` accept a line of `find --sessions` as printed, as `replay` and `export` do. It names
+/// the account, without which a session that several accounts have is refused.
 #[test]
 fn a_line_of_find_names_what_is_held_and_erased() {
     let folder = tempfile::tempdir().expect("scratch");

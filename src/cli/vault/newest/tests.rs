@@ -38,7 +38,7 @@ fn filled(folder: &Path) {
     });
 }
 
-/// An admin port that answers one request; gives what was asked.
+/// An admin port that answers one request; the thread returns the request.
 #[allow(clippy::disallowed_methods, reason = "the command blocks this thread")]
 fn admin(status: &'static str) -> (String, thread::JoinHandle<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -68,8 +68,8 @@ fn admin(status: &'static str) -> (String, thread::JoinHandle<(String, String)>)
     (url, asked)
 }
 
-/// What tells of an erasure reaches the gateway as it was signed, also later by `--resume`; an erasure ends as it did
-/// where no gateway answers, or refuses.
+/// The report of an erasure reaches the gateway as signed, or later by `--resume`; if no gateway answers, or it
+/// refuses, the erasure itself is unaffected.
 #[test]
 fn an_erasure_is_reported_and_stands_without_a_gateway() {
     let (store, keys) = (tempfile::tempdir().expect("scratch"), tempfile::tempdir().expect("scratch"));
@@ -110,7 +110,7 @@ fn an_erasure_is_reported_and_stands_without_a_gateway() {
     }
 }
 
-/// Who reads the warning knows what stands, what does not, and what to type.
+/// The warning says what is valid, what is missing, and which command to run.
 #[test]
 fn the_warning_says_what_to_do() {
     let text = unreported(&CommandError::Failed("http://127.0.0.1:8888: no answer in time".to_owned()), "team");

@@ -18,7 +18,7 @@ struct CheckLine {
     check: CheckProof,
 }
 
-/// A vault in a folder, with a line of each epoch of the session `s0`, and an anchor of it.
+/// A vault in a folder, with a line in each epoch of the session `s0`; returns an anchor of it.
 fn filled(folder: &std::path::Path, signer: &SigningKey) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -32,8 +32,8 @@ fn filled(folder: &std::path::Path, signer: &SigningKey) -> String {
     })
 }
 
-/// `prove --session` over what lacks an object of the index, and `check-proof --anchor-key` of what the anchor does not
-/// tell, end with 1: who trusts the exit code would hand on a part, or think it anchored.
+/// `prove --session` with a missing index object, and `check-proof --anchor-key` with an anchor that does not cover a
+/// tree, exit with 1, because a caller relying on the exit code would hand over a partial proof or think it anchored.
 #[test]
 fn a_part_and_what_is_not_anchored_end_with_one() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -57,7 +57,7 @@ fn a_part_and_what_is_not_anchored_end_with_one() {
     assert_eq!(made("whole", &["--anchor", &at("anchor")]), Ok(Exit::Fine));
     assert_eq!(made("bare", &[]), Ok(Exit::Fine));
     assert_eq!(checked("whole", &[]), Ok(Exit::Fine), "nobody asked for the anchor");
-    // the anchor names the newest epoch alone, of the two that the session has lines in
+    // The session has lines in two epochs, and the anchor names only the newest.
     assert_eq!(checked("whole", &["--anchor-key", &anchor_key]), Ok(Exit::Failed));
     assert_eq!(checked("bare", &["--anchor-key", &anchor_key]), Ok(Exit::Failed), "no anchor at all");
     let mut index = Vec::new();
@@ -72,7 +72,7 @@ fn a_part_and_what_is_not_anchored_end_with_one() {
     assert_eq!(checked("part", &[]), Ok(Exit::Fine), "what is in it holds");
 }
 
-/// `prove --session` takes a line of `find --sessions` as it was printed, as `replay` and `export` do.
+/// `prove --session` accepts a line of `find --sessions` as printed, as `replay` and `export` do.
 #[test]
 fn a_line_of_find_names_what_is_proved() {
     let folder = tempfile::tempdir().expect("scratch");
