@@ -1,6 +1,6 @@
 //! Tests of counts with nouns.
 
-use super::counted;
+use super::{clean, counted, escaped};
 
 /// Only the count one takes the singular.
 #[test]
@@ -9,4 +9,13 @@ fn one_thing_is_no_plural() {
         [0_u64, 1, 2].map(|count| counted(count, "index line")),
         ["0 index lines", "1 index line", "2 index lines"]
     );
+}
+
+/// An invisible character beyond the first plane must stay JSON: two units, not five digits.
+#[test]
+fn json_escapes_stay_json() {
+    let text = "\"a\u{e0041}b\u{200b}c\"";
+    let shown = escaped(text);
+    assert_eq!(shown, r#""a\udb40\udc41b\u200bc""#);
+    assert_eq!(clean("x\u{feff}y"), r"x\u{feff}y");
 }

@@ -199,7 +199,7 @@ pub struct ObjectLock {
 
 /// How long objects are locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected `minimum`, `ai-act-high-risk`, `soc2`, or a time such as `365d`")]
 pub enum Retention {
     /// A preset.
     Preset(RetentionPreset),

@@ -61,7 +61,7 @@ pub struct Agents {
 
 /// Names of services, or the word `all`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a list of service names, or `all`")]
 pub enum ServiceNames {
     /// Their names.
     Listed(Vec<String>),
@@ -96,7 +96,7 @@ impl Agents {
 
 /// A store in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a path, or a map of `path`, `retention` and `max_size`")]
 pub enum Directory {
     /// Its path: it keeps everything.
     Path(PathBuf),
