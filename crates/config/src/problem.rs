@@ -121,6 +121,8 @@ impl Source {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut sorted: Vec<&Problem> = problems.iter().collect();
         sorted.sort_by_key(|problem| (problem.gravity, problem.at.map_or(usize::MAX, |at| at.offset)));
+        // a block that is read twice reports its fault twice
+        sorted.dedup();
         let mut out = String::new();
         for problem in sorted {
             out.push_str(&self.render_one(problem, &renderer));
