@@ -14,7 +14,7 @@ use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
 use config::env::{FileError, Lookup, Process};
-use config::{Gravity, Problem, Source};
+use config::{Gravity, Problem, Source, sort_and_dedup};
 use kernel::secret::Secret;
 
 /// File name of the try-out auditor's key in the data directory.
@@ -199,7 +199,8 @@ fn loaded(common: &Common, (make, files): (Make, Files), look: Look) -> Result<(
             let told = if embedded { Told::default() } else { Told::of(&source, &warnings) };
             Ok((Loaded { typed, valid, embedded, said }, told))
         }
-        Err(problems) => {
+        Err(mut problems) => {
+            sort_and_dedup(&mut problems);
             let mut told = Told::of(&source, &problems);
             told.shown.push_str(&format!("\n{}: {}", source.name(), counted(&problems)));
             Err(told)

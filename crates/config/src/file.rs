@@ -188,8 +188,18 @@ impl Shape<'_> {
         let mut pipelines = Vec::new();
         for (key, body) in node.entries() {
             let path = join("service.pipelines", &key.name);
-            let Some(id) = self.id(key, "service.pipelines") else { continue };
-            let signal = self.signal(key, &id, &path);
+            let (id, signal) = match self.id(key, "service.pipelines") {
+                Some(id) => {
+                    let signal = self.signal(key, &id, &path);
+                    (id, signal)
+                }
+                // the name is reported; the pipeline is still read, so that errors inside it are reported too
+                None => {
+                    let kind = key.name.split('/').next().unwrap_or_default();
+                    let signal = Signal::ALL.into_iter().find(|signal| signal.as_str() == kind);
+                    (ComponentId { kind: key.name.clone(), name: String::new() }, signal.unwrap_or(Signal::Traces))
+                }
+            };
             self.keys(body, &path, &["receivers", "processors", "exporters"]);
             let mut list = |name: &str| {
                 body.get(name).map(|(_, node)| self.references(node, &join(&path, name))).unwrap_or_default()

@@ -22,7 +22,7 @@ pub mod types;
 pub use endpoint::Endpoint;
 pub use id::ComponentId;
 pub use port_tls::PortTls;
-pub use problem::{At, FieldProblem, Gravity, Problem, Source};
+pub use problem::{At, FieldProblem, Gravity, Problem, Source, sort_and_dedup};
 pub use types::{ByteSize, Millis, Span};
 
 #[cfg(test)]

@@ -44,6 +44,13 @@ pub enum Gravity {
     Warning,
 }
 
+/// Sorts errors before warnings, each by position, and removes repetitions: a block that is read twice reports its fault
+/// twice.
+pub fn sort_and_dedup(problems: &mut Vec<Problem>) {
+    problems.sort_by_key(|problem| (problem.gravity, problem.at.map_or(usize::MAX, |at| at.offset)));
+    problems.dedup();
+}
+
 /// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -119,13 +126,11 @@ impl Source {
     /// Renders problems for a terminal (`colour`) or a log, errors first.
     pub fn render(&self, problems: &[Problem], colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let mut sorted: Vec<&Problem> = problems.iter().collect();
-        sorted.sort_by_key(|problem| (problem.gravity, problem.at.map_or(usize::MAX, |at| at.offset)));
-        // a block that is read twice reports its fault twice
-        sorted.dedup();
+        let mut sorted = problems.to_vec();
+        sort_and_dedup(&mut sorted);
         let mut out = String::new();
         for problem in sorted {
-            out.push_str(&self.render_one(problem, &renderer));
+            out.push_str(&self.render_one(&problem, &renderer));
             out.push('\n');
         }
         out

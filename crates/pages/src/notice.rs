@@ -26,7 +26,7 @@ const RULES: usize = 6;
 /// Escapes characters that chats read as markup, links or mentions.
 fn plain(name: &str, longest: usize) -> String {
     let mut out = String::new();
-    let mut seen = name.chars().filter(|c| !super::text::unseen(*c));
+    let mut seen = name.chars().filter(|c| !kernel::terminal::is_unsafe(*c));
     for c in seen.by_ref().take(longest) {
         match c {
             '&' => out.push_str("&amp;"),

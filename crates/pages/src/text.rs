@@ -5,18 +5,13 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
+use kernel::terminal::is_unsafe;
 pub(super) use runs::words::{cost, count, decimal, dollars, exact, seconds};
 
 /// Longest name that is shown, in characters.
 const LONGEST: usize = 60;
 /// Longest id, in characters: a person who searches for an id needs all of it.
 const LONGEST_ID: usize = 200;
-
-/// Whether `c` is a control character, a direction mark or invisible.
-pub(super) fn unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{061c}' | '\u{feff}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}')
-}
 
 /// Cleans and cuts a name.
 pub(super) fn name(text: &str) -> String {
@@ -29,7 +24,7 @@ pub(super) fn id(text: &str) -> String {
 }
 
 fn shortened(text: &str, longest: usize) -> String {
-    let mut shown: String = text.chars().filter(|c| !unseen(*c)).take(longest + 1).collect();
+    let mut shown: String = text.chars().filter(|c| !is_unsafe(*c)).take(longest + 1).collect();
     if shown.chars().count() > longest {
         shown.pop();
         shown.pop();

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-use crate::aws::{CONNECT, NO_TIME, chain, http_client, is_code, not_sent};
+use crate::aws::{CONNECT, NO_CONNECTION, NO_TIME, chain, http_client, is_code, not_sent};
 use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
 
@@ -312,7 +312,10 @@ pub(crate) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
     let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
     match error {
         SdkError::TimeoutError(_) => unavailable(NO_TIME.to_owned()),
-        SdkError::DispatchFailure(failure) => unavailable(not_sent(failure.as_connector_error()).to_owned()),
+        SdkError::DispatchFailure(failure) => unavailable(match not_sent(failure.as_connector_error()) {
+            NO_CONNECTION => format!("{NO_CONNECTION}: check the endpoint, the network and the proxy"),
+            why => why.to_owned(),
+        }),
         SdkError::ResponseError(_) => unavailable("the answer can't be read".to_owned()),
         SdkError::ConstructionFailure(_) => {
             Failed::Error(StoreError::Denied("the request can't be made: look at credentials and region".to_owned()))

@@ -123,7 +123,10 @@ async fn a_dead_store_is_unavailable() {
     settings.endpoint = Some(format!("http://{free}"));
     let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
     let failed = put(&store, ObjectKind::Payload, "x", b"one").await.expect_err("dead");
-    assert_eq!(failed, StoreError::Unavailable("no connection".to_owned()));
+    assert_eq!(
+        failed,
+        StoreError::Unavailable("no connection: check the endpoint, the network and the proxy".to_owned())
+    );
 }
 
 /// Lists go over pages and stay in their prefix.
