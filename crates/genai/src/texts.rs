@@ -67,6 +67,7 @@ pub trait Visit {
 
 /// The result of walking a text.
 pub enum Walked {
+    /// Nothing was changed.
     Same,
     /// The new text.
     Changed(String),
