@@ -5,7 +5,8 @@
 //! resource: {service.name: api}
 //! scope: {name: lib, version: 1.0.0, attributes: {}}
 //! items:                         # or `groups:`, a list of {resource, scope, items}
-//!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, end: 1700000001, status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
+//!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, end: 1700000001,
+//!      status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
 //!   - {event_name: x, body: {k: v}, trace: 1, span: 2, time: 1700000000, attributes: {}}
 //!   - {metric: name, attributes: {}, value: 3}
 //! ```
