@@ -77,7 +77,7 @@ impl Waiting {
         self.above.get(place)
     }
 
-    /// Returns true if there is no room for `more` calls.
+    /// Returns true if no further call can wait, with `more` calls already about to be added.
     pub(super) fn is_full(&self, more: usize) -> bool {
         self.count.saturating_add(more) >= LIMIT
     }
@@ -93,8 +93,7 @@ impl Waiting {
         None
     }
 
-    /// Passes names of tenants, models and providers through `ids` before they appear in metrics and logs. Without this
-    /// they appear unchanged, which is meant for tools that do not publish them.
+    /// Remembers an ancestor. Returns the number of evicted ancestors.
     pub(super) fn remember(&mut self, place: Place, above: Above) -> u64 {
         let mut forgotten = 0;
         self.order.push_back((place, above.until));
