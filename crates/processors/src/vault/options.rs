@@ -127,6 +127,7 @@ impl From<PathBuf> for Directory {
 }
 
 impl Directory {
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         match self {
             Self::Path(path) | Self::Kept(Kept { path, .. }) => path,
