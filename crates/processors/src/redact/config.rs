@@ -35,7 +35,7 @@ pub struct Config {
     /// keeps the full text, and the item refers to it. Default: 8MiB.
     pub max_scan_bytes: ByteSize,
     /// Maximum number of nested encodings (JSON in JSON, escapes, base64) that are decoded, up to 8; anything nested
-    /// deeper becomes `[UNSCANNED]`.
+    /// deeper becomes `[UNSCANNED]`. Default: 4.
     pub max_depth: u8,
     /// How to treat private network addresses (10/8, 172.16/12, 192.168/16, fc00::/7, link-local), for example in
     /// `client.address`: `keep` or `redact`. Default: `keep`.

@@ -58,7 +58,7 @@ pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Conte
         }
         content.push(place.part, &piece(payload, place, key), &json, value.as_str());
     }
-    // Messages in attributes of their own repeat the whole request; count them only once.
+    // `input.value` repeats the messages that have attributes of their own; count them only once.
     if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == Part::Input)) {
         shape.input = before;
     }
