@@ -74,8 +74,8 @@ fn ids_keep_their_form_and_the_option_turns_it_off() {
     assert_eq!(found[2], "open 4477120983");
 }
 
-/// The number of values remembered is bounded: beyond it the first values are removed everywhere, with a deterministic
-/// result and no failure.
+/// The number of values remembered per item is bounded: the first values are removed from other texts, later ones are
+/// not, with the same result each time.
 #[test]
 fn what_is_remembered_is_bounded() {
     let value = |index: usize| format!("Winter{index:03}Sun19x");
