@@ -124,7 +124,7 @@ fn is_type(key: &str) -> bool {
     matches!(key, "type" | "object" | "kind")
 }
 
-/// Stands for a map or list where a text is expected.
+/// Represents a map or list where a text is expected.
 pub(super) const STRUCTURE: &str = "{";
 
 /// The text of an entry, or [`STRUCTURE`] for a map or list.

@@ -119,7 +119,7 @@ impl Marks {
     }
 }
 
-/// What earlier requests reveal about a call's response id.
+/// The evidence from earlier requests about a call's response id.
 pub(super) struct Identity {
     pub(super) marks: Marks,
     /// The key to count the call under, if its id was already used by a different call.

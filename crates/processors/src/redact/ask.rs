@@ -20,7 +20,7 @@ use super::config::Mode;
 use super::policy::Treatment;
 use super::{Counters, Redact, Visit, Worker, points_of};
 
-/// What the pass does about the external recogniser.
+/// How the pass uses the external recogniser.
 #[derive(Clone, Copy)]
 pub(super) enum Asked<'a> {
     /// No recogniser applies to these texts.

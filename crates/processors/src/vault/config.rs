@@ -35,7 +35,7 @@ pub struct Config {
     pub recipients: Vec<String>,
     /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
     pub store: Option<Store>,
-    /// What stays in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
+    /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
     /// `nothing`.
     pub leave: Leave,
     /// Treatment of text on agents' spans and logs under keys that no list names: `text` (content, unless it is a
@@ -115,7 +115,7 @@ pub enum Store {
     S3(S3),
 }
 
-/// What stays in the telemetry.
+/// The content left in the telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Leave {
@@ -253,7 +253,7 @@ pub struct Settings {
     pub recipients: Vec<age::x25519::Recipient>,
     /// The destination of content. `None`: content is dropped.
     pub store: Option<StoreSettings>,
-    /// What stays in the telemetry.
+    /// The content left in the telemetry.
     pub leave: Leave,
     /// Treatment of unlisted text.
     pub unlisted: Unlisted,

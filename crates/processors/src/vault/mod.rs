@@ -88,7 +88,7 @@ pub struct Parts {
     pub rng: Arc<dyn Rng>,
     /// The destination of content. `None`: content is dropped.
     pub store: Option<Store>,
-    /// What stays in the telemetry.
+    /// The content left in the telemetry.
     pub leave: Leave,
     /// Treatment of text on agent items under keys that no list names.
     pub unlisted: Unlisted,
