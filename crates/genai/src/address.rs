@@ -1,7 +1,9 @@
-//! What of an address stays on an agent's item: scheme, host and port, and each path segment and each parameter that is
-//! an id, a number or a word of a route. Clients put whole conversations into queries, and on-call engineers need
-//! routes. A second pass changes nothing; the result is bounded and ASCII. Which keys hold addresses: `keys.addresses`
-//! in `config/dialects.yaml`.
+//! Decides which parts of an address stay on an agent's item: scheme, host and port, and each path segment and
+//! parameter that is an id, a number or a common word of a route. Clients put whole conversations into query strings,
+//! while on-call engineers need the route.
+//!
+//! The result is ASCII and bounded, and applying the function again changes nothing. `keys.addresses` in
+//! `config/dialects.yaml` lists the keys that hold addresses.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -10,34 +12,36 @@ use super::opaque::{is_encoded_text, is_opaque};
 
 mod words;
 
-/// What stands in place of what does not stay.
+/// Replacement for a removed part.
 pub(super) const GONE: &str = "[…]";
-/// Longest result, bytes.
+/// Maximum size of the result, bytes.
 const LONGEST: usize = 2 << 10;
-/// Longest scheme, piece and host, bytes.
+/// Maximum size of a scheme, a piece and a host, bytes.
 const SCHEME: usize = 32;
 const PIECE: usize = 64;
 const HOST: usize = 255;
-/// Longest word that is not known, letters: longer ones are several.
+/// Maximum length of an unknown word in letters: a longer one may be several words run together.
 const WORD: usize = 12;
-/// Most words of a piece, known ones too; and of more than so many, one at most is not known.
+/// Maximum number of words in a piece, known words included; a piece with more words than the second number may have
+/// one unknown word at most.
 const WORDS: (usize, usize) = (6, 4);
-/// Most words of a path with its parameters that are not known. More could be a sentence, and then none stays.
+/// Maximum number of unknown words in a path and its parameters. More could be a sentence, and then no unknown word
+/// stays.
 const UNKNOWN: usize = 4;
-/// So many words joined by dashes are a sentence in a host's label, so many in the whole host.
+/// So many words joined by dashes are a sentence: in one label of a host, in the whole host.
 const HOST_WORDS: (usize, usize) = (5, 12);
-/// Schemes whose addresses are content themselves.
+/// Schemes whose addresses are content as a whole.
 const OPAQUE: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
 
-/// Where a piece stands.
+/// The position of a piece within an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// A segment of a path, the name of a parameter.
+    /// A path segment or a parameter's name.
     Name,
     Value,
 }
 
-/// What stays of an address under `key`, if that is less.
+/// The part of an address under `key` that stays. `None` if all of it stays.
 pub(super) fn shown(key: &str, text: &str) -> Option<String> {
     let mut writer = Writer::new(text, true);
     writer.write(key, text);
@@ -48,7 +52,7 @@ pub(super) fn shown(key: &str, text: &str) -> Option<String> {
     let mut out = writer.out;
     if out.len() > LONGEST {
         let room = out.floor_char_boundary(LONGEST - GONE.len());
-        // not within a piece
+        // Cut between pieces, not within one.
         let room = out.get(..room).and_then(|head| head.rfind(['/', '&', '?', '#'])).map_or(0, |at| at + 1);
         out.truncate(room);
         out.push_str(GONE);
@@ -58,9 +62,9 @@ pub(super) fn shown(key: &str, text: &str) -> Option<String> {
 
 struct Writer {
     out: String,
-    /// Whether words that are not known may stay.
+    /// Whether unknown words may stay.
     unknown_stay: bool,
-    /// How many stayed.
+    /// Number of unknown words that stayed.
     unknown: usize,
 }
 
@@ -119,7 +123,7 @@ impl Writer {
         };
         self.joined(text, '&', |writer, parameter| {
             let (name, value) = split(parameter, '=');
-            // without a name it is a value
+            // A parameter without a name is a value.
             writer.piece(name, if value.is_some() { Place::Name } else { Place::Value });
             if let Some(value) = value {
                 writer.out.push('=');
@@ -128,7 +132,7 @@ impl Writer {
         });
     }
 
-    /// Each of the pieces between `mark`, until the result is too long.
+    /// Applies `each` to the pieces between `mark`, until the result is too long.
     fn joined(&mut self, text: &str, mark: char, mut each: impl FnMut(&mut Self, &str)) {
         for (index, part) in text.split(mark).enumerate() {
             if index > 0 {
@@ -168,7 +172,7 @@ fn is_host(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
-/// `{id}`, `:id`, `<int:id>`, `*` of a route; a placeholder.
+/// Returns true for a route template (`{id}`, `:id`, `<int:id>`, `*`) or a placeholder.
 fn is_template(text: &str) -> bool {
     let inner = |open: char, close: char| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
     let name = |name: &str| unknown_words(name, Place::Name).is_some();
@@ -190,7 +194,7 @@ fn is_template(text: &str) -> bool {
         || text.strip_prefix(':').is_some_and(name)
 }
 
-/// How many words of a piece are not known; none: it does not stay, whatever else the address holds.
+/// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
 fn unknown_words(text: &str, place: Place) -> Option<usize> {
     let decoded;
     let text = match text.contains('%') {
@@ -203,11 +207,11 @@ fn unknown_words(text: &str, place: Place) -> Option<usize> {
     if is_opaque(text) {
         return Some(0);
     }
-    // of a name `ids[]`, of both `models/gemini:generateContent` and `claude@20250929`
+    // Names may be `ids[]`; names and values may be `models/gemini:generateContent` or `claude@20250929`.
     let marks: &[char] = if place == Place::Name { &['[', ']', ':', '@', '$', ','] } else { &[':', '@', ','] };
     let in_alphabet =
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || marks.contains(&b.into()));
-    // a user and his password
+    // `user:password@…`
     let named = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
     let mixed = text.bytes().any(|byte| !byte.is_ascii_lowercase());
     if text.len() > PIECE || !in_alphabet || named || (mixed && is_encoded_text(text)) {
@@ -236,12 +240,12 @@ fn is_common(word: &str) -> bool {
     COMMON.contains(word) || (has_capital() && COMMON.contains(word.to_ascii_lowercase().as_str()))
 }
 
-/// Whether an address holds nothing but a scheme, a host, ids, numbers and words of a route.
+/// Returns true if an address holds only a scheme, a host, ids, numbers and words of a route.
 pub fn is_route(text: &str) -> bool {
     shown("", text).is_none()
 }
 
-/// Runs of letters, cut where a capital follows a small letter.
+/// Runs of letters, also split where a capital follows a small letter.
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
     let is_one = |one: &u8, other: &u8| {
         let letters = one.is_ascii_alphabetic() && other.is_ascii_alphabetic();
@@ -251,7 +255,7 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
     runs.filter(|run| run.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
-/// With what is percent-encoded and ASCII; a blank counts as none of the alphabet.
+/// Decodes percent escapes of printable ASCII. `None` for any other escape, including a blank.
 fn decode(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

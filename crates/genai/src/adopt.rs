@@ -1,8 +1,9 @@
-//! **What**: [`adopt`]: items that are an agent's because their trace is known as one from earlier requests, and items
-//! of services that are an agent's (`docs/decisions/0001-agent-items-and-content.md`). **Why**: clients send the spans
-//! of one run in many requests, in any order; what is content may not hang on the cut. **Invariants**: the content of
-//! adopted items is found anew, that of the others stays as it was read. **Not here**: the memory of traces and
-//! services (who strips content keeps it).
+//! [`adopt`] marks items as an agent's because their trace is already known from earlier requests, and judges items of
+//! known agent services like an agent's (`docs/decisions/0001-agent-items-and-content.md`). Clients send the spans of
+//! one run in many requests and in any order, so the decision may not depend on how the spans were batched.
+//!
+//! The content of adopted items is searched again; that of all other items stays as it was read. The memory of traces
+//! and services is kept by the vault step.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +17,7 @@ use super::read;
 use super::rest;
 use super::vocabulary::Vocabulary;
 
-/// Traces of a payload's agent items, each once, in order.
+/// Returns the traces of a payload's agent items, without duplicates, in order.
 pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
     let mut traces: Vec<&[u8]> = Vec::new();
     let mut seen = HashSet::new();
@@ -29,19 +30,20 @@ pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
     traces
 }
 
-/// Whose a resource is.
+/// The identity of the service that a resource describes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Service<'p> {
     /// `service.name`.
     pub name: &'p str,
-    /// `service.instance.id` of a service without a name of its own, or "": a new replica of a known service is known.
+    /// `service.instance.id` if the service has no name of its own, else empty: new replicas of a known named service
+    /// are recognised.
     pub instance: &'p str,
 }
 
-/// SDKs' default name: shared by many services, so it identifies none.
+/// The default `service.name` of SDKs. Many services share it, so it identifies none of them.
 const UNNAMED: &str = "unknown_service";
 
-/// The service of a resource, if it names one.
+/// The service of a resource, if the resource identifies one.
 fn service(payload: &Payload, resource: Node) -> Option<Service<'_>> {
     let text = |key: &str| {
         let mut same = payload.attributes(resource).filter(|attribute| attribute.key == key);
@@ -53,13 +55,13 @@ fn service(payload: &Payload, resource: Node) -> Option<Service<'_>> {
     known.then_some(Service { name, instance: if unnamed { instance } else { "" } })
 }
 
-/// Services of one payload that are told of at most.
+/// Maximum number of services reported for one payload.
 const SERVICES: usize = 256;
 
-/// Services that known instrumentations' items of a payload came from, each once, in order.
+/// Returns the services whose items of a known dialect make them agent services, without duplicates, in order.
 pub fn agent_services<'p>(payload: &'p Payload, facts: &Facts) -> Vec<Service<'p>> {
     let (mut services, mut seen) = (Vec::new(), HashSet::new());
-    // one that only shares a trace with an agent's item is a service that agents call
+    // An item without a dialect only shares a trace with an agent: its service is one that agents call.
     for item in facts.items.iter().filter(|item| item.agent && item.dialect.is_some()) {
         let resource = payload.resource(item.node);
         if services.len() < SERVICES && seen.insert(resource) {
@@ -69,21 +71,21 @@ pub fn agent_services<'p>(payload: &'p Payload, facts: &Facts) -> Vec<Service<'p
     services
 }
 
-/// What is known from earlier requests and from the configuration.
+/// Agent traces and services known from earlier requests and from the configuration.
 pub struct Known<'k> {
-    /// Whether a trace is an agent's.
+    /// Returns true for the trace id of an agent.
     pub trace: &'k dyn Fn(&[u8]) -> bool,
-    /// Whether a service is; None: the resource names none.
+    /// Returns true for a service of an agent. `None`: the resource identifies no service.
     pub service: &'k dyn Fn(Option<&Service<'_>>) -> bool,
 }
 
-/// Which items of a payload are an agent's, or of a service that is.
+/// Decides for each item of a payload whether it belongs to an agent's trace or service.
 struct Adopting<'k, 'p> {
     payload: &'p Payload,
     known: &'k Known<'k>,
     traces: HashMap<&'p [u8], bool>,
     resources: HashMap<Node, bool>,
-    /// Those that agents' items of this payload came from.
+    /// Services of the agent items in this payload.
     services: HashSet<Service<'p>>,
 }
 
@@ -95,7 +97,7 @@ impl<'k, 'p> Adopting<'k, 'p> {
         Self { payload, known, traces: HashMap::new(), resources, services }
     }
 
-    /// Whether the item is of an agent's trace, and whether it is of an agent's service.
+    /// Returns whether the item's trace is an agent's, and whether its service is.
     fn of(&mut self, item: &ItemFacts) -> (bool, bool) {
         let (payload, known) = (self.payload, self.known);
         let (trace, resource) = (payload.trace_id(item.node), payload.resource(item.node));
@@ -109,8 +111,8 @@ impl<'k, 'p> Adopting<'k, 'p> {
     }
 }
 
-/// The facts with items of known traces marked as an agent's, those of known services judged as an agent's, and
-/// unlisted text treated as `unlisted` says. None: nothing changed.
+/// Returns new facts in which items of known traces are agent items, items of known services are judged like an
+/// agent's, and unlisted text is treated as `unlisted` says. `None` if nothing changes.
 pub fn adopt(
     vocabulary: &Vocabulary,
     payload: &Payload,
@@ -134,7 +136,7 @@ pub fn adopt(
         let mut item = item.clone();
         item.agent |= trace;
         item.of_agent_service = service;
-        // Places on resources and scopes are given out again.
+        // The places on resources and scopes are assigned again by `rest`.
         let shared = [payload.resource(item.node), payload.scope(item.node)];
         item.content.retain(|place| !shared.contains(&place.node));
         let dialect = item.dialect.and_then(|name| vocabulary.dialects.iter().find(|dialect| dialect.name == name));

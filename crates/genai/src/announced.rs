@@ -1,7 +1,9 @@
-//! **What**: [`Announced`]: words of a user or a model that plain text announces (`Prompt: …`, `llm_output="…"`,
-//! `Could not parse LLM output: …`), and dialogues (`Human: …` above `AI: …`). **Why**: services without any
-//! instrumentation log them. **Invariants**: one search of a text, linear; a label or number behind the words is no
-//! content. **Not here**: structure in text (`texts`), which words announce (`config/dialects.yaml`).
+//! [`Announced`] finds words of a user or a model in plain text, by the label in front of them (`Prompt: …`,
+//! `llm_output="…"`, `Could not parse LLM output: …`) or as a dialogue (`Human: …` above `AI: …`). Services without
+//! instrumentation log such text.
+//!
+//! One linear search per text. A plain label or number behind the words is not content. Structure in text is handled in
+//! `texts`; the announcing words are listed in `config/dialects.yaml`.
 
 use std::ops::Range;
 
@@ -13,27 +15,29 @@ use kernel::CONTENT;
 #[cfg(test)]
 mod tests;
 
-/// Finds what is announced.
+/// Finds announced content in plain text.
 pub(super) struct Announced {
     search: AhoCorasick,
-    /// Patterns below the first bound announce, below the second people speak, behind it machines.
+    /// Patterns below the first bound are announcing words, patterns below the second are human speakers, the rest are
+    /// machine speakers.
     bounds: [usize; 2],
 }
 
-/// A text without what was announced in it.
+/// A text split into the announced content and the rest.
 pub(super) struct Split {
     pub(super) rest: String,
-    /// The words that announced the first of it.
+    /// The words that announced the first piece of content, in lower case.
     pub(super) by: String,
-    /// All that was announced.
+    /// All announced content, one piece a line.
     pub(super) taken: String,
 }
 
 impl Announced {
-    /// `words` announce what follows them; `people` and `machines` begin lines of a dialogue.
+    /// `words` announce the text after them; `people` and `machines` are speaker names at the start of a dialogue's
+    /// lines.
     ///
     /// # Errors
-    /// They are too many.
+    /// There are too many patterns.
     pub(super) fn new(words: &[String], people: &[String], machines: &[String]) -> Result<Self, BuildError> {
         let search = AhoCorasick::builder()
             .ascii_case_insensitive(true)
@@ -42,10 +46,10 @@ impl Announced {
         Ok(Self { search, bounds: [words.len(), words.len() + people.len()] })
     }
 
-    /// None: nothing is announced in `text`.
+    /// Splits `text`. `None` if nothing is announced in it.
     pub(super) fn split(&self, text: &str) -> Option<Split> {
         let mut taken: Vec<(Range<usize>, Range<usize>)> = Vec::new();
-        // whether a machine spoke first, and where
+        // The first speaker: whether it is a machine, and its position.
         let mut speaker: Option<(bool, Range<usize>)> = None;
         let [words, people] = self.bounds;
         let mut from = 0;
@@ -60,7 +64,7 @@ impl Announced {
                     continue;
                 }
                 let machine = pattern >= people;
-                // a logger's head may stand before the first, every other one begins a line
+                // A logger's prefix may precede the first speaker; every other speaker must begin a line.
                 match speaker.take() {
                     Some((before, first)) if before != machine && begins_line(text, found.start()) => {
                         taken.retain(|(_, value)| value.end <= first.start);
@@ -80,7 +84,7 @@ impl Announced {
     }
 }
 
-/// Whether a word stands inside of a longer one.
+/// Returns true if the word at `at` is the end of a longer word.
 fn continues(text: &str, at: usize) -> bool {
     let before = text.get(..at).and_then(|before| before.chars().next_back());
     before.is_some_and(|c| c.is_alphanumeric() || c == '_')
@@ -91,11 +95,12 @@ fn begins_line(text: &str, at: usize) -> bool {
     before.is_empty() || before.ends_with('\n') || before.ends_with("\\n")
 }
 
-/// What is said behind the words that end at `from`: in quotes to the closing one, behind `=` to the next `word=`, `&`
-/// or `;`, else to the end. None: nothing, a label or a number.
+/// The range of the value after announcing words that end at `from`: a quoted value up to its closing quote, a value
+/// after `=` up to the next `word=`, `&` or `;`, any other value to the end of the text. `None` if the value is empty,
+/// a label or a number.
 fn value(text: &str, from: usize) -> Option<Range<usize>> {
     let behind = text.get(from..)?;
-    // `"prompt": …` in structure that could not be read
+    // `"prompt": …` in structure that could not be parsed.
     let behind = behind.strip_prefix(['"', '\'']).unwrap_or(behind).trim_start_matches([' ', '\t']);
     let assigned = behind.starts_with('=');
     let bare = behind.strip_prefix([':', '=']);
@@ -109,17 +114,17 @@ fn value(text: &str, from: usize) -> Option<Range<usize>> {
         None => start..text.len(),
     };
     let words = text.get(inside.clone())?.trim();
-    // `200 OK`, `95% of 200 files`
+    // A measurement such as `200 OK` or `95% of 200 files`.
     let measure = words.starts_with(|c: char| c.is_ascii_digit())
         && words.len() <= shape::LABEL_BYTES
         && words.split_whitespace().nth(MEASURE).is_none();
     (!words.is_empty() && !measure && words != CONTENT && !shape::is_label(words)).then_some(inside)
 }
 
-/// Most words of a measurement.
+/// Maximum number of words in a measurement.
 const MEASURE: usize = 4;
 
-/// Where an unquoted value ends: at `&` or `;`, at the end of the line, before the next ` word=`.
+/// The end of an unquoted value: at `&`, `;` or the end of the line, or before the next ` word=`.
 fn assignment(text: &str) -> usize {
     let (mut from, mut blank) = (0, None);
     for (at, byte) in text.bytes().enumerate() {
@@ -136,7 +141,7 @@ fn assignment(text: &str) -> usize {
     text.len()
 }
 
-/// Where the quote closes, or the end; a quote that is doubled or escaped does not.
+/// The position of the closing quote, or the end of the text. A doubled or escaped quote does not close.
 fn closing(text: &str, quote: char) -> usize {
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {

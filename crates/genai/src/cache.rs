@@ -1,13 +1,15 @@
-//! **What**: what of a statement to a cache stays on an agent's item: its commands. **Why**: what an agent writes to a
-//! cache is what somebody said to it and what it answered; a query of a database has its own key for its parameters.
-//! **Invariants**: a second pass changes nothing; one line for each command, and not many of them.
+//! Decides which part of a cache statement stays on an agent's item: the commands, without their arguments. An agent
+//! caches user messages and its own answers, so the arguments are content. (A database query has separate keys for its
+//! parameters.)
+//!
+//! The result has one line per command, up to a maximum, and applying the function again changes nothing.
 
 use super::address::GONE;
 
-/// Most commands of a pipeline.
+/// Maximum number of commands kept from a pipeline.
 const LINES: usize = 64;
 
-/// What stays of a statement, if that is less.
+/// The part of a statement that stays. `None` if all of it stays.
 pub(super) fn shown(text: &str) -> Option<String> {
     let mut lines: Vec<String> = text.lines().take(LINES).map(line).collect();
     if text.lines().nth(LINES).is_some() {
@@ -17,7 +19,7 @@ pub(super) fn shown(text: &str) -> Option<String> {
     (out != text.trim_end_matches('\n')).then_some(out)
 }
 
-/// `SET k v` → `SET […]`; what the client masked itself (`SET ? ?`, `[2 other arguments]`) stays.
+/// `SET k v` → `SET […]`. Arguments that the client masked itself (`SET ? ?`, `[2 other arguments]`) stay.
 fn line(text: &str) -> String {
     let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
     if !is_command(command) {
@@ -34,7 +36,8 @@ fn line(text: &str) -> String {
     }
 }
 
-/// Whether a statement to a system that nothing names is one to a cache: words of SQL say otherwise.
+/// Returns true if a statement whose system is not named looks like a cache command. Commands that are also SQL words
+/// do not count.
 pub(super) fn speaks(text: &str) -> bool {
     const SQL: [&str; 8] = ["SELECT", "DELETE", "REPLACE", "EXEC", "COPY", "MOVE", "LOAD", "SAVE"];
     let mut words = text.split_whitespace();
@@ -44,7 +47,7 @@ pub(super) fn speaks(text: &str) -> bool {
     !first.is_empty() && is_command(first) && !sets && !SQL.iter().any(|word| is(first, word))
 }
 
-/// Whether a word is a command that a cache knows.
+/// Returns true if a word is a known cache command.
 fn is_command(word: &str) -> bool {
     word.is_empty() || COMMANDS.split_ascii_whitespace().any(|known| known.eq_ignore_ascii_case(word))
 }

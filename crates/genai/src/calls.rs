@@ -1,6 +1,8 @@
-//! **What**: what only the whole request tells: models inherited from ancestors, leaves, turn ends that are the only
-//! carrier of tokens, copies beside a call, and which items are an agent's. **Invariants**: linear but for walks of at
-//! most 64 ancestors. **Not here**: traces known from earlier requests (`adopt`), layers around a call (`layers`).
+//! Settles the facts that need the whole request: models inherited from ancestors, roll-ups, turn ends that are the
+//! only carrier of tokens, copies beside a call, and which items belong to an agent.
+//!
+//! Linear in the request, apart from walks to at most 64 ancestors. Traces known from earlier requests are handled in
+//! `adopt`, layers around a call in `layers`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,13 +13,13 @@ use super::item::Spans;
 use super::layers::{Counts, wrappers};
 use super::vocabulary::Dialect;
 
-/// An item with its dialect.
+/// An item's facts with its dialect.
 pub(super) struct Entry<'v> {
     pub(super) facts: ItemFacts,
     pub(super) dialect: Option<&'v Dialect>,
 }
 
-/// Settles what depends on other items.
+/// Settles all facts that depend on other items of the payload.
 pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
     let call = |entry: &Entry<'_>| matches!(entry.facts.call, Call::Model | Call::ModelCopy);
     if payload.signal() == Signal::Traces && entries.iter().any(call) {
@@ -33,8 +35,8 @@ pub(super) fn settle(payload: &Payload, entries: &mut [Entry<'_>]) {
     agents(payload, entries);
 }
 
-/// In dialects that nobody described a span above one with tokens is a roll-up; so is one whose operation has a name
-/// that nobody knows, if it has no more than twice the tokens of those below it.
+/// Marks roll-ups as copies. In a generic (undescribed) dialect every span above one with tokens is a roll-up. A span
+/// with an unknown operation is a roll-up too, unless it has more than twice the tokens of the spans below it.
 fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     let mut rolled = vec![false; entries.len()];
     let mut below: HashMap<usize, Counts> = HashMap::new();
@@ -51,7 +53,7 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
         }
         for ancestor in ancestors() {
             match rolled.get_mut(ancestor) {
-                // what is above it was marked when it was
+                // The ancestors of a marked span were marked together with it.
                 Some(true) | None => break,
                 Some(mark) => *mark = true,
             }
@@ -67,15 +69,15 @@ fn leaves(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &
     }
 }
 
-/// Of model calls without tokens that stand below or above those that tell some, none counts; of a chain of them the
-/// innermost.
+/// Clears `no_usage` on calls without tokens that are above or below a call with tokens. In a chain of calls without
+/// tokens only the innermost one keeps the flag.
 fn without_usage(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     if !entries.iter().any(|entry| entry.facts.no_usage) {
         return;
     }
     let facts = |at: &usize| entries.get(*at).map(|entry| &entry.facts);
     let model = |at: &usize| facts(at).is_some_and(|facts| matches!(facts.call, Call::Model | Call::ModelCopy));
-    // what runs inside of a tool or an agent is a call of its own
+    // A call inside a tool or an agent is a separate call.
     let inside = |at: &usize| facts(at).is_some_and(|facts| !matches!(facts.call, Call::Tool | Call::Agent));
     let tells = |at: &usize| model(at) && facts(at).is_some_and(|facts| facts.usage.reported());
     let mut told = HashSet::new();
@@ -95,12 +97,12 @@ fn without_usage(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], s
     }
 }
 
-/// Calls that are compared with one.
+/// Maximum number of SDK calls compared with one call.
 const DEPTH: usize = 64;
 
-/// A vendor's SDK may trace a call beside the instrumentation's span of it, even in a trace of its own. Two that say
-/// the same of model and tokens at the same time are one call, unless both know the vendor's id of it; that with the id
-/// is billed.
+/// Marks copies beside a call. A vendor's SDK may trace a call next to the instrumentation's span, even in a separate
+/// trace. Two spans with the same model and tokens that overlap in time are one call, unless both carry a response id.
+/// The span with the response id is billed.
 fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
     type Said<'a> = (Option<&'a str>, Option<u64>, Option<u64>);
     fn said(facts: &ItemFacts) -> Said<'_> {
@@ -125,7 +127,7 @@ fn asides(payload: &Payload, entries: &mut [Entry<'_>]) {
             other.is_some_and(|other| meets(facts, other) && !(known && other.response_id.is_some()))
         };
         let Some(others) = inner.get_mut(&said(facts)) else { continue };
-        // each of the vendor's calls is one of theirs
+        // Each SDK call matches at most one instrumentation span.
         if let Some(found) = others.iter().take(DEPTH).position(same) {
             let other = others.swap_remove(found);
             copies.push(if known { other } else { at });
@@ -167,7 +169,7 @@ fn inherit(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: 
     }
 }
 
-/// A turn's end carries the only tokens of the turn unless the request holds a model call of the same trace.
+/// A turn end is billable only if the request holds no model call of the same trace.
 fn turn_ends(payload: &Payload, entries: &mut [Entry<'_>]) {
     let alone = |facts: &ItemFacts| facts.billable && facts.call == Call::TurnEnd;
     if !entries.iter().any(|entry| alone(&entry.facts)) {
@@ -180,7 +182,7 @@ fn turn_ends(payload: &Payload, entries: &mut [Entry<'_>]) {
     }
 }
 
-/// Items in the trace or session of a recognised one are an agent's too.
+/// Marks items in the trace or session of an agent item as agent items too.
 fn agents(payload: &Payload, entries: &mut [Entry<'_>]) {
     let (mut traces, mut sessions) = (HashSet::new(), HashSet::new());
     for entry in entries.iter().filter(|entry| entry.facts.agent) {

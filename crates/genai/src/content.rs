@@ -1,11 +1,12 @@
-//! **What**: where content stands: listed keys and events anywhere, unlisted text in an agent's items
+//! Finds the places that hold content: listed keys and events on any item, and unlisted text on an agent's items
 //! (`docs/decisions/0001-agent-items-and-content.md`).
-//! **Invariants**: every occurrence of a key is a place of its own; what stays for redaction (error text, queries,
-//! URLs, ids, credentials) is no place. Span names and status messages are redaction's too. On an agent's item of a
-//! tool the error text and the status message are the tool's output.
 //!
-//! For one attribute the first answer holds: credential, error text, the event's own list, the dialect's list, the list
-//! for all, personal id or metadata, then its shape.
+//! Every occurrence of a key is a place of its own. Text that stays and is left to redaction (error text, queries,
+//! URLs, ids, credentials, span names, status messages) is not a place. On an agent's item of a tool, however, error
+//! text and status message are the tool's output and therefore content.
+//!
+//! The first matching rule decides for an attribute: credential, error text, the event's own list, the dialect's list,
+//! the list for all items, personal id or metadata, the value's shape.
 
 use std::collections::HashMap;
 
@@ -32,49 +33,49 @@ pub(super) struct Finder<'v, 'p> {
     unlisted: Unlisted,
 }
 
-/// What becomes of text of an agent's items whose key is on no list.
+/// The treatment of text on agent items under keys that no list names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Unlisted {
-    /// It is content unless it is a number or a generated id; structure and bytes are content.
+    /// Text is content unless it is a number or a generated id. Structure and bytes are content.
     #[default]
     Text,
-    /// It is content; so are structure and bytes. Numbers stay.
+    /// All text, structure and bytes are content. Numbers stay.
     All,
-    /// It stays.
+    /// Text stays.
     Keep,
 }
 
-/// The names of an address and a statement in a document, behind their keys.
+/// Key suffixes in vault documents for the full address and the full statement.
 const ADDRESS: &str = "address";
 const STATEMENT: &str = "statement";
 
-/// What was found on one item.
+/// The content and error texts found on one item.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) content: Vec<ContentPlace>,
-    /// Error texts: they stay, redacted.
+    /// Error texts, which stay and are redacted.
     pub(super) errors: Vec<ContentPlace>,
-    /// Error texts of a tool's item are among `content`.
+    /// The error texts of a tool's item are among `content`.
     tool_failed: bool,
-    /// What stands inside values that stay.
+    /// Content inside values that stay.
     pub(super) inside: Inside,
 }
 
-/// What stays of a value under a key; none: all of it.
+/// Returns the part of a value under a key that stays. `None`: all of it stays.
 type Shortener = fn(&str, &str) -> Option<String>;
 
-/// What holds for the attributes of one node.
+/// The rules that apply to the attributes of one node.
 #[derive(Clone, Copy)]
 struct Rules {
     agent: bool,
-    /// Of an agent's item of a tool: its error text is the tool's output.
+    /// The item belongs to an agent's tool: its error text is the tool's output.
     tool: bool,
-    /// What shortens its statements, if it talks to a cache or nothing says to what.
+    /// Shortens cache statements, if the item talks to a cache or does not name its system.
     statement: Shortener,
     unlisted: Unlisted,
     dialect: Option<SetId>,
     event: Option<EventRule>,
-    /// What its keys say of it.
+    /// Evidence of a model call or chat from the node's keys.
     marks: Marks,
 }
 
@@ -83,7 +84,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         Self { vocabulary, payload, nested: Nested::new(&vocabulary.keys), unlisted }
     }
 
-    /// Content and error texts of the reader's present item: its attributes (already read), body, events and links.
+    /// Finds content and error texts of the reader's current item: attributes (already read), body, events and links.
     pub(super) fn item(
         &self,
         reader: &mut Reader<'v, 'p>,
@@ -121,7 +122,8 @@ impl<'v, 'p> Finder<'v, 'p> {
             self.attribute(node, attr.id, class, attr.value, rules, part, &mut out);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
-            // a body names the event if it says so elsewhere, or if a list knows it
+            // A body counts as the event's name only if the record also names the event elsewhere, or a list knows the
+            // name.
             let is_name = reader.has_event_name || self.known_event(reader.event, dialect).is_some();
             let name = if is_name { reader.event } else { "" };
             match judge_body(name, body, rules, |stem| self.vocabulary.is_event_prefix(stem)) {
@@ -143,7 +145,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         out
     }
 
-    /// A text whose key another attribute names, and of which nothing else is known.
+    /// A value whose key another attribute lists as caller-supplied, if nothing else is known of the key.
     fn named(&self, class: &Class, attr: &Attr<'p>, named: &Named) -> Option<(Part, Basis)> {
         let number = matches!(attr.value, Value::Int(_) | Value::Double(_));
         let plain = !named.is_empty() && class.is_unknown() && (number || attr.value.as_str().is_some());
@@ -151,7 +153,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         named.holds(key, number).then_some((Part::Other, Basis::Guessed))
     }
 
-    /// Content of a resource or scope.
+    /// Finds the content of a resource or scope.
     pub(super) fn shared(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Found {
         let mut out = Found::default();
         let marks = self.marks(memo, node, agent);
@@ -168,7 +170,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         out
     }
 
-    /// What the attributes of a node say of it: asked only where a key is that could mean something else.
+    /// Evidence of a model call or chat on a node. Computed only if the node has an ambiguous key.
     fn marks(&self, memo: &mut Memo<'v, 'p>, node: Node, agent: bool) -> Marks {
         let mut is = |key: &'p str, of: fn(&Class) -> bool| {
             let code = memo.code(key);
@@ -195,7 +197,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         }
     }
 
-    /// `named`: what the attribute is if nothing else says.
+    /// `named`: the classification to use if no rule applies.
     #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
     fn attribute(
         &self,
@@ -210,7 +212,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         let at = ContentAt::Attribute(id);
         let said = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
         if class.role == Role::ErrorText && said && !shape::is_void(value) {
-            // nothing can be redacted in bytes
+            // Bytes cannot be redacted, so they go to the vault.
             let bytes = || Some(Part::Other).filter(|_| rules.agent && matches!(value, Value::Bytes(_)));
             match class.tool_error(value).filter(|_| rules.tool).or_else(bytes) {
                 Some(part) => {
@@ -222,7 +224,7 @@ impl<'v, 'p> Finder<'v, 'p> {
             return;
         }
         match judge(class, value, rules).or(named) {
-            // an address is text, or a list of them: whatever else is there has another meaning
+            // An address is a text or a list of texts; any other value under the key means something else.
             None if class.is_address() && rules.agent && !are_texts(value) => {
                 let found = Some((Part::Other, Basis::Guessed)).filter(|_| !shape::is_void(value));
                 out.push(node, at, found);
@@ -240,7 +242,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         }
     }
 
-    /// What an address says beyond a route, or a statement beyond its command: it goes whole, and stays without that.
+    /// Shortens an address to its route, or a statement to its commands. The full value goes to the vault.
     fn less(&self, node: Node, id: AttrId, value: Value<'_>, (name, shown): (&str, Shortener), out: &mut Found) {
         let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
         let mut taken = Taken::default();
@@ -256,7 +258,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         }
     }
 
-    /// Listed content inside a value that stays.
+    /// Finds listed content inside a value that stays.
     fn inside(&self, node: Node, attribute: Option<AttrId>, value: Value<'_>, rules: Rules, out: &mut Found) {
         match self.nested.look(value, Lists { dialect: rules.dialect, agent: rules.agent }) {
             Took::Nothing => {}
@@ -275,7 +277,7 @@ impl<'v, 'p> Finder<'v, 'p> {
         self.known_event(name, dialect).or_else(|| dialect?.any_event)
     }
 
-    /// What a list says of an event of this name.
+    /// The rule for an event of this name.
     fn known_event(&self, name: &str, dialect: Option<&Dialect>) -> Option<EventRule> {
         let own = dialect.and_then(|dialect| {
             let bare = name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(name);
@@ -296,7 +298,7 @@ impl Found {
         self.inside.edits.push(InsideEdit { node, attribute, keys: taken.keys, texts: taken.texts });
     }
 
-    /// Gives what was found to an item, in front of what it has (`first`), or in its place.
+    /// Moves the results into an item: before the item's own places if `first`, otherwise replacing them.
     pub(super) fn give(mut self, item: &mut ItemFacts, first: bool) {
         if first {
             item.errors.append(&mut self.errors);
@@ -325,7 +327,7 @@ impl Found {
     }
 }
 
-/// Whether a value is a text, a flat list of texts, or a number.
+/// Returns true for a text, a flat list of texts, or a number.
 fn are_texts(value: Value<'_>) -> bool {
     match value {
         Value::Map(_) | Value::Bytes(_) => false,
@@ -334,7 +336,7 @@ fn are_texts(value: Value<'_>) -> bool {
     }
 }
 
-/// The part an attribute holds, and whether a list says so; None: it is no content.
+/// The part that an attribute holds, and why. `None`: the attribute is not content.
 fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
     if class.prose.0 || (rules.agent && class.prose.1) {
         return Some((Part::Other, Basis::Key));
@@ -345,13 +347,13 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)>
     let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
     let set = rules.event.and_then(|event| event.set);
     let keeps = |listed: &Listed| {
-        // ids and names among a family of content; numbers of a family that is nobody's words
+        // Keep ids and names within a family of content keys, and numbers under wildcard keys of no particular part.
         (listed.named && shape::is_label_value(value)) || (number && listed.wild && listed.part == Part::Other)
     };
-    // a key that may hold any part holds the one of its event
+    // A content key of no particular part takes the part of its event.
     let part = |listed: &Listed| match rules.event.filter(|event| event.set.is_none()) {
         Some(event) if listed.part == Part::Other => event.part,
-        // on the event of a tool's result the output is the tool's
+        // On the event of a tool's result, output is the tool's result.
         Some(event) if event.part == Part::ToolResult && listed.part == Part::Output => event.part,
         _ => listed.part,
     };
@@ -388,7 +390,7 @@ fn judge(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)>
     unlisted(class, value, rules)
 }
 
-/// Text of an agent's item that no list names, or that is no label although its key holds labels.
+/// Classifies text of an agent's item that no list names, or that is not a label although its key holds labels.
 fn unlisted(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basis)> {
     let unknown = class.is_unlisted();
     let goes = match rules.unlisted {
@@ -404,7 +406,7 @@ fn unlisted(class: &Class, value: Value<'_>, rules: Rules) -> Option<(Part, Basi
     (rules.agent && goes).then_some((Part::Other, basis))
 }
 
-/// The part a log's body holds; `name` is its event's, which many clients repeat in the body.
+/// The part that a log's body holds. `name` is the event's name, which many clients repeat in the body.
 fn judge_body(name: &str, body: Value<'_>, rules: Rules, is_prefix: impl Fn(&str) -> bool) -> Option<(Part, Basis)> {
     if shape::is_void(body) {
         return None;
@@ -426,7 +428,7 @@ fn judge_body(name: &str, body: Value<'_>, rules: Rules, is_prefix: impl Fn(&str
     basis.filter(|_| rules.agent).map(|basis| (Part::Other, basis))
 }
 
-/// Gives each resource and scope to the first agent's item below it, else to the first item.
+/// Assigns each resource and scope to the first agent item below it, or to the first item if none is an agent item.
 pub(super) struct Shared {
     owners: HashMap<Node, (usize, bool)>,
     order: Vec<Node>,
@@ -437,7 +439,7 @@ impl Shared {
         Self { owners: HashMap::new(), order: Vec::new() }
     }
 
-    /// Tells of item number `at`, in order.
+    /// Registers item number `at`. Must be called in item order.
     pub(super) fn tell(&mut self, payload: &Payload, at: usize, node: Node, agent: bool) {
         for node in [payload.resource(node), payload.scope(node)] {
             let order = &mut self.order;
@@ -451,7 +453,7 @@ impl Shared {
         }
     }
 
-    /// Each shared node, the item it was given to, and whether that is an agent's.
+    /// Returns each shared node with the index of its owning item, and whether that item is an agent item.
     pub(super) fn owners(&self) -> impl DoubleEndedIterator<Item = (Node, usize, bool)> {
         self.order.iter().filter_map(|node| self.owners.get(node).map(|(at, agent)| (*node, *at, *agent)))
     }

@@ -1,5 +1,5 @@
-//! **What**: which dialect an item speaks: the first, by priority, one of whose clauses holds. **Invariants**: what
-//! scope and resource decide is decided once for a scope; the rest is bits, slots and names.
+//! Detects an item's dialect: the first by priority with a clause that holds. Conditions on scope and resource are
+//! evaluated once per scope; all others are bit, slot and name checks per item.
 
 use otlp::{Field, NodeKind};
 
@@ -11,17 +11,17 @@ use super::pattern::Names;
 use super::schema;
 use super::vocabulary::{Compiler, Vocabulary};
 
-/// Most words of a scope's name that a pattern fits.
+/// Maximum number of words in a scope name that a pattern may match.
 const SCOPE_WORDS: usize = 6;
 
-/// A compiled [`schema::Clause`]: all that is given must hold.
+/// A compiled [`schema::Clause`]: all conditions given must hold.
 pub(super) struct Clause {
     scope: Names,
     not_scope: Names,
     schema: Names,
     resource: Vec<(Slot, Names)>,
     has: u128,
-    /// A mark for each of the further lists: all are wanted.
+    /// One mark for each further list; all of them must be present.
     also: u128,
     lacks: u128,
     equals: Vec<(Slot, Vec<String>)>,
@@ -53,12 +53,12 @@ impl Clause {
         }
     }
 
-    /// The bits of its `has` and `also` lists.
+    /// The marker bits of the `has` and `also` lists.
     pub(super) fn marks(&self) -> u128 {
         self.has | self.also
     }
 
-    /// Whether scope and resource let the clause hold for some item below.
+    /// Returns true if scope and resource permit the clause for the items below them.
     pub(super) fn allows(&self, reader: &Reader<'_, '_>) -> bool {
         (self.scope.is_empty() || self.scope.matches(reader.scope_name))
             && !self.not_scope.matches(reader.scope_name)
@@ -69,7 +69,7 @@ impl Clause {
             })
     }
 
-    /// Whether the rest holds for the present item.
+    /// Returns true if the item-level conditions hold for the current item.
     fn holds(&self, reader: &Reader<'_, '_>) -> bool {
         (self.has == 0 || self.has & reader.marks != 0)
             && self.also & reader.marks == self.also
@@ -100,7 +100,7 @@ fn named(names: &Names, reader: &Reader<'_, '_>, kind: NodeKind) -> bool {
     names.is_empty() || (reader.kind == kind && names.matches(reader.name))
 }
 
-/// Whether each slot holds one of its values.
+/// Returns true if each slot holds one of its values.
 pub(super) fn equal(pairs: &[(Slot, Vec<String>)], reader: &Reader<'_, '_>) -> bool {
     pairs.iter().all(|(slot, values)| {
         let value = reader.value(*slot);
@@ -111,7 +111,7 @@ pub(super) fn equal(pairs: &[(Slot, Vec<String>)], reader: &Reader<'_, '_>) -> b
     })
 }
 
-/// The index of the present item's dialect.
+/// The index of the current item's dialect.
 pub(super) fn dialect(reader: &Reader<'_, '_>) -> Option<usize> {
     let mut possible = reader.possible.iter();
     let found = possible.find(|(dialect, clause)| {
@@ -121,7 +121,7 @@ pub(super) fn dialect(reader: &Reader<'_, '_>) -> Option<usize> {
     found.map(|(dialect, _)| *dialect)
 }
 
-/// The dialect of the present item with the conditions of the clause that holds.
+/// The current item's dialect and the conditions of the clause that matched.
 pub(super) fn why(reader: &Reader<'_, '_>) -> Why {
     for (dialect, clause) in &reader.possible {
         let Some(known) = reader.vocabulary.dialects.get(*dialect) else { continue };
@@ -133,7 +133,7 @@ pub(super) fn why(reader: &Reader<'_, '_>) -> Why {
 }
 
 impl Vocabulary {
-    /// Whether a dialect's instrumentation has a scope of this name.
+    /// Returns true if a dialect's instrumentation has a scope of this name.
     pub fn is_known_scope(&self, name: &str) -> bool {
         let few = words(name).nth(SCOPE_WORDS).is_none();
         let mut clauses = self.dialects.iter().flat_map(|dialect| &dialect.clauses);
@@ -142,7 +142,7 @@ impl Vocabulary {
 }
 
 impl Clause {
-    /// What fulfils each condition of a clause that holds.
+    /// Describes what satisfied each condition of a clause that holds.
     fn because(&self, reader: &Reader<'_, '_>) -> Vec<String> {
         let (payload, mut out) = (reader.payload, Vec::new());
         let key_of = |wanted: Slot| {

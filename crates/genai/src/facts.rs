@@ -1,17 +1,19 @@
-//! **What**: what the vocabulary read in one payload. Made once per batch (`facts` of `pipeline::Batch`).
-//! **Invariants**: one [`ItemFacts`] per item of the payload, in `Payload::items` order; no `Debug` (holds text).
-//! **Not here**: how it is read (`dialects`).
+//! The facts that the vocabulary reads from one payload, computed once per batch (`facts` of `pipeline::Batch`).
+//!
+//! [`Facts`] holds one [`ItemFacts`] per item, in the order of `Payload::items`. These types have no `Debug`, because
+//! they hold telemetry text. The dialects are read in `read` and `content`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use otlp::{AttrId, Node, OwnedValue};
 
-/// What an item is, in a run.
+/// The role of an item in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// A model call whose tokens are billable here (`count_on`).
+    /// A model call whose tokens are billed on this item.
     Model,
-    /// A model call that is a copy, roll-up or failure without usage: not billable, still an LLM record.
+    /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a model
+    /// call.
     ModelCopy,
     /// A tool call.
     Tool,
@@ -23,11 +25,11 @@ pub enum Call {
     SessionEnd,
     /// A permission decision.
     Permission,
-    /// Something else of an agent.
+    /// Any other item.
     Other,
 }
 
-/// Which part of a conversation a content place holds.
+/// The part of a conversation that a content place holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Part {
     /// Prompt, input messages.
@@ -42,12 +44,12 @@ pub enum Part {
     ToolArgs,
     /// Result of a tool call.
     ToolResult,
-    /// Anything else that is content (unlisted text of agent items too).
+    /// Any other content, including unlisted text of agent items.
     Other,
 }
 
 impl Part {
-    /// The word in index lines and fragments.
+    /// The name of the part in index lines and fragments.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Input => "input",
@@ -61,7 +63,7 @@ impl Part {
     }
 }
 
-/// Where content stands.
+/// The location of content within its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ContentAt {
     /// An attribute (of the item, its events, its scope or resource).
@@ -70,75 +72,75 @@ pub enum ContentAt {
     Body,
     /// The message of the span's status.
     Status,
-    /// The name of the span: another takes its place.
+    /// The name of the span, which is replaced by [`Inside::name`].
     Name,
-    /// A listed part of a value that stays: the index in [`Inside::parts`].
+    /// A listed part of a value that otherwise stays: the index in [`Inside::parts`].
     Inside(u32),
 }
 
-/// Content of an item inside values that stay, and what takes it out.
+/// Content inside values that otherwise stay, and the edits that remove it.
 #[derive(Clone, Default)]
 pub struct Inside {
-    /// The parts.
+    /// The content parts that were found.
     pub parts: Vec<InsidePart>,
-    /// The changes.
+    /// The edits that remove the parts from their values.
     pub edits: Vec<InsideEdit>,
-    /// What the span's name becomes, where it is content.
+    /// The replacement for the span's name, if the name is content.
     pub name: Option<String>,
 }
 
-/// A part of a value.
+/// One content part taken out of a value.
 #[derive(Clone)]
 pub struct InsidePart {
-    /// `attribute#key`, or `#key` in a body.
+    /// The location: `attribute#key`, or `#key` in a log body.
     pub key: String,
-    /// JSON.
+    /// The content, as JSON.
     pub value: String,
 }
 
-/// What takes parts out of one value.
+/// The removal of content parts from one value.
 #[derive(Clone)]
 pub struct InsideEdit {
-    /// The node that carries it.
+    /// The node that carries the value.
     pub node: Node,
-    /// The attribute; none: the body.
+    /// The attribute that holds the value. `None`: the log body.
     pub attribute: Option<AttrId>,
-    /// Entries of maps that go.
+    /// Keys of map entries that are removed.
     pub keys: BTreeSet<String>,
-    /// Texts and what they become.
+    /// Texts that are replaced, with their replacements.
     pub texts: BTreeMap<String, String>,
 }
 
-/// One content place.
+/// One place that holds content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentPlace {
-    /// The node that carries it (item, event, resource …).
+    /// The node that carries the content: the item, an event, a resource and so on.
     pub node: Node,
-    /// Where on it.
+    /// The location on that node.
     pub at: ContentAt,
-    /// What it holds.
+    /// The part of the conversation.
     pub part: Part,
-    /// Why it is content.
+    /// The reason why the place counts as content.
     pub basis: Basis,
 }
 
-/// Why a place holds content.
+/// The reason why a place counts as content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// A list, an event or the shape of a chat says so.
+    /// A content list or event rule of the dialects file names it, or its map has the shape of a chat.
     Listed,
-    /// The attribute's key is text itself.
+    /// The attribute's key is prose itself, not a name.
     Key,
-    /// A guess by the key's last word or by structure: only the vault may hold it.
+    /// Guessed from the key's last word or from structure. Guessed content never leaves the vault.
     Guessed,
-    /// Of an agent's item, under a key that is known to hold labels; its value is longer than a label.
+    /// On an agent's item, under a key known to hold labels, but the value is longer than a label.
     LongLabel,
-    /// Of an agent's item, under a key that no list names.
+    /// On an agent's item, under a key that no list names.
     Unlisted,
 }
 
 impl Basis {
-    /// Longest text that may leave once enough sessions have sent the same one, bytes.
+    /// The longest text, in bytes, that may be forwarded once enough sessions have sent the same text.
     pub fn provable_bytes(self) -> usize {
         match self {
             Self::Listed | Self::Key | Self::Guessed => 0,
@@ -148,24 +150,24 @@ impl Basis {
     }
 }
 
-/// Tokens as reported, before buckets are made disjoint. None = not reported.
+/// Token counts as reported, before the buckets are made disjoint. `None` = not reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Reported input.
+    /// Input tokens as reported.
     pub input: Option<u64>,
-    /// Reported output.
+    /// Output tokens as reported.
     pub output: Option<u64>,
-    /// Cache read.
+    /// Input tokens read from a cache.
     pub cache_read: Option<u64>,
-    /// Cache write, unspecified.
+    /// Input tokens written to a cache, with no lifetime reported.
     pub cache_write: Option<u64>,
-    /// Cache write, 5 minutes.
+    /// Input tokens written to a cache for 5 minutes.
     pub cache_write_5m: Option<u64>,
-    /// Cache write, 1 hour.
+    /// Input tokens written to a cache for 1 hour.
     pub cache_write_1h: Option<u64>,
-    /// Reasoning.
+    /// Reasoning tokens.
     pub reasoning: Option<u64>,
-    /// Reported total.
+    /// Total tokens as reported.
     pub total: Option<u64>,
     /// Audio tokens, a subset of input.
     pub input_audio: Option<u64>,
@@ -181,19 +183,19 @@ pub struct Usage {
     pub input_video: Option<u64>,
     /// A count was negative, fractional or not a number.
     pub bad: bool,
-    /// Two spellings of one count say different numbers; the first of the dialect's list was taken.
+    /// Two attributes that spell the same count disagree; the first in the dialect's list was used.
     pub conflict: bool,
 }
 
 impl Usage {
-    /// Whether any count that is billed is more than zero, or can't be read.
+    /// Returns true if any billed count is above zero, or a count could not be read.
     pub fn spent(&self) -> bool {
         let counts =
             [self.input, self.output, self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
         self.bad || counts.into_iter().flatten().chain(self.reasoning).any(|count| count > 0)
     }
 
-    /// Whether the emitter reported any count that is billed.
+    /// Returns true if the emitter reported any billed count, even zero.
     pub fn reported(&self) -> bool {
         self.bad
             || self.input.is_some()
@@ -206,14 +208,14 @@ impl Usage {
     }
 }
 
-/// What a call's price depends on besides tokens. Raw values as sent, trimmed and in lower case.
+/// Inputs to a call's price other than tokens. Values are as sent, trimmed and in lower case.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PriceContext {
-    /// Tier of the response, else of the request (`flex`, `priority`, `batch`, …).
+    /// Service tier of the response, else of the request (`flex`, `priority`, `batch`, …).
     pub service_tier: Option<String>,
-    /// `fast` and the like.
+    /// Speed mode, such as `fast`.
     pub speed: Option<String>,
-    /// Where the model ran, as Anthropic reports it (`us`).
+    /// The region where the model ran, as Anthropic reports it (`us`).
     pub inference_geo: Option<String>,
     /// Host that was called.
     pub server_address: Option<String>,
@@ -223,21 +225,21 @@ pub struct PriceContext {
     pub file_searches: u64,
 }
 
-/// What became of a call's price.
+/// The billing status of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Billing {
     /// Priced here.
     Priced,
-    /// It should have a price and has none.
+    /// The call should have a price, but none could be determined.
     Unpriced,
-    /// The same call is billed on its other signal, or when its model or provider comes.
+    /// The price comes later: the same call is billed on its other signal, or its model or provider is not known yet.
     Deferred,
     /// A repeat or copy of a call that was priced.
     NotCounted,
 }
 
 impl Billing {
-    /// Every one.
+    /// All variants.
     pub const ALL: [Self; 4] = [Self::Priced, Self::Unpriced, Self::Deferred, Self::NotCounted];
 
     /// The value of `tollgate.cost.status`.
@@ -251,129 +253,135 @@ impl Billing {
     }
 }
 
-/// Disjoint token buckets; the sum of the input side is the prompt's size.
+/// Disjoint token buckets. The input-side buckets add up to the size of the prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buckets {
     /// Input that was neither read from nor written to a cache.
     pub input: u64,
     /// Read from a cache.
     pub cache_read: u64,
-    /// Written for 5 minutes (or for a time that was not told).
+    /// Written to a cache for 5 minutes, or for a lifetime that was not reported.
     pub cache_write_5m: u64,
-    /// Written for 1 hour.
+    /// Written to a cache for 1 hour.
     pub cache_write_1h: u64,
     /// Output, reasoning included.
     pub output: u64,
-    /// The part of output that was reasoning, where it was told.
+    /// The part of the output that was reasoning, if reported.
     pub reasoning: u64,
 }
 
-/// What the cost processor found. `None` in [`ItemFacts::cost`] until it ran, and for what is no call.
+/// The result of the cost processor. [`ItemFacts::cost`] is `None` until the processor has run, and for items that are
+/// not calls.
 #[derive(Clone)]
 pub struct Cost {
-    /// What became of it.
+    /// The billing status.
     pub status: Billing,
-    /// Exact decimal text in USD, only when priced.
+    /// The price in USD as exact decimal text; only when priced.
     pub usd: Option<String>,
-    /// The same in 1e-18 USD, for exact sums.
+    /// The same price in 1e-18 USD, for exact sums.
     pub atto_usd: Option<i128>,
-    /// What the same answer cost with the output that it had before, likewise: `atto_usd` comes on top.
+    /// If an earlier record of the same answer was already billed: the price of that record, in 1e-18 USD. `atto_usd`
+    /// is the amount on top of it.
     pub before_atto_usd: i128,
-    /// The tokens that it was billed for before.
+    /// The tokens billed for that earlier record.
     pub before: Option<Box<crate::usage::Split>>,
     /// Version and digest of the rate table.
     pub rates: std::sync::Arc<str>,
-    /// The row used, only when priced.
+    /// The rate row used; only when priced.
     pub rate: Option<String>,
-    /// The overlays of its tenant alone, where it has any: a digest.
+    /// Digest of the overlays that apply to this tenant only, if it has any.
     pub contract: Option<Box<str>>,
-    /// Why unpriced.
+    /// The reason why the call is unpriced.
     pub reason: Option<&'static str>,
-    /// What was billed; also when unpriced for the lack of a rate.
+    /// The tokens that were billed, or would have been billed if a rate had been found.
     pub buckets: Buckets,
 }
 
-/// What one item says.
+/// The facts of one item.
 #[derive(Clone)]
 pub struct ItemFacts {
     /// The span, log record or data point.
     pub node: Node,
-    /// Dialect id of `config/dialects.yaml`, e.g. `claude-code-native`.
+    /// Dialect id from `config/dialects.yaml`, e.g. `claude-code-native`.
     pub dialect: Option<&'static str>,
-    /// Agent item, as `docs/decisions/0001-agent-items-and-content.md` defines.
+    /// Whether this is an agent item, as `docs/decisions/0001-agent-items-and-content.md` defines it.
     pub agent: bool,
-    /// Of a service that is an agent's, though nothing says so of the item itself: its texts are judged as an agent's.
+    /// The item's service is known as an agent's service, although nothing on the item itself says so. Its texts are
+    /// judged like those of an agent item.
     pub of_agent_service: bool,
-    /// What it is.
+    /// The item's role in a run.
     pub call: Call,
-    /// Its tokens are to be priced here (calls with usage, and turn ends that are the only carrier of usage).
+    /// The item's tokens are priced here: calls with usage, and turn ends that are the only carrier of usage.
     pub billable: bool,
-    /// The same call also comes on another signal of this dialect (Claude Code: log and span): join by `call_key`.
+    /// The dialect reports the same call on a second signal (Claude Code: log and span). The two are joined by
+    /// `call_key`.
     pub twin: bool,
-    /// Of a twin: clients may be told to send this signal without the other.
+    /// For a twin: clients can be configured to send this signal without the other.
     pub may_be_alone: bool,
-    /// An agent invocation that is a turn of a conversation: no agent is above it, whatever its parent is.
+    /// An agent invocation that is one turn of a conversation. It has no enclosing agent, whatever its parent span is.
     pub is_turn: bool,
-    /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
+    /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.
     pub inner: bool,
-    /// Repeats a call that is billed elsewhere in this request, or on another record.
+    /// Repeats a call that is billed elsewhere in this request or on another record.
     pub copy: bool,
-    /// Its operation has a name that nobody knows: tokens and place alone say that it is a call.
+    /// The operation's name is unknown; only its tokens and its place in the trace suggest that it is a call.
     pub guessed: bool,
-    /// A copy that is the call itself where its span never comes.
+    /// A copy that counts as the call itself if the span of the call never arrives.
     pub if_no_span: bool,
-    /// Sold by image, second or page, and no tokens are told.
+    /// The model is sold by image, second or page, and no tokens are reported.
     pub unbilled: bool,
-    /// A model call that ended well and tells no tokens, where nothing about it in the same request does: its price
-    /// can't be known, but it was made.
+    /// A model call that succeeded without reporting tokens, with no related span in the same request reporting them
+    /// either. The call counts, but its price cannot be determined.
     pub no_usage: bool,
-    /// What identifies the call: the provider's response id, else trace and span id. Only on model calls.
+    /// Identity of a model call: the provider's response id; for a span without one, trace and span id; for a log
+    /// without one, session, trace, span, time and tokens. Only on billable items and model calls.
     pub call_key: Option<String>,
-    /// Bare name of a log event (`api_request`, `gen_ai.choice`), without the dialect's prefix.
+    /// Name of a log event without the dialect's prefix (`api_request`, `gen_ai.choice`).
     pub event: Option<String>,
-    /// `gen_ai.operation.name` in today's words, e.g. `chat`, `execute_tool`.
+    /// Operation in the current vocabulary of `gen_ai.operation.name`, e.g. `chat`, `execute_tool`.
     pub operation: Option<String>,
-    /// Session id (raw).
+    /// Session id as sent.
     pub session: Option<String>,
-    /// Id of the agent invocation (raw), where the dialect tells one; elsewhere the trace and its spans tell.
+    /// Id of the agent invocation as sent, if the dialect reports one. Otherwise the run is derived from the trace and
+    /// its spans.
     pub run: Option<String>,
-    /// Id of the sub-agent that acted (raw), where the dialect tells it apart from the main one.
+    /// Id of the sub-agent that acted, as sent, if the dialect distinguishes it from the main agent.
     pub sub_agent: Option<String>,
-    /// Turn id or number (raw).
+    /// Turn id or number as sent.
     pub turn: Option<String>,
     /// Iteration number.
     pub iteration: Option<i64>,
-    /// User id (raw).
+    /// User id as sent.
     pub user: Option<String>,
-    /// Tenant: span, then resource; None = `unattributed`.
+    /// Tenant from the span, else from the resource. `None` = `unattributed`.
     pub tenant: Option<String>,
     /// Feature (`feature`, `agent.feature`, `gen_ai.agent.name`).
     pub feature: Option<String>,
-    /// Agent id or service name: who acted.
+    /// Agent id, or service name.
     pub actor: Option<String>,
     /// Canonical provider name.
     pub provider: Option<String>,
-    /// Model asked for (own, or inherited from an ancestor in the batch).
+    /// Requested model: the call's own, or inherited from an ancestor in the batch.
     pub request_model: Option<String>,
     /// Model that answered.
     pub response_model: Option<String>,
-    /// Provider's response id.
+    /// The provider's id of the response.
     pub response_id: Option<String>,
-    /// Takes model and provider from an ancestor, where it tells none.
+    /// The call takes model and provider from an ancestor if it does not report them itself.
     pub inherits: bool,
-    /// Tokens.
+    /// Reported tokens.
     pub usage: Usage,
-    /// Tier, speed, region, where the call tells any.
+    /// Service tier, speed, region and the like, if the call reports any.
     pub context: Option<Box<PriceContext>>,
-    /// Whether `usage.input` includes the cached tokens, by the dialect's rules; None = not known.
+    /// Whether `usage.input` includes the cached tokens, according to the dialect. `None` = not known.
     pub input_includes_cached: Option<bool>,
     /// Whether `usage.output` includes reasoning.
     pub output_includes_reasoning: bool,
-    /// The total is the provider's own number (not added up by the instrumentation).
+    /// The total comes from the provider; the instrumentation did not add it up.
     pub total_by_provider: bool,
-    /// What the cost processor found.
+    /// The result of the cost processor.
     pub cost: Option<Box<Cost>>,
-    /// Cost as the emitter reported it, decimal text in USD.
+    /// Cost as the emitter reported it, as decimal text in USD.
     pub reported_cost: Option<String>,
     /// Tool name.
     pub tool: Option<String>,
@@ -381,74 +389,75 @@ pub struct ItemFacts {
     pub tool_call: Option<String>,
     /// Finish / stop reason.
     pub finish: Option<String>,
-    /// Failed: status ERROR, `error=true`, success=false, stop_failure, stop reason error.
+    /// Whether the item failed: status ERROR, `error=true`, `success=false`, a non-zero exit code, or a stop reason
+    /// that means failure.
     pub failed: bool,
-    /// Error type, if any: label-shaped.
+    /// Error type, if it has the shape of a label.
     pub error: Option<String>,
-    /// HTTP status of a failed call, e.g. 429, 529.
+    /// HTTP status of the call, e.g. 429 or 529.
     pub status: Option<u16>,
-    /// A permission's outcome as sent (`accept`, `reject`, `denied` …).
+    /// Outcome of a permission decision as sent (`accept`, `reject`, `denied` …).
     pub decision: Option<String>,
-    /// Trace id as an attribute or a body's entry tells it, as sent.
+    /// Trace id from an attribute or body entry, as sent.
     pub trace: Option<String>,
-    /// Span id, likewise.
+    /// Span id from an attribute or body entry, as sent.
     pub span: Option<String>,
-    /// Numbers and ids taken out of content, with the attributes they are written to.
+    /// Numbers and ids extracted from content, with the attributes they are to be written to.
     pub extracted: Vec<(&'static str, OwnedValue)>,
-    /// Attributes of another type than the conventions give them, with their values in that type.
+    /// Attributes whose type differs from the semantic conventions, with their values converted to the right type.
     pub mended: Vec<(AttrId, OwnedValue)>,
-    /// Content to be stripped, in order of nodes and attributes. Places on a shared node (resource, scope) stand in the
-    /// first item below it that is an agent's, else in the first item.
+    /// Content to be stripped, in order of nodes and attributes. The places of a shared node (resource, scope) are
+    /// listed on the first agent item below it, or on the first item if there is no agent item.
     pub content: Vec<ContentPlace>,
-    /// Error texts of the item and its events, which stay and are redacted.
+    /// Error texts of the item and its events. They stay, and are redacted.
     pub errors: Vec<ContentPlace>,
-    /// Its error texts are a tool's output: they are among `content`.
+    /// The item's error texts are a tool's output, so they are listed in `content`.
     pub tool_failed: bool,
-    /// Content inside values that stay; its parts are among `content`.
+    /// Content inside values that stay. Its parts are listed in `content` too.
     pub inside: Option<Box<Inside>>,
 }
 
 impl ItemFacts {
-    /// Whether its texts are judged as an agent's.
+    /// Returns true if the item's texts are judged like an agent's.
     pub fn is_agents(&self) -> bool {
         self.agent || self.of_agent_service
     }
 
-    /// The vendor's id of the response, if it is one.
+    /// Returns the provider's response id if the call is identified by it.
     pub fn vendor_id(&self) -> Option<&str> {
         let known = self.call_key.as_deref().is_some_and(|key| key.starts_with("r/"));
         self.response_id.as_deref().filter(|_| known)
     }
 }
 
-/// All items of one payload.
+/// The facts of all items of one payload.
 #[derive(Clone, Default)]
 pub struct Facts {
-    /// In `Payload::items` order.
+    /// One entry per item, in `Payload::items` order.
     pub items: Vec<ItemFacts>,
-    /// Whether any item is an agent's.
+    /// Whether any item is an agent item.
     pub agent: bool,
-    /// Calls of earlier batches that got their price from this one.
+    /// Calls of earlier batches that were priced from information in this batch.
     pub late: Vec<LatePrice>,
 }
 
-/// A call whose model or provider came later than itself, with its price.
+/// The price of an earlier call whose model or provider was reported later than the call itself.
 #[derive(Clone)]
 pub struct LatePrice {
-    /// What identifies the call, as in [`ItemFacts::call_key`].
+    /// Identity of the call, as in [`ItemFacts::call_key`].
     pub call_key: String,
-    /// Its trace.
+    /// Trace id of the call.
     pub trace: [u8; 16],
-    /// Its span.
+    /// Span id of the call.
     pub span: [u8; 8],
-    /// The parent of its span.
+    /// Span id of the call's parent.
     pub parent: [u8; 8],
-    /// Session id (raw).
+    /// Session id as sent.
     pub session: Option<String>,
-    /// Tenant.
+    /// Tenant of the call.
     pub tenant: Option<String>,
-    /// All that its price was made from.
+    /// Everything the price was computed from.
     pub basis: super::usage::Basis,
-    /// Its price.
+    /// The resulting price.
     pub cost: Cost,
 }

@@ -1,6 +1,8 @@
-//! **What**: looking into a value: structure, JSON in text, or a Python dict in text. **Why**: some emitters put
-//! numbers and ids only there, and the text goes to the vault. **Invariants**: bounded in bytes and depth; what can't
-//! be read gives nothing. **Not here**: log bodies, of which only top-level entries are read (`json_body`).
+//! Reads numbers and ids inside a value: structure, JSON text, or the text of a Python dict. Some emitters report them
+//! only inside content, and the content goes to the vault.
+//!
+//! Bounded in bytes and depth; unreadable text yields nothing. Log bodies are read in `json_body`, top-level entries
+//! only.
 
 use serde_json::{Map, Value as Json};
 
@@ -8,14 +10,14 @@ use otlp::Value;
 
 use super::pattern::Pattern;
 
-/// Longest text that is looked into, bytes.
+/// Maximum size of a text that is parsed, bytes.
 const BYTES: usize = 1 << 20;
-/// Elements of a list that are looked at.
+/// Maximum number of list elements searched.
 const ELEMENTS: usize = 64;
-/// Deepest nesting of a Python text.
+/// Maximum nesting depth of a Python text.
 const DEPTH: usize = 32;
 
-/// The structure of a value, if it has one.
+/// Parses the structure of a value, if it has one.
 pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     match value {
         Value::Str(text) if text.len() <= BYTES => serde_json::from_str(text).ok().or_else(|| python(text)),
@@ -28,8 +30,8 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     }
 }
 
-/// What stands at `path`: of the keys that fit a step the first with a scalar or with the rest of the path below it. A
-/// last step `~name` reads `name=123` in what Python's `repr` wrote of an answer, behind the last `usage=`.
+/// The scalar at `path`. Where several keys match a step, the first one below which the rest of the path resolves is
+/// used. A last step `~name` reads `name=123` from a Python `repr` of an answer, behind the last `usage=`.
 pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
     let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
     match (json, step.literal()) {
@@ -37,22 +39,22 @@ pub(super) fn at(json: &Json, path: &[Pattern]) -> Option<Json> {
         (Json::Object(map), None) => {
             map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| at(below, rest))
         }
-        // a star stands for any element too
+        // A star also matches any list element.
         (Json::Array(list), None) => list.iter().take(ELEMENTS).find_map(|below| at(below, rest)),
         (Json::String(text), Some(key)) if rest.is_empty() => repr(text, key.strip_prefix('~')?),
         _ => None,
     }
 }
 
-/// The whole number behind the words that one of the first lines begins with: what a client's own head of a tool's
-/// output says. Further down stands what the tool said, which may be anything.
+/// The whole number after `words` at the start of one of the first lines: the header that a client puts before a tool's
+/// output. Later lines are the tool's own output and may say anything.
 pub(super) fn line(text: &str, words: &str) -> Option<Json> {
     const HEAD: usize = 4;
     let said = text.lines().take(HEAD).find_map(|line| line.strip_prefix(words))?;
     said.trim().parse::<i64>().ok().map(Json::from)
 }
 
-/// A whole number that `repr` wrote as `name=123`.
+/// Reads a whole number that `repr` wrote as `name=123`.
 fn repr(text: &str, name: &str) -> Option<Json> {
     let usage = text.rsplit_once("usage=")?.1;
     let mut found = usage.match_indices(name).map(|(at, _)| usage.split_at(at));
@@ -77,7 +79,7 @@ pub(super) fn text(json: &Json) -> Option<String> {
     }
 }
 
-/// A whole number, also as a decimal or in text.
+/// Reads a whole number, also from a decimal or a text.
 pub(super) fn count(json: &Json) -> Option<i64> {
     match json {
         Json::Number(number) => {
@@ -88,7 +90,7 @@ pub(super) fn count(json: &Json) -> Option<i64> {
     }
 }
 
-/// `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
+/// Parses `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
 fn python(text: &str) -> Option<Json> {
     let mut parser = Python { rest: text.trim(), depth: 0 };
     let looks = parser.rest.starts_with(['{', '[', '(']);
@@ -161,7 +163,7 @@ impl Python<'_> {
         None
     }
 
-    /// A number, `None`, `True`, `False`, or a call like `Decimal('1')`, which is refused.
+    /// Parses a number, `None`, `True` or `False`. Fails on a call like `Decimal('1')`.
     fn word(&mut self) -> Option<Json> {
         let end = self.rest.find([',', '}', ']', ')', ':']).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at_checked(end)?;

@@ -1,5 +1,5 @@
-//! **What**: [`Reader`]: one item of a payload, its attributes sorted into slots, with its scope and resource.
-//! **Invariants**: buffers are reused; one hash lookup per attribute; scope and resource are read when they change.
+//! [`Reader`] reads one item of a payload at a time: its attributes sorted into slots, with its scope and resource.
+//! Buffers are reused, each attribute costs one hash lookup, and scope and resource are read only when they change.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,14 +16,14 @@ use super::shape;
 use super::sources::{Source, SourceList};
 use super::vocabulary::{Extract, Vocabulary};
 
-/// Longest id that is carried as it is, bytes; longer ones end in their digest.
+/// Maximum size of an id carried unchanged, bytes; a longer id is cut and its digest appended.
 const ID_BYTES: usize = 512;
-/// Longest JSON text of a log body that is looked into, bytes.
+/// Maximum size of a log body's JSON text that is parsed, bytes.
 const BODY_BYTES: usize = 1 << 20;
-/// Longest log body that may be an event's name, bytes.
+/// Maximum size of a log body that may be an event's name, bytes.
 const NAME_BYTES: usize = 128;
 
-/// One attribute of the present item.
+/// One attribute of the current item.
 #[derive(Clone, Copy)]
 pub(super) struct Attr<'p> {
     pub(super) id: AttrId,
@@ -31,7 +31,7 @@ pub(super) struct Attr<'p> {
     pub(super) value: Value<'p>,
 }
 
-/// A count as sent.
+/// A token count as sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Count {
     Absent,
@@ -39,10 +39,10 @@ pub(super) enum Count {
     Is(u64),
 }
 
-/// A text that was looked into: its slot, whether on the resource, what stands in it.
+/// A parsed value: its slot, whether it is on the resource, and its structure.
 type Parsed = ((Slot, bool), Option<serde_json::Value>);
 
-/// Values by slot, cleared in the time it took to fill them.
+/// Values by slot. Clearing costs as much as filling did.
 struct Slots<'p> {
     values: Vec<Option<Value<'p>>>,
     touched: Vec<Slot>,
@@ -85,19 +85,19 @@ pub(super) struct Reader<'v, 'p> {
     pub(super) scope_name: &'p str,
     pub(super) scope_version: &'p str,
     pub(super) schema_url: &'p str,
-    /// Dialect and clause of every clause that scope and resource allow.
+    /// Dialect and clause index of every clause that the current scope and resource permit.
     pub(super) possible: Vec<(usize, usize)>,
     pub(super) node: Option<Node>,
     pub(super) kind: NodeKind,
     pub(super) name: &'p str,
-    /// Name of a log event: the field, else `event.name`, else a short body.
+    /// Name of a log event: the attribute `event.name`, else the field, else a short body.
     pub(super) event: &'p str,
-    /// Whether the event's name stands beside its body.
+    /// Whether the event is named elsewhere than in the body.
     pub(super) has_event_name: bool,
     pub(super) body: Option<Value<'p>>,
     pub(super) marks: u128,
     pub(super) attrs: Vec<Attr<'p>>,
-    /// Texts of the present item that were looked into, by slot.
+    /// Parsed values of the current item, by slot.
     parsed: RefCell<Vec<Parsed>>,
 }
 
@@ -127,7 +127,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         }
     }
 
-    /// Makes `node` the present item.
+    /// Makes `node` the current item.
     pub(super) fn enter(&mut self, node: Node) {
         let payload = self.payload;
         self.enter_resource(payload.resource(node));
@@ -162,9 +162,9 @@ impl<'v, 'p> Reader<'v, 'p> {
                 self.enter_body();
                 let attribute = self.slots.get(self.vocabulary.event_name).and_then(|value| value.as_str());
                 let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= NAME_BYTES);
-                // the attribute first: some put a line of source code into the field
+                // The attribute comes first: some emitters put a line of source code into the field.
                 let field = payload.text(node, Field::EventName);
-                // and of one name the longer form: the field's may say whose event it is
+                // If the field holds the same name in a longer form, the field wins: its prefix may name the emitter.
                 let long = attribute.and_then(|short| field.strip_suffix(short)?.strip_suffix('.')).map(|_| field);
                 self.has_event_name = !field.is_empty() || attribute.is_some();
                 let candidates = [long, attribute, Some(field), body];
@@ -183,8 +183,9 @@ impl<'v, 'p> Reader<'v, 'p> {
         }
     }
 
-    /// The top-level entries of a body that is a map, or a JSON object in text, read like attributes where no attribute
-    /// has the key. They mark described dialects only: a log line is no agent's because a key of it says "completion".
+    /// Reads the top-level entries of a map body, or of a JSON object in a text body, like attributes, unless an
+    /// attribute has the same key. They only set marks of described dialects: a key "completion" in a log line does not
+    /// make the item an agent's.
     fn enter_body(&mut self) {
         match self.body {
             Some(body @ Value::Map(_)) => body.entries().for_each(|(key, value)| self.enter_entry(key, value)),
@@ -205,7 +206,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         let values: Vec<(Value<'p>, bool)> =
             body.into_iter().chain(attributes).filter(|(value, _)| structured(value)).collect();
         for (value, body) in values {
-            // the entries of the body itself were read above, unless a logger's words stand before them
+            // The body's own entries were read above, unless a logger's prefix precedes them.
             let read = body && value.as_str().is_none_or(|text| text.starts_with('{'));
             for map in self.vocabulary.wrapped.maps(value).into_iter().skip(usize::from(read)) {
                 if self.is_wrapped_line(&map) {
@@ -284,14 +285,14 @@ impl<'v, 'p> Reader<'v, 'p> {
         value.filter(|value| !shape::is_void(*value) && (!source.text || value.as_str().is_some()))
     }
 
-    /// Keys that hold the caller's words because another attribute says so.
+    /// Keys whose values are the caller's words, according to another attribute.
     pub(super) fn named(&self) -> Named {
         let (schema, template, _) = self.vocabulary.named_by;
         let text = |slot| self.value(slot).and_then(|value| value.as_str());
         named::names(text(schema), text(template))
     }
 
-    /// What the span's name becomes if it is a message with the caller's words filled in: the message's template.
+    /// The replacement for a span name that is a message with the caller's words filled in: the message's template.
     pub(super) fn named_message(&self) -> Option<&'p str> {
         let (_, template, message) = self.vocabulary.named_by;
         let text = |slot| self.value(slot).and_then(|value| value.as_str());
@@ -300,7 +301,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         filled.then_some(if shape::is_known_label(template) { template } else { kernel::CONTENT })
     }
 
-    /// What stands at a place inside an attribute's structure or JSON text, which is parsed once.
+    /// The scalar at a path inside an attribute's structure or JSON text. The attribute is parsed once per item.
     fn inside(&self, source: &Source, value: Value<'p>) -> Option<serde_json::Value> {
         if let [step] = source.json.as_slice()
             && let Some(words) = step.literal().and_then(|step| step.strip_prefix('^'))
@@ -327,7 +328,8 @@ impl<'v, 'p> Reader<'v, 'p> {
         sources.iter().find_map(|source| self.text_at(source))
     }
 
-    /// A number or text inside content, as it is there or as the conventions have it. None if its attribute is there.
+    /// A number or text extracted from content, converted to its type in the conventions if it has one. `None` if the
+    /// target attribute is already present.
     pub(super) fn extracted(&self, row: &Extract) -> Option<OwnedValue> {
         let there = |slot| self.value(slot).is_some_and(|value| !shape::is_void(value));
         let itself = row.from.iter().any(|source| source.slot == row.slot);
@@ -350,24 +352,24 @@ impl<'v, 'p> Reader<'v, 'p> {
         })
     }
 
-    /// Attributes of the item whose type is not the one that the conventions give them.
+    /// Attributes of the item whose type differs from the conventions, with their converted values.
     pub(super) fn mended(&self) -> Vec<(AttrId, OwnedValue)> {
         let kind = |attr: &Attr<'_>| self.memo.class(attr.code).kind;
         self.attrs.iter().filter_map(|attr| Some((attr.id, kind(attr)?.mended(attr.value)?))).collect()
     }
 
-    /// The same, else from the resource.
+    /// The text of the first source that has one on the item, else on the resource.
     pub(super) fn text_anywhere(&self, sources: &SourceList) -> Option<String> {
         let everywhere = || sources.iter().find_map(|source| text_of(self.on_resource(source.slot)?));
         self.text(sources).or_else(everywhere)
     }
 
-    /// A text that can be a label: at most 256 bytes, on one line.
+    /// The text of the first source that has one, if it can be a label: at most 256 bytes, on one line.
     pub(super) fn label(&self, sources: &SourceList) -> Option<String> {
         self.label_of(sources.iter())
     }
 
-    /// The same of these sources.
+    /// The same as [`Self::label`], for an iterator of sources.
     pub(super) fn label_of<'s>(&self, mut sources: impl Iterator<Item = &'s Source>) -> Option<String> {
         sources
             .find_map(|source| self.text_at(source))
@@ -375,12 +377,12 @@ impl<'v, 'p> Reader<'v, 'p> {
             .filter(|text| !text.is_empty() && text.len() <= 2 * NAME_BYTES && !text.contains(['\n', '\r']))
     }
 
-    /// The values of all sources that are there.
+    /// The values of all sources that are present.
     pub(super) fn values<'s>(&'s self, sources: &'s SourceList) -> impl Iterator<Item = (&'s Source, Value<'p>)> + 's {
         sources.iter().filter_map(|source| Some((source, self.at(source)?)))
     }
 
-    /// The count in the first source that is there.
+    /// The count in the first source that is present.
     pub(super) fn count(&self, sources: &SourceList) -> Count {
         for source in sources {
             let Some(value) = self.at(source) else { continue };
@@ -398,7 +400,7 @@ impl<'v, 'p> Reader<'v, 'p> {
         Count::Absent
     }
 
-    /// Whether a later source of the list says another number.
+    /// Returns true if another source of the list reports a different number.
     pub(super) fn contradicts(&self, sources: &SourceList, number: u64) -> bool {
         let plain = sources.iter().filter(|source| source.json.is_empty());
         let mut said = plain.filter_map(|source| self.at(source)?.as_count());
@@ -406,7 +408,8 @@ impl<'v, 'p> Reader<'v, 'p> {
     }
 }
 
-/// A scalar as text; of a list its first scalar. Long ones end in their digest, so that facts stay bounded.
+/// A scalar as text; for a list, its first scalar. Long texts are cut and end in their digest, so that facts stay
+/// bounded.
 pub(super) fn text_of(value: Value<'_>) -> Option<String> {
     match value {
         Value::Str("") | Value::Empty | Value::Map(_) | Value::Bytes(_) => None,
@@ -425,7 +428,7 @@ fn bounded(text: String) -> String {
     }
 }
 
-/// The form of an id that facts carry: as it is, or cut, with its digest behind it.
+/// The form of an id that facts carry: unchanged, or cut at 512 bytes with the SHA-256 digest of the whole appended.
 pub fn carried_id(text: &str) -> Cow<'_, str> {
     use sha2::{Digest, Sha256};
     if text.len() <= ID_BYTES {
@@ -437,33 +440,33 @@ pub fn carried_id(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// Trace and span id of an item, as one key.
+/// Trace id and span id of an item.
 pub(super) type SpanKey<'p> = (&'p [u8], &'p [u8]);
 
 /// Spans by id, for walks to ancestors.
 pub(super) struct Spans<'p>(HashMap<SpanKey<'p>, usize>);
 
-/// Longest walk to an ancestor.
+/// Maximum length of a walk to an ancestor.
 const DEPTH: usize = 64;
 
 impl<'p> Spans<'p> {
-    /// Indexes the spans of a payload, `items` in order.
+    /// Indexes the spans of a payload. `items` must be in item order.
     pub(super) fn new(payload: &'p Payload, items: impl Iterator<Item = Node>) -> Self {
         let keyed = items.enumerate().filter(|(_, node)| payload.kind(*node) == NodeKind::Span);
         Self(keyed.map(|(at, node)| ((payload.trace_id(node), payload.span_id(node)), at)).collect())
     }
 
-    /// Index of the item that is the parent of `node`, if it is in the payload.
+    /// The index of the parent of `node`, if it is in the payload.
     pub(super) fn parent(&self, payload: &'p Payload, node: Node) -> Option<usize> {
         let parent = payload.parent_span_id(node);
-        // a span that is its own parent has none
+        // A span that names itself as its parent has none.
         if parent.is_empty() || parent == payload.span_id(node) {
             return None;
         }
         self.0.get(&(payload.trace_id(node), parent)).copied()
     }
 
-    /// Indexes of the ancestors of `node`, nearest first, at most 64.
+    /// The indexes of the ancestors of `node`, nearest first, at most 64.
     pub(super) fn ancestors<'s>(
         &'s self,
         payload: &'p Payload,

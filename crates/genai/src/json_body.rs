@@ -1,5 +1,5 @@
-//! **What**: the plain entries of a JSON object in text, and of objects in it, without copying. **Invariants**: lists
-//! and texts with escapes are passed over; what is no object gives nothing.
+//! Reads the plain entries of a JSON object in text, and of objects inside it, without copying. Lists and strings with
+//! escapes are skipped; text that is not a whole JSON object yields nothing.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use otlp::Value;
 
-/// Most entries that are looked at.
+/// Maximum number of entries read.
 const ENTRIES: usize = 256;
 
-/// Entries of one object whose value is a plain text, number or boolean.
+/// Entries of one object whose value is a string without escapes, a number or a boolean.
 type Entries<'a> = Vec<(&'a str, Value<'a>)>;
 
-/// Those of the object at the top.
+/// The entries of the top-level object.
 pub(super) fn entries(text: &str) -> Entries<'_> {
     maps(text, 0).into_iter().next().unwrap_or_default()
 }
 
-/// Those of the object at the top and of objects up to `levels` below it, in order.
+/// The entries of the top-level object and of objects up to `levels` below it, in order.
 pub(super) fn maps(text: &str, levels: usize) -> Vec<Entries<'_>> {
     let mut maps = Vec::new();
     let mut left = ENTRIES;
@@ -90,7 +90,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
         }
         let at = self.maps.len();
         self.maps.push(Vec::new());
-        // an object inside the top one is a level down
+        // An object inside the top-level one is one level down.
         let levels = if self.top { self.levels } else { self.levels - 1 };
         while let Some(Key(key)) = map.next_key()? {
             let inner = Walk { maps: &mut *self.maps, left: &mut *self.left, levels, top: false };
@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 }
 
-/// A key that can be borrowed.
+/// A key, if it can be borrowed.
 struct Key<'a>(Option<&'a str>);
 
 impl<'de> serde::Deserialize<'de> for Key<'de> {

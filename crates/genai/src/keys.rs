@@ -1,6 +1,5 @@
-//! **What**: what the vocabulary knows about an attribute key, found by one hash lookup. **Invariants**: literal keys
-//! are classified when the vocabulary is compiled, others once per payload; classifying allocates per distinct key
-//! only.
+//! Classifies attribute keys with one hash lookup each. Literal keys are classified when the vocabulary is compiled,
+//! all others once per payload; classifying allocates only per distinct key.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -14,93 +13,94 @@ use super::shape;
 use super::typed::Kind;
 use super::vocabulary::Vocabulary;
 
-/// Index of a value the vocabulary reads.
+/// Index of a value that the vocabulary reads.
 pub(super) type Slot = u16;
-/// A list of content keys: [`GLOBAL`], a dialect's own, or an event's.
+/// Id of a list of content keys: one of the constants below, a dialect's own list or an event's.
 pub(super) type SetId = u16;
-/// The content keys that hold for every item.
+/// Content keys on every item.
 pub(super) const GLOBAL: SetId = 0;
-/// Those that hold for an agent's items where no other list says anything: a guess by the key's last word.
+/// Content keys on agent items that no other list covers: guesses by the key's last word.
 pub(super) const AGENT: SetId = 1;
-/// Those of [`GLOBAL`] that mean other things too: on items that are no agent's more must speak for content.
+/// Keys of [`GLOBAL`] that are ambiguous: outside agent items they need more evidence to count as content.
 pub(super) const GENERIC: SetId = 2;
-/// Keys that mark what stands beside them as a call of a model.
+/// Keys that mark their neighbours as parts of a model call.
 pub(super) const CALL: SetId = 3;
-/// Those that are content in a map which has the shape of a message, a part of one, a chunk or a call of a tool.
+/// Keys that are content only in a map with the shape of a message, a message part, a chunk or a tool call.
 pub(super) const CHAT: SetId = 4;
-/// Error texts that are a tool's output on an item of a tool.
+/// Error texts that, on an item of a tool, are the tool's output.
 pub(super) const TOOL_ERRORS: SetId = 5;
-/// Those of [`TOOL_ERRORS`] under which a word is the error's type.
+/// Keys of [`TOOL_ERRORS`] under which a single word is the error's type.
 pub(super) const ERROR_TYPES: SetId = 6;
-/// Those that are content in a map that names the speaker (`role`), and other things elsewhere (`message`).
+/// Keys such as `message` that are content only in a map that names the speaker (`role`).
 pub(super) const SPOKEN: SetId = 7;
-/// Addresses: on an agent's item their parts are judged one by one.
+/// Addresses: on an agent's item each part is judged separately.
 pub(super) const ADDRESSES: SetId = 8;
-/// Statements: of an agent's item that talks to a cache, commands alone stay.
+/// Statements: on an agent's item that talks to a cache, only the commands stay.
 pub(super) const STATEMENTS: SetId = 9;
-/// The last list that is no dialect's or event's.
+/// The last id that does not belong to a dialect or event.
 pub(super) const LAST: SetId = STATEMENTS;
 
-/// What a key is, whatever the dialect.
+/// The role of an attribute key, independent of the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Nothing is known.
+    /// No role is known.
     #[default]
     Unknown,
     /// Metadata: names, ids, models, sizes.
     Label,
     /// Identifies a person or a machine.
     Pii,
-    /// Text that is redacted and capped, never removed.
+    /// Text that is redacted and capped, but never removed as a whole.
     Redact,
-    /// Error text: the same, with a cap of its own.
+    /// Error text: treated like [`Role::Redact`], with a cap of its own.
     ErrorText,
-    /// A credential: dropped.
+    /// A credential, which is dropped.
     Secret,
 }
 
-/// How much a pattern tells about the keys that fit it: a literal most, one with a star least.
+/// How specific a pattern is: highest for a literal, lowest for a pattern with a star.
 pub(super) type Weight = u8;
 
-/// One thing known about keys of a pattern.
+/// One fact about the keys that match a pattern.
 #[derive(Clone, Copy)]
 pub(super) enum KeyFact {
     Slot(Slot),
-    /// A bit of the detection clauses, and how exactly a pattern of them names the key.
+    /// A marker bit of the detection clauses, and how specific the pattern is.
     Mark(u32, Weight),
     Role(Role, Weight),
-    /// Its values hold no blank.
+    /// Values contain no blanks.
     Strict,
-    /// A label in the dialect of this list.
+    /// The key holds labels in the dialect of this list.
     Label(SetId),
-    /// Names a session, turn, user or tenant.
+    /// The key names a session, turn, user or tenant.
     Identity,
-    /// The conventions say what its values are.
+    /// The type of the values according to the conventions.
     Kind(Kind),
     Content(SetId, Part, Weight),
 }
 
-/// All that is known about one key.
+/// Everything known about one key.
 #[derive(Clone, Default)]
 pub(super) struct Class {
     pub(super) slot: Option<Slot>,
     /// One bit per `has`/`lacks` list of the detection clauses.
     pub(super) marks: u128,
-    /// A dialect names the key itself, for a fact or to recognise an item; `*prompt*` names nothing.
+    /// A dialect names this key specifically, for a fact or to recognise an item. A pattern like `*prompt*` is not
+    /// specific.
     is_read: bool,
     pub(super) role: Role,
-    /// The weight of the best pattern that says label or id; 0 = none.
+    /// The weight of the most specific pattern that makes the key a label. 0 = none.
     label: Weight,
-    /// Its values hold no blank: ids, hosts, versions, words of an enumeration.
+    /// Values contain no blanks: ids, hosts, versions, enumerations.
     strict: bool,
-    /// Names a session, turn, user or tenant: a sentence becomes a pseudonym.
+    /// The key names a session, turn, user or tenant: a value that is a sentence becomes a pseudonym.
     identity: bool,
-    /// What the conventions say that its values are.
+    /// The type of the values according to the conventions.
     pub(super) kind: Option<Kind>,
     content: Vec<(SetId, Part, Weight)>,
-    /// Dialects in which it holds labels.
+    /// Dialects in which the key holds labels.
     labels: Vec<SetId>,
-    /// The key is text, not a name: everywhere, on an agent's items.
+    /// The key itself is prose rather than a name: on any item, on an agent's item.
     pub(super) prose: (bool, bool),
 }
 
@@ -122,7 +122,7 @@ impl Class {
                 }
                 KeyFact::Strict => class.strict = true,
                 KeyFact::Label(set) => class.labels.push(set),
-                // an id that is a sentence becomes a pseudonym, the same everywhere
+                // A sentence in an id is replaced by its pseudonym, which is the same everywhere.
                 KeyFact::Identity => (class.label, class.identity) = (pattern::LITERAL, true),
                 KeyFact::Kind(kind) => class.kind = Some(kind),
                 KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
@@ -131,8 +131,8 @@ impl Class {
         class
     }
 
-    /// Of a key that is no literal of the vocabulary. If nothing is known of it, what is known of its form in lower
-    /// case, or with underscores (`SystemPrompt`), says what it holds and how it is treated; it is no fact's place.
+    /// Classifies a key that is no literal of the vocabulary. If nothing is known about it, its lower-case or
+    /// snake-case form (`SystemPrompt`) decides on content and role, but is not read as a fact.
     fn made(facts: &PatternMap<KeyFact>, key: &str) -> Self {
         let exact = Self::of(facts.find(key));
         let listed = exact.content.iter().any(|(set, ..)| *set != CALL);
@@ -146,16 +146,16 @@ impl Class {
         Self { slot: None, marks: exact.marks, is_read: false, prose: shape::prose_key(key), ..other }
     }
 
-    /// Whether nothing is known of the key's role.
+    /// Returns true if the key's role is unknown.
     pub(super) fn is_unknown(&self) -> bool {
         self.role == Role::Unknown && self.label == 0
     }
 
-    /// Whether the key is listed as a label's and the value fits. A pattern such as `aws.*` alone says nothing of a
-    /// value.
+    /// Returns true if the key is listed as a label and the value fits. A wildcard namespace such as `aws.*` is not
+    /// enough.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == Role::Label && self.label > pattern::WILD;
-        // what the conventions' type can be made of is written as that
+        // A value that can be converted to the conventional type is written in that type.
         let mended = || self.kind.is_some_and(|kind| kind.mended(value).is_some());
         listed
             && match (self.identity, self.strict) {
@@ -165,42 +165,40 @@ impl Class {
             }
     }
 
-    /// Whether the key holds words without blanks in the dialect of this list.
+    /// Returns true if the key holds labels in the dialect of this list.
     pub(super) fn is_label_of(&self, dialect: Option<SetId>) -> bool {
         dialect.is_some_and(|dialect| self.labels.contains(&dialect))
     }
 
-    /// Whether a dialect names the key itself.
+    /// Returns true if a dialect names this key specifically.
     pub(super) fn is_read(&self) -> bool {
         self.is_read
     }
 
-    /// Whether no list names the key itself.
+    /// Returns true if no list names this key specifically.
     pub(super) fn is_unlisted(&self) -> bool {
         self.is_unknown() || (self.role == Role::Label && self.label <= pattern::WILD)
     }
 
-    /// Whether what the key lists could be something else.
+    /// Returns true if the key is ambiguous as a content key.
     pub(super) fn is_generic(&self) -> bool {
         self.content(GENERIC).is_some()
     }
 
-    /// Whether the key holds content only where its map has a chat's shape.
+    /// Returns true if the key holds content only in a map with the shape of a chat.
     pub(super) fn is_chat(&self) -> bool {
         self.content(CHAT).is_some() && self.content(GLOBAL).is_none()
     }
 
-    /// Whether the key holds content only beside a speaker's role.
+    /// Returns true if the key holds content only beside a speaker's role.
     pub(super) fn is_spoken(&self) -> bool {
         self.content(SPOKEN).is_some() && self.content(GLOBAL).is_none()
     }
 
-    /// Whether the key holds an address.
     pub(super) fn is_address(&self) -> bool {
         self.content(ADDRESSES).is_some()
     }
 
-    /// Whether the key holds a statement.
     pub(super) fn is_statement(&self) -> bool {
         self.content(STATEMENTS).is_some()
     }
@@ -211,12 +209,12 @@ impl Class {
         self.content(TOOL_ERRORS).filter(|_| !is_type).map(|listed| listed.part)
     }
 
-    /// Whether the key marks its neighbours as those of a call of a model.
+    /// Returns true if the key marks its neighbours as parts of a model call.
     pub(super) fn marks_call(&self) -> bool {
         self.content(CALL).is_some()
     }
 
-    /// The part that this key holds by the list `set`; the first pattern of the list that fits decides.
+    /// The part that this key holds according to the list `set`. The list's first matching pattern decides.
     pub(super) fn content(&self, set: SetId) -> Option<Listed> {
         let (_, part, weight) = self.content.iter().find(|(id, ..)| *id == set)?;
         Some(Listed { part: *part, wild: *weight == pattern::WILD, named: self.label > *weight })
@@ -237,43 +235,43 @@ fn snake(key: &str) -> String {
     out
 }
 
-/// What a content list says about a key.
+/// A content list's entry for a key.
 #[derive(Clone, Copy)]
 pub(super) struct Listed {
     pub(super) part: Part,
-    /// By a pattern with a star.
+    /// Matched by a pattern with a star.
     pub(super) wild: bool,
-    /// A pattern that tells more says that the key holds a label or an id.
+    /// A more specific pattern makes the key a label or an id.
     pub(super) named: bool,
 }
 
 impl Vocabulary {
-    /// Whether neither a list, a namespace nor a dialect knows the key.
+    /// Returns true if no list, namespace or dialect knows the key.
     pub fn is_unknown(&self, key: &str) -> bool {
         let class = self.keys.classify(key);
         class.is_unknown() && !class.is_read() && class.labels.is_empty() && class.content.is_empty()
     }
 
-    /// Whether text under an attribute's key is searched for repeated content: error text, and what nobody listed
-    /// unless the key calls it a name. Queries, addresses, labels and ids stay, whatever content says the same.
+    /// Returns true if text under this key is searched for repeated content: error text, and unlisted keys that are not
+    /// names. Queries, addresses, labels and ids are not searched.
     pub fn may_repeat(&self, key: &str) -> bool {
         match self.role(key) {
             Role::ErrorText => true,
             Role::Unknown => !self.is_identity(key) && !shape::is_name_key(key),
-            // a type says no sentence: where it does, it is error text
+            // A value that is a sentence is not an error type but error text.
             _ => matches!(key, "error.type" | "error_type"),
         }
     }
 }
 
-/// Everything known about keys.
+/// The classification of all keys.
 pub(super) struct Keys {
     facts: PatternMap<KeyFact>,
     codes: HashMap<Box<str>, u32>,
     classes: Vec<Class>,
-    /// Values of `type` and `object` that say that a map is a piece of a chat.
+    /// Values of `type` and `object` that mark a map as a piece of a chat.
     pub(super) chat_types: HashSet<Box<str>>,
-    /// What plain text announces.
+    /// Finds content in plain text.
     pub(super) announced: Announced,
 }
 
@@ -290,13 +288,13 @@ impl Keys {
         keys
     }
 
-    /// The slot of a key that is read.
+    /// Number of literal keys.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.classes.len()
     }
 
-    /// The class of `key`, made anew when it is no literal of the vocabulary.
+    /// The class of `key`, computed on each call unless the key is a literal of the vocabulary.
     pub(super) fn classify(&self, key: &str) -> Cow<'_, Class> {
         match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
             Some(class) => Cow::Borrowed(class),
@@ -305,7 +303,7 @@ impl Keys {
     }
 }
 
-/// Classes of the keys of one payload.
+/// The classes of the keys of one payload.
 pub(super) struct Memo<'v, 'p> {
     keys: &'v Keys,
     codes: HashMap<&'p str, u32>,
@@ -318,7 +316,7 @@ impl<'v, 'p> Memo<'v, 'p> {
         Self { keys, codes: HashMap::new(), own: Vec::new(), blank: Class::default() }
     }
 
-    /// A code to be given to [`Memo::class`].
+    /// Returns a code for [`Memo::class`].
     pub(super) fn code(&mut self, key: &'p str) -> u32 {
         if let Some(code) = self.codes.get(key) {
             return *code;

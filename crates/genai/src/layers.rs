@@ -1,7 +1,9 @@
-//! **What**: the layers of one call within a request: an instrumentation's span around a vendor's SDK, with chains,
-//! retry helpers or HTTP spans between them. **Invariants**: nearer to the vendor is billed; walks are bounded; two
-//! calls are one only if their tokens are the same, their models may be and their ids are not two. **Not here**: layers
-//! in other requests (`processors/cost`).
+//! Detects the layers of one model call within a request: an instrumentation's span around a vendor SDK's span, with
+//! chains, retry helpers or HTTP spans between them. The innermost layer is billed.
+//!
+//! Two spans are the same call only if their tokens are equal, their models are compatible and they do not carry
+//! different response ids. Walks to ancestors are bounded. Layers that arrive in other requests are handled in
+//! `processors/cost`.
 
 use std::collections::HashMap;
 
@@ -15,15 +17,16 @@ use super::item::Spans;
 use super::read::id_kind;
 use super::usage::{input_forms, split};
 
-/// A model call above others, with nothing that has tokens between, that has the same counts as one of them is the same
-/// call seen by an outer layer; one with the sum of theirs is their roll-up: the inner ones are billed. A call that
-/// asks another for one word has an output like it, and an input or a model of its own.
+/// Marks outer layers as copies. A model call above others, with no other span with tokens between them, is an outer
+/// layer if its counts equal those of one inner call, and a roll-up if they equal the sum of the inner calls; the inner
+/// calls are billed. Comparing inputs and models keeps an outer call apart from an inner one that merely has the same
+/// short output.
 pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
     let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
     let model = |entry: &Entry<'_>| entry.facts.call == Call::Model;
     let tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.reported());
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| model(entry)) {
-        // what runs inside of a tool or an agent is a call of its own
+        // A call inside a tool or an agent is a separate call.
         let inside = |at: &usize| {
             let call = entries.get(*at).map(|entry| entry.facts.call);
             !matches!(call, None | Some(Call::Tool | Call::Agent))
@@ -55,10 +58,10 @@ pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[No
     }
 }
 
-/// What a layer says of a call.
+/// One layer's view of a call.
 struct Layer<'f> {
     counts: Counts,
-    /// The answer's, the one asked for.
+    /// Model of the response, model of the request.
     models: [Option<&'f str>; 2],
     id: Option<&'f str>,
 }
@@ -72,12 +75,12 @@ impl<'f> Layer<'f> {
         }
     }
 
-    /// Whether both know the vendor's id of their call, and not the same.
+    /// Returns true if both layers carry a response id of the same kind and the ids differ.
     fn is_other(&self, other: &Self) -> bool {
         self.id.zip(other.id).is_some_and(|(one, other)| one != other && id_kind(one) == id_kind(other))
     }
 
-    /// Whether their models can be one: one of them tells none, or they have one in common.
+    /// Returns true if the models are compatible: one layer reports none, or they have one in common.
     fn may_be(&self, other: &Self) -> bool {
         let told = |layer: &Self| layer.models.iter().any(Option::is_some);
         let mut own = self.models.iter().flatten();
@@ -86,8 +89,8 @@ impl<'f> Layer<'f> {
     }
 }
 
-/// The part of a model's name that all layers of a call agree in: without a path, a vendor in front of it, and the date
-/// or version behind it. For telling layers from calls, never for prices.
+/// The part of a model name that all layers of a call share: without a path, a vendor prefix, and a date or version
+/// suffix. Only for telling layers from separate calls, never for prices.
 pub fn stem(model: &str) -> &str {
     const BEFORE: [&str; 14] = [
         "us",
@@ -126,28 +129,29 @@ pub fn stem(model: &str) -> &str {
     stem
 }
 
-/// What an item says of a call's size: its input may be told with or without what caches held.
+/// The size of a call in tokens. Layers may report the input with or without cached tokens, so all forms are kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Counts {
-    /// As reported, whole, outside of caches.
+    /// Input as reported, in total, and without cached tokens.
     input: [Option<u64>; 3],
     output: Option<u64>,
 }
 
 impl Counts {
-    /// Those of an item.
+    /// The counts of an item.
     pub fn of(facts: &ItemFacts) -> Self {
         Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
     }
 
-    /// The output that the same answer had before (`earlier`), and what came since; none where it is no longer one.
+    /// If the same answer was reported before (`earlier`) with less output: returns the earlier output, and the counts
+    /// added since. `None` if it is not the same answer, or did not grow.
     pub fn grew(&self, earlier: &Self) -> Option<(u64, Self)> {
         let (before, now) = (earlier.output?, self.output?);
         let same = self.input.iter().flatten().any(|input| earlier.input.contains(&Some(*input)));
         (same && now > before).then(|| (before, Self { input: [None; 3], output: Some(now - before) }))
     }
 
-    /// Both together.
+    /// The sum of both counts.
     #[must_use]
     pub fn and(&self, more: &Self) -> Self {
         let add = |sum: Option<u64>, more: Option<u64>| match (sum, more) {
@@ -158,7 +162,7 @@ impl Counts {
         Self { input: [add(a, d), add(b, e), add(c, f)], output: add(self.output, more.output) }
     }
 
-    /// Whether an outer layer with these counts can be that of a call, or of calls, with those.
+    /// Returns true if an outer layer with these counts can wrap a call (or calls) with the `inner` counts.
     pub fn says(&self, inner: &Self) -> bool {
         let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
         let silent = !told(&self.input) || !told(&inner.input);
@@ -166,8 +170,8 @@ impl Counts {
         self.output == inner.output && (same || (silent && self.output.is_some()))
     }
 
-    /// Whether these have more than twice as much input or output: a sum may hold calls that told nothing, but most are
-    /// told.
+    /// Returns true if these counts have more than twice the input or output of `other`. A roll-up may include calls
+    /// that reported nothing, but most calls report their tokens.
     pub fn exceed(&self, other: &Self) -> bool {
         let input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
         let more = |one: u64, other: u64| one > other.saturating_mul(2);

@@ -1,7 +1,8 @@
-//! **What**: the GenAI vocabulary: what instrumentation dialects call things, as data ([`Vocabulary`]), and what it
-//! reads in one payload ([`facts()`]). **Why**: normalize, cost, runs and vault must agree on what an item is.
-//! **Invariants**: reads only; never edits; adding a dialect is a change of `config/dialects.yaml`. **Not here**:
-//! prices (`rates/`), stripping (`processors/vault`).
+//! The GenAI vocabulary. [`Vocabulary`] holds the attribute names of every instrumentation dialect as data; [`facts()`]
+//! reads one payload with it, so that normalize, cost, runs and vault agree on what an item is.
+//!
+//! This crate only reads payloads, it never edits them. A new dialect is a change of `config/dialects.yaml`, not of
+//! code. Prices live in the crate `rates`; content is stripped in `processors/vault`.
 
 mod address;
 mod adopt;
@@ -65,7 +66,7 @@ pub use shape::is_short_name;
 pub use vaulted::Vaulted;
 pub use vocabulary::{Fact, Vocabulary, VocabularyError};
 
-/// Reads a payload. Linear in its size.
+/// Reads the facts of a payload, in time linear in the payload's size.
 pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
     let mut reader = Reader::new(vocabulary, payload);
     let finder = Finder::new(vocabulary, payload, Unlisted::Text);
@@ -88,7 +89,7 @@ pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
     Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent, late: Vec::new() }
 }
 
-/// Content of items no dialect recognised, and of resources and scopes.
+/// Finds content in items without a dialect, and in resources and scopes.
 fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &mut [Entry<'v>]) {
     let payload = reader.payload;
     let mut shared = Shared::new();
@@ -108,15 +109,16 @@ fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &
     }
 }
 
-/// Why an item speaks its dialect.
+/// The reason why an item was assigned its dialect.
 pub struct Why {
-    /// The dialect, if any.
+    /// The dialect, if any matched.
     pub dialect: Option<&'static str>,
-    /// The conditions of the clause that holds, with the values that fulfil them: payload.
+    /// The conditions of the matching clause with the values that satisfied them. The values come from the payload, so
+    /// they are not safe to log.
     pub because: Vec<String>,
 }
 
-/// For each item of a payload why its dialect was chosen. For people who ask; the facts do not need it.
+/// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`facts()`] does not use it.
 pub fn why(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Why> {
     let mut reader = Reader::new(vocabulary, payload);
     let each = payload.items().map(|node| {
@@ -126,10 +128,11 @@ pub fn why(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Why> {
     each.collect()
 }
 
-/// The facts of a batch, kept beside its payload for the next step: whatever type the engine carries along untouched.
+/// The facts of a batch, cached beside its payload for the next step. Type-erased, because the engine carries the cache
+/// without knowing this crate.
 pub type KeptFacts = Option<Arc<dyn Any + Send + Sync>>;
 
-/// The facts of a payload, read once and kept in `kept`.
+/// Returns the facts cached in `kept`; on the first call, reads the payload and fills the cache.
 pub fn facts_of(vocabulary: &Vocabulary, payload: &Payload, kept: &mut KeptFacts) -> Arc<Facts> {
     if let Some(facts) = kept.clone().and_then(|facts| facts.downcast::<Facts>().ok()) {
         return facts;

@@ -1,38 +1,40 @@
-//! **What**: what speaks for a conversation with a model where a key could mean something else: lists of messages, and
-//! entries beside it. **Why**: `messages`, `input` and `text` of ordinary services are no content; a provider's answer
-//! that an ordinary service logs is. **Invariants**: a look at a few elements, or one search of a text. **Not here**:
-//! which keys are in doubt (`keys`, `config/dialects.yaml`).
+//! Evidence that an ambiguous key holds part of a model conversation: lists of messages, and the neighbours of an
+//! entry. `messages`, `input` and `text` of ordinary services are not content, but a model provider's answer that an
+//! ordinary service logs is.
+//!
+//! Each check looks at a few elements or searches a text once. The ambiguous keys are defined in `keys` and
+//! `config/dialects.yaml`.
 
 use std::collections::HashSet;
 
 use otlp::Value;
 
-/// What must speak for an entry to be content.
+/// The evidence that an entry needs to count as content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// Nothing more.
+    /// None.
     Nothing,
-    /// A neighbour of a call of a model.
+    /// A neighbour that marks a model call, or the shape of a chat.
     Call,
-    /// The shape of its map: a message, a part of one, a chunk, a call of a tool.
+    /// The entry's map has the shape of a message, a message part, a chunk or a tool call.
     Chat,
-    /// A speaker's role in its map.
+    /// The entry's map names a speaker's role.
     Spoken,
 }
 
-/// What the entries of one map say of it.
+/// Evidence from the entries of one map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// It belongs to a call of a model.
+    /// The map belongs to a model call.
     pub call: bool,
-    /// It is a message, a part of one, a chunk of a stream, or a call of a tool.
+    /// The map is a message, a message part, a chunk of a stream, or a tool call.
     pub chat: bool,
-    /// It names a speaker.
+    /// The map names a speaker.
     pub spoken: bool,
 }
 
 impl Marks {
-    /// Whether that is enough.
+    /// Returns true if these marks satisfy `doubt`.
     pub fn settle(self, doubt: Doubt) -> bool {
         match doubt {
             Doubt::Nothing => true,
@@ -43,11 +45,11 @@ impl Marks {
     }
 }
 
-/// Elements of a list that are looked at.
+/// Maximum number of list elements checked.
 const ELEMENTS: usize = 8;
-/// What a message says beside its role.
+/// Keys of a message's content, beside its role.
 const SAID: [&str; 4] = ["content", "parts", "tool_calls", "text"];
-/// What a part of a message begins with, where parts have no type (Gemini, Bedrock).
+/// First keys of message parts in APIs whose parts have no type (Gemini, Bedrock).
 const UNTYPED: [&str; 8] = [
     "text",
     "inlineData",
@@ -59,7 +61,7 @@ const UNTYPED: [&str; 8] = [
     "thought",
 ];
 
-/// Whether a value is a list of messages, or one.
+/// Returns true for a message or a list of messages.
 pub(super) fn are_messages(value: Value<'_>) -> bool {
     match value {
         Value::Str(text) => is_messages(text),
@@ -73,7 +75,7 @@ fn is_message(value: Value<'_>) -> bool {
     matches!(value, Value::Map(_)) && has(&["role"]) && has(&SAID)
 }
 
-/// Whether structure in text is a list of messages, or one.
+/// Returns true if structure in text is a message or a list of messages.
 pub(super) fn is_messages(text: &str) -> bool {
     let text = text.trim_start();
     // `"role": "user"`, `'role': 'user'`, `Message(role='user')`
@@ -86,7 +88,7 @@ pub(super) fn is_messages(text: &str) -> bool {
     text.starts_with(['[', '{']) && SAID.into_iter().any(has) && (has("role") || text.contains("Message("))
 }
 
-/// Whether a value is a list of parts of a message; `types`: of parts.
+/// Returns true for a list of message parts. `types`: the values of `type` that mark a part.
 pub(super) fn are_parts(value: Value<'_>, types: &HashSet<Box<str>>) -> bool {
     let typed =
         |(key, value): (&str, Value<'_>)| is_type(key) && value.as_str().is_some_and(|text| types.contains(text));
@@ -94,12 +96,12 @@ pub(super) fn are_parts(value: Value<'_>, types: &HashSet<Box<str>>) -> bool {
     matches!(value, Value::List(_)) && value.items().take(ELEMENTS).any(is_part)
 }
 
-/// Whether structure in text is a list of parts of a message.
+/// Returns true if structure in text is a list of message parts.
 pub(super) fn is_parts(text: &str, types: &HashSet<Box<str>>) -> bool {
     let inside = |text: &str, open: char| text.trim_start().strip_prefix(open).map(|rest| rest.trim_start().to_owned());
     let Some(map) = inside(text, '[').and_then(|list| inside(&list, '{')) else { return false };
     let first = word(&map);
-    // `"type":`, not a part of a longer word
+    // `"type":` as a whole key, not as part of a longer word.
     let whole = |(at, key): (usize, &str)| {
         let before = map.as_bytes().get(at.checked_sub(1)?).is_some_and(|byte| matches!(byte, b'"' | b'\''));
         map.get(at + key.len()..).filter(|behind| before && behind.starts_with(['"', '\'', '\\']))
@@ -108,24 +110,24 @@ pub(super) fn is_parts(text: &str, types: &HashSet<Box<str>>) -> bool {
     UNTYPED.contains(&first) || typed.filter_map(whole).any(|behind| types.contains(word(behind)))
 }
 
-/// The word that comes next, behind quotes, blanks and `:` or `=`.
+/// The next word, after quotes, blanks and `:` or `=`.
 fn word(text: &str) -> &str {
-    /// No type is longer, bytes.
+    /// Maximum size of a type, bytes.
     const LONGEST: usize = 64;
     let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default();
     let text = text.trim_start_matches(['"', '\'', '\\', ' ', ':', '=']);
     text.split(['"', '\'', '\\', ',', '}']).next().unwrap_or_default()
 }
 
-/// Whether the key says what kind of piece its map is.
+/// Returns true for a key that holds the type of its map.
 fn is_type(key: &str) -> bool {
     matches!(key, "type" | "object" | "kind")
 }
 
-/// What stands for structure in place of a text.
+/// Represents a map or list where a text is expected.
 pub(super) const STRUCTURE: &str = "{";
 
-/// What an entry says: its text, or that it is structure.
+/// The text of an entry, or [`STRUCTURE`] for a map or list.
 pub(super) fn said(value: Value<'_>) -> &str {
     match value {
         Value::Str(text) => text,
@@ -134,12 +136,12 @@ pub(super) fn said(value: Value<'_>) -> &str {
     }
 }
 
-/// Whether what stands under a key tells whether its map is a piece of a chat.
+/// Returns true if the value under this key can show that its map is a piece of a chat.
 pub(super) fn is_telling(key: &str) -> bool {
     is_type(key) || is_any(key, &["role", "delta"]) || is_any(key, &STOPS)
 }
 
-/// Keys of a reason to stop, and the reasons.
+/// Keys of a stop reason, and the known reasons.
 const STOPS: [&str; 4] = ["finish_reason", "finishReason", "stop_reason", "stopReason"];
 const REASONS: [&str; 18] = [
     "stop",
@@ -161,7 +163,7 @@ const REASONS: [&str; 18] = [
     "eos_token",
     "eos",
 ];
-/// Who speaks in a conversation with a model.
+/// Roles in a conversation with a model.
 const ROLES: [&str; 14] = [
     "role_user",
     "role_agent",
@@ -183,8 +185,8 @@ fn is_any(word: &str, words: &[&str]) -> bool {
     words.iter().any(|one| one.eq_ignore_ascii_case(word))
 }
 
-/// What the entries of one map (what [`said`] gives) say of it. `types`: of pieces of a chat; `is_mark`: whether a key
-/// marks a call of a model. Keys count in any case.
+/// The evidence from the entries of one map (values as returned by [`said`]). `types`: types of chat pieces; `is_mark`:
+/// returns true for a key that marks a model call. Keys match in any case.
 pub(super) fn marks<'k>(
     entries: impl Iterator<Item = (&'k str, &'k str)>,
     types: &HashSet<Box<str>>,
@@ -199,7 +201,7 @@ pub(super) fn marks<'k>(
         *name |= is_any(key, &["name"]);
         *arguments |= is_any(key, &["arguments"]);
         *uri |= key == "uri";
-        // of MCP; its type may be left out
+        // MCP resource contents, whose type may be left out.
         *resource |= matches!(key, "mimeType" | "mime_type" | "text" | "blob");
         *said |= is_any(key, &SAID);
         marks.chat |= (is_type(key) && types.contains(text)) || (STOPS.contains(&key) && is_any(text, &REASONS));
@@ -210,10 +212,10 @@ pub(super) fn marks<'k>(
     marks
 }
 
-/// Longest key that text is searched for, bytes.
+/// Maximum size of a key searched for in text, bytes.
 const KEY: usize = 128;
 
-/// Whether a key stands in a text that can't be read, followed by `:` or `=` and something to say.
+/// Returns true if an unreadable text contains a listed key, followed by `:` or `=` and a value with content.
 pub(super) fn mentions(text: &str, mut is_listed: impl FnMut(&str) -> bool) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     let mut rest = text;
@@ -228,9 +230,9 @@ pub(super) fn mentions(text: &str, mut is_listed: impl FnMut(&str) -> bool) -> b
     false
 }
 
-/// Whether what begins here is more than a number or `None`.
+/// Returns true if the value that begins here is more than a number, a boolean or `None`.
 fn says(text: &str) -> bool {
-    /// No number is longer, bytes.
+    /// Maximum size of a number, bytes.
     const LONGEST: usize = 64;
     let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default().trim_start_matches([' ', '=']);
     let word = text.split([',', '}', ']', ')', ';', ' ', ':', '\n', '=']).next().unwrap_or_default().trim();

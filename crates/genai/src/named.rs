@@ -1,6 +1,6 @@
-//! **What**: attributes that another attribute names as the caller's words: properties of a JSON schema, names in the
-//! braces of a message template. **Why**: such a value is content although its key is on no list and it may be one
-//! word. **Invariants**: what can't be read names nothing.
+//! Attributes that another attribute lists as caller-supplied: the properties of a JSON schema, and the field names of
+//! a message template. Their values are content even if the key is on no list and the value is one word. An unreadable
+//! schema or template lists nothing.
 
 use std::collections::HashSet;
 
@@ -13,28 +13,27 @@ struct Schema {
     properties: std::collections::BTreeMap<String, IgnoredAny>,
 }
 
-/// Names of attributes.
+/// Keys of caller-supplied attributes.
 #[derive(Default)]
 pub(super) struct Named {
-    /// Properties of the schema: any value of theirs is the caller's.
+    /// Properties of the schema: values of any kind are content.
     schema: HashSet<String>,
-    /// Fields of the template: their texts are.
+    /// Fields of the template: text values are content.
     template: HashSet<String>,
 }
 
 impl Named {
-    /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.schema.is_empty() && self.template.is_empty()
     }
 
-    /// Whether a text, or a number, under `key` is the caller's.
+    /// Returns true if a text (or a number, if `number`) under `key` is caller-supplied.
     pub(super) fn holds(&self, key: &str, number: bool) -> bool {
         self.schema.contains(key) || (!number && self.template.contains(key))
     }
 }
 
-/// The names that a schema and a template tell.
+/// Reads the keys from a schema and a template.
 pub(super) fn names(schema: Option<&str>, template: Option<&str>) -> Named {
     let schema = schema.and_then(|text| serde_json::from_str::<Schema>(text).ok());
     let properties = schema.map(|schema| schema.properties).unwrap_or_default();

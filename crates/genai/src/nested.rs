@@ -1,7 +1,8 @@
-//! **What**: listed content inside a value that is no content as a whole: a map, JSON text, a Python dict in text.
-//! **Why**: a log line of an ordinary service may carry `{"prompt": …}`; the prompt goes, the line stays.
-//! **Invariants**: the cheap test comes first; bounded in bytes and depth; what can't be looked through is content as a
-//! whole; keys are judged by the lists that hold for attributes. **Not here**: the walk through text (`texts`).
+//! Finds listed content inside a value that is not content as a whole: a map, JSON text, or a Python dict in text. For
+//! example, an ordinary service logs `{"prompt": …}`; the prompt is removed and the line stays.
+//!
+//! The cheap test comes first; the search is bounded in bytes and depth; a value that cannot be searched is content as
+//! a whole. Keys are judged by the same lists as attributes. The walk through text is in `texts`.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -16,41 +17,41 @@ use super::messages;
 use super::shape;
 use super::texts::{self, Doubt, Leaf, Marks, Visit, Walked};
 
-/// Longest text that is looked through, bytes.
+/// Maximum size of a text that is searched, bytes.
 const BYTES: usize = 4 << 20;
-/// A shorter text announces nothing and holds no structure with content, bytes.
+/// A text up to this size cannot announce content or hold structure with content, bytes.
 const SHORT: usize = 8;
-/// Keys of one payload that are remembered.
+/// Maximum number of keys cached for one payload.
 const KEYS: usize = 4096;
 
-/// What a value holds.
+/// The result of searching a value.
 pub(super) enum Took {
     Nothing,
-    /// It can't be looked through: it goes as a whole.
+    /// The value cannot be searched, so all of it is content.
     Whole,
     Some(Taken),
 }
 
-/// Listed parts of a value, and what takes them out.
+/// Content parts of a value, and the changes that remove them.
 #[derive(Default)]
 pub(super) struct Taken {
     /// Part, key, value as JSON.
     pub(super) parts: Vec<(Part, String, String)>,
-    /// Entries of maps that go.
+    /// Keys of map entries that are removed.
     pub(super) keys: BTreeSet<String>,
-    /// Texts and what they become.
+    /// Texts that are replaced, with their replacements.
     pub(super) texts: BTreeMap<String, String>,
 }
 
-/// The lists that hold.
+/// The key lists that apply.
 #[derive(Clone, Copy)]
 pub(super) struct Lists {
     pub(super) dialect: Option<SetId>,
-    /// Of an agent's item: numbers under listed keys go too.
+    /// On an agent's item, numbers under listed keys are content too.
     pub(super) agent: bool,
 }
 
-/// Looks through values of one payload.
+/// Searches the values of one payload.
 pub(super) struct Nested<'v> {
     keys: &'v Keys,
     known: RefCell<HashMap<Box<str>, Rc<Class>>>,
@@ -61,7 +62,7 @@ impl<'v> Nested<'v> {
         Self { keys, known: RefCell::default() }
     }
 
-    /// What is listed inside `value`.
+    /// Searches `value` for listed content.
     pub(super) fn look(&self, value: Value<'_>, lists: Lists) -> Took {
         if !may_hold(value) {
             return Took::Nothing;
@@ -77,7 +78,8 @@ impl<'v> Nested<'v> {
         };
         let mut found = find(BTreeSet::new());
         let mut readable = found.value(value);
-        // what takes entries out goes by their keys: what it takes is kept, all of it
+        // Entries are removed by key. If an entry under a removed key would have stayed, search again and take every
+        // entry with that key, so that the vault keeps all that is removed.
         if readable && found.taken.keys.iter().any(|key| found.left.contains(key)) {
             found = find(found.taken.keys);
             readable = found.value(value);
@@ -104,7 +106,7 @@ impl<'v> Nested<'v> {
     }
 }
 
-/// All that a value costs which holds nothing.
+/// The only cost of a value that cannot hold content.
 fn may_hold(value: Value<'_>) -> bool {
     match value {
         Value::Str(text) => text.len() > SHORT,
@@ -117,18 +119,18 @@ struct Find<'n, 'v> {
     nested: &'n Nested<'v>,
     lists: Lists,
     taken: Taken,
-    /// Parts that were there before the present text.
+    /// Number of parts found before the current text.
     before: usize,
-    /// A text that can't be read names content.
+    /// An unreadable text mentions a content key.
     whole: bool,
-    /// Entries of maps with these keys go whatever they hold.
+    /// Entries with these keys are taken whatever they hold.
     sure: BTreeSet<String>,
-    /// Keys of entries of maps that were left.
+    /// Keys of map entries that stayed.
     left: BTreeSet<String>,
 }
 
 impl Find<'_, '_> {
-    /// False: it can't be looked through.
+    /// Searches a value. Returns false if it cannot be searched.
     fn value(&mut self, value: Value<'_>) -> bool {
         match value {
             Value::Str(text) => self.text(text),
@@ -141,7 +143,7 @@ impl Find<'_, '_> {
         }
     }
 
-    /// `marks`: what the entries of `map` say of it, once that was asked.
+    /// `marks`: cached evidence from the entries of `map`.
     fn map_entry(&mut self, map: Value<'_>, marks: &mut Option<Marks>, key: &str, value: Value<'_>) -> bool {
         if shape::is_void(value) {
             return true;
@@ -186,7 +188,8 @@ impl Find<'_, '_> {
         true
     }
 
-    /// What is left of a text that holds structure, if that is less; none: it can't be looked through.
+    /// Searches a text with structure. Returns the rest if content was removed; outer `None`: the text cannot be
+    /// searched.
     fn structure(&mut self, text: &str) -> Option<Option<String>> {
         if text.len() > BYTES {
             return (!texts::is_structured(text) && !self.mentions(text)).then_some(None);
@@ -196,7 +199,7 @@ impl Find<'_, '_> {
             Walked::Same => Some(None),
             Walked::Changed(rest) => Some(Some(rest)),
             Walked::Broken => None,
-            // prose with many brackets stays
+            // Prose with many brackets stays.
             Walked::TooDeep => {
                 let nothing = self.taken.parts.len() == self.before;
                 (nothing && !texts::is_structured(text) && !self.mentions(text)).then_some(None)
@@ -204,10 +207,11 @@ impl Find<'_, '_> {
         }
     }
 
-    /// What is left of a text without what it announces, if that is less.
+    /// The rest of a text after announced content is removed. `None` if nothing is announced.
     fn announced(&mut self, text: &str) -> Option<String> {
         let split = self.nested.keys.announced.split(text)?;
-        // in structure each text was looked at, and a cut would break it; `[INFO] Prompt: …` is none
+        // In structure every text was searched separately, and a cut would break the structure. `[INFO] Prompt: …` is
+        // not structure.
         if texts::is_structured(text) && texts::is_read(text) {
             return None;
         }
@@ -216,13 +220,14 @@ impl Find<'_, '_> {
         Some(split.rest)
     }
 
-    /// Whether a text that can't be read names content.
+    /// Returns true if an unreadable text mentions a content key.
     fn mentions(&self, text: &str) -> bool {
         let sure = |key: &str| self.doubt_of(key, |_| false) == Doubt::Nothing;
         messages::mentions(text, |key| self.part(key, false, false).is_some() && sure(key))
     }
 
-    /// What must speak for an entry. `speaks`: whether its value does; true: a list of parts is enough.
+    /// The evidence that an entry needs. `speaks` returns true if the value itself is evidence; its argument says
+    /// whether a list of message parts is enough.
     fn doubt_of(&self, key: &str, speaks: impl FnOnce(bool) -> bool) -> Doubt {
         let class = self.nested.class(key);
         if class.is_spoken() {
@@ -280,7 +285,7 @@ impl Visit for Find<'_, '_> {
         let Some(part) = self.part(key, label, number) else { return false };
         let json = match serde_json::from_str::<serde::de::IgnoredAny>(raw) {
             Ok(_) => raw.to_owned(),
-            // Python, or cut off
+            // The value is in Python notation or truncated.
             Err(_) => match leaf {
                 Leaf::Text(text) => serde_json::Value::from(&**text).to_string(),
                 _ => serde_json::Value::from(raw).to_string(),

@@ -1,6 +1,6 @@
-//! Which values say nothing in words: numbers, dates, hashes, generated ids. Under a key that no list names, such a
-//! value leaves at once; everything else has to repeat first. Text that was turned into hexadecimal or base64 is still
-//! text, and a name with a number behind it is still a name.
+//! Recognises opaque values, which hold no words: numbers, dates, hashes and generated ids. On an agent's item such a
+//! value under an unlisted key is forwarded at once; any other value has to repeat across sessions first. Text encoded
+//! as hexadecimal or base64 is still text, and a name followed by a number is still a name.
 
 use std::sync::LazyLock;
 
@@ -17,18 +17,18 @@ mod forms;
 #[cfg(test)]
 mod tests;
 
-/// Most values of a list: more may be letters in code.
+/// Maximum number of list elements: a longer list may encode letters.
 const LIST: usize = 8;
-/// Fewest characters of a generated id, and so many of them for each digit at most.
+/// Minimum length of a generated id in characters, and the maximum number of characters per digit.
 const GENERATED: (usize, usize) = (12, 8);
-/// Fewest characters of a generated id without a digit.
+/// Minimum length of a generated id without digits, in characters.
 const LETTERS: usize = 20;
-/// So many lower-case letters in a row are a word.
+/// This many lower-case letters in a row are a word.
 const WORD: usize = 5;
-/// Fewest characters of encoded text of which anything can be said: of a whole value, of a piece.
+/// Minimum length for recognising encoded text, in characters: of a whole value, of a piece.
 const ENCODED: (usize, usize) = (8, 16);
 
-/// Whether a value is a number, a date, a hash or a generated id, or a short list of them.
+/// Returns true for a number, a date, a hash or a generated id, or a short list of them.
 pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
     match value {
         Value::Str(text) => is_opaque(text),
@@ -45,8 +45,8 @@ pub(super) fn is_opaque(text: &str) -> bool {
     text.is_empty() || is_placeholder(text) || kind(text).is_some()
 }
 
-/// Whether a text is a number, date, version or address, with or without a word that says of what (`page-12`): exact,
-/// it may say something of a person.
+/// Returns true for a number, date, version or address, with or without a prefix that names its kind (`page-12`). The
+/// exact value may identify a person.
 pub fn is_number(text: &str) -> bool {
     kind(text) == Some(Kind::Number)
 }
@@ -72,11 +72,11 @@ fn is<T: std::str::FromStr>(text: &str) -> bool {
     text.parse::<T>().is_ok()
 }
 
-/// The first form that a text has. Without the patterns no text has one: a test shows that they compile.
+/// The first matching form. If the patterns did not compile, no text would match; a test checks that they do.
 fn form(text: &str) -> Option<Kind> {
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let whole: Vec<String> = FORMS.iter().map(|(_, pattern)| format!("^(?:{pattern})$")).collect();
-        // ASCII is all that comes here, and Unicode's digits are many
+        // Only ASCII text is matched here, so Unicode digits are left out.
         let syntax = syntax::Config::new().unicode(false).utf8(false);
         Regex::builder().configure(Config::new().utf8_empty(false)).syntax(syntax).build_many(&whole).ok()
     });
@@ -84,8 +84,8 @@ fn form(text: &str) -> Option<Kind> {
     FORMS.get(found.pattern().as_usize()).map(|(kind, _)| *kind)
 }
 
-/// Whether a text is a generated id: letters and digits in such a mixture as words don't have. Behind a prefix such as
-/// `call_` letters alone can be one.
+/// Returns true for a generated id: a mix of letters and digits that words do not have. After a prefix such as `call_`
+/// letters alone can be an id.
 fn is_generated(text: &str, prefixed: bool) -> bool {
     let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if !alphabet || text.len() < GENERATED.0 {
@@ -96,25 +96,26 @@ fn is_generated(text: &str, prefixed: bool) -> bool {
     let class = |byte: &u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase(), byte.is_ascii_lowercase());
     let changes = text.as_bytes().chunk_by(|one, other| class(one) == class(other)).count();
     let enough = if digits == 0 { prefixed && text.len() >= LETTERS } else { digits * GENERATED.1 >= text.len() };
-    // of random characters of 62 three in five begin a run
+    // In random text over 62 characters three in five characters begin a run.
     let mixed = 2 * changes > text.len() || (3 * changes > text.len() && digits > 2);
     enough && letters > 0 && mixed && !has_word(text) && 4 * letters_of_words(text) < 3 * letters.max(2)
 }
 
-/// Whether letters in a row are a word: five small ones, more than ten capitals, or a whole piece between marks.
+/// Returns true if some letters in a row form a word: five lower-case letters, more than ten capitals, or a whole piece
+/// between separators.
 fn has_word(text: &str) -> bool {
     let lower = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= WORD);
     let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * WORD);
-    // `John_Smith_1985`: a word ends where its mark stands
+    // In `John_Smith_1985` each word is a whole piece.
     let is_piece = |piece: &str| piece.len() > 2 && letters_of_words(piece) == piece.len();
     lower || upper || text.split(['-', '_']).any(is_piece)
 }
 
-/// How many letters stand in runs that look like words, of three letters and more: `Xyz`, `xyz`, `XYZ`. Of random
-/// characters of 62 half do, and one id in ten has three quarters.
+/// Number of letters in word-like runs (`Xyz`, `xyz`, `XYZ`) of at least three. In random text over 62 characters half
+/// of the letters are in such runs; in one id of ten, three quarters.
 fn letters_of_words(text: &str) -> usize {
     let runs = text.as_bytes().chunk_by(|one, other| {
-        // a capital begins a word, or stands among capitals
+        // A capital begins a word, or follows another capital.
         let joined = one.is_ascii_uppercase() || other.is_ascii_lowercase();
         one.is_ascii_alphabetic() && other.is_ascii_alphabetic() && joined
     });
@@ -129,7 +130,7 @@ fn letters_of_words(text: &str) -> usize {
     letters.flat_map(of_run).filter(|length| *length > 2).sum()
 }
 
-/// Whether the bytes that hexadecimal or base64 digits stand for are a text.
+/// Returns true if hexadecimal or base64 digits decode to text.
 pub(super) fn is_encoded_text(text: &str) -> bool {
     let bare = text.trim_start_matches("0x").trim_end_matches('=');
     let whole = (bare.len() >= ENCODED.0).then_some(bare);
@@ -142,7 +143,7 @@ pub(super) fn is_encoded_text(text: &str) -> bool {
 }
 
 fn is_hex_text(digits: &str) -> bool {
-    // a digit before them shifts all that follow
+    // An extra digit in front shifts all that follow.
     [digits, digits.get(1..).unwrap_or_default()].into_iter().any(|digits| {
         let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         let bytes = digits.as_bytes().as_chunks::<2>().0.iter().map(byte).collect::<Option<Vec<u8>>>();
@@ -151,13 +152,13 @@ fn is_hex_text(digits: &str) -> bool {
 }
 
 fn is_base64_text(digits: &str) -> bool {
-    // groups of four are whole bytes
+    // Only groups of four digits are whole bytes.
     let whole = digits.get(..digits.len() / 4 * 4).unwrap_or_default();
     let decoded = [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|engine| engine.decode(whole).ok());
     decoded.into_iter().flatten().any(|bytes| is_words(&bytes))
 }
 
-/// Printable, most of it letters and blanks.
+/// Returns true if the bytes are printable and at least half of them are letters and blanks.
 fn is_words(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let (all, letters) = (text.chars().count(), text.chars().filter(|c| c.is_alphabetic() || *c == ' ').count());

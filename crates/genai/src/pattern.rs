@@ -1,11 +1,10 @@
-//! **What**: key patterns: a literal, `{i}` (one decimal index), `*` (any run of bytes, dots included).
-//! **Invariants**: matching is linear in the key for each pattern; `{i}` takes the whole run of digits.
+//! Key patterns: a literal, `{i}` (one decimal index) and `*` (any run of bytes, dots included). Matching one pattern
+//! is linear in the key; `{i}` takes the whole run of digits.
 
 use std::collections::HashMap;
 
 use memchr::memmem;
 
-/// One pattern.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     tokens: Box<[Token]>,
@@ -43,7 +42,7 @@ impl Pattern {
         Self { tokens: tokens.into() }
     }
 
-    /// The literal it is, if it has no wildcard.
+    /// The literal, if the pattern has no wildcard.
     pub(super) fn literal(&self) -> Option<&str> {
         match &*self.tokens {
             [Token::Literal(text)] => Some(text),
@@ -59,7 +58,6 @@ impl Pattern {
         }
     }
 
-    /// Whether `key` has this shape.
     pub(super) fn matches(&self, key: &str) -> bool {
         matches(&self.tokens, key.as_bytes())
     }
@@ -76,7 +74,7 @@ pub(super) const LITERAL: u8 = 3;
 /// Weight of a pattern with a star.
 pub(super) const WILD: u8 = 1;
 
-/// How much `pattern` tells about the keys that fit it.
+/// How specific `pattern` is.
 pub(super) fn weight(pattern: &str) -> u8 {
     match Pattern::new(pattern) {
         pattern if pattern.literal().is_some() => LITERAL,
@@ -85,7 +83,8 @@ pub(super) fn weight(pattern: &str) -> u8 {
     }
 }
 
-/// Greedy: after a star, the leftmost place where the tokens up to the next star fit is the right one.
+/// Greedy matching is correct: after a star, the leftmost position where the tokens up to the next star match is always
+/// a right one.
 fn matches(tokens: &[Token], key: &[u8]) -> bool {
     let mut parts = tokens.split(|token| *token == Token::Star);
     let starred = tokens.contains(&Token::Star);
@@ -104,7 +103,7 @@ fn matches(tokens: &[Token], key: &[u8]) -> bool {
     true
 }
 
-/// The rest of `key` after these tokens stood at its start.
+/// Matches the tokens at the start of `key` and returns the rest.
 fn anchored<'k>(tokens: &[Token], mut key: &'k [u8]) -> Option<&'k [u8]> {
     for token in tokens {
         key = match token {
@@ -119,7 +118,7 @@ fn anchored<'k>(tokens: &[Token], mut key: &'k [u8]) -> Option<&'k [u8]> {
     Some(key)
 }
 
-/// The rest after these tokens stood somewhere in `key`; at its very end when they are the `last`.
+/// Matches the tokens anywhere in `key` and returns the rest; the `last` tokens must match at the end.
 fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]> {
     if tokens.is_empty() {
         return Some(if last { &[] } else { key });
@@ -139,14 +138,14 @@ fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]>
     }
 }
 
-/// Patterns, each with a value; looked up by literal, else by the first segment.
+/// Patterns with values, looked up by literal, else by the key's first segment.
 pub(super) struct PatternMap<T> {
     literals: HashMap<Box<str>, Vec<T>>,
     by_segment: HashMap<Box<str>, Vec<Wild<T>>>,
     loose: Vec<Wild<T>>,
 }
 
-/// A pattern with the values of all entries that have it: it is matched once.
+/// A pattern with the values of all its entries, so that it is matched only once.
 struct Wild<T> {
     pattern: Pattern,
     values: Vec<T>,
@@ -159,7 +158,6 @@ impl<T> Default for PatternMap<T> {
 }
 
 impl<T: Clone> PatternMap<T> {
-    /// Adds `pattern` with its value.
     pub(super) fn insert(&mut self, pattern: &str, value: T) {
         let pattern = Pattern::new(pattern);
         if let Some(literal) = pattern.literal() {
@@ -176,12 +174,11 @@ impl<T: Clone> PatternMap<T> {
         }
     }
 
-    /// The patterns without a wildcard.
     pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
         self.literals.keys().map(|key| &**key)
     }
 
-    /// The values of every pattern that fits `key`.
+    /// The values of every pattern that matches `key`.
     pub(super) fn find(&self, key: &str) -> impl Iterator<Item = &T> {
         let segment = key.split_once('.').map_or(key, |(segment, _)| segment);
         let wild = self.by_segment.get(segment).into_iter().flatten().chain(&self.loose);
@@ -190,22 +187,20 @@ impl<T: Clone> PatternMap<T> {
     }
 }
 
-/// A handful of patterns tried in order (names of scopes, spans, events).
+/// A few patterns, tried in order (names of scopes, spans, events).
 #[derive(Default)]
 pub(super) struct Names(Vec<Pattern>);
 
 impl Names {
-    /// Compiles `list`.
     pub(super) fn new(list: &[String]) -> Self {
         Self(list.iter().map(|text| Pattern::new(text)).collect())
     }
 
-    /// No pattern at all.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether one fits.
+    /// Returns true if any pattern matches.
     pub(super) fn matches(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(name))
     }

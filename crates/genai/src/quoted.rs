@@ -1,9 +1,9 @@
-//! **What**: strings as JSON and Python write them: quotes and escapes. **Invariants**: linear; what is no escape
-//! stands for itself. **Not here**: where strings stand (`texts`).
+//! Strings as JSON and Python write them, with quotes and escapes. Linear; a backslash sequence that is not an escape
+//! stands for its character. The structure around strings is parsed in `texts`.
 
 use std::borrow::Cow;
 
-/// A string without its quotes; one that was cut off has only the first.
+/// Removes a string's quotes. A truncated string has only the opening quote.
 pub(super) fn unquoted(raw: &str) -> &str {
     let Some(quote) = raw.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
         return raw.trim().trim_end_matches('=').trim_end();
@@ -12,7 +12,7 @@ pub(super) fn unquoted(raw: &str) -> &str {
     inner.strip_suffix(quote).unwrap_or(inner)
 }
 
-/// A string's text: escapes of JSON and Python.
+/// Decodes a string's escapes, as JSON and Python write them.
 pub fn unescape(raw: &str) -> Cow<'_, str> {
     if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
         return raw.into();
@@ -71,7 +71,7 @@ fn hex(chars: &mut std::str::Chars<'_>, digits: usize) -> u32 {
     }
 }
 
-/// Writes a string.
+/// Appends `text` to `out` as a quoted, escaped string.
 pub(super) fn escape(text: &str, quote: char, out: &mut String) {
     out.push(quote);
     for c in text.chars() {

@@ -1,5 +1,5 @@
-//! **What**: the facts of one item, read by its dialect's sources. **Not here**: what only the whole request tells
-//! (`calls`), content (`content`).
+//! Reads the facts of one item from its dialect's sources. Facts that need the whole request are settled in `calls`;
+//! content is found in `content`.
 
 use kernel::hex;
 use otlp::{Node, NodeKind, Value};
@@ -15,10 +15,10 @@ use super::vocabulary::{CallRule, Dialect};
 /// Stop reasons that mean failure.
 const FAILED_STOPS: [&str; 2] = ["error", "max_turns"];
 
-/// Today's word for a tool's call.
+/// Current name of the operation of a tool call.
 const EXECUTE_TOOL: &str = "execute_tool";
 
-/// Facts of the present item.
+/// Reads the facts of the reader's current item.
 pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect>) -> ItemFacts {
     let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
     let mut facts = blank(node);
@@ -36,7 +36,8 @@ pub(super) fn item(reader: &Reader<'_, '_>, node: Node, dialect: Option<&Dialect
         facts.unbilled &= !facts.failed;
         facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
         if facts.call == Call::Model && facts.failed && !facts.usage.spent() {
-            (facts.call, facts.billable) = (Call::ModelCopy, false); // some report zeros for what was refused
+            // Some emitters report zero tokens for a request that was refused.
+            (facts.call, facts.billable) = (Call::ModelCopy, false);
         }
     }
     facts
@@ -118,7 +119,7 @@ fn identity(reader: &Reader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
     };
 }
 
-/// Whether an item is a tool's: what fails there is what the tool said.
+/// Returns true if the item belongs to a tool, so that its error text is the tool's output.
 pub(super) fn is_tool(reader: &Reader<'_, '_>, facts: &ItemFacts, dialect: &Dialect) -> bool {
     let name = if reader.kind == NodeKind::Span { Some(reader.name) } else { facts.event.as_deref() };
     facts.call == Call::Tool
@@ -126,7 +127,7 @@ pub(super) fn is_tool(reader: &Reader<'_, '_>, facts: &ItemFacts, dialect: &Dial
         || name.is_some_and(|name| dialect.tool_items.matches(name))
 }
 
-/// Everything about model and tool calls.
+/// Reads everything about model and tool calls.
 fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
     let sources = &dialect.sources;
     let event = reader.event.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event);
@@ -144,7 +145,7 @@ fn call(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
         settle(reader, rule, facts);
     }
     match facts.call {
-        // what the dialect's key names there is the agent or workflow
+        // On these items the dialect's tool key names the agent or workflow instead.
         Call::Model | Call::ModelCopy | Call::Agent => facts.tool = None,
         Call::Tool => facts.tool = facts.tool.take().or_else(|| reader.label_of(sources.tool.iter())),
         _ => {}
@@ -227,7 +228,7 @@ fn default_operation(call: Call) -> Option<&'static str> {
     }
 }
 
-/// Today's word for the operation; a span kind without one stays unnamed.
+/// The current name of the operation. A span kind that has no such name yields none.
 fn operation(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
     let vocabulary = reader.vocabulary;
     sources.iter().find_map(|source| {
@@ -249,7 +250,7 @@ fn provider(reader: &Reader<'_, '_>, dialect: &Dialect) -> Option<String> {
     if told { None } else { dialect.default_provider.clone() }
 }
 
-/// What is wrong with the counts of an item.
+/// Problems found in the counts of an item.
 #[derive(Default)]
 struct Faults {
     bad: bool,
@@ -270,7 +271,8 @@ fn number(reader: &Reader<'_, '_>, list: &SourceList, faults: &mut Faults) -> Op
     }
 }
 
-/// How long what was written to a cache stays there: often told only inside content, so looked up for calls alone.
+/// Reads counts that are often only found inside content, such as cache lifetimes. Parsing content is expensive, so
+/// this is done for calls only.
 fn windows(reader: &Reader<'_, '_>, sources: &UsageSources, usage: &mut Usage) {
     let mut faults = Faults { bad: usage.bad, conflict: usage.conflict };
     usage.cache_write_5m = number(reader, &sources.cache_write_5m, &mut faults);
@@ -331,7 +333,7 @@ fn is_decimal(text: &str) -> bool {
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Whether a response's id is one: not a word for none, nor marks or zeros alone.
+/// Whether a response id is usable: not a word for "none", and not made of punctuation or zeros only.
 fn identifies(id: &str) -> bool {
     const NONE: [&str; 20] = [
         "none",
@@ -360,16 +362,17 @@ fn identifies(id: &str) -> bool {
     !zeros && !NONE.iter().any(|none| word.eq_ignore_ascii_case(none))
 }
 
-/// Of two ids of one kind (`chatcmpl-…`, `msg_…`, none of these) that differ, each is another call's; those of two
-/// kinds may be an instrumentation's and the vendor's.
+/// The kind of a response id (`chatcmpl`, `msg`; empty if the id has no such prefix). Two different ids of the same
+/// kind are two calls; ids of two kinds may be the instrumentation's and the vendor's id of one call.
 pub fn id_kind(id: &str) -> &str {
     let kind = id.split_once(['-', '_']).map_or("", |(kind, _)| kind);
     if kind.bytes().all(|byte| byte.is_ascii_alphabetic()) { kind } else { "" }
 }
 
-/// The provider's id of the response; else the span; else, for a log without either, when and where it was written.
+/// The call's identity: the provider's response id; else the span; else, for a log record without either, session, time
+/// and tokens.
 fn call_key(reader: &Reader<'_, '_>, facts: &ItemFacts) -> Option<String> {
-    // what a client writes when it knows none would make one call of all
+    // Clients write a placeholder when they know no id, which would merge all their calls into one.
     if let Some(id) = facts.response_id.as_deref().filter(|id| identifies(id)) {
         return Some(format!("r/{id}"));
     }
@@ -400,7 +403,7 @@ fn outcome(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
             Some(truth) => said |= truth,
             None => said = true,
         }
-        // a word of a tool's output is no type
+        // A word in a tool's output is not an error type.
         let said = tool && reader.vocabulary.is_tool_error(source.slot, value);
         let label = text_of(value).filter(|text| truth(value).is_none() && !said && shape::is_label(text));
         facts.error = facts.error.take().or(label);
@@ -410,7 +413,7 @@ fn outcome(reader: &Reader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
     facts.failed |= said || stopped || status || exited || success == Some(false);
 }
 
-/// Success as a truth or as a word.
+/// Reads success from a boolean or a word.
 fn outcome_word(value: Value<'_>) -> Option<bool> {
     match value {
         Value::Str("success" | "ok" | "OK") => Some(true),
@@ -428,7 +431,7 @@ fn truth(value: Value<'_>) -> Option<bool> {
     }
 }
 
-/// The first finish reason, also out of a list in JSON text.
+/// The first finish reason, also from a list in JSON text.
 fn finish(reader: &Reader<'_, '_>, sources: &SourceList) -> Option<String> {
     sources.iter().find_map(|source| {
         let text = reader.text_at(source)?;

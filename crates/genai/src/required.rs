@@ -1,12 +1,11 @@
-//! **What**: attributes that the conventions require of a span of an agent, and that are not there. **Why**: what is
-//! missing is missing on every board; the one who instruments can be told. **Invariants**: reads only; spans only.
-//! **Not here**: adding what can be known (`processors/normalize`).
+//! Lists attributes that the semantic conventions require of an agent's span but that are missing, so that its
+//! developer can be informed. Attributes that can be derived are added in `processors/normalize`.
 
 use otlp::{Node, NodeKind, Payload};
 
 use super::facts::{Call, ItemFacts};
 
-/// What is missing on `node`, as it stands now.
+/// The required attributes that `node` currently lacks.
 pub fn missing(payload: &Payload, node: Node, item: &ItemFacts) -> Vec<&'static str> {
     if payload.kind(node) != NodeKind::Span || item.dialect.is_none() {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! **What**: the shape of `config/dialects.yaml`, as serde reads it. **Invariants**: unknown keys are refused.
-//! **Not here**: what it means at run time (`vocabulary`). The grammar of key patterns is told in `pattern`.
+//! The shape of `config/dialects.yaml` as serde reads it. Unknown keys are refused. `vocabulary` compiles it for run
+//! time; the grammar of key patterns is described in `pattern`.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::facts::Part;
 use super::keys::{ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, STATEMENTS, SetId, TOOL_ERRORS};
 use super::typed::Kind;
 
-/// The schema this code reads.
+/// The supported value of `schema`.
 pub(super) const SCHEMA: u32 = 1;
 
-/// A list of names or patterns; `@name` pulls in a shared list.
+/// A list of names or patterns; `@name` inserts a shared list.
 pub(super) type List = Vec<String>;
 
 /// The whole file.
@@ -22,98 +22,98 @@ pub(super) struct Data {
     pub(super) schema: u32,
     pub(super) version: String,
     pub(super) lists: BTreeMap<String, List>,
-    /// Provider as sent, in lower case → today's `gen_ai.provider.name`.
+    /// Provider as sent, in lower case → current `gen_ai.provider.name`.
     pub(super) providers: BTreeMap<String, String>,
     /// Provider values that name a framework, not a vendor.
     pub(super) frameworks: List,
-    /// Operation or span kind as sent, in lower case → today's `gen_ai.operation.name`.
+    /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
-    /// Operations of today's words that are sold by image, second or page, with or without tokens.
+    /// Current operation names that are sold by image, second or page, with or without tokens.
     pub(super) media: List,
     pub(super) keys: Keys,
     /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
     #[serde(default)]
     pub(super) registry: BTreeMap<String, Shape>,
-    /// Span and log events that carry content whatever the dialect.
+    /// Span and log events that carry content in every dialect.
     pub(super) events: Vec<Event>,
-    /// What identifies an item, whatever the dialect; a dialect's own lists come first.
+    /// Attributes that identify an item in every dialect. A dialect's own lists come first.
     pub(super) identity: Fields,
-    /// Attributes that name others which hold content.
+    /// Attributes that list other attributes as content.
     pub(super) named_by: NamedBy,
-    /// Who is a cache.
+    /// The systems that are caches.
     #[serde(default)]
     pub(super) caches: Caches,
-    /// The types that the conventions give to attributes that are no content.
+    /// The types that the conventions give to attributes that are not content.
     #[serde(default)]
     pub(super) types: BTreeMap<Kind, List>,
-    /// What stands only inside content and is no content.
+    /// Facts that are reported only inside content and are not content themselves.
     #[serde(default)]
     pub(super) extract: Vec<Extract>,
     pub(super) dialects: Vec<Dialect>,
 }
 
-/// Attributes that name others which hold content.
+/// Attributes that list other attributes as content.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NamedBy {
-    /// A JSON schema: its properties.
+    /// Holds a JSON schema; its properties name the attributes.
     pub(super) schema: String,
-    /// A message template: the names in braces.
+    /// Holds a message template; the names in braces name the attributes.
     pub(super) template: String,
-    /// The filled-in template: a span with this name has content for a name.
+    /// Holds the filled-in template: if a span has it as its name, the name is content.
     pub(super) message: String,
 }
 
-/// What says that an item talks to a cache.
+/// Conditions for an item that talks to a cache.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Caches {
     /// Attributes that name the system.
     pub(super) system: List,
-    /// Parts of names of systems that are caches, in lower case.
+    /// Substrings of the names of cache systems, in lower case.
     pub(super) is: List,
 }
 
-/// Places of a fact, of which the first that tells it holds, and the attribute that it is written to.
+/// Sources of a fact inside content (the first one present wins), and the attribute that the fact is written to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Extract {
-    /// Only in this dialect.
+    /// Restricts the rule to one dialect.
     #[serde(default)]
     pub(super) dialect: Option<String>,
     pub(super) from: List,
     pub(super) to: String,
 }
 
-/// Roles of attribute keys, whatever the dialect.
+/// Roles of attribute keys in every dialect.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Keys {
     pub(super) secret: List,
     pub(super) pii: List,
-    /// Keys of a user's id or name, beside those under which a dialect tells its user.
+    /// Keys of a user's id or name, in addition to the `user` fields of the dialects.
     #[serde(default)]
     pub(super) persons: List,
     pub(super) error_text: List,
     pub(super) redact: List,
     pub(super) label: List,
     content: BTreeMap<PartName, List>,
-    /// Content on an agent's items only, where nothing else says anything: patterns of keys.
+    /// Key patterns that are content on agent items only, if nothing else is known of the key.
     #[serde(default)]
     agent_content: BTreeMap<PartName, List>,
-    /// Keys of `content` that mean other things too.
+    /// Keys of `content` that are ambiguous.
     #[serde(default)]
     generic: BTreeMap<PartName, List>,
-    /// Keys that stand beside content.
+    /// Keys that mark their neighbours as parts of a model call.
     #[serde(default)]
     call_marks: BTreeMap<PartName, List>,
-    /// Keys that are content in a map that has a chat's shape.
+    /// Keys that are content in a map with the shape of a chat.
     #[serde(default)]
     chat: BTreeMap<PartName, List>,
-    /// Addresses, whose parts are judged one by one on an agent's items.
+    /// Addresses: on an agent's item each part is judged separately.
     #[serde(default)]
     addresses: BTreeMap<PartName, List>,
-    /// Statements, of which commands alone stay where an agent talks to a cache.
+    /// Statements: where an agent talks to a cache only the commands stay.
     #[serde(default)]
     statements: BTreeMap<PartName, List>,
     /// Keys that are content in a map that names a speaker.
@@ -122,16 +122,16 @@ pub(super) struct Keys {
     /// Keys of `error_text` that hold a tool's output on an item of a tool.
     #[serde(default)]
     tool_errors: BTreeMap<PartName, List>,
-    /// Those of them under which a word is the error's type and stays.
+    /// Keys of `tool_errors` under which a single word is the error's type and stays.
     #[serde(default)]
     tool_error_types: BTreeMap<PartName, List>,
-    /// Values of `type` and `object` that give a map that shape.
+    /// Values of `type` and `object` that mark a map as a piece of a chat.
     #[serde(default)]
     pub(super) chat_types: List,
-    /// Words behind which plain text quotes a user or a model.
+    /// Words after which plain text quotes a user or a model.
     #[serde(default)]
     pub(super) announce: List,
-    /// People and machines that speak at the beginnings of lines of a dialogue: one of each makes it one.
+    /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
     #[serde(default)]
     pub(super) people: List,
     #[serde(default)]
@@ -139,7 +139,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The lists that hold whatever the dialect.
+    /// The key lists that apply to every dialect.
     pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 10] {
         [
             (GLOBAL, &self.content),
@@ -156,7 +156,7 @@ impl Keys {
     }
 }
 
-/// The shape of the values of an attribute of the semantic conventions.
+/// The shape of the values of an attribute in the semantic conventions.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Shape {
@@ -169,13 +169,13 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Whether a value with a blank does not fit it.
+    /// Returns true if values contain no blanks.
     pub(super) fn is_strict(self) -> bool {
         !matches!(self, Self::Label | Self::Path)
     }
 }
 
-/// The words for [`Part`].
+/// The names of [`Part`] in the file.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PartName {
@@ -208,7 +208,7 @@ impl From<PartName> for Part {
 pub(super) struct Event {
     pub(super) name: String,
     pub(super) part: PartName,
-    /// Which attributes are content; none given = all that are text.
+    /// The attributes that are content. Absent: all text attributes.
     #[serde(default)]
     pub(super) attributes: Option<List>,
     /// Whether a log record's body is content.
@@ -216,18 +216,18 @@ pub(super) struct Event {
     pub(super) body: bool,
 }
 
-/// Where facts stand. Entries are `key`, `resource:key`, `text:key`, `key#json.path`, `key#^words` or `span.name`.
+/// The sources of facts. Entries are `key`, `resource:key`, `text:key`, `key#json.path`, `key#^words` or `span.name`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Fields {
     pub(super) session: List,
-    /// The id of the agent invocation, only where the dialect tells one (elsewhere the spans tell).
+    /// Id of the agent invocation, if the dialect reports one. Otherwise the run is derived from the spans.
     pub(super) run: List,
-    /// The id of the sub-agent that acted, only where the dialect tells it apart from the main one.
+    /// Id of the sub-agent that acted, if the dialect distinguishes it from the main agent.
     pub(super) sub_agent: List,
     pub(super) turn: List,
     pub(super) iteration: List,
-    /// Trace and span id of a record that has none of its own.
+    /// Trace id and span id for a record whose own fields are empty.
     pub(super) trace: List,
     pub(super) span: List,
     pub(super) user: List,
@@ -243,7 +243,7 @@ pub(super) struct Fields {
     pub(super) tool_call: List,
     pub(super) finish: List,
     pub(super) success: List,
-    /// Of a program that a tool ran: any other than 0 is a failure, whatever `success` says.
+    /// Exit code of a program that a tool ran: any value other than 0 is a failure, whatever `success` says.
     pub(super) exit_code: List,
     pub(super) error: List,
     pub(super) status: List,
@@ -253,12 +253,12 @@ pub(super) struct Fields {
     pub(super) speed: List,
     pub(super) inference_geo: List,
     pub(super) server_address: List,
-    /// Counts of what is charged by use, not by token.
+    /// Counts of features that are charged by use, not by token.
     pub(super) web_searches: List,
     pub(super) file_searches: List,
 }
 
-/// Where tokens stand and what they mean.
+/// The sources of token counts, and how the counts overlap.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct UsageKeys {
@@ -269,7 +269,7 @@ pub(super) struct UsageKeys {
     pub(super) cache_write_5m: List,
     pub(super) cache_write_1h: List,
     pub(super) reasoning: List,
-    /// Looked up for calls alone, where the lists above find nothing: places inside content.
+    /// Sources inside content, read for calls only and only if the lists above find nothing.
     pub(super) cache_read_inside: List,
     pub(super) cache_write_inside: List,
     pub(super) reasoning_inside: List,
@@ -280,7 +280,7 @@ pub(super) struct UsageKeys {
     pub(super) input_image: List,
     pub(super) output_image: List,
     pub(super) input_video: List,
-    /// Absent = by provider or not known.
+    /// Absent = decided by the provider, or not known.
     pub(super) input_includes_cached: Option<bool>,
     /// Tried in order before `input_includes_cached`.
     pub(super) inclusion: Vec<Inclusion>,
@@ -289,12 +289,12 @@ pub(super) struct UsageKeys {
     /// Tried in order before `output_includes_reasoning`.
     pub(super) reasoning_inclusion: Vec<Inclusion>,
     pub(super) total_by_provider: bool,
-    /// Of these providers (a pattern), what the total holds beyond input and output is reasoning that nothing else
-    /// tells.
+    /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
+    /// reasoning is reported.
     pub(super) reasoning_in_total: Option<String>,
 }
 
-/// An exception to `input_includes_cached`; all that is given must match.
+/// An exception to `input_includes_cached` or `output_includes_reasoning`. All conditions given must match.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Inclusion {
@@ -303,13 +303,13 @@ pub(super) struct Inclusion {
     /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
     #[serde(default)]
     pub(super) version: Option<String>,
-    /// Today's provider name, or a pattern of it.
+    /// Current provider name, or a pattern for it.
     #[serde(default)]
     pub(super) provider: Option<String>,
-    /// One of these attributes is there.
+    /// At least one of these attributes is present.
     #[serde(default)]
     pub(super) has: List,
-    /// None of these is.
+    /// None of these attributes is present.
     #[serde(default)]
     pub(super) lacks: List,
     /// Absent = not known: the numbers and the provider decide.
@@ -317,7 +317,7 @@ pub(super) struct Inclusion {
     pub(super) value: Option<bool>,
 }
 
-/// One way to recognise a dialect: all that is given must hold.
+/// One way to detect a dialect: all conditions given must hold.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Clause {
@@ -327,7 +327,7 @@ pub(super) struct Clause {
     pub(super) schema: List,
     pub(super) resource: BTreeMap<String, List>,
     pub(super) has: List,
-    /// One of each of these too.
+    /// At least one attribute of each of these lists must be present too.
     pub(super) also: Vec<List>,
     pub(super) lacks: List,
     pub(super) equals: BTreeMap<String, List>,
@@ -335,12 +335,12 @@ pub(super) struct Clause {
     pub(super) span_event: List,
     pub(super) log: List,
     pub(super) log_body: List,
-    /// A log event has the name of its scope.
+    /// The name of the log event equals the name of its scope.
     pub(super) event_is_scope: bool,
     pub(super) metric: List,
 }
 
-/// What an item is.
+/// The kind of an item.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Is {
@@ -354,7 +354,7 @@ pub(super) enum Is {
     Other,
 }
 
-/// A rule for what an item is: the first one wins whose conditions all hold.
+/// A rule for the kind of an item. The first rule whose conditions all hold wins.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CallRule {
@@ -367,32 +367,32 @@ pub(super) struct CallRule {
     pub(super) operation: List,
     #[serde(default)]
     pub(super) equals: BTreeMap<String, List>,
-    /// Only when tokens are reported.
+    /// Matches only if tokens are reported.
     #[serde(default)]
     pub(super) usage: bool,
-    /// Only a span without a parent.
+    /// Matches only a span without a parent.
     #[serde(default)]
     pub(super) root: bool,
-    /// The agent invocation is a turn of a conversation: no agent is above it, whatever its parent is.
+    /// The agent invocation is one turn of a conversation. It has no enclosing agent, whatever its parent span is.
     #[serde(default)]
     pub(super) turn: bool,
-    /// The same call comes on another signal too.
+    /// The same call is reported on another signal too.
     #[serde(default)]
     pub(super) twin: bool,
-    /// Of a twin: clients may be told to send this signal without the other.
+    /// For a twin: clients can be configured to send this signal without the other.
     #[serde(default)]
     pub(super) alone: bool,
-    /// A copy that is the call itself where its span never comes.
+    /// A copy that counts as the call itself if its span never arrives.
     #[serde(default)]
     pub(super) if_no_span: bool,
-    /// Such an item is a failure by itself.
+    /// An item of this kind is a failure.
     #[serde(default)]
     pub(super) failed: bool,
-    /// What such an item decides by itself, where it does not tell.
+    /// The permission decision of an item of this kind, if the item does not report one.
     #[serde(default)]
     pub(super) decision: Option<String>,
-    /// Attribute that counts the model calls told elsewhere: when it is absent or 0 and the request holds no model call
-    /// of the trace, this item's tokens are the only ones.
+    /// Attribute that counts the model calls reported elsewhere. If it is absent or 0 and the request holds no model
+    /// call of the trace, this item is the only carrier of its tokens and is billed.
     #[serde(default)]
     pub(super) bill_unless: Option<String>,
 }
@@ -405,34 +405,34 @@ pub(super) struct Content {
     pub(super) events: Vec<Event>,
 }
 
-/// One dialect.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dialect {
     pub(super) name: String,
     pub(super) priority: u32,
     pub(super) detect: Vec<Clause>,
-    /// Cut from the front of log event names before they are compared.
+    /// Prefix removed from log event names before they are compared.
     #[serde(default)]
     pub(super) event_prefix: String,
     #[serde(default)]
     pub(super) calls: Vec<CallRule>,
-    /// Spans and log events beside tool calls whose error text is a tool's output.
+    /// Spans and log events, other than tool calls, whose error text is a tool's output.
     #[serde(default)]
     pub(super) tool_items: List,
-    /// Tokens count only where no span below carries some.
+    /// Tokens count only on spans with no tokens on any span below.
     #[serde(default)]
     pub(super) leaves_only: bool,
-    /// Model calls take model and provider from the nearest span above that has one.
+    /// Model calls take model and provider from the nearest ancestor span that has one.
     #[serde(default)]
     pub(super) inherit: bool,
-    /// Made by a vendor's SDK itself, below or beside an instrumentation's span of the same call.
+    /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.
     #[serde(default)]
     pub(super) inner: bool,
-    /// Known too where a logger wrapped it: a level or two down in a log's body, or in an attribute.
+    /// The dialect is also recognised where a logger wrapped its line: one or two levels down in a log's body, or in an
+    /// attribute.
     #[serde(default)]
     pub(super) nested: bool,
-    /// Provider where none is told.
+    /// Provider to use if none is reported.
     #[serde(default)]
     pub(super) default_provider: Option<String>,
     #[serde(default)]
@@ -441,7 +441,8 @@ pub(super) struct Dialect {
     pub(super) usage: UsageKeys,
     #[serde(default)]
     pub(super) content: Content,
-    /// Keys too common for all to know that hold words without blanks here: enumerations, names of servers.
+    /// Keys that hold labels without blanks (enumerations, server names) in this dialect, but are too generic to treat
+    /// so everywhere.
     #[serde(default)]
     pub(super) labels: List,
 }

@@ -1,40 +1,39 @@
-//! **What**: what counts as a label, and version comparison. **Why**: in an agent's items, text that nobody listed is
-//! content unless it has the shape of a label (`docs/decisions/0001-agent-items-and-content.md`). **Not here**: numbers
-//! and generated ids (`opaque`).
+//! Decides whether a text has the shape of a label, and compares versions. On an agent's item, unlisted text without
+//! the shape of a label is content (`docs/decisions/0001-agent-items-and-content.md`). Numbers and generated ids are
+//! recognised in `opaque`.
 
 use otlp::Value;
 
-/// Longest text that can be a label, bytes.
+/// Maximum size of a label, bytes.
 pub(super) const LABEL_BYTES: usize = 128;
-/// Longest text of a key that is known to hold a label (names may have blanks), bytes.
+/// Maximum size of a value under a key known to hold labels (names may contain blanks), bytes.
 const KNOWN_LABEL_BYTES: usize = 256;
-/// Most elements of a list under a key that is known to hold labels.
+/// Maximum number of list elements under a key known to hold labels.
 const KNOWN_LABELS: usize = 64;
-/// Most letters of a label in a script without blanks: more are a sentence.
+/// Maximum number of letters of a label in a script without blanks: more are a sentence.
 const UNSPACED_LETTERS: usize = 4;
-/// Most letters of a label that are not Latin.
+/// Maximum number of non-Latin letters of a label.
 const FOREIGN_LETTERS: usize = 16;
-/// So many words joined by `+` or `%20` are a sentence.
+/// This many words joined by `+` or `%20` are a sentence.
 const JOINED_WORDS: usize = 3;
-/// Longest attribute key that is a name, bytes; and so many words in one are prose.
+/// Maximum size of an attribute key that is a name, bytes; and the number of words that makes a key prose.
 const KEY: (usize, usize) = (256, 4);
 
-/// Whether an attribute key holds text in place of a name: never a name, and on an agent's item never one.
+/// Whether an attribute key is prose rather than a name: on any item, on an agent's item.
 pub(super) fn prose_key(key: &str) -> (bool, bool) {
     let long = key.len() > KEY.0;
     (long, long || key.split_whitespace().nth(KEY.1 - 1).is_some() || (!key.is_ascii() && is_prose(key)))
 }
 
-/// What clients put where content was switched off.
+/// Placeholders that clients write where content capture was switched off.
 const PLACEHOLDERS: [&str; 5] = ["<REDACTED>", "[REDACTED]", "[redacted]", "__REDACTED__", kernel::CONTENT];
 
-/// Whether a client, or a gateway before this one, already left the content out.
+/// Returns true if the content was already removed by the client or by an earlier gateway.
 pub(super) fn is_placeholder(text: &str) -> bool {
     PLACEHOLDERS.contains(&text)
 }
 
-/// No longer than 128 bytes, no white space, no JSON, few words, no prose in a script that has no blanks or with marks
-/// for them.
+/// Returns true for a text of at most 128 bytes without white space, that is neither JSON nor prose and has few words.
 pub(super) fn is_label(text: &str) -> bool {
     text.len() <= LABEL_BYTES
         && (is_placeholder(text)
@@ -44,7 +43,8 @@ pub(super) fn is_label(text: &str) -> bool {
                 && has_few_words(text, MARKED_WORDS.1)))
 }
 
-/// Prose without a blank of ASCII: other blanks, other scripts, words joined as forms join them.
+/// Detects prose that contains no ASCII blank: other blanks, scripts without blanks, words joined as in URL-encoded
+/// forms.
 fn is_prose(text: &str) -> bool {
     if text.is_ascii() {
         return is_joined(text);
@@ -55,14 +55,14 @@ fn is_prose(text: &str) -> bool {
             return true;
         }
         unspaced += usize::from(is_unspaced(c));
-        // Latin ends with its extensions; what is no letter says nothing
+        // The ranges cover Latin with its extensions. Characters that are not letters do not count.
         foreign += usize::from(c.is_alphabetic() && !matches!(c, '\u{80}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}'));
     }
     unspaced > UNSPACED_LETTERS || foreign > FOREIGN_LETTERS || is_joined(text)
 }
 
-/// Letters of scripts that put no blanks between words, and their punctuation: Thai, Lao, Tibetan, Burmese, Khmer,
-/// Chinese, Japanese.
+/// Returns true for letters and punctuation of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese,
+/// Khmer, Chinese, Japanese.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{19e0}'..='\u{19ff}'
         | '\u{3000}'..='\u{30ff}' | '\u{3105}'..='\u{312f}' | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{9fff}'
@@ -70,7 +70,7 @@ fn is_unspaced(c: char) -> bool {
         | '\u{20000}'..='\u{3ffff}')
 }
 
-/// Whether words are joined with `+` or `%20`, or letters of other scripts are percent-encoded.
+/// Returns true if words are joined with `+` or `%20`, or letters of other scripts are percent-encoded.
 fn is_joined(text: &str) -> bool {
     if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return false;
@@ -87,7 +87,7 @@ fn is_joined(text: &str) -> bool {
     joined.filter(word).count() >= JOINED_WORDS
 }
 
-/// Whether a value says nothing, so that there is nothing to vault.
+/// Returns true if a value is empty or a placeholder, so that there is nothing to vault.
 pub(super) fn is_void(value: Value<'_>) -> bool {
     match value {
         Value::Empty => true,
@@ -99,7 +99,7 @@ pub(super) fn is_void(value: Value<'_>) -> bool {
     }
 }
 
-/// Whether a value can't be anything but a label or a number.
+/// Returns true if a value can only be a label or a number.
 pub(super) fn is_label_value(value: Value<'_>) -> bool {
     match value {
         Value::Str(text) => is_label(text),
@@ -108,7 +108,7 @@ pub(super) fn is_label_value(value: Value<'_>) -> bool {
     }
 }
 
-/// What a key that is known to hold labels may hold: blanks are fine.
+/// Returns true if a text may be a label under a key known to hold labels: blanks are allowed.
 pub(super) fn is_known_label(text: &str) -> bool {
     text.len() <= KNOWN_LABEL_BYTES && !text.contains(['\n', '\r']) && (!looks_json(text) || is_label_list(text))
 }
@@ -120,49 +120,49 @@ fn is_label_list(text: &str) -> bool {
             .is_ok_and(|list| list.iter().all(|one| is_label(one)))
 }
 
-/// Most words and bytes of a name that needs no proof.
+/// Maximum number of words and bytes of a name that is accepted without further evidence.
 const NAME: (usize, usize) = (3, 64);
-/// Most names with blanks in a list.
+/// Maximum number of names with blanks in a list.
 const SPACED_NAMES: usize = 8;
-/// Most words that marks hold together: in a name (`mcp__ticket_server__list_open_tickets`), and in a label, which
-/// may be a host (`internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com`).
+/// Maximum number of words joined by punctuation: in a name (`mcp__ticket_server__list_open_tickets`), and in a label,
+/// which may be a host (`internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com`).
 const MARKED_WORDS: (usize, usize) = (10, 12);
 
-/// Whether a text is a label, or a name of a few words.
+/// Returns true for a label, or a name of a few words.
 fn is_name(text: &str) -> bool {
     let few = text.len() <= NAME.1 && is_short_name(text, NAME.0);
     (is_label(text) && is_short_name(text, 1)) || (is_known_label(text) && (few || is_label_list(text)))
 }
 
-/// Whether a name has at most so many words with blanks between them, and few that other marks join; in scripts that
-/// put no blanks, a few letters.
+/// Returns true if a name has at most `words` words separated by blanks, and few joined by punctuation; in scripts
+/// without blanks, a few letters.
 pub fn is_short_name(text: &str, words: usize) -> bool {
     text.split_whitespace().nth(words).is_none()
         && has_few_words(text, MARKED_WORDS.0)
         && !text.split_whitespace().any(is_prose)
 }
 
-/// Whether marks join no more words than that; the parts of a path are looked at one by one.
+/// Returns true if punctuation joins at most `most` words. The segments of a path are checked one by one.
 fn has_few_words(text: &str, most: usize) -> bool {
-    // parts of a UUID are none
+    // The parts of a UUID are not words.
     let word = |word: &&str| word.chars().nth(1).is_some() && word.chars().all(char::is_alphabetic);
     let is_mark = |c: char| c.is_whitespace() || "_-+.,;:|=()".contains(c);
     text.split(['/', '\\']).all(|part| part.len() < most || part.split(is_mark).filter(word).nth(most).is_none())
 }
 
-/// What a key that is known to hold names may hold: names, and short lists of them.
+/// Returns true if a value fits a key known to hold names: a name or a short list of names.
 pub(super) fn is_name_value(value: Value<'_>) -> bool {
     let spaced = |item: &Value<'_>| item.as_str().is_some_and(|text| text.contains(char::is_whitespace));
     are_labels(value, is_name)
         && !matches!(value, Value::List(_) if value.items().filter(spaced).nth(SPACED_NAMES).is_some())
 }
 
-/// The same for a key that is known to hold ids: blanks are fine.
+/// Returns true if a value fits a key known to hold ids: blanks are allowed.
 pub(super) fn is_known_label_value(value: Value<'_>) -> bool {
     are_labels(value, is_known_label)
 }
 
-/// Whether a value is a text of this kind, a short list of them, a number, or empty.
+/// Returns true for a text that passes `is_text`, a short list of such texts, a number, or an empty value.
 fn are_labels(value: Value<'_>, is_text: fn(&str) -> bool) -> bool {
     match value {
         Value::Str(text) => is_text(text),
@@ -181,8 +181,8 @@ fn looks_json(text: &str) -> bool {
     text.len() > 2 && matches!(pair, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
 }
 
-/// Whether `version` satisfies `rule` (`>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x`, exact). An unreadable version
-/// satisfies nothing.
+/// Returns true if `version` satisfies `rule` (`>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x`, exact). An unreadable version
+/// satisfies no rule.
 pub(super) fn version_fits(rule: &str, version: &str) -> bool {
     let split = rule.find(|c: char| c.is_ascii_digit()).unwrap_or(rule.len());
     let Some((operator, bound)) = rule.split_at_checked(split) else { return false };
@@ -203,7 +203,7 @@ pub(super) fn version_fits(rule: &str, version: &str) -> bool {
     }
 }
 
-/// `1.2.3b0` → [1, 2, 3]; None when it does not begin with a number.
+/// `1.2.3b0` → [1, 2, 3]. `None` if the version does not begin with a number.
 fn numbers(version: &str) -> Option<Vec<u64>> {
     let mut out = Vec::new();
     for part in version.trim_start_matches('v').split('.') {
@@ -217,7 +217,8 @@ fn numbers(version: &str) -> Option<Vec<u64>> {
     (!out.is_empty()).then_some(out)
 }
 
-/// Keys of names of agents, tools and models, of paths, ids and versions: what they hold is no quotation.
+/// Returns true for keys that hold names of agents, tools and models, paths, ids or versions: their values are not
+/// quotations of content.
 pub(super) fn is_name_key(key: &str) -> bool {
     const LAST: [&str; 10] =
         ["name", "model", "path", "file", "filepath", "version", "original", "id", "environment", "tool"];

@@ -1,6 +1,9 @@
-//! **What**: where facts and tokens of a dialect stand, as slots. **Invariants**: sources are tried in order; the first
-//! that is there wins. Who an item belongs to is looked up in the dialect's list, then in the list for all; what it
-//! cost only in the dialect's own list where it has one, since a foreign key may mean another number.
+//! The attribute slots from which the facts and tokens of a dialect are read. Sources are tried in order and the first
+//! one present wins.
+//!
+//! Facts about who an item belongs to are looked up in the dialect's list and then in the list for all dialects. Facts
+//! that decide the price use only the dialect's own list if it has one, because a foreign key may mean a different
+//! number.
 
 use super::facts::Usage;
 use super::keys::Slot;
@@ -9,18 +12,18 @@ use super::schema::{self, Fields, UsageKeys};
 use super::shape;
 use super::vocabulary::Compiler;
 
-/// One place of a fact.
+/// One location of a fact.
 pub(super) struct Source {
     pub(super) slot: Slot,
     pub(super) on_resource: bool,
-    /// Only a text counts.
+    /// Accept text values only.
     pub(super) text: bool,
-    /// Path into the attribute's JSON text; or one step `^words`: see [`super::inside::line`].
+    /// Path into the attribute's JSON text, or a single step `^words`: see [`super::inside::line`].
     pub(super) json: Vec<Pattern>,
 }
 
 impl Source {
-    /// `key`, `resource:key`, `text:key` or `key#a.b`.
+    /// Parses `key`, `resource:key`, `text:key` or `key#a.b`.
     pub(super) fn compile(compiler: &mut Compiler<'_>, place: &str) -> Self {
         let (on_resource, place) = place.strip_prefix("resource:").map_or((false, place), |key| (true, key));
         let (text, place) = place.strip_prefix("text:").map_or((false, place), |key| (true, key));
@@ -31,7 +34,7 @@ impl Source {
 }
 
 impl Source {
-    /// Whether it is an attribute of the item, whole.
+    /// Returns true if the source is a whole attribute of the item.
     pub(super) fn is_plain(&self) -> bool {
         !self.on_resource && !self.text && self.json.is_empty()
     }
@@ -45,7 +48,7 @@ fn list(compiler: &mut Compiler<'_>, names: &[String]) -> SourceList {
 
 macro_rules! sources {
     (all: $($all:ident)*; own: $($own:ident)*;) => {
-        /// The places of every fact of one dialect.
+        /// The sources of every fact of one dialect.
         pub(super) struct Sources {
             $(pub(super) $all: SourceList,)*
             $(pub(super) $own: SourceList,)*
@@ -75,7 +78,7 @@ sources! {
     own: run sub_agent operation provider request_model response_model response_id cost;
 }
 
-/// The places of every token count of one dialect, and how they overlap.
+/// The sources of every token count of one dialect, and the rules for how the counts overlap.
 pub(super) struct UsageSources {
     pub(super) input: SourceList,
     pub(super) output: SourceList,
@@ -111,13 +114,13 @@ struct Inclusion {
     value: Option<bool>,
 }
 
-/// Who sent a call, for the rules of inclusion.
+/// The emitter of a call, as matched by the inclusion rules.
 #[derive(Clone, Copy)]
 pub(super) struct Emitter<'a> {
     pub(super) scope: &'a str,
     pub(super) version: &'a str,
     pub(super) provider: Option<&'a str>,
-    /// Bits of its attributes.
+    /// Marker bits of the item's attributes.
     pub(super) marks: u128,
 }
 
@@ -143,7 +146,7 @@ impl Inclusion {
     }
 }
 
-/// What the first rule that fits says, else `default`.
+/// The value of the first matching rule, else `default`.
 fn first_fit(rules: &[Inclusion], emitter: Emitter<'_>, default: Option<bool>) -> Option<bool> {
     rules.iter().find(|rule| rule.fits(emitter)).map_or(default, |rule| rule.value)
 }
@@ -179,12 +182,13 @@ impl UsageSources {
         }
     }
 
-    /// Whether reported input includes the cached tokens; None when the emitter passes on what the vendor said.
+    /// Whether the reported input includes the cached tokens. `None` if the emitter passes on the vendor's number
+    /// unchanged.
     pub(super) fn includes_cached(&self, emitter: Emitter<'_>) -> Option<bool> {
         first_fit(&self.inclusion, emitter, self.includes_cached)
     }
 
-    /// Reasoning that only the total tells of.
+    /// Reasoning tokens that only show as a difference between the total and input plus output.
     pub(super) fn hidden_reasoning(&self, usage: &Usage, provider: Option<&str>) -> Option<u64> {
         let fits = self.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
         let (input, output, total) = (usage.input?, usage.output?, usage.total?);
@@ -192,7 +196,7 @@ impl UsageSources {
         (fits && usage.reasoning.is_none() && rest > 0).then_some(rest)
     }
 
-    /// Whether reported output includes reasoning.
+    /// Whether the reported output includes reasoning.
     pub(super) fn includes_reasoning(&self, emitter: Emitter<'_>) -> bool {
         first_fit(&self.reasoning_inclusion, emitter, None).unwrap_or(self.includes_reasoning)
     }

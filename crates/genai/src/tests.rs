@@ -1,4 +1,4 @@
-//! The vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
+//! Tests of the vocabulary: patterns, shapes, and every case of `tests/cases/dialects`.
 
 mod docs;
 mod texts;
@@ -14,12 +14,13 @@ use crate::testing::request;
 use otlp::{Field, NodeKind, Payload, Signal};
 use serde_json::{Value as Json, json};
 
-/// The YAML file as it is now: a change of data needs no build. `builtin_is_the_yaml_file` holds the program to it.
+/// Read from the YAML files, so that a change of data needs no rebuild. `builtin_is_the_yaml_file` keeps the
+/// compiled-in copy in step.
 fn builtin() -> Vocabulary {
     Vocabulary::parse("dialects.json", &data().to_string()).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-/// Both files as one.
+/// Both files merged.
 fn data() -> Json {
     let read = |name: &str| -> Json {
         let text = std::fs::read_to_string(request::at(&format!("config/{name}"))).unwrap();
@@ -30,7 +31,7 @@ fn data() -> Json {
     data
 }
 
-/// The shipped dialects load, and the most specific comes first.
+/// The built-in dialects load, most specific first.
 #[test]
 fn builtin_loads_in_order_of_priority() {
     let vocabulary = builtin();
@@ -40,13 +41,14 @@ fn builtin_loads_in_order_of_priority() {
     assert!(vocabulary.keys.len() > 300);
 }
 
-/// What every start reads is small: a start has 100 ms.
+/// The data loaded at every start stays small: a start has 100 ms.
 #[test]
 fn what_a_start_reads_is_small() {
     assert!(super::vocabulary::BUILTIN.len() < 256 << 10, "{} bytes", super::vocabulary::BUILTIN.len());
 }
 
-/// `dialects.json` is `dialects.yaml` with `semconv.yaml`. To make it anew: `TOLLGATE_UPDATE=1 cargo test -p genai`.
+/// `dialects.json` is generated from `dialects.yaml` and `semconv.yaml`. To regenerate: `TOLLGATE_UPDATE=1 cargo test
+/// -p genai`.
 #[test]
 fn builtin_is_the_yaml_file() {
     let (text, path) = (data().to_string(), request::at("config/dialects.json"));
@@ -60,7 +62,7 @@ fn builtin_is_the_yaml_file() {
     assert!(Vocabulary::builtin().is_ok());
 }
 
-/// Every dialect that was described is there: the list is written by hand from the survey of instrumentations.
+/// Every described dialect is present: the list is written by hand from the survey of instrumentations.
 #[test]
 fn no_dialect_is_missing() {
     let listed = std::fs::read_to_string(request::at("tests/cases/dialects/list.txt")).unwrap();
@@ -70,7 +72,7 @@ fn no_dialect_is_missing() {
     assert_eq!(known.difference(&listed).collect::<Vec<_>>(), listed.difference(&known).collect::<Vec<_>>());
 }
 
-/// Wildcards cross dots, indexes do not stand for words.
+/// Wildcards match across dots; indexes do not match words.
 #[test]
 fn patterns() {
     let cases = [
@@ -99,7 +101,7 @@ fn patterns() {
     }
 }
 
-/// A map finds literals and wildcards alike, and names with a wildcard in the first segment.
+/// A map finds both literals and wildcards, including patterns with a wildcard in the first segment.
 #[test]
 fn pattern_map_finds_all() {
     let mut map = PatternMap::default();
@@ -114,7 +116,7 @@ fn pattern_map_finds_all() {
     assert!(Names::new(&["x.*".to_owned()]).matches("x.y"));
 }
 
-/// Labels are short, without blanks and no JSON; what a client left out is no content.
+/// Labels are short, without blanks, and not JSON; a client's placeholder for omitted content is not content.
 #[test]
 fn label_shapes() {
     let long = "x".repeat(129);
@@ -129,7 +131,7 @@ fn label_shapes() {
         ("<REDACTED>", true),
         (long.as_str(), false),
         (long.get(..128).unwrap(), true),
-        // scripts without blanks: a few letters are a name, more are a sentence
+        // In scripts without blanks a few letters are a name, more are a sentence.
         ("天气查询", true),
         ("我有抑郁症请帮我", false),
         ("ฉันเป็นโรคซึมเศร้า", false),
@@ -138,7 +140,7 @@ fn label_shapes() {
         ("погода", true),
         ("пожалуйста_помогите_мне_с_разводом", false),
         ("naïve-café_Ærø", true),
-        // blanks that are not ASCII's, and words joined as forms join them
+        // Non-ASCII blanks, and words joined as in URL-encoded forms.
         ("a\u{200b}b", false),
         ("a\u{3000}b", false),
         ("q=please+help+me+with+my+divorce", false),
@@ -154,7 +156,7 @@ fn label_shapes() {
     }
 }
 
-/// Keys are compared without case, and in camel case as with underscores; such a key is no fact's place.
+/// Keys match in any case, also in camel case; such a key is not read as a fact.
 #[test]
 fn keys_without_case() {
     let vocabulary = builtin();
@@ -168,7 +170,7 @@ fn keys_without_case() {
     assert!(vocabulary.keys.classify("Model").slot.is_none());
 }
 
-/// A key that is text goes with its value; long ones everywhere, a few words only on an agent's items.
+/// A key that is prose is removed with its value: long keys on any item, keys of a few words on agent items only.
 #[test]
 fn keys_that_are_prose() {
     let long = "k".repeat(257);
@@ -180,7 +182,7 @@ fn keys_that_are_prose() {
     assert_eq!((count("model"), count("other")), (3, 1));
 }
 
-/// Must not regress: the attributes by which the shipped alerts ask for calls of agents are labels, which stay.
+/// Must not regress: the attributes that the shipped alerts query on agent calls are labels, which stay.
 #[test]
 fn alerts_ask_for_labels() {
     let vocabulary = builtin();
@@ -194,7 +196,7 @@ fn alerts_ask_for_labels() {
     }
 }
 
-/// Versions compare by number, part by part.
+/// Versions compare numerically, part by part.
 #[test]
 fn versions() {
     for (rule, version, expected) in [
@@ -211,7 +213,7 @@ fn versions() {
     }
 }
 
-/// Roles that redaction asks for.
+/// The roles that redaction queries.
 #[test]
 fn roles() {
     let vocabulary = builtin();
@@ -231,11 +233,11 @@ fn roles() {
     for key in ["session.id", "prompt.id", "agent_id", "tollgate.run.id", "tollgate.run.turn"] {
         assert!(vocabulary.is_identity(key), "{key}");
     }
-    // the operating system's, on every span of some emitters
+    // The operating system's thread id, which some emitters put on every span.
     assert!(!vocabulary.is_identity("thread.id"));
 }
 
-/// Providers compare without case; frameworks are no providers; unknown names stay.
+/// Providers match in any case; frameworks are not providers; unknown names stay.
 #[test]
 fn providers() {
     let vocabulary = builtin();
@@ -244,7 +246,7 @@ fn providers() {
     assert_eq!(vocabulary.provider("Ollama").as_deref(), Some("ollama"));
 }
 
-/// Every golden case: attributes in, facts and content places out. Only what a case names is compared.
+/// Every golden case: attributes in, facts and content places out. Only fields named by a case are compared.
 #[test]
 fn golden_cases() {
     let vocabulary = builtin();
@@ -300,7 +302,7 @@ fn buckets(item: &ItemFacts) -> Json {
     })
 }
 
-/// The survey's vectors: what is billable sums to these tokens and, at given prices, to this amount, to the last digit.
+/// The survey's vectors: the billable items add up exactly to these tokens and, at the given prices, to this amount.
 #[test]
 fn vectors() {
     let vocabulary = builtin();
@@ -315,7 +317,7 @@ fn vectors() {
         let total = &case["total"];
         assert_eq!((json!(sum[0]), json!(sum[1])), (total["uncached"].clone(), total["output"].clone()), "{name}");
         if let Some(usd) = total["usd"].as_str() {
-            // in 1e-8 USD: 3, 15, 0.30 and 3.75 USD per million
+            // In 1e-8 USD: 3, 15, 0.30 and 3.75 USD per million.
             let exact = sum[0] * 300 + sum[1] * 1500 + sum[2] * 30 + sum[3] * 375;
             let decimals = usd.split_once('.').unwrap().1;
             let wanted: u64 = format!("{decimals:0<8}").parse().unwrap();
@@ -362,8 +364,8 @@ fn place_text(payload: &Payload, item: &ItemFacts, place: &ContentPlace) -> Stri
     format!("{node}{at}: {}{}", place.part.as_str(), if place.basis == Basis::Listed { "" } else { "?" })
 }
 
-/// Every canary that a real client put into a prompt, completion, tool argument or result stands in a content place.
-/// Error text stays for redaction by design, and so may quote some.
+/// Every canary that a real client put into a prompt, completion, tool argument or result is in a content place. Error
+/// text is left to redaction by design and may quote some.
 #[test]
 fn recorded_canaries_are_content() {
     let vocabulary = builtin();
@@ -397,7 +399,7 @@ fn recorded_canaries_are_content() {
     assert!(found > 100, "{found}");
 }
 
-/// No item of a recorded client is left unrecognised, and what dashboards read is no content.
+/// Every item of a recorded client is recognised, and attributes that dashboards read are not content.
 #[test]
 fn recorded_metadata_stays() {
     let vocabulary = builtin();
@@ -429,9 +431,9 @@ fn recorded_metadata_stays() {
     }
 }
 
-/// Must not regress: of the recorded clients' attributes only those on this list have to prove themselves by repeating.
-/// A line that appears is a key that dashboards lose for the first sessions: list it as a label in config/dialects.yaml
-/// if it is one.
+/// Must not regress: of the recorded clients' attributes only those on this list have to prove themselves by
+/// repetition. A new line is a key that dashboards lose for the first sessions: if it is a label, list it in
+/// config/dialects.yaml.
 #[test]
 fn recorded_labels_that_have_to_prove_themselves() {
     let vocabulary = builtin();
@@ -476,7 +478,7 @@ fn recordings() -> Vec<PathBuf> {
     out
 }
 
-/// Two attributes of one key are two places.
+/// Two attributes with the same key are two places.
 #[test]
 fn every_occurrence_is_a_place() {
     let one = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"model","traceId":"","spanId":"","attributes":[
@@ -488,7 +490,7 @@ fn every_occurrence_is_a_place() {
     assert_eq!(facts.items[0].request_model.as_deref(), Some("b"));
 }
 
-/// Long ids are cut but stay apart, and stay too long to pass for a label.
+/// Long ids are cut but stay distinct, and stay too long to pass for a label.
 #[test]
 fn long_ids_are_bounded() {
     let of = |end: &str| {
@@ -500,7 +502,7 @@ fn long_ids_are_bounded() {
     assert!(of("1").len() < 700 && of("1").len() > 128);
 }
 
-/// Hostile logs of any service cost time in proportion to their length.
+/// Hostile logs are processed in linear time.
 #[test]
 fn hostile_logs_take_linear_time() {
     let vocabulary = builtin();

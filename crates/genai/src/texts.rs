@@ -1,7 +1,8 @@
-//! **What**: [`rewrite`]: walks structure in text (JSON, or what Python prints of dicts, lists and objects) and lets a
-//! visitor take entries out and change leaves. **Why**: content stands in such text, and what stays must stay readable.
-//! **Invariants**: linear in the text; bounded in depth; what is not changed is copied byte for byte; text that was cut
-//! off is walked to its end. **Not here**: what is content (`nested`), what is private (`processors/redact`).
+//! [`rewrite`] walks structure in text (JSON, or Python's printed dicts, lists and objects) and lets a visitor remove
+//! entries and change leaves. Content occurs in such text, and the rest must stay readable.
+//!
+//! Linear in the text and bounded in depth. Unchanged parts are copied byte for byte; truncated text is walked to its
+//! end. `nested` decides what is content, `processors/redact` what is private.
 
 mod scan;
 
@@ -12,16 +13,16 @@ pub use super::messages::{Doubt, Marks};
 pub use super::quoted::unescape;
 use super::quoted::{escape, unquoted};
 
-/// Deepest nesting.
+/// Maximum nesting depth.
 const DEPTH: usize = 64;
-/// Deepest nesting of structure in texts of structure.
+/// Maximum nesting of structured texts inside structured texts.
 const LEVELS: usize = 3;
-/// Entries of a map that are asked for a mark.
+/// Maximum number of entries of a map examined for marks.
 const NEIGHBOURS: usize = 1024;
 
-/// What stands at a place.
+/// The value at a place in the structure.
 pub enum Leaf<'t> {
-    /// A text, without its escapes.
+    /// A string, with its escapes decoded.
     Text(Cow<'t, str>),
     /// A number, `true`, `None`.
     Word(&'t str),
@@ -29,60 +30,60 @@ pub enum Leaf<'t> {
     Nested,
 }
 
-/// Who looks at a text.
+/// Decides what happens to each entry and leaf of a text.
 pub trait Visit {
-    /// Whether [`Visit::takes`] is to be asked for entries of this key.
+    /// Returns true if [`Visit::takes`] is to be called for entries with this key.
     fn listed(&mut self, _key: &str) -> bool {
         false
     }
-    /// Whether the entry goes, with all in it; `raw` is what it holds as it stands there.
+    /// Returns true if the entry is to be removed, with everything in it. `raw` is the value as written in the text.
     fn takes(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> bool {
         false
     }
-    /// What its neighbours must say for it to go.
+    /// The evidence that is required before the entry is removed.
     fn doubt(&mut self, _key: &str, _leaf: &Leaf<'_>, _raw: &str) -> Doubt {
         Doubt::Nothing
     }
-    /// What the entries of a map say of it: keys, and the texts of those that tell (`type`, `role`, a reason to stop).
+    /// The evidence from a map's entries: keys, with the texts of those that matter (`type`, `role`, a stop reason).
     fn marks(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> Marks {
         Marks::default()
     }
-    /// Something in a text could not be read; `rest` is what stays of the text. `hard`: an entry may have ended
-    /// elsewhere than it seemed. Told by [`search`] alone.
+    /// Called when part of a text could not be parsed. `rest` is the text that stays. `hard`: an entry may have ended
+    /// elsewhere than assumed. Only [`search`] calls this.
     fn broken(&mut self, _rest: &str, _hard: bool) {}
-    /// What a key becomes, if it changes.
+    /// The replacement for a key, if it changes.
     fn key(&mut self, _key: &str) -> Option<String> {
         None
     }
-    /// What a text under `key` (of the innermost entry) becomes, if it changes.
+    /// The replacement for a string under `key` (the innermost entry's key), if it changes.
     fn text(&mut self, _key: &str, _text: &str) -> Option<String> {
         None
     }
-    /// What a number under `key` becomes: a text.
+    /// The replacement for an unquoted word such as a number under `key`, as a string.
     fn word(&mut self, _key: &str, _word: &str) -> Option<String> {
         None
     }
 }
 
-/// What became of a text.
+/// The result of walking a text.
 pub enum Walked {
     /// Nothing was changed.
     Same,
     /// The new text.
     Changed(String),
-    /// It is no structure. What the visitor was shown until then may not be used.
+    /// The text is not structure. Whatever the visitor collected so far must not be used.
     Broken,
-    /// It nests too deep to be read.
+    /// The structure nests too deep.
     TooDeep,
 }
 
-/// Whether a text may hold structure: all that other text costs.
+/// Returns true if a text may be structure. This is the only cost of any other text.
 pub fn is_structured(text: &str) -> bool {
     let first = text.bytes().find(|byte| !byte.is_ascii_whitespace());
     text.len() > 4 && matches!(first, Some(b'{' | b'['))
 }
 
-/// Whether a text may hold entries somewhere, behind other text: all that other text costs.
+/// Returns true if a text may hold entries somewhere, even behind other text. This is the only cost of any other text.
 pub fn holds_structure(text: &str) -> bool {
     let Some(inside) = begin(text, 0).and_then(|at| text.get(at..)) else { return false };
     is_structured(inside)
@@ -91,7 +92,7 @@ pub fn holds_structure(text: &str) -> bool {
         || inside.contains("(\"")
 }
 
-/// Where the next structure begins: `{`, `[`, the bracket of `Name(`, or the quote before one.
+/// The position of the next structure: `{`, `[`, the bracket of `Name(`, or the quote before one of them.
 fn begin(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let named = |at: &usize| {
@@ -103,19 +104,19 @@ fn begin(text: &str, from: usize) -> Option<usize> {
     Some(at - quotes)
 }
 
-/// Whether the whole text is structure.
+/// Returns true if the whole text parses as structure.
 pub fn is_read(text: &str) -> bool {
     struct Nobody;
     impl Visit for Nobody {}
     matches!(rewrite(text, &mut Nobody), Walked::Same | Walked::Changed(_))
 }
 
-/// Walks `text`: values one after the other.
+/// Walks `text`, which must consist of structured values.
 pub fn rewrite(text: &str, visit: &mut impl Visit) -> Walked {
     rewrite_at(text, visit, 0, false)
 }
 
-/// Walks the structure in `text`, whatever stands around it and wherever it is broken; that is copied.
+/// Walks the structures in `text`. Text around them and unparsable parts are copied.
 pub fn search(text: &str, visit: &mut impl Visit) -> Walked {
     rewrite_at(text, visit, 0, true)
 }
@@ -153,15 +154,15 @@ struct Walk<'t> {
     out: String,
     depth: usize,
     level: usize,
-    /// Texts around structure are passed over.
+    /// Skip the text around structures.
     search: bool,
     changed: bool,
-    /// A string did not end, or a mark stands where none may.
+    /// A string did not end, or a backslash appears outside of a string.
     torn: bool,
     too_deep: bool,
 }
 
-/// A map that is walked: what closes it, where its entries begin, what they say of it once that was asked.
+/// A map being walked: its closing bracket, the position of its entries, and its marks once computed.
 struct Members {
     close: u8,
     from: usize,
@@ -193,7 +194,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// `('key', …)`: what stands under a listed key is taken out.
+    /// Handles `('key', value)`: the value under a listed key is removed.
     fn pair(&mut self, visit: &mut impl Visit) -> bool {
         let from = self.at;
         self.at += 1;
@@ -209,7 +210,7 @@ impl<'t> Walk<'t> {
         taken.is_some()
     }
 
-    /// Where the key and its comma end.
+    /// The position after the key and its comma, if the value is to be removed.
     fn pair_taken(&mut self, visit: &mut impl Visit) -> Option<usize> {
         self.pass();
         self.peek().filter(|byte| matches!(byte, b'"' | b'\''))?;
@@ -231,7 +232,7 @@ impl<'t> Walk<'t> {
         takes.then_some(comma)
     }
 
-    /// What stands between brackets: entries of a map, elements of a list, arguments of a call.
+    /// Walks the members between brackets: entries of a map, elements of a list, arguments of a call.
     fn members(&mut self, close: u8, parent: &str, visit: &mut impl Visit) -> Option<()> {
         self.depth += 1;
         if self.depth > DEPTH {
@@ -277,7 +278,7 @@ impl<'t> Walk<'t> {
         Some(())
     }
 
-    /// One member; false: it was taken out.
+    /// Walks one member. Returns `Some(false)` if it was removed.
     fn member(&mut self, map: &mut Members, parent: &str, visit: &mut impl Visit) -> Option<bool> {
         let from = self.at;
         let name = match self.peek() {
@@ -331,7 +332,7 @@ impl<'t> Walk<'t> {
         self.value(&key, visit).map(|()| true)
     }
 
-    /// What the entries of this map say of it; asked once.
+    /// The evidence from the entries of this map, computed once.
     fn marks(&mut self, map: &mut Members, visit: &mut impl Visit) -> Marks {
         if let Some(marks) = map.marks {
             return marks;
@@ -358,14 +359,14 @@ impl<'t> Walk<'t> {
                 };
                 entries.push((key, said));
             }
-            // a mark that fits nothing
+            // An unexpected character was found: move on by at least one byte.
             self.at = self.at.max(start + 1);
         }
         self.at = from;
         *map.marks.insert(visit.marks(&entries))
     }
 
-    /// A word without quotes (`12:30` and `<a: b>` are one), or a call with its arguments.
+    /// Walks a word without quotes (`12:30` and `<a: b>` count as one word), or a call with its arguments.
     fn word_or_call(&mut self, key: &str, visit: &mut impl Visit) -> Option<()> {
         let from = self.at;
         let mut parts = 0;
@@ -421,7 +422,7 @@ impl<'t> Walk<'t> {
             false => Walked::Broken,
         };
         let new = match inner {
-            // what stands around structure may say something too
+            // The text around the structure may hold announced content too.
             Walked::Changed(new) if self.search => visit.text(key, &new).or(Some(new)),
             Walked::Same if self.search => visit.text(key, &text),
             Walked::Changed(new) => Some(new),

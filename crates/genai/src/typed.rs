@@ -1,7 +1,8 @@
-//! **What**: [`Kind`]: the type that the conventions give an attribute, and a value of another type made into it.
-//! **Why**: clients write lists as JSON text and numbers as text; a board groups and sums by type.
-//! **Invariants**: what can't be read stays as it is; a text is taken for labels only if each of them is one, so that
-//! content is judged as content. **Not here**: who writes it (`processors/normalize`).
+//! [`Kind`] is the type that the semantic conventions give an attribute, and converts values of another type to it:
+//! clients write lists as JSON text and numbers as text, while dashboards group and sum by type.
+//!
+//! An unreadable value stays unchanged. A text is converted to labels only if every element is a label, so that content
+//! is still judged as content. `processors/normalize` writes the converted values.
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -11,12 +12,12 @@ use otlp::{OwnedValue, Value};
 use super::inside;
 use super::shape;
 
-/// Longest text that is read as a list, bytes.
+/// Maximum size of a text read as a list, bytes.
 const BYTES: usize = 4096;
-/// Longest text that is read as a number, bytes.
+/// Maximum size of a text read as a number, bytes.
 const NUMBER: usize = 40;
 
-/// What the conventions say that a value is.
+/// The conventional type of a value.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -28,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The value as this kind; none: it is of this kind already, or nothing that can be made into it.
+    /// Converts a value to this type. `None` if it already has the type or cannot be converted.
     pub(super) fn mended(self, value: Value<'_>) -> Option<OwnedValue> {
         match (self, value) {
             (Self::Int, Value::Double(_) | Value::Str(_)) => whole(value).map(OwnedValue::Int),
@@ -47,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// The same of what stood inside another value.
+    /// Converts a value found inside another one. A value that already has this type is returned too.
     pub(super) fn of_json(self, json: &Json) -> Option<OwnedValue> {
         let value = match json {
             Json::Number(number) => {
@@ -61,7 +62,7 @@ impl Kind {
         self.mended(value).or_else(|| self.fits(value))
     }
 
-    /// A scalar that is of this kind.
+    /// Returns the scalar if it already has this type.
     fn fits(self, value: Value<'_>) -> Option<OwnedValue> {
         match (self, value) {
             (Self::Int, Value::Int(number)) => Some(OwnedValue::Int(number)),
@@ -73,7 +74,7 @@ impl Kind {
     }
 }
 
-/// `100`, `100.0`, 100.0.
+/// Reads `100`, `100.0` (text) and 100.0 (number).
 fn whole(value: Value<'_>) -> Option<i64> {
     let Value::Str(text) = value else { return value.as_count() };
     Value::Str(text.trim()).as_count().or_else(|| Value::Double(decimal(text)?).as_count())
@@ -85,7 +86,7 @@ fn decimal(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| digits && number.is_finite())
 }
 
-/// `["stop"]`, `['stop']` in Python's notation, or one label.
+/// Reads `["stop"]`, `['stop']` in Python's notation, or a single label.
 fn labels_in(text: &str) -> Option<Vec<String>> {
     if !text.starts_with(['[', '(']) {
         return (!shape::is_void(Value::Str(text)) && shape::is_label(text)).then(|| vec![text.to_owned()]);
@@ -103,7 +104,7 @@ fn labels_of(list: Value<'_>) -> Option<Vec<String>> {
     labels(list.items().filter(|item| !matches!(item, Value::Empty)).map(text))
 }
 
-/// All of them, if each is a label.
+/// Returns all texts if each of them is a label.
 fn labels(texts: impl Iterator<Item = Option<String>>) -> Option<Vec<String>> {
     texts.map(|text| text.filter(|text| shape::is_label(text))).collect()
 }

@@ -1,12 +1,14 @@
-//! **What**: reported tokens made disjoint ([`split`]), with what had to be assumed ([`Flags`]), and all that a price
-//! is made from ([`Basis`]). **Invariants**: never clamped: a count that can't be is bad usage; evidence in the numbers
-//! comes before any table; nothing here depends on a rate table, so that a call can be priced again under another one.
+//! Converts reported tokens into disjoint counts ([`split`]), records the assumptions made on the way ([`Flags`]), and
+//! collects everything a price is computed from ([`Basis`]).
+//!
+//! Counts are never clamped: impossible counts are [`BadUsage`]. Evidence in the numbers takes precedence over any
+//! table. Nothing here depends on a rate table, so a call can be priced again with another one.
 
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Buckets, ItemFacts, Usage};
 
-/// What was assumed on the way to a price; the words stand in `tollgate.cost.flags`.
+/// Assumptions made while pricing a call. Their words are the values of `tollgate.cost.flags`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u32);
 
@@ -20,51 +22,54 @@ macro_rules! flags {
 }
 
 flags! {
-    /// Whether input includes cached tokens was taken from the vendor's own API.
+    /// Whether the input includes cached tokens was decided by how the vendor's own API reports it.
     ASSUMED = 0, "assumed";
-    /// The numbers say that input excludes cached tokens, or output reasoning; the table says otherwise.
+    /// The numbers show that input excludes cached tokens, or that output excludes reasoning, although the dialect says
+    /// otherwise.
     INCLUSION_CONFLICT = 1, "inclusion_conflict";
-    /// The 5m/1h split was found from the emitter's own cost.
+    /// The split of cache writes into 5m and 1h was inferred from the emitter's own cost.
     SPLIT_INFERRED = 2, "split_inferred";
-    /// Cache writes without a split, priced as 5m.
+    /// Cache writes without a reported lifetime, priced as 5m.
     SPLIT_UNKNOWN = 3, "split_unknown";
     /// Only input or only output was reported.
     PARTIAL_USAGE = 4, "partial_usage";
-    /// A tier or region that the table has no rate for: list price.
+    /// The table has no rate for the tier or region, so the list price was used.
     CONTEXT_UNMATCHED = 5, "context_unmatched";
-    /// The table says that its rate is not complete.
+    /// The table marks its rate as incomplete.
     INCOMPLETE_RATE = 6, "incomplete_rate";
-    /// A snapshot that is not listed was priced as its model.
+    /// A model snapshot that is not listed was priced as its base model.
     DATE_DROPPED = 7, "date_dropped";
-    /// A unit without a price took its parent's.
+    /// A unit without a price was priced as its parent unit.
     UNIT_FALLBACK = 8, "unit_fallback";
-    /// Not the first record of its call.
+    /// This is not the first record of its call.
     LATE_COPY = 9, "late_copy";
-    /// Two spellings of one count say different numbers; the dialect's first one was priced.
+    /// Two attributes that spell the same count disagree; the dialect's first one was priced.
     USAGE_CONFLICT = 10, "usage_conflict";
-    /// A Bedrock id came without its vendor, and with it perhaps without its region: the region's own price.
+    /// A Bedrock model id came without its vendor prefix, and possibly without its region prefix: priced as in the
+    /// call's region.
     VENDOR_INFERRED = 11, "vendor_inferred";
-    /// More audio, images or video than uncached input: the rest was taken as a part of the cached input.
+    /// There are more audio, image or video tokens than uncached input: the excess was counted as part of the cached
+    /// input.
     PARTS_ASSUMED = 12, "parts_assumed";
-    /// The response's id was seen before, in another trace and of another model or size: it identifies nothing.
+    /// The response id was seen before in another trace, with another model or size, so it does not identify the call.
     ID_REUSED = 13, "id_reused";
-    /// The operation has a name that nobody knows; its tokens and its place say that it is a call.
+    /// The operation's name is unknown; its tokens and place suggest that it is a call.
     UNKNOWN_OPERATION = 14, "unknown_operation";
-    /// The same answer came before with less output: the cost is that of what came since.
+    /// The same answer was billed before with less output; the cost is the difference.
     GROWN = 15, "grown";
-    /// The table does not list the model that answered: priced as the model that was asked for.
+    /// The table does not list the model that answered, so the requested model's price was used.
     RESPONSE_MODEL_UNKNOWN = 16, "response_model_unknown";
-    /// The call was priced by its span before this log of it came: this is the difference.
+    /// The call was priced by its span before this log record arrived; the cost is the difference.
     AFTER_SPAN = 17, "after_span";
 }
 
 impl Flags {
-    /// No flag at all.
+    /// Returns true if no flag is set.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether all of `other` are set.
+    /// Returns true if all flags of `other` are set.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -74,12 +79,12 @@ impl Flags {
         self.0 |= other.0;
     }
 
-    /// The words, in a fixed order.
+    /// The words of the flags that are set, in a fixed order.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         Self::WORDS.iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, word)| *word)
     }
 
-    /// The flags of words; unknown ones are left out.
+    /// Parses words into flags. Unknown words are ignored.
     pub fn of_words<'w>(words: impl Iterator<Item = &'w str>) -> Self {
         let mut flags = Self::default();
         for word in words {
@@ -93,7 +98,7 @@ fn none(count: &u64) -> bool {
     *count == 0
 }
 
-/// Disjoint counts of one call.
+/// Disjoint token counts of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Split {
@@ -109,19 +114,19 @@ pub struct Split {
     /// Video in the input.
     #[serde(skip_serializing_if = "none")]
     pub input_video: u64,
-    /// Read from a cache, without audio.
+    /// Input read from a cache, without audio.
     #[serde(skip_serializing_if = "none")]
     pub cache_read: u64,
     /// Audio read from a cache.
     #[serde(skip_serializing_if = "none")]
     pub cache_read_audio: u64,
-    /// Written to a cache for a time that was not told.
+    /// Input written to a cache for a lifetime that was not reported.
     #[serde(skip_serializing_if = "none")]
     pub cache_write: u64,
-    /// Written for 5 minutes.
+    /// Input written to a cache for 5 minutes.
     #[serde(skip_serializing_if = "none")]
     pub cache_write_5m: u64,
-    /// Written for 1 hour.
+    /// Input written to a cache for 1 hour.
     #[serde(skip_serializing_if = "none")]
     pub cache_write_1h: u64,
     /// Output without audio and images, reasoning included.
@@ -133,16 +138,16 @@ pub struct Split {
     /// Images in the output.
     #[serde(skip_serializing_if = "none")]
     pub output_image: u64,
-    /// The part of output that was reasoning.
+    /// The part of the output that was reasoning.
     #[serde(skip_serializing_if = "none")]
     pub reasoning: u64,
-    /// What was assumed.
+    /// Assumptions made while the counts were made disjoint.
     #[serde(skip)]
     pub flags: Flags,
 }
 
 impl Split {
-    /// The size of the prompt.
+    /// The size of the prompt in tokens: all input counts, cached ones included.
     pub fn total_input(&self) -> u64 {
         [self.input_audio, self.input_image, self.input_video, self.cache_read, self.cache_read_audio, self.writes()]
             .into_iter()
@@ -154,7 +159,7 @@ impl Split {
         self.cache_write.saturating_add(self.cache_write_5m).saturating_add(self.cache_write_1h)
     }
 
-    /// The buckets as attributes and index rows have them.
+    /// The coarser buckets used in attributes and index rows.
     pub fn buckets(&self) -> Buckets {
         let heard = self.input_audio.saturating_add(self.input_image).saturating_add(self.input_video);
         Buckets {
@@ -168,15 +173,16 @@ impl Split {
     }
 }
 
-/// Counts that can't be: negative, no numbers, more than any call has, or a part larger than its whole.
+/// Impossible counts: negative, not a number, larger than any real call, or a part larger than its whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadUsage;
 
-/// Tokens of one kind in one call: more are a fault of the emitter, and would spoil a tenant's totals for good.
+/// Maximum number of tokens of one kind in one call. A larger count is an emitter's fault and would corrupt the
+/// tenant's totals for good.
 const MOST: u64 = 1 << 40;
 
-/// How large an input may be called by two layers of one call: as reported, whole, outside of caches. `counts` are the
-/// item's, if they can be told apart. None where nothing was told of it.
+/// The forms in which two layers of one call may report the input: as reported, in total, and without cached tokens.
+/// `counts` are the item's disjoint counts, if they could be computed. All `None` if no input was reported.
 pub fn input_forms(item: &ItemFacts, counts: Option<&Split>) -> [Option<u64>; 3] {
     let Usage { input, cache_read, cache_write, cache_write_5m, cache_write_1h, .. } = item.usage;
     if [input, cache_read, cache_write, cache_write_5m, cache_write_1h].iter().all(Option::is_none) {
@@ -188,7 +194,7 @@ pub fn input_forms(item: &ItemFacts, counts: Option<&Split>) -> [Option<u64>; 3]
 /// Makes the counts of `item` disjoint.
 ///
 /// # Errors
-/// [`BadUsage`].
+/// [`BadUsage`] if the counts are impossible.
 pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     let usage = &item.usage;
     if usage.bad {
@@ -207,7 +213,7 @@ pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     let told = short.checked_add(long).ok_or(BadUsage)?;
     let unspecified = usage.cache_write.unwrap_or(0).saturating_sub(told);
     if usage.cache_write.is_some_and(|all| all < told) {
-        // the parts say more than their sum: the parts are taken
+        // The parts exceed their reported sum: the parts are used.
         flags.add(Flags::USAGE_CONFLICT);
     }
     let write = told.checked_add(unspecified).ok_or(BadUsage)?;
@@ -247,20 +253,20 @@ pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     })
 }
 
-/// Tokens that are no text, each a subset of input, output or cache read.
+/// Tokens other than text, each a subset of input, output or cache reads.
 struct Parts {
     /// Audio, image, video.
     input: [u64; 3],
     /// Audio, image.
     output: [u64; 2],
     read_audio: u64,
-    /// Some did not fit in the uncached input.
+    /// Some tokens did not fit into the uncached input.
     assumed: bool,
 }
 
 impl Parts {
-    /// Audio is a part of what input is: where input includes what was cached, so does audio. What is left of `room` is
-    /// text.
+    /// Distributes the non-text tokens. Audio follows the input: if the reported input includes cached tokens, so does
+    /// the reported audio. The rest of `room` is text.
     fn of(usage: &Usage, room: &mut Room) -> Option<Self> {
         let told = usage.cache_read_audio.unwrap_or(0);
         let audio = usage.input_audio.unwrap_or(0);
@@ -268,7 +274,7 @@ impl Parts {
         room.read = room.read.checked_sub(told)?;
         let before = room.read;
         let fits = room.take(heard)?;
-        // whoever tells the cached audio tells all of it
+        // An emitter that reports cached audio reports all of it, so a remainder is an error.
         if usage.cache_read_audio.is_some() && fits < heard {
             return None;
         }
@@ -284,18 +290,18 @@ impl Parts {
     }
 }
 
-/// Input that parts can be of.
+/// The input tokens that parts can still be taken from.
 struct Room {
     uncached: u64,
     read: u64,
     write: u64,
-    /// Input, and so its parts, leaves the cached tokens out.
+    /// The reported input, and therefore its parts, excludes cached tokens.
     exclusive: bool,
 }
 
 impl Room {
-    /// Takes `part`: how much of it is uncached. What does not fit there is a part of what was read from a cache, then
-    /// of what was written to one.
+    /// Takes `part` from the room and returns how much of it is uncached. The rest counts as part of the cache reads,
+    /// then of the cache writes.
     fn take(&mut self, part: u64) -> Option<u64> {
         let fits = part.min(self.uncached);
         let beyond = part.checked_sub(fits)?;
@@ -310,8 +316,8 @@ impl Room {
     }
 }
 
-/// Whether reported output leaves reasoning out: a part larger than its whole is none, whatever the table says, nor is
-/// what the total counts beside it.
+/// Whether the reported output excludes reasoning: because the dialect says so, or because reasoning is larger than the
+/// output, or because the total counts both.
 fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
     let usage = &item.usage;
     let (input, output, reasoning) =
@@ -320,7 +326,7 @@ fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
         return true;
     }
     let sum = input.saturating_add(output).saturating_add(reasoning);
-    // a total may count the cached tokens instead
+    // The total may count the cached tokens instead of reasoning.
     let counted = reasoning > 0 && reasoning != cached && usage.total == Some(sum);
     let apart = reasoning > output || counted;
     if apart {
@@ -329,12 +335,12 @@ fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
     apart
 }
 
-/// Embeddings, rankings and the like have no output.
+/// Operations without output: embeddings, rankings and the like.
 fn input_only(item: &ItemFacts) -> bool {
     matches!(item.operation.as_deref(), Some("embeddings" | "rerank" | "moderation"))
 }
 
-/// Whether reported input leaves the cached tokens out. `output` includes reasoning.
+/// Whether the reported input excludes the cached tokens. `output` includes reasoning.
 fn is_exclusive(item: &ItemFacts, cached: u64, output: u64, flags: &mut Flags) -> bool {
     let usage = &item.usage;
     let input = usage.input.unwrap_or(0);
@@ -363,7 +369,7 @@ fn is_exclusive(item: &ItemFacts, cached: u64, output: u64, flags: &mut Flags) -
     )
 }
 
-/// Whether the vendor's own API reports input without cached tokens: Anthropic's and Bedrock's do.
+/// Whether the vendor's own API reports input without cached tokens, as Anthropic's and Bedrock's do.
 fn reports_exclusive(item: &ItemFacts) -> bool {
     match item.provider.as_deref() {
         Some(provider) => matches!(provider, "anthropic" | "aws.bedrock"),
@@ -374,8 +380,8 @@ fn reports_exclusive(item: &ItemFacts) -> bool {
     }
 }
 
-/// The kinds of endpoint that prices depend on, by the host (also with a port, or as a URL) that was called: `us` and
-/// `eu` (where OpenAI keeps data), `regional` (Vertex in one location).
+/// The kind of endpoint that a price depends on, from the host that was called (also with a port, or as a URL): `us` or
+/// `eu` (OpenAI's data residency), `regional` (a single Vertex location).
 pub fn endpoint(host: &str) -> Option<&'static str> {
     let host = host.trim();
     let host = host.split_once("://").map_or(host, |(_, rest)| rest);
@@ -390,61 +396,61 @@ pub fn endpoint(host: &str) -> Option<&'static str> {
     tail.filter(|tail| tail.eq_ignore_ascii_case("-aiplatform")).map(|_| "regional")
 }
 
-/// All that a call's price is made from, but for the table: what an index row keeps.
+/// Everything a call's price is computed from except the rate table. Stored in the index row.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Basis {
     /// Start of the call, Unix ns.
     pub time: u64,
-    /// Provider, in today's words; none = inferred from the model.
+    /// Current provider name. `None` = inferred from the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The response's model, then the request's.
+    /// The response's model, then the requested model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-    /// The table's id of the model it was priced as, where its own names could not be kept as they came.
+    /// The rate table's id of the model, if the reported model names could not be kept unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed: Option<String>,
-    /// The overlays of its tenant alone that priced it: a digest.
+    /// Digest of the tenant-specific overlays used for the price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
-    /// Disjoint tokens.
+    /// Disjoint token counts.
     pub units: Split,
-    /// Of these, what the call was billed for by an earlier record: the rest is the price of this one.
+    /// The part of `units` that was already billed on an earlier record; this record is charged the difference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billed_before: Option<Split>,
-    /// Tier, in lower case.
+    /// Service tier, in lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
-    /// `fast`.
+    /// Speed mode, such as `fast`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<String>,
-    /// Where it ran.
+    /// The region where the model ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inference_geo: Option<String>,
-    /// See [`endpoint`].
+    /// The kind of endpoint, see [`endpoint`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The emitter's own cost, where a split of cache writes could be found from it.
+    /// The emitter's own cost, kept if the split of cache writes could be inferred from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reported: Option<String>,
-    /// Web searches.
+    /// Number of web searches.
     #[serde(skip_serializing_if = "none")]
     pub web_searches: u64,
-    /// File searches.
+    /// Number of file searches.
     #[serde(skip_serializing_if = "none")]
     pub file_searches: u64,
-    /// Cached tokens were taken as not in the reported input, for want of anything that says so.
+    /// Cached tokens were assumed to be excluded from the reported input, because nothing reported says otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
-    /// What was assumed while tokens were made disjoint: words of [`Flags`].
+    /// Assumptions made while the counts were made disjoint: words of [`Flags`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }
 
 impl Basis {
-    /// Takes over what an ancestor told later. Where the tokens were made disjoint without knowing the provider, they
-    /// are made so again.
+    /// Takes over model and provider reported later by an ancestor. If the counts were made disjoint without knowing
+    /// the provider, they are adjusted to the provider's way of reporting.
     pub fn inherit(&mut self, model: Option<&str>, provider: Option<&str>) {
         if self.models.is_empty() {
             self.models.extend(model.map(str::to_owned));
@@ -463,7 +469,7 @@ impl Basis {
         self.exclusive = is;
     }
 
-    /// What `item` says, called at `time` (Unix ns); none when its counts can't be.
+    /// The basis of `item`, called at `time` (Unix ns). `None` if the counts are impossible.
     pub fn of(item: &ItemFacts, time: u64) -> Option<Self> {
         let units = split(item).ok()?;
         let context = item.context.as_deref();

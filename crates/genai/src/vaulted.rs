@@ -1,7 +1,7 @@
-//! **What**: [`Vaulted`]: which texts of a payload go to the vault. **Why**: a text that facts took from a content
-//! place (an id that is a sentence, a name that is JSON) must not stand in a column, an object's name or a new
-//! attribute. **Invariants**: what has not the shape of a label is vaulted, whatever the content is. **Not here**: what
-//! is content.
+//! [`Vaulted`] knows which texts of a payload go to the vault. A text that facts took from a content place (an id that
+//! is a sentence, a name that is JSON) must not appear in an index column, an object name or a new attribute.
+//!
+//! A text that does not have the shape of a label always counts as vaulted. `content` decides what is content.
 
 use std::collections::HashSet;
 
@@ -10,19 +10,20 @@ use otlp::{Payload, Value};
 use super::facts::{ContentAt, Facts};
 use super::shape;
 
-/// Texts of content places that could be taken for names or ids.
+/// Texts of content places that could be mistaken for names or ids.
 #[derive(Default)]
 pub struct Vaulted(HashSet<Box<str>>);
 
-/// Elements of a list that are looked at.
+/// Maximum number of list elements checked.
 const ELEMENTS: usize = 64;
 
 impl Vaulted {
-    /// The texts of `payload`.
+    /// Collects the texts of the content places in `payload`.
     pub fn of(payload: &Payload, facts: &Facts) -> Self {
         let mut texts = HashSet::new();
         let mut add = |value: Value<'_>| {
-            // Texts of label shape are no secret where they stand twice; longer ones are refused for their length.
+            // Texts with the shape of a plain label may appear in both places. Texts too long for a label are refused
+            // by length.
             let text =
                 value.as_str().map(str::trim).filter(|text| shape::is_known_label(text) && !shape::is_label(text));
             // Some facts are kept in lower case.
@@ -37,7 +38,7 @@ impl Vaulted {
         Self(texts)
     }
 
-    /// Whether `text` may stand only in the vault.
+    /// Returns true if `text` may be stored only in the vault.
     pub fn holds(&self, text: &str) -> bool {
         !shape::is_known_label(text) || self.0.contains(text.trim())
     }

@@ -1,7 +1,7 @@
-//! **What**: [`Vocabulary`]: `config/dialects.yaml`, compiled: keys to classes and slots, dialects by priority.
-//! **Why**: the built-in one is read from its JSON form, which takes a twentieth of the time; a test holds the two
-//! together. **Invariants**: a list that is too long for its index, an unknown `@list` or a duplicate dialect is an
-//! error at load.
+//! [`Vocabulary`] is `config/dialects.yaml` in compiled form: keys mapped to classes and slots, dialects by priority.
+//! The built-in vocabulary is read from a JSON copy, which takes a twentieth of the time; a test keeps both in step.
+//!
+//! A list too long for its index, an unknown `@list` and a duplicate dialect are errors at load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -22,11 +22,11 @@ use super::wrapped::Wrapped;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
 
-/// What can be wrong with a vocabulary.
+/// The error of an invalid vocabulary: a message for the user.
 #[derive(Debug)]
 pub struct VocabularyError(pub String);
 
-/// The compiled dialects. Shared; reads only.
+/// The compiled dialects. Immutable, so it can be shared.
 pub struct Vocabulary {
     pub(super) keys: Keys,
     pub(super) slots: usize,
@@ -35,39 +35,39 @@ pub struct Vocabulary {
     pub(super) span_name: Slot,
     pub(super) log_body: Slot,
     pub(super) dialects: Vec<Dialect>,
-    /// All marker bits but those of dialects that nobody described.
+    /// All marker bits except those of generic (undescribed) dialects.
     pub(super) described_marks: u128,
     pub(super) events: PatternMap<EventRule>,
     pub(super) identity: Sources,
-    /// Attributes that name others which hold content: a JSON schema, a message template.
+    /// Attributes that list other attributes as content: a JSON schema, a message template, the filled-in template.
     pub(super) named_by: (Slot, Slot, Slot),
     pub(super) wrapped: Wrapped,
-    /// Attributes that name a system, and the systems that are caches.
+    /// Attributes that name a system, and name parts of systems that are caches.
     pub(super) caches: (Vec<Slot>, HashSet<String>),
-    /// Places inside content, and the attributes they are written to.
+    /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<Extract>,
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
-    /// Today's words for operations.
+    /// Current operation names.
     pub(super) known_operations: HashSet<String>,
-    /// Those sold by image, second or page.
+    /// Operations sold by image, second or page.
     pub(super) media: HashSet<String>,
-    /// The keys behind the slots.
+    /// The key of each slot.
     slot_keys: Vec<Box<str>>,
-    /// Attribute keys under which sessions, turns, users and tenants are named.
+    /// Attribute keys that name sessions, turns, users and tenants.
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
     version: String,
 }
 
-/// One dialect, compiled.
+/// One compiled dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
     pub(super) clauses: Vec<Clause>,
     pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
-    /// Names of spans and log events beside tool calls whose error text is a tool's output.
+    /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
     pub(super) tool_items: Names,
     pub(super) leaves_only: bool,
     pub(super) inherit: bool,
@@ -77,15 +77,15 @@ pub(super) struct Dialect {
     pub(super) usage: UsageSources,
     pub(super) set: SetId,
     pub(super) events: PatternMap<EventRule>,
-    /// What holds for events of no other rule, nameless ones too.
+    /// The rule for events without a rule of their own, nameless ones included.
     pub(super) any_event: Option<EventRule>,
 }
 
-/// A span or log event that carries content.
+/// A span event or log event that carries content.
 #[derive(Clone, Copy)]
 pub(super) struct EventRule {
     pub(super) part: Part,
-    /// None: every attribute.
+    /// The content attributes. `None`: all attributes.
     pub(super) set: Option<SetId>,
     pub(super) body: bool,
 }
@@ -95,7 +95,7 @@ pub(super) struct Extract {
     pub(super) dialect: Option<&'static str>,
     pub(super) from: SourceList,
     pub(super) to: &'static str,
-    /// The slot of the attribute itself, and what the conventions say that it is.
+    /// The slot of the target attribute, and its type in the conventions.
     pub(super) slot: Slot,
     pub(super) kind: Option<Kind>,
 }
@@ -119,24 +119,24 @@ pub(super) struct CallRule {
 }
 
 impl Vocabulary {
-    /// Whether a dialect puts this before the names of its events.
+    /// Returns true if a dialect prefixes its event names with this text.
     pub(super) fn is_event_prefix(&self, text: &str) -> bool {
         !text.is_empty() && self.dialects.iter().any(|dialect| dialect.event_prefix == text)
     }
 
-    /// The dialects that come with the program.
+    /// Loads the built-in dialects.
     ///
     /// # Errors
-    /// Never for a released program: a test loads it.
+    /// Never for a released program: a test loads them.
     pub fn builtin() -> Result<Self, VocabularyError> {
         let data: Data = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
         Self::compile("dialects.json", &data)
     }
 
-    /// Reads a dialects file.
+    /// Reads a dialects file. `name` is used in error messages.
     ///
     /// # Errors
-    /// The first thing wrong.
+    /// The first problem found.
     pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
         let data: Data = load::data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
         Self::compile(name, &data)
@@ -154,33 +154,35 @@ impl Vocabulary {
         &self.version
     }
 
-    /// What an attribute key is, whatever the dialect.
+    /// The role of an attribute key in every dialect.
     pub fn role(&self, key: &str) -> Role {
         self.keys.classify(key).role
     }
 
-    /// The part of a conversation that a listed content key holds, whatever the dialect.
+    /// The part of a conversation held under a key that is listed as content in every dialect.
     pub fn content_part(&self, key: &str) -> Option<Part> {
         self.keys.classify(key).content(GLOBAL).filter(|listed| !listed.named).map(|listed| listed.part)
     }
 
-    /// Whether what stands at a slot is a tool's output on an item of a tool.
+    /// Returns true if the value at a slot is a tool's output on an item of a tool.
     pub(super) fn is_tool_error(&self, slot: Slot, value: Value<'_>) -> bool {
         let key = self.slot_keys.get(slot as usize);
         key.is_some_and(|key| self.keys.classify(key).tool_error(value).is_some())
     }
 
-    /// Whether the key names a session, turn, user or tenant in any dialect: its value is an id, never free text.
+    /// Returns true if the key names a session, turn, user or tenant in any dialect: its value is an id, never free
+    /// text.
     pub fn is_identity(&self, key: &str) -> bool {
         self.identity_keys.contains(key)
     }
 
-    /// Whether the key says who a person is: a user's id or name.
+    /// Returns true if the key holds a user's id or name.
     pub fn is_person(&self, key: &str) -> bool {
         self.person_keys.contains(key)
     }
 
-    /// The plain attribute keys under which a dialect tells a fact (places inside content and on resources left out).
+    /// The plain attribute keys from which a dialect reads a fact. Sources inside content and on resources are left
+    /// out.
     pub fn originals(&self, dialect: &str, fact: Fact) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
         let sources = dialect.map(|dialect| {
@@ -206,30 +208,32 @@ impl Vocabulary {
         plain.filter_map(|source| self.slot_keys.get(source.slot as usize).map(|key| &**key)).collect()
     }
 
-    /// Whether a dialect is a guess: nobody described its emitter, and only structure tells calls from roll-ups.
+    /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
+    /// roll-ups.
     pub fn guesses(&self, dialect: &str) -> bool {
         self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
     }
 
-    /// Names of the dialects, most specific first.
+    /// Names of the dialects, in order of priority.
     pub fn dialects(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.dialects.iter().map(|dialect| dialect.name)
     }
 
-    /// Today's name of a provider as sent; None when it names a framework. Unknown names stay, in lower case.
+    /// The current name of a provider as sent. `None` if it names a framework. Unknown names are returned in lower
+    /// case.
     pub fn provider(&self, sent: &str) -> Option<String> {
         let lower = sent.trim().to_lowercase();
         if lower.is_empty() || self.frameworks.contains(&lower) {
             return None;
         }
-        // the AI SDK names the kind of model too: `openai.embedding`
+        // The AI SDK appends the kind of model: `openai.embedding`.
         let stem = lower.rsplit_once('.').map_or("", |(stem, _)| stem);
         let known = self.providers.get(&lower).or_else(|| self.providers.get(stem));
         Some(known.cloned().unwrap_or(lower))
     }
 }
 
-/// A fact that today's conventions have a name for.
+/// A fact that the current conventions have an attribute for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are those of `ItemFacts`")]
 pub enum Fact {
@@ -250,7 +254,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// Every one.
+    /// All variants.
     pub const ALL: [Self; 14] = [
         Self::Session,
         Self::Operation,
@@ -275,11 +279,11 @@ fn slot_keys(slots: &HashMap<String, Slot>) -> Vec<Box<str>> {
     keys.into_iter().map(|(_, key)| key.as_str().into()).collect()
 }
 
-/// What tollgate stamps with ids of clients.
+/// Attributes in which tollgate repeats the clients' ids.
 const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
 
-/// Plain keys of all identity lists (`resource:key` is a key too; `key#path` and `text:key`, which may be something
-/// else, are not), and stamps that repeat them.
+/// The plain keys of all identity lists, and the stamps that repeat their values. `resource:key` counts as a key;
+/// `key#path` and `text:key` do not, because the attribute may hold something else.
 fn identity_keys(data: &Data) -> HashSet<String> {
     let ids = keys_of(data, |fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.tenant]);
     ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
@@ -290,7 +294,7 @@ fn person_keys(data: &Data) -> HashSet<String> {
     keys_of(data, |fields| [&fields.user]).chain(data.keys.persons.iter().cloned()).collect()
 }
 
-/// The attribute keys at which `fields` of all dialects stand.
+/// The attribute keys from which `fields` are read in any dialect.
 fn keys_of<const N: usize>(
     data: &Data,
     fields: impl Fn(&schema::Fields) -> [&List; N],
@@ -302,7 +306,7 @@ fn keys_of<const N: usize>(
         .map(|place| place.strip_prefix("resource:").map(str::to_owned).unwrap_or(place))
 }
 
-/// Gathers keys while lists are compiled.
+/// Collects keys while lists are compiled.
 pub(super) struct Compiler<'d> {
     lists: &'d BTreeMap<String, List>,
     facts: PatternMap<KeyFact>,
@@ -452,7 +456,7 @@ impl<'d> Compiler<'d> {
         }
     }
 
-    /// Labels of the semantic conventions, but for those that hold content here.
+    /// Adds the labels of the semantic conventions, except keys that hold content here.
     fn registry(&mut self, registry: &BTreeMap<String, schema::Shape>) {
         for (key, shape) in registry {
             let content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
@@ -500,7 +504,7 @@ impl<'d> Compiler<'d> {
         out
     }
 
-    /// The patterns of a list, `@lists` put in.
+    /// The patterns of a list, with `@lists` inserted.
     pub(super) fn names(&mut self, list: &[String]) -> Names {
         Names::new(&self.expand(list))
     }
@@ -509,7 +513,7 @@ impl<'d> Compiler<'d> {
         pairs.iter().map(|(key, values)| (self.slot(key), self.expand(values))).collect()
     }
 
-    /// A bit that any key of the list sets.
+    /// A marker bit that is set by any key of the list.
     pub(super) fn mark(&mut self, list: &[String]) -> u128 {
         if list.is_empty() {
             return 0;
@@ -555,7 +559,7 @@ impl<'d> Compiler<'d> {
                 None => out.push(entry.clone()),
                 Some(name) => match self.lists.get(name) {
                     Some(shared) => out.extend(shared.iter().cloned()),
-                    // scope names may begin with `@`
+                    // Scope names may begin with `@`.
                     None if name.contains('/') => out.push(entry.clone()),
                     None => self.fail(format!("list @{name} is not there")),
                 },
@@ -569,7 +573,7 @@ impl<'d> Compiler<'d> {
     }
 }
 
-/// Dialect names live as long as the program: there are a few dozen, and facts carry them everywhere.
+/// Interns a dialect name for the life of the program: there are only a few dozen, and all facts carry them.
 fn intern(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock();

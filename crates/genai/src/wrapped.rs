@@ -1,7 +1,8 @@
-//! **What**: an agent's own log line, wrapped by a logger: a level or two down in a record's body, or in an attribute.
-//! **Why**: `{"level": "info", "data": {"event": "agent_decision", …}}` is what structured loggers write of it.
-//! **Invariants**: text without one of the words is not parsed; nothing is copied; two levels. **Not here**: what the
-//! keys mean (`keys`, `detect`).
+//! Finds an agent's log line that a logger wrapped, one or two levels down in a record's body or in an attribute, such
+//! as `{"level": "info", "data": {"event": "agent_decision", …}}`.
+//!
+//! Text without one of the known words is not parsed, and nothing is copied. The keys are interpreted in `keys` and
+//! `detect`.
 
 use aho_corasick::AhoCorasick;
 
@@ -12,18 +13,18 @@ use super::keys::Slot;
 use super::schema;
 use super::vocabulary::{Compiler, Dialect};
 
-/// Levels below the body, or the attribute.
+/// Number of levels searched below the body or attribute.
 const LEVELS: usize = 2;
-/// Entries that are looked at.
+/// Maximum number of entries searched.
 const ENTRIES: usize = 256;
 
-/// How wrapped lines are known: those of the dialects that say `nested`.
+/// How wrapped lines are recognised, from the dialects with `nested`.
 pub(super) struct Wrapped {
-    /// Bits of their marker attributes.
+    /// Their marker bits.
     pub(super) marks: u128,
-    /// Entries with these values.
+    /// Entries with one of these values.
     pub(super) equals: Vec<(Slot, Vec<String>)>,
-    /// What stands in the text of every such line.
+    /// Words, at least one of which occurs in the text of every such line.
     words: Option<AhoCorasick>,
 }
 
@@ -41,7 +42,8 @@ impl Wrapped {
         }
     }
 
-    /// The maps in `value` up to two levels down, itself first, as entries; none if it can't hold such a line.
+    /// The maps in `value`, itself first, down to two levels, as lists of entries. Empty if the value cannot hold such
+    /// a line.
     pub(super) fn maps<'p>(&self, value: Value<'p>) -> Vec<Vec<(&'p str, Value<'p>)>> {
         let mut out = Vec::new();
         match value {
@@ -50,7 +52,7 @@ impl Wrapped {
                 walk(value, LEVELS, &mut left, &mut out);
             }
             Value::Str(text) if self.words.as_ref().is_some_and(|words| words.is_match(text)) => {
-                // a logger's level and time may stand before it
+                // A logger's level and time may precede the object.
                 let json = text.find('{').zip(text.rfind('}')).and_then(|(from, to)| text.get(from..=to));
                 out = json_body::maps(json.unwrap_or(text), LEVELS);
             }

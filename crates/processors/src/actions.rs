@@ -1,7 +1,8 @@
-//! **What**: actions on attributes in the Collector's spelling (`insert`, `update`, `upsert`, `delete`): what a user
-//! writes, and how it is done. **Why**: `attributes` and `resource` differ in the node only. **Invariants**: what
-//! tollgate stamps can be deleted, never made up or copied: a reference is not known yet when these steps run. **Not
-//! here**: order (`config/graph`).
+//! Actions on attributes in the Collector's spelling (`insert`, `update`, `upsert`, `delete`): their configuration and
+//! their execution. `attributes` and `resource` share them and differ only in the node they act on.
+//!
+//! Attributes stamped by tollgate can be deleted, but not set or copied: content references are not known yet when
+//! these steps run. The order of steps is checked in `config/graph`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,38 +10,39 @@ use serde::{Deserialize, Serialize};
 use config::FieldProblem;
 use otlp::{Node, OwnedValue, Payload, Value};
 
-/// What is done with one attribute.
+/// One action on one attribute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Action {
-    /// Its key.
+    /// Key of the attribute.
     pub key: String,
-    /// `insert` (only where it is not), `update` (only where it is), `upsert` (either), `delete`.
+    /// `insert` (only if the attribute is absent), `update` (only if it is present), `upsert` (in both cases, the
+    /// default) or `delete`.
     pub action: Verb,
-    /// The value, a text, number or boolean; `${env:X}` for one of the environment.
+    /// The value to set: a text, number or boolean. `${env:X}` inserts an environment variable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Scalar>,
-    /// Another attribute of the same element, whose value is taken where it has one.
+    /// Another attribute of the same element to copy the value from. If the element does not have it, nothing is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_attribute: Option<String>,
 }
 
-/// What is done.
+/// The kind of action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Only where it is not.
+    /// Sets the attribute only if it is absent.
     Insert,
-    /// Only where it is.
+    /// Sets the attribute only if it is present.
     Update,
-    /// Either.
+    /// Sets the attribute in both cases.
     #[default]
     Upsert,
-    /// Goes.
+    /// Deletes the attribute.
     Delete,
 }
 
-/// A value as written.
+/// A value as written in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected text, a number, or `true` or `false`")]
 pub enum Scalar {
@@ -54,7 +56,7 @@ pub enum Scalar {
     Str(String),
 }
 
-/// Valid actions, in order.
+/// Checked actions, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Actions(Vec<Step>);
 
@@ -69,11 +71,11 @@ struct Step {
 enum Source {
     Given(Scalar),
     Attribute(String),
-    /// Of `delete`.
+    /// For `delete`.
     Nothing,
 }
 
-/// Attributes that only tollgate may make.
+/// Returns true for attributes that only tollgate may set.
 fn is_stamp(key: &str) -> bool {
     const REFERENCES: [&str; 6] = [
         "gen_ai.input.messages_ref",
@@ -86,7 +88,7 @@ fn is_stamp(key: &str) -> bool {
     key.starts_with("tollgate.") || key.starts_with("gen_ai.payload.") || REFERENCES.contains(&key)
 }
 
-/// Checks a list under `field`.
+/// Checks the actions listed under `field`.
 ///
 /// # Errors
 /// Every problem, with its path inside the component.
@@ -131,7 +133,7 @@ pub fn check(field: &str, written: &[Action]) -> Result<Actions, Vec<FieldProble
 }
 
 impl Actions {
-    /// Does all of them on `node`.
+    /// Performs all actions on `node`.
     pub fn apply(&self, payload: &mut Payload, node: Node) {
         for Step { key, verb, source } in &self.0 {
             let there = payload.get(node, key).is_some();
@@ -159,7 +161,7 @@ impl Actions {
     }
 }
 
-/// Texts, numbers and booleans are copied; lists, maps and bytes are not.
+/// Converts texts, numbers and booleans. Lists, maps and bytes are not copied.
 fn plain(value: Value<'_>) -> Option<OwnedValue> {
     match value {
         Value::Str(text) => Some(OwnedValue::Str(text.to_owned())),

@@ -1,6 +1,6 @@
-//! **What**: one folder per processor. **Why**: each is a pure step over a batch. **Invariants**: processors never
-//! import each other; what they share is vocabulary (`genai`), rules (`redaction`), vault and rates.
-//! **Not here**: order and clearance (`config/graph`), the engine (`pipeline`).
+//! The processors, one folder each; every processor is a pure step over a batch. Processors never import each other:
+//! they share only the vocabulary (`genai`), rules (`redaction`), vault and rates. Order and clearance are checked in
+//! `config/graph`; the engine is in `pipeline`.
 
 pub mod actions;
 pub mod attributes;

@@ -1,8 +1,8 @@
-//! What stays of addresses, and what goes.
+//! Tests of which parts of addresses stay and which are removed.
 
 use super::{LONGEST, shown};
 
-/// Ordinary addresses and routes must not be touched: dashboards group by them.
+/// Ordinary addresses and routes stay unchanged: dashboards group by them.
 #[test]
 fn ordinary_addresses_stay() {
     for (key, text) in [
@@ -53,7 +53,7 @@ fn ordinary_addresses_stay() {
     }
 }
 
-/// What somebody said goes, wherever in an address it is put; the rest of it stays.
+/// Free text is removed wherever it is in an address; the rest stays.
 #[test]
 fn what_is_said_goes() {
     for (key, text, left) in [
@@ -81,7 +81,7 @@ fn what_is_said_goes() {
         ("url.path", "/aGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8gd29ybGQgaGVsbG8", "/[…]"),
         ("http.target", "/поиск?q=1", "/[…]?q=1"),
         ("http.target", "/a?x=1?y=two words", "/a?x=[…]"),
-        // a sentence of single words, by capitals, by digits, by dots, over parameters
+        // Sentences split into single words by capitals, digits, dots, or across parameters.
         ("url.path", "/users/anna/smith/has/hiv/since/may", "/users/[…]/[…]/[…]/[…]/since/[…]"),
         ("url.path", "/AnnaSmithHasHivSinceMay", "/[…]"),
         ("url.path", "/anna1smith2has3hiv4since5may", "/[…]"),
@@ -101,7 +101,7 @@ fn what_is_said_goes() {
     }
 }
 
-/// A long address is bounded, however it is made, and a second pass leaves it.
+/// The result for a long address is bounded, and a second pass leaves it unchanged.
 #[test]
 fn the_result_is_bounded() {
     let said = serde_json::json!([{"role": "user", "content": "tell me ".repeat(700)}]).to_string();

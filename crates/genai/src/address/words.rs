@@ -1,7 +1,6 @@
-//! Words of routes and parameters that say nothing of a person: of the APIs of model vendors and clouds, of ordinary
-//! web services. They don't count towards the words that an address may have.
+//! Common words of routes and parameters, from the APIs of model vendors, clouds and ordinary web services. None of
+//! them identifies a person, so they do not count towards the unknown words that an address may have.
 
-/// In lower case.
 pub(super) const COMMON: &str = "\
     access account accounts acl action actions activate active admin administration after agent agents ai all alpha \
     alt analytics answers api apis app apps archive array artifacts asc assets assistant assistants async at auth \

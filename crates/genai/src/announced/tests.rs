@@ -10,7 +10,7 @@ fn announced() -> Announced {
     .unwrap()
 }
 
-/// What must not regress: what is announced goes, what stands around it stays.
+/// Must not regress: announced content is removed and the text around it stays.
 #[test]
 fn what_is_announced_goes() {
     let cases = [
@@ -32,7 +32,7 @@ fn what_is_announced_goes() {
     }
 }
 
-/// What must not regress: ordinary logs stay whole.
+/// Must not regress: ordinary logs stay unchanged.
 #[test]
 fn labels_numbers_and_other_words_stay() {
     let same = [
@@ -53,7 +53,7 @@ fn labels_numbers_and_other_words_stay() {
     }
 }
 
-/// What must not regress: hostile text costs time in proportion to its length.
+/// Must not regress: hostile text is processed in linear time.
 #[test]
 fn hostile_text_is_linear() {
     let time = |text: &str| {

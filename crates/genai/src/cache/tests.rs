@@ -1,8 +1,8 @@
-//! What stays of statements to caches.
+//! Tests of which parts of cache statements stay.
 
 use super::{shown, speaks};
 
-/// Commands stay, keys and values go; what a client masked itself stays, and so does the result in a second pass.
+/// Commands stay, keys and values are removed; what the client masked itself stays, and a second pass changes nothing.
 #[test]
 fn commands_stay() {
     for (text, left) in [
@@ -31,7 +31,7 @@ fn commands_stay() {
     assert!(many.lines().count() == 65 && shown(&many).is_none_or(|again| again.len() <= many.len()));
 }
 
-/// Must not regress: where nothing names the system, what a cache's commands carry goes, and SQL stays.
+/// Must not regress: if the system is not named, arguments of cache commands are removed and SQL stays.
 #[test]
 fn statements_to_nobody() {
     for text in ["SET chat:1 hello", "hset s k v", "GET chat:1", "JSON.SET k $ {}", "SETEX k 1 v"] {

@@ -1,18 +1,18 @@
-//! The written forms of values that are nobody's words. `tests/cases/opaque.yaml` has examples and near misses of each.
+//! The written forms of opaque values. `tests/cases/opaque.yaml` has examples and near misses of each.
 
-/// What a value of some form is.
+/// The kind of an opaque value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A switch or an outcome.
     Word,
-    /// A number, date, version or address: exact, it may say something of a person.
+    /// A number, date, version or address. The exact value may identify a person.
     Number,
-    /// Generated: it says nothing.
+    /// A generated id, which identifies nothing by itself.
     Id,
 }
 
-/// A number with a fraction, an exponent and groups of thousands. More than 39 digits, those of 128 bits, or more than
-/// five groups may be letters in code.
+/// A number with optional fraction, exponent and thousands groups. More than 39 digits (the length of a 128-bit number)
+/// or more than five groups may encode letters.
 macro_rules! quantity {
     () => {
         r"(?:\d{1,3}(?:,\d{3}){1,4}|\d{1,39})(?:\.\d{1,39})?(?:[eE][-+]?\d{1,4})?"
@@ -34,7 +34,7 @@ macro_rules! month {
     };
 }
 
-/// A form: what it is, and the pattern that the whole text fits.
+/// The forms: kind, and the pattern that the whole text must match.
 pub(super) const FORMS: &[(Kind, &str)] = &[
     (Kind::Word, "(?i:true|false|null|none|yes|no|on|off|ok|error|nan|[-+]?inf(?:inity)?)"),
     // `-3.5e7`, `$2.025`, `1h30m`, `99.9 %`
@@ -68,11 +68,11 @@ pub(super) const FORMS: &[(Kind, &str)] = &[
     (Kind::Id, r"(?:Root=)?1-[0-9a-f]{8}-[0-9a-f]{24}(?:;Parent=[0-9a-f]{16})?(?:;Sampled=[01?])?"),
     // ULIDs
     (Kind::Id, "0(?:[0-9A-HJKMNP-TV-Z]{25}|[0-9a-hjkmnp-tv-z]{25})"),
-    // hexadecimal in which letters and digits change twice: `Ada19850` is a word and a number
+    // Hexadecimal in which letters and digits change at least twice: `Ada19850` is a word and a number.
     (Kind::Id, r"(?:sha\d{1,3}:)?(?:[a-fA-F]+\d+[a-fA-F]|\d+[a-fA-F]+\d)[0-9a-fA-F]{4,}"),
 ];
 
-/// What may stand before an id or a number: words that say of what kind it is.
+/// Words that may precede an id or a number and name its kind.
 pub(super) const PREFIXES: [&str; 48] = [
     "asst", "attempt", "batch", "build", "call", "chatcmpl", "chunk", "cmpl", "conv", "dep", "doc", "emb", "event",
     "evt", "fc", "file", "ft", "gen", "id", "item", "job", "msg", "node", "page", "part", "pod", "r", "release", "req",

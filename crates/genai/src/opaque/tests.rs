@@ -1,4 +1,4 @@
-//! Which values leave at once under a key that no list names: `tests/cases/opaque.yaml`.
+//! Tests of the values forwarded at once under an unlisted key: `tests/cases/opaque.yaml`.
 
 use crate::testing::request;
 
@@ -13,7 +13,7 @@ fn texts(list: &serde_json::Value) -> impl Iterator<Item = &str> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap_or_else(|| panic!("{text} is no text: quote it")))
 }
 
-/// Must not regress: numbers, dates, versions, hashes and generated ids leave at once, and it is known what they are.
+/// Must not regress: numbers, dates, versions, hashes and generated ids are forwarded at once, with the right kind.
 #[test]
 fn numbers_and_ids_leave() {
     let cases = cases();
@@ -29,7 +29,7 @@ fn numbers_and_ids_leave() {
     }
 }
 
-/// Must not regress: names with a number, text in another alphabet and letters in code have to repeat.
+/// Must not regress: names with a number, text in another alphabet and encoded letters have to repeat.
 #[test]
 fn names_and_codes_repeat() {
     for text in texts(&cases()["repeat"]) {
@@ -37,7 +37,7 @@ fn names_and_codes_repeat() {
     }
 }
 
-/// Must not regress: without its patterns every number would be withheld.
+/// Must not regress: without the patterns every number would be withheld.
 #[test]
 fn the_patterns_compile() {
     assert_eq!(form("12"), Some(Kind::Number));

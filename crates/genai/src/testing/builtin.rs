@@ -1,6 +1,5 @@
-//! **What**: what the program brings along, read once for all tests of a process. **Why**: without optimisation it
-//! takes a tenth of a second each time, and hundreds of cases ask for it. **Not here**: tests of the reading itself
-//! (`genai`, `rates`).
+//! The built-in vocabulary, loaded once for all tests of a process: unoptimised, loading takes a tenth of a second, and
+//! hundreds of cases need it. The loading itself is tested in `genai` and `rates`.
 
 use std::sync::{Arc, OnceLock};
 

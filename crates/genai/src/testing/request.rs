@@ -1,11 +1,12 @@
-//! **What**: requests written short, as golden cases and tests have them, made into a [`Payload`] by way of OTLP/JSON.
+//! Requests in the short notation of golden cases and tests, converted to a [`Payload`] by way of OTLP/JSON.
 //!
 //! ```yaml
 //! signal: traces                 # or logs, metrics
 //! resource: {service.name: api}
 //! scope: {name: lib, version: 1.0.0, attributes: {}}
 //! items:                         # or `groups:`, a list of {resource, scope, items}
-//!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, end: 1700000001, status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
+//!   - {name: chat, trace: 1, span: 2, parent: 1, start: 1700000000, end: 1700000001,
+//!      status: error, attributes: {a: 1}, events: [{name: e, attributes: {}}], links: []}
 //!   - {event_name: x, body: {k: v}, trace: 1, span: 2, time: 1700000000, attributes: {}}
 //!   - {metric: name, attributes: {}, value: 3}
 //! ```
@@ -55,13 +56,13 @@ pub fn payload(case: &Json) -> Payload {
     from_json(signal, &json!({ outer: out }).to_string())
 }
 
-/// A payload from OTLP/JSON.
+/// Parses OTLP/JSON into a payload.
 pub fn from_json(signal: Signal, text: &str) -> Payload {
     let wire = otlp::json::decode(signal, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
     Payload::parse(signal, Bytes::from(wire)).unwrap_or_else(|error| panic!("{} at {}", error.what, error.at))
 }
 
-/// A recorded request: `NNN-signal.pb` or `.json` under `tests/recordings`.
+/// Loads a recorded request: `NNN-signal.pb` or `.json` under `tests/recordings`.
 pub fn recorded(path: &Path) -> Payload {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let signal = match name.rsplit('-').next().unwrap() {
@@ -76,7 +77,7 @@ pub fn recorded(path: &Path) -> Payload {
     Payload::parse(signal, Bytes::from(bytes)).unwrap_or_else(|error| panic!("{} at {}", error.what, error.at))
 }
 
-/// Every case of the YAML files in a folder (each file a list), with the file's name.
+/// Loads every case of the YAML files in a folder (each file is a list), with file and case name.
 pub fn cases(folder: &str) -> Vec<(String, Json)> {
     let mut files: Vec<_> = fs::read_dir(at(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -1,4 +1,4 @@
-//! `docs/dialects.md` is made from `config/dialects.yaml`.
+//! Generates `docs/dialects.md` from `config/dialects.yaml`.
 
 use std::fmt::Write as _;
 
@@ -58,7 +58,7 @@ Most specific first. `a / b` means one of them; *and* joins conditions.
 
 ";
 
-/// The page tells of every dialect. `TOLLGATE_UPDATE=1` writes it.
+/// The page covers every dialect. `TOLLGATE_UPDATE=1` writes it.
 #[test]
 fn page_is_generated() {
     let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
@@ -117,7 +117,7 @@ fn line(out: &mut String, word: &str, value: &Json) {
     }
 }
 
-/// What must hold, as words.
+/// The conditions in words.
 fn conditions(value: &Json) -> Vec<String> {
     let mut out = Vec::new();
     for (key, word) in [

@@ -1,9 +1,9 @@
-//! Tests of the walk through structured texts.
+//! Tests of the walk through structured text.
 
 use super::super::texts::{Visit, rewrite};
 use fixtures::guard::ends;
 
-/// Looks at everything and changes nothing.
+/// Visits everything and changes nothing.
 struct Look;
 
 impl Visit for Look {
@@ -12,8 +12,8 @@ impl Visit for Look {
     }
 }
 
-/// A text of one mark for ever neither overflows the stack of a worker nor takes quadratic time: one request of 40 KB
-/// ended the process, which no panic handler sees.
+/// Text made of one repeated mark neither overflows a worker's stack nor takes quadratic time. Once, a request of 40 KB
+/// overflowed the stack and ended the process, which no panic handler can catch.
 #[test]
 fn one_mark_for_ever() {
     for mark in [":", "(", ")", "{", "[", ",", "'", "\"", "\\", "a:", "a(", "{a:", "'a':", "b'"] {

@@ -1,11 +1,11 @@
-//! **What**: strings, words, values passed over: the scanner of a walk through text. **Invariants**: each call is
-//! linear in what it passes; `at` never runs past the text.
+//! The scanner for the walk through text: reads or skips strings, words and values. Each call is linear in the bytes it
+//! passes; `at` never runs past the end of the text.
 
 use std::borrow::Cow;
 
 use super::{Leaf, Walk, begin, unescape, unquoted};
 
-/// Longest `<…>` that is one word, bytes.
+/// Maximum size of a `<…>` that counts as one word, bytes.
 const ANGLE: usize = 256;
 
 impl<'t> Walk<'t> {
@@ -27,28 +27,28 @@ impl<'t> Walk<'t> {
         self.out.push_str(space);
     }
 
-    /// Copies what stands before the next structure.
+    /// Copies the text before the next structure.
     pub(super) fn prose(&mut self) {
         let to = begin(self.text, self.at).unwrap_or(self.text.len());
         self.out.push_str(self.slice(self.at, to));
         self.at = to;
     }
 
-    /// Copies a character.
+    /// Copies one character.
     pub(super) fn byte(&mut self) {
         let from = self.at;
         self.at += self.slice(from, self.text.len()).chars().next().map_or(0, char::len_utf8);
         self.out.push_str(self.slice(from, self.at));
     }
 
-    /// Passes over white space.
+    /// Skips white space.
     pub(super) fn pass(&mut self) {
         while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
             self.at += 1;
         }
     }
 
-    /// The length of the `<class 'x'>` that begins here; 0 = there is none.
+    /// The length of the `<class 'x'>` that begins here. 0: no such word begins here.
     pub(super) fn angle(&self) -> usize {
         let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let mut open = 0_usize;
@@ -65,7 +65,8 @@ impl<'t> Walk<'t> {
         0
     }
 
-    /// The string that begins here with those behind it, which are one, and their text.
+    /// Reads the string that begins here together with adjacent strings, which Python concatenates. Returns the raw
+    /// text and the decoded one.
     pub(super) fn strings(&mut self) -> (&'t str, Cow<'t, str>) {
         let from = self.at;
         let mut text = unescape(unquoted(self.string()));
@@ -80,7 +81,7 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// The string that begins here, with its quotes.
+    /// Reads the string that begins here, with its quotes.
     pub(super) fn string(&mut self) -> &'t str {
         let from = self.at;
         let quote = self.peek().unwrap_or(b'"');
@@ -92,7 +93,7 @@ impl<'t> Walk<'t> {
                 break;
             };
             ended = rest.get(mark) != Some(&b'\\');
-            // the byte behind a backslash may begin a longer character: the bytes that follow are no quotes
+            // The escaped byte may begin a multi-byte character; the bytes that follow it are never quotes.
             self.at += mark + if ended { 1 } else { 2 };
         }
         self.torn |= !ended;
@@ -103,7 +104,7 @@ impl<'t> Walk<'t> {
         self.slice(from, self.at)
     }
 
-    /// What stands up to the next mark.
+    /// Reads up to the next mark.
     pub(super) fn word(&mut self) -> &'t str {
         let from = self.at;
         let marks = b",:{}[]()'\"";
@@ -113,7 +114,7 @@ impl<'t> Walk<'t> {
         self.slice(from, self.at)
     }
 
-    /// Passes over one value.
+    /// Skips one value.
     pub(super) fn skip(&mut self) -> Leaf<'t> {
         match self.peek() {
             Some(b'"' | b'\'') => return Leaf::Text(self.strings().1),

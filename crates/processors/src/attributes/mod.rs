@@ -1,7 +1,8 @@
-//! **What**: the `attributes` processor: inserts, updates and deletes attributes of spans, log records and data points.
-//! **Why**: a back end wants a key, or must not have one. **Invariants**: stands after `redact` (`config/graph`), so
-//! that what vault, cost and runs see never hangs on it. **Not here**: the actions (`processors/actions`), resources
-//! (`resource`).
+//! The `attributes` processor: inserts, updates and deletes attributes of spans, log records and data points, for back
+//! ends that need a key or must not receive one.
+//!
+//! It runs after `redact` (checked in `config/graph`), so vault, cost and runs never depend on its changes. The actions
+//! are in `processors/actions`; resources are changed by `resource`.
 
 pub mod config;
 
@@ -15,14 +16,14 @@ use pipeline::{Batch, Processor, Reason};
 
 pub use config::{Config, Settings};
 
-/// The processor.
+/// The `attributes` processor.
 pub struct Attributes {
     id: Arc<str>,
     settings: Settings,
 }
 
 impl Attributes {
-    /// Builds it.
+    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: Settings) -> Self {
         Self { id, settings }
     }

@@ -1,4 +1,4 @@
-//! Actions as the Collector does them, on items; and what can't be meant.
+//! Tests of actions on items, compared with the Collector's behaviour, and of invalid actions.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ fn config(actions: serde_json::Value) -> Config {
     serde_json::from_value(json!({ "actions": actions })).expect("readable")
 }
 
-/// insert leaves what is there, update leaves what is not, upsert does both, delete takes all occurrences; in order;
-/// types stay.
+/// `insert` keeps an existing value, `update` ignores a missing one, `upsert` sets both, `delete` removes all
+/// occurrences; in order, and types stay.
 #[test]
 fn each_verb_does_what_the_collector_does() {
     let actions = json!([
@@ -60,7 +60,7 @@ fn each_verb_does_what_the_collector_does() {
     assert_eq!(payload.get_str(resource, "gone"), Some("stays"), "items alone");
 }
 
-/// What tollgate stamps can be deleted, never made or copied; everything wrong is told at once.
+/// Attributes stamped by tollgate can be deleted, but not set or copied; all errors are reported at once.
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let wrong = config(json!([

@@ -1,5 +1,4 @@
-//! **What**: the `cost` stanza, and what it means. **Not here**: reading tables (`tables`), fetching them
-//! (`app/rates`).
+//! Configuration of the `cost` processor. Tables are read in `tables` and refreshed in `app/rates`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,37 +10,39 @@ use config::{FieldProblem, Span, address};
 use otlp::Signal;
 use rates::{Pin, Usd};
 
-/// The word for the table that comes with the program.
+/// The value of `rates` for the built-in table.
 const BUILTIN: &str = "builtin";
-/// The shortest time between two looks for a newer table.
+/// The shortest allowed interval between checks for a newer table.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Prices each model call once, exactly, from a versioned rate table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The rate table: `builtin`, or the path of a YAML file of the same form.
+    /// The rate table: `builtin`, or the path of a YAML file in the same format. Default: `builtin`.
     pub rates: String,
-    /// Contract prices: files of the same form with `overlay: true`, laid over the table in this order; one may hold
-    /// for a single tenant.
+    /// Contract prices: files in the same format with `overlay: true`, applied over the table in this order. An overlay
+    /// may apply to a single tenant only.
     pub overlays: Vec<String>,
-    /// Looks for a newer table while running; the last good one stays where a new one can't be believed.
+    /// Checks for a newer table while running. If a new table is implausible, the last good one stays in use.
     pub refresh: Option<Refresh>,
-    /// Calls that come on two signals are billed on one of them.
+    /// Which signal bills calls that arrive on two signals.
     pub bill: Bill,
-    /// The log event `gen_ai.client.inference.operation.details` repeats a span: `never` billed, or `if_no_span`: also
-    /// the call itself, for applications that send logs alone (whichever of the two comes first is priced).
+    /// Whether the log event `gen_ai.client.inference.operation.details`, which repeats a span, may be billed: `never`,
+    /// or `if_no_span`, for applications that send only logs (of span and event, the first to arrive is priced).
     pub details_event: DetailsEvent,
-    /// Also stamps the disjoint token buckets that were priced, `tollgate.usage.*`.
+    /// Also stamps the disjoint token buckets that were priced, as `tollgate.usage.*`. Default: false.
     pub usage_attributes: bool,
-    /// Stamps the price under other keys as well, where the client did not use them: `operation.cost` (Logfire),
+    /// Also stamps the price under these keys, unless the client already set them: `operation.cost` (Logfire),
     /// `llm.cost` (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
     pub aliases: Vec<Alias>,
-    /// Adds what providers charge by use (web searches), where the call tells how often.
+    /// Adds fees that providers charge per use (web searches), if the call reports the number of uses. Default: false.
     pub fees: bool,
-    /// How far a client's own cost may be from ours before it counts as a mismatch, USD.
+    /// How far a client's own cost may differ from tollgate's before it counts as a mismatch, in USD. Default:
+    /// 0.000000001.
     pub tolerance_usd: String,
-    /// Prices calls again that an upstream tollgate has priced (only from receivers with `trust: internal`).
+    /// Prices calls again that an upstream tollgate has already priced (only relevant for receivers with `trust:
+    /// internal`). Default: false.
     pub reprice: bool,
 }
 
@@ -62,21 +63,22 @@ impl Default for Config {
     }
 }
 
-/// Where newer tables come from. Give `file` or `url`; a `url` needs a pin: `sha256` or `public_key`.
+/// Source of newer tables. Give either `file` or `url`; a `url` needs a pin: `sha256` or `public_key`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Refresh {
-    /// A file that somebody else writes.
+    /// Path of a file that another program updates.
     pub file: Option<String>,
-    /// Where to fetch it, `https://…`.
+    /// Address to fetch the table from, `https://…`.
     pub url: Option<String>,
-    /// How often to look.
+    /// Interval between checks. Default: 24h.
     pub every: Span,
-    /// SHA-256 of the one table that is taken, hexadecimal.
+    /// SHA-256 of the only table to accept, in hexadecimal.
     pub sha256: Option<String>,
-    /// Ed25519 public key (base64) of the signature that lies beside the table: the same name with `.sig`.
+    /// Ed25519 public key (base64) that verifies the table's signature, which is stored beside it under the same name
+    /// plus `.sig`.
     pub public_key: Option<String>,
-    /// `provider/model` whose prices may change by any factor; `*` for the checks of the whole table.
+    /// Models (`provider/model`) whose prices may change by any factor; `*` turns off the checks of the whole table.
     pub accept: Vec<String>,
 }
 
@@ -86,17 +88,17 @@ impl Default for Refresh {
     }
 }
 
-/// Where calls that come on two signals are billed.
+/// Which signal bills calls that arrive on two signals.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bill {
-    /// Claude Code: `log` (event `api_request`; only it tells 5m and 1h cache writes apart), `span`, or `auto`: the log
-    /// where a logs pipeline has `cost` and the client sends logs, else the span.
+    /// Passes names of tenants, models and providers through `ids` before they appear in metrics and logs. Without this
+    /// they appear unchanged, which is meant for tools that do not publish them.
     #[serde(rename = "claude-code")]
     pub claude_code: BillOn,
 }
 
-/// Another key that back ends read a price from.
+/// An additional attribute from which back ends read a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Alias {
     /// `operation.cost`.
@@ -110,90 +112,90 @@ pub enum Alias {
     Amount,
 }
 
-/// Which signal bills.
+/// The signal that bills a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BillOn {
-    /// The log where a logs pipeline has `cost` and the client sends logs, else the span.
+    /// The log if a logs pipeline has `cost` and the client sends logs, else the span.
     #[default]
     Auto,
-    /// The log.
+    /// The log record.
     Log,
     /// The span.
     Span,
 }
 
-/// Whether events that repeat a call's span may be the call.
+/// Whether log events that repeat a call's span may be billed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DetailsEvent {
-    /// The span is billed.
+    /// Only the span is billed.
     #[default]
     Never,
-    /// The event, where no span of the call came.
+    /// The event is billed if no span of the call has arrived.
     IfNoSpan,
 }
 
-/// Which table.
+/// Source of the rate table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RatesFrom {
-    /// The one that comes with the program.
+    /// The built-in table.
     Builtin,
     /// A file.
     File(PathBuf),
 }
 
-/// Where newer tables come from.
+/// Source of newer tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefreshFrom {
     /// A file.
     File(PathBuf),
-    /// An address.
+    /// A URL.
     Url(String),
 }
 
-/// The valid form of [`Refresh`].
+/// The checked form of [`Refresh`].
 #[derive(Clone, Debug)]
 pub struct RefreshSettings {
-    /// From where.
+    /// Source of newer tables.
     pub from: RefreshFrom,
-    /// How often.
+    /// Interval between checks.
     pub every: Duration,
-    /// What it must show.
+    /// The pin that a new table must match.
     pub pin: Pin,
     /// See [`Refresh::accept`].
     pub accept: Vec<String>,
 }
 
-/// The valid form.
+/// The checked configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which table.
+    /// The rate table.
     pub rates: RatesFrom,
-    /// Contract prices, in order.
+    /// Overlays with contract prices, in order.
     pub overlays: Vec<PathBuf>,
-    /// Newer tables.
+    /// Source of newer tables, if configured.
     pub refresh: Option<RefreshSettings>,
-    /// Where Claude Code's calls are billed.
+    /// The signal that bills Claude Code's calls.
     pub claude_code: BillOn,
     /// See [`Config::details_event`].
     pub details_event: DetailsEvent,
-    /// Stamp `tollgate.usage.*`.
+    /// Whether to stamp `tollgate.usage.*`.
     pub usage_attributes: bool,
-    /// Other keys for the price.
+    /// Additional attributes for the price.
     pub aliases: Vec<Alias>,
-    /// Add fees by use.
+    /// Whether to add fees per use.
     pub fees: bool,
     /// See [`Config::tolerance_usd`].
     pub tolerance: Usd,
-    /// Price again what an upstream tollgate priced.
+    /// Whether to price calls again that an upstream tollgate priced.
     pub reprice: bool,
-    /// Signals of the pipelines that hold this processor; whoever assembles them fills it in.
+    /// Signals of the pipelines that contain this processor. Filled in when the pipelines are assembled.
     pub signals: Vec<Signal>,
 }
 
 impl Config {
-    /// Checks it.
+    /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.
@@ -285,7 +287,7 @@ impl Refresh {
 }
 
 impl Settings {
-    /// The signal that bills calls that come on two.
+    /// The signal that bills calls arriving on two signals.
     pub(super) fn billed_signal(&self) -> Signal {
         match self.claude_code {
             BillOn::Log => Signal::Logs,

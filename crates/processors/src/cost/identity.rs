@@ -1,7 +1,9 @@
-//! **What**: response ids that identify nothing: the same id in another trace with another model or other counts, or in
-//! the same trace with another input, is another call (`chatcmpl-1` of a mock or a gateway that counts its answers).
-//! **Invariants**: linear; a repeat or another layer of a call, in whatever trace, says the same of it; records without
-//! a trace are taken at their id's word. **Not here**: layers of one call (`layers`).
+//! Detects response ids that do not identify a call, such as `chatcmpl-1` from a mock or from a gateway that numbers
+//! its answers. The same id in another trace with another model or other counts, or in the same trace with another
+//! input, belongs to a different call.
+//!
+//! Linear. A repeat or another layer of a call reports the same values in any trace. Without a trace the id is trusted.
+//! The layers of one call are handled in `layers`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,13 +15,13 @@ use pipeline::{ClaimKey, Claims};
 use super::late::Place;
 use super::layers::Size;
 
-/// What a call's key is, if it is the provider's id of it.
+/// The call's key, if it is a response id.
 fn by_id(item: &ItemFacts) -> Option<&str> {
     item.call_key.as_deref().filter(|key| key.starts_with("r/"))
 }
 
-/// Where the size of an answer is remembered: by trace and id, and by who tells of it, as other layers may count
-/// otherwise.
+/// The key under which an answer's size is remembered: by trace, id, dialect and scope, because other layers may count
+/// differently.
 pub(super) fn answer(account: &str, payload: &Payload, item: &ItemFacts) -> Option<Place> {
     let (id, dialect) = (by_id(item)?, item.dialect?);
     let scope = payload.text(payload.scope(item.node), otlp::Field::Name);
@@ -28,12 +30,12 @@ pub(super) fn answer(account: &str, payload: &Payload, item: &ItemFacts) -> Opti
     Some(ClaimKey::of(&parts).to_bytes())
 }
 
-/// The key of a call whose id was used before.
+/// The key of a call whose response id was already used by a different call.
 fn apart(base: &str, trace: &[u8], span: &[u8]) -> String {
     format!("{base}@{}/{}", hex::encode(trace), hex::encode(span))
 }
 
-/// Gives calls of this request that share an id and nothing else keys of their own; the items that got one.
+/// Gives separate keys to calls of this request that share only a response id. Returns the affected items.
 pub(super) fn tell_apart(payload: &Payload, facts: &mut Facts) -> HashSet<usize> {
     let mut reused = HashSet::new();
     let mut ids: HashMap<&str, usize> = HashMap::new();
@@ -66,17 +68,18 @@ pub(super) fn tell_apart(payload: &Payload, facts: &mut Facts) -> HashSet<usize>
     reused
 }
 
-/// How an id was used: in which trace and span, for a call of which model and size.
+/// How a response id was used: the trace and span, and the call's model and size.
 pub(super) struct Marks {
-    /// What a use leaves behind.
+    /// Claims that record this use.
     own: Vec<ClaimKey>,
-    /// Any of them tells that a use was of the same call.
+    /// Claims of which any one, if held, shows an earlier use by the same call.
     same: Vec<ClaimKey>,
 }
 
 impl Marks {
-    /// In one trace uses are of one call if they tell the same input (a stream's output grows), if one tells none, if
-    /// they are of one span, or of a span and the one around it; in others if they agree in size and model.
+    /// Uses in one trace belong to one call if they report the same input (the output of a stream grows), if one
+    /// reports no input, or if they are the same span or a span and its parent. Uses in different traces belong to one
+    /// call if size and model agree.
     fn of(account: &str, base: &str, payload: &Payload, item: &ItemFacts) -> Self {
         let Size { whole, fresh, output, model, silent } = Size::of(item);
         let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
@@ -106,7 +109,7 @@ impl Marks {
         Self { own, same }
     }
 
-    /// What a use of the id leaves behind.
+    /// Claims that record this use.
     pub(super) fn own(&self) -> impl Iterator<Item = ClaimKey> {
         self.own.iter().copied()
     }
@@ -116,16 +119,17 @@ impl Marks {
     }
 }
 
-/// What earlier requests say of a call's id.
+/// The evidence from earlier requests about a call's response id.
 pub(super) struct Identity {
     pub(super) marks: Marks,
-    /// The key to count it by, where its id was used for another call before.
+    /// The key to count the call under, if its id was already used by a different call.
     pub(super) apart: Option<String>,
-    /// The call came before, under the id as it is.
+    /// The same call was seen before under this id.
     pub(super) known: bool,
 }
 
-/// Compares a call with what its id was used for in other requests than `batch`; none where its key is no id.
+/// Compares a call with earlier uses of its response id in batches other than `batch`. `None` if the call has no
+/// response id as its key.
 pub(super) fn compare(
     claims: &Claims,
     batch: &[u8; 16],

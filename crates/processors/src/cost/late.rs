@@ -1,6 +1,8 @@
-//! **What**: calls whose model or provider stands on an ancestor in another batch: they wait ([`Waiting`]) and are
-//! priced when it comes. **Invariants**: bounded; each is priced once; changed after commits only; a call that waits
-//! too long is unpriced, and counted. **Not here**: totals (`ledger`), stamps.
+//! Calls whose model or provider is on an ancestor span in another batch. They wait in [`Waiting`] and are priced when
+//! the ancestor arrives.
+//!
+//! Bounded; each call is priced once; changed only after a commit. A call that waits too long is counted as unpriced.
+//! Totals are in `ledger`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -11,12 +13,13 @@ use genai::{Facts, ItemFacts};
 use otlp::{Node, NodeKind, Payload, Signal};
 use pipeline::ClaimKey;
 
-/// Calls that may wait: one more gets no price at once. Ancestors that are remembered: one more drives the oldest out.
+/// Maximum number of waiting calls (a call beyond it gets no price) and of remembered ancestors (one beyond it evicts
+/// the oldest).
 pub(super) const LIMIT: usize = 50_000;
-/// Longest walk to an ancestor within a batch.
+/// Maximum number of steps to an ancestor within a batch.
 const DEPTH: usize = 64;
 
-/// A call that waits.
+/// A call that waits for an ancestor.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Late {
     pub(super) call_key: String,
@@ -26,37 +29,37 @@ pub(super) struct Late {
     pub(super) session: Option<String>,
     pub(super) tenant: Option<String>,
     pub(super) basis: Basis,
-    /// Unix ns after which it waits no more.
+    /// End of the waiting time, Unix ns.
     pub(super) until: u64,
 }
 
-/// What a span tells those below it.
+/// Model and provider that a span passes on to the spans below it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Above {
     pub(super) model: Option<String>,
     pub(super) provider: Option<String>,
-    /// Unix ns after which it is forgotten.
+    /// Time after which the entry is dropped, Unix ns.
     pub(super) until: u64,
 }
 
-/// The place of a span: account, trace, span.
+/// Key of a span or another unit: a hash that includes the account (for spans: account, trace and span).
 pub(super) type Place = [u8; 16];
 
-/// Things with their places.
+/// Values with their keys.
 pub(super) type Placed<T> = Vec<(Place, T)>;
 
-/// What waits, by the span that is waited for.
+/// Waiting calls, by the span that they wait for.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// By call key.
+    /// By span, then by call key.
     calls: HashMap<Place, BTreeMap<String, Late>>,
     above: HashMap<Place, Above>,
-    /// Remembered places, oldest first, with the time that each was remembered until then.
+    /// Remembered ancestors, oldest first, each with its expiry time when it was added.
     order: VecDeque<(Place, u64)>,
     count: usize,
 }
 
-/// A span as a place.
+/// The key of a span.
 pub(super) fn place(account: &str, trace: &[u8], span: &[u8]) -> Place {
     ClaimKey::of(&[b"awaits", account.as_bytes(), trace, span]).to_bytes()
 }
@@ -74,12 +77,12 @@ impl Waiting {
         self.above.get(place)
     }
 
-    /// Whether none of `more` calls can wait.
+    /// Returns true if no further call can wait, with `more` calls already about to be added.
     pub(super) fn is_full(&self, more: usize) -> bool {
         self.count.saturating_add(more) >= LIMIT
     }
 
-    /// Gives the call back where there is no room.
+    /// Adds a waiting call. Returns it if there is no room.
     pub(super) fn wait(&mut self, place: Place, late: Late) -> Option<Late> {
         if self.count >= LIMIT {
             return Some(late);
@@ -90,14 +93,14 @@ impl Waiting {
         None
     }
 
-    /// Remembers an ancestor; how many were forgotten for it.
+    /// Remembers an ancestor. Returns the number of evicted ancestors.
     pub(super) fn remember(&mut self, place: Place, above: Above) -> u64 {
         let mut forgotten = 0;
         self.order.push_back((place, above.until));
         self.above.insert(place, above);
         while self.above.len() > LIMIT || self.order.len() > 2 * LIMIT {
             let Some((oldest, until)) = self.order.pop_front() else { break };
-            // one that was remembered again since stays
+            // An ancestor that was remembered again since has another expiry time and stays.
             if self.above.get(&oldest).is_some_and(|above| above.until == until) {
                 self.above.remove(&oldest);
                 forgotten += 1;
@@ -106,7 +109,7 @@ impl Waiting {
         forgotten
     }
 
-    /// Takes one call away from where it waits.
+    /// Removes one waiting call.
     pub(super) fn take(&mut self, place: &Place, call_key: &str) -> Option<Late> {
         let calls = self.calls.get_mut(place)?;
         let late = calls.remove(call_key)?;
@@ -117,7 +120,7 @@ impl Waiting {
         Some(late)
     }
 
-    /// Those whose time is up, and forgets old ancestors.
+    /// Drops expired ancestors and returns the calls whose waiting time is over.
     pub(super) fn expire(&mut self, now: u64) -> Vec<Late> {
         self.above.retain(|_, above| above.until > now);
         self.order.retain(|(_, until)| *until > now);
@@ -133,24 +136,24 @@ impl Waiting {
         out
     }
 
-    /// Everything, for a checkpoint.
+    /// All entries, for a checkpoint.
     pub(super) fn all(&self) -> (Placed<Late>, Placed<Above>) {
         let calls = self.calls.iter().flat_map(|(place, calls)| calls.values().map(|late| (*place, late.clone())));
         (calls.collect(), self.above.iter().map(|(place, above)| (*place, above.clone())).collect())
     }
 }
 
-/// Trace and span.
+/// Trace id and span id.
 pub(super) type SpanId = ([u8; 16], [u8; 8]);
 
-/// The spans of a batch, for walks upwards.
+/// The spans of a batch, for walks to ancestors.
 pub(super) struct Family {
     by_id: HashMap<SpanId, usize>,
     /// By item.
     parents: Vec<Option<SpanId>>,
 }
 
-/// A span's own id; none where it has none of the right length.
+/// A span's own id. `None` for other items and for ids of the wrong length.
 pub(super) fn span_of(payload: &Payload, node: Node) -> Option<SpanId> {
     if payload.kind(node) != NodeKind::Span {
         return None;
@@ -179,7 +182,8 @@ impl Family {
         self.parents.get(at).copied().flatten()
     }
 
-    /// The spans above an item, nearest first, up to the first that has tokens (`told`) or is not in the batch.
+    /// The spans above an item, nearest first, up to and including the first that has tokens (`told`) or is not in the
+    /// batch.
     pub(super) fn above(&self, at: usize, told: &[bool]) -> Vec<SpanId> {
         let (mut at, mut above) = (at, Vec::new());
         for _ in 0..DEPTH {
@@ -211,7 +215,7 @@ impl Family {
         self.by_id.get(id).copied()
     }
 
-    /// What a span and those above it in the batch tell.
+    /// Model and provider reported by a span and its ancestors in the batch.
     pub(super) fn tells(&self, facts: &Facts, at: usize) -> Above {
         let (mut told, mut at) = (Above::default(), Some(at));
         for _ in 0..DEPTH {
@@ -226,7 +230,7 @@ impl Family {
     }
 }
 
-/// A call as it waits; none where it has no span to wait for.
+/// The call in its waiting form. `None` if it does not inherit, or already has model and provider.
 pub(super) fn late(payload: &Payload, item: &ItemFacts, until: u64) -> Option<Late> {
     let node = item.node;
     let told = item.request_model.is_some() || item.response_model.is_some();

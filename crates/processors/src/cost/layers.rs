@@ -1,10 +1,10 @@
-//! **What**: claims that tell the layers of one call apart, and roll-ups above calls, when they come in different
-//! requests. **Why**: within one request the vocabulary sees them together; across requests only claims remember.
-//! **Invariants**: bounded by the claims. Spans end, and so come, before those around them: a roll-up of an emitter
-//! that nobody described, however far above, is covered by what was billed below it, through spans of its own or
-//! earlier requests. (One that comes before the spans between it and the calls is priced: best effort.) A layer farther
-//! above is known by two things together: something below it was billed, and its counts were, in its trace. **Not
-//! here**: layers within one request (`genai`).
+//! Claims that recognise the layers of one call, and roll-ups above calls, when they arrive in different requests.
+//! (Within one request `genai` handles them.)
+//!
+//! Bounded by the claims. A span ends, and arrives, before the spans around it, so a roll-up of an undescribed emitter
+//! finds what was billed below it at any depth, through spans of its own or of earlier requests. A roll-up that arrives
+//! before the spans between it and the calls is priced, as best effort. A layer farther above is recognised by two
+//! claims in its trace together: something below it was billed, and its counts were billed.
 
 use std::collections::HashMap;
 
@@ -15,30 +15,32 @@ use pipeline::{Claim, ClaimKey, Claims};
 
 use super::late::SpanId;
 
-/// An instrumentation's span and the vendor's SDK's, below it through spans without tokens, or (in streams) beside it,
-/// with the same counts and models that can be one. The two may come in either order.
+/// Claims of a span that recognise another layer of the same call: a vendor SDK's span below an instrumentation's span
+/// (with only spans without tokens between them) or, in streams, beside it, with equal counts and compatible models.
+/// The layers may arrive in either order.
 pub(super) struct Layers {
-    /// Claimed when this span is billed: itself, the nearest span above that may have tokens as covered, its counts
-    /// among its siblings and in its trace; and that something below its parent, and something in its trace, was
-    /// billed.
+    /// Claimed when this span is billed: its own counts, the nearest span above that may have tokens (as covered), its
+    /// counts among its siblings and in its trace, and that something below its parent and in its trace was billed.
     pub(super) own: Vec<ClaimKey>,
-    /// Held when another layer was billed: a span below, one above.
+    /// Held if another layer was billed: a span below or above.
     others: Vec<ClaimKey>,
-    /// Of a span that is a guess: held when anything below it was billed.
+    /// For a guessed span: held if anything below it was billed.
     covers: Option<ClaimKey>,
-    /// Held both when a layer farther below was billed: something below this span and below no tool or agent there, and
-    /// its counts in this trace.
+    /// Held together with a claim of `alike` if a layer farther below was billed: `below` for something below this span
+    /// but not below a tool or agent there, `alike` for its counts in this trace.
     below: ClaimKey,
     alike: Vec<ClaimKey>,
-    /// Held when a call with these counts and an id of this kind was billed in this trace; with this very id.
+    /// Claims for a billed call in this trace with these counts and a response id of this kind; and with exactly this
+    /// id.
     ids: Option<(Vec<ClaimKey>, Vec<ClaimKey>)>,
-    /// Held when a sibling of the other kind was billed.
+    /// Held if a sibling of the other kind (vendor SDK or instrumentation) was billed.
     beside: Option<ClaimKey>,
 }
 
 impl Layers {
-    /// `above`: the spans above, nearest first, up to the first that has tokens or is not in the request. `guessed`:
-    /// nobody described the emitter or knows the operation, so that a span above others with tokens is their roll-up.
+    /// `above`: the spans above, nearest first, up to and including the first that has tokens or is not in the request.
+    /// `guessed`: the emitter is undescribed or the operation unknown, so a span above others with tokens is treated as
+    /// their roll-up.
     pub(super) fn of(
         payload: &Payload,
         account: &str,
@@ -62,13 +64,13 @@ impl Layers {
             let word: &[u8] = if inner { b"inner" } else { b"outer" };
             Some(ClaimKey::of(&[word, bytes, trace, parent, &input, &output]))
         };
-        // both forms of the input, which are one where nothing was cached
+        // Both forms of the input. They are equal if nothing was cached.
         let both = |word: &[u8], span: &[u8]| {
             let first = key(word, span, &whole);
             [first, if whole == fresh { first } else { key(word, span, &fresh) }]
         };
         let forms = if whole == fresh { 1 } else { 2 };
-        // a layer may tell its output alone, which any input goes with
+        // A layer may report only its output, which matches any input.
         let spoken = item.usage.output.is_some_and(|output| output > 0);
         let by_output = spoken.then(|| key(b"alike", b"", b"any"));
         let alike = if silent { by_output.into_iter().collect() } else { both(b"alike", b"").to_vec() };
@@ -96,7 +98,7 @@ impl Layers {
         Some(Self { own, others, covers: guessed.then_some(below_it), below, alike, ids, beside })
     }
 
-    /// Whether another layer of the call was billed.
+    /// Returns true if another layer of the call was billed.
     pub(super) fn seen(&self, claims: &Claims) -> bool {
         let held = |key: &ClaimKey| claims.holder(*key).is_some();
         let other = |(kind, id): &(Vec<ClaimKey>, Vec<ClaimKey>)| kind.iter().any(held) && !id.iter().any(held);
@@ -105,14 +107,14 @@ impl Layers {
     }
 }
 
-/// What all layers and repeats of a call say of it: its input, told with or without what caches held, its output, and
-/// the model without date and vendor.
+/// The values that all layers and repeats of a call share: input with and without cached tokens, output, and the model
+/// without date and vendor.
 pub(super) struct Size {
     pub(super) whole: [u8; 8],
     pub(super) fresh: [u8; 8],
     pub(super) output: [u8; 8],
     pub(super) model: String,
-    /// Nothing was told of the input.
+    /// No input was reported.
     pub(super) silent: bool,
 }
 
@@ -131,37 +133,36 @@ impl Size {
     }
 }
 
-/// Something below this span was billed.
+/// Claim: something below this span was billed.
 fn below(account: &str, trace: &[u8], span: &[u8]) -> ClaimKey {
     ClaimKey::of(&[b"below", account.as_bytes(), trace, span])
 }
 
-/// The same, and between them is no tool and no agent.
+/// Claim: something below this span was billed, with no tool or agent between them.
 fn near(account: &str, trace: &[u8], span: &[u8]) -> ClaimKey {
     ClaimKey::of(&[b"near", account.as_bytes(), trace, span])
 }
 
-/// Something in this trace was billed.
+/// Claim: something in this trace was billed.
 fn within(account: &str, trace: &[u8]) -> ClaimKey {
     ClaimKey::of(&[b"within", account.as_bytes(), trace])
 }
 
-/// Carries "something below was billed" up the spans of one request.
+/// Propagates the claims "something below was billed" up the spans of one request.
 pub(super) struct Rise(Vec<Rung>);
 
 struct Rung {
     node: Node,
-    /// The claims that something below it was billed; the second one does not pass tools and agents.
+    /// The claims that something below the span was billed. The second one does not pass tools and agents.
     keys: [ClaimKey; 2],
-    /// It is a tool's or an agent's.
+    /// The span is a tool or an agent.
     apart: bool,
-    /// Its parent in the request.
+    /// Index of the parent span in the request.
     parent: Option<usize>,
 }
 
 impl Rise {
-    /// The spans of a request, whatever they are, in traces of which something was billed.
-    /// `apart`: which items are tools and agents.
+    /// Collects all spans of a request in traces with billed calls. `apart`: which items are tools and agents.
     pub(super) fn of(claims: &Claims, payload: &Payload, account: &str, apart: &[bool]) -> Self {
         let mut billed: HashMap<&[u8], bool> = HashMap::new();
         let mut in_billed = |(_, node): &(usize, Node)| {
@@ -181,7 +182,7 @@ impl Rise {
         Self(nodes.iter().map(rung).collect())
     }
 
-    /// Claims for what is above spans that are covered now. `claim` is asked for each.
+    /// Takes claims for the ancestors of spans that now have a billed call below them, by calling `claim` for each.
     pub(super) fn run(
         &self,
         claims: &Claims,
@@ -199,7 +200,7 @@ impl Rise {
                     let parent = payload.parent_span_id(rung.node);
                     let key =
                         above.and_then(key).unwrap_or_else(|| key_of(account, payload.trace_id(rung.node), parent));
-                    // what was claimed before was carried up by whoever did
+                    // If the claim was already taken, it was propagated further up at that time.
                     if parent.is_empty() || claim(key) != Claim::First {
                         break;
                     }

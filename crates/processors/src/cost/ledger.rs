@@ -1,6 +1,7 @@
-//! **What**: what the processor remembers: which calls were counted, exact totals, calls that wait for their other
-//! signal. **Invariants**: changed by effects only, after the commit (claims are taken before and released if there is
-//! none); totals are exact and survive a restart by checkpoint and effects; labels are capped.
+//! The processor's state: the calls that were counted, exact totals, and calls that wait for their other signal.
+//!
+//! Changed only by effects after a commit (claims are taken earlier, and released if there is no commit). Totals are
+//! exact and survive a restart through checkpoint and effects. Label values are capped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,21 +23,21 @@ use super::late::{Above, Late, Place, Waiting};
 use super::memory::Memory;
 use super::sums::Sum;
 
-/// Values that one label may have; the rest is [`OTHER`].
+/// Maximum number of values of one label; further values become [`OTHER`].
 const LABELS: usize = 200;
 const OTHER: &str = "other";
 const UNKNOWN: &str = "unknown";
-/// Things that are logged once a day.
+/// Maximum number of distinct warnings that are logged, each at most once a day.
 const LOGGED: usize = 2_000;
 const DAY: u64 = 86_400_000_000_000;
-/// Longest label, bytes.
+/// Maximum size of a label, bytes.
 const LABEL_BYTES: usize = 64;
-/// How long a call waits for its other signal before it counts as unbilled.
+/// How long a call waits for its other signal before it counts as unbilled, ns.
 pub(super) const WAIT: u64 = 600_000_000_000;
-/// Calls that may wait; beyond that none is watched.
+/// Maximum number of waiting calls; further ones are not tracked.
 const WAITING: usize = 100_000;
 
-/// How names of one account are shown in metrics and logs.
+/// How names of one account appear in metrics and logs.
 #[derive(Clone, Default)]
 pub(super) struct Show {
     pub(super) ids: Option<Arc<dyn IdPolicy>>,
@@ -48,7 +49,7 @@ impl Show {
         self.ids.as_ref().map_or(Cow::Borrowed(tenant), |ids| ids.shown(&self.account, tenant))
     }
 
-    /// A provider or model as a label.
+    /// A provider or model as a metric label.
     fn label(&self, name: Option<&str>) -> String {
         name.map_or(UNKNOWN.to_owned(), |name| label(&self.name(name)).to_owned())
     }
@@ -58,7 +59,7 @@ impl Show {
     }
 }
 
-/// Changes by one batch, stored with its commit.
+/// The changes made by one batch, stored with its commit.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Changes {
     batch: String,
@@ -70,30 +71,30 @@ pub(super) struct Changes {
     unpriced: Vec<(String, String, String, u64)>,
     /// Dialect, claim.
     deferred: Vec<(String, String)>,
-    /// Calls that wait for a span from now on.
+    /// Calls that start waiting for a span.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     waits: Vec<(Place, Late)>,
-    /// Calls that wait no more: where they waited, and their keys.
+    /// Calls that stop waiting: the span they waited for, and their call key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     settled: Vec<(Place, String)>,
-    /// Spans that tell a model to those below.
+    /// Spans that pass model and provider on to the spans below them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     above: Vec<(Place, Above)>,
-    /// What was billed, by the span above.
+    /// Billed counts, by the span above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sums: Vec<(Place, Sum)>,
-    /// Sessions whose clients sent the records that bill calls which come on two signals.
+    /// Sessions whose clients sent the record that bills a call arriving on two signals.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     heard: BTreeSet<Place>,
-    /// Spans that did without their logs, with the tokens that they were billed for; none where they had no price.
+    /// Spans that were counted without their log, with the tokens they were billed for. `None`: the span was unpriced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     billed_spans: Vec<(Place, Option<Split>)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
-    /// Calls without tokens that are sold otherwise, by dialect.
+    /// Calls without tokens that are sold by another unit, by dialect.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unbilled: BTreeMap<String, u64>,
-    /// Calls that could not wait.
+    /// Number of calls that found no room to wait.
     #[serde(default)]
     full: u64,
     #[serde(skip)]
@@ -167,12 +168,12 @@ impl Changes {
         self.billed_spans.push((place, units));
     }
 
-    /// How many calls wait from now on.
+    /// Number of calls that start waiting.
     pub(super) fn waiting(&self) -> usize {
         self.waits.len()
     }
 
-    /// A call found no room to wait.
+    /// Counts a call that found no room to wait.
     pub(super) fn full(&mut self) {
         self.full += 1;
     }
@@ -186,13 +187,13 @@ impl Changes {
     }
 }
 
-/// Text of telemetry as a label: only what looks like a name.
+/// Telemetry text as a label. Text that does not look like a name becomes [`OTHER`].
 fn label(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
     if !text.is_empty() && text.len() <= LABEL_BYTES && text.bytes().all(plain) { text } else { OTHER }
 }
 
-/// At most [`LABELS`] values.
+/// A set of at most [`LABELS`] values.
 #[derive(Default)]
 struct Cap(BTreeSet<String>);
 
@@ -217,15 +218,15 @@ struct Totals {
     providers: Cap,
     unpriced: Cap,
     usd: BTreeMap<Labels, (i128, Option<Gauge>)>,
-    /// Claim → dialect and when it stops waiting.
+    /// By claim: the dialect, and the end of the waiting time.
     waiting: HashMap<[u8; 16], (String, u64)>,
-    /// When what was logged last, Unix ns.
+    /// When each warning was last logged, Unix ns.
     logged: HashMap<String, u64>,
-    /// The listed id nearest to what has no price.
+    /// The closest listed model id for models without a price.
     nearest: HashMap<String, String>,
 }
 
-/// The memory.
+/// The processor's state.
 pub(super) struct Ledger {
     pub(super) claims: Claims,
     meter: Meter,
@@ -240,16 +241,16 @@ pub(super) struct Ledger {
     /// When a session's client last sent a record that bills, Unix ns.
     heard: Mutex<Memory<u64>>,
     billed_spans: Mutex<Memory<Option<Split>>>,
-    /// Held while a span or log of a client that sends both is claimed and noted: two such requests are often in hand
-    /// at once.
+    /// Held while a span or log of a call arriving on two signals is claimed and recorded, because both are often
+    /// processed at the same time.
     twins: Mutex<()>,
-    /// For the nearest known id.
+    /// To look up the closest listed model id.
     shelf: Arc<Shelf>,
-    /// Of calls that wait: any account.
+    /// For waiting calls, which may belong to any account.
     pub(super) show: Show,
 }
 
-/// What a checkpoint holds besides the claims.
+/// The contents of a checkpoint other than the claims.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     usd: Vec<(Labels, String)>,
@@ -286,7 +287,7 @@ impl Ledger {
         }
     }
 
-    /// Applies what a committed batch changed.
+    /// Applies the changes of a committed batch.
     pub(super) fn apply(&self, body: &[u8]) {
         let Ok(changes) = serde_json::from_slice::<Changes>(body) else { return };
         let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| bytes(text)).collect();
@@ -328,7 +329,7 @@ impl Ledger {
         }
     }
 
-    /// Gives back the calls that found no room.
+    /// Applies changes to the waiting calls. Returns the calls that found no room.
     fn apply_late(
         &self,
         settled: Vec<(Place, String)>,
@@ -345,12 +346,12 @@ impl Ledger {
         left
     }
 
-    /// Calls that waited in vain, or could not.
+    /// Counts calls as unpriced whose waiting time is over, or which found no room to wait.
     fn give_up(&self, totals: &mut Totals, calls: Vec<Late>, at: u64) {
         for late in calls {
             let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
             let (provider, model) = (self.show.label(provider), self.show.label(model.map(String::as_str)));
-            // nothing else waits: see `settle::is_want`
+            // Calls wait for no other reason: see `settle::is_want`.
             let reason = if late.basis.models.is_empty() { Unpriced::NoModel } else { Unpriced::AmbiguousProvider };
             let tokens = super::tokens(&late.basis.units.buckets());
             self.meter.counter(&names::COST_CALLS, &[("status", Billing::Unpriced.as_str())]).increment(1);
@@ -377,27 +378,27 @@ impl Ledger {
         self.billed_spans.lock().change(place, |kept| *kept = units);
     }
 
-    /// Until it is dropped no other record of a call that a span and a log tell is judged.
+    /// Locks out other decisions on calls that arrive as span and log, until the guard is dropped.
     pub(super) fn judge_twin(&self) -> MutexGuard<'_, ()> {
         self.twins.lock()
     }
 
-    /// What a call was billed for by its span; `Some(None)`: its span had no price.
+    /// The tokens that a call's span was billed for. `Some(None)`: the span was unpriced.
     pub(super) fn billed_span(&self, place: &Place) -> Option<Option<Split>> {
         self.billed_spans.lock().of(place)
     }
 
-    /// What was billed below a span.
+    /// The counts billed below a span.
     pub(super) fn sum(&self, place: &Place) -> Option<Sum> {
         self.sums.lock().of(place)
     }
 
-    /// What waits and what is remembered, for a look.
+    /// Read access to the waiting calls and remembered ancestors.
     pub(super) fn late(&self) -> MutexGuard<'_, Waiting> {
         self.late.lock()
     }
 
-    /// Counts a call without a price, and says so once a day, with the nearest id that the table lists.
+    /// Counts a call without a price, and logs a warning once a day with the closest listed model id.
     fn count_unpriced(&self, totals: &mut Totals, provider: &str, model: &str, reason: &str, tokens: u64, at: u64) {
         let (provider, model) = (totals.providers.admit(provider), totals.unpriced.admit(model));
         let key = format!("{provider} {model} {reason}");
@@ -418,7 +419,7 @@ impl Ledger {
         }
     }
 
-    /// Looked up once for each that is counted: comparing with thousands of ids takes its time.
+    /// The closest listed model id. Cached, because comparing with thousands of ids is slow.
     fn nearest(&self, totals: &mut Totals, key: &str, provider: &str, model: &str) -> String {
         let none = |word: &str| matches!(word, OTHER | UNKNOWN);
         if none(model) {
@@ -445,7 +446,7 @@ impl Ledger {
         gauge.set(Usd(entry.0).to_f64());
     }
 
-    /// Forgets what is old, counts calls whose other signal never came.
+    /// Removes expired entries and counts calls whose other signal never arrived.
     pub(super) fn tick(&self, now: UnixNanos) {
         self.claims.expire(now);
         self.forgotten.set(self.claims.forgotten() as f64);
@@ -465,7 +466,7 @@ impl Ledger {
         });
     }
 
-    /// Totals, then claims: JSON with its length in front.
+    /// Serialises the state: length-prefixed JSON with the totals, then the claims.
     pub(super) fn save(&self) -> Vec<u8> {
         let (late, above) = self.late.lock().all();
         let (sums, heard) = (self.sums.lock().all(), self.heard.lock().all());
@@ -490,7 +491,7 @@ impl Ledger {
         out
     }
 
-    /// What [`Ledger::save`] gave; anything unreadable is left out.
+    /// Restores what [`Ledger::save`] returned. Unreadable parts are skipped.
     pub(super) fn restore(&self, saved: &[u8]) {
         let Some((length, rest)) = saved.split_first_chunk::<4>() else { return };
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -512,7 +513,7 @@ impl Ledger {
     }
 }
 
-/// Whether something is to be logged again.
+/// Returns true if a warning is due to be logged again.
 fn due(logged: &mut HashMap<String, u64>, key: String, now: u64) -> bool {
     if logged.len() >= LOGGED && !logged.contains_key(&key) {
         return false;

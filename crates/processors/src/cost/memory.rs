@@ -1,10 +1,10 @@
-//! **What**: [`Memory`]: values by place. **Invariants**: bounded; forgets the oldest place first.
+//! [`Memory`] is a bounded map that evicts the oldest key first.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::late::{LIMIT, Place, Placed};
 
-/// Values by place, of the last [`LIMIT`] places.
+/// Values of the last [`LIMIT`] keys.
 pub(super) struct Memory<V> {
     all: HashMap<Place, V>,
     /// Oldest first.
@@ -22,7 +22,7 @@ impl<V: Copy + Default> Memory<V> {
         self.all.get(place).copied()
     }
 
-    /// Changes the value of a place; a new one begins with the default.
+    /// Changes the value of a key. A new key starts with the default value.
     pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut V)) {
         let order = &mut self.order;
         change(self.all.entry(place).or_insert_with(|| {
@@ -36,7 +36,7 @@ impl<V: Copy + Default> Memory<V> {
         }
     }
 
-    /// Everything, oldest first, for a checkpoint.
+    /// All entries, oldest first, for a checkpoint.
     pub(super) fn all(&self) -> Placed<V> {
         self.order.iter().filter_map(|place| Some((*place, self.of(place)?))).collect()
     }

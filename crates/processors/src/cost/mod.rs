@@ -1,7 +1,9 @@
-//! **What**: the processor that prices model calls. **Why**: cost per run, tenant and model, exact, from a versioned
-//! table; what has no price says so and is counted, never 0. **Invariants**: pure but for claims; each call is priced
-//! once, over signals, repeats, layers and branches; the time of the call decides; roll-ups and failures without tokens
-//! get no stamp. **Not here**: what a call is (`genai/`), prices (`rates/`), roll-ups by run (the crate `tracker`).
+//! The `cost` processor: prices model calls exactly from a versioned rate table. A call without a price is marked and
+//! counted as unpriced, never as 0.
+//!
+//! Pure apart from claims. Each call is priced once, across signals, repeats, layers and pipeline branches, at the
+//! rates valid at the time of the call. Roll-ups and failures without tokens get no stamp. `genai` decides which items
+//! are calls, `rates` holds the prices, the crate `tracker` sums up runs.
 
 pub mod config;
 mod identity;
@@ -40,7 +42,7 @@ use layers::{Layers, Rise};
 use ledger::{Changes, Ledger, Show};
 use sums::Sum;
 
-/// The processor.
+/// The `cost` processor.
 pub struct Cost {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
@@ -59,10 +61,10 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Reads the table and builds it.
+    /// Loads the rate tables and creates the processor.
     ///
     /// # Errors
-    /// The table's file can't be read, or what is wrong with it.
+    /// A table cannot be read or is invalid.
     pub fn new(
         id: Arc<str>,
         settings: &Settings,
@@ -90,30 +92,30 @@ impl Cost {
         })
     }
 
-    /// The same; names of tenants, models and providers pass `ids` before metrics and logs show them. Without it they
-    /// are shown as they came: for tools that show them to nobody.
+    /// Passes names of tenants, models and providers through `ids` before they appear in metrics and logs. Without this
+    /// they appear unchanged, which is meant for tools that do not publish them.
     #[must_use]
     pub fn with_ids(mut self, ids: Arc<dyn IdPolicy>) -> Self {
         self.ledger.show.ids = Some(ids);
         self
     }
 
-    /// The tables in use, whichever those are at the time.
+    /// The shelf that holds the tables in use. It follows later replacements.
     pub fn shelf(&self) -> Arc<Shelf> {
         Arc::clone(&self.shelf)
     }
 
-    /// The table in use, for tenants without one of their own.
+    /// The current common table, for tenants without a table of their own.
     pub fn table(&self) -> Arc<Table> {
         Arc::clone(self.shelf.rates().common())
     }
 
-    /// What is doubtful in the overlays in use, a line each with file, line and column.
+    /// Warnings about the overlays in use, one line each, with file, line and column.
     pub fn warnings(&self) -> Vec<String> {
         self.shelf.rates().warnings().to_vec()
     }
 
-    /// Takes other tables into use, known to be the newest at `now`; batches in hand keep theirs.
+    /// Replaces the tables, which are the latest as of `now`. Batches already being processed keep the old ones.
     pub fn adopt(&self, rates: Rates, now: UnixNanos) {
         tables::tell(&self.meter, &rates, 1.0);
         let before = self.shelf.swap(rates);
@@ -124,17 +126,17 @@ impl Cost {
         self.confirm(now);
     }
 
-    /// How long ago the tables in use were known to be the newest.
+    /// Time since the tables in use were last confirmed to be the latest.
     pub fn age(&self, now: UnixNanos) -> std::time::Duration {
         now.since(UnixNanos(self.shelf.confirmed(now.0)))
     }
 
-    /// The tables in use are the newest at `now`.
+    /// Records that the tables in use are the latest as of `now`.
     pub fn confirm(&self, now: UnixNanos) {
         self.shelf.confirm(now.0);
     }
 
-    /// Stamps one item that is billable; returns what becomes of it.
+    /// Stamps a billable item and returns the resulting cost.
     fn bill(&self, pass: &mut Pass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> CostFact {
         let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
         let rates = table.stamp();
@@ -155,7 +157,8 @@ impl Cost {
             pass.mark(node, Billing::Deferred, Flags::default());
             return bare(Billing::Deferred);
         }
-        // a log that finds its call claimed must find what the span was billed for, too
+        // Held until the span's tokens are stored: a log record that finds the call claimed must also find the tokens
+        // its span was billed for.
         let judging = item.twin.then(|| self.ledger.judge_twin());
         let counted = self.claim(pass, at, item, winner);
         if let (Some(lone), Counted::Yes { count: true, .. }) = (lone, &counted) {
@@ -174,8 +177,8 @@ impl Cost {
                 CostFact { contract, ..self.price_after_unpriced(pass, &table, item, count) }
             }
             Counted::Yes { count, flags } => {
-                // a span without its log does not also wait for an ancestor: the log may come first and be billed in
-                // full
+                // A span billed without its log must not wait for an ancestor as well: the log could arrive first and
+                // be billed in full.
                 let deferred = if lone.is_none() { self.defer(pass, &table, at, item, count) } else { None };
                 let fact = deferred.unwrap_or_else(|| self.price(pass, &table, item, count, flags));
                 CostFact { contract, ..fact }
@@ -183,7 +186,7 @@ impl Cost {
         }
     }
 
-    /// Marks what repeats a call of this very request.
+    /// Marks an item that repeats a call of the same request.
     fn copy(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> CostFact {
         if let Some(kept) = self.kept(pass, item.node) {
             return kept;
@@ -193,7 +196,7 @@ impl Cost {
         fact(Billing::NotCounted, pass.rates.table(item.tenant.as_deref()).stamp(), Buckets::default())
     }
 
-    /// A call that tells no tokens: it has no price, and counts as such once.
+    /// Handles a call without tokens: it has no price and is counted as unpriced once.
     fn without_usage(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> CostFact {
         if let Some(kept) = self.kept(pass, item.node) {
             return kept;
@@ -201,7 +204,7 @@ impl Cost {
         let rates = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
         let (payload, claims) = (&*pass.payload, &self.ledger.claims);
         let place = [payload.trace_id(item.node), payload.span_id(item.node)].concat();
-        // a key of its own: a record of the same call that tells tokens is billed when it comes
+        // This uses a separate claim key, so that a later record of the same call with tokens is still billed.
         let key = item.call_key.as_deref().map_or(&*place, str::as_bytes);
         let key = ClaimKey::of(&[b"no usage", pass.account.as_bytes(), key]);
         let unpriced = NotPriced { reason: rates::Unpriced::NoUsage, buckets: Buckets::default() };
@@ -216,7 +219,7 @@ impl Cost {
         CostFact { reason: Some(reason), ..fact(Billing::Unpriced, &rates, Buckets::default()) }
     }
 
-    /// What an upstream tollgate stamped stays, where it is trusted.
+    /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
     fn kept(&self, pass: &Pass<'_>, node: Node) -> Option<CostFact> {
         let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.trusted && !self.reprice)?;
         let rates = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
@@ -235,7 +238,7 @@ impl Cost {
         })
     }
 
-    /// Whether this record is the one that counts for its call.
+    /// Decides whether this record is the one that counts for its call.
     fn claim(&self, pass: &mut Pass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> Counted {
         if pass.repeat {
             return Counted::No(Flags::default());
@@ -254,7 +257,7 @@ impl Cost {
             flags.add(Flags::ID_REUSED);
         }
         let call = call_claim(&pass.account, item);
-        // another branch of the pipelines saw this very batch: the same stamps, counted there
+        // Another pipeline branch already processed this batch: stamp the item alike, but count it only there.
         let branch = |key: ClaimKey| claims.holder(key) == Some(pass.batch);
         if call.is_some_and(branch) {
             return Counted::Yes { count: false, flags };
@@ -298,7 +301,8 @@ impl Cost {
         Counted::Yes { count: true, flags }
     }
 
-    /// An answer that was billed and comes again with more output, as a stream's snapshots do: once for each size.
+    /// Handles an answer that was already billed and is reported again with more output, as stream snapshots are. Each
+    /// size counts once.
     fn grown(&self, pass: &mut Pass<'_>, answer: Place, item: &ItemFacts) -> Option<Counted> {
         let (output, more) = self.ledger.sum(&answer)?.grew(item)?;
         let size = item.usage.output.unwrap_or(0).to_le_bytes();
@@ -317,8 +321,8 @@ impl Cost {
         Some(Counted::Rest { count, before, flag: Flags::GROWN })
     }
 
-    /// What is missing is billed: what the call costs as it is told now, without what it was billed for before. Nothing
-    /// where that was more: totals never sink.
+    /// Bills the difference between the call's current price and the price of `before`. If the difference is not
+    /// positive, nothing is billed, because totals never decrease.
     fn price_rest(
         &self,
         pass: &mut Pass<'_>,
@@ -345,8 +349,8 @@ impl Cost {
         rest().unwrap_or_else(|| Self::late_copy(pass, item, rates))
     }
 
-    /// A log whose span was counted as unpriced: it is priced in full, or is a copy where it has no price either, so
-    /// that the call is not counted as unpriced twice.
+    /// Handles a log whose span was counted as unpriced: priced in full if possible, otherwise a copy, so that the call
+    /// is not counted as unpriced twice.
     fn price_after_unpriced(&self, pass: &mut Pass<'_>, table: &Table, item: &ItemFacts, count: bool) -> CostFact {
         let call = Call::of(item, pass.payload.time(item.node));
         let priced = call.is_ok_and(|call| price::price(table, &call, self.fees).is_ok());
@@ -361,7 +365,7 @@ impl Cost {
         fact(Billing::NotCounted, rates, Buckets::default())
     }
 
-    /// What a span and the event that repeats it share, where either may be the call.
+    /// The claim shared by a span and the log event that repeats it, if either of them may be billed.
     fn span_claim(&self, pass: &Pass<'_>, item: &ItemFacts) -> Option<ClaimKey> {
         let payload = &*pass.payload;
         let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
@@ -371,7 +375,7 @@ impl Cost {
         told.then(|| ClaimKey::of(&[b"call", pass.account.as_bytes(), key().as_bytes()]))
     }
 
-    /// The spans above an item, nearest first, up to the first that has tokens or is not in the request.
+    /// The spans above an item, nearest first, up to and including the first that has tokens or is not in the request.
     fn above(&self, pass: &mut Pass<'_>, at: usize) -> Vec<SpanId> {
         if pass.payload.signal() != Signal::Traces {
             return Vec::new();
@@ -379,7 +383,7 @@ impl Cost {
         pass.family.get_or_insert_with(|| Family::of(pass.payload)).above(at, &pass.told)
     }
 
-    /// Events that repeat a call are the call itself where no span of it comes.
+    /// Turns events that repeat a call into calls of their own, for calls whose span never arrives.
     fn adopt_details(&self, facts: &mut Facts) {
         if self.details == DetailsEvent::Never {
             return;
@@ -389,7 +393,7 @@ impl Cost {
         }
     }
 
-    /// Claims for spans above what was billed.
+    /// Extends claims to the ancestors of billed spans.
     fn rise(&self, pass: &mut Pass<'_>) {
         if pass.payload.signal() != Signal::Traces || pass.repeat {
             return;
@@ -445,22 +449,22 @@ impl Cost {
     }
 }
 
-/// Whether a record counts.
+/// How a record of a call is counted.
 enum Counted {
-    /// It is priced; `count`: and enters totals.
+    /// The record is priced. With `count` it also enters the totals.
     Yes { count: bool, flags: Flags },
-    /// It was billed for a part of what it tells now: the rest is priced.
+    /// Part of the record was already billed: the rest is priced.
     Rest { count: bool, before: Split, flag: Flags },
-    /// Its span was counted as unpriced: it is priced in full.
+    /// The call's span was counted as unpriced: the record is priced in full.
     AfterUnpriced { count: bool },
-    /// Another record of the call does.
+    /// Another record of the call is the one that counts.
     No(Flags),
 }
 
-/// One batch on its way through.
+/// The state of processing one batch.
 struct Pass<'b> {
     payload: &'b mut Payload,
-    /// The tables that the whole batch is priced with.
+    /// The tables used to price the whole batch.
     rates: Arc<Rates>,
     changes: Changes,
     account: Arc<str>,
@@ -468,17 +472,17 @@ struct Pass<'b> {
     now: UnixNanos,
     repeat: bool,
     trusted: bool,
-    /// Its spans, once somebody asked.
+    /// The batch's spans, built on first use.
     family: Option<Family>,
-    /// Whether an item tells tokens, or is a tool's or an agent's.
+    /// By item: whether it has tokens, or is a tool or an agent.
     told: Vec<bool>,
-    /// Whether it is a tool's or an agent's: what runs inside is a call of its own.
+    /// By item: whether it is a tool or an agent. A call inside it is a separate call.
     apart: Vec<bool>,
-    /// Items whose response id another call of the request has too.
+    /// Items whose response id also belongs to another call of the request.
     reused: HashSet<usize>,
-    /// What calls of the request have, by the span above.
+    /// Sums of the request's calls, by the span above them.
     below: HashMap<Place, Sum>,
-    /// Logs of the request whose calls were priced by their spans.
+    /// Log records of the request whose calls were priced by their spans.
     taken: HashSet<ClaimKey>,
 }
 
@@ -526,8 +530,8 @@ fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::of(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
 }
 
-/// What both records of a call that comes on two signals know: the vendor's id, else what they say of tokens. It only
-/// tells whether the billed one came, so that two calls of the same size may share it.
+/// The claim shared by both records of a call that arrives on two signals: the response id, else the token counts. It
+/// only shows whether the billed record arrived, so two calls of the same size may share it.
 fn twin_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     if item.response_id.is_some() {
         return call_claim(account, item);
@@ -536,8 +540,8 @@ fn twin_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::of(&[b"twin", account.as_bytes(), item.dialect?.as_bytes(), &input, &output]))
 }
 
-/// Of records of one call in one batch the best wins: the one that tells cache writes apart, then the largest output (a
-/// stream's snapshots grow), then the last.
+/// Chooses among records of one call in one batch: first the one that splits cache writes, then the largest output
+/// (stream snapshots grow), then the last.
 fn winners(facts: &Facts) -> HashMap<&str, usize> {
     let mut best: HashMap<&str, usize> = HashMap::new();
     let rank = |at: usize| {
@@ -586,12 +590,12 @@ impl Processor for Cost {
             taken: HashSet::new(),
         };
         pass.reused = identity::tell_apart(pass.payload, &mut facts);
-        // a roll-up must know what earlier requests billed below it, later ones what this one did
+        // Roll-ups must see what earlier requests billed below them, and later requests must see what this one billed.
         self.rise(&mut pass);
         pass.below = self.sums(&mut pass, &facts);
         let winners: HashMap<String, usize> =
             winners(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
-        // the vendor's own spans know more, so they are billed before those around them
+        // Spans of vendor SDKs carry more detail, so they are billed before the spans around them.
         let (inner, outer): (Vec<_>, Vec<_>) = facts.items.iter_mut().enumerate().partition(|(_, item)| item.inner);
         for (at, item) in inner.into_iter().chain(outer) {
             if item.billable {

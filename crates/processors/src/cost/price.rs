@@ -1,25 +1,26 @@
-//! **What**: the price of one call: its tokens made disjoint, times the prices of its row. **Invariants**: exact, no
-//! partial amounts; a split of cache writes is taken from the client's own cost only when it fits to 1e-9 USD; the same
-//! from facts and from the basis that an index row keeps.
+//! Computes the price of one call: its disjoint tokens times the prices of its rate row.
+//!
+//! Exact, and never partial. Unsplit cache writes are split by the client's own cost only if that explains the cost to
+//! within 1e-9 USD. The result is the same from an item's facts as from the basis in its index row.
 
 use genai::usage::{Basis, Flags, Split, endpoint, split};
 use genai::{Buckets, ItemFacts};
 use rates::{Circumstances, Fee, Query, Row, Table, Unit, Unpriced, Usd};
 
-/// How far the client's own cost may be off a split that explains it: 1e-9 USD.
+/// Maximum deviation of the client's own cost from a split that explains it: 1e-9 USD.
 const TOLERANCE: i128 = 1_000_000_000;
 
-/// What a call's price is made from.
+/// The inputs to a call's price.
 #[derive(Clone)]
 pub struct Call<'a> {
     provider: Option<&'a str>,
-    /// The response's, the request's; "" = not told.
+    /// Model of the response, model of the request; "" = not reported.
     models: [&'a str; 2],
     time: u64,
     split: Split,
     circumstances: Circumstances<'a>,
     reported: Option<&'a str>,
-    /// Web and file searches.
+    /// Number of web and file searches.
     uses: [(Fee, u64); 2],
 }
 
@@ -27,45 +28,45 @@ pub struct Call<'a> {
 pub struct Priced<'t> {
     /// The sum of the parts.
     pub total: Usd,
-    /// What it is made of.
+    /// The components of the total.
     pub parts: Parts,
-    /// The row used: `provider/id@from;adjusts`.
+    /// The rate row used: `provider/id@from;adjusts`.
     pub rate: String,
     /// Key of the provider in the table.
     pub provider: &'t str,
     /// Canonical id of the model.
     pub model: &'t str,
-    /// What was assumed.
+    /// Assumptions that were made.
     pub flags: Flags,
-    /// What was billed.
+    /// The tokens that were billed.
     pub buckets: Buckets,
 }
 
-/// A call without.
+/// A call without a price.
 pub struct NotPriced {
-    /// Why.
+    /// The reason why there is no price.
     pub reason: Unpriced,
-    /// What would have been billed.
+    /// The tokens that would have been billed.
     pub buckets: Buckets,
 }
 
-/// What the total is made of.
+/// The components of a total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// Input, audio and images included.
+    /// Input, including audio, images and video.
     pub input: Usd,
-    /// Output, audio, images and reasoning included.
+    /// Output, including audio, images and reasoning.
     pub output: Usd,
-    /// Read from caches.
+    /// Cache reads.
     pub cache_read: Usd,
-    /// Written to caches.
+    /// Cache writes.
     pub cache_write: Usd,
-    /// Fees by use.
+    /// Fees per use and per request.
     pub fees: Usd,
 }
 
 impl Parts {
-    /// The sum, if it can be held.
+    /// The sum, unless it overflows.
     pub fn total(self) -> Option<Usd> {
         self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)?.plus(self.fees)
     }
@@ -80,7 +81,7 @@ impl Parts {
         })
     }
 
-    /// Whether a difference is one, in part, to give back.
+    /// Returns true if any component is negative, as it can be in a difference.
     pub(super) fn any_below_zero(self) -> bool {
         let Self { input, output, cache_read, cache_write, fees } = self;
         [input, output, cache_read, cache_write, fees].into_iter().any(|part| part < Usd::ZERO)
@@ -88,10 +89,10 @@ impl Parts {
 }
 
 impl<'a> Call<'a> {
-    /// A call as its facts tell it, begun at `time` (Unix ns).
+    /// Builds a call from an item's facts. `time` is its start, Unix ns.
     ///
     /// # Errors
-    /// Its counts can't be.
+    /// The token counts are impossible.
     pub fn of(item: &'a ItemFacts, time: u64) -> Result<Self, NotPriced> {
         let bad = |_| NotPriced { reason: Unpriced::BadUsage, buckets: Buckets::default() };
         let context = item.context.as_deref();
@@ -114,12 +115,12 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Its tokens.
+    /// The disjoint token counts.
     pub(super) fn split(&self) -> Split {
         self.split
     }
 
-    /// A call as an index row keeps it.
+    /// Builds a call from the basis in an index row.
     pub fn kept(basis: &'a Basis) -> Self {
         let mut models = basis.listed.iter().chain(&basis.models).map(String::as_str);
         let mut units = basis.units;
@@ -141,10 +142,10 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Prices a call; `fees`: what is charged by use too. What is charged by the call always is.
+/// Prices a call. With `fees`, fees per use are included; a fee per request always is.
 ///
 /// # Errors
-/// Why there is no price.
+/// The reason why there is no price.
 pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced<'t>, NotPriced> {
     let fail = |reason| NotPriced { reason, buckets: call.split.buckets() };
     let Call { provider, models, time, circumstances, .. } = *call;
@@ -175,11 +176,11 @@ pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced
     Ok(Priced { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
-/// The price of a call that was billed for `before` already: what comes on top, and what it was billed, both at these
-/// prices. What comes on top is less than nothing where it was billed for more.
+/// Prices the part of a call that was not billed as `before`. Returns the difference and the price of `before`, both at
+/// the current row's prices. The difference is negative if `before` was billed for more.
 ///
 /// # Errors
-/// As [`price`].
+/// As for [`price`].
 pub fn price_rest<'t>(
     table: &'t Table,
     call: &Call<'_>,
@@ -195,7 +196,7 @@ pub fn price_rest<'t>(
     Ok((now, was.total))
 }
 
-/// What uses cost; one that the table has no fee for is told as incomplete.
+/// The fees for uses. A use without a fee in the table flags the price as incomplete.
 fn charge(row: &Row<'_>, uses: &[(Fee, u64)], flags: &mut Flags) -> Option<Usd> {
     let mut total = Usd::ZERO;
     for (fee, count) in uses.iter().filter(|(_, count)| *count > 0) {
@@ -212,7 +213,7 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
         let mut total = Usd::ZERO;
         for (unit, count) in counts.iter().filter(|(_, count)| *count > 0) {
             let (price, named) = row.price(*unit).ok_or(Unpriced::MissingUnit)?;
-            // `cache_write` is the 5m price by definition
+            // By definition `cache_write` is the 5m price.
             if named != *unit && (*unit, named) != (Unit::CacheWrite5m, Unit::CacheWrite) {
                 flags.add(Flags::UNIT_FALLBACK);
             }
@@ -221,7 +222,7 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
         }
         Ok(total)
     };
-    // only where reasoning is sold apart does it leave the output bucket
+    // Reasoning is taken out of the output only if the row prices it separately.
     let apart = if row.has(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
     Ok(Parts {
         input: sum(&[
@@ -246,8 +247,8 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
     })
 }
 
-/// Cache writes without a split: found from the client's own cost, else taken as 5m and told. Where the table sells
-/// both alike there is nothing to find.
+/// Splits unspecified cache writes into 5m and 1h: by the client's own cost if possible, otherwise all are taken as 5m
+/// and flagged. Nothing to do if the table has no separate 1h price.
 fn settle_writes(row: &Row<'_>, mut split: Split, reported: Option<&str>) -> Split {
     if split.cache_write == 0 || !row.has(Unit::CacheWrite1h) {
         return split;
@@ -277,7 +278,7 @@ fn infer(row: &Row<'_>, split: &Split, reported: &str) -> Option<u64> {
     (off.abs() <= TOLERANCE).then_some(count)
 }
 
-/// Whether the client's own cost is another amount, by more than `tolerance` (1e-18 USD).
+/// Returns true if the client's own cost differs from the total by more than `tolerance` (1e-18 USD).
 pub(super) fn differs(reported: &str, total: Usd, tolerance: i128) -> bool {
     let apart = |reported: Usd| reported.0.checked_sub(total.0).is_none_or(|apart| apart.abs() > tolerance);
     Usd::parse_cut(reported).is_none_or(apart)

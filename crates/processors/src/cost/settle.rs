@@ -1,7 +1,8 @@
-//! **What**: calls without a model or provider of their own: those that an ancestor in another batch will tell are
-//! deferred; those whose ancestor is in this batch get their price. **Invariants**: a price is given once, whoever of
-//! the pipelines sees the ancestor; nothing changes before the commit. **Not here**: what waits (`late`), totals
-//! (`ledger`).
+//! Handles calls without a model or provider of their own: a call whose ancestor has not arrived is deferred, and
+//! priced when a batch brings the ancestor.
+//!
+//! A price is given only once, whichever pipeline sees the ancestor, and nothing changes before the commit. Waiting
+//! calls are in `late`, totals in `ledger`.
 
 use genai::{Billing, Cost as CostFact, Facts, ItemFacts, LatePrice};
 use otlp::Signal;
@@ -14,8 +15,8 @@ use super::price::{self, Call};
 use super::{Cost, Flags, Pass, fact};
 
 impl Cost {
-    /// Defers a call that has no price because its model or provider stands on an ancestor that did not come yet. One
-    /// that came before tells it now.
+    /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
+    /// ancestor arrived earlier, its values are used instead.
     pub(super) fn defer(
         &self,
         pass: &mut Pass<'_>,
@@ -55,7 +56,7 @@ impl Cost {
         pass.family.get_or_insert_with(|| Family::of(payload))
     }
 
-    /// Prices the calls that waited for spans of this batch, and remembers what its spans tell those below them.
+    /// Prices the calls that waited for spans of this batch, and remembers the models of its spans for later batches.
     pub(super) fn settle(&self, pass: &mut Pass<'_>, facts: &Facts) -> Vec<LatePrice> {
         if pass.payload.signal() != Signal::Traces || pass.repeat {
             return Vec::new();
@@ -76,7 +77,7 @@ impl Cost {
         found.into_iter().filter_map(|(place, at, late)| self.settle_one(pass, facts, place, at, late)).collect()
     }
 
-    /// Spans with a model that are no calls: what they tell may be asked by later batches.
+    /// Remembers spans that are not calls but have a model: spans in later batches may inherit it.
     fn tell(&self, pass: &mut Pass<'_>, facts: &Facts) {
         let until = pass.now.0.saturating_add(WAIT);
         for item in facts.items.iter().filter(|item| item.inherits && !item.billable && item.request_model.is_some()) {
@@ -102,7 +103,7 @@ impl Cost {
         if let (Err(unpriced), Some((trace, span))) = (&result, missing)
             && is_want(unpriced.reason, &late)
         {
-            // a grandparent may know more
+            // An ancestor farther up may have the missing value.
             pass.changes.settled(place_, &late.call_key);
             pass.changes.waits(place(&pass.account, &trace, &span), late);
             return None;
@@ -139,7 +140,7 @@ impl Cost {
     }
 }
 
-/// Whether a price is missing only for the want of a model or provider.
+/// Returns true if the price is missing only because model or provider is missing.
 fn is_want(reason: Unpriced, late: &Late) -> bool {
     match reason {
         Unpriced::NoModel => true,

@@ -1,5 +1,5 @@
-//! **What**: what a call is stamped with. **Invariants**: amounts are exact decimal text; the one double is the nearest
-//! to it; keys of the client are never changed, but for `gen_ai.usage.cost`, which moves.
+//! Writes the cost attributes of a call. Amounts are exact decimal text; the only double is the value nearest to it. A
+//! client's own attributes are never changed, except `gen_ai.usage.cost`, which is moved.
 
 use genai::usage::Flags;
 use genai::{Billing, Buckets};
@@ -9,15 +9,16 @@ use rates::Usd;
 use super::config::Alias;
 use super::price::{NotPriced, Priced};
 
-/// The key that back ends sum; ours only when priced.
+/// The attribute that back ends sum up. Set by tollgate only on priced calls.
 pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
-/// Stamped by a tollgate that priced the call.
+/// Version and digest of the rate table. Set by a tollgate that tried to price the call.
 pub(super) const RATES: &str = "tollgate.cost.rates";
-/// What became of the call.
+/// The billing status of the call.
 pub(super) const STATUS: &str = "tollgate.cost.status";
 const REPORTED: &str = "tollgate.cost.reported_usd";
 
-/// Moves a client's own `gen_ai.usage.cost` aside; `reported` is another cost of its own, if it sent one.
+/// Moves the client's own `gen_ai.usage.cost` to another attribute. `reported`: a cost that the client reported
+/// elsewhere.
 pub(super) fn reported(payload: &mut Payload, node: Node, reported: Option<&str>) {
     let own = payload.get(node, USAGE_COST).map(|value| match value {
         Value::Double(value) => value.to_string(),
@@ -33,13 +34,13 @@ pub(super) fn reported(payload: &mut Payload, node: Node, reported: Option<&str>
     }
 }
 
-/// A status alone.
+/// Writes the status and flags only.
 pub(super) fn status(payload: &mut Payload, node: Node, status: Billing, flags: Flags) {
     set(payload, node, STATUS, status.as_str());
     put_flags(payload, node, flags);
 }
 
-/// A price.
+/// Writes a price.
 pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced<'_>, rates: &str) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
@@ -60,7 +61,7 @@ pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced<'_>, rat
     }
 }
 
-/// The price under other keys; a client's own stay as they are.
+/// Writes the price under additional keys. Keys that the client set are not changed.
 pub(super) fn aliases(payload: &mut Payload, node: Node, priced: &Priced<'_>, aliases: &[Alias]) {
     let parts = &priced.parts;
     let prompt = parts.input.plus(parts.cache_read).and_then(|sum| sum.plus(parts.cache_write));
@@ -86,14 +87,14 @@ pub(super) fn aliases(payload: &mut Payload, node: Node, priced: &Priced<'_>, al
     }
 }
 
-/// Why there is no price.
+/// Writes the reason for a missing price.
 pub(super) fn unpriced(payload: &mut Payload, node: Node, unpriced: &NotPriced, rates: &str, flags: Flags) {
     set(payload, node, RATES, rates);
     status(payload, node, Billing::Unpriced, flags);
     set(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
 }
 
-/// The disjoint buckets.
+/// Writes the disjoint token buckets.
 pub(super) fn buckets(payload: &mut Payload, node: Node, buckets: &Buckets) {
     for (key, count) in [
         ("tollgate.usage.input", buckets.input),

@@ -1,7 +1,9 @@
-//! **What**: [`Sum`]: what was billed below a span, and for an answer, in all requests so far. **Why**: spans end
-//! before those around them, so that a sum over calls mostly comes a request later than the calls; a stream's snapshots
-//! repeat an answer with more output. **Invariants**: changed after commits only. **Not here**: sums within one request
-//! (`genai`), layers of one call (`layers`), where they are kept (`memory`).
+//! [`Sum`] holds the counts billed below a span, or for an answer, in all requests so far. A roll-up usually arrives in
+//! a later request than its calls, because spans end before the spans around them; stream snapshots repeat an answer
+//! with more output.
+//!
+//! Changed only after a commit. Sums within one request are handled in `genai`, layers of one call in `layers`; the
+//! sums are stored in `memory`.
 
 use std::collections::HashMap;
 
@@ -12,7 +14,7 @@ use genai::{Counts, Facts, ItemFacts};
 use super::late::{Place, place, span_of};
 use super::{Cost, Pass};
 
-/// Calls below a span, with no span between that has tokens.
+/// Calls below a span, with no other span with tokens between them.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Sum {
     calls: u32,
@@ -24,7 +26,7 @@ impl Sum {
         Self { calls: 1, counts: Counts::of(item) }
     }
 
-    /// The output that an answer had before, and what came since.
+    /// The output that the answer had before, and the counts added since.
     pub(super) fn grew(&self, item: &ItemFacts) -> Option<(u64, Self)> {
         let (before, counts) = Counts::of(item).grew(&self.counts)?;
         Some((before, Self { calls: 0, counts }))
@@ -35,19 +37,19 @@ impl Sum {
         self.counts = self.counts.and(&more.counts);
     }
 
-    /// Whether `item` says of its size what several calls below say together.
+    /// Returns true if `item` reports the same size as several calls below it together.
     pub(super) fn is(&self, item: &ItemFacts) -> bool {
         self.calls > 1 && Counts::of(item).says(&self.counts)
     }
 
-    /// Whether `item` has more than twice what is below it.
+    /// Returns true if `item` has more than twice the counts below it.
     pub(super) fn is_dwarfed_by(&self, item: &ItemFacts) -> bool {
         Counts::of(item).exceed(&self.counts)
     }
 }
 
 impl Cost {
-    /// What was billed below a span in earlier requests, and what of this one is to be.
+    /// The counts below a span: billed in earlier requests, and to be billed in this one.
     pub(super) fn below(&self, pass: &Pass<'_>, item: &ItemFacts) -> Option<Sum> {
         let (trace, span) = span_of(pass.payload, item.node)?;
         let place = place(&pass.account, &trace, &span);
@@ -57,7 +59,7 @@ impl Cost {
         Some(sum)
     }
 
-    /// What calls of this request have, by the span above.
+    /// The counts of this request's calls, by the span above.
     pub(super) fn sums(&self, pass: &mut Pass<'_>, facts: &Facts) -> HashMap<Place, Sum> {
         let mut sums: HashMap<Place, Sum> = HashMap::new();
         for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {

@@ -1,5 +1,5 @@
-//! **What**: reads the table and overlays that the settings name. **Invariants**: errors name files and places.
-//! **Not here**: what is in them (`rates/`), newer ones (`app/rates`).
+//! Reads the rate table and overlays named in the settings. Errors name the file and the place in it. The formats are
+//! defined in the crate `rates`; `app/rates` fetches newer tables.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +9,14 @@ use telemetry::{Meter, names};
 
 use super::config::{RatesFrom, Settings};
 
-/// Largest table that is read, bytes.
+/// Maximum size of a table file, bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
 impl Settings {
-    /// The table below everything.
+    /// Loads the base table.
     ///
     /// # Errors
-    /// The file can't be read, or is no table.
+    /// The file cannot be read, or is not a rate table.
     pub fn base(&self) -> Result<Source, RatesError> {
         match &self.rates {
             RatesFrom::Builtin => Source::builtin(),
@@ -24,10 +24,10 @@ impl Settings {
         }
     }
 
-    /// Contract prices, in order.
+    /// Loads the overlays with contract prices, in order.
     ///
     /// # Errors
-    /// A file can't be read, or is no overlay.
+    /// A file cannot be read, or is not an overlay.
     pub fn overlays(&self) -> Result<Vec<Source>, RatesError> {
         self.overlays.iter().map(|path| read(path)).collect()
     }
@@ -42,7 +42,7 @@ fn read(path: &Path) -> Result<Source, RatesError> {
     Source::parse(&name, &fs::read_to_string(path).map_err(failed)?)
 }
 
-/// Says which tables are in use (1) or were (0).
+/// Sets the gauges of the given tables: 1 = in use, 0 = no longer in use.
 pub(super) fn tell(meter: &Meter, rates: &Rates, value: f64) {
     let tables = std::iter::once(rates.common()).chain(rates.tenants().map(|tenant| rates.table(Some(tenant))));
     for table in tables {

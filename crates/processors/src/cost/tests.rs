@@ -1,5 +1,5 @@
-//! The processor: golden prices, each call once over signals, repeats, layers and restarts, and recorded clients to the
-//! 1e-9 USD they report.
+//! Tests of the processor: golden prices, each call priced once across signals, repeats, layers and restarts, and
+//! recorded clients to within 1e-9 USD of the cost they report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn batch(payload: Payload, id: u8) -> Batch {
     Batch::new(Arc::new(origin), payload)
 }
 
-/// Processes and commits.
+/// Processes and commits a payload.
 fn run(cost: &Cost, payload: Payload, id: u8) -> Batch {
     let mut batch = batch(payload, id);
     cost.process(&mut batch).unwrap();
@@ -81,7 +81,7 @@ fn plain(value: Value<'_>) -> Json {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The facts that a golden case writes down.
+/// The facts described by a golden case.
 fn item(call: &Json) -> ItemFacts {
     let blank = request::payload(&json!({"items": [{"name": "x"}]}));
     let mut item = facts(&vocabulary(), &blank).items.remove(0);
@@ -134,7 +134,7 @@ fn words(flags: Flags) -> Json {
     flags.words().collect::<Vec<_>>().into()
 }
 
-/// Every golden case, to the last digit; only what a case names is compared.
+/// Every golden case, exactly. Only fields named by a case are compared.
 #[test]
 fn golden_cases() {
     let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));
@@ -167,7 +167,7 @@ fn golden_cases() {
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 
-/// What an index row keeps of a call gives the same price, parts, row and flags, also after it was written and read.
+/// The basis in an index row gives the same price, parts, row and flags, also after serialisation.
 fn kept_alike(name: &str, table: &Table, item: &ItemFacts, time: u64, fees: bool) {
     let Some(basis) = Basis::of(item, time) else { return };
     let basis: Basis = serde_json::from_str(&serde_json::to_string(&basis).unwrap()).unwrap();
@@ -209,7 +209,7 @@ fn status(batch: &Batch, item: usize) -> Option<Billing> {
     facts_in(batch).items[item].cost.as_ref().map(|cost| cost.status)
 }
 
-/// Everything a priced call is stamped with.
+/// All attributes stamped on a priced call.
 #[test]
 fn stamps() {
     let settings = Settings { usage_attributes: true, ..Config::default().settings().unwrap() };
@@ -249,7 +249,7 @@ fn stamps() {
     assert!(text.contains("tollgate_rates_info{version=\"2026-11-20.8\""));
 }
 
-/// Other keys that back ends read, if asked for; never over a client's own.
+/// Additional price attributes are set on request, but never over a client's own.
 #[test]
 fn aliases() {
     let settings = Settings {
@@ -273,7 +273,7 @@ fn aliases() {
     assert!(!plain.contains_key("operation.cost") && !plain.contains_key("gen_ai.usage.cost.amount"));
 }
 
-/// An unknown model is unpriced and counted, never 0; the client's own figure is not passed off as ours.
+/// An unknown model is unpriced and counted, never 0; the client's own figure is not presented as tollgate's.
 #[test]
 fn unpriced_is_told() {
     let meter = Meter::new();
@@ -296,7 +296,7 @@ fn unpriced_is_told() {
     assert!(text.contains("tollgate_cost_unpriced_tokens_total{provider=\"openai\",model=\"gpt-99\"} 1050"));
 }
 
-/// Roll-ups, tools and calls without tokens get nothing; a client's cost on them moves aside.
+/// Roll-ups, tools and calls without tokens get no price; a client's cost on them is moved.
 #[test]
 fn what_is_no_call_is_not_stamped() {
     let payload = request::payload(&json!({"items": [
@@ -318,8 +318,7 @@ fn what_is_no_call_is_not_stamped() {
     assert!(batch.effects.is_empty());
 }
 
-/// A call that comes again counts once, whichever batch came first; a batch that was not committed gives its claim
-/// back.
+/// A repeated call counts once, whichever batch came first; a batch that was not committed releases its claim.
 #[test]
 fn counted_once() {
     let cost = build();
@@ -346,7 +345,7 @@ fn counted_once() {
     assert_eq!(status(&other_account, 0), Some(Billing::Priced));
 }
 
-/// Equal bytes after an OK are a new request whose calls are not counted.
+/// After an OK, equal bytes are a new request, whose calls are not counted again.
 #[test]
 fn repeats_are_not_counted() {
     let cost = build();
@@ -365,7 +364,7 @@ fn snapshots_of_a_stream() {
     assert_eq!(statuses, [Billing::NotCounted, Billing::Priced, Billing::NotCounted]);
 }
 
-/// Python's `str(None)` is no id: calls that say it are calls of their own.
+/// Python's `str(None)` is not an id: calls that carry it are separate calls.
 #[test]
 fn no_id_is_no_id() {
     let cost = build();
@@ -386,8 +385,8 @@ fn layer(span: u64, parent: u64, id: Option<&str>) -> Payload {
     one(call)
 }
 
-/// An instrumentation's span and the vendor's SDK's below it are one call, also in two requests, in either order; two
-/// calls side by side are two.
+/// An instrumentation's span and the vendor SDK's span below it are one call, also in two requests and in either order;
+/// two calls side by side are two.
 #[test]
 fn layers_of_one_call() {
     let cost = build();
@@ -409,7 +408,7 @@ fn a_call_within_a_call() {
     let both = request::payload(&json!({"items": [chat("r1", 50), guard]}));
     let batch = run(&build(), both, 1);
     assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
-    // one word of an answer, as long as the one it asked for: the inputs tell them apart
+    // Both outputs are one token long; the inputs tell the calls apart.
     let question = |span: u64, parent: u64, input: u64| {
         let mut call = layer_of(span, parent, 1);
         call["attributes"]["gen_ai.response.id"] = json!(format!("q{span}"));
@@ -424,7 +423,7 @@ fn a_call_within_a_call() {
     assert_eq!(apart.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced; 2]);
 }
 
-/// A span of an emitter that nobody described, with tokens or without.
+/// A span of an undescribed emitter, with or without tokens.
 fn guess(span: u64, parent: u64, output: Option<u64>) -> Json {
     let mut item = json!({"name": "step", "trace": 1, "span": span, "parent": parent, "attributes": {}});
     if let Some(output) = output {
@@ -434,8 +433,8 @@ fn guess(span: u64, parent: u64, output: Option<u64>) -> Json {
     item
 }
 
-/// A roll-up some spans above the calls is priced in no request: whether what lies between came with the calls, with
-/// the roll-up or on its own. Calls beside each other are priced each.
+/// A roll-up several spans above the calls is never priced, whether the spans between arrive with the calls, with the
+/// roll-up or separately. Sibling calls are each priced.
 #[test]
 fn roll_ups_above_the_parent_across_requests() {
     let calls = [guess(4, 3, Some(50)), guess(5, 3, Some(70))];
@@ -460,14 +459,14 @@ fn roll_ups_above_the_parent_across_requests() {
         assert_eq!([3, 4, 5].map(|span| priced(statuses[&span])), [false, true, true], "way {way}: {statuses:?}");
         assert!(matches!(statuses[&1], None | Some(Billing::NotCounted)), "way {way}: {:?}", statuses[&1]);
     }
-    // what was not committed covers nothing
+    // Calls that were not committed cover nothing.
     let cost = build();
     let mut lost = batch(all(&[&calls[0], &between]), 1);
     cost.process(&mut lost).unwrap();
     cost.discard(&lost.origin.id);
     let alone = status(&run(&cost, all(&[&above, &roll_up]), 2), 1);
     assert!(matches!(alone, Some(Billing::Priced | Billing::Unpriced)), "{alone:?}");
-    // described emitters tell their roll-ups by name: a call above calls is a call
+    // Described emitters name their roll-ups, so a call above calls is a call.
     let cost = build();
     run(&cost, layer(4, 3, Some("r1")), 1);
     let mut outer = layer_of(1, 0, 120);
@@ -475,8 +474,8 @@ fn roll_ups_above_the_parent_across_requests() {
     assert_eq!(status(&run(&cost, all(&[&between, &above, &outer]), 2), 2), Some(Billing::Priced));
 }
 
-/// A sum over calls has no price, whichever of them came in earlier requests; what only has the same input as they do,
-/// has one.
+/// A sum over calls is not priced, even if some of the calls came in earlier requests; a span that only has the same
+/// input as they do is priced.
 #[test]
 fn sums_over_calls_of_earlier_requests() {
     let call = |span: u64, parent: u64, input: u64, output: u64| {
@@ -501,7 +500,7 @@ fn sums_over_calls_of_earlier_requests() {
             for (at, item) in items.iter().enumerate() {
                 statuses.insert(item["span"].as_u64().unwrap(), status(&batch, at));
             }
-            // also over a restart
+            // Also after a restart.
             let saved = cost.checkpoint().unwrap();
             cost = build();
             cost.restore(&saved);
@@ -517,7 +516,7 @@ fn sums_over_calls_of_earlier_requests() {
     assert_eq!(status(&more, 0), Some(Billing::Priced));
 }
 
-/// An operation that nobody knows, above a small call of another kind, is a call of its own: its money is not lost.
+/// A span with an unknown operation above a small call of another kind is a call of its own, so its cost is not lost.
 #[test]
 fn unknown_operations_above_small_calls() {
     let call = |span: u64, parent: u64, operation: &str, input: u64, output: u64| {
@@ -535,7 +534,7 @@ fn unknown_operations_above_small_calls() {
     let apart = [small.clone(), large].map(|item| request::payload(&json!({"items": [item]})));
     let apart: Vec<_> = (1..).zip(apart).map(|(id, payload)| status(&run(&cost, payload, id), 0)).collect();
     assert_eq!(apart, [Some(Billing::Priced); 2]);
-    // what has about as much as those below it is their sum
+    // A span with about as many tokens as those below it is their sum.
     let sum = call(1, 0, "answer", 7, 1);
     let both = run(&build(), request::payload(&json!({"items": [&small, &sum]})), 1);
     assert_eq!(status(&both, 0), Some(Billing::Priced));
@@ -548,7 +547,7 @@ fn layer_of(span: u64, parent: u64, output: u64) -> Json {
     call
 }
 
-/// A tenant that the rules call private is shown in metrics as spans show it, never as it was sent.
+/// A tenant name that the rules consider private appears in metrics in the form shown on spans, never as sent.
 #[test]
 fn labels_have_passed_the_rules() {
     let meter = Meter::new();
@@ -566,7 +565,7 @@ fn labels_have_passed_the_rules() {
     assert!(!String::from_utf8_lossy(&cost.checkpoint().unwrap()).contains(private));
 }
 
-/// Claims and totals survive: effects read back after a crash, and a checkpoint.
+/// Claims and totals survive a restart, through effects read back and through a checkpoint.
 #[test]
 fn restarts_remember() {
     let first = build();
@@ -585,7 +584,7 @@ fn restarts_remember() {
     restored.restore(b"broken");
 }
 
-/// A branch of the pipelines that sees the batch again stamps the same and counts nothing.
+/// A pipeline branch that processes the same batch again stamps it alike and counts nothing.
 #[test]
 fn branches_count_once() {
     let cost = build();
@@ -596,7 +595,7 @@ fn branches_count_once() {
     assert!(second.effects.is_empty());
 }
 
-/// What an upstream tollgate priced stays as it is, if it is trusted.
+/// A trusted upstream tollgate's price stays.
 #[test]
 fn upstream_stamps_stay() {
     let mut call = chat("r1", 50);
@@ -624,8 +623,8 @@ fn twin(signal: &str, id: &str) -> Payload {
         {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
 }
 
-/// Claude Code's calls are billed on the log where a logs pipeline has `cost`, else on the span, or as told; the other
-/// signal says so, and calls whose billed signal never came are counted.
+/// Claude Code's calls are billed on the log if a logs pipeline has `cost`, else on the span, or as configured. The
+/// other signal is marked, and calls whose billed signal never arrived are counted.
 #[test]
 fn claude_code_bills_on_one_signal() {
     let settings = |bill, signals: &[Signal]| Settings {
@@ -666,7 +665,7 @@ fn claude_code_bills_on_one_signal() {
     );
 }
 
-/// Codex tells no id that its log and its span share: what both say of tokens tells that the log came.
+/// Codex has no id shared by log and span: equal token counts show that the log arrived.
 #[test]
 fn twins_without_an_id_are_known_by_their_tokens() {
     let item = |signal: &str, tokens: u64| {
@@ -693,7 +692,7 @@ fn twins_without_an_id_are_known_by_their_tokens() {
     );
 }
 
-/// Labels come from telemetry: capped in number, and only names.
+/// Labels from telemetry are limited in number, and must look like names.
 #[test]
 fn labels_are_capped() {
     let meter = Meter::new();
@@ -712,7 +711,7 @@ fn labels_are_capped() {
     assert!(text.contains("tenant=\"other\"") && !text.contains("alice"));
 }
 
-/// A table of one's own, and one that can't be read.
+/// A custom table, and one that cannot be read.
 #[test]
 fn tables_from_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -728,7 +727,7 @@ fn tables_from_files() {
     assert!(Config { rates: " ".to_owned(), ..Config::default() }.settings().is_err());
 }
 
-/// What a session of a recorded client cost by its hand count, and what we say, by signals that have `cost`.
+/// The cost of a recorded session by its hand count, and as computed here with the given signals.
 fn recorded(folder: &Path, session: &Json, signals: &[Signal]) -> (BTreeMap<String, Vec<String>>, Usd, Vec<String>) {
     let settings = Settings { signals: signals.to_vec(), ..Config::default().settings().unwrap() };
     let cost = build_with(&settings, &Meter::new());
@@ -761,8 +760,8 @@ fn manifest(client: &str) -> (std::path::PathBuf, Json) {
     (folder, serde_json::from_str(&text).unwrap())
 }
 
-/// Claude Code's own figure for each call to 1e-9 USD, each call once, whether logs or both signals arrive. With spans
-/// alone the 5m/1h split is told nowhere: such calls say so and all others are exact.
+/// Claude Code's own figure for each call is matched to 1e-9 USD, each call once, with logs only or with both signals.
+/// With spans only the 5m/1h split is not reported: such calls are flagged and all others are exact.
 #[test]
 fn claude_code_agrees_with_itself() {
     let (folder, manifest) = manifest("claude-code");
@@ -776,7 +775,7 @@ fn claude_code_agrees_with_itself() {
             for call in &calls {
                 let id = call["request_id"].as_str().unwrap();
                 let got = by_call.get(id).map_or(&[][..], Vec::as_slice);
-                // a span that came before the first log has its price, and the log the difference
+                // A span that arrived before the first log has its price, and the log the difference.
                 let parts = if signals.len() == 2 { 1..=2 } else { 1..=1 };
                 assert!(parts.contains(&got.len()), "{name} {signals:?} {id}: {got:?}");
                 let exact = Usd::parse(call["cost_usd_exact"].as_str().unwrap()).unwrap();
@@ -804,9 +803,9 @@ fn claude_code_agrees_with_itself() {
     assert!(compared > 40, "{compared}");
 }
 
-/// Sessions whose telemetry tells less than the hand count knows (how long caches keep, what streams used, cached
-/// tokens of older versions): calls and amount that it does tell. Cache writes of an untold time are priced as 5m and
-/// say so.
+/// Sessions whose telemetry reports less than the hand count (cache lifetimes, tokens of streams, cached tokens in
+/// older versions), with the calls and the amount that it does report. Cache writes of unknown lifetime are priced as
+/// 5m and flagged.
 const TELLS_LESS: &[(&str, usize, &str)] = &[
     ("azure-ai-inference/chat", 4, "0.0015325"),
     ("langtrace/openai", 4, "0.00107714"),
@@ -881,8 +880,8 @@ const CLIENTS: [&str; 32] = [
     "vercel-ai",
 ];
 
-/// Other recorded clients: the hand count's total, each call once over layers and logs, wherever the telemetry tells it
-/// (OpenInference's and the vendor's spans stand one in the other or side by side).
+/// Other recorded clients match the hand count's total, each call once across layers and logs, where the telemetry
+/// reports enough. (Spans of OpenInference and of the vendor are nested or side by side.)
 #[test]
 fn recorded_clients_agree_with_the_hand_count() {
     let (mut failed, mut exact) = (Vec::new(), 0);
@@ -911,8 +910,8 @@ fn recorded_clients_agree_with_the_hand_count() {
     assert!(exact > 30, "{exact}");
 }
 
-/// Sessions whose telemetry does not tell what a total needs: cached tokens, the 5m/1h split, what streams used, or a
-/// provider that anybody knows. There only the calls are counted.
+/// Sessions whose telemetry lacks what a total needs: cached tokens, the 5m/1h split, tokens of streams, or a known
+/// provider. For these only the calls are counted.
 const UNTOLD: &[(&str, &str)] = &[
     ("semconv-js", "openai"),
     ("semconv-js", "quiet"),
@@ -926,7 +925,7 @@ const UNTOLD: &[(&str, &str)] = &[
     ("opencode", "run"),
 ];
 
-/// Whether a record of the call carries tokens; manifests without that detail speak of calls that do.
+/// Whether a record of the call carries tokens. Manifests without that detail list only calls that do.
 fn told(call: &Json) -> bool {
     let used = |record: &Json| record["usage"].as_object().is_none_or(|usage| !usage.is_empty());
     call["cost_usd_exact"].is_string()
@@ -934,7 +933,7 @@ fn told(call: &Json) -> bool {
         && call["records"].as_array().is_none_or(|records| records.iter().any(used))
 }
 
-/// The same for command lines and for Node, whose manifests say per call what the telemetry holds.
+/// The same for command lines and for Node, whose manifests describe per call what the telemetry holds.
 #[test]
 fn recorded_command_lines_and_node_agree_with_the_hand_count() {
     let (mut failed, mut totals) = (Vec::new(), 0);
@@ -957,7 +956,7 @@ fn recorded_command_lines_and_node_agree_with_the_hand_count() {
     assert!(totals >= 12, "{totals}");
 }
 
-/// Damaged requests that still parse never panic and never get a cost that is not exact text.
+/// Damaged requests that still parse never cause a panic, and every cost is exact text.
 #[test]
 fn damaged_requests() {
     let rng = kernel::rng::SeededRng::new(7);
@@ -991,8 +990,8 @@ fn damaged_requests() {
     assert!(parsed > 100, "{parsed}");
 }
 
-/// A call whose answer names a model that the table does not list is priced as what was asked for, and says so; the
-/// other way round there is nothing to say.
+/// If the response names an unlisted model, the call is priced as the requested model and flagged; in the reverse case
+/// there is no flag.
 #[test]
 fn an_unknown_model_that_answered_is_flagged() {
     let flags = |request: &str, response: &str| {

@@ -1,8 +1,10 @@
-//! **What**: calls that come on two signals, a log and a span: which of them is billed. **Why**: only the log tells
-//! everything (how long cache writes are kept), but a client may send spans alone, and a span that waits for it has no
-//! price for ever. **Invariants**: a span waits for its log where its session sends such logs; otherwise it is priced
-//! at once, or unpriced, and a log that comes after all costs the difference, or everything; each call once. **Not
-//! here**: which records are twins (`genai`).
+//! Calls that arrive on two signals, as a log and a span, and which of the two is billed. Only the log has all details
+//! (the lifetime of cache writes), but some clients send spans only, and a span waiting for such a log would never be
+//! priced.
+//!
+//! A span waits for its log if its session has recently sent such logs. Otherwise it is priced at once, or counted as
+//! unpriced; a log that arrives later costs the difference, or the full price. Each call is billed once. `genai`
+//! decides which records are twins.
 
 use genai::ItemFacts;
 use genai::usage::{Flags, Split};
@@ -15,20 +17,20 @@ use super::late::Place;
 use super::price::{Call, price};
 use super::{Cost, Counted, Pass, twin_claim};
 
-/// A session sends logs if one came so short a time ago, ns.
+/// A session is considered to send logs if one arrived within this time, ns.
 const RECENT: u64 = 600_000_000_000;
-/// Calls of one size that are told apart without an id.
+/// Maximum number of calls of one size that are distinguished without an id.
 const ALIKE: u8 = 64;
 
-/// A client's session; where records tell no id (Codex), its spans do not tell the session of its logs either: all
-/// clients.
+/// The key of a client's session. Where records carry no response id (Codex), spans do not carry the session of the
+/// logs either, so all clients share one key.
 fn client(account: &str, item: &ItemFacts) -> Place {
     let session = item.session.as_deref().filter(|_| item.response_id.is_some()).unwrap_or("");
     let dialect = item.dialect.unwrap_or_default();
     ClaimKey::of(&[b"client", account.as_bytes(), dialect.as_bytes(), session.as_bytes()]).to_bytes()
 }
 
-/// Where a call's span and log find each other: its id, else the nth of its size.
+/// The keys under which a call's span and log find each other: its response id, or the nth call of its size.
 fn places(account: &str, item: &ItemFacts) -> Vec<ClaimKey> {
     let Some(key) = twin_claim(account, item) else { return Vec::new() };
     if item.response_id.is_some() {
@@ -38,17 +40,17 @@ fn places(account: &str, item: &ItemFacts) -> Vec<ClaimKey> {
     (0..ALIKE).map(numbered).collect()
 }
 
-/// A span that has to do without its log.
+/// A span that is counted without its log.
 #[derive(Clone, Copy)]
 pub(super) enum LoneSpan {
-    /// It has a price for these tokens.
+    /// The span was priced for these tokens.
     Priced(Split),
-    /// It has none: a log that comes later is billed in full.
+    /// The span has no price; a log that arrives later is billed in full.
     Unpriced,
 }
 
 impl LoneSpan {
-    /// The tokens that it is billed for.
+    /// The tokens that the span is billed for.
     fn billed(self) -> Option<Split> {
         match self {
             Self::Priced(units) => Some(units),
@@ -58,20 +60,20 @@ impl LoneSpan {
 }
 
 impl Cost {
-    /// Whether the other record of this call bills it.
+    /// Returns true if the call is billed by its record on the other signal.
     pub(super) fn is_other_signal(&self, payload: &Payload, item: &ItemFacts) -> bool {
         item.twin && payload.signal() != self.billed
     }
 
-    /// Notes that a session's client sends the records that bill.
+    /// Records that a session's client sends the billing record.
     pub(super) fn hear(&self, pass: &mut Pass<'_>, item: &ItemFacts) {
         if item.twin && !pass.repeat && pass.payload.signal() == self.billed {
             pass.changes.heard(client(&pass.account, item));
         }
     }
 
-    /// Judges a span whose client may send spans alone and sent no log of its session lately. `None`: it waits for its
-    /// log.
+    /// Decides about a span whose client may send spans only and has not recently sent logs for the session. `None`:
+    /// the span waits for its log.
     pub(super) fn lone_span(&self, pass: &Pass<'_>, table: &Table, item: &ItemFacts) -> Option<LoneSpan> {
         if !item.may_be_alone || self.bill != BillOn::Auto {
             return None;
@@ -86,14 +88,15 @@ impl Cost {
         })
     }
 
-    /// Remembers what a span was billed for, until its log comes.
+    /// Remembers the tokens that a span was billed for until its log arrives.
     pub(super) fn keep_billed_span(&self, pass: &mut Pass<'_>, item: &ItemFacts, span: LoneSpan) {
         let (claims, units) = (&self.ledger.claims, span.billed());
         for place in places(&pass.account, item) {
             let key = ClaimKey::of(&[b"span billed", &place.to_bytes()]);
             if claims.claim(key, &pass.batch, pass.now) == Claim::First {
                 pass.changes.claim(key);
-                // at once: span and log come within milliseconds; a batch that is not committed loses the claim
+                // Stored before the commit, because span and log arrive within milliseconds of each other. If the batch
+                // is not committed it loses the claim.
                 self.ledger.put_billed_span(key.to_bytes(), units);
                 pass.changes.billed_span(key.to_bytes(), units);
                 return;
@@ -101,8 +104,8 @@ impl Cost {
         }
     }
 
-    /// What the span of a log's call was billed for, if it was: the log costs the difference, or nothing. Where the
-    /// span had no price, the log costs everything.
+    /// The tokens that the span of a log's call was billed for, if it was. The log is charged the difference or
+    /// nothing; if the span was unpriced, the log is charged in full.
     pub(super) fn billed_span(&self, pass: &mut Pass<'_>, item: &ItemFacts) -> Option<Counted> {
         if !item.twin || pass.payload.signal() != self.billed {
             return None;
@@ -110,13 +113,13 @@ impl Cost {
         let claims = &self.ledger.claims;
         for place in places(&pass.account, item) {
             let key = ClaimKey::of(&[b"span billed", &place.to_bytes()]);
-            // the first place that no span took is followed by free ones only
+            // Places are taken in order: after the first free one there are only free ones.
             claims.holder(key)?;
             let before = self.ledger.billed_span(&key.to_bytes())?;
             let taken = ClaimKey::of(&[b"log of", &place.to_bytes()]);
             let count = match claims.claim(taken, &pass.batch, pass.now) {
                 Claim::First => true,
-                // another branch of the pipelines saw this very batch
+                // Another pipeline branch already processed this batch.
                 Claim::Held(holder) if holder == pass.batch && !pass.taken.contains(&taken) => false,
                 Claim::Held(_) => continue,
             };

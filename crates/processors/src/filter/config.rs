@@ -1,5 +1,5 @@
-//! **What**: the `filter` stanza: which items go, and by which rule. **Invariants**: a rule without a condition is
-//! refused: it would drop everything. **Not here**: looking at items (`matching`), noise of known clients (`presets`).
+//! Configuration of the `filter` processor. A rule without a condition is refused, because it would drop everything.
+//! Conditions are evaluated in `matching`; presets are defined in `presets`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,39 +11,40 @@ use otlp::Signal;
 
 use super::presets::Preset;
 
-/// Drops spans, log records and data points before they are sent; vault, cost and runs have seen them.
+/// Drops spans, log records and data points before export; vault, cost and runs have already seen them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Noise of clients known by name: `codex`, `opencode`. Errors and what holds tokens or tool calls stay.
+    /// Drops the known noise of these clients: `codex`, `opencode`. Errors and items with tokens or tool calls are
+    /// kept.
     pub presets: Vec<Preset>,
-    /// Rules; an item goes when all conditions of one of them hold.
+    /// Rules for dropping items. An item is dropped if all conditions of one rule match.
     pub drop: Vec<Rule>,
-    /// Keeps a part of all traces, each whole, with its logs.
+    /// Keeps a share of all traces, each with all its spans and logs.
     pub sampling: Option<Sampling>,
 }
 
-/// When an item goes. Patterns: `*` stands for any characters; one of a list is enough.
+/// Conditions under which an item is dropped. In patterns `*` matches any characters; in a list one match is enough.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
-    /// Its name in metrics.
+    /// Name of the rule in metrics.
     pub name: String,
-    /// `traces`, `logs`, `metrics`; all without this key.
+    /// Signals that the rule applies to: `traces`, `logs`, `metrics`. Default: all.
     pub signals: Vec<SignalName>,
-    /// Patterns of span names, event names, metric names.
+    /// Patterns for the span name, event name or metric name.
     pub names: Vec<String>,
-    /// Patterns of the instrumentation scope's name.
+    /// Patterns for the name of the instrumentation scope.
     pub scopes: Vec<String>,
-    /// Attributes that the item has, and patterns of their values.
+    /// Attributes that the item must have, with a pattern for each value.
     pub attributes: BTreeMap<String, String>,
-    /// The same of its resource.
+    /// Attributes that the item's resource must have, with a pattern for each value.
     pub resource: BTreeMap<String, String>,
-    /// Patterns of keys of attributes that it has not.
+    /// Key patterns: the rule applies only to items without any matching attribute.
     pub without: Vec<String>,
-    /// Log records less severe than this (`warn`: info and below).
+    /// Matches log records below this severity (`warn` matches info and below).
     pub severity_below: Option<Severity>,
-    /// Also spans with error status and log records of severity error.
+    /// Also drops spans with error status and log records of severity error or above. Without it the rule keeps them.
     pub errors_too: bool,
 }
 
@@ -59,40 +60,41 @@ pub enum SignalName {
     Metrics,
 }
 
-/// Severity of log records, OpenTelemetry's ranges.
+/// Severity of log records; the numbers are OpenTelemetry's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// 5 and more.
+    /// 5 and above.
     Debug,
-    /// 9 and more.
+    /// 9 and above.
     Info,
-    /// 13 and more.
+    /// 13 and above.
     Warn,
-    /// 17 and more.
+    /// 17 and above.
     Error,
-    /// 21 and more.
+    /// 21 and above.
     Fatal,
 }
 
-/// Keeps a part of all traces, each whole: what is kept hangs on the trace id alone, so that gateways agree.
+/// Keeps a share of all traces, each as a whole. The decision depends only on the trace id, so all gateways decide
+/// alike.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// From 0 (none) to 1 (all). What is kept says it: `tollgate.sample.ratio`.
+    /// Share of traces to keep, from 0 (none) to 1 (all). Kept items carry it as `tollgate.sample.ratio`.
     pub ratio: f64,
 }
 
-/// The valid form.
+/// The checked configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Rules, presets' last.
+    /// The rules, with those of presets last.
     pub rules: Vec<Rule>,
-    /// The part of traces that is kept.
+    /// The share of traces to keep.
     pub ratio: Option<f64>,
 }
 
-/// The label of what sampling drops.
+/// Rule label for items dropped by sampling.
 pub const SAMPLED: &str = "sampling";
 
 impl SignalName {
@@ -106,7 +108,7 @@ impl SignalName {
 }
 
 impl Severity {
-    /// The least number of its range.
+    /// The lowest severity number of the range.
     pub fn number(self) -> i32 {
         match self {
             Self::Debug => 5,
@@ -119,7 +121,7 @@ impl Severity {
 }
 
 impl Rule {
-    /// Whether it speaks of `signal`.
+    /// Returns true if the rule applies to `signal`.
     pub fn of(&self, signal: Signal) -> bool {
         self.signals.is_empty() || self.signals.iter().any(|named| named.signal() == signal)
     }
@@ -135,7 +137,7 @@ impl Rule {
 }
 
 impl Config {
-    /// Checks it.
+    /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.

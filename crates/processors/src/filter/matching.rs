@@ -1,5 +1,5 @@
-//! **What**: whether a rule's conditions hold for an item, and whether its trace is sampled. **Invariants**: reads
-//! only; a pattern costs its length times the text's at most. **Not here**: what a user writes (`config`).
+//! Evaluates a rule's conditions on an item, and the sampling decision for its trace. Reads only. A pattern costs at
+//! most its length times the length of the text. The rules' configuration is in `config`.
 
 use config::glob::matches;
 use otlp::{Field, Node, NodeKind, Payload, Value};
@@ -8,14 +8,14 @@ use super::config::{Rule, Severity};
 
 /// Status code of failed spans.
 const FAILED: i32 = 2;
-/// Bits of a trace id that are random (W3C Trace Context, level 2).
+/// Number of random bits in a trace id (W3C Trace Context, level 2).
 const RANDOM: u32 = 56;
 
 fn any(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| matches(pattern.as_bytes(), text.as_bytes()))
 }
 
-/// Whether `rule` drops `item`.
+/// Returns true if `rule` drops `item`.
 pub(super) fn drops(rule: &Rule, payload: &Payload, item: Node) -> bool {
     if !rule.errors_too && is_error(payload, item) {
         return false;
@@ -41,7 +41,7 @@ fn is_error(payload: &Payload, item: Node) -> bool {
     }
 }
 
-/// A span's name; a log record's event name, in the field or the attribute; a point's metric.
+/// Matches a span's name; a log record's event name, as field or attribute; a data point's metric.
 fn named(patterns: &[String], payload: &Payload, item: Node) -> bool {
     match payload.kind(item) {
         NodeKind::LogRecord => {
@@ -67,9 +67,9 @@ fn has(payload: &Payload, node: Node, key: &str, pattern: &str) -> bool {
     }
 }
 
-/// Whether the trace with this id is among the `ratio` of all that are kept: the lowest 56 bits are compared with a
-/// threshold, as OpenTelemetry's consistent sampling does, so that a smaller ratio keeps a part of a larger one's
-/// traces. What has no trace stays.
+/// Whether sampling at `ratio` keeps the trace. The lowest 56 bits of the trace id are compared with a threshold, as in
+/// OpenTelemetry's consistent sampling, so the traces kept at a smaller ratio are a subset of those kept at a larger
+/// one. Items without a trace are kept.
 pub(super) fn sampled(trace: &[u8], ratio: f64) -> bool {
     let Some(random) = trace.last_chunk::<7>() else { return true };
     let random = random.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));

@@ -1,8 +1,9 @@
-//! **What**: the `filter` processor: drops items by rules, noise of known clients, and a part of all traces. **Why**:
-//! back ends are paid by the event, and one turn of an agent is hundreds of spans that say nothing. **Invariants**:
-//! stands after `redact` (`config/graph`): vault, cost and runs see everything; drops are counted by rule, once their
-//! batch is committed; a trace is kept whole or not at all by sampling. **Not here**: conditions (`matching`), presets
-//! (`presets`).
+//! The `filter` processor: drops items by rules, drops known noise of some clients, and samples traces. Back ends
+//! charge by the event, and one agent turn can produce hundreds of uninformative spans.
+//!
+//! It runs after `redact` (checked in `config/graph`), so vault, cost and runs see everything. Dropped items are
+//! counted by rule after their batch is committed. Sampling keeps or drops a trace as a whole. Conditions are in
+//! `matching`, presets in `presets`.
 
 pub mod config;
 mod matching;
@@ -21,12 +22,12 @@ use telemetry::{Meter, names};
 pub use config::{Config, Settings};
 use config::{Rule, SAMPLED};
 
-/// What kept items say where others were not.
+/// Attribute that holds the sampling ratio on items that were kept.
 const RATIO: &str = "tollgate.sample.ratio";
-/// The label of a rule that an effect on disk names and this configuration does not have.
+/// Metric label for a rule named by a stored effect but missing in this configuration.
 const OTHER: &str = "other";
 
-/// The processor.
+/// The `filter` processor.
 pub struct Filter {
     id: Arc<str>,
     settings: Settings,
@@ -34,7 +35,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Builds it.
+    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: Settings, meter: &Meter) -> Self {
         Self { id, settings, meter: meter.clone() }
     }
@@ -44,7 +45,7 @@ impl Filter {
         if known { rule } else { OTHER }
     }
 
-    /// For each item, in order, the rule that drops it; those that stay of a sampled part say so.
+    /// Returns for each item, in order, the rule that drops it. Items kept by sampling are stamped with the ratio.
     pub fn verdicts(&self, payload: &mut Payload) -> Vec<Option<&str>> {
         let signal = payload.signal();
         let rules: Vec<&Rule> = self.settings.rules.iter().filter(|rule| rule.of(signal)).collect();

@@ -1,7 +1,8 @@
-//! **What**: noise of known clients, as rules. **Why**: one trivial turn of Codex is 397 spans, of which some dozens
-//! say anything about the agent; OpenCode traces each of its own database calls. **Invariants**: recordings of the
-//! clients are the test: nothing that holds tokens, a tool call, a turn or an error goes. **Not here**: what a rule
-//! means (`matching`).
+//! Rules for the known noise of some clients: one trivial turn of Codex is 397 spans, of which a few dozen concern the
+//! agent, and OpenCode traces each of its own database calls.
+//!
+//! Tests on recordings of the clients check that nothing with tokens, a tool call, a turn or an error is dropped. The
+//! rules are evaluated in `matching`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,17 +13,17 @@ use super::config::{Rule, SignalName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists; an event for each piece of a
+    /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists, and an event for each piece of a
     /// stream.
     Codex,
     /// OpenCode (1.x): spans of its own database, files and state.
     Opencode,
 }
 
-/// Keys that say something about an agent: who has one is no noise.
+/// Attribute keys that concern an agent: an item that has one is never noise.
 const TELLING: [&str; 7] = ["gen_ai.*", "tool_name", "tool.*", "ai.*", "*token_count", "*_tokens", "tollgate.cost.*"];
 
-/// Spans of Codex about itself.
+/// Codex spans about its own internals.
 const CODEX: [&str; 44] = [
     "add_*_tool*",
     "agents_md.*",
@@ -70,7 +71,7 @@ const CODEX: [&str; 44] = [
     "world_state.*",
 ];
 
-/// Spans of OpenCode about itself.
+/// OpenCode spans about its own internals.
 const OPENCODE: [&str; 26] = [
     "sql.*",
     "Agent.*",
@@ -101,7 +102,7 @@ const OPENCODE: [&str; 26] = [
 ];
 
 impl Preset {
-    /// Its rules.
+    /// The preset's rules.
     pub fn rules(self) -> Vec<Rule> {
         let listed = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let spans = |name: &str, scope: &str, names: &[&str]| Rule {

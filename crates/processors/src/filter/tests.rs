@@ -1,4 +1,4 @@
-//! Conditions, presets on real recordings, sampling; drops are counted by rule once the batch is committed.
+//! Tests of conditions, of presets on real recordings, and of sampling. Drops are counted by rule after the commit.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn filter(json: Json, meter: &Meter) -> Filter {
     Filter::new("filter".into(), config.settings().expect("valid"), meter)
 }
 
-/// Names of what stays of `case`.
+/// Names of the items of `case` that are kept.
 fn left(filter: &Filter, case: &Json) -> Vec<String> {
     let mut batch = batch(request::payload(case));
     filter.process(&mut batch).expect("never fails");
@@ -41,7 +41,7 @@ fn left(filter: &Filter, case: &Json) -> Vec<String> {
     payload.items().map(|item| payload.text(item, Field::Name).to_owned()).collect()
 }
 
-/// Each condition alone, and all of a rule together; errors stay unless they are named.
+/// Each condition alone, and all conditions of a rule together. Errors are kept unless the rule includes them.
 #[test]
 fn all_conditions_of_a_rule_must_hold() {
     let span = |name: &str, attributes: Json| json!({ "name": name, "trace": 1, "span": 2, "attributes": attributes });
@@ -76,7 +76,7 @@ fn all_conditions_of_a_rule_must_hold() {
     assert!(text.contains(r#"tollgate_filtered_items_total{processor="filter",rule="r",signal="traces"} "#), "{text}");
 }
 
-/// Log records go by severity; what has none stays. Points go by the name of their metric.
+/// Log records are dropped by severity, and kept if they have none. Data points are dropped by metric name.
 #[test]
 fn logs_by_severity_and_points_by_metric() {
     let meter = Meter::new();
@@ -96,12 +96,12 @@ fn logs_by_severity_and_points_by_metric() {
     assert_eq!(metrics.payload.item_count(), 1);
 }
 
-/// A trace is kept whole or not at all, by every gateway alike; a smaller part is within a larger one; what is kept
-/// says so.
+/// A trace is kept or dropped as a whole, on every gateway alike; traces kept at a smaller ratio are a subset; kept
+/// items carry the ratio.
 #[test]
 fn sampling_keeps_whole_traces() {
     let id = |number: u64| {
-        // Spread as random ids are.
+        // Spread like random ids.
         let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         [&[7; 8][..], &mixed.to_be_bytes()].concat()
     };
@@ -138,7 +138,7 @@ fn recordings(client: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What real clients sent: most of it goes, and nothing that holds tokens, a tool call, a turn or an error.
+/// On recordings of real clients most items are dropped, but none with tokens, a tool call, a turn or an error.
 #[test]
 fn presets_on_recordings() {
     for (client, most) in [("codex", 0.8), ("opencode", 0.7)] {
@@ -178,7 +178,7 @@ fn presets_on_recordings() {
     }
 }
 
-/// A rule that would drop everything, two of one name, a part over one: each is told.
+/// A rule without a condition, a duplicate name and a ratio above one are each reported.
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let config: Config = serde_json::from_value(json!({

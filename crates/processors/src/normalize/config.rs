@@ -1,18 +1,19 @@
-//! **What**: the `normalize` stanza: which names are written, and whether the client's own stay.
+//! Configuration of the `normalize` processor.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::FieldProblem;
 
-/// Writes today's OpenTelemetry names beside what came, and removes stamps that clients may not set.
+/// Adds the current OpenTelemetry GenAI attributes beside the client's own, and removes attributes that clients may not
+/// set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Version of the semantic conventions whose names are written.
+    /// Version of the semantic conventions to write.
     pub semconv: Semconv,
-    /// Removes what a dialect calls a fact once the fact stands under its name of today, and corrects token counts that
-    /// mean something else. `gen_ai.system` and `session.id` stay.
+    /// Removes a dialect's own attribute once its fact is written under the current name, and corrects token counts
+    /// that have a different meaning. `gen_ai.system` and `session.id` are kept. Default: false.
     pub drop_originals: bool,
 }
 
@@ -28,29 +29,29 @@ pub enum Semconv {
     /// 1.40: cached tokens (`cache_read.input_tokens`, `cache_creation.input_tokens`).
     #[serde(rename = "1.40")]
     V40,
-    /// The newest that was released, 1.41: reasoning tokens too.
+    /// The latest release, 1.41: reasoning tokens too. The default.
     #[default]
     #[serde(rename = "latest")]
     Latest,
-    /// What is being written: `cache_write.input_tokens`.
+    /// The next version, in development: `cache_write.input_tokens`.
     #[serde(rename = "development")]
     Development,
 }
 
-/// The valid form.
+/// The checked configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Whose names.
+    /// Version of the semantic conventions to write.
     pub semconv: Semconv,
-    /// Whether the originals go.
+    /// Whether the original attributes are removed.
     pub drop_originals: bool,
 }
 
 impl Config {
-    /// Checks it.
+    /// Checks the configuration.
     ///
     /// # Errors
-    /// Never: there is nothing to be wrong.
+    /// None: every value is valid.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         Ok(Settings { semconv: self.semconv, drop_originals: self.drop_originals })
     }

@@ -1,10 +1,10 @@
-//! **What**: trace and span ids that a log record tells only as attributes or in its body, put into its own fields.
-//! **Invariants**: an id that is there stays; what is no id of the right length is left alone.
+//! Copies trace and span ids that a log record carries only as attributes or in its body into the record's own fields.
+//! Existing ids stay; a value that is not an id of the right length is ignored.
 
 use genai::{Facts, ItemFacts};
 use otlp::{NodeKind, Payload};
 
-/// Fills what is missing on an agent's records; whether anything was.
+/// Fills missing ids of an agent's log records. Returns true if any id was set.
 pub(super) fn fill(payload: &mut Payload, facts: &Facts) -> bool {
     let mut filled = false;
     for item in facts.items.iter().filter(|item| item.agent && (item.trace.is_some() || item.span.is_some())) {
@@ -29,14 +29,14 @@ fn span(item: &ItemFacts) -> Option<[u8; 8]> {
     id(parent(text).map_or(text, |(_, span)| span))
 }
 
-/// Trace and span of a W3C `traceparent`.
+/// Trace and span id of a W3C `traceparent`.
 fn parent(text: &str) -> Option<(&str, &str)> {
     let mut parts = text.split('-');
     let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
     (version.len() == 2 && trace.len() == 32 && span.len() == 16).then_some((trace, span))
 }
 
-/// Hex digits, with or without the dashes of a UUID; all zeros are no id.
+/// Parses hex digits, with or without the dashes of a UUID. All zeros are not an id.
 fn id<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
     let digits = text.trim().chars().filter(|c| *c != '-').take(2 * LEN + 1);
     let digits: Vec<u8> =

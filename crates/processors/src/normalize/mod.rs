@@ -1,8 +1,9 @@
-//! **What**: the processor that writes today's `gen_ai.*` names beside what came. **Why**: back ends and the steps
-//! after it find one vocabulary, whatever the client's instrumentation. **Invariants**: nothing is renamed or removed
-//! but `tollgate.*` attributes of untrusted clients (and, if configured, the originals); a value that is there stays
-//! unless its type is wrong; content is never copied. **Not here**: what a key means (`genai/`), content and references
-//! (`processors/vault`).
+//! The `normalize` processor: adds the current `gen_ai.*` attributes to each item, so that back ends and later steps
+//! find one vocabulary whatever the client's instrumentation.
+//!
+//! Attributes are never renamed, and only `tollgate.*` attributes of untrusted clients are removed (and, if configured,
+//! the originals). An existing value stays unless its type is wrong. Content is never copied. The meaning of keys is
+//! defined in `genai`; content and references are handled in `processors/vault`.
 
 pub mod config;
 mod ids;
@@ -24,33 +25,33 @@ use telemetry::{Counter, Meter, names as metrics};
 pub use config::{Config, Semconv, Settings};
 use names::Names;
 
-/// What clients may not stamp.
+/// Prefix of the attributes that clients may not set.
 const STAMPS: &str = "tollgate.";
-/// The label of items that no dialect recognised.
+/// Metric label for items without a dialect.
 const NO_DIALECT: &str = "none";
-/// The label of what an effect on disk names and this version does not know.
+/// Metric label for an attribute named by a stored effect but unknown to this version.
 const OTHER: &str = "other";
 
-/// The processor.
+/// The `normalize` processor.
 pub struct Normalize {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
     names: Names,
     meter: Meter,
     stamps: Counter,
-    /// Handles by dialect and signal; dialects are few.
+    /// Metric handles by dialect and signal. There are few dialects.
     items: Mutex<BTreeMap<(String, Signal), Counter>>,
 }
 
 impl Normalize {
-    /// Builds it.
+    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: &Settings, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
         let stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
         let names = Names::new(settings, &vocabulary);
         Self { id, vocabulary, names, meter: meter.clone(), stamps, items: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The label of a dialect: effects on disk may be of another version.
+    /// The metric label for a dialect. A stored effect may come from another version.
     fn known<'d>(&self, dialect: &'d str) -> &'d str {
         if self.vocabulary.dialects().any(|name| name == dialect) { dialect } else { NO_DIALECT }
     }
@@ -108,7 +109,7 @@ impl Processor for Normalize {
     }
 }
 
-/// Removes what only tollgate may stamp, on every node; returns how many attributes.
+/// Removes the attributes that only tollgate may set from all nodes. Returns their number.
 fn remove_stamps(payload: &mut Payload) -> u64 {
     let stamped: Vec<AttrId> = payload
         .nodes()

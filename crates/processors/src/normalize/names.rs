@@ -1,5 +1,5 @@
-//! **What**: today's names for what an item's facts say. Source: OpenTelemetry's GenAI semantic conventions, the
-//! version that is configured. **Invariants**: nothing of what goes to the vault is written.
+//! Writes an item's facts under their names in the configured version of OpenTelemetry's GenAI semantic conventions.
+//! Nothing that goes to the vault is written.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,15 @@ use otlp::{Node, OwnedValue, Payload, Value};
 
 use super::config::{Semconv, Settings};
 
-/// Names that dashboards of old read beside today's: these are never dropped.
+/// Older names that dashboards still read. They are never removed.
 const KEPT: [&str; 2] = ["gen_ai.system", "session.id"];
-/// What a failure is called.
+/// The attribute for the type of a failure.
 const ERROR: &str = "error.type";
 
-/// Which names are written, and which attributes go for it.
+/// The names to write and the attributes to remove.
 pub(super) struct Names {
     semconv: Semconv,
-    /// By dialect: fact and key. Empty unless originals are dropped.
+    /// Per dialect: facts and the original keys to remove. Empty unless originals are removed.
     dropped: HashMap<&'static str, Vec<(Fact, Box<str>)>>,
     drop: bool,
 }
@@ -60,7 +60,7 @@ impl Names {
         }
     }
 
-    /// Whether `key` is a name of the configured version.
+    /// Returns true if `key` is a name of the configured version.
     pub(super) fn has(&self, key: &str) -> bool {
         key == ERROR || self.is_today(key)
     }
@@ -69,7 +69,7 @@ impl Names {
         Fact::ALL.into_iter().any(|fact| self.of(fact) == Some(key))
     }
 
-    /// Writes what is missing on one item.
+    /// Writes the missing attributes of one item.
     pub(super) fn write(&self, payload: &mut Payload, item: &ItemFacts, vaulted: &Vaulted) {
         let Some(dialect) = item.dialect else { return };
         let mut out = Writer { names: self, payload, node: item.node, vaulted };
@@ -108,7 +108,7 @@ impl Names {
     }
 }
 
-/// What 1.36 called a provider.
+/// The provider's name in 1.36.
 fn old_provider(today: &str) -> &str {
     match today {
         "azure.ai.openai" => "az.ai.openai",
@@ -118,7 +118,7 @@ fn old_provider(today: &str) -> &str {
     }
 }
 
-/// Writes on one node.
+/// Writes attributes of one node.
 struct Writer<'a> {
     names: &'a Names,
     payload: &'a mut Payload,
@@ -139,7 +139,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Numbers and ids out of content.
+    /// Writes numbers and ids that were extracted from content.
     fn extracted(&mut self, item: &ItemFacts) {
         for (key, value) in &item.extracted {
             match value {
@@ -150,7 +150,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Token counts as the conventions have them: input includes what was read from and written to caches.
+    /// Writes token counts in the meaning of the conventions: input includes cache reads and writes.
     fn tokens(&mut self, item: &ItemFacts) {
         let Ok(split) = split(item) else { return };
         let usage = &item.usage;
@@ -165,12 +165,12 @@ impl Writer<'_> {
         ];
         for (fact, _, count) in told.into_iter().filter(|(_, told, _)| *told) {
             let (Some(key), Ok(count)) = (self.names.of(fact), i64::try_from(count)) else { continue };
-            // the newest spelling says the same
+            // The attribute in the newest spelling already holds the count.
             let newest = "gen_ai.usage.cache_write.input_tokens";
             if fact == Fact::CacheWrite && !self.names.drop && self.payload.get(self.node, newest).is_some() {
                 continue;
             }
-            // where originals go, all counts mean what the conventions say
+            // If originals are removed, an existing count with a different meaning is corrected.
             if self.names.drop && self.payload.get(self.node, key).is_some_and(|there| there.as_count() != Some(count))
             {
                 self.payload.remove(self.node, key);
@@ -179,7 +179,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A value of the right type stays; of a wrong one it is replaced by the same fact in the right one.
+    /// Sets an attribute unless it already has a value of the right type.
     fn set(&mut self, key: &str, value: OwnedValue) {
         let fits = self.payload.get(self.node, key).is_some_and(|there| is_same_type(there, &value));
         if !fits {

@@ -1,4 +1,4 @@
-//! The processor: names written, values kept, stamps removed, counted after the commit only.
+//! Tests of the processor: names are written, values kept, stamps removed, and counts made only after the commit.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn batch(payload: Payload, trust: Trust) -> Batch {
     Batch::new(Arc::new(origin), payload)
 }
 
-/// Encoded and read again, so that tests see what goes out.
+/// The batch encoded and parsed again, as a back end receives it.
 fn out(batch: &Batch) -> Payload {
     let bytes = batch.payload.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.what)).bytes;
     Payload::parse(batch.payload.signal(), bytes.into()).unwrap_or_else(|error| panic!("{}", error.what))
@@ -44,7 +44,8 @@ fn plain(value: Value<'_>) -> Json {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Every golden case of the dialects: what its `set` names is there afterwards, and what came is unchanged.
+/// Every golden case of the dialects: the attributes listed in `set` are present afterwards, and existing ones are
+/// unchanged.
 #[test]
 fn golden_cases() {
     let processor = build(&Meter::new());
@@ -97,7 +98,7 @@ fn hooks_call() -> Json {
         "gen_ai.usage.cache_read_tokens": 9000, "gen_ai.usage.cache_creation_tokens": 500}}]})
 }
 
-/// Each version of the conventions gets its own names, and nothing that came is lost.
+/// Each version of the conventions gets its own names, and no existing attribute is lost.
 #[test]
 fn names_by_version() {
     let key = |config: &str, key: &str| written(&with(config), &hooks_call()).get(key).cloned();
@@ -123,7 +124,8 @@ fn names_by_version() {
     }
 }
 
-/// Without originals, only today's names stay, with today's meaning, and what boards of old read.
+/// With `drop_originals` only current names with their current meaning stay, plus the older names that dashboards still
+/// read.
 #[test]
 fn originals_go_if_asked() {
     let after = written(&with(r#"{"drop_originals":true}"#), &hooks_call());
@@ -143,7 +145,7 @@ fn originals_go_if_asked() {
     }
 }
 
-/// Ids of trace and span that stand in attributes or a body only fill the record's own fields, if they are ids.
+/// Trace and span ids found only in attributes or a body fill the record's own fields, if they are valid.
 #[test]
 fn ids_fill_the_records_own_fields() {
     let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
@@ -177,7 +179,7 @@ fn ids_fill_the_records_own_fields() {
     assert!(kernel::hex::encode(after.trace_id(after.items().next().unwrap())).ends_with('7'));
 }
 
-/// What the conventions require and nothing tells is counted after the commit, by dialect and attribute.
+/// Required attributes that are missing are counted after the commit, by dialect and attribute.
 #[test]
 fn missing_attributes_are_counted() {
     let meter = Meter::new();
@@ -200,7 +202,7 @@ fn missing_attributes_are_counted() {
     }
 }
 
-/// A client can't stamp what only tollgate may; an upstream tollgate can.
+/// A client cannot set attributes reserved for tollgate; an upstream tollgate can.
 #[test]
 fn stamps_of_clients_are_removed() {
     let case = json!({
@@ -235,7 +237,7 @@ fn stamps_of_clients_are_removed() {
     );
 }
 
-/// A broken effect on disk is ignored.
+/// A damaged stored effect is ignored.
 #[test]
 fn unreadable_effects_are_ignored() {
     let processor = build(&Meter::new());
@@ -246,7 +248,7 @@ fn unreadable_effects_are_ignored() {
     processor.apply(&effect);
 }
 
-/// A text that goes to the vault because it is no label must not come back under a name of ours.
+/// A text that goes to the vault because it is not a label must not reappear under a name written by tollgate.
 #[test]
 fn content_is_not_copied() {
     let processor = build(&Meter::new());

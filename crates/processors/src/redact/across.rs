@@ -1,8 +1,10 @@
-//! **What**: a second visit of items in which something was told: what one text of an item told goes from its other
-//! texts too. **Why**: one attribute names a customer or a password, an event or the span's name repeats it bare.
-//! **Invariants**: an item is a span with its events and links, a log record, or a data point with its exemplars; items
-//! share nothing; ids keep the form that the vault shows; texts without a repetition are not touched. **Not here**:
-//! what is told and found (`redaction/across`).
+//! Second pass over items in which private values were learned: a value found in one text is removed from the item's
+//! other texts too. For example, an attribute names a customer, and an event or the span's name repeats the name
+//! without context.
+//!
+//! An item is a span with its events and links, a log record, or a data point with its exemplars; nothing is shared
+//! between items. Ids keep the form that the vault shows, and texts without a repetition are not touched.
+//! `redaction/across` defines what is learned and how it is found.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,10 +17,10 @@ use super::left::Done;
 use super::policy::Treatment;
 use super::{Redact, Visit, Worker, is_done, named};
 
-/// What the texts of each node told.
+/// The values learned from the texts of each node.
 pub(super) type ByNode = BTreeMap<Node, Told>;
 
-/// The item that a node belongs to, if it belongs to one.
+/// The item that a node belongs to, if any.
 fn item_of(payload: &Payload, node: Node) -> Option<Node> {
     match payload.kind(node) {
         NodeKind::Span | NodeKind::LogRecord | NodeKind::DataPoint => Some(node),
@@ -27,7 +29,7 @@ fn item_of(payload: &Payload, node: Node) -> Option<Node> {
     }
 }
 
-/// What each item told.
+/// Merges the learned values by item.
 fn by_item(payload: &Payload, by_node: ByNode) -> BTreeMap<Node, Told> {
     let mut told: BTreeMap<Node, Told> = BTreeMap::new();
     for (node, more) in by_node.into_iter().filter(|(_, told)| !told.is_empty()) {
@@ -39,7 +41,8 @@ fn by_item(payload: &Payload, by_node: ByNode) -> BTreeMap<Node, Told> {
 }
 
 impl Redact {
-    /// Takes what items told out of their other texts. `done`: structure, which has a cap of its own.
+    /// Removes learned values from the other texts of their items. `done`: values redacted as structure, which are cut
+    /// to their cap as structure.
     pub(super) fn carry_over(&self, batch: &mut Batch, visit: &Visit<'_>, done: &Done, worker: &mut Worker) {
         let told = by_item(&batch.payload, std::mem::take(&mut worker.told));
         if told.is_empty() {
@@ -69,7 +72,7 @@ impl Redact {
         });
     }
 
-    /// What becomes of a text that repeats what its item told.
+    /// The new text, if it repeats a value learned from its item.
     fn repeated(
         &self,
         visit: &Visit<'_>,
@@ -82,7 +85,7 @@ impl Redact {
             return None;
         }
         let (treatment, key) = self.under(visit.signal, place, worker);
-        // the vault's index and names show the same form of an id, and know nothing of other texts
+        // The vault's index and object names show the same form of an id, and they do not depend on other texts.
         if matches!(treatment, Treatment::Identity | Treatment::Person) {
             return None;
         }

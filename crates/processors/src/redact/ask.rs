@@ -1,8 +1,9 @@
-//! **What**: which texts of a batch an external recogniser is asked about, and what becomes of each without its answer.
-//! **Why**: the same walk decides what is asked and what needs an answer, so that no text slips between the two.
-//! **Invariants**: listing changes nothing that shows and counts nothing; a text that is to be asked about and has no
-//! answer never stays. **Not here**: calling (`recogniser`), waiting (`pipeline/inquiry`), where findings lie
-//! (`redaction/recognised`).
+//! Selects the texts of a batch to send to an external recogniser, and decides what happens to each text without an
+//! answer. The redaction pass itself selects the texts, so that the selection and the check for answers cannot differ.
+//!
+//! Listing has no visible effects and counts nothing. A selected text without an answer is never forwarded. The
+//! recogniser is called in the crate `recogniser`, waiting is done in `pipeline/inquiry`, and findings are located in
+//! `redaction/recognised`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -19,22 +20,22 @@ use super::config::Mode;
 use super::policy::Treatment;
 use super::{Counters, Redact, Visit, Worker, points_of};
 
-/// What is known from outside.
+/// How the pass uses the external recogniser.
 #[derive(Clone, Copy)]
 pub(super) enum Asked<'a> {
-    /// Nobody is asked about these texts.
+    /// No recogniser applies to these texts.
     Nobody,
-    /// Those to be asked about are listed, and nothing else is done with any.
+    /// Only list the texts to ask about.
     List(&'a Listed),
-    /// The same where nobody is asked: nothing is done.
+    /// Listing pass, at a place that is not asked about: do nothing.
     Skip,
-    /// What was answered.
+    /// Use these answers.
     Told(&'a Answers),
 }
 
 impl Asked<'_> {
-    /// The same where it holds for texts of such a place. Names of spans, events and metrics are what dashboards group
-    /// by, descriptions are nobody's data.
+    /// The mode for a place of this kind. Names of spans, events and metrics are not asked about, because dashboards
+    /// group by them, and descriptions hold no personal data.
     pub(super) fn at(self, kind: PlaceKind) -> Self {
         match kind {
             PlaceKind::Key | PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body => self,
@@ -45,7 +46,7 @@ impl Asked<'_> {
     }
 }
 
-/// Texts to be asked about, each once, in the order of the batch.
+/// Texts to ask about, without duplicates, in batch order.
 #[derive(Default)]
 pub(super) struct Listed(RefCell<List>);
 
@@ -66,26 +67,26 @@ impl Listed {
     }
 }
 
-/// What the recogniser says about one text.
+/// The recogniser's result for one text.
 pub(super) enum Outside<'a> {
-    /// This, maybe nothing.
+    /// Its findings, possibly none.
     Named(&'a [Named]),
-    /// It is still to be asked.
+    /// The text has yet to be asked about.
     Later,
-    /// It should have been asked, and nothing is known.
+    /// The text should have been asked about, but has no answer.
     Unknown,
 }
 
-/// A processor that asks.
+/// The recogniser of a processor.
 pub(super) struct Asking {
     recogniser: Arc<dyn Recognise>,
-    /// The same processor without counters.
+    /// A copy of the processor without counters, used for listing.
     lister: Box<Redact>,
     held: Counter,
 }
 
 impl Redact {
-    /// The same with somebody to ask. Without one, texts that its settings want asked about become `[UNSCANNED]`.
+    /// Adds a recogniser. Without one, texts that the settings would ask about become `[UNSCANNED]`.
     #[must_use]
     pub fn with_recogniser(mut self, recogniser: Arc<dyn Recognise>, meter: &Meter) -> Self {
         let lister = Self {
@@ -108,7 +109,7 @@ impl Redact {
         if texts.is_empty() {
             return None;
         }
-        // whoever only counts holds nothing up
+        // In audit mode nothing is held back.
         let hold = settings.on_error == OnError::Hold && self.settings.mode == Mode::Enforce;
         let (answers, held) =
             (asking.recogniser.ask(Arc::clone(&batch.origin.account), texts.clone()), asking.held.clone());
@@ -122,7 +123,7 @@ impl Redact {
         }))
     }
 
-    /// The texts of a batch that are to be asked about.
+    /// The texts of a batch to ask about. The batch is restored afterwards.
     fn texts(&self, batch: &mut Batch) -> Vec<Arc<str>> {
         let (listed, mut worker) = (Listed::default(), self.workers.lock().pop().unwrap_or_default());
         let payload = batch.payload.clone();
@@ -137,7 +138,7 @@ impl Redact {
         listed.0.into_inner().texts
     }
 
-    /// What is known from outside about a text under `key`, before the rules look at it.
+    /// The recogniser's result for a text under `key`, before the rules are applied.
     pub(super) fn outside<'a>(
         &self,
         visit: &Visit<'a>,
@@ -165,14 +166,14 @@ impl Redact {
         }
     }
 
-    /// Whether a text may hold names: not what its key says is an id, a version or a label, not single words.
+    /// Whether a text may contain names: prose that its key does not declare an id, a version or a label.
     fn wants(&self, treatment: Treatment, key: &str, text: &str) -> bool {
         let free = matches!(treatment, Treatment::Scan | Treatment::ErrorText | Treatment::Path);
         free && is_prose(text) && (key.is_empty() || self.vocabulary.role(key) != Role::Label)
     }
 }
 
-/// Whether a text has several words, or letters of a script that does not part them.
+/// Returns true if a text has several words, or letters of a script without blanks.
 fn is_prose(text: &str) -> bool {
     let text = text.trim();
     let (mut letters, mut blank, mut foreign) = (0_usize, false, false);
@@ -187,5 +188,5 @@ fn is_prose(text: &str) -> bool {
     false
 }
 
-/// Letters that a text must have.
+/// Minimum number of letters.
 const LETTERS: usize = 2;

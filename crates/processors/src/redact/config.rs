@@ -1,4 +1,4 @@
-//! **What**: what a user writes under `redact:` and what it means. **Not here**: rule files (`redaction`).
+//! Configuration of the `redact` processor. Rule files are read in the crate `redaction`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,68 +9,70 @@ use serde::{Deserialize, Serialize};
 use config::{ByteSize, FieldProblem, load, problem::nearest};
 use redaction::{BUILTIN, Choices, Custom, Detector, RuleData};
 
-/// The `redact` processor: typed placeholders in place of what is private, in every text of every signal.
+/// Puts typed placeholders in place of private data, in all texts of every signal.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Built-in rule sets: `pii`, `secrets`.
+    /// Built-in rule sets: `pii`, `secrets`. Default: both.
     pub rules: Vec<String>,
-    /// Rules of your own; they win over built-in ones.
+    /// Your own rules. They take precedence over built-in ones.
     pub custom: Vec<Custom>,
-    /// Rules that do something else than by default, by name (`custom` ones in lower case).
+    /// Changes to individual rules, by rule name (`custom` rules in lower case).
     pub options: BTreeMap<String, RuleOptions>,
-    /// `enforce`, or `audit`: count what would go, change nothing; allowed only towards internal exporters.
+    /// `enforce`, or `audit`: only count findings and change nothing. `audit` is allowed only towards internal
+    /// exporters. Default: `enforce`.
     pub mode: Mode,
-    /// `vault`: content must have been stripped before. `allow`: a pipeline without a `vault` step may send content,
-    /// redacted, to third parties; on every start you are warned.
+    /// `vault`: content must have been stripped by a previous step. `allow`: a pipeline without a `vault` step may send
+    /// redacted content to third parties; tollgate warns about this on every start. Default: `vault`.
     pub content: ContentPolicy,
-    /// Somebody outside who is asked about texts that stay; none unless it is named here.
+    /// An external recogniser that is asked to find names in texts that stay. Default: none.
     pub recogniser: Option<recogniser::Config>,
-    /// Longest text value that goes on; longer ones are cut, and marked.
+    /// Maximum size of a text value; longer values are cut and marked. Default: 32KiB.
     pub max_value_bytes: ByteSize,
-    /// Longest error text (message, stack trace) that goes on.
+    /// Maximum size of an error text (message, stack trace); longer texts are cut. Default: 8KiB.
     pub error_text_bytes: ByteSize,
-    /// Longest text that is searched; a longer one becomes `[UNSCANNED]`. A vault before this step keeps it, so that
-    /// the item refers to it.
+    /// Maximum size of a text that is searched; a longer text becomes `[UNSCANNED]`. A `vault` step before this one
+    /// keeps the full text, and the item refers to it. Default: 8MiB.
     pub max_scan_bytes: ByteSize,
-    /// Ways of writing within each other (JSON in JSON, escapes, base64) that are decoded, at most 8; what lies deeper
-    /// becomes `[UNSCANNED]`.
+    /// Maximum number of nested encodings (JSON in JSON, escapes, base64) that are decoded, up to 8; anything nested
+    /// deeper becomes `[UNSCANNED]`. Default: 4.
     pub max_depth: u8,
-    /// Addresses of private networks (10/8, 172.16/12, 192.168/16, fc00::/7, link-local ones), e.g. in
-    /// `client.address`.
+    /// How to treat private network addresses (10/8, 172.16/12, 192.168/16, fc00::/7, link-local), for example in
+    /// `client.address`: `keep` or `redact`. Default: `keep`.
     pub private_addresses: PrivateAddresses,
-    /// Ids and names of users (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 hex digits or more
-    /// with a letter among them, 22 characters of base64url or more that look random): `pseudonym` (a keyed `h-…`, the
-    /// same everywhere), or `keep` (only what a rule matches becomes one).
+    /// How to treat user ids and names (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 or more
+    /// hex digits including a letter, 22 or more random-looking characters of base64url): `pseudonym` (a keyed `h-…`,
+    /// the same everywhere), or `keep` (only values matched by a rule become pseudonyms). Default: `pseudonym`.
     pub user_ids: UserIds,
-    /// Also finds spelt mail addresses: `jane (at) example dot com`; plain words only behind a word such as `mail`.
+    /// Also finds spelled-out email addresses: `jane (at) example dot com`; with plain words only after a word such as
+    /// `mail`. Default: false.
     pub spelled_emails: bool,
-    /// A name or value that was found goes wherever else the same text has it.
+    /// Removes a name or value that was found wherever else it occurs in the same text. Default: true.
     pub carry_over: bool,
-    /// Says on each span, event and log record which rules found something on it and how long that was
-    /// (`tollgate.content.shape`).
+    /// Records on each span, event and log record which rules matched and how long the matches were
+    /// (`tollgate.content.shape`). Default: false.
     pub record_lengths: bool,
 }
 
-/// What becomes of ids and names of users that no rule finds anything in.
+/// Treatment of user ids and names that no rule matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserIds {
-    /// A keyed pseudonym, unless they are opaque already.
+    /// Replaced by a keyed pseudonym, unless they are already opaque.
     #[default]
     Pseudonym,
-    /// They stay.
+    /// Kept.
     Keep,
 }
 
-/// What becomes of addresses of private networks.
+/// Treatment of private network addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivateAddresses {
-    /// They stay: they tell machines apart and are nobody's.
+    /// Kept: they identify machines, not people.
     #[default]
     Keep,
-    /// They go as others do.
+    /// Redacted like other addresses.
     Redact,
 }
 
@@ -96,86 +98,86 @@ impl Default for Config {
     }
 }
 
-/// What one rule does.
+/// Changes to one rule.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RuleOptions {
-    /// Whether it is used; without it, as the rule says.
+    /// Turns the rule on or off. Default: as the rule says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<bool>,
-    /// What takes the place of a match.
+    /// The replacement for a match.
     #[serde(rename = "as")]
     pub form: Form,
-    /// Matches that stay: patterns that must fit the whole match.
+    /// Exceptions: patterns that must match a whole finding for it to stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
 }
 
-/// What takes the place of a match.
+/// The replacement for a match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
-    /// `[EMAIL]`.
+    /// A placeholder: `[EMAIL]`.
     #[default]
     Placeholder,
-    /// `[EMAIL:h-…]`: equal values of one account are equal, by a key.
+    /// A placeholder with a keyed pseudonym: `[EMAIL:h-…]`. Equal values within one account get equal pseudonyms.
     Pseudonym,
-    /// The whole text goes; its placeholder stands for it.
+    /// The whole text is replaced by the placeholder.
     Drop,
 }
 
-/// Whether anything changes.
+/// Whether findings are replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Placeholders take the place of what is private.
+    /// Private data is replaced.
     #[default]
     Enforce,
-    /// Only the metrics tell.
+    /// Findings are only counted in metrics.
     Audit,
 }
 
-/// Whether content may pass.
+/// Whether content may be forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContentPolicy {
-    /// Content belongs in the vault.
+    /// Content must go to the vault.
     #[default]
     Vault,
-    /// Content may go on, redacted.
+    /// Content may be forwarded, redacted.
     Allow,
 }
 
-/// Valid settings.
+/// The checked configuration.
 #[derive(Clone)]
 pub struct Settings {
-    /// Compiled rules.
+    /// The compiled rules.
     pub detector: Arc<Detector>,
-    /// By rule of the detector: what takes the place of a match.
+    /// The replacement for a match, by rule index of the detector.
     pub forms: Vec<Form>,
-    /// Whether anything changes.
+    /// Whether findings are replaced.
     pub mode: Mode,
-    /// Whether content may pass.
+    /// Whether content may be forwarded.
     pub content: ContentPolicy,
-    /// Who is asked about texts that stay.
+    /// The external recogniser, if configured.
     pub recogniser: Option<recogniser::Settings>,
-    /// Longest value, bytes.
+    /// Maximum size of a value, bytes.
     pub max_value: usize,
-    /// Longest error text, bytes.
+    /// Maximum size of an error text, bytes.
     pub max_error_text: usize,
-    /// Longest text that is searched, bytes.
+    /// Maximum size of a text that is searched, bytes.
     pub max_scan: usize,
-    /// What becomes of ids and names of users.
+    /// Treatment of user ids and names.
     pub user_ids: UserIds,
-    /// Whether items say what was found on them.
+    /// Whether items record what was found on them.
     pub record_lengths: bool,
 }
 
-/// Longest text that is searched by default, bytes.
+/// Default maximum size of a text that is searched, bytes.
 pub const SCAN: usize = 8 << 20;
-/// Longest error text by default, bytes.
+/// Default maximum size of an error text, bytes.
 pub const ERROR_TEXT: usize = 8 << 10;
-/// Smallest cap: a mark must fit.
+/// Smallest allowed size limit: the truncation mark must fit.
 const MIN_CAP: u64 = 256;
 
 impl Config {
@@ -264,7 +266,7 @@ impl Config {
         }
     }
 
-    /// Lays the options onto the rules; gives the users' rules with theirs.
+    /// Applies the options to the built-in rules and returns the custom rules with their options applied.
     fn with_options(&self, rules: &mut [RuleData], problems: &mut Vec<FieldProblem>) -> Vec<Custom> {
         let mut custom = self.custom.clone();
         for (name, options) in &self.options {

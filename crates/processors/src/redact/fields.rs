@@ -1,27 +1,28 @@
-//! **What**: fields that have a form by the specification: trace state (W3C Trace Context §3.3), schema URLs, versions
-//! and units, severities, names of scopes and metrics. **Why**: what has another form is somebody's text.
-//! **Invariants**: what has the form is not touched here; the rules see it as they see every text. **Not here**: names
-//! of spans and events (`vault/outside`).
+//! Fields whose form is defined by a specification: trace state (W3C Trace Context §3.3), schema URLs, versions and
+//! units, severities, names of scopes and metrics. Text of any other form is free text and is removed.
+//!
+//! Text of the right form is not touched here; the rules still search it. Names of spans and events are handled in
+//! `vault/outside`.
 
 use genai::{is_route, is_short_name, words};
 use kernel::CONTENT;
 use otlp::{Field, Node, NodeKind, Payload};
 
-/// Longest trace state by the specification, bytes and members.
+/// Maximum size of a trace state in bytes and members, by the specification.
 const TRACE_STATE: usize = 512;
 const MEMBERS: usize = 32;
-/// Longest schema URL, version and unit, bytes.
+/// Maximum size of a schema URL, and of a version or unit, bytes.
 const SCHEMA_URL: usize = 256;
 const WORD: usize = 64;
-/// Most words of a version, a unit and a member of a trace state.
+/// Maximum number of words in a version, a unit and a member of a trace state.
 const WORDS: usize = 3;
-/// Longest severity as the source wrote it, bytes.
+/// Maximum size of a source's own severity text, bytes.
 const SEVERITY: usize = 12;
-/// Most words and bytes of a scope's or metric's name.
+/// Maximum number of words and bytes in the name of a scope or metric.
 const NAME: (usize, usize) = (5, 128);
 
-/// Empties fields whose texts have not the form that the specification gives them, and marks names that are sentences.
-/// Gives the number of fields.
+/// Empties fields whose text does not have the specified form, and replaces names that are sentences with the content
+/// mark. Returns the number of changed fields.
 pub(super) fn close(payload: &mut Payload) -> u64 {
     let mut closed: Vec<(Node, Field, &'static str)> = Vec::new();
     for node in payload.nodes() {
@@ -59,12 +60,12 @@ fn has_form(field: Field, text: &str) -> bool {
     }
 }
 
-/// At most three words, however they are joined.
+/// Returns true for at most three words, however they are joined.
 fn has_few_words(text: &str) -> bool {
     words(text).filter(|word| word.len() > 1).nth(WORDS).is_none()
 }
 
-/// A usual level, with a number (`DEBUG2`).
+/// Returns true for a common level, optionally with a number (`DEBUG2`).
 fn is_severity(text: &str) -> bool {
     const LEVELS: &str = "alert audit config crit critical debug default emerg emergency err error fatal fine finer finest \
         http info information log none normal notice panic security severe success trace verbose warn warning";
@@ -72,7 +73,7 @@ fn is_severity(text: &str) -> bool {
     text.len() <= SEVERITY && LEVELS.split(' ').any(|known| known.eq_ignore_ascii_case(level))
 }
 
-/// `vendor=value,tenant@vendor=value`: values without blanks.
+/// `vendor=value,tenant@vendor=value`, with values that contain no blanks.
 fn is_trace_state(text: &str) -> bool {
     let key = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-*/@".contains(&byte);
     let value = |byte: u8| byte.is_ascii_graphic() && byte != b'=';

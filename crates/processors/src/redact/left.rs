@@ -1,7 +1,8 @@
-//! **What**: content that the vault step left here (`leave: redacted`): structure, in text or in maps, is redacted leaf
-//! by leaf. **Why**: rules that run over JSON as it stands break it, and a cap cuts it in the middle. **Invariants**:
-//! what was structure stays structure of the same kind, and fits the cap; numbers and keys are looked at too. **Not
-//! here**: text that is no structure, which is redacted as all text (`mod`).
+//! Redacts content that the vault step left in place (`leave: redacted`) and that is structure, in text or in maps,
+//! leaf by leaf. Applying the rules to raw JSON would break it, and a cap would cut it in the middle.
+//!
+//! Structure stays structure of the same kind and fits the cap; numbers and keys are checked too. Unstructured text is
+//! redacted like any other text (`mod`).
 
 use std::collections::HashSet;
 
@@ -13,22 +14,22 @@ use pipeline::{Batch, Content};
 use super::policy::{Treatment, cap};
 use super::{Redact, Visit, Worker};
 
-/// Places that were redacted as structure: one occurrence of an attribute, or a body. Not its key: a node may hold that
-/// several times, and what stands beside must be looked at.
+/// Places that were redacted as structure: one occurrence of an attribute, or a body. Identified by attribute id, not
+/// by key, because a node may hold a key several times and the other values must still be searched.
 pub(super) type Done = HashSet<(Node, Option<AttrId>)>;
 
-/// Digits of a number that could be somebody's.
+/// Minimum number of digits for a number to be checked by the rules.
 const DIGITS: usize = 6;
-/// Longest leaves of structure that does not fit its cap, tried in order, bytes.
+/// Maximum leaf sizes, in bytes, tried in order until the structure fits its cap.
 const CAPS: [usize; 5] = [8 << 10, 1 << 10, 256, 64, 16];
-/// What is left of structure that has too many leaves for its cap.
+/// Replacement for structure with too many leaves for its cap.
 const TRUNCATED: &str = "\"…[TRUNCATED]\"";
 
 impl Redact {
-    /// Redacts structure that was left, and says where it did.
+    /// Redacts structure that was left in place. Returns the places.
     pub(super) fn left(&self, batch: &mut Batch, visit: &Visit<'_>, worker: &mut Worker) -> Done {
         let mut done = Done::new();
-        // without a step that decided to leave it, nested content goes as an entry of its map
+        // Unless a previous step decided to leave it, nested content is removed as a map entry.
         if visit.signal == Signal::Metrics || batch.clearance.content != Content::Stripped {
             return done;
         }
@@ -58,7 +59,8 @@ impl Redact {
         done
     }
 
-    /// The new value of a place that holds structure, if that changes; None: it holds none.
+    /// The new value of a place with structure. Outer `None`: the place has no structure; inner `None`: nothing
+    /// changes.
     fn leaves(
         &self,
         payload: &Payload,
@@ -86,7 +88,7 @@ impl Redact {
         })
     }
 
-    /// None: it is no structure. Else what it becomes, if it changes.
+    /// Redacts structure in text. Outer `None`: the text is not structure; inner `None`: nothing changes.
     fn structure(&self, text: &str, visit: &Visit<'_>, worker: &mut Worker) -> Option<Option<String>> {
         let changed = match rewrite(text, &mut Leaves { redact: self, visit, worker }) {
             Walked::Same => None,
@@ -97,7 +99,7 @@ impl Redact {
         Some(self.fitted(visit, whole).or(changed))
     }
 
-    /// Structure cut to its cap, if it is longer.
+    /// Cuts structure to the cap if it is longer.
     pub(super) fn fitted(&self, visit: &Visit<'_>, whole: &str) -> Option<String> {
         if whole.len() <= self.settings.max_value {
             return None;
@@ -111,7 +113,7 @@ impl Redact {
     }
 }
 
-/// Whether the listed parts of a value are still in it.
+/// Returns true if the listed parts of a value are still in it.
 fn is_left(payload: &Payload, edit: &InsideEdit) -> bool {
     let value = match edit.attribute {
         Some(id) => payload.attribute(id).map(|attribute| attribute.value),
@@ -140,7 +142,7 @@ impl Leaves<'_, '_> {
         self.worker.treatment(&self.redact.vocabulary, self.visit.signal, key)
     }
 
-    /// By the rules, as the value of its key.
+    /// Applies the rules to a value of this key.
     fn ruled(&mut self, key: &str, text: &str) -> Option<String> {
         let treatment = self.treatment(key);
         self.redact.by_rules(self.visit, (treatment, key), text, self.worker)
@@ -175,7 +177,7 @@ impl Walk for Leaves<'_, '_> {
     }
 }
 
-/// Cuts each leaf.
+/// Cuts each leaf to this size.
 struct Cut(usize);
 
 impl Walk for Cut {

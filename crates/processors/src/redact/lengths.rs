@@ -1,21 +1,22 @@
-//! **What**: says on an item what was found on it and how long it was (`record_lengths`). **Why**: "how large was what
-//! we hide" is asked when a rule is judged, and the text is gone then. **Invariants**: rule types and numbers only; at
-//! most [`MOST`] findings a node; never on data points (another attribute is another series), nor on resources and
-//! scopes, which tell series and services apart. **Not here**: the shape of what the vault took
-//! (`processors/vault/shape`), which stays: then the lengths stand beside it.
+//! Records on an item what was found on it and how long the findings were (`record_lengths`), for judging rules after
+//! the text is gone.
+//!
+//! Only rule types and numbers are recorded, at most [`MOST`] findings a node. Data points are excluded, because a new
+//! attribute would make a new series, and so are resources and scopes, which identify series and services. If the vault
+//! recorded a shape (`processors/vault/shape`), that stays and the lengths go into a separate attribute.
 
 use std::fmt::Write as _;
 
 use otlp::{Node, NodeKind, OwnedValue, Payload};
 use redaction::{Detector, Hit};
 
-/// Findings told of one node.
+/// Maximum number of findings recorded on one node.
 const MOST: usize = 64;
-/// The attribute, and the one beside the vault's.
+/// The attribute, and the one to use if the vault already set the first.
 const SHAPE: &str = "tollgate.content.shape";
 const BESIDE: &str = "tollgate.redaction.shape";
 
-/// What was found in one batch, in the order of the visit.
+/// Findings of one batch in visiting order: node, rule, length in bytes.
 #[derive(Default)]
 pub(super) struct Lengths(Vec<(Node, usize, usize)>);
 
@@ -30,7 +31,7 @@ impl Lengths {
         self.0.push((node, Detector::UNSCANNED_RULE, bytes));
     }
 
-    /// Writes them onto their nodes.
+    /// Writes the findings onto their nodes.
     pub(super) fn write(mut self, payload: &mut Payload, detector: &Detector) {
         let told =
             |kind: NodeKind| matches!(kind, NodeKind::Span | NodeKind::LogRecord | NodeKind::Event | NodeKind::Link);
@@ -42,7 +43,7 @@ impl Lengths {
             let mut text = String::from("{\"redacted\":[");
             for (index, (_, rule, bytes)) in of_node.iter().take(MOST).enumerate() {
                 let comma = if index > 0 { "," } else { "" };
-                // a String takes everything
+                // Writing to a String cannot fail.
                 let _ = write!(text, "{comma}{{\"type\":\"{}\",\"bytes\":{bytes}}}", detector.type_of(*rule));
             }
             text.push(']');

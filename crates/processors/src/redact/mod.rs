@@ -1,8 +1,10 @@
-//! **What**: the `redact` processor: visits every text place of a batch and puts placeholders where the rules say.
-//! **Why**: what goes on may be read by an on-call engineer with no reason to see customer data. **Invariants**: every
-//! text place is visited (the completeness test of `otlp`); credentials are dropped, ids become keyed pseudonyms,
-//! numbers that are private become placeholders, no others are touched; bytes that are no text go (ids excepted); only
-//! this step raises the text clearance. **Not here**: rules and matching (`redaction`), content (`processors/vault`).
+//! The `redact` processor: visits every text in a batch and puts placeholders where the redaction rules match, because
+//! forwarded telemetry may be read by on-call engineers who should not see customer data.
+//!
+//! Every text place is visited (tested by the completeness test of `otlp`). Credentials are dropped, ids become keyed
+//! pseudonyms, private numbers become placeholders and other numbers stay; bytes that are not text are removed, except
+//! ids. Only this step raises the text clearance. Rules and matching are in the crate `redaction`; content is handled
+//! in `processors/vault`.
 
 mod across;
 mod ask;
@@ -39,7 +41,7 @@ use redaction::{Class, Hit, Scratch, is_id_bytes, replace};
 use slug::SLUG;
 use telemetry::{Counter, Meter, names};
 
-/// See the module.
+/// The `redact` processor.
 pub struct Redact {
     id: Arc<str>,
     settings: Settings,
@@ -47,30 +49,31 @@ pub struct Redact {
     ids: Arc<dyn IdPolicy>,
     workers: Mutex<Vec<Worker>>,
     counters: Counters,
-    /// Somebody outside, if one is configured.
+    /// The external recogniser, if one is configured.
     asking: Option<Asking>,
 }
 
-/// Memory that one worker reuses.
+/// Buffers and caches that a worker reuses.
 #[derive(Default)]
 struct Worker {
     scratch: Scratch,
-    /// Treatments of keys seen; emptied when it grows too large, so that made-up keys cost nothing for long.
+    /// Cached treatment of each key, and whether it is listed as content. Cleared when full, so that made-up keys do
+    /// not use memory for long.
     treatments: HashMap<Box<str>, (Treatment, bool)>,
-    /// The signal they hold for.
+    /// The signal that the cached treatments apply to.
     signal: Option<Signal>,
-    /// This batch's ids: they come again on every item.
+    /// Redacted forms of this batch's ids, which occur on every item.
     shown: Shown,
-    /// This batch's findings, where items tell them.
+    /// Findings in this batch, if items record their lengths.
     lengths: Lengths,
-    /// What texts of this batch told, by their nodes.
+    /// Values learned from this batch's texts, by node.
     told: across::ByNode,
 }
 
-/// Ids and their forms, if these are others than their own: of ids that are not private, of those that are.
+/// Ids with their redacted forms (`None`: unchanged): ids that are not private, private ids.
 type Shown = [HashMap<Box<str>, Option<Box<str>>>; 2];
 
-/// Keys that a worker remembers.
+/// Maximum number of cached keys.
 const MAX_TREATMENTS: usize = 4096;
 
 impl Worker {
@@ -102,7 +105,7 @@ struct Counters {
     cut: HashMap<Signal, Counter>,
     unscanned: HashMap<Signal, Counter>,
     echoes: HashMap<Signal, Counter>,
-    /// Texts without an answer of the recogniser.
+    /// Texts that the recogniser did not answer.
     unanswered: Counter,
 }
 
@@ -134,7 +137,7 @@ impl Counters {
     }
 }
 
-/// Kinds of places, for the metric.
+/// Kinds of places, as metric labels.
 const PLACES: [&str; 6] = ["key", "value", "body", "name", "status", "other"];
 
 fn named(kind: PlaceKind) -> &'static str {
@@ -148,12 +151,12 @@ fn named(kind: PlaceKind) -> &'static str {
     }
 }
 
-/// What holds for all texts of one place.
+/// The settings that apply to all texts of one place.
 struct Visit<'a> {
     account: &'a str,
-    /// Where the text stands, if the lengths of what is found are told there.
+    /// The node that holds the text, if the lengths of findings are recorded on it.
     node: Option<Node>,
-    /// Where the text stands, if what it tells about others is kept.
+    /// The node that holds the text, if values learned from the text are kept for its item.
     tells: Option<Node>,
     signal: Signal,
     /// One of [`PLACES`].
@@ -162,15 +165,16 @@ struct Visit<'a> {
     keyed: bool,
     /// Texts that repeat content.
     echoes: Option<&'a Echoes>,
-    /// What is known from outside.
+    /// Results of the external recogniser.
     asked: Asked<'a>,
 }
 
-/// What stands in place of bytes that are no text.
+/// Replacement for texts that could not be searched and for bytes that are not text.
 const UNSCANNED: &str = "[UNSCANNED]";
 
 impl Redact {
-    /// A processor with compiled rules. `ids`: the form that ids have in the vault's index and names as well.
+    /// Creates the processor with compiled rules. `ids` also decides the form of ids in the vault's index and object
+    /// names.
     pub fn new(
         id: Arc<str>,
         settings: Settings,
@@ -182,7 +186,7 @@ impl Redact {
         Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, asking: None }
     }
 
-    /// Credentials go on every signal; content keys go from metrics, which have no vault step.
+    /// Removes credentials on every signal, and content keys on metrics, which have no vault step.
     fn drop_attributes(&self, batch: &mut Batch, worker: &mut Worker) {
         let signal = batch.payload.signal();
         let mut doomed: Vec<AttrId> = Vec::new();
@@ -236,10 +240,11 @@ impl Redact {
         self.carry_over(batch, &content, &done, worker);
     }
 
-    /// An entry of a map has no handle of its own, and numbers and bytes are credentials and content as texts are.
+    /// Decides about a map entry, which is not an attribute of its own. Credentials and content are removed here
+    /// whether they are text, numbers or bytes.
     fn entry(&self, visit: &Visit<'_>, key: &str, number: bool, worker: &mut Worker) -> TextEdit {
         let (treatment, content) = worker.known(&self.vocabulary, visit.signal, key);
-        // Content that is listed belongs in the vault; below another key nothing brought it there.
+        // Listed content belongs in the vault, but below another key the vault step did not take it.
         let content = content && self.settings.content == ContentPolicy::Vault;
         if treatment == Treatment::Drop || (content && !number) {
             self.counters.dropped.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
@@ -248,7 +253,7 @@ impl Redact {
         TextEdit::Keep
     }
 
-    /// Bytes that no rule can read do not go on, unless they are an id.
+    /// Removes bytes that the rules cannot search, unless they are an id.
     fn binary(&self, visit: &Visit<'_>, place: &Place<'_>) -> TextEdit {
         if is_id_bytes(place.bytes) {
             return TextEdit::Keep;
@@ -257,11 +262,11 @@ impl Redact {
         TextEdit::Replace(UNSCANNED.to_owned())
     }
 
-    /// The text that takes the place of `text`, if any.
+    /// The replacement for `text`, if it changes.
     fn redact_text(&self, visit: &Visit<'_>, place: &Place<'_>, text: &str, worker: &mut Worker) -> Option<String> {
         let (treatment, key) = self.under(visit.signal, place, worker);
         let attribute = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue);
-        // the same text may be a quotation in an error and a statement under its own key
+        // The same text may be a quotation in an error, but legitimate in a statement under its own key.
         let echo = visit.echoes.and_then(|echoes| echoes.of(text));
         let echo = echo.filter(|_| !attribute || self.vocabulary.may_repeat(place.key));
         if echo.is_some() {
@@ -275,7 +280,7 @@ impl Redact {
         self.cut(visit, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
     }
 
-    /// How the text of a place is treated, and its key ("": it has none).
+    /// The treatment of a place's text, and its key ("" = none).
     fn under<'p>(&self, signal: Signal, place: &Place<'p>, worker: &mut Worker) -> (Treatment, &'p str) {
         match place.kind {
             PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body => {
@@ -286,7 +291,7 @@ impl Redact {
         }
     }
 
-    /// A value or status cut to its cap, if it is longer.
+    /// Cuts a value or status to its cap if it is longer.
     fn cut(&self, visit: &Visit<'_>, kind: PlaceKind, treatment: Treatment, whole: &str) -> Option<String> {
         let cut = match kind {
             PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body | PlaceKind::Field(Field::StatusMessage) => {
@@ -303,7 +308,7 @@ impl Redact {
         cut
     }
 
-    /// What is inside of an error text that is a structure is error text too.
+    /// The treatment of a place. A value inside a structured error text is error text too.
     fn treatment(&self, signal: Signal, place: &Place<'_>, worker: &mut Worker) -> Treatment {
         let own = worker.treatment(&self.vocabulary, signal, place.path_key);
         let inside = own == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
@@ -313,7 +318,7 @@ impl Redact {
         }
     }
 
-    /// What the rules make of a text under a key, if it has one; none if nothing changes.
+    /// Applies the rules to a text under a key. `None` if nothing changes.
     fn by_rules(
         &self,
         visit: &Visit<'_>,
@@ -350,7 +355,7 @@ impl Redact {
         changed
     }
 
-    /// A text with placeholders in place of its hits, if it has any.
+    /// The text with its hits replaced by placeholders. `None` without hits.
     fn written(&self, visit: &Visit<'_>, text: &str, hits: &[Hit]) -> Option<String> {
         match hits.iter().find(|hit| self.form(hit) == Form::Drop) {
             _ if hits.is_empty() => None,
@@ -359,7 +364,7 @@ impl Redact {
         }
     }
 
-    /// What stands in place of a text that is too long to be searched.
+    /// The replacement for a text that is too long to search.
     fn unscanned(&self, visit: &Visit<'_>, treatment: Treatment, text: &str, worker: &mut Worker) -> Option<String> {
         self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         visit.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
@@ -369,7 +374,7 @@ impl Redact {
         }
     }
 
-    /// The form of an id, if it is another than its own.
+    /// The redacted form of an id, if it differs from the id itself.
     fn shown(&self, account: &str, text: &str, private: bool, known: &mut Shown) -> Option<String> {
         let id = carried_id(text);
         let form = || match self.ids.shown(account, &id) {
@@ -403,7 +408,8 @@ impl Redact {
         self.settings.forms.get(hit.rule()).copied().unwrap_or_default()
     }
 
-    /// On data points a shared placeholder would merge series: there it carries a keyed pseudonym.
+    /// Writes the placeholder for a hit. On data points it carries a keyed pseudonym, because a shared placeholder
+    /// would merge series.
     fn place(&self, visit: &Visit<'_>, hit: &Hit, found: &str, out: &mut String) {
         let placeholder = self.settings.detector.placeholder(hit);
         if !visit.keyed && self.form(hit) != Form::Pseudonym {
@@ -419,7 +425,7 @@ impl Redact {
     }
 }
 
-/// Data points and exemplars, where placeholders carry a pseudonym.
+/// Data points and exemplars, whose placeholders carry a pseudonym.
 fn points_of(batch: &Batch) -> HashSet<Node> {
     let point = |node: &Node| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar);
     match batch.payload.signal() {
@@ -428,13 +434,13 @@ fn points_of(batch: &Batch) -> HashSet<Node> {
     }
 }
 
-/// Whether a place is inside of structure that was redacted as such.
+/// Returns true if a place lies inside a value that was already redacted as structure.
 fn is_done(done: &left::Done, place: &Place<'_>) -> bool {
     let inside = !matches!(place.kind, PlaceKind::Field(_) | PlaceKind::Other);
     inside && done.contains(&(place.node, place.attribute))
 }
 
-/// What the step that took the content out says about texts that repeat it.
+/// The texts that repeat content, as found by the step that removed the content.
 fn echoes_of(batch: &Batch) -> Option<Arc<Echoes>> {
     batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok())
 }
@@ -450,7 +456,7 @@ impl Processor for Redact {
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         if self.settings.mode == Mode::Audit {
-            // everything is done and counted, and none of it stays
+            // Audit mode: redact and count everything, then restore the batch.
             let (payload, clearance) = (batch.payload.clone(), batch.clearance);
             let done = self.enforce(batch);
             (batch.payload, batch.clearance) = (payload, clearance);
@@ -478,13 +484,13 @@ impl Redact {
         self.numbers(batch, &points, &mut worker);
         worker.shown = Shown::default();
         std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
-        // after redaction: digits of a digest could look like a number of somebody's
+        // Set after redaction, because digits of a digest could look like a private number.
         for (node, slug) in slugs {
             batch.payload.set(node, SLUG, OwnedValue::Str(slug));
         }
         self.workers.lock().push(worker);
         batch.clearance.text = Text::Redacted;
-        // what somebody allowed counts as cleared
+        // Content that the user allowed counts as cleared.
         if batch.payload.signal() == Signal::Metrics || self.settings.content == ContentPolicy::Allow {
             batch.clearance.content = Content::Stripped;
         }

@@ -1,7 +1,8 @@
-//! **What**: integers and doubles: a number under a key that says that it is private, or with a card's issuer, length
-//! and sum, becomes its placeholder. **Why**: clients send `card_number: 4111111111111111` as an integer.
-//! **Invariants**: the rules decide as for the same digits in a string; counts, sizes, ports, times and ids stay; a
-//! clean number costs no allocation. **Not here**: numbers of JSON in texts (`redaction`), measurements (never read).
+//! Redacts integers and doubles: a number under a key that marks it as private, or with the issuer, length and checksum
+//! of a card number, becomes its placeholder. Clients send `card_number: 4111111111111111` as an integer.
+//!
+//! The rules decide as for the same digits in a string; counts, sizes, ports, times and ids stay, and a harmless number
+//! costs no allocation. Numbers of JSON in text are handled in the crate `redaction`; measurements are never read.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -14,18 +15,18 @@ use super::config::UserIds;
 use super::policy::Treatment;
 use super::{Redact, Visit, Worker, named};
 
-/// Numbers that a double holds whole.
+/// Upper bound of whole numbers that a double represents exactly.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
 impl Redact {
-    /// Puts placeholders in place of private numbers.
+    /// Replaces private numbers with placeholders.
     pub(super) fn numbers(&self, batch: &mut Batch, points: &HashSet<Node>, worker: &mut Worker) {
         let account = std::sync::Arc::clone(&batch.origin.account);
         let signal = batch.payload.signal();
         batch.payload.edit_numbers(|number| {
             let mut room = Room::default();
             let digits = room.of(number)?;
-            // a user's number is an id as its text is
+            // A user's number is an id, like a user id in text.
             let person = self.settings.user_ids == UserIds::Pseudonym && self.vocabulary.is_person(number.key);
             if !person && !self.settings.detector.may_be_private(number.key, digits) {
                 return None;
@@ -42,7 +43,7 @@ impl Redact {
             };
             let treatment = worker.treatment(&self.vocabulary, signal, number.key);
             match treatment {
-                // a version of one number is none
+                // A single number is never mistaken for an address here, so a version stays.
                 Treatment::Version => None,
                 _ => self.by_rules(&visit, (treatment, number.key), digits, worker),
             }
@@ -50,7 +51,7 @@ impl Redact {
     }
 }
 
-/// Where digits are written.
+/// A buffer for formatting a number.
 #[derive(Default)]
 struct Room {
     text: [u8; 24],
@@ -58,7 +59,7 @@ struct Room {
 }
 
 impl Room {
-    /// The digits of a number; none where it is negative, broken, or too large.
+    /// The digits of a number. `None` if it is negative, not finite, or too large.
     fn of(&mut self, number: &NumberAt<'_>) -> Option<&str> {
         match number.value {
             Value::Int(number) if number >= 0 => write!(self, "{number}").ok()?,

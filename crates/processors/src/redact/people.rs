@@ -1,7 +1,8 @@
-//! **What**: users' ids and names inside structure in text: `{"user_id": 4711}` in a log line. **Why**: under a key of
-//! its own such an id becomes a pseudonym; in JSON text it is the same id. **Invariants**: the same pseudonym as there;
-//! only entries whose key names a person are looked at; a text without such a key costs one search for a word. **Not
-//! here**: entries of maps, whose keys are known (`mod`); which keys name a person (`genai`).
+//! Replaces user ids and names inside structured text, such as `{"user_id": 4711}` in a log line, with the same
+//! pseudonym that the id gets as an attribute.
+//!
+//! Only entries whose key names a person are checked, and a text without such a key costs one search for a word. Map
+//! entries, whose keys are known, are handled in `mod`; `genai` decides which keys name a person.
 
 use genai::texts::{Visit as Walk, Walked, holds_structure, search};
 use memchr::memmem;
@@ -10,11 +11,11 @@ use super::config::UserIds;
 use super::policy::Treatment;
 use super::{Redact, Visit, Worker};
 
-/// In each key that names a person, in this case or with a capital, or in a part of one.
+/// Every key that names a person contains one of these.
 const MARKS: [&str; 3] = ["ser", "usr", "Usr"];
 
 impl Redact {
-    /// What becomes of a text that holds structure with users' ids or names.
+    /// The new text, if it holds structure with user ids or names.
     pub(super) fn people(&self, visit: &Visit<'_>, text: &str, worker: &mut Worker) -> Option<String> {
         let sought = self.settings.user_ids == UserIds::Pseudonym && text.len() <= self.settings.max_scan;
         let marked = || MARKS.iter().any(|mark| memmem::find(text.as_bytes(), mark.as_bytes()).is_some());

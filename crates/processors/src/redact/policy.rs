@@ -1,5 +1,5 @@
-//! **What**: how a value is treated for the key it stands under, and the cuts. **Invariants**: a cut text fits its
-//! cap with its mark, so that a second pass changes nothing. **Not here**: rules (`redaction`), key lists (`genai`).
+//! Decides how a value is treated depending on its key, and cuts long texts. A cut text fits its cap including the
+//! mark, so a second pass changes nothing. Rules are in the crate `redaction`, key lists in `genai`.
 
 use std::ops::Range;
 
@@ -8,22 +8,22 @@ use genai::{Role, Vocabulary};
 use otlp::Signal;
 use redaction::is_uuid;
 
-/// How a value is treated.
+/// The treatment of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
-    /// Rules, and the cap of values.
+    /// Rules, and the cap for values.
     Scan,
-    /// The same with the cap of error texts.
+    /// Rules, and the cap for error texts.
     ErrorText,
-    /// An id: whole value becomes a keyed pseudonym when a rule matches, else it stays.
+    /// An id: the whole value becomes a keyed pseudonym if a rule matches, otherwise it stays.
     Identity,
-    /// A user's id or name: a keyed pseudonym unless it is opaque already.
+    /// A user's id or name: becomes a keyed pseudonym unless it is already opaque.
     Person,
-    /// A path or command: rules, and the user's part of home directories goes.
+    /// A path or command: rules, and user names in home directories are replaced.
     Path,
-    /// A version: shape alone (four numbers) is no address.
+    /// A version: four numbers alone are not an address.
     Version,
-    /// A credential: the attribute goes.
+    /// A credential: the attribute is removed.
     Drop,
 }
 
@@ -43,11 +43,11 @@ pub(super) fn treatment(vocabulary: &Vocabulary, signal: Signal, key: &str) -> T
     }
 }
 
-/// Whether a user's id says nothing of who it is: a UUID, hex digits, base64url that looks random.
+/// Returns true if a user id does not reveal the person: a UUID, hex digits, or base64url that looks random.
 pub(super) fn is_opaque(id: &str) -> bool {
-    /// Fewest characters, in hex and in base64url.
+    /// Minimum number of characters, in hex and in base64url.
     const WIDTHS: (usize, usize) = (16, 22);
-    /// More lower-case letters in a row are a word.
+    /// More lower-case letters than this in a row are a word.
     const WORD: usize = 5;
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let bare = id.strip_prefix("h-").unwrap_or(id);
@@ -61,14 +61,14 @@ pub(super) fn is_opaque(id: &str) -> bool {
     let alphabet = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
     let word = id.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() > WORD);
-    // `John_Smith_1985_Boston`: pieces that are words, digits in one place
+    // `John_Smith_1985_Boston`: pieces are words, and digits occur in one place only.
     let name =
         id.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let numbers = id.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
     id.len() >= WIDTHS.1 && alphabet && mixed && !word && !name && numbers > 1
 }
 
-/// Header names that carry credentials, wherever they stand: the last segment of the key decides.
+/// Returns true for header names that carry credentials. Only the last segment of the key counts.
 fn credential(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
     let is = |name: &str| last.eq_ignore_ascii_case(name);
@@ -87,7 +87,7 @@ fn credential(key: &str) -> bool {
 
 const USERNAME: &str = "[USERNAME]";
 
-/// Puts `[USERNAME]` in place of the user's part of `/home/x`, `/Users/x` and `C:\Users\x`.
+/// Puts `[USERNAME]` in place of the user name in `/home/x`, `/Users/x` and `C:\Users\x`.
 pub(super) fn hide_home(text: &str) -> Option<String> {
     let mut out: Option<String> = None;
     let mut from = 0;
@@ -108,9 +108,9 @@ pub(super) fn hide_home(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
-/// Where the next root of home directories begins, and its length; each byte is looked at once.
+/// The position and length of the next root of home directories. Each byte is examined once.
 fn next_home(text: &str, from: usize) -> Option<(usize, usize)> {
-    /// Longer ones first.
+    /// Longer roots first.
     const ROOTS: [&str; 4] = ["\\\\Users\\\\", "\\Users\\", "/home/", "/Users/"];
     let rest = text.get(from..)?;
     memchr::memchr2_iter(b'/', b'\\', rest.as_bytes()).find_map(|at| {
@@ -119,10 +119,10 @@ fn next_home(text: &str, from: usize) -> Option<(usize, usize)> {
     })
 }
 
-/// What stands at the end of a text that was cut.
+/// The mark at the end of a text that was cut.
 const MARK: &str = "…[TRUNCATED]";
 
-/// `text` cut to `limit` bytes with its mark, or none when it fits.
+/// `text` cut to `limit` bytes including the mark. `None` if it fits.
 pub(super) fn cap(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
@@ -137,7 +137,8 @@ pub(super) fn cap(text: &str, limit: usize) -> Option<String> {
     Some(out)
 }
 
-/// `text` cut to `limit` bytes with its frames kept: what is cut is the rest, then frames in the middle.
+/// `text` cut to `limit` bytes with its stack frames kept as far as possible: other lines are cut first, then frames in
+/// the middle.
 pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
@@ -148,7 +149,7 @@ pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
     }
     let mut kept = Lines { text, budget: limit, kept: vec![0; lines.len()], lines: &lines };
     let others = |take: bool| lines.iter().enumerate().filter(move |(_, (_, frame))| *frame == take).map(|(at, _)| at);
-    // what went wrong stands first or last
+    // The error message is the first or the last line that is not a frame.
     let (first, last) = (others(false).next(), others(false).next_back());
     first.into_iter().for_each(|at| kept.keep(at, limit / 8));
     last.into_iter().for_each(|at| kept.keep(at, limit / 8));
@@ -161,7 +162,7 @@ pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
     Some(kept.joined())
 }
 
-/// The lines of a text that stay, and how many bytes of each.
+/// The lines of a text, and how many bytes of each are kept.
 struct Lines<'t> {
     text: &'t str,
     lines: &'t [(Range<usize>, bool)],
@@ -169,11 +170,11 @@ struct Lines<'t> {
     budget: usize,
 }
 
-/// The mark and an end of line: what a cut costs.
+/// The cost of a cut: the mark and a line end.
 const MARK_COST: usize = MARK.len() + 1;
 
 impl Lines<'_> {
-    /// Keeps up to `most` bytes of a line, if it fits with a mark behind it.
+    /// Keeps up to `most` bytes of a line, if they fit together with a mark.
     fn keep(&mut self, at: usize, most: usize) {
         let (Some((range, frame)), Some(kept)) = (self.lines.get(at), self.kept.get_mut(at)) else { return };
         let length = range.len().min(most);

@@ -1,8 +1,10 @@
-//! **What**: `exception.slug`: one word for "the same failure", from the type, the redacted message with digits, ids
-//! and quotations blanked, and the top frame. **Why**: the nightly list groups failures of all agents by it, over
-//! restarts, replicas and versions. **Invariants**: made of redacted text only, before any cut; the same text gives the
-//! same slug on every gateway; a client's own slug stays; of a tool that failed it is made of type and tool, as the
-//! text is content. **Not here**: redaction (the processor gives the redacted texts).
+//! `exception.slug`: an identifier of equal failures, from the error type, the redacted message (with digits, ids and
+//! quotations blanked) and the top stack frame. The nightly report groups the failures of all agents by it, across
+//! restarts, replicas and versions.
+//!
+//! Made only from redacted text, before any cut; the same text gives the same slug on every gateway; a client's own
+//! slug stays. The slug of a failed tool is made from its type and the tool's name, because the text is content. The
+//! processor supplies the redacted texts.
 
 use std::sync::Arc;
 
@@ -20,14 +22,14 @@ use super::{Redact, UNSCANNED, Visit, Worker, echoes_of};
 
 /// The attribute.
 pub(super) const SLUG: &str = "exception.slug";
-/// Bytes of the digest.
+/// Size of the digest, bytes.
 const DIGEST: usize = 6;
-/// Longest type in a slug, bytes.
+/// Maximum size of the type in a slug, bytes.
 const TYPE_BYTES: usize = 48;
-/// Blanked text that counts, bytes.
+/// Maximum size of the blanked text that is hashed, bytes.
 const TEXT_BYTES: usize = 16 << 10;
 
-/// What an item says of its failure.
+/// The error type, message and stack trace of an item.
 #[derive(Default)]
 pub(super) struct Failure<'p> {
     kind: Option<&'p str>,
@@ -36,7 +38,7 @@ pub(super) struct Failure<'p> {
 }
 
 impl<'p> Failure<'p> {
-    /// The failure of an item, if it has one and no slug yet.
+    /// The failure of an item, if it failed and has no slug yet.
     pub(super) fn of(payload: &'p Payload, item: &'p ItemFacts) -> Option<Self> {
         let failed = payload.status_code(item.node) == 2;
         if !failed && !item.failed && !item.tool_failed && item.errors.is_empty() {
@@ -48,12 +50,12 @@ impl<'p> Failure<'p> {
         let mut found = Self::default();
         let own = |place: &&ContentPlace| place.node == item.node;
         item.errors.iter().filter(own).for_each(|place| found.read(payload, place));
-        // the last exception is the one that ended the item
+        // The last exception event is the one that ended the item.
         let events = item.errors.iter().filter(|place| !own(place) && payload.kind(place.node) == NodeKind::Event);
         events.for_each(|place| found.read(payload, place));
         found.kind = found.kind.or(item.error.as_deref());
         if item.tool_failed {
-            // what a tool said is gone, or stays as content: its name groups its failures
+            // The tool's output is removed or stays as content, so failures are grouped by the tool's name.
             found.message = item.tool.as_deref();
             return (failed || item.failed || found.kind.is_some()).then_some(found);
         }
@@ -80,7 +82,7 @@ impl<'p> Failure<'p> {
         }
     }
 
-    /// The slug; `redacted` gives a text as it would go on, but whole.
+    /// The slug. `redacted` returns a text's redacted form without any cut.
     pub(super) fn slug(&self, redacted: &mut dyn FnMut(&str) -> String) -> String {
         let kind = self.kind.map(&mut *redacted);
         let kind = kind.as_deref().map_or("", |kind| kind.rsplit(['.', ':', '/']).next().unwrap_or_default());
@@ -93,7 +95,7 @@ impl<'p> Failure<'p> {
             hash.update(part);
         }
         let digest = hash.finalize();
-        // of a sentence no words; the digest tells failures apart
+        // No words of a sentence are shown; the digest distinguishes the failures.
         let shown = if is_short_name(kind, 1) { kind } else { "" };
         let word: String = shown.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(TYPE_BYTES).collect();
         let mut out = if word.is_empty() { "error".to_owned() } else { word };
@@ -104,7 +106,7 @@ impl<'p> Failure<'p> {
 }
 
 impl Redact {
-    /// `exception.slug` of each item that failed, while texts are whole.
+    /// The `exception.slug` of each failed item. Must run before texts are cut.
     pub(super) fn slugs(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) -> Vec<(Node, String)> {
         let signal = batch.payload.signal();
         if signal == Signal::Metrics {
@@ -129,7 +131,7 @@ impl Redact {
                 return UNSCANNED.to_owned();
             }
             let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
-            // a frame by itself was not asked about, and holds code
+            // A single frame was not sent to the recogniser; it holds code, not names.
             let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
             let named = told.unwrap_or_default();
             let hits = self.settings.detector.find_with("", text, named, &mut worker.scratch);
@@ -140,7 +142,7 @@ impl Redact {
     }
 }
 
-/// The frame where it happened: of Python the last one, elsewhere the first.
+/// The frame where the failure occurred: the last one in Python, otherwise the first.
 fn top_frame(trace: &str) -> Option<&str> {
     let mut found = None;
     for (range, frame) in frames::lines(trace) {
@@ -153,7 +155,7 @@ fn top_frame(trace: &str) -> Option<&str> {
     found
 }
 
-/// Paths without their folders: the same code lies elsewhere on each machine.
+/// Removes folders from paths, because the same code is in different folders on each machine.
 fn without_folders(frame: &str) -> String {
     let mut out = String::with_capacity(frame.len());
     for (index, word) in frame.split(' ').enumerate() {
@@ -166,7 +168,7 @@ fn without_folders(frame: &str) -> String {
     out
 }
 
-/// Without what differs from one time to the next: digits and ids become `#`, quotations `""`.
+/// Blanks the parts that differ between occurrences: digits and ids become `#`, quotations `""`.
 pub(super) fn blank(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(TEXT_BYTES));
     let mut rest = text;
@@ -193,7 +195,7 @@ pub(super) fn blank(text: &str) -> String {
     out
 }
 
-/// Length of the quotation that `rest` begins with; an apostrophe in a word begins none.
+/// The length of the quotation at the start of `rest`. An apostrophe within a word does not begin a quotation.
 fn quoted(rest: &str, mark: char, before: &str) -> Option<usize> {
     if mark == '\'' && before.ends_with(char::is_alphanumeric) {
         return None;

@@ -1,4 +1,4 @@
-//! **What**: the `resource` stanza.
+//! Configuration of the `resource` processor.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,19 +10,19 @@ use config::FieldProblem;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// In order.
+    /// The actions, applied in order.
     pub attributes: Vec<Action>,
 }
 
-/// The valid form.
+/// The checked configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// In order.
+    /// The actions, applied in order.
     pub actions: Actions,
 }
 
 impl Config {
-    /// Checks it.
+    /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.

@@ -1,6 +1,8 @@
-//! **What**: the `resource` processor: inserts, updates and deletes attributes of resources. **Why**: a back end wants
-//! a key, or must not have one. **Invariants**: stands after `redact` (`config/graph`), so that what vault, cost and
-//! runs see never hangs on it. **Not here**: the actions (`processors/actions`), items (`attributes`).
+//! The `resource` processor: inserts, updates and deletes attributes of resources, for back ends that need a key or
+//! must not receive one.
+//!
+//! It runs after `redact` (checked in `config/graph`), so vault, cost and runs never depend on its changes. The actions
+//! are in `processors/actions`; items are changed by `attributes`.
 
 pub mod config;
 
@@ -14,14 +16,14 @@ use pipeline::{Batch, Processor, Reason};
 
 pub use config::{Config, Settings};
 
-/// The processor.
+/// The `resource` processor.
 pub struct ResourceAttributes {
     id: Arc<str>,
     settings: Settings,
 }
 
 impl ResourceAttributes {
-    /// Builds it.
+    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: Settings) -> Self {
         Self { id, settings }
     }

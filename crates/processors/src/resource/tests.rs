@@ -1,4 +1,4 @@
-//! Actions on resources, and on nothing else.
+//! Tests that actions are applied to resources and to nothing else.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use genai::testing::request;
 use kernel::clock::UnixNanos;
 use pipeline::{Batch, Origin, Processor, Trust};
 
-/// Each resource of a request has the actions done once; items are left alone.
+/// The actions are applied once to each resource of a request; items stay unchanged.
 #[test]
 fn resources_alone_are_changed() {
     let config: Config = serde_json::from_value(json!({ "attributes": [

@@ -1,16 +1,16 @@
-//! **What**: what a client may not say: our reference attributes. **Why**: a forged reference would send an auditor to
-//! the wrong place. **Invariants**: every node is looked at; a client's own `…_ref` moves aside and is redacted later.
-//! **Not here**: `tollgate.*`, which normalize removes.
+//! Removes tollgate's reference attributes from client telemetry, because a forged reference would point an auditor to
+//! the wrong place. Every node is checked. A client's own `…_ref` attributes are renamed and redacted later.
+//! `tollgate.*` attributes are removed by normalize.
 
 use genai::Part;
 use otlp::{AttrId, Payload};
 
-/// Start of our reference attributes.
+/// Prefix of tollgate's reference attributes.
 pub(super) const REFERENCE: &str = "gen_ai.payload.";
-/// Where a client's own references go.
+/// Prefix given to a client's own references.
 pub(super) const REPORTED: &str = "tollgate.reported.";
 
-/// The convention's name for a reference to a part of the conversation.
+/// The conventional attribute for a reference to a part of the conversation.
 pub(super) fn ref_key(part: Part) -> Option<&'static str> {
     Some(match part {
         Part::Input => "gen_ai.input.messages_ref",
@@ -25,7 +25,7 @@ pub(super) fn ref_key(part: Part) -> Option<&'static str> {
 
 const PARTS: [Part; 6] = [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult];
 
-/// Removes references that came from a client; returns how many attributes were removed or moved.
+/// Removes or renames references sent by a client. Returns the number of attributes changed.
 pub(super) fn clean(payload: &mut Payload) -> u64 {
     let mut forged: Vec<AttrId> = Vec::new();
     let mut reported: Vec<(AttrId, String)> = Vec::new();

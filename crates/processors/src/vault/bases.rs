@@ -1,9 +1,11 @@
-//! **What**: [`Bases`]: the contexts that the next turns of a session may refer to. **Why**: each turn repeats the
-//! whole conversation. **Invariants**: a base is of the same batch, or of one that is committed, and stands in the
-//! object that is open now and stays open until what refers to it is placed ([`vault::books::Pin`]): an object never
-//! needs another one, and no batch that fails or comes out of order takes a base away from another. Changes by effects
-//! alone; holds hashes, no text; bounded by bytes: beyond that a session is not remembered, and its turns are whole.
-//! **Not here**: how content is said by a base (`vault/delta`).
+//! [`Bases`] holds the contexts that the next turns of a session may refer to, because each turn repeats the whole
+//! conversation.
+//!
+//! A base belongs to the same batch or to a committed one. It lies in the object that is currently open, and that
+//! object stays open until everything that refers to it is placed ([`vault::books::Pin`]). So an object never depends
+//! on another object, and a batch that fails or arrives out of order does not invalidate another batch's base. Changed
+//! only by effects; holds hashes, not text. When the memory limit is reached, further sessions are not remembered and
+//! their turns are stored in full. `vault/delta` expresses content relative to a base.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -16,17 +18,17 @@ use vault::delta::{Plan, Told};
 use vault::document::Content;
 use vault::names::Scope;
 
-/// Memory for all sessions, bytes.
+/// Memory limit for all sessions, bytes.
 pub(super) const LIMIT: usize = 64 << 20;
-/// Contexts of a session that are remembered: an agent and its sub-agents take turns.
+/// Maximum number of contexts remembered per session: an agent and its sub-agents take turns.
 const STREAMS: usize = 4;
-/// Most of one context, bytes.
+/// Maximum size of one context, bytes.
 const MAX_TOLD: usize = 1 << 18;
-/// What a session takes beside its contexts, bytes, about.
+/// Approximate size of a session without its contexts, bytes.
 const ENTRY: usize = 160;
 
 type Key = [u8; 16];
-/// Contexts of a batch, newest last, each with the fragment and item of the one it went on from.
+/// Contexts of a batch, newest last, each with the fragment and item of the context that it continues.
 type News = Vec<(Arc<Told>, Option<(Arc<str>, u32)>)>;
 
 struct Known {
@@ -41,7 +43,7 @@ struct State {
     bytes: usize,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Bases {
     limit: usize,
     state: Mutex<State>,
@@ -53,15 +55,15 @@ impl Default for Bases {
     }
 }
 
-/// What a batch adds, once it is committed.
+/// The contexts added by a batch, applied after its commit.
 pub(super) struct Learnt {
     key: Key,
-    /// Number of the object, if it takes more.
+    /// Number of the batch's object, if that object is still open for more.
     landed: Arc<OnceLock<u64>>,
     told: News,
 }
 
-/// Says the contexts of one fragment.
+/// Finds bases for the contexts of one fragment.
 pub(super) struct Lookup {
     key: Key,
     pin: Option<Pin>,
@@ -80,7 +82,7 @@ impl Bases {
         Self { limit, state: Mutex::default() }
     }
 
-    /// What a new fragment of `scope` may refer to.
+    /// The bases that a new fragment of `scope` may refer to.
     pub(super) fn lookup(&self, writer: &Arc<Writer>, scope: &Scope, spot: &Arc<str>, fragment: &str) -> Lookup {
         let key = key(scope);
         let (mut pin, mut streams) = (None, Vec::new());
@@ -92,12 +94,12 @@ impl Bases {
         Lookup { key, pin, streams, told: Vec::new(), fragment: fragment.into(), used: BTreeSet::new() }
     }
 
-    /// Adds what a committed batch held.
+    /// Adds the contexts of a committed batch.
     pub(super) fn remember(&self, learnt: &Learnt) {
         let mut state = self.state.lock();
         let before = state.sessions.remove(&learnt.key);
         state.bytes -= before.as_ref().map_or(0, |known| known.bytes);
-        // closed: nothing will be placed beside it
+        // A closed object takes no more fragments, so nothing can refer to its contexts.
         let Some(object) = learnt.landed.get().copied() else { return };
         let mut told = before.filter(|known| known.object == object).map_or_else(Vec::new, |known| known.told);
         for (new, from) in &learnt.told {
@@ -115,7 +117,7 @@ impl Bases {
         }
     }
 
-    /// Forgets sessions whose objects take no more.
+    /// Removes sessions whose objects are closed.
     pub(super) fn sweep(&self, writer: &Writer) {
         let open = writer.open_numbers();
         let mut state = self.state.lock();
@@ -127,7 +129,7 @@ impl Bases {
         });
     }
 
-    /// Sessions, and the bytes they take.
+    /// Number of sessions, and their size in bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.sessions.len(), state.bytes)
@@ -135,7 +137,7 @@ impl Bases {
 }
 
 impl Lookup {
-    /// How the content of item number `position` is said.
+    /// Plans how to store the content of item number `position`: in full, or relative to the base that saves most.
     pub(super) fn say(&mut self, content: &mut Content<'_>, position: u32) -> Plan {
         let mut best = (Plan::whole(content.prints().len()), None);
         for (at, base) in self.streams.iter().enumerate().rev() {
@@ -163,7 +165,7 @@ impl Lookup {
                 self.streams.push(Arc::clone(&told));
             }
         }
-        // what the same batch went on from is no base any more
+        // A context of this batch that was continued is not a base any more.
         self.told.retain(|(old, _)| from.as_ref().is_none_or(|(fragment, item)| old.at() != (fragment, *item)));
         self.told.push((told, from));
         let more = self.told.len().saturating_sub(2 * STREAMS);
@@ -171,7 +173,8 @@ impl Lookup {
         plan
     }
 
-    /// The pin, if something of an earlier batch is referred to; the fragments referred to; what is learnt.
+    /// Returns the pin (if anything of an earlier batch is referred to), the fragments referred to, and the new
+    /// contexts.
     pub(super) fn finish(self, landed: &Arc<OnceLock<u64>>) -> (Option<Pin>, Vec<String>, Learnt) {
         let Self { key, pin, told, used, .. } = self;
         let pin = pin.filter(|_| !used.is_empty());

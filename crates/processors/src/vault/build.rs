@@ -1,5 +1,5 @@
-//! **What**: makes the processor and its uploader. **Why**: they share one writer, so that numbers and names agree.
-//! **Invariants**: no I/O, no task. **Not here**: running the uploader (the app).
+//! Builds the vault processor together with its uploader: they share one writer, so that numbers and names agree. No
+//! I/O is done and no task is started; the app runs the uploader.
 
 use std::sync::Arc;
 
@@ -21,32 +21,32 @@ use super::echo::Echoing;
 use super::options::Forward;
 use super::{Parts, Store, VaultProcessor};
 
-/// What a vault needs of the gateway.
+/// The gateway services that a vault needs.
 #[derive(Clone)]
 pub struct Site {
-    /// The vocabulary.
+    /// The dialects.
     pub vocabulary: Arc<Vocabulary>,
-    /// How ids may be shown.
+    /// Decides how ids may be shown.
     pub ids: Arc<dyn IdPolicy>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
+    /// The source of randomness.
     pub rng: Arc<dyn Rng>,
-    /// Metrics.
+    /// The metrics.
     pub meter: Meter,
-    /// For texts that repeat content.
+    /// Finds texts that repeat content.
     pub echoing: Echoing,
 }
 
-/// What was made.
+/// A vault that was built.
 pub struct Built {
-    /// The processor; also the quarantine of its pipelines.
+    /// The processor. It also serves as the quarantine of its pipelines.
     pub processor: Arc<VaultProcessor>,
-    /// What uploads; `None` without a store. It must run as long as the gateway, and after it until its drain ends.
+    /// The uploader; `None` without a store. It must keep running after the gateway has stopped, until it has drained.
     pub uploader: Option<Uploader>,
 }
 
-/// What belongs to a store.
+/// The store, and the writer for it.
 type Kept = (Arc<dyn VaultStore>, Arc<Writer>);
 
 fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept>) {
@@ -76,13 +76,13 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
     (parts, Some((store.open(), writer)))
 }
 
-/// The processor alone: what it seals goes nowhere. To show what it does.
+/// Builds only the processor, without an uploader, to show what it does. Sealed content is not stored.
 pub fn processor(id: &Arc<str>, settings: &Settings, site: &Site) -> VaultProcessor {
     VaultProcessor::new(parts(id, settings, site).0, &site.meter)
 }
 
-/// Makes a vault; `journal` is the spool as the holder `id` sees it ([`vault::uploader::SpoolJournal`]), `key`
-/// signs its digests; without one nothing is uploaded.
+/// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
+/// the digests. Without a key there is no uploader.
 pub fn build(
     id: &Arc<str>,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! **What**: the `vault` stanza, and what it means. **Invariants**: [`Settings`] is valid: recipients parse, a lock is
-//! chosen for S3, names need no escaping. **Not here**: clients (`vault/store`).
+//! Configuration of the `vault` processor. [`Settings`] is valid by construction: recipients parse, S3 has an explicit
+//! lock mode, names need no escaping. Clients are created in `vault/store`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,59 +22,61 @@ use super::options::{Agents, Directory, Forward, Kms, Layout, not_a_server};
 use super::outside::Privacy;
 use super::services::Declared;
 
-/// Shortest retention in compliance mode.
+/// Shortest retention allowed in compliance mode.
 const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
-/// Longest retention: a slip of the pen can't be taken back.
+/// Longest retention allowed, because a typing error in a locked retention cannot be undone.
 const MAX_RETENTION: Duration = Duration::from_secs(3660 * 86_400);
 
 /// Moves prompts, completions and tool payloads into an encrypted, write-once store and leaves a reference.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Public keys (`age1…`) of the auditors; each of them can open everything. Two are recommended.
+    /// Public keys (`age1…`) of the auditors. Each of them can decrypt everything; two are recommended.
     pub recipients: Vec<String>,
-    /// Where content goes: `s3: {…}`, `directory: path`, or `none` (content is dropped).
+    /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
     pub store: Option<Store>,
-    /// What stays in the telemetry: `nothing`, or `redacted` (the text, after redaction, beside the reference).
+    /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
+    /// `nothing`.
     pub leave: Leave,
-    /// What becomes of text of an agent's spans and logs whose key is on no list: `text` (it is content unless it is a
-    /// number or a generated id, or `labels` lets it pass), `all` (all of it is content), or `keep` (it stays,
-    /// redacted).
+    /// Treatment of text on agents' spans and logs under keys that no list names: `text` (content, unless it is a
+    /// number or a generated id, or `labels` permits it), `all` (all of it is content), or `keep` (stays, redacted).
+    /// Default: `text`.
     pub unlisted: Unlisted,
-    /// Which short texts under unlisted keys leave all the same. The others are replaced by `[CONTENT]`.
+    /// Which short texts under unlisted keys may be forwarded anyway. All others are replaced by `[CONTENT]`.
     pub labels: LabelPolicy,
-    /// How much of the other texts of agents' items leaves: `standard` (names that are no sentences, error texts and
-    /// log bodies stay, redacted), or `strict` (they leave as templates that `labels.min_sessions` sessions have sent,
-    /// with numbers, ids and quoted parts blanked; else `[CONTENT]`).
+    /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences, error texts
+    /// and log bodies stay, redacted), or `strict` (they are forwarded only as templates, with numbers, ids and quoted
+    /// parts blanked, once `labels.min_sessions` sessions have sent the same template; else as `[CONTENT]`). Default:
+    /// `standard`.
     pub privacy: Privacy,
-    /// Services whose spans and logs are always searched for content as an agent's are: `{ services: [name] }`
-    /// (`service.name`), or `{ services: all }`. Other services are for 24 hours after their last agent item.
+    /// Services whose spans and logs are always searched for content like an agent's: `{ services: [name] }`
+    /// (`service.name`), or `{ services: all }`. Other services are searched for 24 hours after their last agent item.
     pub agents: Agents,
-    /// Name of this writer in object names; default: the host's name. Unique among the gateways of one store.
+    /// Name of this writer in object names, unique among the gateways of one store. Default: the host name.
     pub writer: Option<String>,
-    /// File with the key that signs digests (`tollgate vault keygen --signing`); default: `signing.key` beside the
-    /// spool, made if it is missing.
+    /// File with the key that signs digests (`tollgate vault keygen --signing`). Default: `signing.key` beside the
+    /// spool, generated if it is missing.
     pub signing_key: Option<PathBuf>,
-    /// The signing key's file is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes), which opens it at each
-    /// start and reload: `{ region: eu-central-1 }`.
+    /// Set this if the file in `signing_key` is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes). KMS
+    /// decrypts it at each start and reload: `{ region: eu-central-1 }`.
     pub signing_key_kms: Option<Kms>,
-    /// Public keys that sign this vault's chains of erasures (`tollgate vault erase --sign-with`): digests name the
-    /// newest erasure that is reported to the admin port. A key of its own for each vault.
+    /// Public keys that sign this vault's chain of erasures (`tollgate vault erase --sign-with`). Digests then name the
+    /// latest erasure that was reported to the admin port. Use a separate key for each vault.
     pub erasure_keys: Vec<String>,
-    /// When exporters get telemetry: `committed` (its content is in the spool, which outlives crashes), or `after_put`
-    /// (content and keys are in the store; it comes later by `object_age` and the upload, and not at all while the
-    /// store is away).
+    /// When exporters receive telemetry: `committed` (once its content is in the spool, which survives crashes), or
+    /// `after_put` (once content and keys are in the store; delayed by `object_age` plus the upload, and for as long as
+    /// the store is unavailable). Default: `committed`.
     pub forward: Forward,
-    /// How content lies in the store: `session` (objects of one session), `packed` (objects of all sessions of an
-    /// account: a quarter of the requests, for large fleets), or `turn` (an object for each turn: five times the
-    /// requests).
+    /// How content is arranged in the store: `session` (objects of one session), `packed` (objects of all sessions of
+    /// an account: a quarter of the requests, for large fleets), or `turn` (one object per turn: five times the
+    /// requests). Default: `session`.
     pub layout: Layout,
-    /// An object is closed when it has this size; default: 1 MiB, packed 8 MiB.
+    /// Size at which an object is closed. Default: 1 MiB, packed 8 MiB.
     pub object_size: Option<ByteSize>,
-    /// An object is closed when it is this old, at the end of its session, and at shutdown; default: 2 minutes, packed
+    /// Age at which an object is closed; the end of its session and a shutdown close it too. Default: 2 minutes, packed
     /// 5 seconds.
     pub object_age: Option<Span>,
-    /// How often a signed digest, with the index lines it is about, is written.
+    /// Interval between signed digests, which are written together with the index lines they cover. Default: 60s.
     pub index_interval: Span,
 }
 
@@ -101,11 +103,11 @@ impl Default for Config {
     }
 }
 
-/// Where content goes.
+/// The destination of content.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Store {
-    /// Nowhere: content is dropped, and items say so.
+    /// Content is dropped, and items are marked accordingly.
     None,
     /// A folder: its path, or `{ path: …, retention: 400d, max_size: 100GiB }`.
     Directory(Directory),
@@ -113,28 +115,29 @@ pub enum Store {
     S3(S3),
 }
 
-/// What stays in the telemetry.
+/// The content left in the telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Leave {
     /// Only the reference.
     #[default]
     Nothing,
-    /// The text after redaction, capped; structure stays structure, redacted and cut in its leaves.
+    /// The redacted text, cut to its cap. Structure stays structure, with its leaves redacted and cut.
     Redacted,
 }
 
-/// Text of an agent's items under keys that no list names. Listed content always goes.
+/// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unlisted {
-    /// Every text but numbers and generated ids is content until enough sessions have sent the same one; maps, lists
-    /// and bytes are.
+    /// Text is content, except numbers and generated ids, until enough sessions have sent the same text. Maps, lists
+    /// and bytes are always content.
     #[default]
     Text,
-    /// Every text, map, list and bytes is content, labels too; numbers and booleans stay.
+    /// All text, maps, lists and bytes are content, labels included. Numbers and booleans stay.
     All,
-    /// It stays, redacted and capped; so a new client's new key for its prompts leaves until somebody lists it.
+    /// Text stays, redacted and capped. If a new client puts its prompts under a new key, they are forwarded until that
+    /// key is listed.
     Keep,
 }
 
@@ -152,19 +155,19 @@ impl From<Unlisted> for genai::Unlisted {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct S3 {
-    /// Bucket of payload and index objects.
+    /// Bucket for payload and index objects.
     pub bucket: String,
-    /// Bucket of the session keys: erasing a session deletes its key, so this bucket is never in compliance mode.
+    /// Bucket for the session keys. Erasing a session deletes its key, so this bucket is never in compliance mode.
     pub key_bucket: String,
-    /// Start of all names.
+    /// Prefix of all object names. Default: `agent-sessions`.
     pub prefix: String,
-    /// Region.
+    /// AWS region of the buckets.
     pub region: String,
-    /// Address of a store that is not AWS.
+    /// Address of an S3-compatible store other than AWS.
     pub endpoint: Option<String>,
-    /// `endpoint/bucket/key` in place of `bucket.endpoint/key`.
+    /// Use `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: false.
     pub force_path_style: bool,
-    /// Object Lock: has no default.
+    /// Object Lock. Required; there is no default.
     pub object_lock: Option<ObjectLock>,
     /// Certificates (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
@@ -185,37 +188,37 @@ impl Default for S3 {
     }
 }
 
-/// Object Lock of payload and index objects. Key objects get `governance` unless the mode is `none`.
+/// Object Lock of payload and index objects. Key objects are locked with `governance`, unless the mode is `none`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectLock {
-    /// Mode.
+    /// Lock mode: `compliance`, `governance` or `none`.
     pub mode: ObjectLockMode,
-    /// How long nobody may delete or replace an object, from its upload: a time such as `400d`, or `minimum` (90 days),
+    /// How long objects cannot be deleted or replaced after upload: a duration such as `400d`, or `minimum` (90 days),
     /// `ai-act-high-risk` (200 days), `soc2` (400 days).
     #[serde(default)]
     pub retention: Option<Retention>,
 }
 
-/// How long objects are locked.
+/// The duration of an object's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected `minimum`, `ai-act-high-risk`, `soc2`, or a time such as `365d`")]
 pub enum Retention {
-    /// A preset.
+    /// A named duration.
     Preset(RetentionPreset),
-    /// A time.
+    /// A duration.
     Span(Span),
 }
 
-/// Retentions by what asks for them.
+/// Durations named after the requirement they meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetentionPreset {
-    /// 90 days: the shortest that is taken in compliance mode.
+    /// 90 days: the shortest duration allowed in compliance mode.
     Minimum,
-    /// 200 days: the EU AI Act asks for at least six months (articles 19 and 26).
+    /// 200 days: the EU AI Act requires at least six months (articles 19 and 26).
     AiActHighRisk,
-    /// 400 days: an observation period of a year, and the time of the audit.
+    /// 400 days: an observation period of one year plus the time of the audit.
     Soc2,
 }
 
@@ -235,65 +238,64 @@ impl Retention {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectLockMode {
-    /// Nobody can, not even the account's owner.
+    /// Objects cannot be deleted by anyone, not even by the owner of the AWS account.
     Compliance,
-    /// Those with a special permission can.
+    /// Objects can be deleted only with a special permission.
     Governance,
     /// No lock: the store must protect objects in another way.
     None,
 }
 
-/// How the vault is to work. Valid by construction.
+/// The checked configuration. Valid by construction.
 #[derive(Clone)]
 pub struct Settings {
-    /// Auditors; empty only without a store.
+    /// Public keys of the auditors. Empty only without a store.
     pub recipients: Vec<age::x25519::Recipient>,
-    /// Where content goes; none: it is dropped.
+    /// The destination of content. `None`: content is dropped.
     pub store: Option<StoreSettings>,
-    /// What stays.
+    /// The content left in the telemetry.
     pub leave: Leave,
-    /// What becomes of unlisted text.
+    /// Treatment of unlisted text.
     pub unlisted: Unlisted,
-    /// Which short texts under unlisted keys leave.
+    /// Policy for short texts under unlisted keys.
     pub labels: LabelPolicy,
-    /// How much of the other texts leaves.
+    /// Policy for the other texts.
     pub privacy: Privacy,
-    /// Services that are an agent's whatever they sent.
+    /// Services declared as agents' services.
     pub agents: Declared,
-    /// Writer's name, `[A-Za-z0-9._-]`, at most 64 bytes.
+    /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
-    /// File of the key that signs digests; default: beside the spool.
+    /// File with the key that signs digests. `None`: beside the spool.
     pub signing_key: Option<PathBuf>,
-    /// It is ciphertext of a KMS, which opens it.
+    /// The KMS that decrypts the signing key's file, if the file is ciphertext.
     pub signing_key_kms: Option<SealedKey>,
-    /// Who signs chains of erasures.
+    /// Public keys that sign the chain of erasures.
     pub erasure_keys: Vec<VerifyKey>,
-    /// When exporters get telemetry.
+    /// When exporters receive telemetry.
     pub forward: Forward,
-    /// How content lies in the store.
+    /// How content is arranged in the store.
     pub layout: names::Layout,
-    /// Bytes at which objects close.
+    /// Size at which objects are closed, bytes.
     pub object_size: u64,
-    /// Age at which objects close.
+    /// Age at which objects are closed.
     pub object_age: Duration,
-    /// Time between digests.
+    /// Interval between digests.
     pub index_interval: Duration,
-    /// What digests say of the gateway; none until somebody tells.
+    /// Information about the gateway for digests. `None` until it is filled in.
     pub made_by: Option<MadeBy>,
-    /// What the user should know.
+    /// Notes for the user about valid but risky settings.
     pub notes: Vec<FieldProblem>,
-    /// Seals in place of age.
+    /// Replaces the age sealer; see `sealed_by_for_self_check`.
     pub(super) sealer: Option<Arc<dyn Sealer>>,
 }
 
 impl Settings {
-    /// The signing key's file and who opens it, where it lies as ciphertext.
+    /// The signing key's file and its KMS, if the file is ciphertext.
     pub fn sealed_key(&self) -> Option<(&Path, &SealedKey)> {
         self.signing_key.as_deref().zip(self.signing_key_kms.as_ref())
     }
 
-    /// Seals with something else than age, so that a leak search can show that it would find something. No
-    /// configuration leads here.
+    /// Seals with something other than age, to prove that a leak search would find a leak. No configuration sets this.
     #[doc(hidden)]
     #[must_use]
     pub fn sealed_by_for_self_check(mut self, sealer: Arc<dyn Sealer>) -> Self {
@@ -407,7 +409,7 @@ impl Config {
         recipients
     }
 
-    /// None where content is dropped, or where a problem says what is wrong.
+    /// The store's settings. `None` if content is dropped, or after adding a problem.
     fn store_settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<StoreSettings> {
         match &self.store {
             None => {
@@ -504,7 +506,7 @@ fn bucket_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte))
 }
 
-/// The host's name, with what names can't hold replaced.
+/// The host name, with characters that object names cannot hold replaced.
 fn host_name() -> String {
     let name = rustix::system::uname();
     let name: String = name

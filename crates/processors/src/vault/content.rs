@@ -1,6 +1,5 @@
-//! **What**: reads an item's content into the form of a document: pieces with their places, and their shape.
-//! **Invariants**: reads only; every content place gives one piece. **Not here**: what is content (`genai`), sealing
-//! (`gather`).
+//! Reads an item's content into the form of a vault document: pieces with their places, and their shape. Reads only;
+//! every content place yields one piece. `genai` decides what content is; `gather` seals it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +12,7 @@ use vault::names;
 
 use super::shape::Shape;
 
-/// Reads an item's content places into the document's form.
+/// Reads an item's content places into the document form.
 pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Content<'p>, Shape) {
     let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
     let places = &item.content;
@@ -59,7 +58,7 @@ pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Conte
         }
         content.push(place.part, &piece(payload, place, key), &json, value.as_str());
     }
-    // what stands in attributes of its own is not counted a second time
+    // `input.value` repeats the messages that have attributes of their own; count them only once.
     if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == Part::Input)) {
         shape.input = before;
     }
@@ -69,7 +68,7 @@ pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Conte
     (content, shape)
 }
 
-/// `llm.input_messages.3.message.content` → what is before the index, the index, what is behind it.
+/// `llm.input_messages.3.message.content` → the part before the index, the index, the part after it.
 fn indexed(key: &str) -> Option<(&str, u64, &str)> {
     let (stem, rest) = ["llm.input_messages.", "llm.output_messages.", "gen_ai.prompt.", "gen_ai.completion."]
         .into_iter()
@@ -78,7 +77,7 @@ fn indexed(key: &str) -> Option<(&str, u64, &str)> {
     Some((stem, index.parse().ok()?, rest))
 }
 
-/// A message that stands in attributes of its own.
+/// A message spread over several attributes.
 #[derive(Default)]
 struct Flat {
     role: Option<String>,
@@ -98,15 +97,15 @@ impl Flat {
     }
 }
 
-/// Where OpenInference repeats the whole request, first of an item's content.
+/// The key under which OpenInference repeats the whole request. It is the first of an item's content.
 const WHOLE: &str = "input.value";
-/// Keys of a status message and of a span's name in a document.
+/// Keys for a status message and for a span's name in a document.
 const STATUS_MESSAGE: &str = "status.message";
 const NAME: &str = "name";
 
-/// The role that stands beside a flattened message's content (`….message.content`, `….message.role`).
+/// The role given beside a flattened message's content (`….message.content`, `….message.role`).
 fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {
-    // looking up is linear in the node's attributes: not for thousands of messages
+    // The lookup is linear in the node's attributes, so it is not done for thousands of messages.
     let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
     payload.get_str(node, &format!("{stem}role"))
 }
@@ -140,7 +139,7 @@ pub(super) fn name_field(payload: &Payload, node: Node) -> Field {
     }
 }
 
-/// The value of a place.
+/// The current value of a place.
 pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
     match place.at {
         ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
@@ -153,12 +152,12 @@ pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option
     }
 }
 
-/// A place that no list calls content.
+/// A content place that no list names.
 pub(super) fn guessed(node: Node, at: ContentAt) -> ContentPlace {
     ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed }
 }
 
-/// Whether a place still holds what it held when the facts were read. What a vault left of a name is the item's
+/// Returns true if a place still holds content, as when the facts were read. A vault step replaces a name by the item's
 /// operation and [`CONTENT`].
 pub(super) fn is_left(payload: &Payload, place: &ContentPlace, operation: Option<&str>) -> bool {
     let is_mark = |text: &str| {
@@ -166,7 +165,7 @@ pub(super) fn is_left(payload: &Payload, place: &ContentPlace, operation: Option
         before.is_some_and(|before| before.is_empty() || operation == Some(before))
     };
     match value_at(payload, place) {
-        // a number was put in the place of another
+        // A vault step may have replaced a number with a coarser number.
         None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => false,
         Some(Value::Str(text)) => !text.is_empty() && !is_mark(text) && !is_number(text),
         Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => true,

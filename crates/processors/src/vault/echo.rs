@@ -1,8 +1,9 @@
-//! **What**: texts that go on and repeat content: which ones are looked at, what is found, what of them the vault keeps
-//! whole. **Why**: here the content is still at hand; redaction, which runs later, puts the result in place.
-//! **Invariants**: reads only; the memory of earlier batches is read here and filled after the commit; content is
-//! walked once, and searched only where a text is long enough to quote. **Not here**: fingerprints and search
-//! (`echoes`), putting the result in place (`processors/redact`).
+//! Finds texts that stay in the telemetry but repeat content, and values that the vault must keep in full because
+//! redaction will cut them. The content is still available in this step; redaction, which runs later, inserts the
+//! results.
+//!
+//! Reads only. The memory of earlier batches is read here and filled after the commit. Content is walked once, and
+//! searched only if some text is long enough to quote it. Fingerprints and search are in the crate `echoes`.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -14,46 +15,46 @@ use otlp::{AttrId, Attribute, Field, Node, NodeKind, Payload, Value};
 use super::content::value_at;
 use redaction::is_id_bytes;
 
-/// What the step needs to know of the rest of the gateway.
+/// The settings of other parts of the gateway that this step depends on.
 #[derive(Clone)]
 pub struct Echoing {
-    /// Content of earlier batches.
+    /// Fingerprints of earlier batches' content.
     pub memory: Arc<Memory>,
-    /// Longest error text that the redaction step leaves whole, bytes.
+    /// Maximum size of an error text that redaction leaves whole, bytes.
     pub error_text: usize,
-    /// Longest text that the redaction step searches, bytes: a longer one becomes `[UNSCANNED]`.
+    /// Maximum size of a text that redaction searches, bytes; a longer one becomes `[UNSCANNED]`.
     pub scan: usize,
 }
 
-/// What is remembered once the batch is committed.
+/// Fingerprints to remember after the commit.
 pub(super) type Remembered = Vec<Said>;
 
-/// Content of one session or trace.
+/// Fingerprints of the content of one session or trace.
 pub(super) struct Said {
-    /// The session's and the trace's: a child span may not tell the session.
+    /// The keys of the session and of the trace, because a child span may not carry the session.
     pub(super) keys: [Option<SessionKey>; 2],
     pub(super) prints: Prints,
 }
 
-/// What one batch says.
+/// The results for one batch.
 pub(super) struct Heard {
     pub(super) echoes: Echoes,
     pub(super) remembered: Remembered,
-    /// Error texts that will not go on whole, and values that redaction can't search: index of the item, place.
+    /// Error texts that will be cut, and values that redaction cannot search: index of the item, place.
     pub(super) cut: Vec<(usize, ContentPlace)>,
 }
 
-/// Texts of one body or error that are looked at.
+/// Maximum number of texts checked in one body or error.
 const BODY_TEXTS: usize = 4096;
-/// Texts of one attribute that are looked at.
+/// Maximum number of texts checked in one attribute.
 const LIST_TEXTS: usize = 64;
-/// Shortest text that may quote, bytes.
+/// Minimum size of a text that can quote content, bytes.
 const SHORTEST: usize = 24;
-/// Longest name that stays, bytes.
+/// Maximum size of a name that stays, bytes.
 const LABEL_BYTES: usize = 128;
 
 impl Echoing {
-    /// Listens to one batch, content still inside.
+    /// Processes one batch before its content is removed.
     pub(super) fn hear(&self, account: &str, payload: &Payload, facts: &Facts, vocabulary: &Vocabulary) -> Heard {
         let remembered = self.prints(account, payload, facts);
         let (texts, sessions) = self.texts(account, payload, facts, vocabulary);
@@ -65,12 +66,12 @@ impl Echoing {
                 let ids = ids.filter(|id| !vaulted.holds(id));
                 let names =
                     facts.items.iter().flat_map(|item| names(item).into_iter().flatten().map(move |name| (item, name)));
-                // a name that stands under its own key stays as it is, whatever content says the same
+                // A name that also stays under its own key is left alone, even if content contains it.
                 let names = names.filter(|(item, name)| !vaulted.holds(name) || stays(payload, item, name));
                 let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
                 let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= LABEL_BYTES).collect();
                 let mut known: Vec<Arc<[u16]>> = sessions.iter().flat_map(|key| self.memory.of(*key)).collect();
-                // the same text is known under its session and its trace
+                // The same text is remembered under its session and its trace.
                 known.sort_unstable_by_key(|text| text.as_ptr());
                 known.dedup_by_key(|text| text.as_ptr());
                 let here = remembered.iter().flat_map(|said| said.prints.texts());
@@ -81,13 +82,13 @@ impl Echoing {
         Heard { echoes, remembered, cut }
     }
 
-    /// Where content stays: only the error texts that will be cut.
+    /// For pipelines where content stays: finds only the error texts that will be cut.
     pub(super) fn hear_nothing(&self, payload: &Payload, facts: &Facts) -> Heard {
         let echoes = Echoes::default();
         Heard { cut: self.cut(payload, facts, &echoes), echoes, remembered: Vec::new() }
     }
 
-    /// The keys of an item's session and its trace; of items that tell neither, one for all of their service.
+    /// The memory keys of an item's session and trace. Items with neither share one key per service.
     fn keys(&self, account: &str, payload: &Payload, item: &ItemFacts) -> [Option<SessionKey>; 2] {
         let id = item.session.as_deref().filter(|id| !id.is_empty()).map(str::as_bytes);
         let trace = Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty());
@@ -125,7 +126,7 @@ impl Echoing {
         out
     }
 
-    /// Texts that could quote content, and the sessions they belong to.
+    /// Collects texts that could quote content, and the sessions they belong to.
     fn texts<'p>(
         &self,
         account: &str,
@@ -152,12 +153,12 @@ impl Echoing {
 
     fn cut(&self, payload: &Payload, facts: &Facts, echoes: &Echoes) -> Vec<(usize, ContentPlace)> {
         let mut out = Vec::new();
-        // placeholders may be longer than what they stand for
+        // Allow for placeholders that are longer than the text they replace.
         let whole = |text: &str| text.len() + text.len() / 4 <= self.error_text && echoes.of(text).is_none();
         for (at, item) in facts.items.iter().enumerate() {
             let status =
                 ContentPlace { node: item.node, at: ContentAt::Status, part: Part::Other, basis: Basis::Listed };
-            // a tool's is among its content
+            // A tool's status message is already among its content.
             let status = Some(&status).filter(|_| !item.content.iter().any(|place| place.at == ContentAt::Status));
             let texts = item.errors.iter().chain(status);
             out.extend(
@@ -169,7 +170,7 @@ impl Echoing {
                         value_at(payload, place)
                             .into_iter()
                             .for_each(|value| texts_in(value, &mut left, &mut |text| cut |= !whole(text)));
-                        // what nobody looked at goes to the vault, lest something is missing there
+                        // If some texts were not checked, keep the whole value, so that the vault misses nothing.
                         cut || left == 0
                     })
                     .map(|place| (at, *place)),
@@ -179,8 +180,8 @@ impl Echoing {
         out
     }
 
-    /// Adds values of an item, its events and links that stay and can't be searched: too long, or bytes that are no
-    /// text. What is nested too deep is known only to the search, which comes later: of that nothing is kept.
+    /// Adds values of an item, its events and links that stay but cannot be searched: too long, or bytes that are not
+    /// text. Values that are nested too deep are only detected by the later search; of those no copy is kept.
     fn unscanned(&self, payload: &Payload, item: &ItemFacts, at: usize, out: &mut Vec<(usize, ContentPlace)>) {
         let begin = out.len();
         let mut add = |node: Node, place: ContentAt, value: Value<'_>| {
@@ -206,10 +207,10 @@ impl Echoing {
     }
 }
 
-/// Deepest value whose parts are looked at; a deeper one counts as one that can't be searched.
+/// Maximum nesting depth; a deeper value counts as unsearchable.
 const DEEPEST: u8 = 64;
 
-/// Whether the redaction step can't search a value, or a part of it.
+/// Returns true if redaction cannot search a value or a part of it.
 fn exceeds(value: Value<'_>, scan: usize, depth: u8) -> bool {
     match value {
         Value::Str(text) => text.len() > scan,
@@ -223,11 +224,11 @@ fn exceeds(value: Value<'_>, scan: usize, depth: u8) -> bool {
     }
 }
 
-/// The texts of an item that go on and may quote: error texts, status message, name of a span; body of a log; on an
-/// agent's item what else stays under keys that nobody listed (of queries, addresses, labels and ids nothing is a
-/// quotation), of itself, its events and links.
+/// Visits the texts of an item that stay and may quote content: error texts, status message and name of a span; body of
+/// a log; on an agent's item also text under unlisted keys, including its events and links. Queries, addresses, labels
+/// and ids are never treated as quotations.
 fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, vocabulary: &Vocabulary, visit: &mut impl FnMut(&'p str)) {
-    // what is left of texts that held content
+    // The rest of a text from which content was removed.
     let rests = item.inside.iter().flat_map(|inside| &inside.edits);
     rests.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
     let mut left = BODY_TEXTS;
@@ -260,7 +261,7 @@ fn each_text<'p>(payload: &'p Payload, item: &'p ItemFacts, vocabulary: &Vocabul
     }
 }
 
-/// The texts of a node's attributes that stay and may quote.
+/// Visits the texts of a node's attributes that stay and may quote content.
 fn attributes<'p>(
     payload: &'p Payload,
     stays: &impl Fn(&Attribute<'_>) -> bool,
@@ -280,7 +281,7 @@ fn attributes<'p>(
     }
 }
 
-/// The attributes that go.
+/// The attributes that are removed.
 fn gone(item: &ItemFacts) -> HashSet<AttrId> {
     let attribute = |place: &ContentPlace| match place.at {
         ContentAt::Attribute(id) => Some(id),
@@ -289,7 +290,7 @@ fn gone(item: &ItemFacts) -> HashSet<AttrId> {
     item.content.iter().filter_map(attribute).collect()
 }
 
-/// Whether a text is the whole value of an attribute that stays.
+/// Returns true if a text is the whole value of an attribute that stays.
 fn stays(payload: &Payload, item: &ItemFacts, text: &str) -> bool {
     let mut same = payload.attributes(item.node).filter(|attribute| attribute.value.as_str() == Some(text)).peekable();
     same.peek().is_some() && {
@@ -310,13 +311,13 @@ fn texts_in<'p>(value: Value<'p>, left: &mut usize, visit: &mut impl FnMut(&'p s
     }
 }
 
-/// Ids of an item.
+/// The ids of an item.
 fn ids(item: &ItemFacts) -> [Option<&str>; 7] {
     [&item.session, &item.run, &item.turn, &item.user, &item.tenant, &item.tool_call, &item.response_id]
         .map(|id| id.as_deref())
 }
 
-/// Names of an item: of its tool, its models, its agent.
+/// The names of an item: of its tool, models, feature, actor and provider.
 fn names(item: &ItemFacts) -> [Option<&str>; 6] {
     [&item.tool, &item.request_model, &item.response_model, &item.feature, &item.actor, &item.provider]
         .map(|name| name.as_deref())

@@ -1,7 +1,8 @@
-//! **What**: gathers the content of a batch by tenant and session and seals it: one fragment each.
-//! **Why**: the key operation is the dear part of a small age file. **Invariants**: reads the payload only; every
-//! content place of the facts is in exactly one document; nothing of a document is kept once it is sealed.
-//! **Not here**: edits (`stamp`), what is content (`genai`).
+//! Groups the content of a batch by tenant and session and seals each group as one fragment, because the key operation
+//! is the expensive part of a small age file.
+//!
+//! Reads only. Every content place in the facts is in exactly one document, and a document is dropped once it is
+//! sealed. Edits are made in `stamp`; `genai` decides what content is.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use super::row::tail;
 use super::stamp::{Slot, Stamp};
 use super::weigh::billed_input;
 
-/// Everything that turns content into drafts.
+/// Seals content into drafts.
 pub(super) struct Keeper {
     pub(super) ids: Arc<dyn IdPolicy>,
     pub(super) rng: Arc<dyn Rng>,
@@ -44,7 +45,8 @@ pub(super) struct Keeper {
     pub(super) bases: Bases,
 }
 
-/// The policy of ids, for one batch: what goes to the vault as content stands in no name, index line or reference.
+/// The id policy for one batch: a text that goes to the vault as content must not appear in a name, index line or
+/// reference.
 struct Careful<'a> {
     ids: &'a dyn IdPolicy,
     vaulted: Vaulted,
@@ -78,7 +80,7 @@ impl IdPolicy for Careful<'_> {
     }
 }
 
-/// zstd contexts in reserve: making one costs as much as a small fragment.
+/// Pool of zstd contexts: creating one costs as much as compressing a small fragment.
 #[derive(Default)]
 pub(super) struct Compressors(Mutex<Vec<zstd::bulk::Compressor<'static>>>);
 
@@ -104,29 +106,29 @@ impl Compressors {
     }
 }
 
-/// What one group became.
+/// The result for one group.
 struct Sealed {
     group: Group,
     stamps: Vec<Stamp>,
     learnt: Option<Learnt>,
 }
 
-/// The content of one session.
+/// The sealed content of one session.
 struct Written {
     fragment: Fragment,
     rows: Vec<Tail>,
     learnt: Learnt,
 }
 
-/// What a batch became.
+/// The result for a batch.
 pub(super) struct Kept {
     pub(super) draft: VaultDraft,
     pub(super) stamps: Vec<Stamp>,
-    /// What later batches may refer to, once this one is committed.
+    /// Contexts that later batches may refer to once this batch is committed.
     pub(super) learnt: Vec<Learnt>,
 }
 
-/// Numbers the slots of one payload.
+/// Assigns slot numbers within one payload.
 struct Slots(u32);
 
 impl Slots {
@@ -183,7 +185,7 @@ impl Keeper {
         };
         let (mut stamps, mut learnt) = (Vec::new(), None);
         let names = self.writer.names();
-        // one row at a time: ten thousand unfinished ones would not stay in any cache
+        // Rows are finished one at a time, because ten thousand unfinished rows would not fit into a CPU cache.
         let mut finish = |mut tail: Tail| {
             tail.writer = names.writer().to_string();
             tail.epoch = names.epoch().to_string();
@@ -208,7 +210,7 @@ impl Keeper {
         Ok(Sealed { group, stamps, learnt })
     }
 
-    /// Seals one session's content; gives a row and a stamp for each item that has some.
+    /// Seals one session's content, with a row and a stamp for each item that has content.
     #[expect(clippy::too_many_arguments, reason = "one step of `session`, split for its length")]
     fn fragment(
         &self,
@@ -239,7 +241,7 @@ impl Keeper {
         for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
             let (mut content, shape) = read_content(payload, item);
             if content.is_empty() {
-                continue; // what the facts saw was removed since
+                continue; // A previous step removed the content that the facts list.
             }
             let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
             let mut salt = [0; 32];
@@ -293,9 +295,9 @@ impl Keeper {
         Ok(Some(Written { fragment, rows: tails, learnt }))
     }
 
-    /// Names of what the model was given (all, system instructions, tool definitions), so that turns of a tenant can be
-    /// compared. Keyed by account and tenant: a bare hash of a known prompt could be looked up, and who sends for one
-    /// tenant could test guesses about another.
+    /// Fingerprints of what the model was given (everything, system instructions, tool definitions), for comparing the
+    /// turns of a tenant. They are keyed by account and tenant: with a bare hash, a known prompt could be looked up,
+    /// and one tenant could test guesses about another tenant's prompts.
     fn contexts(&self, account: &str, tenant: Option<&str>, hashes: &Hashes) -> [Option<String>; 3] {
         let tenant = tenant.unwrap_or_default();
         let [system, tools] = &hashes.fixed;
@@ -304,7 +306,7 @@ impl Keeper {
         })
     }
 
-    /// A document, compressed and sealed under its session's key.
+    /// Compresses a document and seals it with its session's key.
     fn sealed(&self, plain: String, key: &SessionKey, spot: &str, id: &str) -> Result<Frame, SealFailed> {
         let names = self.writer.names();
         let mut frame = Fragment::frame(names, spot, key.id(), id);
@@ -312,7 +314,7 @@ impl Keeper {
         Ok(frame)
     }
 
-    /// A draft that holds a request as it came, for items that no processor could finish.
+    /// Builds a draft that holds a request unchanged, for items that no processor could finish.
     pub(super) fn quarantine(
         &self,
         origin: &Origin,

@@ -1,5 +1,5 @@
-//! **What**: what of a batch goes into one document: its items by tenant and session, their heads and parameters.
-//! **Invariants**: reads only. **Not here**: content (`content`), sealing (`gather`).
+//! Selects what goes into a document: the items of a batch by tenant and session, with their heads and parameters.
+//! Reads only. Content is read in `content` and sealed in `gather`.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -11,23 +11,23 @@ use vault::calls::starts_agent;
 use vault::document::ItemHead;
 use vault::names::{self, SessionName};
 
-/// Items of one tenant and session, by index.
+/// Item indexes of one tenant and session.
 pub(super) struct Session<'a> {
     pub(super) tenant: Option<&'a str>,
     pub(super) name: SessionName<'a>,
-    /// Only where objects are of one turn.
+    /// Set only if each turn has objects of its own.
     pub(super) turn: Option<TurnName<'a>>,
     pub(super) items: Vec<usize>,
     pub(super) content: bool,
     pub(super) end: bool,
 }
 
-/// What a turn's objects are named by.
+/// The identity of a turn in object names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum TurnName<'a> {
-    /// The turn id that the client told (raw).
+    /// The turn id as sent by the client.
     Id(&'a str),
-    /// The trace, where it told none: agents by the semantic conventions have one for each turn.
+    /// The trace, if the client sent no turn id: with the semantic conventions each turn has its own trace.
     Trace(&'a [u8]),
 }
 
@@ -37,7 +37,7 @@ impl<'a> TurnName<'a> {
         told.or_else(|| Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty()).map(Self::Trace))
     }
 
-    /// As a part of a file's name.
+    /// The form used in object names.
     pub(super) fn segment(self, ids: &dyn IdPolicy, account: &str) -> String {
         match self {
             Self::Id(turn) => names::turn_segment(ids, account, turn),
@@ -46,7 +46,7 @@ impl<'a> TurnName<'a> {
     }
 }
 
-/// Groups the items that have content or are actions; `by_turn`: those of different turns apart.
+/// Groups the items that have content or are actions by tenant and session, and with `by_turn` also by turn.
 pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<Session<'a>> {
     let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
     let mut out: Vec<Session<'a>> = Vec::new();
@@ -79,8 +79,8 @@ pub(super) fn sessions<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool
     out
 }
 
-/// The session that spans of a trace name, for those that name none: an auditor looks for them there. `None`: they
-/// name several.
+/// The session that the spans of each trace name, for spans that name none: auditors look for them there. `None`: the
+/// spans name several sessions.
 pub(super) fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> HashMap<&'a [u8], Option<&'a str>> {
     let mut named: HashMap<&[u8], Option<&str>> = HashMap::new();
     for item in &facts.items {
@@ -92,19 +92,19 @@ pub(super) fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> 
     named
 }
 
-/// The nodes whose attributes are an item's: itself, its events and links, and its resource and scope unless `seen`
-/// holds them.
+/// The nodes whose attributes belong to an item: the item, its events and links, and its resource and scope unless they
+/// are already in `seen`.
 pub(super) fn nodes(payload: &Payload, item: Node, seen: &mut HashSet<Node>) -> Vec<Node> {
     let shared = [payload.resource(item), payload.scope(item)].into_iter().filter(|node| seen.insert(*node));
     std::iter::once(item).chain(payload.children(item)).chain(shared).collect()
 }
 
-/// Whether an item gets a leaf even without content.
+/// Returns true if an item gets a leaf even without content.
 fn is_action(item: &ItemFacts) -> bool {
     item.agent && item.call != Call::Other
 }
 
-/// Spans of calls that start agents, by trace and id.
+/// Spans of tool calls that start agents, by trace and span id.
 fn starters<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(&'a [u8], &'a [u8])> {
     let is_starter = |item: &&ItemFacts| item.call == Call::Tool && item.tool.as_deref().is_some_and(starts_agent);
     let calls = facts.items.iter().filter(is_starter);
@@ -112,14 +112,14 @@ fn starters<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(&'a [u8], &'
     spans.map(|item| (payload.trace_id(item.node), payload.span_id(item.node))).collect()
 }
 
-/// The span through which a sub-agent's calls hang on the call that started it, where the sub-agent has none of its
-/// own: what that is in between, a leaf tells.
+/// Returns true for the span that links a sub-agent's calls to the tool call that started it, if the sub-agent has no
+/// span of its own. It gets a leaf, so that the link is recorded.
 fn is_start(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
     let below = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
     item.agent && !starters.is_empty() && item.tool_call.is_some() && below()
 }
 
-/// Parts present, each once, in a fixed order.
+/// The parts present, without duplicates, in a fixed order.
 pub(super) fn parts(item: &ItemFacts) -> impl Iterator<Item = Part> + '_ {
     [Part::Input, Part::Output, Part::System, Part::Tools, Part::ToolArgs, Part::ToolResult, Part::Other]
         .into_iter()
@@ -170,12 +170,13 @@ pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHe
     }
 }
 
-/// Hex of an id that is there.
+/// Hex form of an id, if it is set.
 pub(super) fn id(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
 }
 
-/// What a replay needs beside the content: parameters of request and response, and times that are no start and no end.
+/// Attributes that a replay needs beside the content: parameters of request and response, and timing other than start
+/// and end. Given as prefixes.
 const PARAMETERS: [&str; 8] = [
     "gen_ai.request.",
     "gen_ai.response.",
@@ -186,7 +187,7 @@ const PARAMETERS: [&str; 8] = [
     "ai.settings.",
     "ai.response.ms",
 ];
-/// The same under whole keys.
+/// The same, as whole keys.
 const NAMED: [&str; 12] = [
     "llm.invocation_parameters",
     "gen_ai.output.type",
@@ -202,7 +203,7 @@ const NAMED: [&str; 12] = [
     "attempt",
 ];
 
-/// Parameters of request and response, and timing.
+/// The item's parameters of request and response, and timing, as JSON.
 pub(super) fn parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
     let wanted = |key: &str| PARAMETERS.iter().any(|prefix| key.starts_with(prefix)) || NAMED.contains(&key);
     let content: HashSet<ContentAt> = item.content.iter().map(|place| place.at).collect();

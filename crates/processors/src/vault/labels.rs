@@ -1,8 +1,9 @@
-//! **What**: [`Labels`]: which short texts under unlisted keys have proved to be labels: the same text under the same
-//! key came from `min_sessions` different sessions of a tenant. **Why**: `team = payments core` belongs on a
-//! dashboard, a patient's name does not; nothing but repetition tells them apart. **Invariants**: changes by effects
-//! alone; holds keyed hashes, no texts; bounded for each account and in all; a text that is not seen for [`FORGOTTEN`]
-//! has to prove itself again. **Not here**: which texts are asked for (`genai`).
+//! [`Labels`] knows the short texts under unlisted keys that have proved to be labels: the same text under the same key
+//! was sent by `min_sessions` different sessions of a tenant. `team = payments core` belongs on a dashboard, a
+//! patient's name does not, and only repetition tells them apart.
+//!
+//! Changed only by effects; holds keyed hashes, not texts; bounded per account and in total. A text not seen for
+//! [`FORGOTTEN`] hours has to prove itself again. `genai` decides which texts are checked.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -25,30 +26,31 @@ use super::items::{nodes, sessions_of_traces};
 #[cfg(test)]
 mod tests;
 
-/// Texts that are remembered at most: of one account, and of all.
+/// Maximum number of texts remembered: of one account, in total.
 pub(super) const LIMITS: (usize, usize) = (8_192, 131_072);
-/// The key under which a log's body has to repeat.
+/// The key under which a log body has to repeat.
 pub(super) const BODY: &str = "body";
-/// Longest text under a key of `vault.labels.keep`, bytes.
+/// Maximum size of a text under a key in `vault.labels.keep`, bytes.
 const KEPT_BYTES: usize = 256;
-/// First byte of an effect's body; those of traces and services begin otherwise.
+/// First byte of an effect's body. Effects of traces and services begin with other values.
 const VERSION: u8 = 4;
 const HOUR: u64 = 3_600_000_000_000;
-/// A text that is not seen for so long must prove itself again, hours.
+/// A text not seen for this time must prove itself again, hours.
 const FORGOTTEN: u32 = 30 * 24;
-/// A proven text is remembered anew after so long, hours.
+/// Minimum time between two updates of a proven text, hours.
 const AGAIN: u32 = 24;
 
-/// Which short texts of agents' items leave although no list names their keys.
+/// Which short texts of agents' items may be forwarded although no list names their keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Labels")]
 pub struct LabelPolicy {
-    /// A text of at most 64 bytes leaves once so many different sessions have sent it under the same key: 2 to 100.
+    /// A text of at most 64 bytes is forwarded once this many different sessions have sent it under the same key: 2 to
+    /// 100. Default: 5.
     pub min_sessions: u8,
-    /// Keys whose texts of at most 256 bytes leave at once, redacted, e.g. `[team, jira]`.
+    /// Keys whose texts of at most 256 bytes are forwarded at once, redacted, e.g. `[team, jira]`.
     pub keep: Vec<String>,
-    /// Keys whose texts never leave, however often they are sent.
+    /// Keys whose texts are never forwarded, however often they are sent.
     pub never: Vec<String>,
 }
 
@@ -59,7 +61,7 @@ impl Default for LabelPolicy {
 }
 
 impl LabelPolicy {
-    /// Adds what is wrong with it.
+    /// Adds the problems of the policy.
     pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
         let Self { min_sessions, keep, never } = self;
         if !(2..=100).contains(min_sessions) {
@@ -73,12 +75,13 @@ impl LabelPolicy {
         }
     }
 
-    /// Whether texts under `key` never leave.
+    /// Returns true if texts under `key` are never forwarded.
     pub(super) fn is_never(&self, key: &str) -> bool {
         self.never.iter().any(|listed| listed == key)
     }
 
-    /// Texts of agents' items that no list calls content but `never` does, each with the item that keeps it.
+    /// Texts of agents' items that are not content by any list but whose keys are in `never`, each with the index of
+    /// the item that keeps it.
     fn withheld(&self, payload: &Payload, facts: &Facts) -> Vec<(usize, ContentPlace)> {
         let mut out = Vec::new();
         let mut known: HashSet<(Node, ContentAt)> =
@@ -99,7 +102,7 @@ impl LabelPolicy {
     }
 }
 
-/// One sighting: an account, a text under its key, a session, the hour.
+/// One observation: an account, a text under its key, a session, the hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Sighting {
     account: u64,
@@ -108,14 +111,16 @@ struct Sighting {
     hour: u32,
 }
 
-/// Of a text that had enough sessions a checkpoint holds their number in place of a session: `min_sessions` may rise.
+/// For a proven text a checkpoint holds its number of sessions, up to this value, in place of a session: `min_sessions`
+/// may be raised later.
 const MOST_SESSIONS: u64 = 100;
-/// What names a session: its id, its user's day, or its day. One person may come as each of them, so that they are
-/// counted apart; the lowest two bits of a session's hash.
+/// Number of session kinds: identified by session id, by user and day, or by day only. One person may appear in each
+/// kind, so the kinds are counted separately. The kind is in the lowest two bits of a session's hash.
 const KINDS: u64 = 3;
-/// Bytes of a sighting in an effect.
+/// Size of an observation in an effect, bytes.
 const ENTRY: usize = 8 + 16 + 8 + 4;
-/// Sightings that one batch adds at most: made-up texts must not fill the spool. The others prove nothing this time.
+/// Maximum number of observations added by one batch, so that made-up texts cannot fill the spool. Further texts count
+/// as not proven.
 const BATCH: usize = 4096;
 
 impl Sighting {
@@ -142,16 +147,16 @@ impl Sighting {
 /// A text under its key.
 #[derive(Default)]
 struct Label {
-    /// Sessions that sent it, at most `min_sessions` of each kind.
+    /// Sessions that sent the text, at most `min_sessions` of each kind.
     sessions: Vec<u64>,
-    /// How many had sent it when it was proven, before a restart.
+    /// Number of sessions when the text was proven, before a restart.
     proven: u64,
-    /// The last hour in which it came.
+    /// The last hour in which the text was seen.
     hour: u32,
 }
 
 impl Label {
-    /// How many sessions sent it: of the kind of which there are most, or before a restart.
+    /// Number of sessions that sent the text: of the most frequent kind, or before a restart.
     fn count(&self) -> u64 {
         (0..KINDS).map(|kind| self.of_kind(kind)).max().unwrap_or(0).max(self.proven)
     }
@@ -167,7 +172,7 @@ struct Known {
     count: usize,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Labels {
     policy: LabelPolicy,
     limits: (usize, usize),
@@ -184,7 +189,7 @@ impl Labels {
         &self.policy
     }
 
-    /// Asks for the texts of one batch.
+    /// Starts checking the texts of one batch.
     pub(super) fn ask<'a>(
         &'a self,
         ids: &'a dyn IdPolicy,
@@ -205,7 +210,7 @@ impl Labels {
         }
     }
 
-    /// Whether a text is proven; a sighting that adds something goes into `news`.
+    /// Returns true if a text is proven. An observation that adds information is appended to `news`.
     fn see(&self, sighting: Sighting, news: &mut Vec<u8>) -> bool {
         let known = self.known.lock();
         let label = known.accounts.get(&sighting.account).and_then(|texts| texts.get(&sighting.text));
@@ -226,7 +231,7 @@ impl Labels {
         label.count() >= u64::from(self.policy.min_sessions)
     }
 
-    /// Applies an effect, or adds what [`Labels::save`] gave.
+    /// Applies an effect, or the result of [`Labels::save`].
     pub(super) fn apply(&self, body: &[u8]) {
         let Some((&VERSION, entries)) = body.split_first() else { return };
         let mut known = self.known.lock();
@@ -268,7 +273,7 @@ impl Labels {
         }
     }
 
-    /// Everything, for the checkpoint.
+    /// All entries, for the checkpoint.
     pub(super) fn save(&self) -> Vec<u8> {
         let known = self.known.lock();
         let mut out = vec![VERSION];
@@ -284,13 +289,13 @@ impl Labels {
         out
     }
 
-    /// How many texts are remembered.
+    /// Number of texts remembered.
     pub(super) fn len(&self) -> usize {
         self.known.lock().count
     }
 }
 
-/// What is asked for the texts of one batch.
+/// Checks the texts of one batch.
 pub(super) struct Asking<'a> {
     labels: &'a Labels,
     ids: &'a dyn IdPolicy,
@@ -299,15 +304,16 @@ pub(super) struct Asking<'a> {
     account: &'a str,
     account_hash: u64,
     hour: u32,
-    /// The session that items of a trace name.
+    /// The session that the items of each trace name.
     sessions: OnceCell<HashMap<&'a [u8], Option<&'a str>>>,
-    /// Answers, by tenant, key and text, and session.
+    /// Cached results, by tenant, key and text, and session.
     asked: HashMap<(Box<str>, (u64, u64)), bool>,
     news: Vec<u8>,
 }
 
 impl Asking<'_> {
-    /// Whether enough sessions of the item's tenant have sent `text` under `key`; notes that the item's session did.
+    /// Returns true if enough sessions of the item's tenant have sent `text` under `key`, and records that the item's
+    /// session did.
     pub(super) fn proves(&mut self, key: &str, text: &str, item: &ItemFacts) -> bool {
         let session = self.session(item);
         let tenant = item.tenant.as_deref().unwrap_or_default();
@@ -324,12 +330,12 @@ impl Asking<'_> {
         answer
     }
 
-    /// What counts as one session: the item's, else that of its trace. Each turn of a conversation may have a trace of
-    /// its own; so where nothing names a session, all that a user sends in a day counts as one.
+    /// The item's session for counting: its own, else its trace's. Without a session, everything a user sends within a
+    /// day counts as one session, because each turn of a conversation may have its own trace.
     fn session(&self, item: &ItemFacts) -> (u64, u64) {
         let trace = self.payload.trace_id(item.node);
         let sessions = || self.sessions.get_or_init(|| sessions_of_traces(self.payload, self.facts));
-        // one id in two spellings is one session
+        // Two spellings of one id are one session.
         let named = |id: &Option<String>| id.as_deref().map(|id| id.trim().to_lowercase()).filter(|id| !id.is_empty());
         let of_trace = || sessions().get(trace).copied().flatten().map(|id| id.trim().to_lowercase());
         let day = (self.hour / 24).to_le_bytes();
@@ -340,12 +346,13 @@ impl Asking<'_> {
         }
     }
 
-    /// Takes what may leave out of the content of the facts, and adds what never may; none: nothing changes.
+    /// Removes texts that may be forwarded from the content in the facts, and adds texts that never may. `None` if
+    /// nothing changes.
     pub(super) fn attributes(&mut self) -> Option<Facts> {
         let (payload, facts, policy) = (self.payload, self.facts, &self.labels.policy);
         let mut leaving: HashSet<(usize, Node, ContentAt)> = HashSet::new();
         for (at, item) in facts.items.iter().enumerate() {
-            // what somebody wrote under `keep` holds for a guess, too; never for what is listed as content
+            // Keys listed by the user in `keep` also apply to guessed content, but never to listed content.
             let may = |place: &ContentPlace| {
                 place.basis.provable_bytes() > 0 || (place.basis == Basis::Guessed && !policy.keep.is_empty())
             };
@@ -376,13 +383,13 @@ impl Asking<'_> {
         })
     }
 
-    /// The effect's body; none: nothing new was seen.
+    /// The effect's body. `None` if nothing new was seen.
     pub(super) fn effect(self) -> Option<Vec<u8>> {
         (self.news.len() > 1).then_some(self.news)
     }
 }
 
-/// Forgets a quarter of an account's texts: those with the fewest sessions, the oldest first.
+/// Evicts a quarter of an account's texts: those with the fewest sessions first, then the oldest.
 fn shrink(texts: &mut HashMap<u128, Label>) {
     let mut order: Vec<(u64, u32, u128)> =
         texts.iter().map(|(text, label)| (label.count(), label.hour, *text)).collect();
@@ -395,7 +402,7 @@ fn shrink(texts: &mut HashMap<u128, Label>) {
     }
 }
 
-/// Key and text of a place that holds a text in an attribute, or in a log's body.
+/// Key and text of a place that holds a single-line text in an attribute or log body.
 fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str, &'p str)> {
     let (key, value) = match place.at {
         ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| (attribute.key, attribute.value))?,
@@ -405,7 +412,7 @@ fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str
     value.as_str().filter(|text| !text.contains(['\n', '\r'])).map(|text| (key, text))
 }
 
-/// A session's hash that differs for each text: the memory doesn't say which texts one session sent.
+/// Makes a session's hash specific to the text, so that the memory does not reveal which texts one session sent.
 fn tied((kind, session): (u64, u64), text: u128) -> u64 {
     let hash = hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]);
     ((hash | (1 << 63)) & !3) | kind

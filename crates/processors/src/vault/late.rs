@@ -1,5 +1,5 @@
-//! **What**: index lines of prices that came later than their calls: a leaf of its own in the call's session, because a
-//! line that was written stays as it is. **Not here**: the line (`row`), which call it belongs to (`vault/ticket`).
+//! Index lines for prices that became known later than their calls. Each gets a leaf of its own in the call's session,
+//! because a line that was written is never changed. The line is built in `row`; `vault/ticket` links it to its call.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::gather::Keeper;
 use super::row;
 
 impl Keeper {
-    /// A group with one line and no content.
+    /// Builds a group with one line and no content.
     pub(super) fn late(&self, ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Group {
         let tenant = late.tenant.as_deref().filter(|tenant| !tenant.is_empty());
         let name = match late.session.as_deref().filter(|id| !id.is_empty()) {

@@ -1,7 +1,8 @@
-//! **What**: the processor that moves content into the vault. **Why**: prompts, completions and tool payloads leave
-//! the telemetry entirely; a reference stays.
-//! **Invariants**: pure; content is removed only together with a draft that holds it sealed (or with `store: none`);
-//! if sealing fails the batch is kept back. **Not here**: numbers and names (`vault/`), what content is (`genai/`).
+//! The `vault` processor: moves content (prompts, completions, tool payloads) into the vault and leaves a reference in
+//! the telemetry.
+//!
+//! Pure. Content is removed only together with a draft that holds it sealed (or with `store: none`); if sealing fails,
+//! the batch is held back. Object numbers and names are assigned in the crate `vault`; `genai` decides what content is.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -63,45 +64,45 @@ use traces::Traces;
 #[cfg(test)]
 mod tests;
 
-/// What keeps content; without it content is dropped (`store: none`).
+/// The store for content. Without one, content is dropped (`store: none`).
 pub struct Store {
-    /// Makes session keys.
+    /// Creates session keys and seals fragments.
     pub sealer: Arc<dyn Sealer>,
-    /// Numbers objects and leaves.
+    /// Assigns objects and leaves.
     pub writer: Arc<Writer>,
-    /// Start of references.
+    /// Base of the reference URIs.
     pub uri: UriBase,
-    /// Exporters wait until keys and fragments are put.
+    /// Exporters wait until keys and fragments are stored.
     pub awaited: bool,
 }
 
-/// What the processor is made of.
+/// The parts that the processor is built from.
 pub struct Parts {
-    /// Component id, e.g. `vault`; also the name under which the spool keeps its records.
+    /// Component id, e.g. `vault`. Also the name under which the spool keeps its records.
     pub id: Arc<str>,
-    /// The vocabulary.
+    /// The dialects.
     pub vocabulary: Arc<Vocabulary>,
-    /// How ids may be shown.
+    /// Decides how ids may be shown.
     pub ids: Arc<dyn IdPolicy>,
-    /// For fragment ids and salts.
+    /// Randomness for fragment ids and salts.
     pub rng: Arc<dyn Rng>,
-    /// Where content goes.
+    /// The destination of content. `None`: content is dropped.
     pub store: Option<Store>,
-    /// What stays in the telemetry.
+    /// The content left in the telemetry.
     pub leave: Leave,
-    /// What becomes of text of an agent's items whose key is on no list.
+    /// Treatment of text on agent items under keys that no list names.
     pub unlisted: Unlisted,
-    /// Services that are an agent's whatever they sent.
+    /// Services declared as agents' services.
     pub agents: Declared,
-    /// Which short texts under unlisted keys may leave.
+    /// Policy for short texts under unlisted keys.
     pub labels: LabelPolicy,
-    /// How much leaves of names, error texts and log bodies.
+    /// Policy for names, error texts and log bodies.
     pub privacy: Privacy,
-    /// For texts that repeat content.
+    /// Finds texts that repeat content.
     pub echoing: Echoing,
 }
 
-/// See the module.
+/// The `vault` processor.
 pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
@@ -119,12 +120,13 @@ pub struct VaultProcessor {
     metrics: Metrics,
 }
 
-/// First byte of a checkpoint: traces, services and labels, each behind its length (8 bytes, little-endian).
+/// First byte of a checkpoint that holds traces, services and labels, each with its length in front (8 bytes,
+/// little-endian).
 const CHECKPOINT: u8 = 4;
-/// That of a version that knew no labels.
+/// First byte of a checkpoint from a version without labels.
 const WITHOUT_LABELS: u8 = 3;
 
-/// What a batch adds to the memories, once it is committed; never stored.
+/// The additions of a batch to the in-memory caches, applied after the commit. Never written to disk.
 struct Learnt {
     content: Remembered,
     asked: Asked,
@@ -143,7 +145,7 @@ struct Metrics {
 }
 
 impl VaultProcessor {
-    /// Makes the processor.
+    /// Creates the processor.
     pub fn new(parts: Parts, meter: &Meter) -> Self {
         let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, labels: policy, privacy, echoing } =
             parts;
@@ -193,12 +195,12 @@ impl VaultProcessor {
         }
     }
 
-    /// The batch's facts, with items of traces and services that are known as an agent's, and what takes the place of
-    /// texts outside attributes. What is new about traces, services and labels is an effect.
+    /// The batch's facts, including items adopted because their trace or service is known as an agent's, and the
+    /// replacements for texts outside attributes. New knowledge about traces, services and labels is added as effects.
     fn facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<Replaced>) {
         let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
         if !batch.drafts.is_empty() {
-            // a vault before this one has moved most of what the facts call content
+            // A previous vault step has already moved most of what the facts list as content.
             let mut left = Facts::clone(&facts);
             for item in &mut left.items {
                 let operation = item.operation.as_deref();
@@ -233,14 +235,14 @@ impl VaultProcessor {
         (facts, replaced)
     }
 
-    /// The facts without what may leave and with what may not, if that changes them; and what takes the place of texts
-    /// outside attributes. What was seen is an effect.
+    /// Applies the label and privacy policies. Returns changed facts (`None` if nothing changes) and the replacements
+    /// for texts outside attributes. Newly seen texts are added as an effect.
     fn labelled(&self, batch: &mut Batch, facts: &Facts) -> (Option<Facts>, Vec<Replaced>) {
         let origin = (&*batch.origin.account, batch.origin.received);
         let mut asking = self.labels.ask(&*self.ids, origin, (&batch.payload, facts));
         let mut changed = asking.attributes();
         let replaced = match (self.leave, self.privacy) {
-            // whoever wants to read texts, redacted, wants to read names, too
+            // With `leave: redacted` the user wants to read redacted texts, so names stay too.
             (Leave::Redacted, Privacy::Standard) => Vec::new(),
             _ => outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, facts),
         };
@@ -251,8 +253,8 @@ impl VaultProcessor {
         (changed, replaced.into_iter().map(|(_, replaced)| replaced).collect())
     }
 
-    /// What has to be done while the content is inside: finds texts that repeat it and who asked for a tool call. Gives
-    /// the facts with the error texts that the vault keeps whole.
+    /// Does the work that needs the content before it is removed: finds texts that repeat it, and links tool calls to
+    /// the model calls that requested them. Returns the facts, with error texts that the vault keeps in full.
     fn listen(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
         if batch.payload.signal() == Signal::Metrics {
             return Arc::clone(facts);
@@ -263,7 +265,7 @@ impl VaultProcessor {
         }
         let heard = match self.leave {
             Leave::Nothing => self.echoing.hear(&batch.origin.account, &batch.payload, facts, &self.vocabulary),
-            // what stays, redacted, need not be hidden where it is quoted
+            // Content that stays, redacted, need not be hidden where it is quoted.
             Leave::Redacted => self.echoing.hear_nothing(&batch.payload, facts),
         };
         if !heard.echoes.is_empty() {
@@ -293,7 +295,7 @@ impl VaultProcessor {
     }
 }
 
-/// Where a processor's slot numbers begin: two vaults of one request must not share slots.
+/// The first slot number of a processor. Two vault steps in one request must not share slots.
 fn slot_base(id: &str) -> u32 {
     match id.split_once('/') {
         None => 0,
@@ -309,7 +311,7 @@ impl Processor for VaultProcessor {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        // references beside drafts are those of a vault before this one
+        // Next to drafts, references come from a previous vault step, not from the client.
         if batch.origin.trust == Trust::ThirdParty && batch.drafts.is_empty() {
             self.metrics.references.increment(arrival::clean(&mut batch.payload));
         }
@@ -318,7 +320,8 @@ impl Processor for VaultProcessor {
         match &self.keeper {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {
-                // nothing may go on unsealed: the client keeps it
+                // If sealing fails, the batch is rejected, so that nothing is forwarded unsealed and the client
+                // retries.
                 let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok());
                 let kept = keeper.keep(&batch.origin, &batch.payload, &kept, echoes.as_deref());
                 let kept = kept.map_err(|_| Reason::Lost)?;
@@ -383,12 +386,12 @@ impl Processor for VaultProcessor {
                 self.services.apply(&part(&mut rest));
                 self.labels.apply(&part(&mut rest));
             }
-            // of a version without labels: behind the traces all that is left is services
+            // Checkpoint of a version without labels: services take up the rest after the traces.
             Some((&WITHOUT_LABELS, mut rest)) => {
                 self.traces.apply(&part(&mut rest));
                 self.services.apply(rest);
             }
-            // of a version that knew traces alone
+            // Checkpoint of a version that only knew traces.
             _ => self.traces.apply(checkpoint),
         }
     }

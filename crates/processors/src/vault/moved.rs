@@ -1,7 +1,8 @@
-//! **What**: [`Moved`]: counts values that went to the vault though no list calls them content, by key. **Why**:
-//! whoever misses a value must find out which key moved. **Invariants**: a key that was seen costs a look-up, no
-//! allocation; labels are bounded by the meter, and hold nothing but names. **Not here**: what moves (`labels`,
-//! `outside`), how it is shown (`telemetry/moved`).
+//! [`Moved`] counts by key the values that went to the vault although no list names them as content, so that users who
+//! miss a value can find its key.
+//!
+//! Counting a known key costs one lookup and no allocation. Label values are bounded by the meter and hold only names.
+//! `labels` and `outside` decide what moves; `telemetry/moved` shows the counts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use telemetry::{Counter, Meter, names as metric};
 use super::labels::{BODY, LabelPolicy};
 use super::outside::Replaced;
 
-/// Keys whose counters are kept; the meter shows fewer.
+/// Maximum number of cached counters. The meter shows fewer keys.
 const MOST: usize = 512;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Moved {
     meter: Meter,
     processor: Arc<str>,
     values: Arc<Values>,
-    /// Of the policy for labels, and of the profile.
+    /// Counters by key: for the label policy, and for the privacy profile.
     known: [RwLock<HashMap<Box<str>, Counter>>; 2],
 }
 
@@ -33,7 +34,7 @@ impl Moved {
         Self { meter: meter.clone(), processor, values: meter.label("key"), known: Default::default() }
     }
 
-    /// Counts what is about to be taken out; keys that are never to leave are no news to who wrote them.
+    /// Counts the values about to be removed. Keys in `labels.never` are left out, because the user listed them.
     pub(super) fn count(
         &self,
         account: &str,
@@ -65,7 +66,7 @@ impl Moved {
             counter.increment(1);
             return;
         }
-        // a key that is words is counted without them
+        // A key that is prose is counted without its name.
         let name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
         let label = self.values.value(account, Some(key).filter(name).or(Some("other")));
         let counter = self
@@ -73,7 +74,7 @@ impl Moved {
             .counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label), ("rule", rule)]);
         counter.increment(1);
         let mut known = known.write();
-        // `other` is asked again: a key that comes often is shown in the end
+        // `other` is not cached: if a key is frequent, the meter shows it in the end.
         if label == key && known.len() < MOST {
             known.insert(key.into(), counter);
         }

@@ -1,5 +1,5 @@
-//! **What**: words of the `vault` stanza: when exporters get telemetry, how content lies in the store, what a folder
-//! keeps, who opens a key.
+//! Option types of the `vault` configuration: when exporters receive telemetry, the layout of the store, limits of a
+//! folder store, and KMS.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use vault::store::kinds::DirectorySettings;
 use super::config::Retention;
 use super::services::Declared;
 
-/// When exporters get telemetry.
+/// When exporters receive telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Forward {
@@ -28,7 +28,7 @@ pub enum Forward {
     AfterPut,
 }
 
-/// How content lies in the store.
+/// How content is arranged in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
@@ -37,7 +37,7 @@ pub enum Layout {
     Session,
     /// Objects of all sessions of an account.
     Packed,
-    /// An object for each turn.
+    /// One object per turn.
     Turn,
 }
 
@@ -51,19 +51,19 @@ impl From<Layout> for names::Layout {
     }
 }
 
-/// Which services are an agent's whatever they sent.
+/// Services that are always treated as agents' services.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Agents {
-    /// Names (`service.name`), or `all`.
+    /// Service names (`service.name`), or `all`.
     pub services: ServiceNames,
 }
 
-/// Names of services, or the word `all`.
+/// Service names, or the word `all`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a list of service names, or `all`")]
 pub enum ServiceNames {
-    /// Their names.
+    /// A list of service names.
     Listed(Vec<String>),
     /// `all`.
     Word(String),
@@ -98,24 +98,24 @@ impl Agents {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a path, or a map of `path`, `retention` and `max_size`")]
 pub enum Directory {
-    /// Its path: it keeps everything.
+    /// Path of the folder. Everything is kept.
     Path(PathBuf),
-    /// With a retention or a bound.
+    /// A folder with a retention or a size limit.
     Kept(Kept),
 }
 
-/// A store in a folder that does not keep everything.
+/// A store in a folder with a retention or a size limit.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Kept {
-    /// Its path.
+    /// Path of the folder.
     pub path: PathBuf,
-    /// What is older is removed, at the earliest after `1d`; digests, lines of sessions and what is under hold stay.
-    /// Default: nothing is.
+    /// Removes objects older than this, `1d` at the least. Digests, session lines and objects on hold are never
+    /// removed. Default: nothing is removed.
     #[serde(default)]
     pub retention: Option<Retention>,
-    /// Bytes that it takes; then nothing more is written, and nothing removed: the spool fills, and clients are told to
-    /// wait.
+    /// Maximum size of the folder in bytes. When it is reached, nothing more is written and nothing is removed: the
+    /// spool fills up, and clients are asked to retry later. Default: no limit.
     #[serde(default)]
     pub max_size: Option<ByteSize>,
 }
@@ -127,14 +127,14 @@ impl From<PathBuf> for Directory {
 }
 
 impl Directory {
-    /// Its path.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         match self {
             Self::Path(path) | Self::Kept(Kept { path, .. }) => path,
         }
     }
 
-    /// Where it is and what it keeps; none where a problem says what is wrong.
+    /// The store's settings. `None` after adding a problem.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<DirectorySettings> {
         let (path, limits) = (self.path().to_owned(), self.limits(problems));
         if path.as_os_str().is_empty() {
@@ -157,24 +157,24 @@ impl Directory {
     }
 }
 
-/// AWS KMS, which opens the ciphertext of a key; credentials come from the standard chain, and need `kms:Decrypt`.
+/// AWS KMS, used to decrypt a key file. Credentials come from the standard chain and need `kms:Decrypt`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kms {
-    /// Region.
+    /// AWS region of the key.
     pub region: String,
-    /// Address of a KMS that is not AWS' own of the region.
+    /// Address of a KMS other than AWS's endpoint for the region.
     pub endpoint: Option<String>,
-    /// The only key (id, ARN, `alias/…`) that may open it; default: the one that the ciphertext names.
+    /// The only key (id, ARN, `alias/…`) allowed to decrypt the file. Default: the key that the ciphertext names.
     pub key_id: Option<String>,
-    /// What was given to `aws kms encrypt --encryption-context`.
+    /// The pairs that were given to `aws kms encrypt --encryption-context`.
     pub encryption_context: BTreeMap<String, String>,
     /// Certificates (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Kms {
-    /// The block at `path`.
+    /// Checks the block at `path` and returns its settings.
     pub(super) fn settings(&self, path: &str, problems: &mut Vec<FieldProblem>) -> KmsSettings {
         let mut bad = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}.{key}"), what));
         if self.region.is_empty() {
@@ -199,7 +199,8 @@ impl Kms {
     }
 }
 
-/// Why a text is no address of a server that speaks as one of AWS does: requests bring their own queries.
+/// The reason why a text cannot be the address of an AWS-compatible server. Queries are refused, because requests add
+/// their own.
 pub(super) fn not_a_server(text: &str) -> Option<String> {
     match address::url(text) {
         Ok(url) => url.query.map(|_| "has a query: write an address such as `https://kms.example.com`".to_owned()),

@@ -1,8 +1,9 @@
-//! **What**: texts of agents' items that stand outside attributes' labels: names of spans and events, and with
-//! `privacy: strict` error texts, status messages, log bodies and numbers under unlisted keys. **Why**: a name may be a
-//! sentence, an error may quote what a customer said. **Invariants**: what is replaced here goes to the vault whole; a
-//! template leaves once enough sessions have sent it. **Not here**: attributes under unlisted keys (`labels`),
-//! redaction of what stays.
+//! Judges texts of agents' items other than labels in attributes: names of spans and events, and with `privacy: strict`
+//! also error texts, status messages, log bodies and numbers under unlisted keys. A name may be a sentence, and an
+//! error may quote a customer.
+//!
+//! Replaced texts go to the vault in full. A template is forwarded once enough sessions have sent it. Attributes under
+//! unlisted keys are handled in `labels`; redaction treats the texts that stay.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -21,20 +22,20 @@ use super::labels::{Asking, BODY};
 #[cfg(test)]
 mod tests;
 
-/// How much leaves of what nobody declared harmless.
+/// How much of the texts on agents' items is forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Privacy {
     /// Error texts stay, redacted and cut; names stay unless they are sentences.
     #[default]
     Standard,
-    /// Error texts, names, status messages and log bodies leave as templates that enough sessions have sent, else not
-    /// at all.
+    /// Error texts, names, status messages and log bodies are forwarded only as templates that enough sessions have
+    /// sent.
     Strict,
 }
 
 impl Privacy {
-    /// As it is written.
+    /// The name used in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Standard => "standard",
@@ -43,27 +44,27 @@ impl Privacy {
     }
 }
 
-/// Most words and bytes of a name that needs no proof.
+/// Maximum number of words and bytes of a name that is accepted without proof.
 const NAME: (usize, usize) = (5, 128);
-/// Longest template that can be proven, bytes.
+/// Maximum size of a template that can be proven, bytes.
 const TEMPLATE: usize = 256;
-/// Longest text of which a template is made, bytes: more is no message.
+/// Maximum size of a text to make a template from, bytes; the rest of a longer text is cut off.
 const MESSAGE: usize = 1024;
 
-/// A text that something takes the place of.
+/// A text and its replacement.
 pub(super) struct Replaced {
     place: ContentPlace,
     by: OwnedValue,
 }
 
 impl Replaced {
-    /// Where it stands.
+    /// The place of the text.
     pub(super) fn spot(&self) -> (Node, ContentAt) {
         (self.place.node, self.place.at)
     }
 }
 
-/// Puts templates and marks in place of texts; after the content was sealed.
+/// Writes the replacements. Must run after the content was sealed.
 pub(super) fn replace(payload: &mut Payload, replaced: Vec<Replaced>) {
     for Replaced { place, by } in replaced {
         match (place.at, by) {
@@ -73,13 +74,13 @@ pub(super) fn replace(payload: &mut Payload, replaced: Vec<Replaced>) {
             (ContentAt::Name, OwnedValue::Str(text)) => {
                 payload.set_text(place.node, name_field(payload, place.node), &text);
             }
-            // a field holds text, and parts of a value are taken out by its own edit
+            // A field holds text only, and parts of a value are removed by their own edit.
             (ContentAt::Status | ContentAt::Name | ContentAt::Inside(_), _) => {}
         }
     }
 }
 
-/// Adds the places whose texts are replaced to the content of `facts`, and gives what replaces them.
+/// Judges the texts of agents' items. Returns the replacements, each with the index of its item.
 pub(super) fn judge(
     privacy: Privacy,
     vocabulary: &Vocabulary,
@@ -107,9 +108,9 @@ struct Judge<'j, 'a> {
     vocabulary: &'j Vocabulary,
     asking: &'j mut Asking<'a>,
     payload: &'j Payload,
-    /// Resources and scopes that an item before had.
+    /// Resources and scopes already visited with an earlier item.
     shared: HashSet<Node>,
-    /// The present item's content: only `strict` asks for it.
+    /// Content of the current item. Only used by `strict`.
     content: HashSet<(Node, ContentAt)>,
     out: Vec<(usize, Replaced)>,
 }
@@ -118,7 +119,7 @@ impl Judge<'_, '_> {
     fn item(&mut self, at: usize, item: &ItemFacts) {
         let payload = self.payload;
         if self.privacy == Privacy::Strict {
-            // an unlisted body may still leave as a template
+            // An unlisted body may still be forwarded as a template.
             let places =
                 item.content.iter().filter(|place| place.at != ContentAt::Body || place.basis == Basis::Listed);
             self.content = places.map(|place| (place.node, place.at)).collect();
@@ -142,7 +143,7 @@ impl Judge<'_, '_> {
         for error in &item.errors {
             let ContentAt::Attribute(id) = error.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
-            // a type is the code's word, which says what failed
+            // An error type is an identifier in code and says what failed.
             let is_type = attribute.key.ends_with("type") && attribute.value.as_str().is_some_and(is_type);
             if !is_type {
                 self.text(at, item, guessed(error.node, error.at), attribute.key);
@@ -156,7 +157,7 @@ impl Judge<'_, '_> {
         }
     }
 
-    /// Numbers under keys that nobody knows may be somebody's age or balance: their order of magnitude stays. Dates and
+    /// Coarsens numbers under unknown keys, which may be an age or a balance, to their order of magnitude. Dates and
     /// other texts made of numbers have to repeat.
     fn numbers(&mut self, at: usize, item: &ItemFacts, node: Node) {
         for attribute in self.payload.attributes(node) {
@@ -190,7 +191,7 @@ impl Judge<'_, '_> {
         }
     }
 
-    /// A text of which no template would be left that says anything.
+    /// Judges a text as a whole, because a template of it would say nothing.
     fn whole(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
         let text = value_at(self.payload, &place).and_then(|value| value.as_str()).unwrap_or_default();
         let leaves =
@@ -224,7 +225,7 @@ impl Judge<'_, '_> {
 
 /// Adds the replaced places to the content of their items.
 pub(super) fn add(facts: &mut Facts, replaced: &[(usize, Replaced)]) {
-    // they come in the order of the items
+    // The replacements are in item order.
     for of_item in replaced.chunk_by(|(one, _), (other, _)| one == other) {
         let Some(item) = of_item.first().and_then(|(at, _)| facts.items.get_mut(*at)) else { continue };
         let known: HashSet<(Node, ContentAt)> = item.content.iter().map(|place| (place.node, place.at)).collect();
@@ -233,34 +234,34 @@ pub(super) fn add(facts: &mut Facts, replaced: &[(usize, Replaced)]) {
     }
 }
 
-/// The word with which a name begins, if it is the item's operation.
+/// The first word of a name, if it is the item's operation.
 fn operation<'t>(text: &'t str, item: &ItemFacts) -> Option<&'t str> {
     let first = text.split_whitespace().next()?;
     item.operation.as_deref().filter(|operation| first.trim_end_matches(':') == *operation).map(|_| first)
 }
 
-/// `ValueError`, `openai.RateLimitError`, `429`: an identifier.
+/// Returns true for an identifier: `ValueError`, `openai.RateLimitError`, `429`.
 fn is_type(text: &str) -> bool {
     let mark = |c: char| "._:/$<>-#`".contains(c);
     text.len() <= NAME.1 && text.chars().all(|c| c.is_ascii_alphanumeric() || mark(c)) && is_short_name(text, 1)
 }
 
-/// Whether a text is made of words that the item's own facts hold: `execute_tool lookup`, `chat gpt-4o`; or was
-/// replaced before.
+/// Returns true if a text consists of words that the item's own facts hold (`execute_tool lookup`, `chat gpt-4o`), or
+/// was already replaced.
 fn is_known(text: &str, item: &ItemFacts) -> bool {
     let facts = [&item.operation, &item.request_model, &item.response_model, &item.tool, &item.provider];
     let known = |word: &str| facts.into_iter().any(|fact| fact.as_deref() == Some(word)) || word == CONTENT;
     !text.is_empty() && text.split_whitespace().all(known)
 }
 
-/// What leaves of a value that is a number.
+/// The coarse form of a number.
 enum Coarse {
     Bucket(OwnedValue),
-    /// A date, a version or a quantity: it has no bucket, and must repeat. A list of numbers goes whole.
+    /// A date, a version, a quantity or a list of numbers: these have no bucket and must repeat.
     Repeating,
 }
 
-/// What leaves of a value; none: all of it.
+/// The coarse form of a value. `None`: the value is forwarded unchanged.
 fn coarse(value: Value<'_>) -> Option<Coarse> {
     let bucket = match value {
         Value::Int(number) => OwnedValue::Int(Some(bucket(number)).filter(|by| *by != number)?),
@@ -269,7 +270,7 @@ fn coarse(value: Value<'_>) -> Option<Coarse> {
             Some(by) => OwnedValue::Str(Some(by).filter(|by| by != text)?),
             None => return Some(Coarse::Repeating),
         },
-        // several numbers have no bucket
+        // A list of numbers has no bucket.
         Value::List(_) => {
             let coarse = value.items().any(|item| coarse(item).is_some());
             return coarse.then_some(Coarse::Repeating);
@@ -279,7 +280,7 @@ fn coarse(value: Value<'_>) -> Option<Coarse> {
     Some(Coarse::Bucket(bucket))
 }
 
-/// A number's bucket: the next of 1, 2 and 5 times a power of ten towards zero.
+/// The bucket of a number: 1, 2 or 5 times a power of ten, rounded towards zero.
 fn bucket(number: i64) -> i64 {
     let size = number.unsigned_abs();
     let power = 10_u64.pow(size.checked_ilog10().unwrap_or(0));
@@ -293,7 +294,7 @@ fn bucket(number: i64) -> i64 {
     if number < 0 { -bucket } else { bucket }
 }
 
-/// The same of a number with a fraction.
+/// The bucket of a number with a fraction.
 fn bucket_of_double(number: f64) -> f64 {
     if number == 0.0 || !number.is_finite() {
         return number;
@@ -307,7 +308,7 @@ fn bucket_of_double(number: f64) -> f64 {
     (lead * power).copysign(number)
 }
 
-/// The same of a text; none: it is no plain number.
+/// The bucket of a number in text. `None`: the text is not a plain number.
 fn bucket_of_text(text: &str) -> Option<String> {
     match text.parse::<i64>() {
         Ok(number) => Some(bucket(number).to_string()),
@@ -315,7 +316,7 @@ fn bucket_of_text(text: &str) -> Option<String> {
     }
 }
 
-/// A message without what differs from one to the next: numbers, ids and quoted parts.
+/// Makes a template: numbers, ids and quoted parts are blanked.
 fn template(text: &str) -> String {
     let cut = text.get(..text.floor_char_boundary(MESSAGE)).unwrap_or_default();
     let mut out = String::with_capacity(cut.len());
@@ -323,7 +324,7 @@ fn template(text: &str) -> String {
     while let Some(c) = rest.chars().next() {
         let quoted = matches!(c, '"' | '\'' | '`').then(|| rest.get(1..).and_then(|inner| inner.find(c))).flatten();
         if let Some(end) = quoted {
-            let _ = write!(out, "{c}…{c}"); // a String takes everything
+            let _ = write!(out, "{c}…{c}"); // Writing to a String cannot fail.
             rest = rest.get(end + 2..).unwrap_or_default();
             continue;
         }

@@ -1,7 +1,8 @@
-//! **What**: which model call asked for a tool call: `tollgate.tool.requested_by`. **Why**: an auditor asks which step
-//! of reasoning decided on an action, and the answer stands in content that is gone. **Invariants**: reads only; ids of
-//! earlier batches are kept as keyed hashes, at most [`KEPT`], filled after the commit. **Not here**: runs and their
-//! tools (the crate `tracker`).
+//! Links tool calls to the model calls that requested them: `tollgate.tool.requested_by`. Auditors ask which model call
+//! decided on an action, and the evidence is in content that is removed.
+//!
+//! Reads only. Ids of earlier batches are kept as keyed hashes, at most [`KEPT`], added after the commit. Runs and
+//! their tools are tracked in the crate `tracker`.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -17,19 +18,19 @@ use super::content::value_at;
 
 /// The attribute.
 pub(super) const REQUESTED_BY: &str = "tollgate.tool.requested_by";
-/// Tool calls of earlier batches that are remembered.
+/// Maximum number of tool calls remembered from earlier batches.
 const KEPT: usize = 1 << 16;
-/// Longest output that is looked into, bytes.
+/// Maximum size of an output that is searched, bytes.
 const OUTPUT_BYTES: usize = 1 << 20;
-/// Longest id, bytes; and most ids of one output.
+/// Maximum size of an id, bytes; and maximum number of ids in one output.
 const ID: (usize, usize) = (256, 256);
 
 /// A span's id.
 type SpanId = [u8; 8];
-/// What is remembered of a batch: hash of account and tool call id, span.
+/// The requested tool calls of a batch: hash of account and tool call id, with the requesting span.
 pub(super) type Asked = Vec<(u64, SpanId)>;
 
-/// Tool calls that models asked for.
+/// Tool calls that models requested.
 #[derive(Default)]
 pub(super) struct Requests {
     hasher: RandomState,
@@ -37,7 +38,8 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// What the model calls of a batch asked for, and which of its tool calls were asked for by whom.
+    /// Collects the tool calls that the items of a batch request, and finds for each tool call in the batch the span
+    /// that requested it.
     pub(super) fn of(&self, account: &str, payload: &Payload, facts: &Facts) -> (Asked, Vec<(Node, SpanId)>) {
         let mut asked = Asked::new();
         let mut ids = Vec::new();
@@ -58,7 +60,7 @@ impl Requests {
         (asked, found)
     }
 
-    /// Adds what a committed batch asked for.
+    /// Adds the requests of a committed batch.
     pub(super) fn remember(&self, asked: &Asked) {
         let mut state = self.state.lock();
         let (spans, order) = &mut *state;
@@ -79,11 +81,11 @@ impl Requests {
     }
 }
 
-/// Ids of the tool calls in the outputs of an item.
+/// Collects the ids of the tool calls in an item's outputs.
 fn outputs(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
     let mut json = String::new();
     for place in item.content.iter().filter(|place| place.part == Part::Output) {
-        // a list under such a key is one of tool calls
+        // A list under such a key is a list of tool calls.
         let calls = match place.at {
             ContentAt::Attribute(id) => payload
                 .attribute(id)
@@ -118,7 +120,7 @@ fn fits(id: &str, count: usize) -> bool {
     (1..=ID.0).contains(&id.len()) && count < ID.1
 }
 
-/// What the model said stands among what it was told: a list of events, of which the choices count.
+/// Some emitters list the model's answer among its input, as events; only the choice events are answers.
 fn answers(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
     for place in item.content.iter().filter(|place| matches!(place.part, Part::Input | Part::Other)) {
         let Some(text) = value_at(payload, place).and_then(|value| value.as_str()) else { continue };
@@ -136,12 +138,12 @@ fn in_json(text: &str, call: bool, ids: &mut Vec<String>) {
     let structured = text.trim_start().starts_with(['[', '{']) && text.len() <= OUTPUT_BYTES;
     let asks = ["tool", "function"].iter().any(|word| memchr::memmem::find(text.as_bytes(), word.as_bytes()).is_some());
     if structured && asks {
-        // broken JSON gives what stood before the break
+        // Truncated JSON yields the ids before the break.
         let _ = Walk { ids, call }.deserialize(&mut serde_json::Deserializer::from_str(text));
     }
 }
 
-/// Walks JSON; `call`: what comes is a tool call, or a list of them.
+/// Walks JSON. `call`: the next value is a tool call or a list of them.
 struct Walk<'i> {
     ids: &'i mut Vec<String>,
     call: bool,
@@ -155,7 +157,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-/// Gives a text back; of structure the ids are collected.
+/// Returns a text; in structure, collects the ids.
 impl<'de> Visitor<'de> for Walk<'_> {
     type Value = Option<String>;
 

@@ -1,7 +1,8 @@
-//! **What**: an item's index line, but for what the fragment and the ticket add. **Why**: who did what, when, at what
-//! cost must be found without opening anything. **Invariants**: each text passed the redaction rules and is cut to 256
-//! bytes; ids have the form that spans show; a user is always a pseudonym. **Not here**: the columns' meaning
-//! (`vault/row`).
+//! Builds an item's index line, except the columns added by the fragment and the ticket. Index lines make it possible
+//! to find who did what, when and at what cost without decrypting anything.
+//!
+//! Every text passes the redaction rules and is cut to 256 bytes; ids have the form that spans show; a user is always a
+//! pseudonym. The columns are documented in `vault/row`.
 
 use genai::usage::Basis;
 use genai::{Billing, Call, Cost, ItemFacts, LatePrice};
@@ -14,7 +15,7 @@ use vault::row::{Buckets, Kind, Tail};
 
 use super::items::id;
 
-/// What runs stamps.
+/// The attribute stamped by the runs step.
 pub(super) const RUN_ID: &str = "tollgate.run.id";
 const AGENT_VERSION: [&str; 4] = ["gen_ai.agent.version", "agent.version", "agent_version", "service.version"];
 const ISSUE: [&str; 1] = ["work_tracker.issue_id"];
@@ -24,10 +25,10 @@ const ARGUMENTS_BYTES: [&str; 1] = ["tool_input_size_bytes"];
 const RESULT_BYTES: [&str; 1] = ["tool_result_size_bytes"];
 const DECIDED_BY: [&str; 3] = ["permission.source", "decision.source", "source"];
 const DURATION_MS: &str = "duration_ms";
-/// Longest text of a column, bytes.
+/// Maximum size of a text column, bytes.
 const MAX_COLUMN: usize = 256;
 
-/// The line of one item.
+/// Builds the line of one item.
 pub(super) fn tail(
     ids: &dyn IdPolicy,
     origin: &Origin,
@@ -94,24 +95,24 @@ pub(super) fn tail(
     }
 }
 
-/// The first of `keys` with a text, on the item, else on its resource.
+/// The first non-empty text among `keys` on the item, else on its resource.
 fn told<'p>(payload: &'p Payload, node: Node, keys: &[&str]) -> Option<&'p str> {
     let on = |node: Node| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
     on(node).or_else(|| on(payload.resource(node)))
 }
 
-/// Who decided; `source` means that beside a decision only.
+/// The source of a decision. `source` has that meaning only beside a decision.
 fn decided_by<'p>(payload: &'p Payload, item: &ItemFacts) -> Option<&'p str> {
     item.decision.as_ref()?;
     DECIDED_BY.iter().find_map(|key| payload.get_str(item.node, key).filter(|text| !text.is_empty()))
 }
 
-/// The first of `keys` with a count.
+/// The first count among `keys`.
 fn count(payload: &Payload, node: Node, keys: &[&str]) -> Option<u64> {
     keys.iter().find_map(|key| u64::try_from(payload.get(node, key)?.as_count()?).ok())
 }
 
-/// A span's own time, else what a record tells.
+/// A span's own duration, else the one that a record reports.
 fn duration(payload: &Payload, node: Node) -> Option<u64> {
     let (start, end) = (payload.time(node), payload.end_time(node));
     let told = || count(payload, node, &[DURATION_MS])?.checked_mul(1_000_000);
@@ -119,7 +120,7 @@ fn duration(payload: &Payload, node: Node) -> Option<u64> {
     own.filter(|own| *own > 0).or_else(told).or(own)
 }
 
-/// The line of a price that came later than its call.
+/// Builds the line for a price that became known later than its call.
 pub(super) fn late(ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Tail {
     let account = &*origin.account;
     let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
@@ -160,7 +161,7 @@ fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
     }
 }
 
-/// What its price is made from; names pass the rules as every column does.
+/// The inputs to the item's price. Names pass the rules like every other column.
 fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts, cost: &Cost) -> Option<Basis> {
     if cost.status == Billing::NotCounted {
         return None;
@@ -170,8 +171,8 @@ fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts,
     Some(basis)
 }
 
-/// A name of a model that the rules change, or that is too long, would find no row again: the table's own id stands
-/// beside it.
+/// Passes the names through the rules. If a model name is changed or cut, it would not match a rate row any more, so
+/// the table's own id is stored beside it.
 fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis, cost: &Cost) {
     let mut changed = false;
     for model in &mut basis.models {
@@ -186,7 +187,7 @@ fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis, cost: &Cost) {
     told.into_iter().flatten().for_each(shown);
 }
 
-/// The model's id in the name of a row: `provider/id@from;adjusts`.
+/// The model id within a row's name: `provider/id@from;adjusts`.
 fn listed(rate: &str) -> Option<&str> {
     let (_, id) = rate.split(';').next()?.split_once('/')?;
     let from = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
@@ -204,7 +205,7 @@ fn buckets(from: genai::Buckets) -> Buckets {
     }
 }
 
-/// What an item is in a run, in one word.
+/// The word for an item's role in a run.
 pub(super) fn call_word(call: Call) -> &'static str {
     match call {
         Call::Model => "model",

@@ -1,8 +1,9 @@
-//! **What**: [`Services`]: which services are an agent's: those that agents' items came from within a day, and those
-//! that the configuration declares. **Why**: a child's HTTP or retrieval span is exported before its agent's span, and
-//! in traces of its own; its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
-//! **Invariants**: changes by effects alone; holds digests, no names; at most [`LIMIT`] services, the least recently
-//! seen go first. **Not here**: what follows for an item (`genai::adopt`), traces (`traces`).
+//! [`Services`] knows the agents' services: those that sent an agent item within the last day, and those declared in
+//! the configuration. A child's HTTP or retrieval span is often exported before its agent's span, and in a separate
+//! trace, but its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
+//!
+//! Changed only by effects; holds digests, not names; at most [`LIMIT`] services, with the least recently seen evicted
+//! first. `genai::adopt` draws the conclusions for an item; traces are in `traces`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,36 +16,36 @@ use pipeline::claims::ClaimKey;
 #[cfg(test)]
 mod tests;
 
-/// Services that are known at most.
+/// Maximum number of services remembered.
 pub(super) const LIMIT: usize = 16_384;
-/// A service is an agent's for so long after its last agent's item, ns.
+/// How long a service counts as an agent's after its last agent item, ns.
 const HELD: u64 = 24 * HOUR;
-/// A service that is known is told of again after so long, ns.
+/// Minimum time between two updates of a known service, ns.
 const AGAIN: u64 = HOUR;
 const HOUR: u64 = 3_600_000_000_000;
-/// Bytes of a digest, and of the time behind it.
+/// Size of a digest, and of an entry: a digest and a time.
 const DIGEST: usize = 16;
 const ENTRY: usize = DIGEST + 8;
-/// First byte of an effect's body; those of traces begin otherwise.
+/// First byte of an effect's body. Trace effects begin with another value.
 const VERSION: u8 = 2;
 
-/// Services that are an agent's whatever they sent.
+/// Services declared as agents' services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Declared {
-    /// Those of these names (`service.name`).
+    /// The services with these names (`service.name`).
     Named(HashSet<String>),
-    /// Every one.
+    /// All services.
     All,
-    /// None is declared: they are learnt from agents' items.
+    /// None: services are learned from agents' items.
     #[default]
     Learnt,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Services {
     declared: Declared,
     limit: usize,
-    /// When an agent's item of it came last, ns.
+    /// By digest: the time of the last agent item, ns.
     seen: Mutex<HashMap<[u8; DIGEST], u64>>,
 }
 
@@ -57,7 +58,7 @@ impl Services {
         Self { declared, limit, seen: Mutex::default() }
     }
 
-    /// Whether `service` is an agent's. None: a resource that names none.
+    /// Returns true if `service` is an agent's. `None`: the resource identifies no service.
     pub(super) fn holds(&self, account: &str, service: Option<&Service<'_>>, now: UnixNanos) -> bool {
         match &self.declared {
             Declared::All => return true,
@@ -68,7 +69,7 @@ impl Services {
         seen.is_some_and(|seen| now.0.saturating_sub(seen) < HELD)
     }
 
-    /// The effect's body for services that agents' items came from; None when it would change nothing.
+    /// The effect's body for services that sent agents' items. `None` if it would change nothing.
     pub(super) fn effect(&self, account: &str, services: &[Service<'_>], now: UnixNanos) -> Option<Vec<u8>> {
         let seen = self.seen.lock();
         let mut body = vec![VERSION];
@@ -81,7 +82,7 @@ impl Services {
         (body.len() > 1).then_some(body)
     }
 
-    /// Applies an effect, or adds what [`Services::save`] gave.
+    /// Applies an effect, or the result of [`Services::save`].
     pub(super) fn apply(&self, body: &[u8]) {
         let Some((&VERSION, entries)) = body.split_first() else { return };
         let mut seen = self.seen.lock();
@@ -92,7 +93,7 @@ impl Services {
             *known = time.max(*known);
         }
         if seen.len() > self.limit {
-            // a quarter at once: the next ones find room
+            // Evict a quarter at once, so that the next services find room.
             let mut order: Vec<(u64, [u8; DIGEST])> = seen.iter().map(|(digest, time)| (*time, *digest)).collect();
             let many = seen.len() - self.limit + self.limit / 4;
             let (oldest, ..) = order.select_nth_unstable(many);
@@ -102,7 +103,7 @@ impl Services {
         }
     }
 
-    /// Everything, for the checkpoint.
+    /// All entries, for the checkpoint.
     pub(super) fn save(&self) -> Vec<u8> {
         let seen = self.seen.lock();
         let mut out = Vec::with_capacity(1 + seen.len() * ENTRY);
@@ -114,7 +115,7 @@ impl Services {
         out
     }
 
-    /// How many are known.
+    /// Number of services remembered.
     pub(super) fn len(&self) -> usize {
         self.seen.lock().len()
     }

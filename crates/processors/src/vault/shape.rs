@@ -1,7 +1,8 @@
-//! **What**: `tollgate.content.shape`: roles, part types and lengths of what went away.
-//! **Why**: the trace stays useful: structure kept, text not.
-//! **Invariants**: holds only words of the two lists here and numbers, whatever the content was; bounded; parsing
-//! allocates nothing per text. **Not here**: token estimates (`weigh`), for which bytes are added up on the way.
+//! `tollgate.content.shape`: roles, part types and lengths of the content that was removed, so that the trace keeps its
+//! structure without the text.
+//!
+//! It holds only numbers and words of the two lists below, whatever the content was; it is bounded, and parsing
+//! allocates nothing per text. Bytes for token estimates (`weigh`) are summed up on the way.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -12,12 +13,12 @@ use genai::Part;
 
 use super::weigh::Shares;
 
-/// Messages kept in a shape; the last ones count.
+/// Maximum number of messages in a shape; the last ones are kept.
 const MAX_MESSAGES: usize = 24;
-/// Parts kept of a message.
+/// Maximum number of parts kept of a message.
 const MAX_PARTS: usize = 12;
 
-/// The word if it is one of ours, else `other`.
+/// Defines a function that returns a listed word unchanged and `other` for any other word.
 macro_rules! words {
     ($name:ident: $($word:literal)*) => {
         fn $name(word: &str) -> &'static str {
@@ -45,7 +46,7 @@ struct Message {
     /// Bytes of tool results, and of everything else.
     results: u64,
     text: u64,
-    /// It is what the model said, among what it was told.
+    /// A model's answer that is listed among its input.
     answer: bool,
 }
 
@@ -69,7 +70,7 @@ impl Message {
 #[derive(Default)]
 pub(super) struct Shape {
     parts: Vec<(Part, Messages)>,
-    /// Bytes of the input by what they are.
+    /// Bytes of the input by category.
     pub(super) input: Shares,
 }
 
@@ -91,7 +92,7 @@ impl Messages {
         self.earlier += more.earlier;
         let shares = (more.earlier > 0).then_some(more.shares);
         match shares {
-            // what was dropped counts too
+            // Messages dropped from `more.last` count too, so its shares are used.
             Some(shares) => {
                 let before = std::mem::take(&mut self.shares);
                 more.last.into_iter().for_each(|message| self.push(message));
@@ -115,7 +116,8 @@ impl Messages {
 }
 
 impl Shape {
-    /// Adds a value of `part`: a text (which may be JSON), or structure as JSON. `role` if it stands beside the text.
+    /// Adds a value of `part`: a text (which may be JSON), or structure as JSON. `role` is the role given beside the
+    /// text, if any.
     pub(super) fn add(&mut self, part: Part, text: &str, role: Option<&str>) {
         let role = role.map(role_word);
         let structured = text.trim_start().starts_with(['[', '{']);
@@ -143,7 +145,7 @@ impl Shape {
         }
     }
 
-    /// Adds a message that stood in attributes of its own: pieces by type and bytes.
+    /// Adds a message that was spread over several attributes: pieces with type and bytes.
     pub(super) fn flat(&mut self, part: Part, role: Option<&str>, pieces: &[(&'static str, u64)]) {
         let mut message = Message { role: role.map(role_word), ..Message::default() };
         pieces.iter().for_each(|(kind, bytes)| message.add(Piece { kind, bytes: *bytes }));
@@ -163,12 +165,12 @@ impl Shape {
         self.parts.get_mut(at).map(|(_, messages)| messages)
     }
 
-    /// The attribute's text: JSON.
+    /// The attribute's value: JSON.
     pub(super) fn render(&self) -> String {
         let mut out = String::from("{");
         for (index, (part, messages)) in self.parts.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            let _ = write!(out, "{comma}\"{}\":[", part.as_str()); // a String takes everything
+            let _ = write!(out, "{comma}\"{}\":[", part.as_str()); // Writing to a String cannot fail.
             if messages.earlier > 0 {
                 let _ = write!(out, "{{\"earlier\":{}}},", messages.earlier);
             }
@@ -200,24 +202,24 @@ fn render_message(message: &Message, out: &mut String) {
     out.push('}');
 }
 
-/// Messages of a JSON document: an array of messages, one message, or anything.
+/// The messages of a JSON document: an array of messages, one message, or any other value.
 struct Found(Messages);
-/// One element of an array of messages: a message, a part that stands alone, a plain value.
+/// One element of an array of messages: a message, a lone part, or a plain value.
 struct Element(Message);
-/// Content of a message: a text, a part, an array of parts.
+/// Content of a message: a text, a part, or an array of parts.
 struct Pieces(Vec<Piece>);
 /// Bytes of all texts in a value.
 struct Weight(u64);
-/// A list's element that may be a list of messages itself.
+/// A list element that may itself be a list of messages.
 struct Entry(Messages);
-/// A role: a word of a list, never the text itself.
+/// A role: a listed word, never the text itself.
 struct Role(&'static str);
-/// What a `type` says: of a part, or (LangChain) the role.
+/// The value of `type`: the type of a part, or (in LangChain) the role.
 struct Type(&'static str, Option<&'static str>);
 /// Whether an event's name is that of an answer.
 struct Answer(bool);
 
-/// `Deserialize` by a visitor with these methods; numbers and the like weigh nothing.
+/// Implements `Deserialize` through a visitor with these methods. Numbers, booleans and nulls have no weight.
 macro_rules! walk {
     ($type:ty: $empty:expr; |$text:ident| $on_text:expr; |$seq:ident| $on_seq:expr; |$map:ident| $on_map:expr) => {
         impl<'de> Deserialize<'de> for $type {
@@ -355,16 +357,16 @@ fn type_of(word: &str) -> Type {
     )
 }
 
-/// Keys that shape a message.
+/// Keys that determine the shape of a message.
 enum Key {
     Role,
     Type,
     Content,
     Calls,
     Messages,
-    /// A message inside of what is around it.
+    /// A message inside a wrapper.
     Message,
-    /// A part without a type, named by what it is.
+    /// A part without a type, identified by its key.
     Named(&'static str),
     Event,
     System,
@@ -402,7 +404,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// One map: a message, a part, or the request around messages.
+/// Reads one map: a message, a part, or the request around messages.
 fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messages>), A::Error> {
     let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None::<Messages>);
     let (mut system, mut tools, mut answer) = (0, 0, false);
@@ -446,7 +448,7 @@ fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messa
     rest += system + tools;
     let mut message = Message { role, answer, ..Message::default() };
     if let (Some(kind), None) = (kind, role) {
-        // a part that stands alone: everything in it is its own
+        // A lone part: all bytes in the map belong to it.
         let inside: u64 = pieces.iter().map(|piece| piece.bytes).sum();
         message.add(Piece { kind, bytes: rest + inside });
         return Ok((message, wrapped));

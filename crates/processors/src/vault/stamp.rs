@@ -1,6 +1,8 @@
-//! **What**: removes content and leaves references. **Why**: what is stamped must pass the redaction step unread: it
-//! stands in slots, which no text edit visits. **Invariants**: every content place of the facts goes; nothing else
-//! does. **Not here**: the texts of the slots (`vault/ticket`).
+//! Removes content and writes references. References are written into slots, which no text edit visits, so that they
+//! pass the redaction step unchanged.
+//!
+//! Every content place in the facts is removed, and nothing else. The texts of the slots are filled in by
+//! `vault/ticket`.
 
 use genai::{Basis, ContentAt, Facts, InsideEdit, Part};
 use kernel::CONTENT;
@@ -18,18 +20,18 @@ pub(super) const COMMITMENT: &str = "gen_ai.payload.commitment";
 pub(super) const BYTES: &str = "gen_ai.payload.bytes";
 pub(super) const DROPPED: &str = "gen_ai.payload.dropped";
 pub(super) const SHAPE: &str = "tollgate.content.shape";
-/// What the model was given: all of it, system instructions, tool definitions. Equal where that is equal, within an
-/// account.
+/// Fingerprints of what the model was given: everything, the system instructions, the tool definitions. Equal inputs of
+/// a tenant have equal fingerprints.
 pub(super) const CONTEXT: [&str; 3] = ["tollgate.context.hash", "tollgate.context.system", "tollgate.context.tools"];
 
-/// A text that is filled in after the encoding.
+/// A text that is filled in after encoding.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     pub(super) id: SlotId,
     pub(super) width: usize,
 }
 
-/// What one item gets.
+/// The references of one item.
 pub(super) struct Stamp {
     pub(super) node: Node,
     pub(super) uri: Slot,
@@ -40,10 +42,10 @@ pub(super) struct Stamp {
     pub(super) shape: Slot,
     /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
     pub(super) context: [Option<Slot>; 3],
-    /// Size of its content as canonical JSON.
+    /// Size of the content as canonical JSON.
     pub(super) bytes: u64,
     pub(super) parts: Vec<Part>,
-    /// Where its billed input went.
+    /// The billed input tokens by category.
     pub(super) input: Option<[u64; 5]>,
 }
 
@@ -75,7 +77,8 @@ fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
     }
 }
 
-/// Takes all content out. Keys that no list calls content stay: a dashboard shows that they were there.
+/// Removes all content. Values under keys that are not listed as content are replaced by a mark, so that a dashboard
+/// shows that they existed.
 pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
@@ -97,7 +100,7 @@ pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
     }
 }
 
-/// Takes the listed parts out of a value that stays.
+/// Removes the listed parts from a value that stays.
 fn take_out(payload: &mut Payload, edit: &InsideEdit) {
     let change = |place: &Place<'_>, text: &str| match place.kind {
         PlaceKind::Entry { .. } if edit.keys.contains(place.path_key) => TextEdit::Remove,
@@ -112,7 +115,7 @@ fn take_out(payload: &mut Payload, edit: &InsideEdit) {
     }
 }
 
-/// Takes content out that redaction can't read: bytes, numbers, structure with bytes in it.
+/// Removes content that redaction cannot read: bytes, numbers, and structure containing bytes.
 pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
@@ -146,8 +149,8 @@ fn is_number(value: Value<'_>) -> bool {
     matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
 }
 
-/// Says on each item that its content is gone for good, and what it was like; before [`strip`]. Gives the number of
-/// items.
+/// Marks each item whose content is dropped for good, with the content's size and shape. Must run before [`strip`].
+/// Returns the number of items.
 pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
     let mut count = 0;
     for item in facts.items.iter().filter(|item| !item.content.is_empty()) {

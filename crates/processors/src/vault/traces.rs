@@ -1,10 +1,9 @@
-//! **What**: [`Traces`]: which traces are an agent's, as committed batches told. **Why**: an item of such a trace is an
-//! agent's although nothing in its own request says so
-//! (`docs/decisions/0001-agent-items-and-content.md`): its unlisted text is content.
-//! **Invariants**: changes by effects alone; holds digests, no ids; at most [`LIMIT`] traces, those that were not told
-//! of for longest go first (two generations: a full younger one becomes the older one). Best effort: what is forgotten,
-//! or comes before its trace is known, is judged by its own request.
-//! **Not here**: what follows for an item (`genai::adopt`).
+//! [`Traces`] knows the agents' traces from committed batches. An item of such a trace is an agent item even if nothing
+//! in its own request shows it (`docs/decisions/0001-agent-items-and-content.md`), so its unlisted text is content.
+//!
+//! Changed only by effects; holds digests, not ids; at most [`LIMIT`] traces in two generations: when the younger one
+//! is full it replaces the older one. Best effort: an item whose trace was forgotten, or is not known yet, is judged by
+//! its own request. `genai::adopt` draws the conclusions for an item.
 
 use std::collections::HashSet;
 
@@ -12,13 +11,13 @@ use parking_lot::Mutex;
 
 use pipeline::claims::ClaimKey;
 
-/// Traces that are known at most.
+/// Maximum number of traces remembered.
 pub(super) const LIMIT: usize = 131_072;
-/// Bytes of a digest.
+/// Size of a digest, bytes.
 const DIGEST: usize = 16;
 const VERSION: u8 = 1;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Traces {
     limit: usize,
     known: Mutex<Known>,
@@ -45,14 +44,14 @@ impl Traces {
         Self { limit, known: Mutex::default() }
     }
 
-    /// Whether `trace` is an agent's.
+    /// Returns true if `trace` is an agent's.
     pub(super) fn holds(&self, account: &str, trace: &[u8]) -> bool {
         let digest = digest(account, trace);
         let known = self.known.lock();
         known.young.contains(&digest) || known.old.contains(&digest)
     }
 
-    /// The effect's body for an agent's traces; None when it would change nothing.
+    /// The effect's body for an agent's traces. `None` if it would change nothing.
     pub(super) fn effect(&self, account: &str, traces: &[&[u8]]) -> Option<Vec<u8>> {
         let digests: Vec<_> = traces.iter().map(|trace| digest(account, trace)).collect();
         let known = self.known.lock();
@@ -64,7 +63,7 @@ impl Traces {
         (body.len() > 1).then_some(body)
     }
 
-    /// Applies an effect, or adds what [`Traces::save`] gave.
+    /// Applies an effect, or the result of [`Traces::save`].
     pub(super) fn apply(&self, body: &[u8]) {
         let Some((&VERSION, digests)) = body.split_first() else { return };
         let mut known = self.known.lock();
@@ -77,7 +76,7 @@ impl Traces {
         }
     }
 
-    /// Everything, for the checkpoint: the older ones first.
+    /// All entries for the checkpoint, older ones first.
     pub(super) fn save(&self) -> Vec<u8> {
         let known = self.known.lock();
         let mut out = Vec::with_capacity(1 + (known.young.len() + known.old.len()) * DIGEST);
@@ -86,7 +85,7 @@ impl Traces {
         out
     }
 
-    /// How many are known.
+    /// Number of traces remembered.
     pub(super) fn len(&self) -> usize {
         let known = self.known.lock();
         known.young.len() + known.old.len()

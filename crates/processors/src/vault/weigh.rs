@@ -1,7 +1,9 @@
-//! **What**: where the billed input of a call went: `tollgate.input.{system,tools,tool_results,history,user}_tokens`.
-//! **Why**: an iteration that costs too much is one whose tool results or history grew; the content that tells is gone.
-//! **Invariants**: an estimate by bytes; the five sum to the billed input exactly (largest remainder); whole messages
-//! count, however many. **Not here**: prices (`processors/cost`), what a message is (`shape`).
+//! Estimates how the billed input of a call is distributed:
+//! `tollgate.input.{system,tools,tool_results,history,user}_tokens`. If an iteration becomes too expensive, its tool
+//! results or history have grown, and the content that would show it is removed.
+//!
+//! The estimate is by bytes; the five values add up exactly to the billed input (largest remainder method); all
+//! messages count. Prices are computed in `processors/cost`; `shape` defines what a message is.
 
 use genai::usage::split;
 use genai::{Billing, Call, ItemFacts, Part};
@@ -15,8 +17,7 @@ pub(super) const KEYS: [&str; 5] = [
     "tollgate.input.user_tokens",
 ];
 
-/// Bytes of a conversation by what they are. The last user messages are `user`, what stands before an answer is
-/// history.
+/// Bytes of a conversation by category. `user` holds the last user messages; everything before an answer is history.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Shares {
     pub(super) system: u64,
@@ -41,7 +42,7 @@ impl Shares {
         }
     }
 
-    /// Adds messages that follow.
+    /// Appends later messages.
     pub(super) fn append(&mut self, later: &Self) {
         if later.history > 0 {
             self.history = self.history.saturating_add(self.user);
@@ -54,12 +55,12 @@ impl Shares {
         self.user = self.user.saturating_add(later.user);
     }
 
-    /// Everything that is no tool result.
+    /// All bytes except tool results.
     pub(super) fn text(&self) -> u64 {
         [self.system, self.tools, self.history, self.user].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Adds what stands in a place of `part`; outputs are no input.
+    /// Adds the bytes found in a place of `part`. Outputs are not input.
     pub(super) fn place(&mut self, part: Part, found: &Self) {
         let all = found.text().saturating_add(found.results);
         match part {
@@ -71,7 +72,7 @@ impl Shares {
         }
     }
 
-    /// `total` tokens in proportion, exactly.
+    /// Distributes `total` tokens exactly, in proportion to the bytes.
     pub(super) fn spread(&self, total: u64) -> Option<[u64; 5]> {
         let bytes = [self.system, self.tools, self.results, self.history, self.user];
         let sum: u128 = bytes.iter().map(|bytes| u128::from(*bytes)).sum();
@@ -94,7 +95,7 @@ impl Shares {
     }
 }
 
-/// The input that an item is billed for; none on copies and on what is no call.
+/// The billed input of an item. `None` for copies and for items that are not calls.
 pub(super) fn billed_input(item: &ItemFacts) -> Option<u64> {
     if item.call != Call::Model || !item.billable {
         return None;

@@ -1,5 +1,4 @@
-//! Counts that can't be, or that are written in other ways: each has one defined answer, and none prices silently
-//! wrong.
+//! Impossible counts, and counts in unusual notations: each has one defined result, and none is silently priced wrong.
 
 use serde_json::{Value as Json, json};
 
@@ -19,7 +18,7 @@ fn bad() -> Json {
     json!({"status": "unpriced", "reason": "bad_usage"})
 }
 
-/// What became of the first item, in the words of a case.
+/// The result for the first item, in a case's notation.
 fn said(payload: otlp::Payload) -> Json {
     let stamped = attributes(&run(&build(), payload, 1), 0);
     let mut out = json!({});
@@ -32,7 +31,7 @@ fn said(payload: otlp::Payload) -> Json {
     out
 }
 
-/// Every odd way to write a count, alone.
+/// Every unusual way to write a count, one at a time.
 #[test]
 fn odd_counts() {
     const INPUT: &str = "gen_ai.usage.input_tokens";
@@ -48,16 +47,16 @@ fn odd_counts() {
         (INPUT, json!(1e300), bad()),
         (INPUT, json!("99999999999999999999"), bad()),
         (INPUT, json!(true), bad()),
-        // more than any call has
+        // More than any real call has.
         (INPUT, json!(i64::MAX), bad()),
         (INPUT, json!((1_u64 << 40) + 1), bad()),
         (INPUT, json!(1_u64 << 40), priced("274877.907044")),
         (INPUT, json!(0), priced("0.0001")),
         (CACHED, json!(400), priced("0.00026")),
         (CACHED, json!(-400), bad()),
-        // more cached than there was input: the input can't include it
+        // More cached tokens than input: the input cannot include them.
         (CACHED, json!(2000), flagged("0.0004", "inclusion_conflict")),
-        // the old spelling beside the new one
+        // The old spelling beside the new one.
         ("gen_ai.usage.prompt_tokens", json!(1000), priced("0.00035")),
         ("gen_ai.usage.prompt_tokens", json!(2000), flagged("0.00035", "usage_conflict")),
         ("gen_ai.usage.completion_tokens", json!(51), flagged("0.00035", "usage_conflict")),
@@ -65,13 +64,13 @@ fn odd_counts() {
         ("gen_ai.request.model", json!("gpt-5 mini"), json!({"status": "unpriced", "reason": "unknown_model"})),
         ("gen_ai.request.model", json!("gрt-5-mini"), json!({"status": "unpriced", "reason": "unknown_model"})),
         ("gen_ai.request.model", json!("x".repeat(100_000)), json!({"status": "unpriced", "reason": "no_model"})),
-        // a part that is more than its whole: reasoning stands beside the output, the rest can't be
+        // A part larger than its whole: reasoning is then separate from the output; the other parts are errors.
         ("gen_ai.usage.reasoning.output_tokens", json!(60), flagged("0.00047", "inclusion_conflict")),
         ("gen_ai.usage.audio.input_tokens", json!(2000), bad()),
         ("gen_ai.usage.image.input_tokens", json!(2000), bad()),
         ("gen_ai.usage.audio.output_tokens", json!(60), bad()),
         ("gen_ai.usage.audio.cache_read.input_tokens", json!(5), bad()),
-        // a qualifier, a region or a date that is not listed is not dropped; a known path, mark or date is
+        // An unlisted qualifier, region or date prevents a match; a known path, mark or date is ignored.
         ("gen_ai.request.model", json!("gpt-5-mini-turbo"), json!({"status": "unpriced", "reason": "unknown_model"})),
         ("gen_ai.request.model", json!("eu.gpt-5-mini"), json!({"status": "unpriced", "reason": "unknown_model"})),
         ("gen_ai.request.model", json!("gpt-5-mini-2031-01-01"), flagged("0.00035", "date_dropped")),
@@ -91,7 +90,7 @@ fn odd_counts() {
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 
-/// A count that is no number at all.
+/// A count that is not a number.
 #[test]
 fn not_a_number() {
     for number in ["NaN", "Infinity", "-Infinity"] {

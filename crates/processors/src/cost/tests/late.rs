@@ -1,4 +1,4 @@
-//! Calls whose model or provider stands on an ancestor in another batch.
+//! Tests of calls whose model or provider is on an ancestor in another batch.
 
 use serde_json::{Value as Json, json};
 
@@ -9,7 +9,7 @@ use kernel::clock::UnixNanos;
 use pipeline::Processor;
 use telemetry::Meter;
 
-/// A call that carries only its tokens.
+/// A call with tokens only.
 fn child(span: u64, parent: u64) -> Json {
     json!({"name": "gen_ai.chat", "trace": 1, "span": span, "parent": parent, "attributes": {
         "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50, "tenant.id": "acme"}})
@@ -22,7 +22,8 @@ fn root(span: u64, parent: u64) -> Json {
 
 const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"}";
 
-/// Deferred now, priced once when the ancestor comes, whichever pipelines see it; totals and what later steps are told.
+/// The call is deferred, and priced once when the ancestor arrives, whichever pipelines see it; totals and late prices
+/// are updated.
 #[test]
 fn priced_when_the_ancestor_comes() {
     let meter = Meter::new();
@@ -42,7 +43,7 @@ fn priced_when_the_ancestor_comes() {
     assert!(meter.render().contains(&format!("{TOTAL} 0.00035")));
 }
 
-/// An ancestor that came before tells it at once; one further up tells it when it comes.
+/// An ancestor that arrived before is used at once; one farther up is used when it arrives.
 #[test]
 fn ancestors_before_and_further_up() {
     let cost = build();
@@ -56,7 +57,7 @@ fn ancestors_before_and_further_up() {
     assert_eq!(facts_in(&run(&cost, one(root(2, 0)), 3)).late.len(), 1);
 }
 
-/// What waits survives a crash and a checkpoint; a batch that is not committed changes nothing.
+/// Waiting calls survive a crash and a checkpoint; a batch that is not committed changes nothing.
 #[test]
 fn restarts_and_lost_batches() {
     let first = build();
@@ -74,7 +75,7 @@ fn restarts_and_lost_batches() {
     assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late.len(), 1, "not committed: not priced yet");
 }
 
-/// A call that waits in vain is unpriced, and counted; a call without any ancestor is unpriced at once.
+/// A call whose waiting time is over is counted as unpriced; a call without any ancestor is unpriced at once.
 #[test]
 fn waiting_ends() {
     let meter = Meter::new();
@@ -89,8 +90,8 @@ fn waiting_ends() {
     assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(Billing::Unpriced));
 }
 
-/// A call that tells a model which several providers list, and waited in vain for its provider, says so: no provider
-/// was told that is unknown.
+/// A call with a model that several providers list, whose provider never arrived, is reported as ambiguous: no unknown
+/// provider was named.
 #[test]
 fn waiting_for_a_provider_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -111,7 +112,7 @@ fn waiting_for_a_provider_ends() {
     assert!(text.contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{text}");
 }
 
-/// A model that nobody lists stays unpriced: it does not wait for anybody.
+/// A model that is not listed stays unpriced and does not wait.
 #[test]
 fn unknown_models_do_not_wait() {
     let mut call = child(3, 2);

@@ -1,6 +1,6 @@
-//! What two public pricing libraries say a call costs (`tests/peers/prices/derive.py`), against what we say. Where they
-//! differ, `tests/cases/cost/disagreements.yaml` says why and what ours is, as a sum made by hand; a line or a sum
-//! there that no difference needs is a failure too.
+//! Compares prices with two public pricing libraries (`tests/peers/prices/derive.py`). For each difference
+//! `tests/cases/cost/disagreements.yaml` gives the reason and our price as a hand-written sum; an entry there that no
+//! difference needs is a failure too.
 
 use serde_json::Value as Json;
 
@@ -9,7 +9,7 @@ use super::{item, time_of};
 use genai::testing::request::at;
 use rates::{Table, Usd};
 
-/// Doubles add up to this relative error in a sum of a few products.
+/// Allowed relative error for a sum of a few products of doubles.
 const NOISE: f64 = 1e-13;
 
 fn agree(library: &str, ours: &str, theirs: &str) -> bool {
@@ -20,7 +20,7 @@ fn agree(library: &str, ours: &str, theirs: &str) -> bool {
     (ours - theirs).abs() <= NOISE * theirs.abs()
 }
 
-/// What a line of the file says ours is in this case, if it speaks of it.
+/// Our price according to an entry of the file, if the entry covers this case.
 fn speaks<'l>(line: &'l Json, library: &str, case: &Json) -> Option<&'l str> {
     let name = case["name"].as_str().unwrap();
     let variant = name.rsplit(' ').next().unwrap();
@@ -29,7 +29,7 @@ fn speaks<'l>(line: &'l Json, library: &str, case: &Json) -> Option<&'l str> {
     line["ours"].get(format!("{model} {variant}")).filter(|_| held).map(|sum| sum.as_str().unwrap())
 }
 
-/// `1000*0.14 + 100*0.28`, tokens times USD per million, as an amount; a reason stays as it is.
+/// Evaluates `1000*0.14 + 100*0.28` (tokens times USD per million) to an amount. A reason is returned unchanged.
 fn worked_out(sum: &str) -> String {
     if sum.starts_with(|c: char| c.is_ascii_lowercase()) {
         return sum.to_owned();
@@ -43,7 +43,7 @@ fn worked_out(sum: &str) -> String {
     Usd(total / 1_000_000).to_string()
 }
 
-/// At least 200 calls cost to the last digit what the libraries say, or it is written down why not.
+/// At least 200 calls cost exactly what the libraries say, or the difference is explained.
 #[test]
 fn two_libraries_agree_or_it_is_explained() {
     let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));

@@ -1,5 +1,5 @@
-//! Each call once: layers with spans between them, ids that identify nothing, operations that nobody knows, events that
-//! repeat spans.
+//! Tests that each call is billed once: layers with spans between them, ids that identify nothing, unknown operations,
+//! events that repeat spans.
 
 use serde_json::{Value as Json, json};
 
@@ -26,7 +26,7 @@ fn between(span: u64, parent: u64) -> Json {
     json!({"name": "RunnableSequence", "trace": 1, "span": span, "parent": parent, "attributes": {"http.request.method": "POST"}})
 }
 
-/// What became of the spans of some requests, by span id.
+/// The billing status of the spans of several requests, by span id.
 fn statuses(requests: &[&[&Json]]) -> std::collections::BTreeMap<u64, Option<Billing>> {
     let (cost, mut out) = (build(), std::collections::BTreeMap::new());
     for (id, items) in (1..).zip(requests) {
@@ -36,8 +36,8 @@ fn statuses(requests: &[&[&Json]]) -> std::collections::BTreeMap<u64, Option<Bil
     out
 }
 
-/// A chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's: one call, in one request
-/// or in as many as there are spans, the inner or the outer first.
+/// With a chain, a retry helper or an HTTP span between an instrumentation's span and the vendor's, there is one call,
+/// in one request or in one request per span, inner or outer span first.
 #[test]
 fn layers_with_spans_between() {
     let (outer, inner) = (call(1, 0, "gpt-4o", 1000, 17), call(4, 3, "gpt-4o-2024-08-06", 1000, 17));
@@ -62,7 +62,7 @@ fn layers_with_spans_between() {
     }
 }
 
-/// Two calls, one in the other, that agree in tokens and not in model are two; so are two with other tokens.
+/// Nested calls with equal tokens but different models are two calls; so are nested calls with different tokens.
 #[test]
 fn calls_in_calls_with_spans_between() {
     let middle = between(2, 1);
@@ -86,7 +86,7 @@ fn calls_in_calls_with_spans_between() {
     }
 }
 
-/// A copy in the same request says so; a roll-up says nothing.
+/// A copy in the same request is marked as such; a roll-up gets no mark.
 #[test]
 fn copies_say_so_and_roll_ups_nothing() {
     let batch = run(&build(), all(&[&call(1, 0, "gpt-4o", 10, 5), &call(2, 1, "gpt-4o", 10, 5)]), 1);
@@ -106,8 +106,8 @@ fn with_id(trace: u64, output: u64) -> Json {
     item
 }
 
-/// An id that another trace uses for another call is no id of this one: both are priced, the second says so; what comes
-/// again, or tells the same in another trace, is a repeat.
+/// An id that another trace uses for a different call identifies nothing: both calls are priced and the second is
+/// flagged. A record with the same values is a repeat, in any trace.
 #[test]
 fn ids_that_are_used_again() {
     let cost = build();
@@ -128,7 +128,7 @@ fn ids_that_are_used_again() {
     }
     let snapshot = run(&cost, one(with_id(1, 55)), 3);
     assert_eq!(attributes(&snapshot, 0)["tollgate.cost.flags"], json!(["grown"]), "a later snapshot of a stream");
-    // another branch of the pipelines that sees the batch stamps the same
+    // Another pipeline branch that processes the batch stamps it alike.
     let mut branch = super::batch(one(with_id(4, 80)), 4);
     let first = run(&cost, one(with_id(4, 80)), 4);
     cost.process(&mut branch).unwrap();
@@ -136,8 +136,8 @@ fn ids_that_are_used_again() {
     assert_eq!(status(&branch, 0), Some(Billing::Priced));
 }
 
-/// An id that calls of one trace share with different inputs identifies nothing, in one request or in many; nor do
-/// words for "none". The same input is a stream's snapshot.
+/// An id shared by calls of one trace with different inputs identifies nothing, in one request or several; nor do words
+/// for "none". With the same input it is a stream snapshot.
 #[test]
 fn ids_that_are_used_again_in_a_trace() {
     let used = |id: &str| -> Vec<Json> {
@@ -165,8 +165,8 @@ fn ids_that_are_used_again_in_a_trace() {
     assert_eq!([found[&2], found[&3]], [Some(Billing::Priced); 2], "the second costs what came since");
 }
 
-/// Two calls, one in the other, that agree in all but the vendor's id, or between which a tool or an agent runs, are
-/// two.
+/// Nested calls that agree in everything but the response id, or that have a tool or an agent between them, are two
+/// calls.
 #[test]
 fn certain_calls_within_calls() {
     let with = |mut item: Json, id: &str| {
@@ -177,7 +177,7 @@ fn certain_calls_within_calls() {
     for requests in [&[&[&outer, &inner][..]][..], &[&[&inner], &[&outer]], &[&[&outer], &[&inner]]] {
         assert_eq!(statuses(requests).into_values().collect::<Vec<_>>(), [Some(Billing::Priced); 2]);
     }
-    // an instrumentation's own id beside the vendor's says nothing
+    // An instrumentation's own id beside the vendor's is no evidence.
     let framework = with(call(1, 0, "gpt-4o", 100, 7), "run-9");
     let vendor = with(call(2, 1, "gpt-4o", 100, 7), "chatcmpl-9");
     let found = statuses(&[&[&framework, &vendor]]);
@@ -199,7 +199,8 @@ fn certain_calls_within_calls() {
     }
 }
 
-/// A layer that tells its output alone is no call beside the one below it, in one request or two, whichever is first.
+/// A layer that reports only its output is not a call besides the one below it, in one or two requests and in either
+/// order.
 #[test]
 fn layers_that_tell_their_output_alone() {
     let inner = call(2, 1, "gpt-4o", 1000, 17);
@@ -213,7 +214,7 @@ fn layers_that_tell_their_output_alone() {
     assert_eq!(found.values().filter(|status| **status == Some(Billing::Priced)).count(), 1, "{found:?}");
 }
 
-/// A total tells whether input leaves cached tokens out, and output reasoning, whatever the conventions say.
+/// A total shows whether input excludes cached tokens, and output reasoning, whatever the conventions say.
 #[test]
 fn totals_are_evidence() {
     let item = |provider: &str, model: &str, more: &Json| {
@@ -228,7 +229,7 @@ fn totals_are_evidence() {
     assert_eq!(item("gcp.gemini", "gemini-2.5-pro", &thought), "0.00215");
 }
 
-/// An application's own `request_id` is no id of a model call.
+/// An application's own `request_id` is not the id of a model call.
 #[test]
 fn request_ids_of_applications() {
     let steps: Vec<Json> = (2..5)
@@ -242,7 +243,7 @@ fn request_ids_of_applications() {
     assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [Some(Billing::Priced); 3]);
 }
 
-/// Whatever an operation is called: with tokens and a model it is a call, unless its name says that it sums up calls.
+/// Whatever the operation is called, an item with tokens and a model is a call, unless the name denotes a sum of calls.
 #[test]
 fn operations_by_other_names() {
     let item = |operation: &str| {
@@ -288,7 +289,7 @@ fn operations_by_other_names() {
         let batch = run(&cost, one(item(operation)), 1);
         assert_eq!(status(&batch, 0), Some(Billing::Priced), "{operation}");
         assert_eq!(attributes(&batch, 0)["tollgate.cost.flags"], json!(["unknown_operation"]));
-        // above a call it is a roll-up, in one request or two
+        // Above a call it is a roll-up, in one request or two.
         let mut above = item(operation);
         (above["span"], above["parent"], above["attributes"]["gen_ai.usage.input_tokens"]) =
             (json!(1), json!(0), json!(1100));
@@ -302,7 +303,7 @@ fn operations_by_other_names() {
     }
 }
 
-/// Images and speech that tell no tokens are counted as unbilled.
+/// Images and speech without tokens are counted as unbilled.
 #[test]
 fn media_without_tokens() {
     let meter = Meter::new();
@@ -319,8 +320,8 @@ fn media_without_tokens() {
     );
 }
 
-/// An answer that comes again with more output costs what came since; with as much or less, nothing, however often it
-/// comes.
+/// A repeated answer with more output costs the difference; with equal or less output it costs nothing, however often
+/// it is repeated.
 #[test]
 fn answers_that_grow() {
     let meter = Meter::new();
@@ -344,8 +345,8 @@ fn answers_that_grow() {
     assert!((total - 0.00065).abs() < 1e-12, "{total}");
 }
 
-/// A call that was answered and tells no tokens has no price, says why, and counts once however often it is sent; a
-/// layer around one that tells tokens has none of its own.
+/// An answered call without tokens has no price, gives the reason, and counts once however often it is sent; a layer
+/// around a call with tokens is not counted.
 #[test]
 fn calls_without_usage() {
     let meter = Meter::new();
@@ -367,11 +368,11 @@ fn calls_without_usage() {
     };
     let after_one = counted();
     assert!(after_one > 0.0, "{}", meter.render());
-    // another instrumentation's span around a call that tells tokens, and one inside of it
+    // Another instrumentation's span around a call with tokens, and one inside it.
     let told = call(4, 3, "gpt-5-mini", 1000, 50);
     let batch = run(&cost, request::payload(&json!({"items": [bare(3, 9), told, bare(5, 4)]})), 4);
     assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, Some(Billing::Priced), None]);
-    // of a chain without tokens the innermost counts
+    // In a chain without tokens the innermost span counts.
     let batch = run(&cost, request::payload(&json!({"items": [bare(6, 9), bare(7, 6)]})), 5);
     assert_eq!([0, 1].map(|at| status(&batch, at)), [None, Some(Billing::Unpriced)]);
     let mut failed = bare(8, 9);
@@ -380,8 +381,8 @@ fn calls_without_usage() {
     assert!((counted() - 2.0 * after_one).abs() < f64::EPSILON, "{}", meter.render());
 }
 
-/// The details event repeats its span; where spans never come it is the call, if that is wanted: once, whichever comes
-/// first.
+/// The details event repeats its span. If spans never arrive and the option is set, the event is the call; of both, the
+/// first to arrive counts.
 #[test]
 fn details_events() {
     let span = || one(call(2, 0, "gpt-5-mini", 1000, 50));
@@ -400,7 +401,7 @@ fn details_events() {
         let second = run(&cost, second(), 2);
         assert_eq!(status(&second, 0), Some(Billing::NotCounted));
     }
-    // only one of the two tells the provider's id
+    // Only one of the two carries the response id.
     let mut named = call(2, 0, "gpt-5-mini", 1000, 50);
     named["attributes"]["gen_ai.response.id"] = json!("chatcmpl-7");
     let cost = with(DetailsEvent::IfNoSpan);
@@ -408,7 +409,7 @@ fn details_events() {
     assert_eq!(status(&run(&cost, event(), 2), 0), Some(Billing::NotCounted));
 }
 
-/// A client's retry is a call of its own where it has tokens; a failed attempt without any is none.
+/// A client's retry with tokens is a call of its own; a failed attempt without tokens is not.
 #[test]
 fn retries() {
     let mut failed = call(2, 1, "gpt-4o", 0, 0);
@@ -420,7 +421,7 @@ fn retries() {
     assert_eq!([0, 1, 2].map(|at| status(&batch, at)), [None, Some(Billing::Priced), Some(Billing::Priced)]);
 }
 
-/// Where too many calls wait for a parent, one more has no price at once, and is counted.
+/// When the maximum number of calls waits for a parent, a further call is counted as unpriced at once.
 #[test]
 fn no_room_to_wait() {
     let waiting = |span: u64| {
@@ -440,7 +441,7 @@ fn no_room_to_wait() {
         (&json!("unpriced"), &json!("no_model"))
     );
     assert!(meter.render().contains("tollgate_cost_waiting_full_total 10"), "{}", meter.render());
-    // all that wait for one parent are settled by it
+    // All calls that wait for one parent are settled by it.
     let root = json!({"name": "agent.run", "trace": 1, "span": 1, "attributes": {"gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini"}});
     let settled = run(&cost, one(root), 2);
     assert_eq!(super::facts_in(&settled).late.len(), room as usize);

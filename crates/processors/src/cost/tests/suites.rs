@@ -1,5 +1,5 @@
-//! Usage cases of public pricing libraries' test suites (`tests/cases/cost/suites.yaml`), sent as the spans that
-//! instrumentations make of such calls: however it is told, a call costs the same.
+//! Usage cases from the test suites of public pricing libraries (`tests/cases/cost/suites.yaml`), sent as the spans
+//! that instrumentations create for such calls: a call costs the same in every vocabulary.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -8,14 +8,14 @@ use crate::cost::Config;
 use genai::testing::request;
 use telemetry::Meter;
 
-/// Names of one vocabulary for the counts of a case.
+/// One vocabulary's attribute names for the counts of a case.
 struct Voice {
     name: &'static str,
     scope: &'static str,
     provider: &'static str,
     model: &'static str,
     counts: &'static [(&'static str, &'static str)],
-    /// Providers that it is sent for; none = all.
+    /// Providers to use it for; empty = all.
     of: &'static [&'static str],
 }
 
@@ -110,7 +110,7 @@ fn span(case: &Json, voice: &Voice, at: usize) -> Json {
         "start": seconds, "attributes": attributes}]})
 }
 
-/// Every case of the suites, in every vocabulary that can tell it, costs what the suite says.
+/// Every case, in every vocabulary that can express it, costs what the suite says.
 #[test]
 fn suites_in_every_vocabulary() {
     let mut cases = request::cases("tests/cases/cost");

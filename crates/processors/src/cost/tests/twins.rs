@@ -1,4 +1,4 @@
-//! Calls that come on two signals, from clients that send one of them, both, or first the one that does not bill.
+//! Tests of calls that arrive on two signals, from clients that send one of them, both, or the non-billing one first.
 
 use serde_json::{Value as Json, json};
 
@@ -28,7 +28,7 @@ fn claude(signal: &str, session: &str, id: &str) -> Payload {
         {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
 }
 
-/// A call of Codex, which tells no id; `call`: its span.
+/// A call of Codex, which has no id. `call`: its span.
 fn codex(signal: &str, call: u64, tokens: u64) -> Payload {
     let log = json!({"time": START / 1_000_000_000 + call, "attributes": {"event.name": "codex.sse_event", "event.kind": "response.completed", "model": "gpt-5",
         "conversation.id": "c", "input_token_count": tokens, "output_token_count": 5}});
@@ -52,8 +52,8 @@ fn total(meter: &Meter) -> String {
     lines.first().and_then(|line| line.rsplit(' ').next()).unwrap_or("none").to_owned()
 }
 
-/// A client that sends traces only has prices at once, whatever other sessions of its account send; one that sends logs
-/// is billed on them, until none came for ten minutes.
+/// A client that sends only traces gets prices at once, whatever other sessions of its account send. A client that
+/// sends logs is billed on them, until none has arrived for ten minutes.
 #[test]
 fn traces_alone_are_priced() {
     let cost = built(&Meter::new());
@@ -69,8 +69,8 @@ fn traces_alone_are_priced() {
     assert_eq!(status(&quiet, 0), Some(Billing::Priced));
 }
 
-/// A call that was priced by its span costs nothing more when its log comes after all and says the same; its client's
-/// next spans wait for their logs.
+/// A call priced by its span costs nothing more when its log arrives later with equal counts; the client's next spans
+/// wait for their logs.
 #[test]
 fn logs_that_come_later_count_nothing_twice() {
     let meter = Meter::new();
@@ -88,8 +88,8 @@ fn logs_that_come_later_count_nothing_twice() {
     assert_eq!(status(&at(&cost, claude("logs", "s", "req_2"), 4, START), 0), Some(Billing::Priced));
 }
 
-/// A log that knows more than the span (how long cache writes are kept) costs the difference, once over branches of the
-/// pipelines, repeats and a restart, also when span and log are in hand at the same time.
+/// A log with more detail than the span (cache lifetimes) costs the difference, once across pipeline branches, repeats
+/// and a restart, also if span and log are processed at the same time.
 #[test]
 fn logs_that_know_more_cost_the_difference() {
     let written = |signal: &str, kept: Json| {
@@ -126,7 +126,7 @@ fn logs_that_know_more_cost_the_difference() {
     assert_eq!(attributes(&at(&restored, log(), 2, START), 0)["tollgate.cost.usd"], "0.00225");
 }
 
-/// A span and its log that are in hand at the same moment, on two threads: the call costs what the log says, no less.
+/// A span and its log are processed at the same moment on two threads: the call costs what the log says, no less.
 #[test]
 fn span_and_log_at_once_lose_nothing() {
     let call = |signal: &str, id: u64| {
@@ -164,7 +164,7 @@ fn span_and_log_at_once_lose_nothing() {
     }
 }
 
-/// Where span and log share no id, each log takes one span of its size in its session.
+/// If span and log share no id, each log matches one span of its size in its session.
 #[test]
 fn sizes_stand_in_for_ids() {
     let cost = built(&Meter::new());
@@ -172,15 +172,15 @@ fn sizes_stand_in_for_ids() {
     assert_eq!(run(codex("traces", 2, 10), 1), Some(Billing::Priced));
     assert_eq!(run(codex("traces", 3, 10), 2), Some(Billing::Priced));
     assert_eq!(run(codex("logs", 2, 10), 3), Some(Billing::NotCounted));
-    // another pipeline's branch of the same batch
+    // Another pipeline's branch of the same batch.
     assert_eq!(run(codex("logs", 2, 10), 3), Some(Billing::NotCounted));
     assert_eq!(run(codex("logs", 3, 10), 4), Some(Billing::NotCounted));
     assert_eq!(run(codex("logs", 4, 10), 5), Some(Billing::Priced), "a call of its own");
     assert_eq!(run(codex("traces", 4, 10), 6), Some(Billing::Deferred));
 }
 
-/// What is known of clients and of calls priced by their spans survives a checkpoint and a replay; a log whose batch
-/// was not committed takes nothing.
+/// Known clients and calls priced by their spans survive a checkpoint and a replay; a log whose batch was not committed
+/// uses up nothing.
 #[test]
 fn clients_are_known_after_a_restart() {
     let first = built(&Meter::new());
@@ -200,7 +200,7 @@ fn clients_are_known_after_a_restart() {
     assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(Billing::Deferred));
 }
 
-/// A call of Claude Code on a model that no table lists, or of Codex whose span tells no model.
+/// A call of Claude Code with a model that no table lists, or of Codex whose span has no model.
 fn unlisted(signal: &str, id: &str) -> Payload {
     let attributes = json!({"event.name": "api_request", "session.id": "s", "model": "my-own-claude-x", "request_id": id,
         "input_tokens": 10, "output_tokens": 5, "cache_creation_tokens": 0, "cache_read_tokens": 0});
@@ -208,15 +208,15 @@ fn unlisted(signal: &str, id: &str) -> Payload {
         {"name": "claude_code.llm_request", "body": "claude_code.api_request", "trace": 1, "span": 2, "attributes": attributes}]}))
 }
 
-/// How many calls were counted as unpriced.
+/// Number of calls counted as unpriced.
 fn unpriced(meter: &Meter) -> u64 {
     let text = meter.render();
     let lines = text.lines().filter(|line| line.starts_with("tollgate_cost_unpriced_total{"));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-/// A span of a client that sends traces only is unpriced, with its reason, and counted once over repeats, branches and
-/// a restart; a log of the same call that has no price either counts nothing more.
+/// A span of a client that sends only traces is counted as unpriced with its reason, once across repeats, branches and
+/// a restart; a log of the same call without a price counts nothing more.
 #[test]
 fn lone_spans_without_a_price_are_unpriced() {
     let meter = Meter::new();
@@ -248,7 +248,7 @@ fn lone_spans_without_a_price_are_unpriced() {
     assert_eq!(unpriced(&meter), 2);
 }
 
-/// A log that knows the model which its span did not tell is priced in full, once, also after a restart.
+/// A log with the model that its span lacked is priced in full, once, also after a restart.
 #[test]
 fn logs_of_unpriced_spans_cost_everything() {
     let span = || {

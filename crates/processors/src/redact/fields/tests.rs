@@ -1,6 +1,6 @@
 use super::*;
 
-/// Must not regress: fields keep the form that the specification gives them, and carry no sentence.
+/// Must not regress: fields of the specified form stay, and no field carries a sentence.
 #[test]
 fn forms() {
     let cases = [

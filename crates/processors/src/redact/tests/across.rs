@@ -1,9 +1,9 @@
-//! What one text of an item tells goes from its other texts.
+//! Tests that a private value learned from one text of an item is removed from its other texts.
 
 use super::*;
 
-/// Two spans: attributes, the span's name, a status message and an event's attribute of the first, and an attribute of
-/// the second.
+/// Two spans: the first with attributes, a name, a status message and an event's attribute, the second with an
+/// attribute.
 fn spans(told: Vec<KeyValue>, bare: &str) -> Vec<u8> {
     let json = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [
         {"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": format!("open {bare}"),
@@ -17,7 +17,7 @@ fn spans(told: Vec<KeyValue>, bare: &str) -> Vec<u8> {
     request.encode_to_vec()
 }
 
-/// The texts of both spans after a pass: the told attributes first.
+/// The texts of both spans after a pass, beginning with the given attributes.
 fn after(config: &Config, told: Vec<KeyValue>, bare: &str) -> Vec<String> {
     let redact = processor(config, &Meter::new());
     let (bytes, _) = pass(&redact, Signal::Traces, spans(told.clone(), bare));
@@ -35,8 +35,8 @@ fn after(config: &Config, told: Vec<KeyValue>, bare: &str) -> Vec<String> {
     own.chain(rest).chain(events).chain(second.attributes.iter().map(string)).collect()
 }
 
-/// A password behind its key goes from the name, the status and an event of the same span, in a JSON text too; another
-/// span keeps what only looks alike.
+/// A password under its key is removed from the name, the status and an event of the same span, also from JSON text;
+/// another span keeps an equal text.
 #[test]
 fn a_value_told_by_its_key_goes_from_the_whole_item() {
     let found = after(&Config::default(), vec![text("args", "password=Winter4Sun19x")], "Winter4Sun19x");
@@ -51,7 +51,7 @@ fn a_value_told_by_its_key_goes_from_the_whole_item() {
     assert_eq!(found, wanted);
 }
 
-/// A name under a key goes from the texts that stand before it and behind it, each of its words too.
+/// A name under a key is removed, word by word too, from texts before and after it.
 #[test]
 fn a_name_told_by_its_key_goes_from_the_whole_item() {
     let told = vec![text("before", "paid by Okonkwo on Monday"), text("customer.name", "Adaeze Okonkwo")];
@@ -62,8 +62,8 @@ fn a_name_told_by_its_key_goes_from_the_whole_item() {
     assert_eq!(found[5], "other Okonkwo", "items share nothing");
 }
 
-/// A number that is told as an account's goes from prose, and stays under an id's key, where the vault shows it too;
-/// whoever turned carry-over off sees all of it stay.
+/// An account number is removed from prose, and stays under an id's key, as in the vault. With carry-over turned off
+/// all of it stays.
 #[test]
 fn ids_keep_their_form_and_the_option_turns_it_off() {
     let told = || vec![text("note", "account number: 4477120983"), text("session.id", "4477120983")];
@@ -74,8 +74,8 @@ fn ids_keep_their_form_and_the_option_turns_it_off() {
     assert_eq!(found[2], "open 4477120983");
 }
 
-/// A bound on what is remembered: with more values than it holds the first ones go, always the same, and nothing
-/// breaks.
+/// The number of values remembered per item is bounded: the first values are removed from other texts, later ones are
+/// not, with the same result each time.
 #[test]
 fn what_is_remembered_is_bounded() {
     let value = |index: usize| format!("Winter{index:03}Sun19x");
@@ -85,7 +85,7 @@ fn what_is_remembered_is_bounded() {
     assert_eq!(after(&Config::default(), told, &value(199))[200], format!("open {}", value(199)));
 }
 
-/// The same holds for a log record: its attributes and its body.
+/// The same for a log record: its attributes and its body.
 #[test]
 fn log_records_are_items() {
     let redact = processor(&Config::default(), &Meter::new());

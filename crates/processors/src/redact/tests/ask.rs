@@ -1,4 +1,4 @@
-//! Tests of what is asked outside, and of what becomes of texts with and without an answer.
+//! Tests of which texts are sent to the recogniser, and of texts with and without an answer.
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,7 +11,7 @@ use pipeline::Reason;
 use recogniser::{Answers, OnError, Recognise};
 use redaction::recognised::Named;
 
-/// Names each `Zqx …` up to the end of the word behind it; says nothing of texts with `silence`.
+/// Reports each `Zqx …` up to the end of the next word as a name; does not answer texts with `silence`.
 struct Fake {
     rule: usize,
     asked: Mutex<Vec<Vec<String>>>,
@@ -61,7 +61,7 @@ fn batch(signal: Signal, wire: Vec<u8>, content: Content) -> Batch {
     batch
 }
 
-/// Asks, then works on the batch.
+/// Asks the recogniser, then processes the batch.
 fn through(redact: &Redact, batch: &mut Batch) -> Result<(), Reason> {
     if let Some(inquiry) = redact.inquire(batch) {
         batch.answer = Some(inquiry.now_or_never().expect("at once")?);
@@ -77,7 +77,7 @@ fn texts_after(redact: &Redact, pairs: &[(&str, &str)]) -> Vec<String> {
     pairs.iter().map(|(key, _)| batch.payload.get_str(item, key).unwrap_or("gone").to_owned()).collect()
 }
 
-/// Texts that stay must be sent, each once; ids, labels, versions, credentials, single words and numbers must not.
+/// Texts that stay are sent, each once; ids, labels, versions, credentials, single words and numbers are not.
 #[test]
 fn only_texts_that_stay_are_sent() {
     let (redact, fake) = asking(&config(|_| {}), &Meter::new());
@@ -105,8 +105,8 @@ fn only_texts_that_stay_are_sent() {
     assert_eq!(*asked, [["met Zqx Roe today", "李雷", "Zqx Roe failed"]]);
 }
 
-/// Nested values and keys, bytes and status messages must be asked about as values are; entries that go are not sent,
-/// and neither are names, which dashboards group by.
+/// Nested values and keys, bytes and status messages are asked about like values. Entries that are removed are not
+/// sent, nor are span and event names, by which dashboards group.
 #[test]
 fn every_place_is_asked_about() {
     let (redact, fake) = asking(&config(|_| {}), &Meter::new());
@@ -140,7 +140,7 @@ fn every_place_is_asked_about() {
     }
 }
 
-/// With `hold` a text without an answer keeps the batch back; with `unscanned` it alone becomes `[UNSCANNED]`.
+/// With `hold` a text without an answer holds the batch back; with `unscanned` only the text becomes `[UNSCANNED]`.
 #[test]
 fn no_answer_is_no_pass() {
     let wire = || span_with(vec![text("note", "silence of Zqx Roe"), text("other", "met Zqx Roe today")]);
@@ -155,8 +155,8 @@ fn no_answer_is_no_pass() {
     assert!(meter.render().contains("tollgate_recogniser_unscanned_texts_total{processor=\"redact\"} 1"));
 }
 
-/// A batch that comes without any answer (nobody to ask, or poison is looked for) must not pass a text that would be
-/// asked about.
+/// A batch processed without any answer (no recogniser, or during the search for a poisonous item) does not pass texts
+/// that should be asked about.
 #[test]
 fn without_anybody_to_ask_nothing_passes() {
     for with_fake in [true, false] {
@@ -171,7 +171,7 @@ fn without_anybody_to_ask_nothing_passes() {
     }
 }
 
-/// A text beyond the bound must not be sent, nor hold up anything, nor stay.
+/// A text over the size limit is not sent, delays nothing, and does not stay.
 #[test]
 fn texts_beyond_the_bound_become_unscanned() {
     let (redact, fake) = asking(&config(|config| config.max_text_bytes = config::ByteSize(1024)), &Meter::new());
@@ -180,7 +180,7 @@ fn texts_beyond_the_bound_become_unscanned() {
     assert_eq!(fake.asked.lock().concat(), ["a Zqx b"]);
 }
 
-/// Listing must change nothing and count nothing: the batch goes on as it was, and metrics are those of one pass.
+/// Listing changes and counts nothing: the batch stays as it was, and the metrics are those of a single pass.
 #[test]
 fn listing_leaves_no_trace() {
     let meter = Meter::new();
@@ -206,7 +206,7 @@ fn listing_leaves_no_trace() {
     assert!(metrics.contains("tollgate_redactions_total{rule=\"recogniser_person\",signal=\"traces\"} 1"), "{metrics}");
 }
 
-/// Structure that the vault step left must be asked about leaf by leaf, decoded, and stay structure.
+/// Structure left by the vault step is asked about leaf by leaf, decoded, and stays structure.
 #[test]
 fn structure_is_asked_about_leaf_by_leaf() {
     let (redact, fake) = asking(&config(|_| {}), &Meter::new());
@@ -219,7 +219,7 @@ fn structure_is_asked_about_leaf_by_leaf() {
     assert_eq!(fake.asked.lock().concat(), ["I saw\nZqx Roe."]);
 }
 
-/// What only counts must hold nothing up, and change nothing.
+/// Audit mode delays and changes nothing.
 #[test]
 fn audit_holds_nothing() {
     let (redact, _) = asking(&Config { mode: Mode::Audit, ..config(|_| {}) }, &Meter::new());
@@ -227,7 +227,7 @@ fn audit_holds_nothing() {
     assert_eq!(kept, ["silence of Zqx Roe", "met Zqx Roe today"]);
 }
 
-/// The slug of a failure must be made of redacted text, and not of a name that only the recogniser knows.
+/// The slug of a failure is made from redacted text, without names that only the recogniser finds.
 #[test]
 fn slugs_know_the_answers() {
     let (redact, _) = asking(&config(|_| {}), &Meter::new());
@@ -243,7 +243,7 @@ fn slugs_know_the_answers() {
     assert_ne!(slug("no Zqx Roe here"), slug("no Zqx Roe there"));
 }
 
-/// A rule that is off, another form and allowed matches must hold for the recogniser's findings as for rules.
+/// A disabled rule, another form and allowed matches apply to the recogniser's findings as to rules.
 #[test]
 fn options_hold_for_findings() {
     let option = |yaml: &str| {
@@ -260,7 +260,7 @@ fn options_hold_for_findings() {
     assert!(Config { recogniser: None, ..option("as: drop") }.settings().is_err(), "no such rule without a recogniser");
 }
 
-/// Metrics' descriptions and units are nobody's data; attributes of points are asked about and keep series apart.
+/// Descriptions and units of metrics are not asked about; attributes of data points are, and keep series apart.
 #[test]
 fn metrics_are_asked_about_by_their_attributes() {
     let (redact, fake) = asking(&config(|_| {}), &Meter::new());

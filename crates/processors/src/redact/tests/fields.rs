@@ -1,12 +1,12 @@
-//! No field of the protocol is forgotten: a private text in each, by the official descriptors.
+//! Tests that no protocol field is forgotten: private text in each field, by the official descriptors.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use otlp::testing::fields::requests_with;
 
-/// Every field of type string or bytes that telemetry can bring, ids of spans and traces excepted. Whoever adds one to
-/// the schema names it here, and has thought of what may stand in it.
+/// Every string or bytes field that telemetry can contain, except span and trace ids. When a field is added to the
+/// schema, add it here after considering what it may contain.
 const FIELDS: &[&str] = &[
     "common.v1.AnyValue.bytes_value",
     "common.v1.AnyValue.string_value",
@@ -35,7 +35,7 @@ const FIELDS: &[&str] = &[
     "trace.v1.Status.message",
 ];
 
-/// Ways down that must be among those tried: each place that a peer forgets, by the protocol's own words.
+/// Paths that must be among those tested: places that are easily forgotten, in the protocol's own names.
 const WAYS: &[&str] = &[
     "resource_spans/resource/attributes/key",
     "resource_spans/resource/attributes/value/string_value",
@@ -57,7 +57,7 @@ const WAYS: &[&str] = &[
     "resource_metrics/scope_metrics/metrics/summary/data_points/attributes/value/string_value",
 ];
 
-/// The list above is the protocol's, field by field.
+/// The list above equals the protocol's fields.
 #[test]
 fn every_field_is_named() {
     let requests = requests_with(MAIL.as_bytes());
@@ -70,8 +70,8 @@ fn every_field_is_named() {
     }
 }
 
-/// A mail address and a key in each of them: none goes out, whatever the signal, and what is left is OTLP. Numbers that
-/// are cards go too, where they stand in text.
+/// With a mail address and a key in each field, neither is forwarded on any signal, and the result is valid OTLP. Card
+/// numbers in text are removed too.
 #[test]
 fn nothing_private_leaves_any_field() {
     let redact = processor(&Config::default(), &Meter::new());
@@ -94,8 +94,8 @@ fn shown_number(redact: &Redact, key: &str, value: Value) -> String {
     }
 }
 
-/// Numbers are as private as the same digits in a string: under a key that says so, or as a card's; in lists and maps
-/// too. What dashboards count stays a number.
+/// Numbers are as private as the same digits in a string: under a key that marks them as private, or as card numbers;
+/// in lists and maps too. Numbers that dashboards count stay numbers.
 #[test]
 fn private_numbers_become_placeholders() {
     let redact = processor(&Config::default(), &Meter::new());
@@ -136,7 +136,7 @@ fn private_numbers_become_placeholders() {
     assert_eq!(twice, vec![text("phone", "[PHONE]")], "a second pass changes nothing");
 }
 
-/// An attribute whose key says that it is secret goes as a whole, in a list or map too; words about secrets stay.
+/// An attribute whose key marks it as secret is removed as a whole, in a list or map too; words about secrets stay.
 #[test]
 fn secret_keys_of_attributes() {
     let redact = processor(&Config::default(), &Meter::new());

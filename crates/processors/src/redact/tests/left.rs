@@ -1,4 +1,4 @@
-//! Tests of structure that the vault step left here: leaf by leaf, of its kind, within its cap.
+//! Tests of structure left by the vault step: redacted leaf by leaf, structure of the same kind, within its cap.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValueList, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -10,8 +10,8 @@ use otlp::Signal;
 use pipeline::Content;
 use telemetry::Meter;
 
-/// What `leave: redacted` leaves of structure is redacted leaf by leaf and stays structure of its kind: messages, tool
-/// arguments and results, as JSON text and as maps; numbers, keys and escaped texts are looked at.
+/// Structure left by `leave: redacted` is redacted leaf by leaf and stays structure of its kind: messages, tool
+/// arguments and results, as JSON text and as maps. Numbers, keys and escaped texts are checked too.
 #[test]
 fn structure_that_was_left_stays_structure() {
     let redact = processor(&Config::default(), &Meter::new());
@@ -56,8 +56,8 @@ fn structure_that_was_left_stays_structure() {
     assert_eq!(attributes["gen_ai.output.messages"], Value::StringValue("plain [EMAIL]".into()));
 }
 
-/// What stands beside structure that was left is looked at, though it has the same name: a key that comes twice, an
-/// attribute without a key beside a body, a body that comes twice.
+/// Values beside left structure are searched even if they have the same name: a repeated key, an attribute with an
+/// empty key beside a body, a repeated body.
 #[test]
 fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
     let redact = processor(&Config::default(), &Meter::new());
@@ -80,7 +80,7 @@ fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
         if let Some(second) = second {
             LogRecord { body: Some(body(second)), ..LogRecord::default() }.encode(&mut record).expect("grows");
         }
-        // ResourceLogs, ScopeLogs and log_records are field 1 or 2 of what holds them
+        // ResourceLogs, ScopeLogs and log_records have field number 1 or 2 in their parents.
         let wire = [0x12, 0x12, 0x0a].into_iter().fold(record, |inner, tag| {
             let mut outer = vec![tag];
             prost::encoding::encode_varint(inner.len() as u64, &mut outer);
@@ -92,7 +92,7 @@ fn what_stands_beside_structure_of_the_same_name_is_looked_at() {
     }
 }
 
-/// Words without quotes in Python's texts are looked at as strings are; plain numbers and constants stay.
+/// Unquoted words in Python text are checked like strings; plain numbers and constants stay.
 #[test]
 fn words_without_quotes_that_were_left() {
     let redact = processor(&Config::default(), &Meter::new());

@@ -1,4 +1,4 @@
-//! Tests of what users set: rules on and off, forms, audit, content; and of what must survive the default rules.
+//! Tests of user options (rules on and off, forms, audit, content), and of data that must survive the default rules.
 
 use super::*;
 use config::load;
@@ -11,7 +11,8 @@ fn with(text: &str) -> Redact {
     processor(&config(text), &Meter::new())
 }
 
-/// Names of builds, work items, tenants, machines and models, ids, versions, hashes: whoever is on call needs them.
+/// Names of builds, work items, tenants, machines and models, ids, versions and hashes stay: on-call engineers need
+/// them.
 #[test]
 fn what_must_survive() {
     let redact = processor(&Config::default(), &Meter::new());
@@ -59,7 +60,7 @@ fn what_must_survive() {
     }
 }
 
-/// The key of an attribute says what its value is, on every signal; ids do not become shared placeholders.
+/// An attribute's key determines how its value is read, on every signal; ids do not become shared placeholders.
 #[test]
 fn keys_of_attributes_count() {
     let redact = processor(&Config::default(), &Meter::new());
@@ -74,7 +75,7 @@ fn keys_of_attributes_count() {
     assert!(id.starts_with("h-"), "{id}");
 }
 
-/// A rule can be switched off, keep what its users allow, show a pseudonym of the account's, or take the whole text.
+/// A rule can be turned off, keep allowed matches, insert a pseudonym of the account, or replace the whole text.
 #[test]
 fn rules_do_what_they_are_told() {
     let text = "from jane@example.com to bob@example.org";
@@ -96,7 +97,7 @@ fn rules_do_what_they_are_told() {
     assert!(config("{options: {email: {allow: ['.*']}}}").settings().is_err(), "an allow list of everything");
 }
 
-/// A text over the limit is closed unread, wherever it stands; ids keep their keyed form; both are counted.
+/// A text over the size limit is replaced unread in any place; ids keep their keyed form; both are counted.
 #[test]
 fn what_is_too_long_is_closed() {
     let meter = Meter::new();
@@ -112,7 +113,7 @@ fn what_is_too_long_is_closed() {
     assert!(told.contains("tollgate_redact_unscanned_values_total{signal=\"traces\"} 4"), "{told}");
 }
 
-/// What is nested deeper than chosen is closed and counted; a depth that nobody can search is refused.
+/// Text nested deeper than `max_depth` is replaced and counted; a depth over the limit is refused.
 #[test]
 fn what_is_too_deep_is_closed() {
     let meter = Meter::new();
@@ -126,7 +127,7 @@ fn what_is_too_deep_is_closed() {
     assert!(config("{max_scan_bytes: 1}").settings().is_err());
 }
 
-/// Private addresses, spelt mail addresses and carrying over are what users chose.
+/// Private addresses, spelled-out mail addresses and carry-over follow the options.
 #[test]
 fn choices_reach_the_rules() {
     let lan = "10.44.2.31";
@@ -144,8 +145,7 @@ fn choices_reach_the_rules() {
     assert_eq!(after("{carry_over: false}").as_deref(), Some("DB_PASSWORD=[PASSWORD]; psql tr0ub4dor3xyz"));
 }
 
-/// Items tell what was found on them and how long it was, where users ask for it; never on data points; a second pass
-/// changes nothing.
+/// With the option set, items record findings and their lengths; never on data points; a second pass changes nothing.
 #[test]
 fn lengths_are_told_on_request() {
     let redact = with("{record_lengths: true, max_scan_bytes: 1024}");
@@ -168,7 +168,7 @@ fn lengths_are_told_on_request() {
     assert!(!String::from_utf8_lossy(&bytes).contains("tollgate.content.shape"));
 }
 
-/// An audit counts what would go and changes nothing; what it passed on is not cleared.
+/// Audit mode counts findings and changes nothing; the batch is not cleared.
 #[test]
 fn an_audit_only_counts() {
     let meter = Meter::new();
@@ -182,7 +182,7 @@ fn an_audit_only_counts() {
     assert!(told.contains("place=\"value\"") && told.contains("tollgate_redact_dropped_attributes_total"), "{told}");
 }
 
-/// With `content: allow` content passes, redacted, and counts as cleared; without it, it does not.
+/// With `content: allow` content passes, redacted, and counts as cleared; otherwise it does not.
 #[test]
 fn content_passes_where_somebody_allows_it() {
     let wire = || span_with(vec![text("gen_ai.prompt", &format!("write to {MAIL}"))]);

@@ -12,7 +12,7 @@ fn labels(min_sessions: u8, limits: (usize, usize)) -> Labels {
     Labels::new(LabelPolicy { min_sessions, ..LabelPolicy::default() }, limits)
 }
 
-/// Asks as a batch does, and commits what is new.
+/// Checks a text as a batch does, and commits the new observations.
 fn send(labels: &Labels, sighting: Sighting) -> bool {
     let mut body = vec![VERSION];
     let leaves = labels.see(sighting, &mut body);
@@ -20,8 +20,8 @@ fn send(labels: &Labels, sighting: Sighting) -> bool {
     leaves
 }
 
-/// Must not regress: a text leaves once enough *different* sessions of *one* account have sent it, and after a restart
-/// too.
+/// Must not regress: a text is forwarded once enough *different* sessions of *one* account have sent it, also after a
+/// restart.
 #[test]
 fn repetition_proves() {
     let memory = labels(3, LIMITS);
@@ -35,7 +35,7 @@ fn repetition_proves() {
     assert_eq!(restored.len(), memory.len());
 }
 
-/// Must not regress: one person counts once, who comes with a session's id, with a user's, and with neither.
+/// Must not regress: a person counts once, even if seen with a session id, with a user id, and with neither.
 #[test]
 fn sessions_of_several_kinds_are_not_added_up() {
     let memory = labels(3, LIMITS);
@@ -45,7 +45,7 @@ fn sessions_of_several_kinds_are_not_added_up() {
     assert!(send(&memory, of_kind(1, 1, 5, 8, 100)));
 }
 
-/// Must not regress: a policy that asks for more sessions holds for texts that were proven before a restart.
+/// Must not regress: a policy that requires more sessions also applies to texts proven before a restart.
 #[test]
 fn more_sessions_after_a_restart() {
     let memory = labels(3, LIMITS);
@@ -69,7 +69,7 @@ fn what_is_not_committed_proves_nothing() {
     assert!(!send(&memory, sighting(1, 5, 79, 100)));
 }
 
-/// Must not regress: a checkpoint holds one entry for a text that is proven, and it stays so.
+/// Must not regress: a checkpoint holds a single entry for a proven text, and the text stays proven.
 #[test]
 fn a_proven_text_is_one_entry() {
     let memory = labels(5, LIMITS);
@@ -82,7 +82,7 @@ fn a_proven_text_is_one_entry() {
     assert!(send(&restored, sighting(1, 5, 6, 101)));
 }
 
-/// Must not regress: a text that is not seen for 30 days proves itself anew; one that is seen each week stays.
+/// Must not regress: a text not seen for 30 days has to prove itself again; one seen every week stays proven.
 #[test]
 fn forgotten_after_30_days() {
     let memory = labels(2, LIMITS);
@@ -98,8 +98,8 @@ fn forgotten_after_30_days() {
     assert!(send(&memory, sighting(1, 5, 11, 0)), "the clock jumped back");
 }
 
-/// Must not regress: made-up texts push out neither an account's proven labels nor those of other accounts, and the
-/// memory is bounded.
+/// Must not regress: made-up texts evict neither an account's proven labels nor those of other accounts, and the memory
+/// is bounded.
 #[test]
 fn poisoned() {
     let memory = labels(2, (100, 300));

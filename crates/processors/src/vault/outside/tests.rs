@@ -1,6 +1,6 @@
 use super::*;
 
-/// Must not regress: what differs between two failures of one kind is blanked, words stay.
+/// Must not regress: the parts that differ between two failures of one kind are blanked, words stay.
 #[test]
 fn templates() {
     let cases = [
@@ -18,7 +18,7 @@ fn templates() {
     assert!(template(&"\u{1F600}".repeat(10_000)).len() <= MESSAGE + 4);
 }
 
-/// Must not regress: a bucket says the order of magnitude and no more.
+/// Must not regress: a bucket reveals the order of magnitude and no more.
 #[test]
 fn buckets() {
     let cases =

@@ -3,7 +3,7 @@ use super::*;
 const SHOP: Service<'static> = Service { name: "shop", instance: "1" };
 const OTHER: Service<'static> = Service { name: "shop", instance: "2" };
 
-/// What must not regress: a service is an agent's for a day, in its account, also when the clock jumps back.
+/// Must not regress: a service is an agent's for a day, in its account, also if the clock jumps back.
 #[test]
 fn a_day_long() {
     let services = Services::new(Declared::Learnt, 8);
@@ -22,7 +22,7 @@ fn a_day_long() {
     assert!(restored.holds("a", Some(&SHOP), now));
 }
 
-/// What must not regress: the memory is bounded, and what was told of last stays.
+/// Must not regress: the memory is bounded, and the most recently seen services stay.
 #[test]
 fn bounded() {
     let services = Services::new(Declared::Learnt, 100);
@@ -35,7 +35,7 @@ fn bounded() {
     }
 }
 
-/// What must not regress: what is declared holds before anything came.
+/// Must not regress: declared services count from the start.
 #[test]
 fn declared() {
     let named = Services::new(Declared::Named(HashSet::from(["shop".to_owned()])), 8);

@@ -1,5 +1,5 @@
-//! Who was told what, where an agent calls another one: what Claude Code really sent, and what frameworks tell with
-//! their calls.
+//! Tests of agents that call other agents, and of what each was given: recordings of Claude Code, and the ways in which
+//! frameworks report it.
 
 use serde_json::{Value as Json, json};
 
@@ -12,7 +12,7 @@ use otlp::{Payload, Signal};
 use pipeline::Processor;
 use telemetry::Meter;
 
-/// A session whose agent called another one, named after what each of its texts is.
+/// A session whose agent called another agent; each constant is named after the text's role.
 const MIXED: &str = "1447e970-5059-53ca-8cc5-b60b42c9e765";
 const PROMPT: &str = "CANARY-prompt-8d368a3df69a711c";
 const SUB_PROMPT: &str = "CANARY-subprompt-ce3c346d0c391e95";
@@ -35,7 +35,7 @@ fn step() -> Box<dyn Processor> {
     )
 }
 
-/// A recorded session as it is replayed; `change` what was sent.
+/// A replayed recorded session, after `change` was applied to the recorded requests.
 async fn recorded(path: &str, session: &str, change: impl Fn(&mut Payload)) -> Replay {
     let folder = request::at("tests/recordings").join(path);
     let files = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
@@ -78,7 +78,7 @@ fn exported(replay: &Replay) -> Vec<Json> {
     String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// What was recorded, less what a gateway of before this kept no trace of, or a client's switches leave out.
+/// Removes spans from a recording that older gateways did not keep, or that clients can be configured not to send.
 fn drop_spans(payload: &mut Payload, named: &str) {
     let nodes: Vec<_> = payload.items().collect();
     for node in nodes {
@@ -95,8 +95,9 @@ fn drop_ids(payload: &mut Payload) {
     }
 }
 
-/// A sub-agent is given what its call says, not what the user said, and its caller is given its answer, not what it was
-/// told or did: by ids and spans, by events alone, and by times where neither tells (lines of an older gateway).
+/// A sub-agent is given the prompt in its call, not the user's; its caller is given its answer, not its prompt or
+/// actions. This holds with ids and spans, with events only, and by times if neither is there (lines of an older
+/// gateway).
 #[tokio::test]
 async fn a_sub_agent_has_turns_of_its_own() {
     type Change = fn(&mut Payload);
@@ -124,8 +125,7 @@ async fn a_sub_agent_has_turns_of_its_own() {
     }
 }
 
-/// In a dataset the sub-agent's messages begin with what it was told, and its answer is the result of its caller's
-/// call.
+/// In a dataset the sub-agent's messages begin with its prompt, and its answer is the result of its caller's call.
 #[tokio::test]
 async fn a_sub_agents_answer_is_its_calls_result() {
     let lines = exported(&recorded("claude-code/mixed", MIXED, |_| {}).await);
@@ -140,7 +140,8 @@ async fn a_sub_agents_answer_is_its_calls_result() {
     assert!(caller.iter().any(|message| message["tool_calls"].to_string().contains(SUB_PROMPT)), "{caller:#?}");
 }
 
-/// The tree has the sub-agent below the call that started it, its calls below it, and a permission below its call.
+/// The tree shows the sub-agent below the call that started it, its calls below the sub-agent, and a permission below
+/// its call.
 #[tokio::test]
 async fn a_tree_has_a_sub_agents_calls_below_it() {
     let want = "session 1447e970-5059-53ca-8cc5-b60b42c9e765
@@ -165,7 +166,7 @@ model calls: 6, tool calls: 4, cost: 0.08754275 USD
 ";
     let replay = recorded("claude-code/mixed", MIXED, |_| {}).await;
     assert_eq!(tree(&replay), want);
-    // as a chart: the sub-agent's node hangs on its call's, its calls on it
+    // In the chart the sub-agent's node is connected to its call, and its calls to the sub-agent.
     let mut out = Vec::new();
     replay.write_mermaid(&mut out).expect("written");
     let chart = String::from_utf8(out).expect("text");
@@ -179,7 +180,7 @@ model calls: 6, tool calls: 4, cost: 0.08754275 USD
     }
 }
 
-/// Model calls that say what they were given stay as they are, whoever called them; the list says whose they are.
+/// Model calls that carry their own input are shown unchanged, whichever agent made them; the list names the agent.
 #[tokio::test]
 async fn calls_with_content_say_it_themselves() {
     let agent = |n: u64, parent: u64, name: &str| {
@@ -208,8 +209,7 @@ async fn calls_with_content_say_it_themselves() {
     assert!(tree.contains("  tool  Task\n    agent  helper\n      model  gpt-4o"), "{tree}");
 }
 
-/// A failure that a span and events tell of is one, in whatever order; as many as there were attempts where those are
-/// told apart.
+/// A failure reported by a span and by events counts once, in any order; if attempts are distinguishable, each counts.
 #[tokio::test]
 async fn a_recorded_failure_is_one() {
     for (path, session, failed) in [
@@ -223,7 +223,8 @@ async fn a_recorded_failure_is_one() {
     }
 }
 
-/// Two sub-agents at once, as Claude Code tells them: `ids` of them, and the spans that their calls hang on.
+/// Two concurrent sub-agents, as Claude Code reports them: `ids` with their ids, `spans` with the spans that link their
+/// calls.
 async fn at_once(ids: bool, spans: bool) -> Replay {
     let event = |name: &str, at: u64, time: u64, mut attributes: Json, agent: &str| {
         if ids && !agent.is_empty() {
@@ -265,9 +266,9 @@ async fn at_once(ids: bool, spans: bool) -> Replay {
     read(&mut gateway, "s-1").await
 }
 
-/// Of two sub-agents at once each is given what it was told, where the spans between say which is whose; by ids alone
-/// they are told apart but not what they were told; where neither is there, nothing is guessed: what was said is given
-/// as if there were one agent.
+/// Of two concurrent sub-agents each is given its own prompt if the linking spans show which is which. With ids only
+/// they are told apart, but their prompts are not assigned. With neither, nothing is guessed: the replay looks like
+/// that of a single agent.
 #[tokio::test]
 async fn two_sub_agents_at_once() {
     for (ids, spans) in [(true, true), (false, true), (true, false), (false, false)] {
@@ -282,7 +283,7 @@ async fn two_sub_agents_at_once() {
         assert!(has(2, "the first was told") && has(2, "the second was told") && has(2, "all is done"), "{way}");
         assert_eq!((has(2, "first one's answer"), has(2, "second one's answer")), (spans, spans), "{way}");
         assert_eq!(has(2, "what the user said"), ids || spans, "{way}");
-        // what is in between has a line below these calls alone
+        // Only the spans that link these calls have a line.
         let json: Json = serde_json::from_str(&replay.json().expect("json")).expect("json");
         let lines = json["entries"].as_array().expect("entries").iter().filter(|entry| {
             (entry["line"]["call"].as_str(), entry["line"]["signal"].as_str()) == (Some("other"), Some("traces"))
@@ -293,14 +294,14 @@ async fn two_sub_agents_at_once() {
 
 const BEGIN: u64 = 1_795_168_800;
 
-/// A span of Claude Code's: its number and its parent's, and its seconds.
+/// A span of Claude Code: its number and its parent's, its start and end in seconds.
 fn span(name: &str, (n, parent): (u64, u64), (from, until): (u64, u64), mut attributes: Json) -> Json {
     attributes["session.id"] = json!("s-1");
     json!({"name": format!("claude_code.{name}"), "trace": 1, "span": n, "parent": parent, "start": BEGIN + from, "end": BEGIN + until,
         "attributes": attributes})
 }
 
-/// An event of its, at a span.
+/// An event of Claude Code, at a span.
 fn event(name: &str, at: u64, time: u64, mut attributes: Json) -> Json {
     (attributes["session.id"], attributes["event.name"]) = (json!("s-1"), json!(name));
     json!({"event_name": format!("claude_code.{name}"), "time": BEGIN + time, "trace": 1, "span": at, "attributes": attributes})
@@ -313,9 +314,8 @@ async fn sent(spans: &[Json], events: &[Json]) -> Replay {
     read(&mut gateway, "s-1").await
 }
 
-/// A call that a sub-agent's model gives the id of the call that started it is the sub-agent's: its `prompt` is not
-/// what the sub-agent was told, its result not what the sub-agent answered, whether the client tells the sub-agent's id
-/// with it or not.
+/// If a sub-agent's model reuses the id of the call that started the sub-agent, the call is the sub-agent's own: its
+/// `prompt` is not the sub-agent's prompt and its result not the sub-agent's answer, with or without a sub-agent id.
 #[tokio::test]
 async fn a_call_with_the_starters_id_is_the_sub_agents() {
     for id in ["call_0", "call_1"] {
@@ -361,7 +361,7 @@ async fn a_call_with_the_starters_id_is_the_sub_agents() {
     }
 }
 
-/// What the user said is in a turn, even where answers name an agent that nothing else tells of.
+/// The user's prompt is part of a turn, even if answers name an agent that nothing else mentions.
 #[tokio::test]
 async fn a_prompt_is_in_a_turn() {
     let spans = [span("interaction", (1, 9), (0, 20), json!({}))];

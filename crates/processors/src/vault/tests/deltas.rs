@@ -1,4 +1,5 @@
-//! Turns that refer to earlier ones: how much is stored, that it comes back, and that nothing is lost with a batch.
+//! Tests of turns that refer to earlier ones: how much is stored, that it is read back, and that a lost batch loses
+//! nothing else.
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ async fn read(gateway: &Gateway) -> Replay {
     replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("read")
 }
 
-/// Bytes of payload objects, and how many there are.
+/// Total size of the payload objects, and their number.
 fn payload(gateway: &Gateway) -> (usize, usize) {
     let mut all = Vec::new();
     files(&gateway.folder.path().join("vault"), &mut all);
@@ -43,8 +44,8 @@ fn payload(gateway: &Gateway) -> (usize, usize) {
     (objects.iter().sum(), objects.len())
 }
 
-/// Thirty turns that grow by 4 KB each: in the store, encrypted, they take a small part of what thirty whole contexts
-/// take; each turn is read whole, alone too, and everything verifies.
+/// Thirty turns that grow by 4 KB each take a small part of the space of thirty whole contexts, in the store and
+/// encrypted. Each turn is read in full, also on its own, and everything verifies.
 #[tokio::test]
 async fn thirty_turns_in_the_store() {
     let (mut whole, mut deltas) = (gateway(), gateway());
@@ -54,7 +55,7 @@ async fn thirty_turns_in_the_store() {
     }
     assert!(whole.uploader.drain().await && deltas.uploader.drain().await);
     let ((before, _), (after, objects)) = (payload(&whole), payload(&deltas));
-    // hex halves: 1.9 MB of text are 0.95 MB
+    // Compression halves hex: 1.9 MB of text become 0.95 MB.
     assert!(objects == 1 && before > 900_000 && after < 200_000, "{before} {after} {objects}");
     let replay = read(&deltas).await;
     let show = |number| {
@@ -79,7 +80,7 @@ async fn thirty_turns_in_the_store() {
     verified(&deltas).await;
 }
 
-/// One fragment alone, by its range: what it refers to is fetched too.
+/// For a single fragment, read by its range, the fragments it refers to are fetched too.
 #[tokio::test]
 async fn a_range_is_read_whole() {
     let mut gateway = gateway();
@@ -100,13 +101,13 @@ async fn a_range_is_read_whole() {
     assert_eq!(text.lines().count(), 1);
 }
 
-/// A batch that is not committed is no base; two that are on their way at once don't know of each other; whatever order
-/// they commit in, each turn can be read and verified.
+/// An uncommitted batch is never a base; two concurrent batches do not refer to each other; in any commit order each
+/// turn can be read and verified.
 #[tokio::test]
 async fn only_what_is_committed_is_referred_to() {
     let mut gateway = gateway();
     gateway.pass(&grown(1, 1000));
-    // lost: never committed
+    // Lost: never committed.
     drop(gateway.process(&grown(2, 1000)));
     let (third, fourth) = (gateway.process(&grown(3, 1000)), gateway.process(&grown(4, 1000)));
     let fourth = gateway.commit(fourth);
@@ -122,8 +123,8 @@ async fn only_what_is_committed_is_referred_to() {
     verified(&gateway).await;
 }
 
-/// A turn that refers into an open object gets there, however long it takes; one that is gone holds nothing open. What
-/// comes after begins another object with a whole context.
+/// A turn that refers into an open object is placed in that object, however late; a dropped batch keeps nothing open.
+/// Later turns begin another object with a whole context.
 #[tokio::test]
 async fn an_object_never_needs_another() {
     let mut gateway = gateway();
@@ -146,7 +147,7 @@ async fn an_object_never_needs_another() {
     gateway.pass(&grown(5, 1000));
     assert!(gateway.uploader.drain().await);
     assert_eq!(payload(&gateway).1, 2);
-    // each object is read without the other
+    // Each object can be read without the other.
     let mut all = Vec::new();
     files(&gateway.folder.path().join("vault"), &mut all);
     let vault = Vault::at(&gateway.location()).expect("vault");
@@ -166,7 +167,7 @@ async fn an_object_never_needs_another() {
     verified(&gateway).await;
 }
 
-/// An agent and its sub-agent take turns in one session: each goes on from its own last context.
+/// An agent and its sub-agent alternate within one session: each continues from its own last context.
 #[tokio::test]
 async fn sub_agents_have_contexts_of_their_own() {
     let (mut alone, mut mixed) = (gateway(), gateway());
@@ -183,7 +184,8 @@ async fn sub_agents_have_contexts_of_their_own() {
     verified(&mixed).await;
 }
 
-/// Memory for contexts is bounded; a session beyond it is stored whole and costs nothing; closed objects are forgotten.
+/// Memory for contexts is bounded: a session beyond the limit is stored in full and uses no memory; closed objects are
+/// removed.
 #[test]
 fn memory_is_bounded() {
     let gateway = gateway();

@@ -1,10 +1,10 @@
-//! What is stamped before content goes, for the ways in which the large dialects write one and the same conversation.
+//! Tests of the attributes stamped before content is removed, for one conversation as written by the major dialects.
 
 use serde_json::{Value as Json, json};
 
 use super::process::{Bench, Out};
 
-/// What an item says of the content that went: roles in order, the five token shares, whose call it was.
+/// The stamps of an item: roles in order, the five token shares, the requesting call.
 fn told(out: &Out, at: usize) -> (String, Option<[i64; 5]>, Option<String>) {
     let attributes = out.attributes(at);
     let shape: Json =
@@ -106,8 +106,8 @@ fn claude() -> Json {
     json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": [{"body": "claude_code.user_prompt", "attributes": {"event.name": "user_prompt", "session.id": "s", "prompt": "uuuu"}}, {"body": "claude_code.tool_result", "attributes": {"event.name": "tool_result", "session.id": "s", "tool_name": "Bash", "tool_use_id": "c1", "tool_parameters": "{}"}}]})
 }
 
-/// Roles, shares of the billed input and who asked for a tool call are told whatever the dialect: messages as JSON, as
-/// indexed attributes, as events, with LangChain's types, Google's parts.
+/// Roles, shares of the billed input and the requesting call are stamped in every dialect: messages as JSON, as indexed
+/// attributes, as events, with LangChain's types, and with Google's parts.
 #[test]
 fn conversations_are_told_in_every_dialect() {
     let all = "system,user,assistant,tool,user";

@@ -1,4 +1,4 @@
-//! Input that nobody should send.
+//! Tests with hostile input.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use vault::names::ObjectName;
 use vault::testing::journal::signing_key;
 
 /// Session ids that are paths, escapes, emoji, long, empty or addresses: in every layout each session is where its
-/// index line says, is read, and nothing leaves the store's folder.
+/// index line says, can be read, and nothing is written outside the store's folder.
 #[tokio::test]
 async fn session_ids() {
     let long = "s".repeat(2048);
@@ -60,7 +60,7 @@ async fn session_ids() {
     }
 }
 
-/// A payload of 64 MiB is sealed, stored and read back whole.
+/// A payload of 64 MiB is sealed, stored and read back in full.
 #[tokio::test]
 async fn sixty_four_mib() {
     let mut gateway = gateway();
@@ -76,7 +76,7 @@ async fn sixty_four_mib() {
     assert_eq!(lines, 4 << 20);
 }
 
-/// A session that never ends takes objects of two minutes each and no more memory after a day than after an hour.
+/// A session that never ends uses objects of two minutes each, and no more memory after a day than after an hour.
 #[tokio::test]
 async fn a_session_without_end() {
     let mut gateway = gateway();
@@ -103,7 +103,7 @@ async fn a_session_without_end() {
     assert!((60..=90).contains(&objects), "{objects}");
 }
 
-/// Many sessions of one span each: what each takes in memory is small, and goes when its object is written.
+/// Many sessions of one span each: each uses little memory, which is released when its object is written.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the measured figure")]
 async fn one_span_sessions() {
@@ -131,7 +131,7 @@ async fn one_span_sessions() {
     assert!(gateway.uploader.drain().await);
 }
 
-/// The clock is set back by hours: objects still close, nothing is written twice, and all of it verifies.
+/// The clock is set back by hours: objects still close, nothing is written twice, and everything verifies.
 #[tokio::test]
 async fn the_clock_goes_back() {
     let mut gateway = gateway();

@@ -1,4 +1,4 @@
-//! Content inside values that stay, and text that no list names.
+//! Tests of content inside values that stay, and of unlisted text.
 
 use serde_json::{Value as Json, json};
 
@@ -10,7 +10,7 @@ fn everything(out: &super::process::Out) -> String {
     String::from_utf8_lossy(&out.bytes).into_owned()
 }
 
-/// What the vault has, item by item.
+/// The content in the vault, item by item.
 pub(super) fn kept(out: &super::process::Out) -> Vec<String> {
     let items = out.documents.iter().flat_map(|document| &document.items);
     let piece =
@@ -22,7 +22,7 @@ fn logs(items: Json) -> Json {
     json!({"signal": "logs", "items": items})
 }
 
-/// The prompt in an ordinary log line goes to the vault; the line stays, and stays JSON.
+/// The prompt in an ordinary log line goes to the vault; the line stays and is still valid JSON.
 #[test]
 fn listed_parts_go_and_the_rest_stays_valid() {
     let mut bench = Bench::new();
@@ -49,7 +49,7 @@ fn listed_parts_go_and_the_rest_stays_valid() {
     assert_eq!(kept.len(), 6);
 }
 
-/// Text that does not parse loses its listed part, or goes whole; what stands around structure stays.
+/// Unparsable text loses its listed part or goes to the vault as a whole; text around structure stays.
 #[test]
 fn broken_text_keeps_nothing_listed() {
     let quoted = (0..5).fold(r#"{"prompt":"CANARY"}"#.to_owned(), |text, _| json!({"d": text}).to_string());
@@ -69,7 +69,7 @@ fn broken_text_keeps_nothing_listed() {
     assert!((0..4).all(|at| all.contains(&format!("left{at}"))), "{all}");
 }
 
-/// Other text costs one look at its first byte: what is no structure is never walked, and what is, once.
+/// Text that is not structure is recognised by its first byte and never walked; structure is walked once.
 #[test]
 fn text_that_only_looks_like_structure_stays() {
     let mut bench = Bench::new();
@@ -79,8 +79,8 @@ fn text_that_only_looks_like_structure_stays() {
     assert!(bodies.iter().all(|body| all.contains(body)) && out.documents.is_empty(), "{all}");
 }
 
-/// `unlisted: text` takes every text that has not proved to be a label, `all` proves nothing, `keep` takes only what
-/// lists name; numbers and listed names stay.
+/// `unlisted: text` takes every text that has not proved to be a label, `all` takes every text, `keep` takes only
+/// listed keys; numbers and listed names stay.
 #[test]
 fn unlisted_options() {
     let case = json!({"items": [{"name": "chat m", "trace": 1, "span": 1, "attributes": {
@@ -98,7 +98,7 @@ fn unlisted_options() {
     assert_eq!(left(Unlisted::Keep), ["PROSE", "LABEL", "INMAP", "REST"]);
 }
 
-/// A span's name that is the caller's words becomes their template; the words are in the vault.
+/// A span name that holds the caller's words is replaced by its template; the words are in the vault.
 #[test]
 fn names_that_are_messages() {
     let out = Bench::new().pass(&json!({"items": [{"name": "hello CANARY", "trace": 1, "span": 1, "attributes": {
@@ -109,7 +109,7 @@ fn names_that_are_messages() {
     assert!(kept[0].contains("name=\"hello CANARY\"") && kept[0].contains("please help me now=1"), "{kept:?}");
 }
 
-/// The option is read, and `keep` says what it means.
+/// The option is read, and `keep` adds a note with its consequence.
 #[test]
 fn unlisted_is_configured() {
     use super::super::config::Unlisted as Written;
@@ -121,8 +121,8 @@ fn unlisted_is_configured() {
     assert_eq!(Leave::default(), Leave::Nothing);
 }
 
-/// What redaction can't search (bytes that are no text, a text over its limit) is kept in the vault from any item, and
-/// stays for redaction to close, beside the reference; ids and searchable values are not kept.
+/// Values that redaction cannot search (bytes that are not text, texts over the limit) are kept in the vault from any
+/// item, and stay beside the reference for redaction to replace; ids and searchable values are not kept.
 #[test]
 fn what_cannot_be_searched_is_kept() {
     use base64::Engine as _;

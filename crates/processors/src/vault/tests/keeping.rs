@@ -1,4 +1,4 @@
-//! What a vault keeps for how long: legal holds, and the retention and bound of a folder.
+//! Tests of how long a vault keeps data: legal holds, and the retention and size limit of a folder.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,7 +40,7 @@ fn names(gateway: &Gateway) -> Vec<String> {
     names
 }
 
-/// Everything in the vault was written so long ago.
+/// Makes all files of the vault as old as `age`.
 fn age(gateway: &Gateway, age: Duration) {
     let mut all = Vec::new();
     files(&gateway.folder.path().join("vault"), &mut all);
@@ -50,8 +50,8 @@ fn age(gateway: &Gateway, age: Duration) {
     }
 }
 
-/// A hold is set, listed, kept from erasure, released, set again; each step is a note that stays; other sessions know
-/// nothing of it.
+/// A hold is set, listed, blocks erasure, is released and set again; each step is a permanent note; other sessions are
+/// not affected.
 #[tokio::test]
 async fn a_hold_is_set_and_released() {
     let mut gateway = gateway();
@@ -71,7 +71,7 @@ async fn a_hold_is_set_and_released() {
     let resolved = resolve(&place, &session("s-1")).await.expect("resolved");
     assert_eq!(resolved.holds.len(), 2, "erasure is told of key and payload: {:?}", resolved.holds);
     assert!(resolve(&place, &session("s-2")).await.expect("resolved").holds.is_empty());
-    // released by a clock that runs behind: still the last word
+    // Released by a clock that runs behind: the release still counts as the latest note.
     hold(&place, &session("s-1"), false, by, UnixNanos(5), &SystemRng).await.expect("released");
     assert!(holds(&vault, None).await.expect("read").is_empty());
     assert!(resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
@@ -80,8 +80,8 @@ async fn a_hold_is_set_and_released() {
     assert_eq!(names(&gateway).iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
 }
 
-/// Nobody who can only write ends a hold: a note that is last, or has no number that can be, is told and counts for
-/// nothing. What can't be read holds until it is released.
+/// A planted note cannot end a hold: a note that is last, or has an impossible number, is reported and ignored. An
+/// unreadable note holds until it is released.
 #[tokio::test]
 async fn a_planted_note_ends_no_hold() {
     let mut gateway = gateway();
@@ -103,17 +103,17 @@ async fn a_planted_note_ends_no_hold() {
         (noted.in_force.len(), noted.strange.len(), erasable)
     };
     assert_eq!(held().await, (1, 2, false));
-    // another hold stands beside them, and both are released
+    // Another hold beside them: both are released.
     hold(&place, &session("s-1"), true, ("legal", "case 8"), NOON, &SystemRng).await.expect("held");
     assert_eq!(held().await, (2, 2, false));
     std::fs::write(folder.join("00000000000000000001.json"), "x").expect("planted");
     assert_eq!(held().await, (3, 3, false));
     hold(&place, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
     assert_eq!(held().await, (0, 3, true));
-    // a release that is seen can't be used again
+    // A release that was used cannot be used again.
     hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert_eq!(held().await, (1, 3, false));
-    // a note lies where it holds, whatever it says
+    // A note applies where it is stored, whatever it says.
     let other = gateway.folder.path().join("vault/holds/default/acme/s-2");
     std::fs::create_dir_all(&other).expect("folder");
     std::fs::write(other.join("00000000000000000001.json"), forged.to_string().replace("false", "true"))
@@ -121,7 +121,7 @@ async fn a_planted_note_ends_no_hold() {
     assert!(is_held(&place.vault, "default", "acme", "s-2").await.expect("read"));
 }
 
-/// A folder of which one object can't be read.
+/// A folder with one object that cannot be read.
 struct Shut(DirectoryStore, String, StoreError);
 
 impl VaultReader for Shut {
@@ -142,8 +142,8 @@ impl VaultReader for Shut {
     }
 }
 
-/// A note that is archived, or encrypted with somebody's own key, holds its session until it can be read, and is in
-/// nobody else's way; nothing that can be written without reading it releases it.
+/// A note that is archived, or encrypted with a foreign key, holds its session until it can be read, and affects no
+/// other session. Notes written without reading it cannot release it.
 #[tokio::test]
 async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     let mut gateway = gateway();
@@ -177,7 +177,7 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
         hold(&shut, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     }
     hold(&place, &session("s-2"), false, by, NOON, &SystemRng).await.expect("released, now that it can be read");
-    // nothing at all can be read: that is no list of holds
+    // If nothing can be read, listing the holds fails.
     let only = store.join("holds/default/acme/s-1");
     std::fs::remove_dir_all(&only).expect("gone");
     std::fs::remove_dir_all(store.join("holds/default/acme/s-2")).expect("gone");
@@ -188,7 +188,8 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     assert!(notes(&Vault::new(Arc::new(shut), "", None), None).await.is_err());
 }
 
-/// All sessions of a user are held at once; in packed objects a held session holds what lies beside it.
+/// All sessions of a user are held at once; in packed objects a held session also holds the sessions in the same
+/// objects.
 #[tokio::test]
 async fn a_user_is_held_and_packed_objects_too() {
     let mut gateway = gateway_with(|config| config.layout = Layout::Packed);
@@ -211,8 +212,8 @@ async fn a_user_is_held_and_packed_objects_too() {
     assert!(place.eraser.held(vault::store::ObjectKind::Payload, &packed).await.expect("read"));
 }
 
-/// Nothing goes before its retention is over; then payload and index go, keys two days later, and digests, session
-/// lines and what is held stay.
+/// Nothing is removed before its retention is over. Then payload and index are removed, keys two days later; digests,
+/// session lines and held data stay.
 #[tokio::test]
 async fn a_folder_keeps_what_it_should() {
     let mut gateway = gateway_with(|config| {
@@ -251,13 +252,13 @@ async fn a_folder_keeps_what_it_should() {
     assert_eq!(counts(&gateway)[..3], [1, 1, 0]);
     assert!(count(&gateway, "default/acme/s-2/") == 1 && count(&gateway, "keys/default/acme/s-2/") == 1);
     assert!(counts(&gateway)[3] >= before[3] && counts(&gateway)[4] == 1);
-    // no line tells of it any more; its note does
+    // No line mentions the session any more, but its note exists.
     hold(&place, &session("s-2"), false, ("legal", "closed"), NOON, &SystemRng).await.expect("released");
     sweep(&mut gateway, 121).await;
     assert_eq!(counts(&gateway)[..3], [0, 0, 0]);
 }
 
-/// A full folder takes nothing more and loses nothing; what waits is written once there is room.
+/// A full folder accepts no more data and loses none; waiting data is written once there is room.
 #[tokio::test]
 async fn a_full_folder_refuses() {
     use vault::store::{ObjectKind, Put, VaultReader as _, VaultStore as _};

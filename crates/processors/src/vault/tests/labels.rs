@@ -1,4 +1,4 @@
-//! Short texts under unlisted keys: what leaves at once, after repetition, and never.
+//! Tests of short texts under unlisted keys: forwarded at once, after repetition, or never.
 
 use serde_json::{Value as Json, json};
 
@@ -15,8 +15,8 @@ fn value(out: &Out, key: &str) -> String {
     out.attributes(0).remove(key).unwrap_or_else(|| panic!("no {key}"))
 }
 
-/// Must not regress: an own attribute stays as a key with a reference, and its value is back once five sessions have
-/// sent it; a name that one session sends stays in the vault, after a restart too.
+/// Must not regress: an application's own attribute stays as a key with a reference, and its value is forwarded once
+/// five sessions have sent it. A name sent by one session stays in the vault, also after a restart.
 #[test]
 fn repetition_brings_a_label_back() {
     let mut bench = Bench::new();
@@ -34,7 +34,7 @@ fn repetition_brings_a_label_back() {
     assert_eq!(value(&out, "squad"), "[CONTENT]", "another key proves nothing");
 }
 
-/// Must not regress: one session that repeats itself proves nothing, and text over 64 bytes never leaves.
+/// Must not regress: one session that repeats itself proves nothing, and text over 64 bytes is never forwarded.
 #[test]
 fn what_never_proves_itself() {
     let mut bench = Bench::new();
@@ -47,8 +47,8 @@ fn what_never_proves_itself() {
     }
 }
 
-/// Must not regress: without a session, turns of one conversation are one: what a user sends in a day counts once,
-/// whatever traces it has; but the session of another span of the trace counts.
+/// Must not regress: without a session id, everything a user sends within a day counts as one session, whatever its
+/// traces; the session of another span in the trace counts.
 #[test]
 fn traces_are_no_sessions() {
     let turn = |trace: usize, user: &str, session: Option<&str>| {
@@ -92,7 +92,7 @@ fn tenants_prove_for_themselves() {
     assert_eq!(value(&out, "own"), "[CONTENT]");
 }
 
-/// Must not regress: a log's body of a word or a few is text like any other, unless it is its event's name.
+/// Must not regress: a log body of one or a few words is treated like any other text, unless it is its event's name.
 #[test]
 fn bodies_prove_themselves() {
     let log = |session: usize, body: &str, event: &str| {
@@ -104,14 +104,14 @@ fn bodies_prove_themselves() {
         let out = bench.commit(&log(session, "Maria", ""));
         assert_eq!(String::from_utf8_lossy(&out.bytes).contains("Maria"), session == 5, "session {session}");
     }
-    // before its name stands what its dialect puts there, or somebody's words
+    // The event's name may be preceded by its dialect's prefix, but not by free text.
     for (body, leaves) in [("claude_code.call_done", true), ("call_done", true), ("maria.huber.hiv.call_done", false)] {
         let out = Bench::new().commit(&log(0, body, "call_done"));
         assert_eq!(String::from_utf8_lossy(&out.bytes).contains(body), leaves, "{body}");
     }
 }
 
-/// Must not regress: `keep` lets a key's short texts pass at once, `never` holds them for good.
+/// Must not regress: `keep` forwards a key's short texts at once, `never` never forwards them.
 #[test]
 fn keys_by_policy() {
     let policy = LabelPolicy {
@@ -131,7 +131,7 @@ fn keys_by_policy() {
     }
 }
 
-/// Must not regress: numbers, dates, hashes and generated ids need no proof; words, base64 of words and names do.
+/// Must not regress: numbers, dates, hashes and generated ids need no proof; words, base64 of words, and names do.
 #[test]
 fn what_needs_no_proof() {
     let harmless = [
@@ -168,8 +168,7 @@ fn what_needs_no_proof() {
     }
 }
 
-/// Must not regress: names under known keys pass while they are names of a few words; a sentence there must prove
-/// itself.
+/// Must not regress: names of a few words pass under known keys; a sentence there must prove itself.
 #[test]
 fn sentences_under_known_keys() {
     for key in
@@ -188,8 +187,8 @@ fn sentences_under_known_keys() {
     }
 }
 
-/// Must not regress: each value that moves is counted under its key, as the page tells it; what is kept, never to
-/// leave, or no name of a key, is not told.
+/// Must not regress: each value that moves is counted under its key, as shown on the page; values that are kept, listed
+/// in `never`, or whose key is not a name, are not.
 #[test]
 fn moved_keys_are_counted() {
     let policy =
@@ -210,7 +209,7 @@ fn moved_keys_are_counted() {
     assert_eq!(telemetry::moved::Vaults::of(&bench.meter).privacies, [("vault".to_owned(), "standard".to_owned())]);
 }
 
-/// Must not regress: the line that the page shows keeps a key that was taken for content by its last word, too.
+/// Must not regress: the configuration line shown on the page also works for a key whose last word suggested content.
 #[test]
 fn a_kept_key_is_kept_though_it_was_guessed() {
     let keep = || LabelPolicy { keep: vec!["app.prompt".to_owned()], ..LabelPolicy::default() };
@@ -221,8 +220,8 @@ fn a_kept_key_is_kept_though_it_was_guessed() {
     assert_ne!(moved.attributes(0).get("app.prompt").map(String::as_str), Some("version two"));
 }
 
-/// Must not regress: a service is an agent's from its metrics on, too; what it sends next without an agent's marks is
-/// treated as an agent's.
+/// Must not regress: metrics also make a service an agent's service; its later items without agent attributes are
+/// treated like an agent's.
 #[test]
 fn metrics_tell_of_an_agents_service() {
     let resource = json!({"service.name": "clinic-agent"});

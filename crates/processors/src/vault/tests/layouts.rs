@@ -1,4 +1,4 @@
-//! Other layouts of the store: what they hold, that they are read and proved, what they cost in requests.
+//! Tests of the other store layouts: their objects, reading and verification, and their cost in requests.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ fn names(gateway: &Gateway) -> Vec<String> {
     names
 }
 
-/// Sessions of one account share objects; each is replayed alone, references lead to their fragment, all of it
-/// verifies; without the index nobody knows whose a fragment is, which is said.
+/// Sessions of one account share objects. Each session is replayed on its own, references lead to their fragment, and
+/// everything verifies. Without the index the owner of a fragment is unknown, and this is reported.
 #[tokio::test]
 async fn packed() {
     let mut gateway = laid_out(Layout::Packed);
@@ -65,7 +65,7 @@ async fn packed() {
     assert!(refused.to_string().contains("the index does not tell"), "{refused}");
 }
 
-/// Each turn of each batch has an object of its own that stock `age` opens to plain JSON.
+/// Each turn in each batch has an object of its own, which the standard `age` tool decrypts to plain JSON.
 #[tokio::test]
 async fn one_object_a_turn() {
     let mut gateway = laid_out(Layout::Turn);
@@ -84,7 +84,7 @@ async fn one_object_a_turn() {
         .collect();
     let [one, two, two_again, traced] = starts[..] else { panic!("{payload:?}") };
     assert_eq!([one, two, two_again], ["turn_1.", "turn_2%2Eb.", "turn_2%2Eb."]);
-    // a client that tells no turn has a trace for each
+    // If a client sends no turn id, each trace is a turn.
     assert!(traced.starts_with("turn_trace-") && traced.len() == 44, "{traced}");
     assert!(payload.iter().all(|name| name.starts_with("default/acme/s-1/2026-11-20/")), "{payload:?}");
     let replayed = gateway.replay("s-1").await.expect("replayed");
@@ -99,7 +99,7 @@ async fn one_object_a_turn() {
     serde_json::from_slice::<Json>(&plain).expect("plain JSON");
 }
 
-/// Turns that their client gives no id are those of traces: three of one batch are three objects.
+/// Turns without an id are identified by their traces: three in one batch are three objects.
 #[tokio::test]
 async fn turns_without_an_id_are_traces() {
     let mut gateway = laid_out(Layout::Turn);
@@ -116,8 +116,8 @@ async fn turns_without_an_id_are_traces() {
     verified(&gateway).await;
 }
 
-/// Requests of twenty sessions of twenty spans in five minutes, with a new one each second: of keys, payload, and of
-/// index and chain by the minute.
+/// Requests for twenty sessions of twenty spans in five minutes, with a new session every second: for keys, for
+/// payload, and for index and chain per minute.
 async fn requests(layout: Layout) -> [f64; 3] {
     const SESSIONS: u64 = 20;
     let mut gateway = laid_out(layout);
@@ -152,8 +152,8 @@ async fn requests(layout: Layout) -> [f64; 3] {
     }
 }
 
-/// Requests per million payload spans in sessions of twenty, at 100 spans a second (the model of the reference): the
-/// store's bill.
+/// Requests per million payload spans in sessions of twenty, at 100 spans a second (the model in the reference): what
+/// the store bills.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the figures are what is asked for")]
 async fn requests_per_million_spans() {

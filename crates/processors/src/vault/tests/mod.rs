@@ -35,7 +35,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-/// The stanza of the documentation must load, with what it says.
+/// The documented configuration loads with the documented meaning.
 #[test]
 fn the_documented_stanza_loads() {
     let (one, two) = (recipient(), recipient());
@@ -51,7 +51,7 @@ fn the_documented_stanza_loads() {
     assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);
 }
 
-/// The short forms of `store` must load, each with the note its user needs.
+/// The short forms of `store` load, each with the notes its user needs.
 #[test]
 fn stores_in_short() {
     let one = recipient();
@@ -65,7 +65,7 @@ fn stores_in_short() {
     assert_eq!((none.store, none.notes.len()), (None, 1));
 }
 
-/// Everything wrong is said at once, and an S3 store without a decision about its lock is refused.
+/// All problems are reported at once, and an S3 store without an explicit lock is refused.
 #[test]
 fn all_problems_at_once() {
     let found = problems("recipients: [nonsense]\nwriter: a/b\nobject_size: 1\nstore: { s3: { bucket: B } }");
@@ -84,7 +84,7 @@ fn all_problems_at_once() {
     assert_eq!(problems("{}").len(), 2, "store and recipients");
 }
 
-/// A compliance lock too short for an audit is refused, as is one that nobody will live to see end.
+/// A compliance lock too short for an audit, or too long to outlive, is refused.
 #[test]
 fn retention_is_bounded() {
     let s3 = |lock: &str| {
@@ -107,7 +107,7 @@ fn retention_is_bounded() {
     }
 }
 
-/// Who opens the signing key is told whole: half of it would only be found out by a gateway that does not start.
+/// An incomplete KMS configuration is refused at load, not only when the gateway starts.
 #[test]
 fn a_kms_is_named_whole() {
     let with = |key: &str| problems(&format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{key}", recipient()));
@@ -125,7 +125,7 @@ fn a_kms_is_named_whole() {
     assert_eq!(sealed.kms.encryption_context.get("purpose").map(String::as_str), Some("vault"));
 }
 
-/// A key that signs erasures is a public key; which one is wrong is told by its place, not by its text.
+/// A key for erasures is a public key; a wrong one is reported by its position, without its text.
 #[test]
 fn erasure_keys_are_public_keys() {
     let text = SigningKey::generate("erase.test", &SeededRng::new(50)).expect("a key");
@@ -144,7 +144,7 @@ fn shape_of(part: Part, text: &str) -> String {
     shape.render()
 }
 
-/// Structure is kept in all the ways that clients write messages.
+/// Structure is kept for all the ways in which clients write messages.
 #[test]
 fn shapes_keep_structure() {
     let parts = r#"[{"role":"user","parts":[{"type":"text","content":"hello"},{"type":"tool_call","name":"ls","arguments":{"p":"/"}}]}]"#;
@@ -169,7 +169,7 @@ fn shapes_keep_structure() {
     assert_eq!(shape_of(Part::Output, "{broken"), r#"{"output":[{"parts":[{"type":"text","bytes":7}]}]}"#);
 }
 
-/// Whatever stands in the content, a shape holds only our words and numbers, and stays small.
+/// Whatever the content is, a shape holds only tollgate's words and numbers, and stays small.
 #[test]
 fn shapes_never_hold_text() {
     let hostile = [
@@ -195,7 +195,7 @@ fn shapes_never_hold_text() {
     assert!(shape_of(Part::Input, &"[".repeat(100_000)).len() < 200, "deep nesting is text");
 }
 
-/// Estimates of where the input went sum to what was billed, whatever the proportions.
+/// The estimated shares of the input add up to the billed tokens in any proportion.
 #[test]
 fn shares_sum_exactly() {
     use super::weigh::Shares;
@@ -216,7 +216,7 @@ fn shares_sum_exactly() {
     });
 }
 
-/// System, tools, tool results, history and the last question are told apart in the ways that clients write them.
+/// System, tools, tool results, history and the last question are distinguished in the ways that clients write them.
 #[test]
 fn shares_of_a_conversation() {
     use super::weigh::Shares;

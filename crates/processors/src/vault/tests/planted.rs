@@ -1,4 +1,4 @@
-//! Index lines that somebody planted, and `vault get` by lines.
+//! Tests of planted index lines, and of `vault get` by lines.
 
 use serde_json::json;
 
@@ -9,8 +9,8 @@ use vault::chain::note::VerifyKey;
 use vault::row::Row;
 use vault::testing::journal::signing_key;
 
-/// Who may only write plants a line with another's number, or one that gives a fragment to somebody else: without keys
-/// what opens is printed and the strange is told; with the writers' key only what it signed leads anywhere.
+/// A planted line may carry another line's number, or assign a fragment to another session. Without signing keys,
+/// everything that decrypts is printed and the conflict is reported; with the writers' key only signed lines are used.
 #[tokio::test]
 async fn planted_lines_answer_for_no_others() {
     for layout in [Layout::Session, Layout::Packed] {
@@ -37,7 +37,7 @@ async fn planted_lines_answer_for_no_others() {
             let (got, text) = ask(keys).await;
             assert!(got.is_ok() && text.contains("CANARY three"), "{layout:?}: {got:?} {text}");
         }
-        // the number of the one, the place of the other
+        // The number of one line, the place of another.
         let planted = Row { leaf: three.leaf, ..one.clone() };
         plant(&gateway, "2020-01-01", &planted);
         let (got, _) = ask(&[]).await;
@@ -48,7 +48,7 @@ async fn planted_lines_answer_for_no_others() {
     }
 }
 
-/// A planted line that gives a fragment of a packed object to another session hides it from nobody.
+/// A planted line that assigns a fragment of a packed object to another session does not hide the fragment.
 #[tokio::test]
 async fn a_fragment_that_two_sessions_claim_is_opened() {
     let mut gateway = gateway_with(|config| config.layout = Layout::Packed);
@@ -68,7 +68,7 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
     let wanted = Lines { query: query.clone(), leaf: None, keys: Vec::new() };
     drop(get_lines(&vault, &mut opener, &wanted, &mut out).await);
     assert!(String::from_utf8_lossy(&out).matches("CANARY one").count() == 1, "{}", String::from_utf8_lossy(&out));
-    // an index object that can't be read is told, whatever else opens
+    // An unreadable index object is reported, whatever else is readable.
     let index = gateway.folder.path().join("vault/index/v1/account=default/dt=2020-01-03");
     std::fs::create_dir_all(&index).expect("folder");
     std::fs::write(index.join("gw-1-E-0000000000.ndjson.zst"), "junk").expect("planted");
@@ -80,7 +80,7 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
     );
 }
 
-/// Puts an index object with one line where a gateway puts its own of `day`.
+/// Writes an index object with one line where a gateway puts its own objects of `day`.
 fn plant(gateway: &Gateway, day: &str, row: &Row) {
     let line = serde_json::to_string(row).expect("a line") + "\n";
     let folder = gateway.folder.path().join(format!("vault/index/v1/account=default/dt={day}"));

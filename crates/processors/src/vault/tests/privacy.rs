@@ -1,4 +1,4 @@
-//! The two profiles: what leaves of names, error texts, log bodies and numbers.
+//! Tests of the two privacy profiles: how much of names, error texts, log bodies and numbers is forwarded.
 
 use serde_json::{Value as Json, json};
 
@@ -11,8 +11,8 @@ fn failing(session: usize, name: &str, message: &str) -> Json {
         "error.message": message, "patient.age": 47, "gen_ai.usage.input_tokens": 1234}}]})
 }
 
-/// Must not regress: a span's name that is a sentence leaves once five sessions have sent it; short names and errors
-/// stay.
+/// Must not regress: a span name that is a sentence is forwarded once five sessions have sent it; short names and
+/// errors stay.
 #[test]
 fn standard() {
     let sentence = "please call Maria Huber about her diagnosis";
@@ -28,8 +28,8 @@ fn standard() {
     assert!(String::from_utf8_lossy(&out.bytes).contains("chat gpt-4o"));
 }
 
-/// Must not regress: in `strict` errors and names leave as templates that five sessions have sent, numbers as buckets;
-/// all of it is in the vault.
+/// Must not regress: with `strict`, errors and names are forwarded as templates that five sessions have sent, numbers
+/// as buckets; everything is in the vault.
 #[test]
 fn strict() {
     let mut bench = Bench::new().privacy(Privacy::Strict);
@@ -49,7 +49,7 @@ fn strict() {
     assert!(String::from_utf8_lossy(&out.bytes).contains("chat gpt-4o"), "a name made of the item's own facts");
 }
 
-/// Must not regress: log bodies and events' names are texts of strict too; maps leave nothing.
+/// Must not regress: with `strict`, log bodies and event names are judged too; nothing of a map is forwarded.
 #[test]
 fn strict_logs_and_events() {
     let mut bench = Bench::new().privacy(Privacy::Strict);
@@ -63,8 +63,8 @@ fn strict_logs_and_events() {
     assert!(!String::from_utf8_lossy(&out.bytes).contains("Maria"));
 }
 
-/// Must not regress: in `strict` numbers under keys that nobody knows are buckets, as texts, with a fraction, on events
-/// and on resources too; what tollgate stamped and what a list knows stays exact.
+/// Must not regress: with `strict`, numbers under unknown keys become buckets, also as text, with a fraction, on events
+/// and on resources. Numbers stamped by tollgate or under listed keys stay exact.
 #[test]
 fn strict_numbers() {
     let call = json!({"resource": {"patient.floor": 37}, "items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {
@@ -96,8 +96,8 @@ fn strict_numbers() {
     }
 }
 
-/// Must not regress: in `strict` the status of a tool that failed is its output and stays away, however often it comes;
-/// of two types the second is looked at, too.
+/// Must not regress: with `strict`, the status of a failed tool is its output and is never forwarded, however often it
+/// is repeated; of two types the second is judged too.
 #[test]
 fn strict_failures_of_tools() {
     let mut bench = Bench::new().privacy(Privacy::Strict);
@@ -110,7 +110,7 @@ fn strict_failures_of_tools() {
     }
 }
 
-/// Must not regress: a second vault behind the first finds nothing to keep, so the reference stays the first one's.
+/// Must not regress: a second vault behind the first finds nothing to keep, so the reference stays that of the first.
 #[test]
 fn a_second_vault_keeps_nothing() {
     for privacy in [Privacy::Standard, Privacy::Strict] {

@@ -1,4 +1,4 @@
-//! What the processor takes out, what it leaves, what an auditor finds.
+//! Tests of what the processor removes, what it leaves, and what an auditor finds.
 
 mod chat;
 mod closed;
@@ -46,7 +46,7 @@ pub(super) struct Bench {
     identities: BTreeMap<String, age::x25519::Identity>,
 }
 
-/// What one batch became.
+/// The result of one batch.
 pub(super) struct Out {
     payload: Payload,
     pub(super) bytes: Vec<u8>,
@@ -105,13 +105,13 @@ impl Bench {
         self
     }
 
-    /// With another policy for labels.
+    /// Uses another label policy.
     pub(super) fn labels(mut self, policy: super::super::LabelPolicy) -> Self {
         self.processor.labels = super::super::Labels::new(policy, super::super::labels::LIMITS);
         self
     }
 
-    /// Passes a batch and commits it.
+    /// Processes a batch and commits it.
     pub(super) fn commit(&mut self, case: &Json) -> Out {
         let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
         self.processor.facts(&mut batch);
@@ -121,7 +121,7 @@ impl Bench {
         out
     }
 
-    /// What a restart leaves.
+    /// Simulates a restart from a checkpoint.
     pub(super) fn restarted(mut self) -> Self {
         let saved = self.processor.checkpoint().expect("a checkpoint");
         self.processor.labels =
@@ -130,13 +130,13 @@ impl Bench {
         self
     }
 
-    /// With another limit of what redaction searches.
+    /// Uses another limit for the size of searched texts.
     pub(super) fn scanning(mut self, scan: usize) -> Self {
         self.processor.echoing.scan = scan;
         self
     }
 
-    /// Lines that a request became.
+    /// The index lines of a request.
     pub(super) fn rows(&mut self, payload: Payload) -> Vec<Row> {
         self.pass_payload(payload, origin(Trust::ThirdParty)).rows
     }
@@ -145,7 +145,7 @@ impl Bench {
         self.pass_payload(request::payload(case), origin(Trust::ThirdParty))
     }
 
-    /// The size that the reference tells, behind one vault and behind a second one.
+    /// The content size in the reference, after one vault step and after a second one.
     pub(super) fn pass_twice(&self, case: &Json) -> [Option<i64>; 2] {
         let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
         [(); 2].map(|()| {
@@ -169,7 +169,7 @@ impl Bench {
             records.extend(ticketed.records);
             slots.extend(ticketed.slots);
         }
-        // what redact does to every text must not reach the references
+        // The edit that redact applies to every text must not change the references.
         batch.payload.edit_text(|place, text| {
             if text.contains("REDACTME") || (place.kind != PlaceKind::Key && place.key.starts_with("gen_ai.payload.")) {
                 TextEdit::Replace("[X]".to_owned())

@@ -1,4 +1,4 @@
-//! Lines as they are written from what real clients sent, against the published schema.
+//! Validates index lines from recordings of real clients against the published schema.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::process::Bench;
 use genai::testing::request;
 use vault::testing::schema::broken;
 
-/// Every line of every recording holds; each action that the schema tells of is among them.
+/// Every line of every recording is valid, and each action in the schema occurs.
 #[test]
 fn recorded_lines_hold_against_the_schema() {
     let (mut wrong, mut seen, mut lines) = (BTreeSet::new(), BTreeSet::new(), 0);

@@ -1,4 +1,4 @@
-//! What an auditor asks of an index and of a session: `find`, turns, `diff`, `export`.
+//! Tests of the auditor's queries on an index and on a session: `find`, turns, `diff`, `export`.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn told() -> Gateway {
     gateway
 }
 
-/// Each filter holds alone and together with others; nothing is opened, no line of a price is told as an action.
+/// Each filter works alone and combined; nothing is decrypted, and a price line is not reported as an action.
 #[tokio::test]
 async fn lines_are_found_by_what_they_tell() {
     let gateway = told().await;
@@ -62,8 +62,8 @@ async fn lines_are_found_by_what_they_tell() {
     }
 }
 
-/// A turn is a model call: all that it was given and what it answered, counted from 1; one that is not there says which
-/// are.
+/// A turn is a model call with everything it was given and its answer, counted from 1. A missing turn number is
+/// answered with the existing ones.
 #[tokio::test]
 async fn one_turn() {
     let replay = read(&told().await).await;
@@ -85,8 +85,8 @@ async fn one_turn() {
     assert_eq!(show(0).unwrap_err().to_string(), "the session has turns 1 to 3");
 }
 
-/// A client that tells its content beside its calls has turns, too: each answer with what was said since the one
-/// before, once.
+/// A client that reports content beside its calls has turns too: each answer with the messages since the previous one,
+/// once.
 #[tokio::test]
 async fn answers_beside_the_calls() {
     let mut gateway = gateway();
@@ -111,7 +111,7 @@ async fn answers_beside_the_calls() {
     assert!(text.contains("second question") && text.contains("second answer") && !text.contains("first"), "{text}");
 }
 
-/// Two contexts: what came, what went, how much stayed.
+/// A comparison of two contexts: what was added, what was removed, how much stayed.
 #[tokio::test]
 async fn two_turns_are_compared() {
     let replay = read(&told().await).await;
@@ -136,7 +136,7 @@ async fn two_turns_are_compared() {
     assert_eq!(show(2, 2), ["the same context"]);
 }
 
-/// A dataset: a line for each model call in the form of chat APIs, or each item whole.
+/// A dataset: a line per model call in the form of chat APIs, or each item in full.
 #[tokio::test]
 async fn a_session_is_exported() {
     let replay = read(&told().await).await;
@@ -160,7 +160,7 @@ async fn a_session_is_exported() {
     );
 }
 
-/// Lines of sessions that are over, with the objects that hold them.
+/// The lines of finished sessions, with the objects that hold them.
 fn over(gateway: &Gateway) -> Vec<SessionLine> {
     let mut all = Vec::new();
     super::whole::files(&gateway.folder.path().join("vault"), &mut all);
@@ -174,7 +174,7 @@ fn over(gateway: &Gateway) -> Vec<SessionLine> {
     lines.collect()
 }
 
-/// Time goes by; the uploader does what is due.
+/// Advances the clock while the uploader does its due work.
 async fn minutes(gateway: &mut Gateway, minutes: u64) {
     for _ in 0..minutes {
         gateway.clock.advance(Duration::from_secs(60));
@@ -184,9 +184,9 @@ async fn minutes(gateway: &mut Gateway, minutes: u64) {
     }
 }
 
-/// A session that ended or was quiet has a line in an object of its own, which a signed digest names; a session that
-/// goes on has another one, and both add up. Copies and repeats count nothing; the line says what index lines say, no
-/// more.
+/// A session that ended or was quiet gets a line in an object of its own, which a signed digest names. If the session
+/// continues it gets another line, and both add up. Copies and repeats count nothing; the line contains nothing beyond
+/// the index lines.
 #[tokio::test]
 async fn a_session_that_is_over_has_a_line() {
     let mut gateway = gateway();
@@ -225,7 +225,7 @@ async fn a_session_that_is_over_has_a_line() {
     assert!(judge().await.contains("sessions_missing"));
 }
 
-/// Sums of calls, tokens and cost: exact, once for each line, prices that come later included.
+/// Sums of calls, tokens and cost are exact, with each line counted once, including late prices.
 #[test]
 fn totals_add_up() {
     let (mut totals, mut calls) = (SessionLine::default(), Calls::default());

@@ -1,4 +1,4 @@
-//! From a request to a directory and back to an auditor's eyes.
+//! Tests of the whole path from a request to a directory and back to an auditor.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -69,18 +69,18 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
 }
 
 impl Gateway {
-    /// Passes a batch whose effects are not applied.
+    /// Processes and commits a batch without applying its effects.
     pub(super) fn send(&mut self, case: &Json) {
         let batch = self.process(case);
         drop(self.commit(batch));
     }
 
-    /// A batch on its way.
+    /// Processes a batch without committing it.
     pub(super) fn process(&self, case: &Json) -> Batch {
         self.process_after(&[], request::payload(case))
     }
 
-    /// The same of a request, behind other steps.
+    /// Processes a payload after other steps, without committing it.
     pub(super) fn process_after(&self, steps: &[Box<dyn Processor>], payload: Payload) -> Batch {
         let origin = Origin {
             account: "default".into(),
@@ -96,7 +96,7 @@ impl Gateway {
         batch
     }
 
-    /// Gives it its ticket and commits it; gives its effects.
+    /// Gives the batch its ticket and commits it. Returns its effects.
     pub(super) fn commit(&mut self, batch: Batch) -> Vec<Effect> {
         for draft in batch.drafts {
             for record in self.ticketer.ticket(draft.body).records {
@@ -166,8 +166,8 @@ pub(super) fn files(folder: &Path, out: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// A session is told in order, messages shown once, tools with arguments and results, nothing that drives a terminal;
-/// and it is the same before and after the index is written.
+/// A session is replayed in order: messages once, tools with arguments and results, no terminal control sequences; the
+/// same before and after the index is written.
 #[tokio::test]
 async fn a_session_is_replayed() {
     let mut gateway = gateway();
@@ -197,7 +197,7 @@ async fn a_session_is_replayed() {
     assert!(gateway.replay("s-2").await.is_err());
 }
 
-/// A reference with its range leads to its document; without a range to the whole object.
+/// A reference with its range leads to its document, and without a range to the whole object.
 #[tokio::test]
 async fn a_reference_is_opened() {
     let mut gateway = gateway();
@@ -233,8 +233,8 @@ async fn a_reference_is_opened() {
     }
 }
 
-/// What a trace, a span or a line of the index names is opened, each fragment once, in every layout; what has no line,
-/// or no content, says so.
+/// The content of a trace, a span or an index line is decrypted, each fragment once, in every layout; one without a
+/// line or without content is reported.
 #[tokio::test]
 async fn lines_are_opened() {
     for layout in [Layout::Session, Layout::Packed, Layout::Turn] {
@@ -272,7 +272,7 @@ async fn lines_are_opened() {
     }
 }
 
-/// No file of the vault shows content, and no one else's key opens it.
+/// No file of the vault shows content, and no other key decrypts it.
 #[tokio::test]
 async fn nothing_readable_lies_in_the_directory() {
     let mut gateway = gateway();
@@ -294,7 +294,7 @@ async fn nothing_readable_lies_in_the_directory() {
     assert!(text.contains("no identity given here opens") && !text.contains("CANARY"), "{text}");
 }
 
-/// A fragment moved to another object's name must not pass for that object's.
+/// A fragment moved into another object is refused.
 #[tokio::test]
 async fn moved_fragments_are_refused() {
     let mut gateway = gateway();
@@ -312,8 +312,8 @@ async fn moved_fragments_are_refused() {
     assert!(refused.to_string().contains("belongs to another object"), "{refused}");
 }
 
-/// The object's name says account, tenant, session and day: a copy under another of them must not pass for it, even
-/// with its key objects copied too.
+/// The object name contains account, tenant, session and day: a fragment copied under a different one is refused, even
+/// if its key objects are copied too.
 #[tokio::test]
 async fn a_fragment_copied_to_another_tenant_or_session_is_refused() {
     let mut gateway = gateway();
@@ -351,8 +351,8 @@ async fn three_turns() -> (Gateway, Vec<(String, Vec<u8>)>) {
     (gateway, all)
 }
 
-/// Junk in the index, a missing object, a flipped bit, an index line that points outside: each is said and hides
-/// nothing else; sums of forged lines do not end the replay.
+/// Junk in the index, a missing object, a flipped bit, an index line that points outside: each is reported and hides
+/// nothing else; sums of forged lines do not stop the replay.
 #[tokio::test]
 async fn what_is_damaged_hides_nothing_else() {
     let (gateway, all) = three_turns().await;
@@ -396,7 +396,7 @@ async fn what_is_damaged_hides_nothing_else() {
     assert!(!text.contains("CANARY two"), "{text}");
 }
 
-/// A fragment before a hole (a lost one, written as zeros) opens without the index too.
+/// A fragment before a hole (a lost one, written as zeros) is decrypted even without the index.
 #[tokio::test]
 async fn a_hole_takes_nothing_with_it() {
     let (gateway, all) = three_turns().await;
@@ -411,7 +411,7 @@ async fn a_hole_takes_nothing_with_it() {
     assert!(text.contains("(not in the index)"), "{text}");
 }
 
-/// An audit shows all that was said: refusals, thoughts, old function calls, request fields, the same word twice.
+/// An audit shows everything that was said: refusals, thoughts, old function calls, request fields, repeated texts.
 #[tokio::test]
 async fn nothing_that_was_said_is_left_out() {
     let mut gateway = gateway();
@@ -434,7 +434,7 @@ async fn nothing_that_was_said_is_left_out() {
     assert_eq!(text.matches("go on").count(), 2, "{text}");
 }
 
-/// The largest range there is must be an answer, not an overflow.
+/// The largest possible range is answered without an overflow.
 #[tokio::test]
 async fn absurd_ranges_are_refused() {
     let gateway = gateway();
@@ -447,7 +447,7 @@ async fn absurd_ranges_are_refused() {
     }
 }
 
-/// Keys are private, never overwritten; identity files say what is wrong without showing a key.
+/// Keys are private and never overwritten; problems of identity files are reported without showing a key.
 #[test]
 fn keys_are_made_once() {
     use std::os::unix::fs::PermissionsExt;
@@ -464,7 +464,7 @@ fn keys_are_made_once() {
     assert!(identities(&[]).is_err());
 }
 
-/// The vault verifies with an auditor's key: nothing is found, something was opened.
+/// The vault verifies with an auditor's key: no problem is found, and something was decrypted.
 pub(super) async fn verified(gateway: &Gateway) {
     let vault = Vault::at(&gateway.location()).expect("a vault");
     let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());

@@ -1,12 +1,12 @@
-//! What has a chat's shape must not leave in any place of any service: shapes from tests/cases/chat/shapes.yaml, places
-//! and words by seed.
+//! Content in the shape of a chat is removed from any place of any service: shapes from tests/cases/chat/shapes.yaml,
+//! places and words chosen by seed.
 
 use serde::Deserialize;
 
 use super::*;
 use kernel::rng::{Rng, SeededRng};
 
-/// Seeds of `cargo test`; by night more (`TOLLGATE_SEEDS`).
+/// Number of seeds in `cargo test`; nightly runs use more (`TOLLGATE_SEEDS`).
 const SEEDS: u64 = 1000;
 const WORDS: [&str; 24] = [
     "copper", "lantern", "meadow", "violin", "harbour", "thunder", "cactus", "marble", "pigeon", "saddle", "orchid",
@@ -26,21 +26,21 @@ pub(super) fn number(rng: &SeededRng, below: usize) -> usize {
     usize::try_from(u64::from_le_bytes(bytes) % below as u64).unwrap_or(0)
 }
 
-/// Three to nine words, the first of them a marker; some with what JSON escapes.
+/// Three to nine words, beginning with a marker; some joined by characters that JSON escapes.
 pub(super) fn said(rng: &SeededRng) -> String {
     let mut words = vec!["CANARY".to_owned()];
     words.extend((0..2 + number(rng, 7)).map(|_| WORDS[number(rng, WORDS.len())].to_owned()));
     words.join([" ", ", ", " the ", "  "][number(rng, 4)])
 }
 
-/// A number from the environment.
+/// Reads a number from the environment.
 pub(super) fn env(key: &str) -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "seeds of a test")]
     let value = std::env::var(key).ok();
     value.and_then(|value| value.parse().ok())
 }
 
-/// An item of an ordinary service with `shape` somewhere.
+/// An item of an ordinary service that contains `shape` somewhere.
 fn item(rng: &SeededRng, shape: &str, is_json: bool) -> (bool, Json) {
     let structure = || serde_json::from_str::<Json>(shape).expect("JSON");
     let text = if is_json && number(rng, 3) == 0 { format!("{:#}", structure()) } else { shape.to_owned() };
@@ -63,7 +63,7 @@ fn item(rng: &SeededRng, shape: &str, is_json: bool) -> (bool, Json) {
     }
 }
 
-/// No word of what was said leaves, whatever shape, place, spacing and nesting the seed picks.
+/// No word of the chat is forwarded, whatever shape, place, spacing and nesting the seed selects.
 #[test]
 fn no_shape_leaves_in_any_place() {
     let path = request::at("tests/cases/chat/shapes.yaml");
@@ -78,7 +78,7 @@ fn no_shape_leaves_in_any_place() {
         let (name, shape, is_json) = all[number(&rng, all.len())];
         let said = said(&rng);
         let (log, item) = item(&rng, &shape.replace("@@", &said), is_json);
-        // a memory of its own: nothing that was seen before may help
+        // A bench with an empty memory, so that nothing seen before can help.
         let mut bench = Bench::with(Leave::Nothing, true);
         let out = bench.pass(&json!({"signal": if log { "logs" } else { "traces" }, "resource": {"service.name": "shop"}, "items": [item]}));
         if out.leaks("CANARY") || WORDS.iter().any(|word| out.leaks(word)) {

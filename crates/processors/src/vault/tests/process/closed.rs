@@ -1,13 +1,13 @@
-//! What an agent's item says in a place that nobody declared harmless must not leave: product, place, wording and order
-//! by seed.
+//! Text in any place of an agent's item that is not declared harmless is never forwarded: product, place, wording and
+//! order are chosen by seed.
 
 use super::chat::{env, number, said};
 use super::*;
 use kernel::rng::SeededRng;
 
-/// Seeds of `cargo test`; by night more (`TOLLGATE_SEEDS`).
+/// Number of seeds in `cargo test`; nightly runs use more (`TOLLGATE_SEEDS`).
 const SEEDS: u64 = 1000;
-/// Keys under which an application writes its own.
+/// Keys that an application might use for its own data.
 const OWN: [&str; 12] = [
     "note",
     "customer",
@@ -34,7 +34,7 @@ const KNOWN: [&str; 8] = [
     "tool_name",
 ];
 
-/// What `text` may be turned into, so that it looks like an id, an address or a command.
+/// Disguises `text` as an id, an address or a command.
 fn disguised(rng: &SeededRng, text: &str) -> String {
     let word = text.split(' ').next().unwrap_or_default();
     let camel: String = text.split(' ').collect();
@@ -60,7 +60,7 @@ fn disguised(rng: &SeededRng, text: &str) -> String {
     }
 }
 
-/// Letters that nobody reads at once.
+/// Encodes a text so that it is not readable at a glance.
 fn encoded(rng: &SeededRng, text: &str) -> String {
     use base64::Engine as _;
     match number(rng, 3) {
@@ -70,7 +70,7 @@ fn encoded(rng: &SeededRng, text: &str) -> String {
     }
 }
 
-/// What the review of an attacker found, as places for `text`; and what must not leave beside it.
+/// Places for `text` found in a security review, with the words that must not be forwarded beside it.
 fn found(rng: &SeededRng, seed: u64, text: &str) -> (bool, Json, String) {
     let mut span = json!({"name": "execute_tool", "trace": seed + 1, "span": 1, "attributes": {
         "gen_ai.operation.name": "execute_tool", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{seed}")}});
@@ -143,7 +143,7 @@ fn found(rng: &SeededRng, seed: u64, text: &str) -> (bool, Json, String) {
     (log, span, absent)
 }
 
-/// An item in which `text` stands somewhere; whether it is a log record.
+/// An item that contains `text` somewhere, and whether it is a log record.
 fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
     let word = || text.split(' ').next().unwrap_or_default();
     let operation = ["chat", "invoke_agent", "execute_tool"][number(rng, 3)];
@@ -190,8 +190,8 @@ fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
     (false, span)
 }
 
-/// Must not regress: no word of it leaves in either profile, also from a child without the agent's marks that comes a
-/// request before or after its agent's span.
+/// Must not regress: no word of the text is forwarded in either profile, also not from a child span without agent
+/// attributes that arrives a request before or after its agent's span.
 #[test]
 fn nothing_leaves_from_an_agents_item() {
     let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
@@ -203,7 +203,7 @@ fn nothing_leaves_from_an_agents_item() {
     for seed in first..first + seeds {
         let rng = SeededRng::new(seed);
         let strict = number(&rng, 2) == 1;
-        // five sessions that share a text prove it: each seed has its own
+        // Five sessions that share a text prove it, so each seed uses a text of its own.
         let letters: String = seed.to_string().bytes().map(|digit| char::from(digit - b'0' + b'k')).collect();
         let text = said(&rng).replacen("CANARY", &format!("CANARY{letters}"), 1);
         let (log, item, absent) = match number(&rng, 3) {

@@ -1,8 +1,8 @@
-//! What an index line tells of an item, and what it must not.
+//! Tests of what an index line contains, and what it must not contain.
 
 use super::*;
 
-/// An action without content gets a leaf; what is no agent's item gets neither leaf nor reference.
+/// An action without content gets a leaf; an item that is not an agent's gets neither leaf nor reference.
 #[test]
 fn actions_without_content_get_a_leaf() {
     let mut bench = Bench::new();
@@ -20,8 +20,8 @@ fn actions_without_content_get_a_leaf() {
     assert_eq!(out.attributes(1), BTreeMap::from([("http.route".to_owned(), "/".to_owned())]));
 }
 
-/// Fingerprints of what the model was given are equal where that is equal, tell apart where it is not, and are no bare
-/// hashes: another account's are others.
+/// Fingerprints of what the model was given are equal for equal input and differ for different input. They are not bare
+/// hashes: another account's differ.
 #[test]
 fn contexts_are_comparable() {
     let call = |span: u64, system: &str, input: &str| {
@@ -46,8 +46,8 @@ fn contexts_are_comparable() {
     assert!(!format!("{:?}", out.attributes(0)).contains(&bare[..16]));
 }
 
-/// A line tells who, on what behalf, how large and how long: labels of the item or its resource, sizes of the content,
-/// the span's own time.
+/// A line has the actor, the tenant, sizes and duration: labels of the item or its resource, sizes of the content, the
+/// span's own time.
 #[test]
 fn columns_of_an_action() {
     let mut bench = Bench::new();
@@ -80,7 +80,7 @@ fn repeats_are_marked() {
     assert!(out.rows[0].tail.repeat && out.documents[0].head.repeat);
 }
 
-/// What no processor could finish is sealed as it came, away from every session, to the auditors.
+/// A request that no processor could finish is sealed unchanged for the auditors, apart from all sessions.
 #[test]
 fn quarantine_is_sealed() {
     let mut bench = Bench::new();
@@ -106,7 +106,7 @@ fn quarantine_is_sealed() {
     );
 }
 
-/// A text that goes to the vault because it is no label must not stand in an index line or an object's name instead.
+/// A text that goes to the vault because it is not a label must not appear in an index line or object name.
 #[test]
 fn what_is_content_is_no_column() {
     for key in [
@@ -138,14 +138,13 @@ fn what_is_content_is_no_column() {
     }
 }
 
-/// Nanoseconds that this thread was at work: what others do on the machine does not count.
+/// CPU time of this thread in nanoseconds, which does not depend on other processes.
 fn at_work() -> u64 {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     told.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap()
 }
 
-/// Eight times as many parameters beside eight times as many content places take about eight times the work, not 64
-/// times.
+/// With eight times as many parameters and content places the work grows about eightfold, not 64-fold.
 #[test]
 fn many_parameters_take_linear_time() {
     let work = |count: usize| {

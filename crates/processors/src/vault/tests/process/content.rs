@@ -1,8 +1,8 @@
-//! What goes to the vault, what stays, and that nothing goes unsealed.
+//! Tests of what goes to the vault and what stays, and that nothing is forwarded unsealed.
 
 use super::*;
 
-/// Content leaves the span entirely; a reference stays that leads to exactly that content; the rest survives.
+/// Content is removed from the span entirely; a reference to exactly that content stays, and all else is unchanged.
 #[test]
 fn content_goes_a_reference_stays() {
     let mut bench = Bench::new();
@@ -37,7 +37,8 @@ fn content_goes_a_reference_stays() {
     assert_eq!((parsed.account.as_str(), parsed.tenant.as_str(), parsed.session.as_str()), ("default", "acme", "s-1"));
 }
 
-/// What the auditor opens is what was sent, bound to its place, and the commitment outside can be checked against it.
+/// The auditor decrypts exactly what was sent, bound to its place, and can check it against the commitment in the
+/// telemetry.
 #[test]
 fn the_auditor_finds_what_was_sent() {
     let mut bench = Bench::new();
@@ -66,7 +67,7 @@ fn the_auditor_finds_what_was_sent() {
     assert_eq!(row.tail.ct_sha256, Some(kernel::hex::encode(&Sha256::digest(&sealed.1))));
 }
 
-/// The stated way to recompute the content hash works on the document as stored.
+/// The documented way to recompute the content hash works on the stored document.
 #[test]
 fn the_content_hash_is_over_the_stored_bytes() {
     let mut bench = Bench::new();
@@ -94,7 +95,7 @@ fn the_content_hash_is_over_the_stored_bytes() {
         "{}",
         header.object
     );
-    // compact JSON with keys in a fixed order: what `jq -c` prints
+    // Compact JSON with keys in a fixed order, as `jq -c` prints it.
     let again =
         serde_json::to_string(&serde_json::from_str::<Json>(raw.items[0].content.get()).expect("JSON")).expect("text");
     assert_eq!(again, raw.items[0].content.get());
@@ -123,8 +124,8 @@ fn sessions_and_tenants_are_kept_apart() {
     assert!(!again.records.iter().any(|record| record.kind == RecordKind::Key), "its key is in the vault already");
 }
 
-/// A span that names no session belongs to the one that others of its trace name in the request, in objects and in
-/// lines; where they name several, to none.
+/// A span that names no session belongs to the session that other spans of its trace name in the request, in objects
+/// and in lines. If they name several, it belongs to none.
 #[test]
 fn spans_without_a_session_belong_to_their_traces() {
     let mut bench = Bench::new();
@@ -157,7 +158,7 @@ fn spans_without_a_session_belong_to_their_traces() {
     assert_eq!((lines("s-1"), lines("s-2")), (4, 1));
 }
 
-/// Content in span events goes; the event and its metadata stay.
+/// Content in span events is removed; the event and its metadata stay.
 #[test]
 fn events_lose_content_only() {
     let mut bench = Bench::new();
@@ -173,7 +174,7 @@ fn events_lose_content_only() {
     assert_eq!(piece.event.as_deref(), Some("gen_ai.event.prompt"));
 }
 
-/// Log bodies that are content go too, whatever their structure.
+/// Log bodies that are content are removed too, whatever their structure.
 #[test]
 fn log_bodies_go() {
     let mut bench = Bench::new();
@@ -189,7 +190,7 @@ fn log_bodies_go() {
     assert!(out.headers[0].object.contains("/trace-00000000000000000000000000000001/"), "no session: its trace");
 }
 
-/// Hostile ids must not leave their place in object names, nor show an address or a forged pseudonym.
+/// Hostile ids do not escape their place in object names, and do not reveal an address or a forged pseudonym.
 #[test]
 fn hostile_sessions_are_harmless() {
     let long = "x".repeat(500);
@@ -220,7 +221,7 @@ fn hostile_sessions_are_harmless() {
     }
 }
 
-/// A user id is in the index as a pseudonym only.
+/// A user id is in the index only as a pseudonym.
 #[test]
 fn the_index_holds_no_user() {
     let mut bench = Bench::new();
@@ -236,7 +237,7 @@ fn the_index_holds_no_user() {
     assert_eq!((tail.tokens_in, tail.tokens_out, tail.kind), (Some(10), Some(5), Some(Kind::Payload)));
 }
 
-/// A client must not be able to forge references; its own `…_ref` moves aside; others are ordinary.
+/// A client cannot forge references; its own `…_ref` attributes are renamed; other attributes are not affected.
 #[test]
 fn forged_references_are_removed() {
     let mut bench = Bench::new();
@@ -254,7 +255,7 @@ fn forged_references_are_removed() {
     assert!(kept.attributes(0).contains_key("gen_ai.input.messages_ref"), "an upstream tollgate's references stay");
 }
 
-/// Without a store content is dropped, and the item says so.
+/// Without a store, content is dropped and the item is marked accordingly.
 #[test]
 fn without_a_store_content_is_dropped() {
     let mut bench = Bench::with(Leave::Nothing, false);
@@ -283,8 +284,8 @@ fn text_may_stay_for_redaction() {
     );
 }
 
-/// What is left for redaction is what rules can read: numbers, bytes, and structure that holds bytes go to the vault
-/// alone.
+/// Only values that the rules can read are left for redaction: numbers, bytes, and structure that contains bytes go to
+/// the vault only.
 #[test]
 fn only_text_stays_for_redaction() {
     let mut bench = Bench::with(Leave::Redacted, true);
@@ -315,7 +316,7 @@ impl Sealer for Broken {
     }
 }
 
-/// If sealing fails nothing is cleared, nothing is drafted, and the client keeps its batch.
+/// If sealing fails, no clearance is given, no draft is made, and the client keeps its batch.
 #[test]
 fn sealing_fails_closed() {
     let bench = Bench::made(Leave::Nothing, Some(Arc::new(Broken)), age::x25519::Identity::generate());
@@ -325,7 +326,8 @@ fn sealing_fails_closed() {
     assert!(batch.clearance.content == Content::Kept && batch.drafts.is_empty());
 }
 
-/// What a failed tool said must not leave: not as an error text, an exception or the status message; the type stays.
+/// The output of a failed tool is not forwarded as an error text, an exception or a status message; the error type
+/// stays.
 #[test]
 fn what_a_failed_tool_said_goes() {
     let said = "CANARY no such file in /srv";
@@ -358,7 +360,7 @@ fn what_a_failed_tool_said_goes() {
     );
 }
 
-/// A long output of a failed tool is kept once: what is too long for redaction was kept before, too.
+/// A failed tool's long output is kept only once, although texts too long for redaction are kept as well.
 #[test]
 fn a_long_error_of_a_tool_is_kept_once() {
     let tool = json!({"name": "claude_code.tool", "trace": 1, "span": 2, "status": "CANARY said ".repeat(9_000),
@@ -367,8 +369,8 @@ fn a_long_error_of_a_tool_is_kept_once() {
     assert!(!out.leaks("CANARY") && out.documents[0].items[0].content.len() == 1);
 }
 
-/// What an address says beyond a route is in the vault and not on the item, of an agent and of its service; an ordinary
-/// service's stays.
+/// The parts of an address beyond its route are in the vault and removed from items of an agent and of its service; an
+/// ordinary service's address stays.
 #[test]
 fn what_addresses_say_goes() {
     let said = format!("https://a.example/v1/search?q={}&n=1", "CANARY+told+me+so+".repeat(280));

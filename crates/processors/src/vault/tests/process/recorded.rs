@@ -1,4 +1,4 @@
-//! The canaries of every recording.
+//! Tests of the canaries in all recordings.
 
 use super::*;
 use vault::calls::Calls;
@@ -40,7 +40,7 @@ const RECORDED: [&str; 32] = [
     "vercel-ai",
 ];
 
-/// A recorded session's traces and logs, as text: what the vault took, and everything else that they became.
+/// The traces and logs of a recorded session as text: the vault's content, and everything else that was output.
 fn passed(session: &std::path::Path) -> (String, String) {
     let (mut bench, mut opened, mut outside) = (Bench::new(), String::new(), Vec::new());
     let mut identities = Vec::new();
@@ -52,7 +52,7 @@ fn passed(session: &std::path::Path) -> (String, String) {
     (opened, String::from_utf8_lossy(&outside).into_owned())
 }
 
-/// The files of a recorded session with its traces and logs, in order.
+/// The files of a recorded session's traces and logs, in order.
 fn told_in(session: &std::path::Path) -> Vec<std::path::PathBuf> {
     let files = std::fs::read_dir(session).expect("folder").map(|entry| entry.expect("entry").path());
     let is_told = |path: &std::path::PathBuf| {
@@ -64,7 +64,7 @@ fn told_in(session: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// In everything that real clients sent, each canary in content is in the vault and in nothing else.
+/// In all recordings of real clients, each canary in content is in the vault and nowhere else.
 #[test]
 fn recorded_canaries_are_in_the_vault_only() {
     let mut wrong = Vec::new();
@@ -85,7 +85,7 @@ fn recorded_canaries_are_in_the_vault_only() {
                 if places.iter().any(|place| is_content(place)) && !opened.contains(value) {
                     wrong.push(format!("{folder}/{session}: {place} is not in the vault"));
                 }
-                // elsewhere it is redaction's to find
+                // In other places it is left to redaction.
                 if places.iter().all(|place| is_content(place)) && outside.contains(value) {
                     wrong.push(format!("{folder}/{session}: {place} is still outside"));
                 }
@@ -102,8 +102,8 @@ fn lines(folder: &str, session: &str) -> Vec<Row> {
     told_in(&session).iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
 }
 
-/// What Gemini CLI tells by span and log, Codex by some of both, opencode by two spans, counts once: as many calls as
-/// were made.
+/// Tool calls that are reported more than once count once: Gemini CLI reports them by span and log, Codex partly by
+/// both, opencode by two spans.
 #[test]
 fn recorded_tool_calls_count_once() {
     for (folder, session, told, made) in [
@@ -123,14 +123,14 @@ fn recorded_tool_calls_count_once() {
     }
 }
 
-/// What failed once in a recorded session is one failure in its line, in whatever order its spans and events come.
+/// A failure in a recorded session counts once in the session's line, whatever the order of its spans and events.
 #[test]
 fn recorded_failures_count_once() {
     for (folder, session, told, made) in [
         ("claude-code", "failing", 2, 1),
         ("claude-code", "refused", 2, 1),
         ("gemini-cli", "failing", 2, 1),
-        // a call, and the agent whose only one it was
+        // A call, and the agent for which it was the only one.
         ("opencode", "run", 2, 2),
     ] {
         let mut rows = lines(folder, session);
@@ -146,7 +146,7 @@ fn recorded_failures_count_once() {
     }
 }
 
-/// The hooks' span of a denied permission says that it was denied, in its line and in its session's.
+/// The hooks' span of a denied permission is recorded as a denial, in its own line and in its session's.
 #[test]
 fn a_recorded_denial_is_one() {
     let rows = lines("claude-otel-hooks", "failures");
@@ -159,7 +159,8 @@ fn a_recorded_denial_is_one() {
     assert_eq!(sum.denials, 1);
 }
 
-/// Places of the manifests that are redaction's, not the vault's; in a span's name it finds echoes.
+/// Returns true for places that belong to the vault; other places of the manifests are left to redaction. In a span's
+/// name redaction finds echoes.
 fn is_content(place: &str) -> bool {
     !place.ends_with(" name")
         && !["status.message", "status_message", "exception.", "error", "metadata"]
@@ -168,7 +169,7 @@ fn is_content(place: &str) -> bool {
 }
 
 impl Bench {
-    /// Opened plaintext, and everything else that a batch became.
+    /// Collects the decrypted plaintext, and everything else that a batch became.
     fn collect(
         &mut self,
         payload: Payload,

@@ -1,4 +1,4 @@
-//! What is known of a trace across requests.
+//! Tests of what is remembered of traces across requests.
 
 use super::*;
 
@@ -7,8 +7,8 @@ fn bystander(trace: u32) -> Json {
         "template": "CANARY dear customer", "http.request.method": "GET"}}]})
 }
 
-/// An item that no dialect knows is an agent's when an earlier, committed request told of its trace: also after a
-/// restart, not before the commit, and not for another account.
+/// An item without a dialect is an agent's if an earlier, committed request made its trace known: also after a restart,
+/// but not before the commit and not for another account.
 #[test]
 fn traces_are_known_across_requests() {
     let mut bench = Bench::new();
@@ -39,8 +39,8 @@ fn traces_are_known_across_requests() {
     assert!(known.effects.iter().all(|effect| effect.body.is_empty()), "what is known is told no more");
 }
 
-/// A service that an agent's item came from is an agent's, in every trace and request of a day, also after a restart: a
-/// child's span that is exported before its agent's must not leak.
+/// A service with an agent's item is an agent's service in every trace and request for a day, also after a restart: a
+/// child span exported before its agent's span must not leak.
 #[test]
 fn services_are_known_across_requests() {
     let shop = |items: Json| json!({"resource": {"service.name": "shop"}, "items": items});
@@ -61,7 +61,7 @@ fn services_are_known_across_requests() {
     assert!(!known.leaks("CANARY"));
     assert_eq!(known.attributes(0).get("http.request.method").map(String::as_str), Some("GET"));
     assert!(known.attributes(0).contains_key("gen_ai.payload.s3_uri"), "an auditor finds it");
-    // another resource of the same service, in one request
+    // Another resource of the same service, in one request.
     let split = json!({"groups": [
         {"resource": {"service.name": "bot"}, "items": [chat("s-2", "acme", "x")]},
         {"resource": {"service.name": "bot", "host.name": "b"}, "items": [{"name": "GET /", "trace": 8, "attributes": {"note": "CANARY of a host"}}]}]});
@@ -85,7 +85,7 @@ fn services_are_known_across_requests() {
     assert!(!declared.pass(&plain(7)).leaks("CANARY"), "declared");
 }
 
-/// A service that an agent calls shares its traces and is no agent's: what it does elsewhere stays.
+/// A service called by an agent shares its traces but is not an agent's service: its data elsewhere stays.
 #[test]
 fn services_that_agents_call_are_no_agents() {
     let mut bench = Bench::new();
@@ -102,7 +102,7 @@ fn services_that_agents_call_are_no_agents() {
     assert_eq!(nightly.attributes(0).get("note").map(String::as_str), Some("nightly job settled all invoices"));
 }
 
-/// Logs without trace and session share what they repeat with their own service alone.
+/// Logs without trace and session are matched for repeated content only with their own service.
 #[test]
 fn logs_without_a_trace_are_their_services() {
     let bench = Bench::new();
@@ -119,7 +119,7 @@ fn logs_without_a_trace_are_their_services() {
     assert!(quotes("shop") && !quotes("clinic"));
 }
 
-/// What an adopted item adds must not move or double what its neighbours and their resource have.
+/// An adopted item's content neither moves nor duplicates that of its neighbours and their resource.
 #[test]
 fn adopted_items_change_no_neighbour() {
     let mut bench = Bench::new();
@@ -131,7 +131,7 @@ fn adopted_items_change_no_neighbour() {
         items.extend(bystander.map(render));
         json!({"resource": {"note": "CANARY of all"}, "items": items})
     };
-    // by its service, by its trace too
+    // By its service; by its trace too.
     let (alone, known, adopted) = (bench.pass(&items(None)), bench.pass(&items(Some(4))), bench.pass(&items(Some(5))));
     assert!(![&alone, &known, &adopted].iter().any(|out| out.leaks("CANARY")));
     let pieces = |out: &Out| {
@@ -140,7 +140,7 @@ fn adopted_items_change_no_neighbour() {
     assert_eq!((pieces(&known), pieces(&adopted)), (pieces(&alone) + 1, pieces(&alone) + 1));
 }
 
-/// The memory of traces must stay within its bound, and what is told of again must outlive what is not.
+/// The memory of traces is bounded, and traces that recur outlive those that do not.
 #[test]
 fn the_memory_of_traces_is_bounded() {
     let traces = super::super::super::traces::Traces::new(8);
@@ -155,7 +155,8 @@ fn the_memory_of_traces_is_bounded() {
     assert!(!traces.holds("a", &[3; 16]));
 }
 
-/// Where the billed input went stands on model calls that count, and sums to it; copies and tools get none.
+/// The distribution of the billed input is stamped on model calls that count, and adds up to it; copies and tools get
+/// none.
 #[test]
 fn input_is_told_apart() {
     let mut bench = Bench::new();
@@ -175,7 +176,7 @@ fn input_is_told_apart() {
     assert!(!out.attributes(1).keys().any(|key| key.starts_with("tollgate.input.")));
 }
 
-/// A tool call knows the model call that asked for it: in one request, and in a later one, once that was committed.
+/// A tool call is linked to the model call that requested it: in one request, and in a later one after the commit.
 #[test]
 fn tools_know_who_asked() {
     let bench = Bench::new();
@@ -213,7 +214,8 @@ fn tools_know_who_asked() {
     assert_eq!(pass(tools(), true), expected);
 }
 
-/// An error text that will be cut is in the vault whole, and still on the item; one that goes on whole is not vaulted.
+/// An error text that will be cut is in the vault in full and still on the item; one that is forwarded whole is not
+/// vaulted.
 #[test]
 fn long_error_texts_are_kept_whole() {
     let mut bench = Bench::new();
@@ -231,7 +233,7 @@ fn long_error_texts_are_kept_whole() {
     assert!(!out.attributes(1).contains_key("gen_ai.payload.s3_uri"));
 }
 
-/// `leave: redacted` works for every part and shape of content; bytes, which no rule reads, go all the same.
+/// `leave: redacted` works for every part and shape of content; bytes, which the rules cannot read, are removed anyway.
 #[test]
 fn every_part_may_stay_for_redaction() {
     let mut bench = Bench::with(Leave::Redacted, true);
