@@ -57,7 +57,7 @@ pub struct Scope {
     pub tenant: String,
     /// Session segment, or `trace-{trace id}`.
     pub session: String,
-    /// Session segment, or `trace-{trace id}`.
+    /// UTC day of arrival, `2026-11-20`.
     pub date: String,
 }
 
