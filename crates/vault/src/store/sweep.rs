@@ -84,7 +84,7 @@ impl DirectoryStore {
             let _ = self
                 .used
                 .bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(swept.bytes))); // the closure never returns None, so the update succeeds
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(swept.bytes))); // always Some
         }
         Ok(swept)
     }

@@ -65,7 +65,7 @@ impl Open {
         due.truncate(AT_ONCE);
         let mut out = Vec::new();
         for totals in &due {
-            out.extend_from_slice(&serde_json::to_vec(totals).unwrap_or_default()); // strings and numbers: serialising can't fail
+            out.extend_from_slice(&serde_json::to_vec(totals).unwrap_or_default()); // plain fields: can't fail
             out.push(b'\n');
         }
         (out, due.len() as u64)
