@@ -65,7 +65,7 @@ fn set_lines(site: &Site, name: &str, lines: &[String]) {
     site.change(name, |bytes| *bytes = zstd::bulk::compress(text.as_bytes(), 3).expect("zstd"));
 }
 
-/// Digests of the first epoch that name index lines, in turn.
+/// A digest of the first epoch whose index object has lines after the first one.
 fn with_index(site: &Site) -> (String, Digest) {
     let objects = site.store.0.lock();
     let mut digests =
