@@ -1,5 +1,5 @@
-//! **What**: finds what there is of chains: accounts, writers, epochs, numbers. **Invariants**: names only.
-//! **Not here**: judging them (`verify`).
+//! Lists a vault's chains: accounts, writers, epochs and digest numbers. Only names are examined; `verify` judges the
+//! chains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,26 +8,26 @@ use super::location::Vault;
 use vault::names::{SIGNATURE, account_segment};
 use vault::store::ObjectKind;
 
-/// Which chain: that of one account and one writer.
+/// Identifies the chain of one account and one writer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     /// The account, spelled as in object names.
     pub account: String,
-    /// Writer.
+    /// The writer's name.
     pub writer: String,
 }
 
 /// Epochs with the numbers of their digests, by account and writer.
 pub(crate) type Chains = BTreeMap<Line, BTreeMap<String, BTreeSet<u64>>>;
 
-/// Which chains are wanted: those of all accounts and writers, of one account, or of one writer.
+/// Selects chains: of all accounts and writers, of one account, or of one writer.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scope<'a> {
     pub(crate) account: Option<&'a str>,
     pub(crate) writer: Option<&'a str>,
 }
 
-/// A signature behind the newest digest of its epoch.
+/// A signature whose number is beyond its epoch's newest digest.
 pub(crate) struct EarlySignature {
     pub(crate) line: Line,
     pub(crate) epoch: String,
@@ -42,7 +42,7 @@ pub(crate) struct Found {
     pub(crate) lines: Chains,
     /// Names that no object of a chain can have.
     pub(crate) strange: Vec<String>,
-    /// Signatures behind the newest digests of their epochs.
+    /// Signatures beyond the newest digests of their epochs.
     pub(crate) early: Vec<EarlySignature>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn folder(line: &Line, epoch: &str) -> String {
     format!("chain/{}/{}/{epoch}/", line.account, line.writer)
 }
 
-/// The chains of a vault: accounts and writers, their epochs, the numbers of their digests. Nothing is judged.
+/// The chains of a vault: accounts and writers, their epochs, the numbers of their digests. Nothing is verified.
 ///
 /// # Errors
 /// The store can't be listed.
@@ -59,7 +59,7 @@ pub(crate) async fn chains(vault: &Vault, scope: Scope<'_>) -> Result<Chains, Re
     Ok(find(vault, scope).await?.lines)
 }
 
-/// As [`chains`], and the objects whose names no chain uses.
+/// As [`chains`], with the objects whose names no chain uses.
 ///
 /// # Errors
 /// As [`chains`].
@@ -80,7 +80,7 @@ pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadE
             }
         }
     }
-    // one between digests shows as a gap in their numbers
+    // a missing digest between others is noticed as a gap in the numbers
     let newest = |line: &Line, epoch: &str| found.lines.get(line)?.get(epoch)?.last().copied();
     signatures.retain(|(line, epoch, n, _)| newest(line, epoch).is_none_or(|newest| newest < *n));
     let early = signatures.into_iter();
@@ -88,7 +88,7 @@ pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadE
     Ok(found)
 }
 
-/// The chain, epoch and number in a name, and whether it is a digest's, not a signature's.
+/// The chain, epoch and number in a name, and whether the name is a digest's rather than a signature's.
 fn parse(name: &str) -> Option<(Line, String, u64, bool)> {
     let mut parts = name.strip_prefix("chain/")?.split('/');
     let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -1,13 +1,13 @@
-//! **What**: [`ReadError`]: why reading, verifying or writing a vault failed, by what the caller can do about it.
-//! **Invariants**: the sentence is made of names, options and error codes, never of content. **Not here**: findings
-//! (`verify`).
+//! [`ReadError`]: why reading, verifying or writing a vault failed, classified by what the caller can do about it.
+//! Messages contain names, options and error codes, never content. Neighbour: `verify` has the findings of a
+//! verification.
 
 use std::io;
 use std::path::Path;
 
 use vault::store::StoreError;
 
-/// What went wrong: a kind, and the sentence for a person (a line each, where there are several).
+/// A kind of failure and its message (several lines for several failures).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The object, session, line or key does not exist.
@@ -22,7 +22,7 @@ pub enum ReadError {
     /// Temporary: the store, the disk, a concurrent run, or the memory limit. A retry may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// The arguments can't be satisfied as they are given.
+    /// The arguments as given can't be satisfied.
     #[error("{0}")]
     Invalid(String),
 }
@@ -53,12 +53,12 @@ impl ReadError {
         Self::Invalid(text.into())
     }
 
-    /// What the store says of an object.
+    /// The error for a store's answer about an object.
     pub(crate) fn of_object(name: &str, error: &StoreError) -> Self {
         Self::of_store(error, format!("{name}: {error}"))
     }
 
-    /// What the store says, in this sentence.
+    /// The error for a store's answer, with this message.
     pub(crate) fn of_store(error: &StoreError, text: String) -> Self {
         match error {
             StoreError::Missing => Self::NotFound(text),
@@ -70,12 +70,12 @@ impl ReadError {
         }
     }
 
-    /// What the system says of a file.
+    /// The error for a file system error about a file.
     pub(crate) fn of_file(path: &Path, error: &io::Error) -> Self {
         Self::of_io(error, format!("{}: {error}", path.display()))
     }
 
-    /// What the system says, in this sentence.
+    /// The error for a file system error, with this message.
     pub(crate) fn of_io(error: &io::Error, text: String) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound(text),
@@ -85,7 +85,7 @@ impl ReadError {
         }
     }
 
-    /// Several errors as one, a line each: of the first one's kind.
+    /// Joins several errors into one of the first one's kind, one line each.
     pub(crate) fn all(errors: Vec<Self>) -> Self {
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         match errors.into_iter().next() {
@@ -94,7 +94,7 @@ impl ReadError {
         }
     }
 
-    /// The same kind in another sentence, made from this one's.
+    /// The same kind with another message, derived from this one's.
     pub(crate) fn reworded(self, say: impl FnOnce(String) -> String) -> Self {
         match self {
             Self::NotFound(text) => Self::NotFound(say(text)),
@@ -106,7 +106,8 @@ impl ReadError {
     }
 }
 
-/// More than one account has what was asked for: line numbers and session names are unique only within an account.
+/// Error for a query that matches more than one account: line numbers and session names are unique only within an
+/// account.
 pub(crate) fn several_accounts<A: AsRef<str>>(what: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
     let accounts: Vec<String> = accounts.into_iter().map(|account| account.as_ref().to_owned()).collect();
     let count = accounts.len();
@@ -115,7 +116,7 @@ pub(crate) fn several_accounts<A: AsRef<str>>(what: &str, accounts: impl IntoIte
 
 #[cfg(test)]
 impl ReadError {
-    /// Whether the sentence has this in it.
+    /// Whether the message contains `text`.
     pub(crate) fn contains(&self, text: &str) -> bool {
         self.to_string().contains(text)
     }

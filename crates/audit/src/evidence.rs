@@ -1,9 +1,10 @@
-//! **What**: what a vault can tell an auditor of a period: [`Gathered`]: the population of sessions, what each was
-//! allowed to do and did (tools used, what was denied), digests, keys, erasures. **Why**: SOC 2 asks for complete
-//! populations, and for evidence that nobody can edit afterwards. **Invariants**: from the index and the chain, no
-//! content, and only what signed digests name; every such line of the period counts for one session, or as a line
-//! without one; sums are exact; lines that no signed digest covers are reported separately. **Not here**: files and
-//! signatures (`bundle`), judging (`verify`).
+//! Gathers a vault's evidence for a period ([`Gathered`]): the population of sessions, what each was allowed to do and
+//! did (tools used, denials), digests, keys, erasures. SOC 2 asks for complete populations, and for evidence that can't
+//! be edited afterwards.
+//!
+//! The data comes from the index and the chain, without content, and only from objects that signed digests name. Each
+//! such line of the period counts for one session, or as a line without one; sums are exact. Lines that no signed
+//! digest covers are reported separately. Neighbours: `bundle` (files and signatures), `verify` (verification).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,15 +31,15 @@ pub mod bundle;
 #[cfg(test)]
 mod tests;
 
-/// Sessions of one bundle.
+/// Most sessions in one bundle.
 const MAX_SESSIONS: usize = 2_000_000;
 
-/// A period: arrival at the gateway, RFC 3339; the end is not in it.
+/// A period of arrival at the gateway, RFC 3339; the end is exclusive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Period {
-    /// From.
+    /// Start of the period.
     pub from: String,
-    /// Until, exclusive.
+    /// End of the period, exclusive.
     pub to: String,
 }
 
@@ -47,10 +48,10 @@ impl Period {
         *row.tail.ingest_ts >= *self.from && *row.tail.ingest_ts < *self.to
     }
 
-    /// Whether a folder of the index, named by day of arrival, can hold lines of it.
+    /// Whether an index folder, named by day of arrival, may contain lines of the period.
     fn may_hold(&self, day: &str) -> bool {
         let part = |text: &str| text.get(..10).unwrap_or_default().to_owned();
-        // what arrived before midnight may stand in a digest's folder of the next day, or the day before
+        // a line that arrived around midnight may be in the folder of the next or the previous day
         let (from, to) = (day_before(&part(&self.from)), part(&self.to));
         from.is_none_or(|from| day >= from.as_str()) && (day <= to.as_str() || day_before(day) == Some(to))
     }
@@ -59,19 +60,19 @@ impl Period {
 /// A session of the period.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Session {
-    /// Account.
+    /// Account that sent it.
     pub account: String,
     /// Tenant, as the index shows it.
     pub tenant: String,
     /// Session id, as the index shows it; `trace-…` for records without one.
     pub session: String,
-    /// First and last item's own time.
+    /// Earliest time of its items.
     pub first: String,
-    /// See `first`.
+    /// Latest time of its items.
     pub last: String,
-    /// Index lines.
+    /// Number of index lines.
     pub lines: u64,
-    /// Lines with content in the vault.
+    /// Number of lines with content in the vault.
     pub with_content: u64,
     /// Model calls, each once.
     pub model_calls: u64,
@@ -79,62 +80,62 @@ pub struct Session {
     pub tool_calls: u64,
     /// Permission decisions.
     pub decisions: u64,
-    /// Of these, denied.
+    /// Denied decisions.
     pub denied: u64,
-    /// Items that failed.
+    /// Failed items.
     pub failed: u64,
     /// Model calls without a price.
     pub unpriced: u64,
-    /// Sum, exact, USD; null: too large to add.
+    /// Exact sum in USD; null if the sum is too large to compute.
     #[serde(serialize_with = "as_text")]
     pub cost_usd: Option<Decimal>,
     /// Turns, as the client numbers or names them.
     pub turns: BTreeSet<String>,
-    /// Users' pseudonyms.
+    /// Pseudonyms of users.
     pub users: BTreeSet<String>,
     /// Agents.
     pub actors: BTreeSet<String>,
-    /// Their versions.
+    /// Versions of the agents.
     pub agent_versions: BTreeSet<String>,
-    /// Where they ran.
+    /// Environments in which the agents ran.
     pub environments: BTreeSet<String>,
-    /// Issues they worked on.
+    /// Issues that the agents worked on.
     pub issues: BTreeSet<String>,
-    /// Commits they were built from.
+    /// Commits from which the agents were built.
     pub commits: BTreeSet<String>,
-    /// Ids of the keys that open it.
+    /// Ids of the keys that open the session.
     pub key_ids: BTreeSet<String>,
 }
 
-/// What a session did at the boundary: a line for each tool and decision.
+/// A session's actions at the permission boundary: a line for each tool and decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Boundary {
-    /// Account.
+    /// Account that sent it.
     pub account: String,
-    /// Tenant.
+    /// Tenant, as the index shows it.
     pub tenant: String,
-    /// Session.
+    /// Session id, as the index shows it.
     pub session: String,
-    /// Tool; null where the client does not tell.
+    /// Tool name; null if the client does not report it.
     pub tool: Option<String>,
-    /// `used`, or what was decided: `accept`, `reject`, …
+    /// `used`, or the decision: `accept`, `reject`, …
     pub what: String,
-    /// It was not allowed.
+    /// Whether the action was denied.
     pub denied: bool,
-    /// Who decided, as the client tells: `config`, `hook`, `user_reject`, …; null where it does not.
+    /// Who decided, as the client reports it: `config`, `hook`, `user_reject`, …; null if it does not.
     pub decided_by: Option<String>,
-    /// Agent that wanted it.
+    /// Agent that requested the action.
     pub actor: Option<String>,
-    /// User for whom, a pseudonym.
+    /// Pseudonym of the user for whom it acted.
     pub user: Option<String>,
 }
 
-/// How often, and since when.
+/// Count and time range of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Times {
-    /// How often.
+    /// How often it happened.
     pub count: u64,
-    /// Of these, failed.
+    /// How often it failed.
     pub failed: u64,
     /// First time.
     pub first: String,
@@ -145,49 +146,49 @@ pub struct Times {
 /// A digest of the period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DigestOf {
-    /// Its object.
+    /// Name of its object.
     pub name: String,
-    /// Hash of its bytes.
+    /// SHA-256 of its bytes, hex.
     pub sha256: String,
-    /// Account, writer, epoch, number.
+    /// Account whose lines it covers.
     pub account: String,
-    /// Writer.
+    /// The writer's name.
     pub writer: String,
-    /// Epoch.
+    /// Epoch of the digest.
     pub epoch: String,
-    /// Number.
+    /// Number of the digest in its epoch.
     pub n: u64,
-    /// When it was made.
+    /// Time at which it was made.
     pub end: String,
-    /// Leaves.
+    /// Number of leaves.
     pub tree_size: u64,
-    /// Root, base64.
+    /// Root of the tree, base64.
     pub root: String,
     /// Signed checkpoint.
     pub note: String,
-    /// Lines acknowledged that were not in the store then.
+    /// Lines that were acknowledged but not yet in the store.
     pub pending: u64,
-    /// Lines lost.
+    /// Lost lines.
     pub gaps: u64,
-    /// The gateway's version and the hash of its configuration; null where the digest does not tell.
+    /// The gateway's version and the hash of its configuration; null if the digest has none.
     pub made_by: Option<MadeBy>,
 }
 
-/// A configuration under which digests were made.
+/// A gateway configuration under which digests were made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Configuration {
-    /// Account.
+    /// Account whose lines the digests cover.
     pub account: String,
-    /// Writer.
+    /// The writer's name.
     pub writer: String,
-    /// Version of the gateway and hash of its configuration; null where digests do not tell.
+    /// The gateway's version and the hash of its configuration; null if the digests have none.
     pub made_by: Option<MadeBy>,
 }
 
-/// When digests were made under it.
+/// The digests made under one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Spell {
-    /// Digests.
+    /// Number of digests.
     pub digests: u64,
     /// End of the first one.
     pub first: String,
@@ -195,74 +196,74 @@ pub struct Spell {
     pub last: String,
 }
 
-/// A key object that is there.
+/// A key object in the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyOf {
-    /// The object.
+    /// Name of the object.
     pub name: String,
     /// Key id.
     pub key_id: String,
-    /// How it is sealed.
+    /// How the key is sealed.
     pub kind: &'static str,
 }
 
-/// An erasure's line.
+/// A line that records an erasure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Erased {
-    /// Account.
+    /// Account of the erased content.
     pub account: String,
-    /// When.
+    /// Time of the line.
     pub at: String,
-    /// `writer/epoch/number`.
+    /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
-    /// What it says.
+    /// The recorded erasure.
     pub erasure: Erasure,
 }
 
-/// An object that no key given signed, or whose digest nobody did: it counts for nothing here.
+/// An object that no given key signed, or that no signed digest names. The evidence does not count it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unsigned {
-    /// The object; null where only `why` names it.
+    /// Name of the object; null if only `why` names it.
     pub name: Option<String>,
-    /// Lines of the period that are in it.
+    /// Lines of the period in it.
     pub lines: u64,
-    /// What it is, in words.
+    /// Why it does not count, in words.
     pub why: String,
 }
 
-/// Everything of a period.
+/// All evidence of a period.
 #[derive(Default)]
 pub struct Gathered {
-    /// Index lines.
+    /// Number of index lines.
     pub lines: u64,
-    /// Of these, without session and trace.
+    /// Lines without session and trace.
     pub homeless: u64,
-    /// Lines that say that one was lost.
+    /// Lines that record a lost line.
     pub gaps: u64,
-    /// Sessions.
+    /// Sessions, by account, tenant and session id.
     pub sessions: BTreeMap<(String, String, String), Session>,
     /// Tools and decisions.
     pub boundary: BTreeMap<Boundary, Times>,
-    /// Digests.
+    /// Digests of the period.
     pub digests: Vec<DigestOf>,
-    /// Configurations of the gateways that made them.
+    /// Configurations of the gateways that made the digests.
     pub configurations: BTreeMap<Configuration, Spell>,
     /// Keys of the period's days.
     pub keys: Vec<KeyOf>,
-    /// Erasures, whatever period their content is of.
+    /// Erasures, whatever the period of their content.
     pub erased: Vec<Erased>,
-    /// What nobody signed: planted, or about to be signed.
+    /// Objects without a valid signature: planted, or not signed yet.
     pub unsigned: Vec<Unsigned>,
-    /// What was signed and can't be read, a line each: the population is not complete.
+    /// Signed objects that can't be read, a line each: with any, the population is incomplete.
     pub closed: Vec<String>,
-    /// Tool calls that were told.
+    /// Tool calls reported so far.
     calls: Calls,
 }
 
-/// Gathers a period, of one account or of all: what digests name that one of `keys` signed.
+/// Gathers a period, of one account or of all, from objects named by digests that one of `keys` signed.
 ///
 /// # Errors
-/// One line: the store fails, or there is too much for one bundle.
+/// The store fails, or there are too many sessions for one bundle.
 pub async fn gather(
     vault: &Vault,
     period: &Period,
@@ -302,12 +303,12 @@ pub async fn gather(
 }
 
 impl Gathered {
-    /// Whether nothing that was signed is missing from it.
+    /// Whether all signed objects could be read.
     pub fn is_complete(&self) -> bool {
         self.closed.is_empty()
     }
 
-    /// Takes a line; false: there are too many sessions.
+    /// Counts a line; false if there are too many sessions.
     fn take(&mut self, row: &Row, period: &Period) -> bool {
         if !period.holds(row) {
             return true;
@@ -473,8 +474,8 @@ impl Session {
     }
 }
 
-/// A digest's bytes, and whether one of the keys signed them. `None`: it is not there, is larger than one can be, or
-/// nobody can read it.
+/// A digest's bytes, and whether one of the keys signed them. `None` if the digest does not exist, is too large to be
+/// one, or can't be read.
 async fn signed_by(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<(Bytes, bool)>, ReadError> {
     let Some(bytes) = there(vault, name).await? else { return Ok(None) };
     let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;
@@ -482,12 +483,12 @@ async fn signed_by(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Opti
     Ok(Some((bytes, signed)))
 }
 
-/// A sum as index lines have it.
+/// A sum in the text form of index lines.
 fn as_text<S: Serializer>(usd: &Option<Decimal>, serializer: S) -> Result<S::Ok, S::Error> {
     usd.map(|usd| usd.to_string()).serialize(serializer)
 }
 
-/// Widens a span of time.
+/// Widens a time range.
 fn span(first: &mut String, last: &mut String, at: &str) {
     if first.is_empty() || at < first.as_str() {
         at.clone_into(first);

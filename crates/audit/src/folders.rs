@@ -1,26 +1,26 @@
-//! **What**: the parts of names of sessions and of their key objects: folders, days, ids of keys. **Invariants**: says
-//! nothing of what is stored. **Not here**: whole names (`vault::names`).
+//! Parses the parts of object names that identify sessions and keys: folders, days, key ids. It does not look at the
+//! store. Neighbour: `vault::names` handles whole names.
 
 use vault::names::UNATTRIBUTED;
 use vault::row::Shredded;
 
-/// A session as names have it: tenant, session.
+/// Tenant and session, as segments of object names.
 pub(crate) type Folder = (String, String);
 
-/// The key that a key object is a copy of: those of `rewrap` have more behind the id.
+/// The key that a key object holds; names of copies made by `rewrap` have a suffix after the key id.
 pub(crate) fn shredded(name: &str) -> Option<Shredded> {
     let (folder, file) = name.rsplit_once('/')?;
     let id = file.strip_suffix(".age")?.split('-').next()?;
     is_key_id(id).then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
 }
 
-/// Whether `name` is the key object of this stem (folder and id), or a copy of it.
+/// Whether `name` is the key object with this stem (folder and id), or a copy of it.
 pub(crate) fn is_copy_of(name: &str, stem: &str) -> bool {
     let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".age"));
     rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('-') && !rest.contains('/')))
 }
 
-/// Whether `name`, without the vault's prefix, is one that gateways and `rewrap` give key objects.
+/// Whether `name`, without the vault's prefix, has the form of key objects written by gateways or `rewrap`.
 pub(crate) fn is_key_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
@@ -38,13 +38,13 @@ pub(crate) fn session_of(name: &str, start: &str) -> Option<Folder> {
     Some((tenant.to_owned(), session.to_owned()))
 }
 
-/// An id as it stands in names.
+/// An id as a segment of object names.
 pub(crate) fn segment(id: &str) -> String {
     let id = if id.is_empty() { UNATTRIBUTED } else { id };
     kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned())
 }
 
-/// Whether a text can be a part of an object's name.
+/// Whether a text can be a segment of an object's name.
 pub(crate) fn is_segment(text: &str) -> bool {
     !text.is_empty()
         && !matches!(text, "." | "..")

@@ -1,11 +1,12 @@
-//! **What**: legal holds: [`hold`] sets or releases one for sessions, [`holds`] lists those in force, [`is_held`] tells
-//! of one session. **Why**: what a court asks for must outlive retention and erasure, and whoever releases it must be
-//! told later. **Invariants**: a hold is a note that is never changed, and all of them stay; it holds until another
-//! note releases it by the hash of its bytes, which only who may read can tell: whoever may only write can add holds,
-//! and end none. One that nobody can read now (archived, another's key) holds, and is released when it can be. It
-//! stands before the objects are held, and is released after they are, so that nothing in between is unprotected. In S3
-//! each version of payload and keys is held as well; in a folder the note holds them
-//! ([`vault::store::DirectoryStore`]). **Not here**: who may (the store's rights).
+//! Legal holds: [`hold`] sets or releases one for sessions, [`holds`] lists those in force, [`is_held`] checks one
+//! session. A hold protects content against retention and erasure, and the record of who released it remains.
+//!
+//! A hold is a note that is never changed, and all notes stay. It is in force until another note releases it by the
+//! hash of its bytes. Only someone who can read the note knows the hash, so a person with write access alone can add
+//! holds but end none. A note that can't be read now (archived, encrypted with another key) counts as a hold; it can be
+//! released once it is readable. The note is written before the objects are held and the release after they are freed,
+//! so that nothing is unprotected in between. In S3 each version of payload and keys is held as well; in a folder the
+//! note alone protects them ([`vault::store::DirectoryStore`]). The store's permissions decide who may set holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,36 +27,36 @@ use vault::names::{ObjectName, Scope, account_segment, rfc3339};
 use vault::store::directory::NOT_A_FILE;
 use vault::store::{ObjectKind, StoreError};
 
-/// What notes say.
+/// The notes of a vault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
-    /// Those in force: the session may have several.
+    /// Holds in force; a session may have several.
     pub in_force: Vec<Hold>,
-    /// What is no note, or can't be read, a line each. What can't be read holds until it is released.
+    /// Objects that are no notes or can't be read, a line each. An unreadable note is in force until it is released.
     pub strange: Vec<String>,
 }
 
-/// What a hold was set on, or released from.
+/// Result of setting or releasing a hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// Sessions, as `tenant/session` in names.
+    /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Objects that the store itself holds, or holds no more.
+    /// Objects on which the store itself set or released a hold.
     pub objects: u64,
-    /// Objects of a store that knows no holds: the note alone protects them.
+    /// Objects in a store without holds of its own: only the note protects them.
     pub noted: u64,
-    /// What of the index could not be read, so that packed objects may have been missed.
+    /// Parts of the index that could not be read, so that packed objects may have been missed.
     pub closed: Vec<String>,
-    /// What lines say of the user that none of the given keys signed, and was left out.
+    /// Lines about the user that none of the given keys signed and that were therefore ignored.
     pub left_out: Vec<String>,
 }
 
-/// Sets a hold on what `asked` names, or releases it. Content that comes later is protected from erasure and sweeps by
-/// the note; in S3 the hold itself is set on it by doing this again. Of a user sessions are held that only lines tell
-/// of which nobody signed: to hold too much is safe; to release it is not.
+/// Sets a hold on the sessions that `asked` selects, or releases it. The note protects later content from erasure and
+/// sweeps; in S3, the object hold covers later content only if this is called again. When a hold is set for a user,
+/// sessions from unsigned lines are included, because holding too much is safe; for a release they are not.
 ///
 /// # Errors
-/// One line: the store fails, or there is no such session.
+/// The store fails, or there is no such session.
 pub async fn hold(
     place: &Place,
     asked: &Asked,
@@ -113,7 +114,7 @@ pub async fn hold(
         if !set {
             write(place, &folder, &note, now).await?;
         }
-        // what was written counts only if it is read as it was meant
+        // a note counts only if it can be read back with the intended effect
         let after = in_force(&read(&place.vault, &folder).await?.notes);
         if after.iter().any(|(_, told)| told.as_ref() == Some(&note)) != set || (!set && !after.is_empty()) {
             return Err(ReadError::unavailable(format!(
@@ -125,7 +126,7 @@ pub async fn hold(
     Ok(touched)
 }
 
-/// A session that is held: its content, and its lines in the index, may be gone.
+/// Finds a session through its hold notes, because its content and index lines may be gone.
 async fn noted(place: &Place, asked: &Asked, session: &str) -> Result<(String, BTreeSet<Folder>), ReadError> {
     let segment = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
     let mut found: BTreeMap<String, BTreeSet<Folder>> = BTreeMap::new();
@@ -145,23 +146,23 @@ async fn noted(place: &Place, asked: &Asked, session: &str) -> Result<(String, B
 async fn write(place: &Place, folder: &str, note: &Hold, now: UnixNanos) -> Result<(), ReadError> {
     let there = read(&place.vault, folder).await?;
     let taken = |number: &u64| there.notes.contains_key(number) || there.unread.contains_key(number);
-    // which comes first means nothing: only its name must be its own
+    // numbers have no meaning, they only have to be unused
     let number = (now.0..).find(|number| !taken(number)).unwrap_or(now.0);
     let name = place.vault.full(&format!("{folder}{number:020}.json"));
-    let bytes = serde_json::to_vec(note).unwrap_or_default(); // strings: can't fail
+    let bytes = serde_json::to_vec(note).unwrap_or_default(); // strings: serialising can't fail
     let put = place.store.put_once(ObjectKind::Key, &name, bytes.into(), now).await;
     put.map(drop).map_err(|error| ReadError::of_object(&name, &error))
 }
 
-/// The notes of a session's folder.
+/// The notes in a session's folder.
 #[derive(Default)]
 struct There {
     notes: BTreeMap<u64, Bytes>,
-    /// Those that can't be read now: what they say, and which hash releases them, nobody knows. Why, in a line.
+    /// Notes that can't be read now, with the reason: their content, and the hash that releases them, are unknown.
     unread: BTreeMap<u64, String>,
-    /// One of these was refused, which may be for want of a right.
+    /// Whether access to a note was denied, possibly for lack of permission.
     denied: bool,
-    /// Names that are none, and what is no note.
+    /// Objects whose name or content is not that of a note.
     strange: Vec<String>,
 }
 
@@ -192,8 +193,8 @@ async fn read(vault: &Vault, folder: &str) -> Result<There, ReadError> {
     Ok(there)
 }
 
-/// Payload and key objects of a session: by their names, and packed ones by the index; and what of the index could not
-/// be read.
+/// Payload and key objects of a session, by their names, and packed ones through the index; and the parts of the index
+/// that could not be read.
 async fn objects(
     place: &Place,
     segment: &str,
@@ -211,7 +212,7 @@ async fn objects(
     let mut visit = |row: vault::row::Row| {
         let scope = Scope::of(&row.tail);
         let same = scope.account == segment && scope.tenant == tenant && scope.session == session;
-        // a line is anybody's claim: it can name no object of another session
+        // anyone may have written the line, so it must not select an object of another session
         let own =
             |name: &String| ObjectName::parse(name).is_some_and(|one| one.scope.is_none() && one.account == segment);
         packed.extend(row.object_key.filter(|_| same).filter(own));
@@ -219,7 +220,7 @@ async fn objects(
     let closed = each_row(&place.vault, None, &|_| true, &mut visit).await?;
     for name in packed {
         let own = place.vault.relative(&name).unwrap_or(&name);
-        // nor one that is not there
+        // and the object must exist
         if place.vault.list(ObjectKind::Payload, own).await?.contains(&name) {
             out.insert((ObjectKind::Payload, name));
         }
@@ -230,7 +231,7 @@ async fn objects(
 /// Notes of one account (as the index shows it) or of all.
 ///
 /// # Errors
-/// One line: the store fails.
+/// The store fails.
 pub async fn notes(vault: &Vault, account: Option<&str>) -> Result<Notes, ReadError> {
     let start = account.map_or(FOLDER.to_owned(), |account| format!("{FOLDER}{}/", account_segment(account)));
     let (mut all, mut folders) = (Notes::default(), BTreeSet::new());
@@ -250,14 +251,14 @@ pub async fn notes(vault: &Vault, account: Option<&str>) -> Result<Notes, ReadEr
         denied = denied.or_else(|| there.unread.values().next().filter(|_| there.denied).cloned());
         let unread = there.unread.values().map(|_| None);
         for note in in_force(&there.notes).into_iter().map(|(_, note)| note).chain(unread) {
-            // where it lies is what it holds, whatever it says
+            // the note's location decides which session it holds, not its content
             let (account, tenant, session) = (account.clone(), tenant.clone(), session.clone());
             let unread = || Hold { why: "a note that can't be read".to_owned(), set: true, ..Hold::default() };
             all.in_force.push(Hold { account, tenant, session, ..note.unwrap_or_else(unread) });
         }
         all.strange.extend(there.strange.into_iter().chain(there.unread.into_values()));
     }
-    // no right to read, rather than one note that somebody put there
+    // every read was denied: the caller lacks permission, rather than one note being unreadable
     match denied.filter(|_| !may_read) {
         Some(why) => Err(ReadError::Forbidden(why)),
         None => Ok(all),
@@ -267,12 +268,12 @@ pub async fn notes(vault: &Vault, account: Option<&str>) -> Result<Notes, ReadEr
 /// Holds in force, of one account (as the index shows it) or of all.
 ///
 /// # Errors
-/// One line: the store fails.
+/// The store fails.
 pub async fn holds(vault: &Vault, account: Option<&str>) -> Result<Vec<Hold>, ReadError> {
     Ok(notes(vault, account).await?.in_force)
 }
 
-/// Whether a session, all as names have it, is under hold.
+/// Whether a session is under hold; all arguments are segments of object names.
 pub(super) async fn is_noted(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
     let there = read(vault, &format!("{FOLDER}{account}/{tenant}/{session}/")).await?;
     Ok(!there.unread.is_empty() || !in_force(&there.notes).is_empty())
@@ -281,7 +282,7 @@ pub(super) async fn is_noted(vault: &Vault, account: &str, tenant: &str, session
 /// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.
 ///
 /// # Errors
-/// One line: the store fails.
+/// The store fails.
 pub async fn is_held(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
     let segment = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
     let (tenant, session) = (segment(tenant), segment(session));

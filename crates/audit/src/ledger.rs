@@ -1,9 +1,10 @@
-//! **What**: [`Ledger`]: the chain of somebody who changes keys: an epoch for each erasure, of two lines (begun, done),
-//! or for copies of keys, of one. **Why**: what was destroyed or copied, why and by whom must be as provable as what
-//! was written. **Invariants**: there is no state but the store's, and of that only what a known key signed; the next
-//! epoch's name follows from the last digest and the key, a digest's bytes from its lines and the digest before, so
-//! that a run that ended anywhere writes the same again, and two runs at a time collide instead of forking; what
-//! somebody planted in the way is gone around. **Not here**: what is erased (`erase`) and copied (`rewrap`).
+//! [`Ledger`]: the chain of a person who changes keys. Each erasure has an epoch with two lines (begun, done), and each
+//! set of key copies an epoch with one, so that destroying or copying a key is as provable as writing content.
+//!
+//! The only state is the store's, and of that only what a known key signed. The next epoch's name follows from the last
+//! digest and the key, and a digest's bytes from its lines and the previous digest. An interrupted run is therefore
+//! repeated with identical bytes, and two concurrent runs collide instead of forking. Objects planted under the names
+//! are skipped. Neighbours: `erase` decides what is erased, `rewrap` what is copied.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,26 +27,27 @@ use vault::names::{self, Names, SIGNATURE, UNATTRIBUTED, account_segment, rfc333
 use vault::row::{Erasure, ErasureState, KeyCopy, Kind, Row, Tail};
 use vault::store::{ObjectKind, Put, StoreError};
 
-/// Compression of its index objects.
+/// Compression level of the index objects.
 const LEVEL: i32 = 3;
-/// Names that are tried for a new epoch: each must be taken after it was used first, before its digest is there.
+/// Names that are tried for a new epoch. An attacker can only take a name after its first use, before its digest is
+/// stored.
 const ATTEMPTS: u64 = 64;
-/// How far ahead of this clock an earlier run's may have been.
+/// How far the clock of an earlier run may have been ahead of this one.
 const SKEW: Duration = Duration::from_secs(300);
-/// Why the first epoch has none before it.
+/// Reason in the first epoch's digest, which has no previous one.
 const FIRST: &str = "first: this writer has told nothing before";
 
-/// What a line tells.
+/// Content of a line.
 #[derive(Clone)]
 pub enum Said {
-    /// Keys are about to be destroyed, or were.
+    /// Keys are about to be destroyed, or were destroyed.
     Erasure(Erasure),
     /// Copies of keys were made.
     KeyCopies(Vec<KeyCopy>),
 }
 
 impl Said {
-    /// Whether nothing more comes in its epoch.
+    /// Whether the line is the last of its epoch.
     fn is_last(&self) -> bool {
         match self {
             Self::Erasure(erasure) => erasure.state == ErasureState::Done,
@@ -62,25 +64,25 @@ pub struct Ledger<'p> {
     writer: String,
     /// Keys whose signatures count.
     keys: Vec<VerifyKey>,
-    /// The last digest there is, and the end of its time.
+    /// The last digest, and the end of its time range.
     head: Option<(Link, String)>,
-    /// Epochs so far.
+    /// Number of epochs so far.
     epochs: u64,
-    /// Requests that were executed.
+    /// Nonces of executed requests.
     done: BTreeSet<String>,
-    /// Names and hashes of copies that it tells of.
+    /// Names and hashes of the copies that the chain lists.
     copies: BTreeSet<(String, String)>,
-    /// An epoch that is not over.
+    /// The unfinished epoch, if any.
     open: Option<Epoch>,
     strangers: Strangers,
 }
 
-/// What lies under the writer's name and is nobody's that is known.
+/// Objects under the writer's name that no known key signed.
 #[derive(Default)]
 struct Strangers {
     first: Option<String>,
     count: u64,
-    /// One has the form of a digest that belongs there: a gateway's, an earlier key's, or a good forgery.
+    /// Whether one has the form of a digest for this place: a gateway's, an earlier key's, or a good forgery.
     chains: bool,
 }
 
@@ -91,7 +93,7 @@ struct Epoch {
     begun: Option<Row>,
 }
 
-/// Random bytes that are known: of an epoch's name.
+/// A source of "random" bytes that are known, for an epoch's name.
 struct Known([u8; 32]);
 
 impl Rng for Known {
@@ -101,11 +103,11 @@ impl Rng for Known {
 }
 
 impl<'p> Ledger<'p> {
-    /// Reads where the chain stands: what `key`, or one of `before` (keys that signed it earlier), signed. All else
-    /// under its name is somebody else's and counts for nothing.
+    /// Reads the chain's state from the objects that `key`, or one of `before` (keys that signed it earlier), signed.
+    /// Other objects under its name are ignored.
     ///
     /// # Errors
-    /// One line: the store fails, or this is no chain of erasures.
+    /// The store fails, or this is not a chain of erasures.
     pub async fn read(
         place: &'p Place,
         key: &'p SigningKey,
@@ -134,19 +136,19 @@ impl<'p> Ledger<'p> {
         Ok(ledger)
     }
 
-    /// Digests under the writer's name that no key given to [`Self::read`] signed: the first, and how many.
+    /// Digests under the writer's name that no key given to [`Self::read`] signed: the first name, and how many.
     pub fn strangers(&self) -> Option<(&str, u64)> {
         self.strangers.first.as_deref().map(|first| (first, self.strangers.count))
     }
 
-    /// Takes one epoch, in order.
+    /// Reads one epoch; epochs must come in order.
     async fn epoch(&mut self, name: &str, numbers: &BTreeSet<u64>) -> Result<(), ReadError> {
         let mut epoch = Epoch { names: self.names(name), tree: Frontier::default(), begun: None };
         let (mut over, mut whole, mut taken) = (false, true, 0);
         for n in numbers {
             let at = epoch.names.digest(&self.account, *n);
             let Some((digest, sha256)) = self.own(&at, name, *n).await? else { continue };
-            // what was signed in this name follows what was signed before, or the chain is not what it was
+            // a signed digest must follow the previous signed one, otherwise the chain was tampered with
             let follows = *n == taken && digest.prev == self.head.as_ref().map(|(link, _)| link.clone());
             if !follows || over || self.open.is_some() {
                 return Err(self.strange("its digests do not follow each other"));
@@ -159,7 +161,7 @@ impl<'p> Ledger<'p> {
                 Ok(lines) if kernel::hex::encode(&Sha256::digest(&lines)) == index.sha256 => {
                     self.take(&mut epoch, &lines)?;
                 }
-                // its retention is over (requests expire long before), or it is not the one that was signed
+                // its retention is over (requests expire long before), or these are not the signed bytes
                 Ok(_) | Err(StoreError::Missing) => whole = false,
                 Err(error) => return Err(ReadError::of_object(&index.key, &error)),
             }
@@ -173,7 +175,7 @@ impl<'p> Ledger<'p> {
         Ok(())
     }
 
-    /// A digest that one of the keys signed, and that says that it belongs where it is, with its hash; else it is noted
+    /// The digest at `at` with its hash, if one of the keys signed it and it names this place; otherwise it is recorded
     /// as a stranger's.
     async fn own(&mut self, at: &str, epoch: &str, n: u64) -> Result<Option<(Digest, String)>, ReadError> {
         let (bytes, signature) = (self.there(at).await?, self.there(&format!("{at}{SIGNATURE}")).await?);
@@ -191,7 +193,7 @@ impl<'p> Ledger<'p> {
                 return Ok(Some((digest, kernel::hex::encode(&Sha256::digest(&bytes)))));
             }
             (digest, _) => {
-                // garbage is no chain: it must not look like somebody's, or anybody could stop every erasure
+                // garbage does not count as a chain, otherwise anyone could block every erasure
                 self.strangers.chains |= digest.is_some();
                 self.strangers.count += 1;
                 self.strangers.first.get_or_insert_with(|| at.to_owned());
@@ -200,12 +202,12 @@ impl<'p> Ledger<'p> {
         Ok(None)
     }
 
-    /// An object of the chain, if it is there.
+    /// An object of the chain, if it exists.
     async fn there(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
         match self.place.vault.try_fetch(ObjectKind::Chain, name).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(StoreError::Missing) => Ok(None),
-            // larger than any object of ours
+            // larger than any object of a ledger
             Err(StoreError::TooLarge) => Ok(Some(Bytes::new())),
             Err(error) => Err(ReadError::of_object(name, &error)),
         }
@@ -227,7 +229,7 @@ impl<'p> Ledger<'p> {
         Ok(())
     }
 
-    /// The only line of an index object of ours, as it stands there.
+    /// The single line of one of the ledger's index objects, parsed and as text.
     fn line(&self, object: &Bytes) -> Result<(Row, String), ReadError> {
         let mut text = index::unpack("", object).map_err(|_| self.strange("an index object is damaged"))?;
         if text.pop() != Some('\n') || text.contains('\n') {
@@ -252,8 +254,8 @@ impl<'p> Ledger<'p> {
         Names::new(self.place.vault.prefix(), &self.writer, epoch)
     }
 
-    /// The name of the epoch behind the last digest: the same for everybody who has the key, and nobody else can tell
-    /// it before it is used, so that nobody can take it.
+    /// The name of the epoch after the last digest. Everyone with the key computes the same name, and without the key
+    /// it can't be predicted, so no one else can take it beforehand.
     fn next_epoch(&self, attempt: u64) -> String {
         let before = self.head.as_ref().map_or("", |(link, _)| link.sha256.as_str());
         let mut hash = Sha256::new();
@@ -265,11 +267,10 @@ impl<'p> Ledger<'p> {
         names::epoch(UnixNanos((self.epochs + 1) * 1_000_000), &Known(known.into()))
     }
 
-    /// The last digest there is, and its signature, as they are stored: what a gateway is told of
-    /// ([`vault::chain::erasures`]).
+    /// The last digest and its signature, as stored, to be reported to a gateway ([`vault::chain::erasures`]).
     ///
     /// # Errors
-    /// One line: the store fails, or holds something else by now.
+    /// The store fails, or holds other bytes by now.
     pub async fn newest(&self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         let Some((head, _)) = &self.head else { return Ok(None) };
         let at = self.names(&head.epoch).digest(&self.account, head.n);
@@ -285,10 +286,11 @@ impl<'p> Ledger<'p> {
         self.open.as_ref()?.begun.as_ref()?.tail.erasure.as_deref()
     }
 
-    /// An object of the last epoch that the store could lock and does not; `None`: it locks them, or is a folder.
+    /// An object of the last epoch that is not locked although the store supports locks; `None` if all are locked, or
+    /// the store is a folder.
     ///
     /// # Errors
-    /// One line: the store does not tell.
+    /// The store does not report locks.
     pub async fn unlocked(&self) -> Result<Option<String>, ReadError> {
         let Some((head, _)) = &self.head else { return Ok(None) };
         let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.writer, head.epoch);
@@ -302,21 +304,21 @@ impl<'p> Ledger<'p> {
         Ok(None)
     }
 
-    /// Whether the request of this nonce was executed.
+    /// Whether the request with this nonce was executed.
     pub fn is_done(&self, nonce: &str) -> bool {
         self.done.contains(nonce)
     }
 
-    /// Whether a line tells of this copy of a key: an object of this name and hash.
+    /// Whether a line lists this copy of a key, by object name and hash.
     pub fn has_copy(&self, copy: &KeyCopy) -> bool {
         self.copies.contains(&(copy.name.clone(), copy.sha256.clone()))
     }
 
-    /// Writes the next line and its digest: with [`ErasureState::Done`], or copies, the epoch's last one. A new epoch
-    /// whose name somebody took is left for another.
+    /// Writes the next line and its digest; [`ErasureState::Done`] and copies end the epoch. If the name of a new epoch
+    /// is taken, another one is tried.
     ///
     /// # Errors
-    /// One line: the store fails, or another run is at work.
+    /// The store fails, or another run is active.
     pub async fn append(&mut self, said: Said, now: UnixNanos) -> Result<(), ReadError> {
         if let Some(epoch) = self.open.take() {
             let done = self.write(&epoch, said, now).await?;
@@ -331,7 +333,7 @@ impl<'p> Ledger<'p> {
             let epoch = Epoch { names: self.names(&self.next_epoch(attempt)), tree: Frontier::default(), begun: None };
             let at = epoch.names.digest(&self.account, 0);
             match self.there(&at).await? {
-                // written since the chain was read
+                // written after the chain was read
                 Some(_) if self.own(&at, epoch.names.epoch(), 0).await?.is_some() => return Err(busy()),
                 Some(_) => {}
                 None if self.write(&epoch, said.clone(), now).await?.is_some() => return Ok(()),
@@ -344,7 +346,7 @@ impl<'p> Ledger<'p> {
         )))
     }
 
-    /// Writes a line and its digest. `None`: other bytes are under a name of the digest.
+    /// Writes a line and its digest. `None` if a name of the digest has other bytes.
     async fn write(&mut self, epoch: &Epoch, said: Said, now: UnixNanos) -> Result<Option<()>, ReadError> {
         let last = said.is_last();
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
@@ -374,7 +376,7 @@ impl<'p> Ledger<'p> {
         Ok(Some(()))
     }
 
-    /// The index object of leaf `n`: the one that an earlier run wrote, else a new one.
+    /// The index object of leaf `n`: that of an earlier run, or else a new one.
     async fn index(&self, epoch: &Epoch, n: u64, said: Said, now: UnixNanos) -> Result<(String, Bytes), ReadError> {
         let folder = format!("index/v1/account={}/", account_segment(&self.account));
         let file = format!("/{}-{}-{n:010}.ndjson.zst", self.writer, epoch.names.epoch());
@@ -384,7 +386,7 @@ impl<'p> Ledger<'p> {
             let bytes = self.place.vault.fetch(ObjectKind::Index, &name, None).await;
             let Some((row, line)) = bytes.as_ref().ok().and_then(|bytes| self.line(bytes).ok()) else { continue };
             let ours = self.row(epoch, n, &said, &row);
-            // a line is not signed yet: only one that says what this run would say is an earlier run's
+            // the line is not signed yet, so it counts as an earlier run's only if this run would write the same
             if line.as_bytes() != ours || row.tail.ts > rfc3339(now.plus(SKEW)) {
                 others = true;
             } else if found.as_ref().is_none_or(|(ts, ..)| *ts < row.tail.ts) {
@@ -393,7 +395,7 @@ impl<'p> Ledger<'p> {
         }
         match found {
             Some((_, name, bytes)) => return Ok((name, bytes)),
-            // nobody else knew the name of a new epoch: somebody with the key is, or was, at work
+            // only a holder of the key can know the name of a new epoch: another run is or was active
             None if others && n == 0 => return Err(busy()),
             None => {}
         }
@@ -408,7 +410,7 @@ impl<'p> Ledger<'p> {
         if self.ensure(ObjectKind::Index, &name, bytes.clone(), now).await? { Ok((name, bytes)) } else { Err(busy()) }
     }
 
-    /// The line as it would be written at the time of `at`, and of an erasure with its count of what was destroyed.
+    /// The line as it would be written at the time of `at`; for an erasure, with the destroyed count of `at`.
     fn row(&self, epoch: &Epoch, n: u64, said: &Said, at: &Row) -> Vec<u8> {
         let ts = at.tail.ts.clone();
         let own = match said {
@@ -444,7 +446,7 @@ impl<'p> Ledger<'p> {
         serde_json::to_vec(&row).unwrap_or_default() // strings and numbers: can't fail
     }
 
-    /// Digest number `n`, made from nothing but its line and what was before.
+    /// Digest number `n`, derived only from its line and the previous digest.
     #[allow(clippy::too_many_arguments, reason = "each is a part of the digest")]
     fn digest(
         &self,
@@ -467,7 +469,7 @@ impl<'p> Ledger<'p> {
             writer: self.writer.clone(),
             epoch: name_of,
             n,
-            // a clock that went back does not make time go back
+            // time must not go back even if the clock did
             end: start.clone().max(ts.to_owned()),
             start,
             reason: prev.is_none().then(|| FIRST.to_owned()),
@@ -492,10 +494,10 @@ impl<'p> Ledger<'p> {
         }
     }
 
-    /// Writes an object; false: its name has other bytes.
+    /// Writes an object; false if its name has other bytes.
     async fn ensure(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<bool, ReadError> {
         let say = |error: StoreError| ReadError::of_object(name, &error);
-        // not every store heeds the condition of a put
+        // not every store honours a put's condition
         let there = match self.place.vault.try_fetch(kind, name).await {
             Ok(there) => Some(there),
             Err(StoreError::Missing) => None,

@@ -1,9 +1,9 @@
-//! The auditor's side of the vault: finds, opens, replays, verifies, proves, puts on hold and erases its content.
+//! The auditor's side of the vault: finds, opens, replays, verifies, proves, holds and erases its content.
 //!
-//! Invariants: trusts no writer, only bytes, signatures and the keys it is given; reads through
-//! [`vault::store::VaultReader`], so that a folder and S3 look alike; writes only what a named person asked for (holds,
-//! erasures, copies of keys). Neighbours: `vault` writes what is read here; `src/cli` prints it. A running gateway
-//! never calls this crate.
+//! Nothing here trusts a writer, only bytes, signatures and the keys that the caller gives. Reading goes through
+//! [`vault::store::VaultReader`], so that a folder and S3 behave alike. Writes (holds, erasures, copies of keys) happen
+//! only at a named person's request. Neighbours: `vault` writes the data that is read here; `src/cli` prints results. A
+//! running gateway never calls this crate.
 
 mod chains;
 pub mod erase;

@@ -1,6 +1,6 @@
-//! **What**: where a vault is ([`Location`]) and how it is read ([`Vault`]). **Invariants**: no call here writes; what
-//! is read is bounded by the size that such an object can have. **Not here**: what objects mean (`read`), writing
-//! ([`crate::place::Place`]).
+//! A vault's location ([`Location`]) and read access to it ([`Vault`]). No call here writes, and reads are bounded by
+//! the largest size that an object of its kind can have. Neighbours: `read` interprets objects, [`crate::place::Place`]
+//! writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,42 +13,42 @@ use vault::names::SIGNATURE;
 use vault::store::settings::S3Settings;
 use vault::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
 
-/// Largest digest, bytes: a gateway's names the objects of 4 MiB of lines.
+/// Largest digest, bytes: a gateway's digest names the objects of 4 MiB of lines.
 const MAX_DIGEST: u64 = 16 << 20;
 /// Largest signature, bytes: a gateway's has 64.
 const MAX_SIGNATURE: u64 = 4 << 10;
-/// Where a vault is.
+/// A vault's location as the user gives it.
 #[derive(Clone, Debug, Default)]
 pub struct Location {
     /// A folder, or `s3://bucket/prefix`.
     pub store: String,
-    /// `s3://bucket` of the key objects, if it is another one.
+    /// `s3://bucket` of the key objects, if they are in another bucket.
     pub keys: Option<String>,
-    /// Region; default: the environment's.
+    /// Region; defaults to the environment's.
     pub region: Option<String>,
-    /// Address of a store that is not AWS; default: the environment's.
+    /// Address of a store that is not AWS; defaults to the environment's.
     pub endpoint: Option<String>,
-    /// `endpoint/bucket/key`.
+    /// Whether URLs have the form `endpoint/bucket/key`.
     pub force_path_style: bool,
     /// PEM certificates to trust.
     pub ca_file: Option<PathBuf>,
-    /// The first version of each object is read, not the newest; only where there are versions.
+    /// Whether to read the first version of each object instead of the newest; needs a store with versions.
     pub oldest: bool,
 }
 
-/// A location that was understood.
+/// A parsed location.
 pub(crate) enum Site {
     /// A folder.
     Folder(PathBuf),
-    /// Buckets, without a lock for what is written, and the start of all names.
+    /// Buckets, without a lock for written objects, and the prefix of all names.
     S3 { settings: Box<S3Settings>, prefix: String },
 }
 
 impl Location {
-    /// What it says.
+    /// Parses the location.
     ///
     /// # Errors
-    /// When it says nothing that can be.
+    /// The location is not valid.
     pub(crate) fn site(&self) -> Result<Site, ReadError> {
         let Some(rest) = self.store.strip_prefix("s3://") else {
             if self.store.is_empty() {
@@ -87,13 +87,13 @@ impl Location {
 /// A vault to read from.
 pub struct Vault {
     pub(crate) reader: Arc<dyn VaultReader>,
-    /// Start of all names; empty, or ends in `/`.
+    /// Prefix of all names; empty, or ends in `/`.
     prefix: String,
     /// Bucket, for references; `None` for a folder.
     bucket: Option<String>,
-    /// The bucket of the keys was named.
+    /// Whether the location named the bucket of the keys.
     has_key_bucket: bool,
-    /// It is not the one of the payload.
+    /// Whether the keys' bucket differs from the payload's.
     has_keys_apart: bool,
 }
 
@@ -108,7 +108,7 @@ impl Vault {
     /// The vault at `location`. No I/O yet.
     ///
     /// # Errors
-    /// When the location is none.
+    /// The location is not valid.
     pub fn at(location: &Location) -> Result<Self, ReadError> {
         Ok(match location.site()? {
             Site::Folder(_) if location.oldest => return Err(ReadError::invalid("--oldest: a folder has no versions")),
@@ -122,10 +122,10 @@ impl Vault {
         })
     }
 
-    /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the name.
+    /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the plain name.
     ///
     /// # Errors
-    /// When it is in another bucket.
+    /// The reference is to another bucket.
     pub fn name<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
         if let Some(name) = reference.strip_prefix("file://") {
             return Ok(name.trim_start_matches('/'));
@@ -141,7 +141,7 @@ impl Vault {
         }
     }
 
-    /// A name as it stands in the store, from one without the prefix.
+    /// The full name in the store, from one without the prefix.
     pub(crate) fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
@@ -151,44 +151,44 @@ impl Vault {
         name.strip_prefix(&self.prefix)
     }
 
-    /// Whether keys and notes of holds lie in a bucket of their own.
+    /// Whether keys and hold notes are in a bucket of their own.
     pub(crate) fn has_keys_apart(&self) -> bool {
         self.has_keys_apart
     }
 
-    /// Whether keys may lie in a bucket that was not named.
+    /// Whether keys may be in a bucket that the location did not name.
     pub(crate) fn keys_may_be_elsewhere(&self) -> bool {
         self.bucket.is_some() && !self.has_key_bucket
     }
 
-    /// The start of all names, without its slash.
+    /// The prefix of all names, without its trailing slash.
     pub(crate) fn prefix(&self) -> &str {
         self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
     }
 
-    /// A digest or a signature; no more than one can have.
+    /// A digest or a signature; an object too large to be one is an error.
     pub(crate) async fn chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
         let most = if name.ends_with(SIGNATURE) { MAX_SIGNATURE } else { MAX_DIGEST };
         let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, most + 1))).await?;
         if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 
-    /// As [`Self::chain_object`], with what was wrong in words.
+    /// As [`Self::chain_object`], with a [`ReadError`].
     pub(crate) async fn fetch_chain(&self, name: &str) -> Result<Bytes, ReadError> {
         self.chain_object(name).await.map_err(|error| ReadError::of_object(name, &error))
     }
 
-    /// As [`Self::fetch`] of a whole object, for who must know why it failed.
+    /// As [`Self::fetch`] of a whole object, for callers that need the store's error.
     pub(crate) async fn try_fetch(&self, kind: ObjectKind, name: &str) -> Result<Bytes, StoreError> {
         self.reader.get(kind, name, None).await
     }
 
-    /// When an object was written, by the store's clock; `None`: it does not tell, or the object is not there any more.
+    /// When an object was written, by the store's clock; `None` if the store does not report it, or the object is gone.
     pub(crate) async fn written(&self, kind: ObjectKind, name: &str) -> Option<UnixNanos> {
         self.reader.written(kind, name).await.ok().flatten()
     }
 
-    /// A page of the versions of names below `prefix`; `None`: the store has no versions.
+    /// A page of the versions of names below `prefix`; `None` if the store has no versions.
     pub(crate) async fn versions(
         &self,
         kind: ObjectKind,
@@ -201,7 +201,7 @@ impl Vault {
             .map_err(|error| ReadError::of_store(&error, error.to_string()))
     }
 
-    /// How a version is locked; `None`: the store can't lock.
+    /// A version's lock; `None` if the store can't lock.
     pub(crate) async fn held(&self, kind: ObjectKind, version: &Version) -> Result<Option<Held>, ReadError> {
         self.reader.held(kind, version).await.map_err(|error| ReadError::of_object(&version.name, &error))
     }

@@ -1,6 +1,5 @@
-//! **What**: [`Place`]: a vault that somebody else than a gateway writes to: erasers, and auditors who make copies of
-//! keys. **Invariants**: what is written goes through the same write-once store. **Not here**: what is written
-//! (`erase`, `rewrap`).
+//! [`Place`]: write access to a vault for people rather than gateways: erasers, and auditors who copy keys. All writes
+//! go through the same write-once store. Neighbours: `erase` and `rewrap` decide what is written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +12,23 @@ use vault::store::{DirectoryStore, S3Store, VaultEraser, VaultHolder, VaultStore
 
 /// A vault with more rights than reading.
 pub struct Place {
-    /// To read from.
+    /// Read access.
     pub vault: Vault,
-    /// To write to.
+    /// Write access.
     pub store: Arc<dyn VaultStore>,
-    /// What destroys keys.
+    /// Destroys keys.
     pub eraser: Arc<dyn VaultEraser>,
-    /// What sets legal holds.
+    /// Sets legal holds.
     pub holder: Arc<dyn VaultHolder>,
-    /// Public keys of the writers' signers: only what they signed tells which sessions a user has.
+    /// Public keys of the writers' signers. Only lines that they signed count as evidence of a user's sessions.
     pub keys: Vec<VerifyKey>,
 }
 
 impl Place {
-    /// The vault at `location`; what is written there in S3 is locked for `days`, else as long as the bucket says. No
-    /// I/O.
+    /// The vault at `location`. Objects written to S3 are locked for `days`, or else by the bucket's default. No I/O.
     ///
     /// # Errors
-    /// When the location is none.
+    /// The location is not valid.
     pub fn at(location: &Location, days: Option<u32>) -> Result<Self, ReadError> {
         Ok(match location.site()? {
             Site::Folder(folder) => {

@@ -1,10 +1,11 @@
-//! **What**: `vault rewrap`: copies of session keys for other auditors, beside the ones that are there. **Why**: an
-//! auditor who comes later must be able to open what was written before, and payload is never written again.
-//! **Invariants**: an auditor's own key opens what is copied; a copy has the id of its key in its name, so that erasure
-//! finds it; which recipients a copy is for stands in its name too, so that the same is not made twice; the chain of
-//! who copies tells each copy's hash, after it was written: a run that ended between is finished by the next one. An
-//! object counts as a copy only where the chain lists it, its name needs the signing key, or it opens for each
-//! recipient: anybody can put an object there. **Not here**: keys of new sessions (the gateway's `recipients`).
+//! `vault rewrap`: adds copies of session keys for other auditors beside the existing key objects. An auditor who joins
+//! later can then open earlier content, and payload is never rewritten.
+//!
+//! An auditor's own key opens the key to be copied. A copy's name has the id of its key, so that erasure finds it, and
+//! a tag of its recipients, so that the same copy is not made twice. The chain of the person who copies records each
+//! copy's hash after the copy was written; the next run completes an interrupted one. Because anyone with write access
+//! can put an object there, an object counts as a copy only if the chain lists it, its name could only be made with the
+//! signing key, or it opens for each recipient. Neighbour: the gateway's `recipients` decide the keys of new sessions.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use vault::seal::{key_id, seal_identity};
 use vault::store::StoreError;
 use vault::store::{ObjectKind, Put};
 
-/// Which keys.
+/// Selects keys.
 #[derive(Clone, Debug, Default)]
 pub struct Which {
     /// Only this account.
@@ -33,12 +34,12 @@ pub struct Which {
     pub tenant: Option<String>,
     /// Only this session.
     pub session: Option<String>,
-    /// Only of this day on, `2026-11-20`.
+    /// Only keys from this day on, `2026-11-20`.
     pub since: Option<String>,
 }
 
 impl Which {
-    /// Whether `name`, without the vault's prefix, is one of them: `keys/account/tenant/session/day/…`.
+    /// Whether `name`, without the vault's prefix, is selected: `keys/account/tenant/session/day/…`.
     fn holds(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
@@ -53,38 +54,38 @@ impl Which {
     }
 }
 
-/// What was done.
+/// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrapped {
-    /// Keys that were looked at.
+    /// Keys examined.
     pub keys: u64,
-    /// Copies that were written.
+    /// Copies written.
     pub written: u64,
-    /// Keys that had such a copy.
+    /// Keys that already had such a copy.
     pub there: u64,
-    /// Copies that the chain tells of from now on.
+    /// Copies newly listed in the chain.
     pub told: u64,
-    /// Keys that could not be copied, and why.
+    /// Keys that could not be copied, with the reason.
     pub closed: Vec<String>,
 }
 
-/// Who copies, and says so in a chain of its own.
+/// The person who copies, and records it in a chain of their own.
 pub struct Teller<'k> {
     /// Signs the chain.
     pub key: &'k SigningKey,
-    /// Keys that signed it earlier.
+    /// Keys that signed the chain earlier.
     pub before: &'k [VerifyKey],
-    /// Name of its writer.
+    /// Name of the chain's writer.
     pub writer: &'k str,
 }
 
-/// Copies in one line.
+/// Most copies in one line.
 const MAX_TOLD: usize = 1000;
 
-/// Copies the keys that `which` says to `recipients`.
+/// Copies the keys that `which` selects for `recipients`.
 ///
 /// # Errors
-/// One line: the store fails. What was copied stays; calling again does the rest.
+/// The store fails. Copies already made stay; calling again does the rest.
 pub async fn rewrap(
     place: &Place,
     auditors: &[age::x25519::Identity],
@@ -133,7 +134,7 @@ pub async fn rewrap(
     Ok(done)
 }
 
-/// One key that is to be copied.
+/// One key to copy.
 struct CopyJob<'j, 'k> {
     place: &'j Place,
     auditors: &'j [age::x25519::Identity],
@@ -143,15 +144,15 @@ struct CopyJob<'j, 'k> {
     key: &'j Shredded,
 }
 
-/// What the objects of a key are.
+/// The existing objects of a key.
 #[derive(Default)]
 struct KeyObjects {
     /// Copies for these recipients.
     copies: Vec<KeyCopy>,
-    /// An object under a copy's name of which nothing proves that it is one.
+    /// An object with a copy's name that nothing proves to be one.
     unproved: Option<String>,
     secret: Option<age::x25519::Identity>,
-    /// An object opens, and holds another key than its name says.
+    /// Whether an object opens but holds another key than its name says.
     other: bool,
 }
 
@@ -161,7 +162,7 @@ impl CopyJob<'_, '_> {
         format!("{}{}", self.key.folder, self.key.id)
     }
 
-    /// How the names of copies for these recipients begin.
+    /// Name prefix of copies for these recipients.
     fn start(&self) -> String {
         format!("{}-{}", self.stem(), tag(self.recipients))
     }
@@ -186,7 +187,7 @@ impl CopyJob<'_, '_> {
             }
             match open_key(&object, self.auditors).ok().flatten() {
                 Some(secret) if self.is_this_key(&secret) => seen.secret = Some(secret),
-                // one that was planted must not be in the way of the key itself
+                // a planted object must not block the real key
                 Some(_) => seen.other = true,
                 None => {}
             }
@@ -198,9 +199,9 @@ impl CopyJob<'_, '_> {
         key_id(&secret.to_public().to_string()) == self.key.id
     }
 
-    /// Whether an object under a copy's name is one. Form and name begin as anybody can make them, and the key object
-    /// itself, put there, opens for the auditors it is sealed to: it must open for each recipient, or come from who has
-    /// the signing key.
+    /// Whether an object with a copy's name is one. Its form and the start of its name prove nothing, and the key
+    /// object itself, put there, would open for its own auditors. So it must open for each recipient, or come from a
+    /// holder of the signing key.
     fn is_proved(&self, copy: &KeyCopy, object: &[u8]) -> bool {
         let opens = |recipient: &age::x25519::Recipient| {
             let own = self.auditors.iter().find(|own| own.to_public().to_string() == recipient.to_string());
@@ -210,8 +211,8 @@ impl CopyJob<'_, '_> {
         self.ledger.has_copy(copy) || copy.name == self.own_name(object) || self.recipients.iter().all(opens)
     }
 
-    /// The name of a copy: made with the signing key, so that a later run knows its copy by it though its chain does
-    /// not tell of it yet, and nobody else takes the name or gives it to another object.
+    /// The name of a copy, derived with the signing key. A later run recognises its own copy by the name even if the
+    /// chain does not list it yet, and no one else can take the name or give it to another object.
     fn own_name(&self, object: &[u8]) -> String {
         let start = self.start();
         let mut hash = Sha256::new();
@@ -223,7 +224,7 @@ impl CopyJob<'_, '_> {
         format!("{start}{}.age", kernel::hex::encode(own.get(..16).unwrap_or_default()))
     }
 
-    /// Writes a copy; `None`: it can't be made, which is said.
+    /// Writes a copy; `None` if it can't be made, with the reason added to `closed`.
     async fn write(
         &self,
         seen: KeyObjects,
@@ -268,8 +269,8 @@ fn account_of(place: &Place, name: &str) -> String {
     account.unwrap_or_default().to_owned()
 }
 
-/// Whether a key object is an age file with a stanza for each recipient. Whose they are nobody can tell who is none of
-/// them.
+/// Whether a key object is an age file with as many stanzas as recipients. Only a recipient could tell whose stanzas
+/// they are.
 fn is_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
     let text = object.strip_prefix(b"age-encryption.org/v1\n").unwrap_or_default();
     let head = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
@@ -277,7 +278,7 @@ fn is_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
     !text.is_empty() && head.filter(|line| line.starts_with(b"-> X25519 ")).count() == count.len()
 }
 
-/// Which recipients a copy is for: 8 hex digits, the same in any order.
+/// Tag of the recipients: 8 hex digits, independent of their order.
 fn tag(recipients: &[age::x25519::Recipient]) -> String {
     let texts: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
     let digest = Sha256::digest(texts.into_iter().collect::<Vec<_>>().join("\n"));

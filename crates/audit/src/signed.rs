@@ -1,6 +1,6 @@
-//! **What**: [`Signed`]: which index objects signed digests name, with their hashes. **Why**: tables, evidence and
-//! answers made of lines that somebody planted would lie with a straight face. **Invariants**: only digests that a
-//! given key signed count. **Not here**: whether the chain is whole (`vault verify`).
+//! [`Signed`]: the index objects that signed digests name, with their hashes. Tables, evidence and answers use only
+//! these, because lines that an attacker planted would falsify them. Only digests signed by a given key count.
+//! Neighbour: `vault verify` checks whether the chain is complete.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,35 +17,35 @@ use vault::names::{IndexName, SIGNATURE, account_segment, day_of, digest_name};
 use vault::store::StoreError;
 use vault::store::directory::NOT_A_FILE;
 
-/// Digests that are fetched at a time.
+/// Digests fetched concurrently.
 const AT_ONCE: usize = 16;
 
-/// Objects that can't be read and are named.
+/// Most unreadable objects that are listed.
 const MAX_CLOSED: usize = 100;
 
 /// Index objects that signed digests name: SHA-256 in hex, by full name.
 #[derive(Clone, Debug, Default)]
 pub struct Signed {
     objects: BTreeMap<String, String>,
-    /// Digests that were read and are signed, by full name.
+    /// Signed digests that were read, by full name.
     digests: BTreeSet<String>,
-    /// What of the chains nobody can read, a line each.
+    /// Unreadable objects of the chains, a line each.
     closed: Vec<String>,
 }
 
 impl Signed {
-    /// What digests name that one of `keys` signed, of one account or of all.
+    /// Reads the digests that one of `keys` signed, of one account or of all.
     ///
     /// # Errors
-    /// The chains can't be listed, nothing of them may be read, or a digest can't be read now: what it names is not
-    /// unsigned.
+    /// The chains can't be listed, every read is denied, or a digest can't be read now (its objects must not count as
+    /// unsigned).
     pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
         let mut signed = Self::default();
         signed.more(vault, keys, account).await?;
         Ok(signed)
     }
 
-    /// Reads what came since: digests that are known are not read again.
+    /// Reads digests added since; known ones are not read again.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -76,7 +76,7 @@ impl Signed {
                     }
                 }
             }
-            // one that is missing or unsigned names nothing: `vault verify` says so
+            // a missing or unsigned digest names nothing; `vault verify` reports it
             let (Look::Bytes(json), Look::Bytes(signature)) = (json, signature) else { continue };
             if keys.iter().any(|key| key.signed(&json, &signature))
                 && let Ok(digest) = serde_json::from_slice::<Digest>(&json)
@@ -86,7 +86,7 @@ impl Signed {
                 self.digests.insert(name);
             }
         }
-        // no right to read, rather than one object that somebody put there
+        // every read was denied: the caller lacks permission, rather than one object being unreadable
         if let Some(why) = denied.filter(|_| !may_read) {
             return Err(why);
         }
@@ -94,7 +94,7 @@ impl Signed {
             for (epoch, numbers) in epochs {
                 let name = |n: u64| vault.full(&digest_name(&line.account, &line.writer, epoch, n));
                 let signed = |n: &u64| self.digests.contains(&name(*n));
-                // nobody can plant a signed one: those before it were there, and are signed
+                // a signed digest can't be forged, so the digests before it existed and were signed
                 let last = numbers.iter().rev().copied().find(signed).unwrap_or_default();
                 closed.extend((0..last).filter(|n| !signed(n)).map(|n| {
                     let name = name(n);
@@ -110,8 +110,8 @@ impl Signed {
         Ok(())
     }
 
-    /// What of the chains nobody can read (archived, or encrypted with somebody's own key), a line each: it signs
-    /// nothing.
+    /// Objects of the chains that can't be read (archived, or encrypted with another key), a line each. Their digests
+    /// count as unsigned.
     pub fn closed(&self) -> &[String] {
         &self.closed
     }
@@ -126,12 +126,12 @@ impl Signed {
         self.objects.keys().map(String::as_str)
     }
 
-    /// Whether these are the bytes that the digest means.
+    /// Whether these are the bytes that the digest refers to.
     pub fn is(&self, object: &str, bytes: &[u8]) -> bool {
         self.hash_is(object, &kernel::hex::encode(&Sha256::digest(bytes)))
     }
 
-    /// Whether the digest means bytes of this SHA-256 (hex).
+    /// Whether the digest refers to bytes with this SHA-256 (hex).
     pub fn hash_is(&self, object: &str, sha256: &str) -> bool {
         self.objects.get(object).is_some_and(|known| known == sha256)
     }
@@ -143,28 +143,28 @@ fn name_of(digest: &Digest) -> String {
     digest_name(&account_segment(account), writer, epoch, *n)
 }
 
-/// Index objects that signed digests name and that are not there.
+/// Index objects that signed digests name and that don't exist.
 #[derive(Debug, Default)]
 pub(crate) struct Absent {
-    /// Though older ones of the account are there: a line for each day.
+    /// Objects missing although older ones of the account exist: a line for each day.
     pub(crate) holes: Vec<String>,
-    /// Those of days before the oldest that is there: in a line.
+    /// Objects missing from days before the oldest existing one: one line for all.
     pub(crate) older: Option<String>,
 }
 
 impl Signed {
-    /// Of the signed objects that `asked` says yes to, those that are not in `listed`: every name of the index, or of
-    /// an account's.
+    /// The signed objects selected by `asked` that are not in `listed`, which has every name in the index (or in an
+    /// account's part of it).
     pub(crate) fn absent(&self, vault: &Vault, listed: &[String], asked: &dyn Fn(&str) -> bool) -> Absent {
         let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
-        // what somebody planted must not make the rest look old
+        // unsigned objects don't count: a planted one must not make the rest look old
         let mut oldest: BTreeMap<String, &str> = BTreeMap::new();
         for name in listed.iter().filter(|name| self.names(name)) {
             let Some((account, day)) = place(vault, name) else { continue };
             let known = oldest.entry(account).or_insert(day);
             *known = day.min(*known);
         }
-        // one that sends no more has nothing left some day
+        // for accounts without any remaining object, such as one that stopped sending
         let first = oldest.values().min().copied();
         let mut holes: BTreeMap<_, Vec<&str>> = BTreeMap::new();
         let (mut older, mut olds) = (BTreeSet::new(), 0_u64);
@@ -197,19 +197,19 @@ impl Signed {
     }
 }
 
-/// Account, as names have it, and day of an index object.
+/// Account (as in object names) and day of an index object.
 fn place<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n str)> {
     let name = vault.relative(name)?;
     Some((IndexName::parse(name)?.account, day_of(name)?))
 }
 
-/// What is found in a digest's place, or a signature's.
+/// The result of reading a digest or a signature.
 enum Look {
     Bytes(Bytes),
-    /// It is not there, or is none by its size: planted.
+    /// It does not exist, or its size shows that it was planted.
     None,
     Archived(String),
-    /// The store refuses this object, or every one.
+    /// The store denies access to this object, or to every one.
     Denied(ReadError),
 }
 
@@ -218,7 +218,7 @@ async fn look(vault: &Vault, name: &str) -> Result<Look, ReadError> {
     Ok(match vault.chain_object(name).await {
         Ok(bytes) => Look::Bytes(bytes),
         Err(StoreError::Missing | StoreError::TooLarge) => Look::None,
-        // in a folder: a pipe, a link, a folder in its place
+        // in a folder: a pipe, a link or a folder takes its place
         Err(StoreError::Denied(why)) if why == NOT_A_FILE => Look::None,
         Err(error @ StoreError::Archived) => Look::Archived(say(&error)),
         Err(error @ StoreError::Denied(_)) => Look::Denied(ReadError::of_store(&error, say(&error))),
@@ -226,7 +226,7 @@ async fn look(vault: &Vault, name: &str) -> Result<Look, ReadError> {
     })
 }
 
-/// A digest or a signature that can be read. `None`: there is none that can.
+/// A digest or a signature; `None` if it does not exist or can't be read.
 pub(super) async fn there(vault: &Vault, name: &str) -> Result<Option<Bytes>, ReadError> {
     Ok(match look(vault, name).await? {
         Look::Bytes(bytes) => Some(bytes),

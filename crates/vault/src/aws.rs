@@ -1,7 +1,6 @@
-//! **What**: what clients of S3 and of KMS share: connections, the standard chain of credentials, why a request did not
-//! leave. **Why**: one proxy, one set of roots, one word for each cause. **Invariants**: the proxy of the environment
-//! and certificates of settings hold together; bad certificates are an error, never a panic. **Not here**: what is
-//! asked (`store/s3`, `kms`).
+//! What the S3 and KMS clients share: HTTP connections, the standard AWS credential chain, and the cause of a request
+//! that could not be sent. The proxy from the environment and the certificates from the settings apply together; bad
+//! certificates are an error, never a panic. Neighbours: the requests themselves are in `store/s3` and `kms`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// For a connection.
+/// Timeout for establishing a connection.
 pub(crate) const CONNECT: Duration = Duration::from_millis(3100);
 
 pub(crate) const NO_TIME: &str = "timed out";
@@ -23,12 +22,12 @@ pub(crate) const NO_CONNECTION: &str = "no connection";
 pub(crate) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service: \
     set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
 
-/// Whether a text that a service calls its error's code can be one: who answers may be anybody, and the text is shown.
+/// Whether a service's error code is safe to show: the server may be anyone, and the text is printed.
 pub(crate) fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Why a request did not leave.
+/// Why a request could not be sent.
 pub(crate) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
     let first = failure.map(|error| error as &(dyn std::error::Error + 'static));
     let mut causes = std::iter::successors(first, |error| error.source());
@@ -37,28 +36,28 @@ pub(crate) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
     } else if failure.is_some_and(ConnectorError::is_io) {
         NO_CONNECTION
     } else if causes.any(|cause| cause.to_string().contains("credential")) {
-        // the SDK has no kind for it
+        // the SDK has no error kind for missing credentials
         NO_CREDENTIALS
     } else {
         "no connection, or no credentials in the environment, profile or metadata service"
     }
 }
 
-/// Why the certificates of a setting `ca_file` can't be used.
+/// Why the certificates of a `ca_file` setting can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CaFileError {
-    /// As the operating system says.
+    /// The file can't be read; the operating system's reason.
     #[error("ca_file can't be read: {0}")]
     Unreadable(std::io::ErrorKind),
-    /// No PEM certificate, or one that is malformed.
+    /// The file has no PEM certificate, or one that is malformed.
     #[error("ca_file holds no usable PEM certificate")]
     NoCertificate,
-    /// The TLS library refuses them.
+    /// The TLS library refuses the certificates.
     #[error("the certificates can't be used")]
     Refused,
 }
 
-/// The standard chain of credentials, over [`http_client`]; an empty region is the chain's.
+/// The standard AWS credential chain, using [`http_client`]. With an empty `region`, the chain determines the region.
 ///
 /// # Errors
 /// The certificates can't be used.
@@ -67,8 +66,8 @@ pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<Config
     Ok(if region.is_empty() { loader } else { loader.region(Region::new(region.to_owned())) })
 }
 
-/// Connections with the proxy of the environment and these certificates, or the system's: only a connector made this
-/// way honours both.
+/// An HTTP client that uses the environment's proxy and the given certificates (without a file: the system's). Only a
+/// connector built this way honours both.
 ///
 /// # Errors
 /// The certificates can't be used.
@@ -89,7 +88,7 @@ pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClie
     }))
 }
 
-/// Reads certificates and checks them: the client would panic on bad ones.
+/// Reads and checks the certificates, because the client would panic on bad ones.
 async fn pem(path: &Path) -> Result<Vec<u8>, CaFileError> {
     let bytes = tokio::fs::read(path).await.map_err(|error| CaFileError::Unreadable(error.kind()))?;
     let mut roots = rustls::RootCertStore::empty();

@@ -1,9 +1,10 @@
-//! **What**: [`Writer`]: a writer's name and epoch, and its books: open objects and leaf numbers. **Why**: numbers are
-//! given in commit order, under the sequencer's lock; the uploader closes by age from outside. **Invariants**: an epoch
-//! is never used again, so nothing has to be read back after a restart; an object that was closed gets no more
-//! fragments, and one that a batch on its way refers into is not closed before that batch is placed or gone ([`Pin`]);
-//! leaf numbers of an account have no gap; open objects are bounded (beyond that each fragment is an object of its
-//! own). **Not here**: uploading (`uploader`), drafts (`ticket`).
+//! [`Writer`]: a writer's name and epoch, with its open objects and leaf numbers. Numbers are assigned in commit order,
+//! under the sequencer's lock; the uploader closes objects by age from outside.
+//!
+//! An epoch is never reused, so nothing has to be read back after a restart. A closed object gets no more fragments,
+//! and an object that a batch in flight refers to stays open until that batch is placed or dropped ([`Pin`]). An
+//! account's leaf numbers have no gaps. The number of open objects is bounded; beyond the bound each fragment becomes
+//! its own object. Neighbours: `uploader` (uploading), `ticket` (drafts).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,16 +16,16 @@ use kernel::clock::UnixNanos;
 
 use super::names::{Layout, Names};
 
-/// Objects that may be open at a time.
+/// Most objects that may be open at a time.
 pub const MAX_OPEN: usize = 16_384;
 
-/// Calls whose leaf is kept until their price comes.
+/// Most calls whose leaf is remembered until their price arrives.
 pub const MAX_WAITING: usize = 65_536;
 
-/// An object may have been opened so long after now before its age is not believed.
+/// An opening time further in the future than this is not trusted: the object counts as due.
 const MAX_SKEW: Duration = Duration::from_secs(60);
 
-/// One writer in one epoch. Shared by the ticketer and the uploader.
+/// One writer in one epoch, shared by the ticketer and the uploader.
 pub struct Writer {
     names: Names,
     max_object: u64,
@@ -37,7 +38,7 @@ struct Books {
     next: u64,
     open: HashMap<Arc<str>, Open>,
     leaves: HashMap<Arc<str>, u64>,
-    /// Leaves of calls whose price comes later, by their number.
+    /// Leaf number by call number, for calls that are priced later.
     waiting: HashMap<u64, u64>,
 }
 
@@ -46,14 +47,13 @@ struct Open {
     len: u64,
     fragments: u32,
     since: UnixNanos,
-    /// Batches on their way whose content refers to content in it.
+    /// Batches in flight whose content refers to content of this object.
     pins: u32,
-    /// It closes as soon as no such batch is on its way.
+    /// The object takes no more fragments, except from pins, and closes when none is left.
     full: bool,
 }
 
-/// A promise that an open object stays open for a fragment that refers to one in it. Dropped without a ticket, it is
-/// taken back.
+/// Keeps an open object open for a fragment that refers to one in it. Dropping the pin without a ticket releases it.
 pub struct Pin {
     writer: Arc<Writer>,
     spot: Arc<str>,
@@ -62,7 +62,7 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// The object's number.
+    /// Number of the pinned object.
     pub fn object(&self) -> u64 {
         self.n
     }
@@ -79,7 +79,7 @@ impl Drop for Pin {
     }
 }
 
-/// Where a fragment was put.
+/// Where a fragment was placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// Number of the object.
@@ -88,16 +88,16 @@ pub struct Placed {
     pub object: String,
     /// Offset in it, bytes.
     pub offset: u64,
-    /// No fragment will follow.
+    /// No fragment follows in this object.
     pub last: bool,
 }
 
-/// An object that was closed from outside.
+/// An object that the uploader closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
     /// Name of the object.
     pub object: String,
-    /// Fragments it has; some may not be committed yet.
+    /// Fragments assigned to it; some may not be committed yet.
     pub fragments: u32,
 }
 
@@ -107,18 +107,18 @@ impl Writer {
         Self { names, max_object, max_open: MAX_OPEN, books: Mutex::default() }
     }
 
-    /// The same with another bound of open objects.
+    /// The same writer with another limit of open objects.
     pub fn with_max_open(self, max_open: usize) -> Self {
         Self { max_open, ..self }
     }
 
-    /// Names of this writer and epoch.
+    /// Object names of this writer and epoch.
     pub fn names(&self) -> &Names {
         &self.names
     }
 
-    /// Keeps the open object at `spot` open until a fragment that refers into it is placed. `None`: none is open, or it
-    /// takes no more.
+    /// Keeps the open object at `spot` open until a fragment that refers to it is placed. `None` if no object is open
+    /// there or the object is full.
     pub fn pin(self: &Arc<Self>, spot: &Arc<str>) -> Option<Pin> {
         let mut books = self.books.lock();
         let open = books.open.get_mut(spot).filter(|open| !open.full)?;
@@ -126,12 +126,12 @@ impl Writer {
         Some(Pin { writer: Arc::clone(self), spot: Arc::clone(spot), n: open.n, kept: false })
     }
 
-    /// Places a fragment of `len` bytes. `end`: the session is over, so its object closes. `pin`: into the object that
-    /// it keeps open.
+    /// Places a fragment of `len` bytes. With `end` the session is over, so its object closes. With `pin` the fragment
+    /// goes into the pinned object.
     pub fn place(&self, spot: &Arc<str>, len: u64, arrived: UnixNanos, end: bool, pin: Option<Pin>) -> Placed {
         let mut books = self.books.lock();
         let pinned = pin.is_some();
-        // under the lock: its drop would wait for it
+        // marked under the lock, because dropping a live pin would wait for the same lock
         pin.into_iter().for_each(|mut pin| pin.kept = true);
         if let Some(open) = books.open.get_mut(spot) {
             let (n, offset) = (open.n, open.len);
@@ -159,7 +159,7 @@ impl Writer {
         Placed { n, object: self.names.object(spot, n), offset: 0, last }
     }
 
-    /// Numbers for `count` leaves of an account: the first one.
+    /// Assigns `count` leaf numbers of an account and returns the first.
     pub fn leaves(&self, account: &Arc<str>, count: u64) -> u64 {
         let mut books = self.books.lock();
         let next = books.leaves.entry(account.clone()).or_default();
@@ -168,12 +168,12 @@ impl Writer {
         first
     }
 
-    /// Leaves that an account was given.
+    /// Leaf numbers assigned to an account so far.
     pub fn numbered(&self, account: &str) -> u64 {
         self.books.lock().leaves.get(account).copied().unwrap_or_default()
     }
 
-    /// Keeps the leaf of a call whose price comes later; beyond [`MAX_WAITING`] of them all are forgotten.
+    /// Remembers the leaf of a call that is priced later. At [`MAX_WAITING`] entries, all are forgotten.
     pub fn remember(&self, number: u64, leaf: u64) {
         let mut books = self.books.lock();
         if books.waiting.len() >= MAX_WAITING {
@@ -182,13 +182,13 @@ impl Writer {
         books.waiting.insert(number, leaf);
     }
 
-    /// The leaf of a call whose price has come.
+    /// Takes the remembered leaf of a call whose price has arrived.
     pub fn recall(&self, number: u64) -> Option<u64> {
         self.books.lock().waiting.remove(&number)
     }
 
-    /// Closes objects that are `age` old at `now` (or from the future: the clock went back). The caller waits for
-    /// their fragments to be committed.
+    /// Closes objects that are at least `age` old at `now`, or opened in the future because the clock went back. The
+    /// caller waits for their fragments to be committed.
     pub fn close(&self, now: UnixNanos, age: Duration) -> Vec<Closed> {
         let due = |open: &mut Open| {
             open.full |= now.since(open.since) >= age || open.since > now.plus(MAX_SKEW);
@@ -202,12 +202,12 @@ impl Writer {
             .collect()
     }
 
-    /// Objects open now.
+    /// Number of open objects.
     pub fn open(&self) -> usize {
         self.books.lock().open.len()
     }
 
-    /// Numbers of the objects that take fragments.
+    /// Numbers of the open objects that still take fragments.
     pub fn open_numbers(&self) -> HashSet<u64> {
         self.books.lock().open.values().filter(|open| !open.full).map(|open| open.n).collect()
     }

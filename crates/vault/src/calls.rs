@@ -1,20 +1,19 @@
-//! **What**: which index lines tell of a call, and which tell it again: clients tell one call as a span and as a log
-//! event, or as two spans. **Why**: whoever counts calls (sessions' lines, `replay`, its tree, `evidence`, the audit
-//! page) must count the same. **Invariants**: a model call is what `cost` counted. Tellings of a tool call are of one
-//! session and trace; a call was told before
-//! - by a span of the same tool, if it is a span with the same tool call's id, and they overlap in time: some clients
-//!   give each call the same id, and ids come from models, so that no call of one tool may hide another's;
-//! - by a span of the same tool, if it is a log with the same tool call's id, or one without at that span or the one
-//!   above it;
-//! - by such a log, if it is a span.
+//! Recognises calls in index lines and removes duplicates: clients report one call as a span and as a log event, or as
+//! two spans. Everything that counts calls (session lines, `replay` and its tree, `evidence`, the audit page) uses this
+//! module, so that all counts agree. A model call is an item that `cost` counted. Reports of one tool call belong to
+//! one session and trace. A report is a duplicate of
+//! - a span of the same tool, if the report is a span with the same tool call id and the two overlap in time: some
+//!   clients give each call the same id, and ids come from models, so no call of a tool may hide another one;
+//! - a span of the same tool, if the report is a log with the same tool call id, or a log without an id at that span or
+//!   the span's parent;
+//! - such a log, if the report is a span.
 //!
-//! Of failures the same holds, of model calls too (by the provider's id of the answer), and a failed call of a model
-//! that stands in a span of one is that one; logs of different kinds at one span tell one failure, of one kind
-//! (attempts) each its own. What failed and is no call of a tool or a model is told once.
+//! The same rules apply to failures, and to model calls (by the provider's response id). A failed model span inside
+//! another one is the same failure. Logs of different kinds at one span report one failure; several logs of one kind
+//! (attempts) report one failure each. A failed item that is neither a tool call nor a model call is counted once.
 //!
-//! Counts don't depend on who comes first; of the same kind of log as many are calls as were sent. Memory is bounded:
-//! of very many calls those of long ago are forgotten. **Not here**: prices and what is counted twice there
-//! (`processors/cost`).
+//! Counts don't depend on the order of arrival. Memory is bounded: after very many calls the oldest are forgotten.
+//! Neighbour: `processors/cost` decides prices and which reports of a price are duplicates.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,34 +28,33 @@ use super::row::{Row, Tail};
 #[cfg(test)]
 mod tests;
 
-/// Whether an item of this `call` and status of its price is a model call that nothing else tells.
+/// Whether an item with this `call` and price status is a model call that no other item reports.
 pub fn is_model_call(call: &str, cost_status: Option<&str>) -> bool {
     call == "model" && !matches!(cost_status, Some("deferred" | "not_counted"))
 }
 
-/// The same of a line: one that waits for its price, or for whoever else tells the call, is none; the line of the price
-/// is.
+/// The same for an index line. A line that waits for its price, or for another report of the call, does not count; the
+/// price's line does.
 pub fn is_model_line(tail: &Tail) -> bool {
     !tail.repeat && is_model_call(&tail.call, tail.cost_status.as_deref())
 }
 
-/// Whether calls of this tool start an agent, as the tool is named by clients whose sub-agents have no span of their
-/// own.
+/// Whether a tool of this name starts an agent, in clients whose sub-agents have no span of their own.
 pub fn starts_agent(tool: &str) -> bool {
     ["agent", "task"].iter().any(|name| tool.eq_ignore_ascii_case(name))
 }
 
-/// Whether two names may mean one tool: what clients tell of a call in events they may name by its kind. Ids alone tell
-/// no call, as they come from models, some of which begin anew with each answer.
+/// Whether two names may refer to one tool, because events may name a tool by its kind. Ids alone don't identify a
+/// call: they come from models, and some models start numbering again with each answer.
 pub fn same_tool(one: &str, other: &str) -> bool {
     let is_kind = |one: &str, other: &str| one == "mcp_tool" && other.starts_with("mcp__");
     one == other || is_kind(one, other) || is_kind(other, one) || (starts_agent(one) && starts_agent(other))
 }
 
-/// Bytes at the beginning that are the same in two texts of which one was cut short.
+/// Bytes at the start by which two texts are compared when one of them was cut short.
 const BEGINNING: usize = 64;
 
-/// Whether two tellings of arguments may tell the same: clients leave out some and cut long texts short.
+/// Whether two reports of arguments may be of the same call: clients omit some arguments and cut long texts.
 pub fn same_arguments(one: &Value, other: &Value) -> bool {
     let parsed = |value: &Value| -> Option<Value> {
         let text = value.as_str().filter(|text| text.trim_start().starts_with(['{', '[']))?;
@@ -76,13 +74,13 @@ pub fn same_arguments(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// What an item tells of a call.
+/// One item's report of a call.
 pub struct Telling<'a> {
     session: [&'a str; 3],
     trace: &'a str,
     span: Option<&'a str>,
     parent: Option<&'a str>,
-    /// What it is in a run, and the operation.
+    /// Role in a run (`call`) and operation.
     what: (&'a str, &'a str),
     tool: &'a str,
     tool_call: Option<&'a str>,
@@ -95,7 +93,7 @@ pub struct Telling<'a> {
 }
 
 impl<'a> Telling<'a> {
-    /// Of an index line.
+    /// The report in an index line.
     pub fn of(row: &'a Row) -> Self {
         let tail: &Tail = &row.tail;
         let ids = [&tail.trace_id, &tail.span_id, &tail.parent_span_id, &tail.tool_name, &tail.tool_call_id];
@@ -111,7 +109,7 @@ impl<'a> Telling<'a> {
         }
     }
 
-    /// Of an item that no line tells of.
+    /// The report in a document's item that has no index line.
     pub fn of_head(head: &'a ItemHead<'_>) -> Self {
         let [trace, span, parent] = [&head.trace_id, &head.span_id, &head.parent_span_id].map(Option::as_deref);
         Self {
@@ -141,22 +139,22 @@ impl<'a> Telling<'a> {
         }
     }
 
-    /// Where all tellings are of one session, whether lines tell of them or not.
+    /// Ignores the session ids, for callers whose reports all belong to one session, with or without index lines.
     pub fn of_one_session(self) -> Self {
         Self { session: [""; 3], ..self }
     }
 
-    /// A tool's call, as far as a call or its failure is told by more than one item.
+    /// The tool call that the item reports, as a key for comparing reports.
     fn as_tool(&self) -> Option<Subject<'a>> {
         (self.what.0 == "tool").then_some(Subject { of: "tool", name: self.tool, id: self.tool_call })
     }
 
-    /// What failed. `None`: nothing that anything else tells of.
+    /// The failure that the item reports; `None` if no other item can report the same failure.
     fn as_failure(&self) -> Option<Subject<'a>> {
         let of_tool = Subject { of: "failed tool", name: self.tool, id: self.tool_call };
         match self.what.0 {
             "tool" => Some(of_tool),
-            // an event of its own for the result
+            // an event for the tool's result
             "other" if self.tool_call.is_some() => Some(of_tool),
             "model" | "model_copy" => Some(Subject { of: MODEL, name: "", id: self.response }),
             _ => None,
@@ -175,30 +173,30 @@ impl<'a> Telling<'a> {
     }
 }
 
-/// A model call that failed: spans of it stand in each other.
+/// A failed model call: its spans may be nested.
 const MODEL: &str = "failed model";
 
-/// What tellings are compared as.
+/// The key by which reports are compared.
 struct Subject<'a> {
     of: &'static str,
     name: &'a str,
     id: Option<&'a str>,
 }
 
-/// How often something was told.
+/// Counts of the reports of one subject.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// By spans with this id, or at this span.
+    /// Spans with this id, or the span with this span id.
     spans: u32,
-    /// By spans below this span.
+    /// Child spans of this span.
     below: u32,
     logs: u32,
-    /// From when until when, of the span that told the last call.
+    /// Start and end of the last span that counted as a call.
     last: (i128, i128),
 }
 
 impl Seen {
-    /// Calls that spans told here: one model's call is a span in another, of tools each is one.
+    /// Calls that spans reported here: a nested model span repeats its parent's call, while each tool span is a call.
     fn told(&self, is_model: bool) -> u32 {
         if is_model { self.spans.max(self.below) } else { self.spans.saturating_add(self.below) }
     }
@@ -214,7 +212,7 @@ impl Seen {
     }
 }
 
-/// Tool calls and failures that were told.
+/// Tool calls and failures reported so far.
 pub struct Calls {
     now: HashMap<u64, Seen>,
     before: HashMap<u64, Seen>,
@@ -228,18 +226,18 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// `room`: what is remembered before the oldest half of twice as much is forgotten; a call needs up to three,
-    /// a failure as many.
+    /// `room` is the number of entries in each of two generations; the older generation is dropped when the newer is
+    /// full. A call needs up to three entries, and so does a failure.
     pub fn with_room(room: usize) -> Self {
         Self { now: HashMap::new(), before: HashMap::new(), room }
     }
 
-    /// Takes what is told; true: a tool call that was not told before.
+    /// Records a report; true if it is a tool call that was not reported before.
     pub fn is_new_tool(&mut self, told: &Telling<'_>) -> bool {
         told.as_tool().is_some_and(|subject| self.is_new(told, &subject))
     }
 
-    /// Takes what is told; true: a failure that was not told before.
+    /// Records a report; true if it is a failure that was not reported before.
     pub fn is_new_failure(&mut self, told: &Telling<'_>) -> bool {
         told.failed && !told.repeat && told.as_failure().is_none_or(|subject| self.is_new(told, &subject))
     }
@@ -270,8 +268,8 @@ impl Calls {
         !by_other && !by_log && !by_span
     }
 
-    /// A log of a call that its id or its span tells: as many of one kind as were sent are as many calls, those of
-    /// another kind tell the same.
+    /// Records a log whose call is known by id or span. Several logs of one kind are as many calls; logs of another
+    /// kind report the same calls again.
     fn log(&mut self, told: &Telling<'_>, place: u64, is_model: bool) -> bool {
         let mut hash = DefaultHasher::new();
         (place, told.what).hash(&mut hash);
@@ -293,7 +291,7 @@ impl Calls {
     }
 }
 
-/// Whether a permission's outcome says no.
+/// Whether a permission's outcome is a denial.
 pub fn is_denied(decision: &str) -> bool {
     let decision = decision.to_ascii_lowercase();
     ["rej", "den", "block", "refus", "forbid", "disallow", "abort", "cancel"]

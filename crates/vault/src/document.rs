@@ -1,8 +1,9 @@
-//! **What**: the plaintext of a fragment: one JSON document per session and batch, written and read.
-//! **Why**: an auditor must be able to replay from it, and to see that it stands where it was put: age has no
-//! associated data, so the document repeats account, tenant, session, writer, epoch and fragment id.
-//! **Invariants**: compact JSON in a fixed order of keys; `content` stands as it was hashed; nothing here is ever
-//! logged. **Not here**: what is content (`genai`), sealing (`seal`).
+//! The plaintext of a fragment: one JSON document per session and batch, written and read here. An auditor can replay a
+//! session from it and detect a fragment that was moved: age has no associated data, so the document repeats account,
+//! tenant, session, writer, epoch and fragment id.
+//!
+//! The JSON is compact with a fixed order of keys; `content` is stored exactly as it was hashed; nothing in this module
+//! is ever logged. Neighbours: `genai` decides what is content, `seal` encrypts it.
 
 use std::borrow::Cow;
 
@@ -17,32 +18,32 @@ use super::piece::{append, open};
 
 pub use super::piece::Piece;
 
-/// The head of a document.
+/// Head of a document: the first keys of its JSON.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Head<'a> {
-    /// Version of the document.
+    /// Version of the document format.
     pub v: u8,
     /// Fragment id, hex.
     pub fragment: Cow<'a, str>,
-    /// Account.
+    /// Account, raw.
     pub account: Cow<'a, str>,
     /// Tenant, raw.
     pub tenant: Cow<'a, str>,
     /// Session id, raw.
     pub session: Option<Cow<'a, str>>,
-    /// Writer.
+    /// Writer's name.
     pub writer: Cow<'a, str>,
-    /// Epoch.
+    /// Epoch of the writer.
     pub epoch: Cow<'a, str>,
     /// Gateway clock at arrival, RFC 3339.
     pub received: Cow<'a, str>,
     /// `traces`, `logs` or `metrics`.
     pub signal: Cow<'a, str>,
-    /// Equal bytes were accepted before.
+    /// A request with equal bytes was accepted before.
     pub repeat: bool,
 }
 
-/// What one item was, beside its content. Texts are raw; times RFC 3339.
+/// An item's metadata, beside its content. Texts are raw; times RFC 3339.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ItemHead<'a> {
@@ -50,95 +51,95 @@ pub struct ItemHead<'a> {
     pub kind: Cow<'a, str>,
     /// Span name or event name.
     pub name: Cow<'a, str>,
-    /// Trace.
+    /// Trace id.
     pub trace_id: Option<String>,
-    /// Span.
+    /// Span id.
     pub span_id: Option<String>,
-    /// Parent span.
+    /// Span id of the parent.
     pub parent_span_id: Option<String>,
-    /// Start of a span, time of a record.
+    /// Start of a span, or time of a log record.
     pub start: String,
-    /// End of a span.
+    /// End of a span; none for a log record.
     pub end: Option<String>,
-    /// Dialect.
+    /// Dialect of the instrumentation that produced the item.
     pub dialect: Option<Cow<'a, str>>,
-    /// What it is in a run.
+    /// Role of the item in a run: `model`, `tool`, …
     pub call: Cow<'a, str>,
-    /// Operation.
+    /// Operation name.
     pub operation: Option<Cow<'a, str>>,
-    /// Run.
+    /// Run id.
     pub run: Option<Cow<'a, str>>,
-    /// Turn.
+    /// Turn id.
     pub turn: Option<Cow<'a, str>>,
-    /// Iteration.
+    /// Iteration number within the run.
     pub iteration: Option<i64>,
-    /// User.
+    /// User id.
     pub user: Option<Cow<'a, str>>,
-    /// Agent or service.
+    /// Name of the agent, or else of the service.
     pub actor: Option<Cow<'a, str>>,
-    /// Id of the sub-agent, where its client tells it apart.
+    /// Id of the sub-agent, if the client distinguishes sub-agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
-    /// Provider.
+    /// Model provider.
     pub provider: Option<Cow<'a, str>>,
-    /// Model asked for.
+    /// Model that was requested.
     pub request_model: Option<Cow<'a, str>>,
     /// Model that answered.
     pub response_model: Option<Cow<'a, str>>,
-    /// The provider's id of the response.
+    /// Response id given by the provider.
     pub response_id: Option<Cow<'a, str>>,
-    /// Tool.
+    /// Tool name.
     pub tool: Option<Cow<'a, str>>,
-    /// Tool call.
+    /// Tool call id.
     pub tool_call: Option<Cow<'a, str>>,
-    /// Why the model stopped.
+    /// Finish reason reported by the model.
     pub finish: Option<Cow<'a, str>>,
-    /// Failed.
+    /// Whether the item failed.
     pub failed: bool,
-    /// Type of the error.
+    /// Error type.
     pub error: Option<Cow<'a, str>>,
-    /// A permission's outcome.
+    /// Outcome of a permission request.
     pub decision: Option<Cow<'a, str>>,
     /// Reported input tokens.
     pub tokens_in: Option<u64>,
     /// Reported output tokens.
     pub tokens_out: Option<u64>,
-    /// `priced`, `unpriced`, …
+    /// Pricing status: `priced`, `unpriced`, …
     pub cost_status: Option<Cow<'a, str>>,
-    /// Exact decimal, USD.
+    /// Cost in USD, exact decimal.
     pub cost_usd: Option<Cow<'a, str>>,
-    /// Rate table.
+    /// Rate table that priced the item.
     pub rates: Option<Cow<'a, str>>,
 }
 
-/// Where a piece stands in [`Content`].
+/// Byte range of a piece in [`Content`].
 struct Span<'p> {
     start: usize,
-    /// End of its head, where its value begins.
+    /// End of the piece's head, where its value begins.
     head: usize,
     end: usize,
-    /// Its value, if that is a text.
+    /// The piece's value, if it is a text.
     text: Option<&'p str>,
 }
 
-/// Content of one item as it goes into the document, and its hashes.
+/// Content of one item as written into the document, and its running hashes.
 #[derive(Default)]
 pub struct Content<'p> {
     json: String,
     spans: Vec<Span<'p>>,
     prints: Vec<Print>,
     context: Option<Sha256>,
-    /// System instructions and tool definitions alone.
+    /// Hashes of the system instructions and of the tool definitions alone.
     fixed: [Option<Sha256>; 2],
     /// Bytes of a tool's arguments and of its result.
     tool: [u64; 2],
 }
 
-/// What stands between a piece's head and its value.
+/// The JSON between a piece's head and its value.
 const VALUE: &str = ",\"value\":";
 
 impl<'p> Content<'p> {
-    /// Adds a piece; its value, a text as it was sent or structure, is given as JSON, a text also as such.
+    /// Adds a piece. `value` is JSON (a text as sent, or structure); a text is also passed unescaped as `text`.
     pub fn push(&mut self, part: Part, piece: &Piece<'_>, value: &str, text: Option<&'p str>) {
         self.json.push(if self.json.is_empty() { '[' } else { ',' });
         let start = self.json.len();
@@ -180,17 +181,17 @@ impl<'p> Content<'p> {
         }
     }
 
-    /// What is remembered of it, a print for each piece.
+    /// Fingerprints of the content, one for each piece.
     pub fn prints(&self) -> &[Print] {
         &self.prints
     }
 
-    /// The same, taken.
+    /// Moves the fingerprints out.
     pub fn take_prints(&mut self) -> Vec<Print> {
         std::mem::take(&mut self.prints)
     }
 
-    /// The elements as `plan` says them.
+    /// Writes the content array with the references that `plan` chose.
     fn said(&self, plan: &Plan, out: &mut String) {
         out.push('[');
         let mut spans = self.spans.iter();
@@ -226,12 +227,12 @@ impl<'p> Content<'p> {
         out.push(']');
     }
 
-    /// Bytes of a tool's arguments and of its result as JSON; None where there are none.
+    /// Bytes of a tool's arguments and of its result as JSON; `None` for each that is absent.
     pub fn tool_bytes(&self) -> [Option<u64>; 2] {
         self.tool.map(|bytes| (bytes > 0).then_some(bytes))
     }
 
-    /// Whether nothing was added.
+    /// Whether no piece was added.
     pub fn is_empty(&self) -> bool {
         self.json.is_empty()
     }
@@ -242,26 +243,27 @@ impl<'p> Content<'p> {
     }
 }
 
-/// Hashes of one item's content. All stay inside but the commitment: an unkeyed hash of a prompt can be guessed at.
+/// Hashes of one item's content. Only the commitment leaves the sealed document: a prompt could be guessed from an
+/// unkeyed hash.
 pub struct Hashes {
-    /// SHA-256 of the item's `content` array, made whole where it refers to earlier content, hex.
+    /// SHA-256 of the item's `content` array with references expanded, hex.
     pub content: String,
-    /// SHA-256 of what the model was given (system, tools, input), hex; comparable between turns.
+    /// SHA-256 of the model's input (system, tools, input), hex; comparable between turns.
     pub context: Option<String>,
-    /// The same of system instructions and of tool definitions alone. Not written.
+    /// The same for system instructions alone and for tool definitions alone. Not written.
     pub fixed: [Option<String>; 2],
     /// SHA-256 of `"ctx1"`, a zero byte, the salt and the 32 bytes of `content`, hex.
     pub commitment: String,
 }
 
-/// Writes a document.
+/// Writes one document, item by item.
 pub struct Writer {
     out: String,
     items: u32,
 }
 
 impl Writer {
-    /// Begins one.
+    /// Begins a document with its head.
     pub fn begin(head: &Head<'_>) -> Self {
         let mut out = String::with_capacity(4096);
         open(&mut out, head);
@@ -269,13 +271,13 @@ impl Writer {
         Self { out, items: 0 }
     }
 
-    /// The position of the next item.
+    /// Position that the next item will have.
     pub fn next(&self) -> u32 {
         self.items
     }
 
-    /// Adds an item, its content said as `plan` says (hashes are those of whole content); gives its position and
-    /// hashes. `parameters` are pairs of key and JSON.
+    /// Adds an item and returns its position and hashes. Content is written with the references of `plan`; the hashes
+    /// are those of the whole content. `parameters` are pairs of key and JSON.
     pub fn item(
         &mut self,
         head: &ItemHead<'_>,
@@ -323,13 +325,13 @@ impl Writer {
         (position, hashes)
     }
 
-    /// The document.
+    /// Closes the document and returns its JSON.
     pub fn finish(mut self) -> String {
         self.out.push_str("]}");
         self.out
     }
 
-    /// A document without items that holds a request as it came, in base64 of its protobuf.
+    /// A document without items that holds a whole request as received, as base64 of its protobuf.
     pub fn quarantine(head: &Head<'_>, request: &[u8]) -> String {
         use base64::Engine as _;
         let mut out = String::with_capacity(1024 + request.len() * 4 / 3);
@@ -341,7 +343,7 @@ impl Writer {
     }
 }
 
-/// The salted commitment to a hash, hex.
+/// The salted commitment to a content hash, hex.
 pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
     let mut hash = Sha256::new();
     hash.update(b"ctx1\0");
@@ -350,54 +352,54 @@ pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
     kernel::hex::encode(&hash.finalize())
 }
 
-/// Appends a reference to a piece.
+/// Appends a reference to an earlier piece.
 fn base(out: &mut String, source: &Source) {
     let Source { fragment, item, piece } = source;
     out.push_str(&format!("\"base\":{{\"fragment\":\"{fragment}\",\"item\":{item},\"piece\":{piece}}}"));
 }
 
-/// A document as read.
+/// A document as read back.
 #[derive(Deserialize)]
 pub struct Document {
-    /// Its head.
+    /// Head of the document.
     #[serde(flatten)]
     pub head: Head<'static>,
-    /// Its items.
+    /// Items of the document.
     pub items: Vec<Item>,
     /// Base64 of a request that could not be processed.
     pub request: Option<String>,
 }
 
-/// An item as read.
+/// An item as read back.
 #[derive(Serialize, Deserialize)]
 pub struct Item {
-    /// What it was.
+    /// The item's metadata.
     #[serde(flatten)]
     pub head: ItemHead<'static>,
     /// Request and response parameters.
     #[serde(default)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// Its content.
+    /// Pieces of content.
     pub content: Vec<ReadPiece>,
-    /// Hash of the content.
+    /// SHA-256 of the content, hex.
     pub content_sha256: String,
-    /// Hash of the context.
+    /// SHA-256 of the context, hex.
     pub context_sha256: Option<String>,
-    /// Salt of the commitment.
+    /// Salt of the commitment, hex.
     pub salt: String,
 }
 
-/// A piece as read.
+/// A piece of content as read back.
 #[derive(Serialize, Deserialize)]
 pub struct ReadPiece {
-    /// Part.
+    /// Part of the conversation.
     pub part: String,
-    /// Where it stood.
+    /// Place in the item: `span`, `log`, `body`, `event`, …
     pub on: String,
     /// Attribute key.
     pub key: Option<String>,
-    /// Event.
+    /// Event name.
     pub event: Option<String>,
-    /// The value.
+    /// The content itself.
     pub value: serde_json::Value,
 }

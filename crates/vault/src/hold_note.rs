@@ -1,6 +1,6 @@
-//! Notes of legal holds: their format, where they lie, which of a session's are in force. A folder is held by its notes
-//! alone, so that the store reads them too. Neighbours: `store::hold` (what a hold does to objects), the crate `audit`
-//! (who sets, releases and lists holds).
+//! Notes of legal holds: their format, their place in the vault, and which notes of a session are in force. Only the
+//! notes decide whether a folder is held, so the store reads them too. Neighbours: `store::hold` (how a hold affects
+//! objects), the crate `audit` (sets, releases and lists holds).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,52 +8,52 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Where notes lie, below the vault's prefix.
+/// Folder of the notes, below the vault's prefix.
 pub const FOLDER: &str = "holds/";
 
-/// Largest note that is read, bytes.
+/// Size of the largest note that is read, bytes.
 pub const MAX_NOTE: u64 = 1 << 20;
 
-/// A note: a hold was set, or released.
+/// A note that a hold was set or released.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// The format, 2.
+    /// Version of the format: 2.
     pub v: u8,
-    /// Account, as names have it.
+    /// Account, as it appears in object names.
     pub account: String,
-    /// Tenant, as names have it.
+    /// Tenant, as it appears in object names.
     pub tenant: String,
-    /// Session, as names have it.
+    /// Session, as it appears in object names.
     pub session: String,
-    /// Set, else released.
+    /// Whether the note sets a hold; otherwise it releases holds.
     pub set: bool,
-    /// Who did it.
+    /// Who set or released the hold.
     pub by: String,
-    /// Why.
+    /// The reason given.
     pub why: String,
-    /// When, RFC 3339.
+    /// Time of the note, RFC 3339.
     pub at: String,
-    /// Of one that sets: random, so that nobody tells its hash who has not read it.
+    /// Random, in a note that sets a hold: only someone who has read the note can know its hash.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
-    /// Of one that releases: SHA-256 of the notes that hold no more, hex.
+    /// In a note that releases: SHA-256 of the notes whose holds end, hex.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<String>,
 }
 
-/// A note's bytes; none of one that is too large to be one.
+/// A note's bytes, or no bytes if they exceed [`MAX_NOTE`].
 pub fn bounded(bytes: Bytes) -> Bytes {
     if bytes.len() as u64 > MAX_NOTE { Bytes::new() } else { bytes }
 }
 
-/// The number of a note, by the name of its file.
+/// The number in a note's file name.
 pub fn number(file: &str) -> Option<u64> {
     let number: u64 = file.strip_suffix(".json")?.parse().ok()?;
     (file == format!("{number:020}.json")).then_some(number)
 }
 
-/// Of the notes of a session those that hold, with their hashes: what sets, or can't be read, and was not released by
-/// its hash.
+/// The notes of a session that are in force, with their hashes: notes that set a hold or can't be parsed, and whose
+/// hash no other note releases.
 pub fn in_force(notes: &BTreeMap<u64, Bytes>) -> Vec<(String, Option<Hold>)> {
     let read =
         |bytes: &Bytes| (kernel::hex::encode(&Sha256::digest(bytes)), serde_json::from_slice::<Hold>(bytes).ok());

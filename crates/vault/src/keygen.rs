@@ -1,5 +1,5 @@
-//! **What**: makes key pairs: an auditor's, a signer's: `tollgate vault keygen`. **Invariants**: the file is new, 0600,
-//! durable, whole or not there; the secret is never printed. **Not here**: session keys (`seal`).
+//! Generates key pairs for auditors and signers (`tollgate vault keygen`). The key file is new, has mode 0600, and is
+//! written durably as a whole or not at all; the secret is never printed. Neighbour: `seal` makes session keys.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use kernel::rng::Rng;
 
 use super::chain::note::SigningKey;
 
-/// Why no key was made.
+/// Why no key was generated.
 #[derive(Debug, thiserror::Error)]
 pub enum KeygenError {
-    /// Something is at the path.
+    /// A file exists at the path.
     #[error("{} exists; a key is never overwritten (its first line is the public key)", .0.display())]
     Exists(PathBuf),
     /// The file can't be written.
@@ -23,21 +23,21 @@ pub enum KeygenError {
     Unwritten {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The signer's name can't stand in a note.
+    /// The signer's name is not valid in a signed note.
     #[error("a signer's name is 1 to 128 visible ASCII characters, without `+`")]
     Name,
-    /// The key that was made can't be read back.
+    /// The generated key can't be parsed back.
     #[error("{0}")]
     Unread(&'static str),
 }
 
-/// Writes a new identity to `path` (which must not exist) as `age-keygen` would, and gives its public key.
+/// Writes a new identity to `path` in the format of `age-keygen` and returns its public key.
 ///
 /// # Errors
-/// The file is there, or can't be written.
+/// The file exists, or it can't be written.
 pub fn keygen(path: &Path) -> Result<String, KeygenError> {
     let identity = age::x25519::Identity::generate();
     let public = identity.to_public().to_string();
@@ -46,10 +46,10 @@ pub fn keygen(path: &Path) -> Result<String, KeygenError> {
     Ok(public)
 }
 
-/// Writes a new signing key (Ed25519) of this name to `path`, and gives its public key as C2SP notes have it.
+/// Writes a new Ed25519 signing key named `name` to `path` and returns its public key in the C2SP note format.
 ///
 /// # Errors
-/// The name is none, the file is there, or can't be written.
+/// The name is invalid, the file exists, or it can't be written.
 pub fn signing_key(path: &Path, name: &str, rng: &dyn Rng) -> Result<String, KeygenError> {
     let secret = SigningKey::generate(name, rng).ok_or(KeygenError::Name)?;
     let public = SigningKey::from_secret(&secret).map_err(KeygenError::Unread)?.public().to_string();

@@ -1,8 +1,9 @@
-//! **What**: [`KeyRing`]: the session keys in use. **Why**: one key a session and day, so that erasing a session is
-//! deleting a small object, and one leaked secret opens little.
-//! **Invariants**: a key lives at most a day and an hour without use; the ring is bounded; a key object is handed out
-//! once, to the first draft that gets a ticket, so that it is committed no later than the first fragment that needs it.
-//! **Not here**: sealing (`seal`), names (`names`).
+//! [`KeyRing`]: the session keys in use. Each session has one key a day, so that erasing a session means deleting a
+//! small object, and one leaked secret opens little.
+//!
+//! A key is replaced after an hour without use, and after a day in any case. The ring is bounded. A key object is
+//! handed out once, to the first draft that gets a ticket, so that it is committed no later than the first fragment
+//! that needs it. Neighbours: `seal` (sealing), `names` (object names).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,17 +18,17 @@ use kernel::clock::UnixNanos;
 use super::names::Scope;
 use super::seal::{SealFailed, Sealer, SessionSeal};
 
-/// A key that was not used for so long is replaced.
+/// A key that was not used for this long is replaced.
 pub const IDLE: Duration = Duration::from_secs(3600);
-/// A key is replaced after so long in any case (a new day does it earlier).
+/// A key older than this is replaced in any case (a new day does so earlier).
 pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-/// Days for which stores keep a key beyond the retention: what it seals may be written a day later, or weeks, when the
-/// store comes back.
+/// Days for which stores keep a key beyond the retention of content: a fragment sealed with it may be written a day
+/// later, or weeks later after an outage of the store.
 pub const KEYS_LONGER_DAYS: u64 = 30;
-/// Keys kept at most.
+/// Most keys kept in the ring.
 pub const LIMIT: usize = 50_000;
 
-/// One session's key: seals, can't open.
+/// One session's key: it can seal but not open.
 pub struct SessionKey {
     seal: Box<dyn SessionSeal>,
     object: Mutex<Option<Bytes>>,
@@ -36,18 +37,18 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// A key whose object is still to be committed.
+    /// A key whose object is not committed yet.
     pub fn new(seal: Box<dyn SessionSeal>, object: Bytes) -> Self {
         let object_sha256 = kernel::hex::encode(&Sha256::digest(&object));
         Self { seal, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
     }
 
-    /// The public id.
+    /// The public id of the key.
     pub fn id(&self) -> &str {
         self.seal.key_id()
     }
 
-    /// Seals to it.
+    /// Seals to this key.
     pub fn seal(&self) -> &dyn SessionSeal {
         &*self.seal
     }
@@ -57,12 +58,13 @@ impl SessionKey {
         self.object_len
     }
 
-    /// SHA-256 of the key object, hex: lines that name the key say it, so that the chain covers the object.
+    /// SHA-256 of the key object, hex. Index lines that name the key include it, so that the chain covers the object.
     pub fn object_sha256(&self) -> &str {
         &self.object_sha256
     }
 
-    /// The key object, the first time. Called with a ticket: whoever gets it commits it, or the spool is poisoned.
+    /// Takes the key object; only the first call returns it. Called with a ticket: the caller must commit the object,
+    /// or the spool is poisoned.
     pub fn take_object(&self) -> Option<Bytes> {
         self.object.lock().take()
     }
@@ -77,7 +79,7 @@ pub struct KeyRing {
 
 #[derive(Clone)]
 struct Entry {
-    /// Locked while the key is made, so that two workers make one.
+    /// Locked while the key is generated, so that two workers don't generate two.
     key: Arc<Mutex<Option<Arc<SessionKey>>>>,
     made: UnixNanos,
     used: UnixNanos,
@@ -95,10 +97,10 @@ impl KeyRing {
         Self { sealer, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
     }
 
-    /// The key of `scope` for a batch that arrived at `now`; made when there is none.
+    /// The key of `scope` for a batch that arrived at `now`; generated if there is none.
     ///
     /// # Errors
-    /// When a new key's secret can't be sealed.
+    /// A new key's secret can't be sealed.
     pub fn key(&self, scope: &Arc<Scope>, now: UnixNanos) -> Result<Arc<SessionKey>, SealFailed> {
         let cell = self.entry(scope, now);
         let mut cell = cell.lock();
@@ -126,23 +128,23 @@ impl KeyRing {
         entry.key
     }
 
-    /// Forgets keys that are idle or old.
+    /// Drops keys that are idle or old.
     pub fn sweep(&self, now: UnixNanos) {
         self.keys.lock().retain(|_, entry| !entry.stale(now));
     }
 
-    /// Keys held now.
+    /// Number of keys in the ring.
     pub fn len(&self) -> usize {
         self.keys.lock().len()
     }
 
-    /// Whether there is none.
+    /// Whether the ring is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Drops the least recently used tenth (at least one).
+/// Evicts the least recently used tenth (at least one key).
 fn evict(keys: &mut HashMap<Arc<Scope>, Entry>, limit: usize) {
     let mut used: Vec<UnixNanos> = keys.values().map(|entry| entry.used).collect();
     let count = (limit / 10).clamp(1, used.len().max(1));

@@ -1,9 +1,11 @@
-//! **What**: the audit vault: sealed fragments in write-once objects, their keys, their index. **Why**: content leaves
-//! the telemetry and stays provable: tollgate can write it and can't read it. **Invariants**: nothing readable at rest;
-//! a name is written once, with the same bytes at every attempt; keys are stored before the objects that need them,
-//! objects before the index lines that point to them; an upload can be resumed from the spool alone. **Not here**:
-//! reading a vault (the crate `audit`), what is content and how spans are stamped (`processors/vault`), redaction
-//! rules.
+//! The audit vault: content leaves the telemetry as sealed fragments in write-once objects, with session keys and a
+//! signed index. tollgate can write content but cannot read it back.
+//!
+//! Nothing readable is stored. An object name is written once, with the same bytes at every attempt. Keys are stored
+//! before the objects that need them, and objects before the index lines that point to them. An upload can be resumed
+//! from the spool alone.
+//!
+//! Neighbours: the crate `audit` reads a vault; `processors/vault` decides what is content and stamps spans.
 //!
 //! A payload object is one or more age files, end to end; each holds one zstd frame of JSON. Stock tools open it:
 //!

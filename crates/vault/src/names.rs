@@ -1,7 +1,6 @@
-//! **What**: names of vault objects, epochs, dates. **Why**: writer, reader and uploader must agree on every name.
-//! **Invariants**: a name is `prefix` + `[A-Za-z0-9._%=/-]` segments of at most 255 bytes; an account can't take the
-//! place of `keys`, `index` or `chain`; parsing gives back what was formatted. **Not here**: which ids may be shown
-//! (`kernel::pseudonym`).
+//! Names of vault objects, epochs and dates, shared by writer, reader and uploader. A name is `prefix` plus segments of
+//! `[A-Za-z0-9._%=/-]`, each at most 255 bytes; an account segment can't collide with `keys`, `index` or `chain`;
+//! parsing a name returns what was formatted. Neighbour: `kernel::pseudonym` decides which ids may be shown.
 
 use std::sync::Arc;
 
@@ -15,28 +14,28 @@ use super::row::{Kind, Tail};
 pub use kernel::calendar::{date, rfc3339};
 pub use kernel::folders::{account_segment, session_folder};
 
-/// Tenant of records that name none.
+/// Tenant of records without one.
 pub const UNATTRIBUTED: &str = "unattributed";
-/// Session segment of quarantined requests: no id has this form.
+/// Session segment of quarantined requests; no session id has this form.
 pub const QUARANTINE: &str = "=quarantine";
 /// Digits of the object number in a name.
 pub const NUMBER_DIGITS: usize = 10;
-/// Largest number that fits.
+/// Largest object number that fits into a name.
 pub const MAX_NUMBER: u64 = 9_999_999_999;
-/// Crockford's base 32.
+/// Alphabet of Crockford's base 32.
 const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Longest segment that tells a turn, bytes.
+/// Longest segment that holds a turn id, bytes.
 const MAX_TURN: usize = 64;
 
-/// How payload objects are laid out.
+/// Layout of payload objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// One session's fragments of some time, below its name.
+    /// An object holds fragments of one session for some time, in the session's folder.
     #[default]
     Session,
-    /// Fragments of all sessions of an account, by the hour.
+    /// An object holds fragments of all sessions of an account, by the hour.
     Packed,
-    /// One fragment of one turn each, below its session's name; not compressed.
+    /// An object holds one fragment of one turn, in the session's folder; not compressed.
     Turn,
 }
 
@@ -49,7 +48,7 @@ impl Layout {
     }
 }
 
-/// Where a fragment belongs: account, tenant, session, day. The first three in the form of object names.
+/// Where a fragment belongs: account, tenant, session and day, the first three as segments of object names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
     /// Account segment.
@@ -63,7 +62,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of raw ids; `session` of a record without one is its trace.
+    /// The scope of raw ids. A record without a session gets its trace as `session`.
     pub fn new(
         ids: &dyn IdPolicy,
         account: &str,
@@ -85,7 +84,7 @@ impl Scope {
         }
     }
 
-    /// The scope of an index line: ids stand there as they are shown.
+    /// The scope of an index line, whose ids are in display form.
     pub fn of(tail: &Tail) -> Self {
         let segment = |id: &str| kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
         let session = match (&tail.session_id, &tail.trace_id) {
@@ -103,16 +102,16 @@ impl Scope {
     }
 }
 
-/// What a fragment's records share.
+/// The session, or else the trace, that the records of a fragment share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SessionName<'a> {
     /// A session id (raw).
     Id(&'a str),
-    /// Trace id of records without a session; empty when they have none either.
+    /// Trace id of records without a session; empty if they have no trace id either.
     Trace(&'a [u8]),
 }
 
-/// Builds names under one prefix (empty, or ending in `/`).
+/// Builds object names under one prefix (empty, or ending in `/`).
 #[derive(Clone, Debug)]
 pub struct Names {
     prefix: Arc<str>,
@@ -122,24 +121,24 @@ pub struct Names {
 }
 
 impl Names {
-    /// Names of one writer and epoch. `prefix` without slashes at its ends.
+    /// Names of one writer and epoch. `prefix` has no leading or trailing slash.
     pub fn new(prefix: &str, writer: &str, epoch: &str) -> Self {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Self { prefix: prefix.into(), writer: writer.into(), epoch: epoch.into(), layout: Layout::Session }
     }
 
-    /// The same with another layout.
+    /// The same names with another layout.
     #[must_use]
     pub fn laid_out(self, layout: Layout) -> Self {
         Self { layout, ..self }
     }
 
-    /// How payload objects are laid out.
+    /// Layout of payload objects.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// The prefix without its slash.
+    /// The prefix without its trailing slash.
     pub fn prefix(&self) -> &str {
         self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
     }
@@ -149,12 +148,12 @@ impl Names {
         &self.writer
     }
 
-    /// The epoch.
+    /// The writer's current epoch.
     pub fn epoch(&self) -> &Arc<str> {
         &self.epoch
     }
 
-    /// How the names of payload objects begin that hold fragments of a scope and turn (a segment) that arrived at `at`.
+    /// The name prefix of payload objects with fragments of this scope and turn (a segment) that arrived at `at`.
     pub fn spot(&self, scope: &Scope, at: UnixNanos, turn: Option<&str>) -> Arc<str> {
         let prefix = &self.prefix;
         match self.layout {
@@ -167,17 +166,17 @@ impl Names {
         }
     }
 
-    /// Payload object number `n` at a spot. All numbers give names of one length.
+    /// Name of payload object number `n` at a spot. All numbers give names of equal length.
     pub fn object(&self, spot: &str, n: u64) -> String {
         format!("{spot}{}-{}-{n:010}{}", self.writer, self.epoch, self.layout.suffix())
     }
 
-    /// The key object of a session key.
+    /// Name of the key object of a session key.
     pub fn key(&self, scope: &Scope, id: &str) -> String {
         format!("{}keys/{}/{id}{KEY}", self.prefix, scope.path())
     }
 
-    /// The index object that starts with leaf `first` of an account.
+    /// Name of the index object that starts with leaf `first` of an account.
     pub fn index(&self, account: &str, day: &str, first: u64) -> String {
         let account = account_segment(account);
         format!(
@@ -188,7 +187,7 @@ impl Names {
 }
 
 impl Names {
-    /// The object with lines of sessions that digest number `n` names.
+    /// Name of the object with session lines that digest number `n` refers to.
     pub fn sessions(&self, account: &str, day: &str, n: u64) -> String {
         let account = account_segment(account);
         format!(
@@ -198,49 +197,49 @@ impl Names {
     }
 }
 
-/// How names of key objects end.
+/// Suffix of key object names.
 pub const KEY: &str = ".age";
-/// What a signature's name has behind its digest's.
+/// Suffix that a signature's name adds to its digest's name.
 pub const SIGNATURE: &str = ".sig";
 
 impl Names {
-    /// Digest number `n` of an account.
+    /// Name of digest number `n` of an account.
     pub fn digest(&self, account: &str, n: u64) -> String {
         format!("{}{}", self.prefix, digest_name(&account_segment(account), &self.writer, &self.epoch, n))
     }
 }
 
-/// Name of the digest number `n`, without the vault's prefix; `account` as names have it ([`account_segment`]).
+/// Name of digest number `n` without the vault's prefix; `account` is a name segment ([`account_segment`]).
 pub fn digest_name(account: &str, writer: &str, epoch: &str, n: u64) -> String {
     format!("chain/{account}/{writer}/{epoch}/{n:010}.json")
 }
 
-/// A turn as a part of a file's name: no dot.
+/// A turn id as part of a file name, without dots.
 pub fn turn_segment(ids: &dyn IdPolicy, account: &str, turn: &str) -> String {
     let segment = ids.key_form(account, turn).replace('.', "%2E");
     if segment.len() > MAX_TURN { ids.pseudonym(account, turn) } else { segment }
 }
 
-/// Whether a name has the form of a payload object's.
+/// Whether a name has the form of a payload object's name.
 pub fn is_payload(name: &str) -> bool {
     name.ends_with(Layout::Session.suffix()) || name.ends_with(Layout::Turn.suffix())
 }
 
-/// The name of a payload object, taken apart.
+/// The parsed name of a payload object.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ObjectName {
     /// Prefix with its slash, or empty.
     pub prefix: String,
     /// Account segment.
     pub account: String,
-    /// Where its fragments belong; `None`: it is packed, and only the index tells.
+    /// Where its fragments belong. `None` for a packed object: only the index has their scopes.
     pub scope: Option<Scope>,
     /// `{writer}-{epoch}-{number}`.
     pub file: String,
 }
 
 impl ObjectName {
-    /// Takes a payload object's name apart. `None`: it is none.
+    /// Parses the name of a payload object; `None` if the name has another form.
     pub fn parse(name: &str) -> Option<Self> {
         let turn = name.strip_suffix(Layout::Turn.suffix());
         let mut parts: Vec<&str> = turn.or_else(|| name.strip_suffix(Layout::Session.suffix()))?.split('/').collect();
@@ -254,25 +253,25 @@ impl ObjectName {
         let prefix = if parts.is_empty() { String::new() } else { format!("{}/", parts.join("/")) };
         let file = file.to_owned();
         if account == "packed" {
-            // packed, account, day, hour
+            // the four parts are: packed, account, day, hour
             return Some(Self { prefix, account: tenant, scope: None, file });
         }
         let scope = Scope { account: account.clone(), tenant, session, date };
         Some(Self { prefix, account, scope: Some(scope), file })
     }
 
-    /// Where the key objects of a scope are.
+    /// Folder of the key objects of a scope.
     pub fn keys(&self, scope: &Scope) -> String {
         format!("{}keys/{}/", self.prefix, scope.path())
     }
 }
 
-/// The name of an index object, taken apart.
+/// The parsed name of an index object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexName {
-    /// Account, as it stands in names.
+    /// Account, as it appears in names.
     pub account: String,
-    /// Writer.
+    /// Writer's name.
     pub writer: String,
     /// Epoch of its lines.
     pub epoch: String,
@@ -281,19 +280,19 @@ pub struct IndexName {
 }
 
 impl IndexName {
-    /// Whether a line can stand in an object of this name.
+    /// Whether an object of this name may contain the line.
     pub fn holds(&self, row: &crate::row::Row) -> bool {
         let tail = &row.tail;
         let account = account_segment(&tail.account) == self.account;
         account && tail.writer == self.writer && row.leaf >= self.first
     }
 
-    /// Takes the name of an index object apart, without the vault's prefix. `None`: no gateway gives such a name.
+    /// Parses the name of an index object, without the vault's prefix; `None` if no gateway produces such a name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::below("index/v1/account=", name)
     }
 
-    /// The same of an object with lines of sessions; `first` is the number of its digest.
+    /// Parses the name of an object with session lines; `first` is the number of its digest.
     pub fn parse_sessions(name: &str) -> Option<Self> {
         Self::below("sessions/v1/account=", name)
     }
@@ -319,7 +318,7 @@ pub fn file_parts(stem: &str) -> Option<(&str, &str, u64)> {
     (!epoch.is_empty() && !writer.is_empty()).then_some((writer, epoch, n))
 }
 
-/// When an epoch began: the time in its ULID, in milliseconds since 1970. `None`: it is no ULID.
+/// Start of an epoch: the time in its ULID, in milliseconds since 1970. `None` if the text is not a ULID.
 pub fn epoch_began(epoch: &str) -> Option<u64> {
     if epoch.len() != 26 {
         return None;
@@ -329,14 +328,14 @@ pub fn epoch_began(epoch: &str) -> Option<u64> {
     epoch.bytes().all(|byte| digit(byte).is_some()).then_some(millis)
 }
 
-/// A payload object's name without what it ends in.
+/// A payload object's name split from its suffix.
 fn stem(name: &str) -> Option<(&str, &'static str)> {
     let suffixes = [Layout::Session.suffix(), Layout::Turn.suffix()];
     suffixes.into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))
 }
 
-/// Another name for a payload or key object whose own was taken: in the same folder, and nobody knows it before. A
-/// key's is named as its copies are, so that it is found, opened and erased like one.
+/// An unpredictable alternative name, in the same folder, for a payload or key object whose own name was taken. A key's
+/// alternative has the form of a key copy's name, so that it is found, opened and erased like a copy.
 pub fn aside(name: &str, rng: &dyn Rng) -> String {
     let random = rng.id();
     let random = kernel::hex::encode(random.first_chunk::<8>().map_or(&[][..], |bytes| bytes.as_slice()));
@@ -347,14 +346,14 @@ pub fn aside(name: &str, rng: &dyn Rng) -> String {
     }
 }
 
-/// Whether a name is one that [`aside`] gave for `name`.
+/// Whether `other` is an alternative name that [`aside`] produced for `name`.
 pub fn is_aside(name: &str, other: &str) -> bool {
     let stem = stem(name).map_or(name, |(stem, _)| stem);
     other != name && other.strip_prefix(stem).is_some_and(|rest| rest.starts_with('.') && !rest.contains('/'))
 }
 
-/// The day of arrival in the name of a payload, index or key object, without the vault's prefix. `None`: it is another,
-/// which does not expire.
+/// The day of arrival in the name of a payload, index or key object, without the vault's prefix. `None` for other
+/// objects, which do not expire.
 pub fn day_of(name: &str) -> Option<&str> {
     let parts: Vec<&str> = name.split('/').collect();
     let day = match parts[..] {
@@ -366,12 +365,12 @@ pub fn day_of(name: &str) -> Option<&str> {
     is_day(day).then_some(day)
 }
 
-/// Whether it looks like `2026-11-20`.
+/// Whether a text has the form `2026-11-20`.
 fn is_day(day: &str) -> bool {
     day.len() == 10 && day.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
-/// A ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, sortable by time.
+/// A new epoch as a ULID: 48 bits of milliseconds and 80 random bits in Crockford's base 32, sortable by time.
 pub fn epoch(now: UnixNanos, rng: &dyn Rng) -> String {
     let random = u128::from_le_bytes(rng.id()) >> 48;
     let value = (u128::from(now.0 / 1_000_000) << 80) | random;

@@ -1,5 +1,5 @@
-//! **What**: one element of an item's content ([`Piece`]) and how its head is written. **Why**: documents and
-//! references between them (`delta`) both write it. **Not here**: whole documents (`document`).
+//! One element of an item's content ([`Piece`]) and how its head is written. Both documents (`document`) and the
+//! references between them (`delta`) write it.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use serde::Serialize;
 pub struct Piece<'a> {
     /// Part of the conversation.
     pub part: Cow<'a, str>,
-    /// `span`, `log`, `body`, `event`, `link`, `scope` or `resource`.
+    /// Place in the item: `span`, `log`, `body`, `event`, `link`, `scope` or `resource`.
     pub on: Cow<'a, str>,
     /// Attribute key.
     pub key: Option<Cow<'a, str>>,
-    /// Name of the event it stood on.
+    /// Name of the event that carried the piece.
     pub event: Option<Cow<'a, str>>,
     /// Time of that event.
     pub time: Option<String>,
@@ -27,6 +27,6 @@ pub(super) fn open<T: Serialize>(out: &mut String, value: &T) {
 }
 
 pub(super) fn append<T: Serialize + ?Sized>(out: &mut String, value: &T) {
-    // strings and numbers with string keys: can't fail
+    // strings and numbers with string keys: serialising can't fail
     out.push_str(&serde_json::to_string(value).unwrap_or_default());
 }

@@ -1,7 +1,9 @@
-//! **What**: the bodies of the vault's spool records: a small JSON header, then bytes.
-//! **Why**: an upload must be resumable from the spool alone, after any crash, by any later version.
-//! **Invariants**: `u32` little-endian length of the header, the header (trailing spaces allowed), the rest; headers
-//! take unknown fields (an older tollgate may read a newer spool's records). **Not here**: the spool's own framing.
+//! Bodies of the vault's spool records: a small JSON header, then bytes. An upload must be resumable from the spool
+//! alone, after any crash, by any later version.
+//!
+//! The layout is the header's length (`u32` little-endian), the header (trailing spaces allowed), and the rest. Headers
+//! ignore unknown fields, so an older tollgate can read a newer spool's records. Neighbour: `pipeline::spool` frames
+//! the records.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,7 +17,7 @@ pub struct KeyHeader {
     pub name: String,
     /// Key id.
     pub key: String,
-    /// Epoch that made it; empty in records of older versions.
+    /// Epoch that created the key; empty in records of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub epoch: String,
 }
@@ -25,13 +27,13 @@ pub struct KeyHeader {
 pub struct FragmentHeader {
     /// Name of the payload object.
     pub object: String,
-    /// Epoch of the object.
+    /// Epoch of the payload object.
     pub epoch: String,
-    /// Key id it is sealed to.
+    /// Id of the key that it is sealed to.
     pub key: String,
     /// Fragment id, hex.
     pub fragment: String,
-    /// Where it starts in the object, bytes.
+    /// Offset in the object, bytes.
     pub offset: u64,
     /// No fragment follows it in the object.
     pub last: bool,
@@ -40,70 +42,70 @@ pub struct FragmentHeader {
 /// Header of a `Leaf` record; the body is index lines, each ended by a line feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeafHeader {
-    /// Writer.
+    /// Writer's name.
     pub writer: String,
-    /// Epoch.
+    /// Epoch of the lines.
     pub epoch: String,
     /// Number of the first line.
     pub first: u64,
-    /// Lines.
+    /// Number of lines.
     pub count: u64,
-    /// Payload object the lines point into, if any.
+    /// Payload object that the lines point to, if any.
     pub object: Option<String>,
     /// UTC day of arrival.
     pub day: String,
 }
 
-/// What a seal closes.
+/// The kind of object that a seal record fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sealed {
     /// A payload object: the bodies of the claimed fragments, in order.
     Object,
-    /// An index object: the body of the seal itself. Written by versions without a chain.
+    /// An index object: the body of the seal record itself. Written by versions without a chain.
     Index,
-    /// A digest, its signature, and its index object if it has one: the body of the seal itself.
+    /// A digest with its signature and, if there is one, its index object: the body of the seal record itself.
     Digest,
 }
 
-/// Header of a `Seal` record: committed before the first attempt to write the object, so that every attempt, after
-/// any crash, writes the same bytes.
+/// Header of a `Seal` record. The record is committed before the first attempt to write the object, so that every
+/// attempt, after any crash, writes the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealHeader {
     /// Name of the object.
     pub name: String,
-    /// What it is.
+    /// Kind of the object.
     pub kind: Sealed,
-    /// Spool positions of the records that are done when the object is stored.
+    /// Spool positions of the records that are done once the object is stored.
     pub claims: Vec<u64>,
-    /// Of a digest.
+    /// Set for a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<DigestSeal>,
 }
 
-/// What the seal of a digest holds: the index object, the digest, 64 bytes of signature, and the object with lines of
-/// sessions, end to end.
+/// Parts of a digest's seal record. Its body is the index object, the digest, 64 bytes of signature, and the object
+/// with session lines, end to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestSeal {
-    /// Writer.
+    /// Writer's name.
     pub writer: String,
     /// Name of the index object, if there is one.
     pub index: Option<String>,
-    /// Its size, bytes.
+    /// Size of the index object, bytes.
     pub index_len: u64,
     /// Size of the digest, bytes.
     pub json_len: u64,
-    /// Name of the object with lines of sessions, if there is one; it stands behind the signature.
+    /// Name of the object with session lines, if there is one; its bytes follow the signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<String>,
-    /// Where the chain stands with it.
+    /// The chain's position after this digest.
     pub position: Position,
 }
 
-/// A record's body.
+/// Builds a record's body from a header and the bytes after it.
 pub fn pack<H: Serialize>(header: &H, rest: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
-    let json = serde_json::to_vec(header).unwrap_or_default(); // structs of strings and numbers: can't fail
+    let json = serde_json::to_vec(header).unwrap_or_default(); // structs of strings and numbers: serialising can't fail
     out.reserve(4 + json.len() + rest.len());
     out.put_u32_le(u32::try_from(json.len()).unwrap_or(u32::MAX));
     out.put_slice(&json);
@@ -111,7 +113,7 @@ pub fn pack<H: Serialize>(header: &H, rest: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// Takes a body apart. `None`: it is not one.
+/// Splits a record's body into header and rest; `None` if the body is malformed.
 pub fn unpack<H: DeserializeOwned>(body: &Bytes) -> Option<(H, Bytes)> {
     let (length, rest) = body.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -120,14 +122,14 @@ pub fn unpack<H: DeserializeOwned>(body: &Bytes) -> Option<(H, Bytes)> {
     Some((header, body.slice(4 + length..)))
 }
 
-/// A body with room for a header that is known only later: the header's largest form decides the room.
+/// A record body that reserves room for a header known only later; the header's largest possible form decides the size.
 pub struct Frame {
     bytes: Vec<u8>,
     room: usize,
 }
 
 impl Frame {
-    /// Room for a header no longer than `largest`.
+    /// Reserves room for a header no longer than `largest`.
     pub fn with_room<H: Serialize>(largest: &H) -> Self {
         let room = serde_json::to_vec(largest).map_or(0, |json| json.len());
         let mut bytes = Vec::with_capacity(4 + room + 4096);
@@ -136,12 +138,12 @@ impl Frame {
         Self { bytes, room }
     }
 
-    /// To append the rest.
+    /// The buffer, to append the rest.
     pub fn rest_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// The rest so far.
+    /// The bytes after the header so far.
     pub fn rest(&self) -> &[u8] {
         self.bytes.get(4 + self.room..).unwrap_or_default()
     }
@@ -151,12 +153,12 @@ impl Frame {
         self.bytes.len()
     }
 
-    /// Never.
+    /// Always false: the body includes the reserved header.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Writes the header; a shorter one is filled up with spaces.
+    /// Writes the header and pads a shorter one with spaces.
     pub fn finish<H: Serialize>(mut self, header: &H) -> Bytes {
         let json = serde_json::to_vec(header).unwrap_or_default();
         debug_assert!(json.len() <= self.room);

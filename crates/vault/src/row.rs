@@ -1,8 +1,9 @@
-//! **What**: [`Row`]: an index line, which is a leaf of the writer's log. **Why**: one artefact serves queries and,
-//! later, proofs.
-//! **Invariants**: fixed order of keys; what only the ticket knows stands first, so that a line is spliced, not built,
-//! under the sequencer's lock; no text that the redaction rules have not passed, no hash of plaintext without salt.
-//! **Not here**: numbers (`books`), index objects (`uploader`).
+//! [`Row`]: one index line, which is also a leaf of the writer's Merkle tree, so one artefact serves queries and
+//! proofs.
+//!
+//! Keys have a fixed order. Columns known only at the ticket come first, so that a line is spliced, not built, under
+//! the sequencer's lock. A line has no text that the redaction rules have not checked, and no unsalted hash of
+//! plaintext. Neighbours: `books` (leaf numbers), `uploader` (index objects).
 
 use std::fmt::Write as _;
 
@@ -12,66 +13,66 @@ use sha2::{Digest, Sha256};
 
 use genai::usage::Basis;
 
-/// What a leaf is about.
+/// Kind of an index line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Content in a fragment.
+    /// An item whose content is in a fragment.
     Payload,
     /// An action without content.
     Action,
-    /// Items that could not be processed, sealed as they came.
+    /// Items that could not be processed, sealed as received.
     Quarantine,
     /// The price of a call whose leaf was written before its model or provider was known.
     Price,
-    /// The line of this number was lost; the digest's counters tell why.
+    /// The line of this number was lost; the digest's counters give the cause.
     Gap,
-    /// Keys are about to be destroyed by request, or were.
+    /// Session keys are about to be destroyed, or were destroyed, by request.
     Erasure,
     /// Copies of session keys were made for other auditors.
     KeyCopies,
 }
 
-/// How far an erasure is.
+/// State of an erasure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErasureState {
-    /// The next thing that happens is that keys go.
+    /// Recorded before the keys are destroyed.
     Begun,
-    /// They are gone.
+    /// The keys are destroyed.
     Done,
 }
 
-/// A session key that is to be destroyed, with all its copies.
+/// A session key to be destroyed, with all its copies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shredded {
-    /// Where its key objects are: `…keys/account/tenant/session/day/`.
+    /// Folder of its key objects: `…keys/account/tenant/session/day/`.
     pub folder: String,
-    /// Its id.
+    /// Key id.
     pub id: String,
 }
 
-/// What a line of kind `erasure` says.
+/// Content of a line of kind `erasure`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Erasure {
-    /// How far it is.
+    /// State of the erasure.
     pub state: ErasureState,
-    /// Of the request.
+    /// Nonce of the request.
     pub nonce: String,
-    /// Who asked for it.
+    /// Who requested the erasure.
     pub who: String,
-    /// Why.
+    /// The reason given.
     pub why: String,
-    /// Names of the erasers who signed.
+    /// Names of the erasers who signed the request.
     pub signers: Vec<String>,
-    /// Sessions, as `tenant/session` in names.
+    /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
     /// Ids of the keys.
     pub key_ids: Vec<String>,
-    /// Objects (all versions) that were destroyed; null until it is done.
+    /// Number of objects (all versions) that were destroyed; null until the erasure is done.
     pub destroyed: Option<u64>,
-    /// The signed request, word for word, where it begins.
+    /// The signed request, verbatim, in the line where the erasure begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
 }
@@ -79,42 +80,43 @@ pub struct Erasure {
 /// A copy of a session key for other auditors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyCopy {
-    /// Its object.
+    /// Name of its object.
     pub name: String,
     /// SHA-256 of the object, hex.
     pub sha256: String,
 }
 
-/// One line, as read.
+/// One index line, as read.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
-    /// Version of the line.
+    /// Version of the line format.
     pub v: u8,
-    /// Number in the log of account, writer and epoch.
+    /// Leaf number in the log of account, writer and epoch.
     pub leaf: u64,
-    /// Payload object; `None` for an action without content.
+    /// Name of the payload object; null for an action without content.
     pub object_key: Option<String>,
-    /// Where the fragment starts in it, bytes.
+    /// Offset of the fragment in the object, bytes.
     pub off: Option<u64>,
-    /// Of a price: the leaf of its call, `writer/epoch/leaf`; null where the writer has started again since (trace and
-    /// span are the call's in any case).
+    /// In a price line: the leaf of its call as `writer/epoch/leaf`. Null if the writer has restarted since; trace and
+    /// span are the call's in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-    /// The rest.
+    /// The columns known before the ticket.
     #[serde(flatten)]
     pub tail: Tail,
 }
 
-/// What of a line is known before the ticket. Times are RFC 3339 in UTC; ids hex; a number that is not known is null.
+/// The columns of a line that are known before the ticket. Times are RFC 3339 in UTC; ids hex; an unknown number is
+/// null.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tail {
     /// Length of the fragment, bytes.
     pub len: Option<u64>,
     /// Position of the item in the fragment's `items`.
     pub item: Option<u32>,
-    /// What the leaf is about.
+    /// Kind of the line.
     pub kind: Option<Kind>,
-    /// Start of the span, time of the record.
+    /// Start of the span, or time of the log record.
     pub ts: String,
     /// End of the span, if any.
     pub end_ts: Option<String>,
@@ -122,35 +124,35 @@ pub struct Tail {
     pub ingest_ts: String,
     /// `traces` or `logs`.
     pub signal: String,
-    /// Account.
+    /// Account whose credential sent the item.
     pub account: String,
-    /// Tenant as shown.
+    /// Tenant in display form.
     pub tenant: String,
-    /// Session id as shown; null without one.
+    /// Session id in display form; null without one.
     pub session_id: Option<String>,
-    /// Run.
+    /// Run id.
     pub run_id: Option<String>,
-    /// Turn.
+    /// Turn id.
     pub turn: Option<String>,
-    /// Iteration.
+    /// Iteration number within the run.
     pub iteration: Option<i64>,
-    /// Trace.
+    /// Trace id.
     pub trace_id: Option<String>,
-    /// Span.
+    /// Span id.
     pub span_id: Option<String>,
-    /// Its parent.
+    /// Span id of the parent.
     pub parent_span_id: Option<String>,
-    /// Always the pseudonym.
+    /// The user, always as a pseudonym.
     pub user_key: Option<String>,
-    /// Agent or service.
+    /// Name of the agent, or else of the service.
     pub actor: Option<String>,
-    /// The sub-agent that did it, as shown; absent where its client tells none apart.
+    /// Id of the sub-agent that acted, in display form; absent if the client does not distinguish sub-agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
-    /// Version of the agent, else of its service.
+    /// Version of the agent, or else of its service.
     #[serde(default)]
     pub agent_version: Option<String>,
-    /// Feature.
+    /// Product feature that the work belongs to.
     pub feature: Option<String>,
     /// `work_tracker.issue_id`.
     #[serde(default)]
@@ -161,92 +163,92 @@ pub struct Tail {
     /// `deploy.environment`, or the conventions' names for it.
     #[serde(default)]
     pub environment: Option<String>,
-    /// What it is in a run: `model`, `tool`, `turn_end`, …
+    /// Role of the item in a run: `model`, `tool`, `turn_end`, …
     pub call: String,
-    /// Operation, in today's words.
+    /// Operation, in current OpenTelemetry terms.
     pub action_type: Option<String>,
-    /// Tool.
+    /// Tool name.
     pub tool_name: Option<String>,
-    /// Tool call.
+    /// Tool call id.
     pub tool_call_id: Option<String>,
-    /// Size of a tool's arguments, bytes: as it went to the vault, else as the client tells.
+    /// Size of a tool's arguments, bytes: as stored in the vault, or else as the client reports it.
     #[serde(default)]
     pub arguments_bytes: Option<u64>,
     /// Size of a tool's result, bytes.
     #[serde(default)]
     pub result_bytes: Option<u64>,
-    /// Model that answered, else the one asked for.
+    /// Model that answered, or else the requested one.
     pub model: Option<String>,
-    /// Provider.
+    /// Model provider.
     pub provider: Option<String>,
-    /// The provider's id of the response.
+    /// Response id given by the provider.
     pub response_id: Option<String>,
     /// `ok`, or the type of the error.
     pub status: String,
-    /// From start to end, ns; for records the client's own figure.
+    /// Duration from start to end, ns; for log records the client's own figure.
     #[serde(default)]
     pub duration_ns: Option<u64>,
-    /// Why the model stopped.
+    /// Finish reason reported by the model.
     pub finish: Option<String>,
-    /// A permission's outcome.
+    /// Outcome of a permission request.
     pub decision: Option<String>,
-    /// Who decided, as the client tells: `config`, `hook`, `user_reject`, …
+    /// Who decided, as the client reports it: `config`, `hook`, `user_reject`, …
     #[serde(default)]
     pub decided_by: Option<String>,
     /// Parts of the conversation that are in the fragment.
     pub part: Vec<String>,
-    /// Writer.
+    /// Writer's name.
     pub writer: String,
-    /// Epoch.
+    /// Epoch of the writer.
     pub epoch: String,
     /// Fragment id.
     pub fragment: Option<String>,
-    /// Earlier fragments of the same object that are needed to make its content whole.
+    /// Earlier fragments of the same object that are needed to restore the full content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bases: Vec<String>,
     /// SHA-256 of the fragment as stored, hex.
     pub ct_sha256: Option<String>,
-    /// Session key.
+    /// Id of the session key.
     pub key_id: Option<String>,
-    /// SHA-256 of its key object as the gateway made it, hex; absent in lines of versions that did not tell.
+    /// SHA-256 of the key object as the gateway made it, hex; absent in lines of versions that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_sha256: Option<String>,
     /// Salted commitment to the item's content, hex.
     pub commitment: Option<String>,
     /// Size of the item's content as canonical JSON, bytes.
     pub pt_bytes: Option<u64>,
-    /// Equal bytes were accepted before: this is a second copy.
+    /// A request with equal bytes was accepted before: this line is a second copy.
     pub repeat: bool,
     /// Reported input tokens.
     pub tokens_in: Option<u64>,
     /// Reported output tokens.
     pub tokens_out: Option<u64>,
-    /// Disjoint buckets that were priced.
+    /// Disjoint token buckets that were priced.
     pub buckets: Option<Buckets>,
-    /// Tier, in lower case.
+    /// Service tier, in lower case.
     pub tier: Option<String>,
-    /// `priced`, `unpriced`, `deferred`, `not_counted`; null where nothing was to be priced.
+    /// `priced`, `unpriced`, `deferred` or `not_counted`; null if there was nothing to price.
     pub cost_status: Option<String>,
-    /// Exact decimal, USD.
+    /// Cost in USD, exact decimal.
     pub cost_usd: Option<String>,
     /// Version and digest of the rate table.
     pub rates: Option<String>,
     /// Row of the rate table.
     pub rate: Option<String>,
-    /// All that the price is made from but for the table, so that it can be worked out again; null where nothing was to
-    /// be priced.
+    /// All inputs of the price except the rate table, so that the price can be recomputed; null if there was nothing to
+    /// price.
     #[serde(default)]
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub basis: Option<Basis>,
-    /// Of an erasure; absent elsewhere.
+    /// The erasure of an erasure line; absent in other lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erasure: Option<Box<Erasure>>,
-    /// Of copies of session keys; absent elsewhere.
+    /// Copies of session keys of a key copies line; absent in other lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_copies: Vec<KeyCopy>,
 }
 
-/// Longest line but an erasure's, bytes. A gateway cuts what a client tells to 256 bytes a column.
+/// Longest line in bytes, erasures and key copies excepted. A gateway cuts client-supplied texts to 256 bytes a column.
 pub const MAX_LINE: usize = 1 << 20;
 /// Longest text of a column, bytes.
 pub const MAX_TEXT: usize = 1 << 10;
@@ -254,8 +256,8 @@ pub const MAX_TEXT: usize = 1 << 10;
 const MAX_NAME: usize = 4 << 10;
 
 impl Row {
-    /// Whether a gateway can have written it, by its size, `line` bytes, and that of its texts: whoever may only write
-    /// must not decide how much memory a reader needs, who keeps ids of all lines.
+    /// Whether a gateway can have written this line of `line` bytes, judging by the sizes of the line and its texts.
+    /// Readers keep the ids of all lines, and a writer must not control how much memory they need.
     pub fn is_sane(&self, line: usize) -> bool {
         let tail = &self.tail;
         let told = [
@@ -311,30 +313,30 @@ impl Row {
 /// Token buckets that do not overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Buckets {
-    /// Input outside of caches.
+    /// Input tokens outside of caches.
     pub input: u64,
-    /// Read from a cache.
+    /// Tokens read from a cache.
     pub cache_read: u64,
-    /// Written to a cache for 5 minutes.
+    /// Tokens written to a cache for 5 minutes.
     pub cache_write_5m: u64,
-    /// Written to a cache for 1 hour.
+    /// Tokens written to a cache for 1 hour.
     pub cache_write_1h: u64,
-    /// Output, reasoning included.
+    /// Output tokens, reasoning included.
     pub output: u64,
-    /// Reasoning.
+    /// Reasoning tokens.
     pub reasoning: u64,
 }
 
-/// A line without its ticket.
+/// A line before its ticket.
 pub struct Unnumbered {
     tail: String,
-    /// Whether it points into the draft's fragment.
+    /// Whether the line points into the draft's fragment.
     pub in_object: bool,
-    /// A call whose price comes later, or that price: both have the same number.
+    /// Set for a call that is priced later, and for its price: both have the same number.
     pub link: Option<Link>,
 }
 
-/// What ties a price to its call.
+/// Links a price to its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
     /// The call.
@@ -344,7 +346,7 @@ pub enum Link {
 }
 
 impl Link {
-    /// Of a line; most have none.
+    /// The link of a line; most lines have none.
     fn of(tail: &Tail) -> Option<Self> {
         let deferred = tail.cost_status.as_deref() == Some("deferred");
         if tail.kind != Some(Kind::Price) && !deferred {
@@ -354,7 +356,7 @@ impl Link {
         Some(if deferred { Self::Call(number) } else { Self::Price(number) })
     }
 
-    /// The number of a call.
+    /// Call number: a hash of account, trace and span.
     fn number(account: &str, trace: &str, span: &str) -> u64 {
         let mut hash = Sha256::new();
         for part in [account, trace, span] {
@@ -365,7 +367,7 @@ impl Link {
     }
 }
 
-/// Bytes that the leaf of a price's call takes at most.
+/// Most bytes that a price line's reference to its call takes.
 const MAX_OF: usize = 192;
 
 /// Bytes that the ticket adds to a line, without the object's name.
@@ -383,12 +385,12 @@ impl Unnumbered {
         self.tail.len() + if self.link.is_some() { MAX_OF } else { 0 }
     }
 
-    /// Never.
+    /// Never true: a tail always has columns.
     pub fn is_empty(&self) -> bool {
         self.tail.is_empty()
     }
 
-    /// Appends the final line and its line feed. Object names need no escaping (`names`).
+    /// Appends the final line with its line feed. Object names need no escaping (`names`).
     pub fn write(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>, of: Option<&str>) {
         // writing to a String can't fail
         let _ = match object.filter(|_| self.in_object) {

@@ -1,7 +1,6 @@
-//! **What**: the JSON schema of index lines, with what each kind and each action holds beyond that. **Why**: others'
-//! tools read the index; they must know what they may count on. **Invariants**: columns come from [`Row`] itself; every
-//! line that is written holds (tests, and a stock validator in `tests/peers/run.sh audit`); what a client may leave out
-//! is nullable. **Not here**: the lines.
+//! The JSON Schema of index lines, with additional constraints for each kind and action, for external tools that read
+//! the index. Columns come from [`Row`] itself. Every line that is written conforms to the schema (checked by tests,
+//! and by a stock validator in `tests/peers/run.sh audit`). A column that a client may omit is nullable.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -11,10 +10,10 @@ use super::row::Row;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// Names of an action, and what its lines hold.
+/// An action's operation names, its definition's name, and the constraints on its lines.
 type Action = (&'static [&'static str], &'static str, fn() -> Value);
 
-/// Actions by their `action_type`; others have no more than every line.
+/// Actions by their `action_type`. Other actions have no additional constraints.
 const ACTIONS: [Action; 7] = [
     (&["chat", "text_completion", "generate_content", "embeddings"], "model_call", || {
         json!({
@@ -61,7 +60,7 @@ const ACTIONS: [Action; 7] = [
     }),
 ];
 
-/// What lines of a kind hold.
+/// Constraints on lines of each kind.
 fn kinds() -> Vec<(&'static str, Value)> {
     let hex = |digits: u32| json!({"type": "string", "pattern": format!("^[0-9a-f]{{{digits}}}$")});
     let stored = json!({
@@ -135,8 +134,8 @@ pub fn schema() -> Value {
     root
 }
 
-/// The same as text.
+/// The schema as formatted JSON text.
 pub fn text() -> String {
-    // numbers and strings: can't fail
+    // numbers and strings: serialising can't fail
     serde_json::to_string_pretty(&schema()).unwrap_or_default() + "\n"
 }

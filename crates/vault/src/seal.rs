@@ -1,7 +1,8 @@
-//! **What**: [`Sealer`]: makes session keys and seals fragments; [`AgeSealer`]: the one in use.
-//! **Why**: a seam, so that a seeded simulation replays and a leak search can prove that it would see a leak.
-//! **Invariants**: a session's secret exists only inside [`Sealer::new_session`] and is wiped; what is kept can seal
-//! and cannot open. **Not here**: which key a session uses (`keys`), opening (`read`).
+//! [`Sealer`] generates session keys and seals fragments; [`AgeSealer`] is the production implementation. The trait is
+//! a seam: a seeded simulation can replay, and a leak search can prove that it would detect a leak.
+//!
+//! A session's secret exists only inside [`Sealer::new_session`] and is then wiped; the remaining half can seal but not
+//! open. Neighbours: `keys` chooses the key of a session; the crate `audit` opens fragments.
 
 use std::io::Write;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// Sealing failed. The reason never matters to the caller: nothing may go on unsealed.
+/// Sealing failed. Callers don't need the reason, because nothing may go on unsealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealFailed;
 
@@ -18,37 +19,37 @@ pub struct SealFailed;
 pub trait SessionSeal: Send + Sync {
     /// First 16 hex digits of the SHA-256 of the public key.
     fn key_id(&self) -> &str;
-    /// Appends one age file that holds `plain` to `out`. Its length can't be known before.
+    /// Appends one age file that contains `plain` to `out`. The length of the file can't be known beforehand.
     ///
     /// # Errors
-    /// `out` may then hold a part.
+    /// Sealing failed; `out` may then hold a partial file.
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed>;
 }
 
 /// A new session key.
 pub struct NewSession {
-    /// Seals to it.
+    /// Seals to the new key.
     pub seal: Box<dyn SessionSeal>,
     /// The key object: the session's secret, sealed to the auditors.
     pub object: Bytes,
 }
 
-/// Makes session keys.
+/// Generates session keys.
 pub trait Sealer: Send + Sync {
-    /// A fresh key pair; its secret is sealed to the auditors and forgotten.
+    /// Generates a key pair; its secret is sealed to the auditors and then wiped.
     ///
     /// # Errors
-    /// When the secret can't be sealed.
+    /// The secret can't be sealed.
     fn new_session(&self) -> Result<NewSession, SealFailed>;
 }
 
-/// age v1 files to X25519 recipients: what Debian's `age` 1.1 opens.
+/// Writes age v1 files to X25519 recipients, which Debian's `age` 1.1 can open.
 pub struct AgeSealer {
     auditors: Vec<age::x25519::Recipient>,
 }
 
 impl AgeSealer {
-    /// Seals session keys to all of `auditors` (at least one, or every [`Sealer::new_session`] fails).
+    /// Seals session keys to all of `auditors` (without any, every [`Sealer::new_session`] fails).
     pub fn new(auditors: Vec<age::x25519::Recipient>) -> Self {
         Self { auditors }
     }
@@ -64,10 +65,10 @@ impl Sealer for AgeSealer {
     }
 }
 
-/// A key object: a session's secret, sealed to `auditors`.
+/// Builds a key object: a session's secret, sealed to `auditors`.
 ///
 /// # Errors
-/// There is nobody to seal to.
+/// `auditors` is empty.
 pub fn seal_identity(
     identity: &age::x25519::Identity,
     auditors: &[age::x25519::Recipient],
@@ -108,22 +109,22 @@ fn age_file<'a>(
     Ok(())
 }
 
-/// First 16 hex digits of SHA-256 of a public key's text.
+/// First 16 hex digits of the SHA-256 of a public key's text.
 pub fn key_id(public: &str) -> String {
     let digest = Sha256::digest(public.as_bytes());
     kernel::hex::encode(digest.get(..8).unwrap_or(&digest))
 }
 
-/// An auditor's public key as configured: `age1…`, X25519.
+/// Parses an auditor's public key as configured: `age1…`, X25519.
 ///
 /// # Errors
-/// What is wrong, without the value.
+/// Why the text is not accepted, without the text itself.
 pub fn parse_recipient(text: &str) -> Result<age::x25519::Recipient, &'static str> {
     let text = text.trim();
     if text.starts_with("AGE-SECRET-KEY-") {
         return Err("is a secret key; give the public key (`age1…`) and keep the secret with the auditor");
     }
-    // The `1` ends the type in Bech32 and never stands in the data: an X25519 key may well begin with `age1pq`.
+    // In Bech32 the `1` ends the type and never occurs in the data; an X25519 key may well begin with `age1pq`.
     if ["age1pq1", "age1tag1", "age1tagpq1"].iter().any(|kind| text.starts_with(kind)) {
         return Err("post-quantum and tag recipients are not taken: the stock `age` of Debian 12 can't open them");
     }

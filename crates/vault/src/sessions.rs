@@ -1,8 +1,10 @@
-//! **What**: [`SessionLine`]: what a session was, in one line without content: when, how many calls, tokens, cost.
-//! **Why**: who keeps payload for a year still wants to know after ten what was done and what it cost; these lines
-//! stand in objects of their own that no lifecycle rule expires. **Invariants**: made from index lines alone, each line
-//! counted once; a session that goes on after its line gets another one, and they add up; no text that index lines
-//! don't hold. **Not here**: when a line is written (`uploader/totals`).
+//! [`SessionLine`]: summary of a session in one line without content: times, calls, tokens, cost. Session lines are
+//! kept in objects that no lifecycle rule expires, so that work and cost remain known for years after the payload
+//! expired.
+//!
+//! A session line is computed from index lines alone, each counted once, and has no text that index lines don't have. A
+//! session that continues after its line gets another one; the lines add up. Neighbour: `uploader/totals` decides when
+//! a line is written.
 
 use std::collections::BTreeSet;
 
@@ -15,36 +17,36 @@ use super::row::{Buckets, Kind, Row};
 #[cfg(test)]
 mod tests;
 
-/// Models and rate tables that are named.
+/// Most models and rate tables that a line names.
 const NAMED: usize = 8;
 
-/// What a line of a session begins with.
+/// The first key of a session line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
-    /// `session`.
+    /// The line summarises a session.
     #[default]
     Session,
 }
 
-/// See the module. Times are RFC 3339 in UTC.
+/// Summary of one session (see the module). Times are RFC 3339 in UTC.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionLine {
-    /// Version of the line.
+    /// Version of the line format.
     pub v: u8,
-    /// `session`.
+    /// Always `session`.
     pub kind: Said,
-    /// Account.
+    /// Account whose credential sent it.
     pub account: String,
-    /// Tenant as shown.
+    /// Tenant in display form.
     pub tenant: String,
-    /// Session id as shown; null without one.
+    /// Session id in display form; null without one.
     pub session_id: Option<String>,
-    /// Its trace, where there is no session id.
+    /// Trace id, if there is no session id.
     pub trace_id: Option<String>,
-    /// Always the pseudonym.
+    /// The user, always as a pseudonym.
     pub user_key: Option<String>,
-    /// Agent or service.
+    /// Name of the agent, or else of the service.
     pub actor: Option<String>,
     /// Start of the first item.
     pub first_ts: String,
@@ -52,23 +54,23 @@ pub struct SessionLine {
     pub last_ts: String,
     /// Gateway clock at the last arrival.
     pub seen_ts: String,
-    /// Its end was told; else it was quiet, or there were too many.
+    /// Whether the client reported the session's end; otherwise the session was idle, or there were too many sessions.
     pub ended: bool,
-    /// Index lines it is made from.
+    /// Number of index lines behind the summary.
     pub lines: u64,
-    /// Model calls, each once: copies, repeats and what waits for its price left out.
+    /// Model calls, each once: without copies, repeats and calls that wait for their price.
     pub model_calls: u64,
     /// Tool calls, each once.
     pub tool_calls: u64,
-    /// Permissions that were refused.
+    /// Permission requests that were denied.
     pub denials: u64,
-    /// What failed, each once.
+    /// Failures, each once.
     pub errors: u64,
     /// Bytes of content.
     pub pt_bytes: u64,
     /// Priced tokens.
     pub buckets: Buckets,
-    /// Exact decimal, USD.
+    /// Cost in USD, exact decimal.
     pub cost_usd: String,
     /// Model calls without a price.
     pub unpriced: u64,
@@ -78,11 +80,11 @@ pub struct SessionLine {
     pub rates: BTreeSet<String>,
 }
 
-/// Which session a line is of: tenant and id, or trace.
+/// Identifies the session of a line: tenant, and session id or trace.
 pub type Key = (String, String);
 
 impl SessionLine {
-    /// The session of a line; `None`: it is of none.
+    /// The session of an index line; `None` if the line belongs to none.
     pub fn key(row: &Row) -> Option<Key> {
         let tail = &row.tail;
         if matches!(tail.kind, Some(Kind::Gap | Kind::Quarantine)) {
@@ -92,13 +94,13 @@ impl SessionLine {
         Some((tail.tenant.clone(), tail.session_id.clone().or_else(trace)?))
     }
 
-    /// The same of a line of a session.
+    /// The session of this session line.
     pub fn own_key(&self) -> Key {
         let trace = || format!("trace-{}", self.trace_id.as_deref().unwrap_or_default());
         (self.tenant.clone(), self.session_id.clone().unwrap_or_else(trace))
     }
 
-    /// Adds a line. `calls`: what lines before it told.
+    /// Adds an index line. `calls` holds the calls of the lines before it.
     pub fn add(&mut self, row: &Row, calls: &mut Calls) {
         let tail = &row.tail;
         if self.v == 0 {
@@ -122,7 +124,7 @@ impl SessionLine {
         self.price(row);
         self.model_calls += u64::from(is_model_line(tail));
         if tail.kind == Some(Kind::Price) {
-            return; // the rest was told by its call
+            return; // everything else was counted with the call's own line
         }
         self.user_key = self.user_key.take().or_else(|| tail.user_key.clone());
         self.actor = self.actor.take().or_else(|| tail.actor.clone());

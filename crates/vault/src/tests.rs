@@ -35,7 +35,7 @@ fn writer() -> Arc<Writer> {
     Arc::new(Writer::new(Names::new("agent-sessions", "gw-1", "01KA"), 1000))
 }
 
-/// Object names must be parsed back into what they were made of, whatever the ids.
+/// Object names are parsed back into their parts, whatever the ids.
 #[test]
 fn names_parse_back() {
     let long = "s".repeat(1024);
@@ -54,7 +54,7 @@ fn names_parse_back() {
     }
 }
 
-/// An account must not be able to stand where keys or the index stand.
+/// An account must not be able to occupy the place of keys or the index.
 #[test]
 fn reserved_accounts_are_escaped() {
     assert_eq!(names::account_segment("index"), "%69ndex");
@@ -62,7 +62,7 @@ fn reserved_accounts_are_escaped() {
     assert_eq!(names::account_segment("a/b"), "a%2Fb");
 }
 
-/// Times and epochs are what partitions and proofs are named by.
+/// Partitions and proofs are named by times and epochs.
 #[test]
 fn times_and_epochs() {
     assert_eq!(names::rfc3339(UnixNanos(1_795_168_800_000_000_001)), "2026-11-20T10:00:00.000000001Z");
@@ -74,7 +74,7 @@ fn times_and_epochs() {
     assert!(names::epoch(UnixNanos(NOON.0 + 2_000_000), &rng) > one);
 }
 
-/// A sealed fragment opens with the session's secret, which only the auditors can open; each of them alone.
+/// A sealed fragment opens with the session's secret, which only the auditors can open, each of them alone.
 #[test]
 fn sealed_in_two_steps() {
     let auditors = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
@@ -93,7 +93,7 @@ fn sealed_in_two_steps() {
     assert!(AgeSealer::new(Vec::new()).new_session().is_err());
 }
 
-/// Wrong recipients must be refused in words that help, never quoting the value.
+/// Wrong recipients are refused with helpful messages that never quote the value.
 #[test]
 fn recipients_are_checked() {
     let public = age::x25519::Identity::generate().to_public().to_string();
@@ -109,7 +109,7 @@ fn ring(limit: usize) -> KeyRing {
     KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), limit)
 }
 
-/// One key a session; a new one after an idle hour; another for another session.
+/// One key for each session; a new one after an idle hour; another one for another session.
 #[test]
 fn keys_live_for_a_session() {
     let ring = ring(10);
@@ -123,7 +123,7 @@ fn keys_live_for_a_session() {
     assert!(ring.is_empty());
 }
 
-/// The ring must stay within its bound and forget the least recently used.
+/// The ring stays within its bound and evicts the least recently used keys.
 #[test]
 fn keys_are_bounded() {
     let ring = ring(10);
@@ -136,7 +136,7 @@ fn keys_are_bounded() {
     }
 }
 
-/// Numbers: offsets follow each other, objects close by size and by the session's end, leaves have no gap.
+/// Offsets are contiguous, objects close by size and at the session's end, leaf numbers have no gap.
 #[test]
 fn the_books_are_kept() {
     let writer = writer();
@@ -161,7 +161,7 @@ fn the_books_are_kept() {
     assert_eq!([writer.leaves(&account, 3), writer.leaves(&account, 1), writer.leaves(&"x".into(), 1)], [0, 3, 0]);
 }
 
-/// More open objects than the bound must not take memory: each further fragment is an object of its own.
+/// Beyond the bound of open objects, each further fragment becomes an object of its own.
 #[test]
 fn open_objects_are_bounded() {
     let writer = Writer::new(Names::new("", "w", "e"), 1000).with_max_open(2);
@@ -224,8 +224,8 @@ impl SessionSeal for PlainSession {
     }
 }
 
-/// A million sessions of one fragment each, within a minute: keys and open objects stay within their bounds, each
-/// fragment has an object to itself, no number is given twice, and all of it goes with time.
+/// A million sessions of one fragment each, within a minute: keys and open objects stay bounded, each fragment has its
+/// own object, no number is assigned twice, and everything is released over time.
 #[test]
 fn a_million_sessions() {
     let (writer, ring) = (writer(), KeyRing::new(Arc::new(Plain(AtomicU64::new(0))), LIMIT));
@@ -248,7 +248,7 @@ fn a_million_sessions() {
     assert!(ring.is_empty() && writer.open() == 0);
 }
 
-/// What a ticket gives: the key once and first, the fragment, its leaves, and slot texts that agree with them.
+/// A ticket returns the key (once, and first), the fragment, its leaves, and slot texts that agree with them.
 #[test]
 fn a_ticket_fixes_everything() {
     let (writer, ring) = (writer(), ring(10));
@@ -275,7 +275,7 @@ fn a_ticket_fixes_everything() {
     assert_eq!(slot(&two, 2).len(), super::ticket::widths::RANGE);
 }
 
-/// Lines must be what readers expect: the fixed order, the numbers of the ticket, one object per line.
+/// Lines have the fixed order of keys, the ticket's numbers, and one object each.
 #[test]
 fn leaves_are_rows() {
     let (writer, ring) = (writer(), ring(10));
@@ -295,13 +295,13 @@ fn leaves_are_rows() {
     assert_eq!(rows[0].tail.tenant, "acme");
     let order: Vec<&str> = std::str::from_utf8(&lines).expect("text").split('"').skip(1).step_by(2).take(6).collect();
     assert_eq!(order[..4], ["v", "leaf", "object_key", header.object.as_deref().expect("object")]);
-    // splicing gives what serialising the whole row gives
+    // splicing gives the same text as serialising the whole row
     let whole = serde_json::to_string(&rows[0]).expect("json");
     assert!(lines.starts_with(whole.as_bytes()));
 }
 
-/// A price that comes later names the leaf of its call, once; after a start the ids alone tie them together. Room for
-/// the name is in the reservation.
+/// A later price names its call's leaf once; after a restart only the ids connect them. The reservation includes room
+/// for the name.
 #[test]
 fn a_late_price_names_its_call() {
     let tail = |kind, status: &str, span: &str| Tail {
@@ -340,7 +340,7 @@ fn a_late_price_names_its_call() {
     assert_eq!(said(rows(&writer(), &[price])), [None]);
 }
 
-/// A record that can't be understood must be told from a good one.
+/// A malformed record is distinguished from a good one.
 #[test]
 fn damaged_records_are_refused() {
     let body = record::pack(&KeyHeader { name: "n".to_owned(), key: "k".to_owned(), epoch: String::new() }, b"rest");
@@ -352,7 +352,7 @@ fn damaged_records_are_refused() {
     assert!(record::unpack::<FragmentHeader>(&body).is_none());
 }
 
-/// The tools named in the folder's header must open what is sealed: here their formats, read by other code.
+/// Tools named in the module head can open the files: here their formats are read by other code.
 #[test]
 fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
     let auditor = age::x25519::Identity::generate();
@@ -368,7 +368,7 @@ fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
     assert_eq!(plain, "{}");
 }
 
-/// A plain key whose data happens to begin like another type's name must be taken: one in a thousand does.
+/// A valid key whose data happens to begin like another type's name is accepted: one in a thousand does.
 #[test]
 fn a_key_that_looks_like_another_type_is_taken() {
     let mut keys = std::iter::repeat_with(|| age::x25519::Identity::generate().to_public().to_string());
@@ -376,7 +376,7 @@ fn a_key_that_looks_like_another_type_is_taken() {
     assert!(super::seal::parse_recipient(&key).is_ok());
 }
 
-/// A session's folder has the names that its objects have, whatever its ids are.
+/// A session's folder has the same name as in its objects, whatever its ids.
 #[test]
 fn a_session_is_in_one_folder() {
     let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));

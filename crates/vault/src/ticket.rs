@@ -1,7 +1,8 @@
-//! **What**: [`VaultDraft`]: what a batch gives to the vault before it has numbers; [`VaultTicketer`] numbers it.
-//! **Why**: references in the forwarded spans must be final when the batch is committed.
-//! **Invariants**: a ticket copies and formats, nothing more; keys stand before fragments, fragments before leaves;
-//! slot texts are exactly as wide as announced ([`widths`]). **Not here**: gathering and sealing (`processors/vault`).
+//! [`VaultDraft`] holds a batch's vault records before they have numbers; [`VaultTicketer`] numbers them, because the
+//! references in forwarded spans must be final when the batch is committed.
+//!
+//! A ticket only copies and formats. Keys come before fragments and fragments before leaves. Slot texts have exactly
+//! the announced widths ([`widths`]). Neighbour: `processors/vault` gathers and seals content.
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -22,60 +23,60 @@ use super::row::{Link, TICKET_BYTES, Unnumbered};
 
 /// Widths of the texts that a ticket fills in.
 pub mod widths {
-    /// `bytes=0000004096-0000009215`.
+    /// A byte range such as `bytes=0000004096-0000009215`.
     pub const RANGE: usize = 27;
     /// Digits of a leaf number.
     pub const LEAF_DIGITS: usize = 12;
 }
 
-/// What one batch gives to the vault: one group per tenant and session.
+/// A batch's records for the vault: one group per tenant and session.
 pub struct VaultDraft {
-    /// The batch's account.
+    /// Account of the batch.
     pub account: Arc<str>,
     /// Groups in order of their first item.
     pub groups: Vec<Group>,
 }
 
-/// One session of a batch.
+/// The records of one session in a batch.
 pub struct Group {
-    /// Where it belongs.
+    /// Account, tenant, session and day of the group.
     pub scope: Arc<Scope>,
-    /// Where its object lies ([`Names::spot`]).
+    /// Name prefix of the payload object ([`Names::spot`]).
     pub spot: Arc<str>,
     /// Arrival of the batch.
     pub arrived: UnixNanos,
-    /// The session ended in this batch.
+    /// Whether the session ended in this batch.
     pub end: bool,
-    /// Its content, sealed; `None` when it has only actions.
+    /// The sealed content; `None` if the group has only actions.
     pub fragment: Option<Fragment>,
-    /// Its leaves.
+    /// Index lines of the group.
     pub rows: Vec<Unnumbered>,
-    /// The slot for each leaf's number, if its item was stamped; as many as `rows`.
+    /// For each of `rows`, the slot for its leaf number, if the item was stamped.
     pub leaf_slots: Vec<Option<SlotId>>,
 }
 
-/// Sealed content.
+/// Sealed content of a group.
 pub struct Fragment {
     /// Fragment id, hex.
     pub id: String,
-    /// The key it is sealed to.
+    /// The key that the content is sealed to.
     pub key: Arc<SessionKey>,
-    /// A body of the right room ([`Fragment::frame`]) that ends with the age file.
+    /// A record body with the right room for a header ([`Fragment::frame`]) that ends with the age file.
     pub frame: Frame,
     /// Slot of the reference.
     pub uri_slot: Option<SlotId>,
     /// Slot of the byte range.
     pub range_slot: Option<SlotId>,
-    /// Texts that were known before the ticket.
+    /// Slot texts that are known before the ticket.
     pub known: Vec<(SlotId, String)>,
-    /// Of a fragment that refers to one in an open object.
+    /// Set if the fragment refers to one in an open object.
     pub pin: Option<Pin>,
-    /// Gets the number of its object, if that takes more.
+    /// Receives the object's number if the object stays open.
     pub landed: Arc<OnceLock<u64>>,
 }
 
 impl Fragment {
-    /// An empty body with room for the header of a fragment at this spot, of this key and id.
+    /// An empty record body with room for the header of a fragment at this spot, with this key and id.
     pub fn frame(names: &Names, spot: &str, key: &str, id: &str) -> Frame {
         Frame::with_room(&FragmentHeader {
             object: names.object(spot, MAX_NUMBER),
@@ -89,7 +90,7 @@ impl Fragment {
 }
 
 impl VaultDraft {
-    /// Upper bound of the records' bytes, for the reservation.
+    /// Upper bound of the records' bytes, for the reservation in the spool.
     pub fn bytes(&self, names: &Names) -> u64 {
         let record = 512 + names.object("", 0).len() + names.prefix().len();
         let group = |group: &Group| {
@@ -103,21 +104,21 @@ impl VaultDraft {
     }
 }
 
-/// Numbers drafts. Several may share one [`Writer`].
+/// Numbers drafts. Several ticketers may share one [`Writer`].
 pub struct VaultTicketer {
     writer: Arc<Writer>,
     uri: UriBase,
     holders: Arc<[Arc<str>]>,
-    /// Of keys and fragments.
+    /// Holders of key and fragment records.
     sealed: Arc<[Arc<str>]>,
 }
 
-/// Who holds keys and fragments until they are put, where exporters wait for that.
+/// The holder that keeps keys and fragments until they are stored, for exporters that wait for that.
 pub fn put_holder(holder: &str) -> Arc<str> {
     format!("{holder}+put").into()
 }
 
-/// What stands before an object's name in a reference: `s3://bucket/` or `file:///`.
+/// The part of a reference before the object's name: `s3://bucket/` or `file:///`.
 #[derive(Clone, Debug)]
 pub struct UriBase(pub Arc<str>);
 
@@ -129,13 +130,13 @@ impl UriBase {
 }
 
 impl VaultTicketer {
-    /// A ticketer whose records are kept for `holder`, the uploader.
+    /// A ticketer whose records are held by `holder`, the uploader.
     pub fn new(writer: Arc<Writer>, uri: UriBase, holder: Arc<str>) -> Self {
         let holders: Arc<[Arc<str>]> = Arc::new([holder]);
         Self { writer, uri, sealed: holders.clone(), holders }
     }
 
-    /// The same where exporters wait until keys and fragments are put.
+    /// The same ticketer for exporters that wait until keys and fragments are stored.
     #[must_use]
     pub fn awaited(self) -> Self {
         let put = self.holders.iter().map(|holder| put_holder(holder));
@@ -158,7 +159,7 @@ impl VaultTicketer {
             let len = fragment.frame.rest().len() as u64;
             let place = self.writer.place(&spot, len, arrived, end, fragment.pin.take());
             if !place.last {
-                let _ = fragment.landed.set(place.n); // it is set here alone
+                let _ = fragment.landed.set(place.n); // set nowhere else
             }
             self.fragment(&scope, fragment, &place, len, out);
             placed = Some(place);
@@ -235,14 +236,14 @@ impl Ticketer for VaultTicketer {
     }
 }
 
-/// `bytes=first-last`, zero-padded: still a valid range for HTTP.
+/// `bytes=first-last`, zero-padded; still a valid HTTP range.
 fn range_text(offset: u64, len: u64) -> String {
     format!("bytes={offset:010}-{:010}", (offset + len).saturating_sub(1))
 }
 
-/// `writer/epoch/leaf`.
+/// A leaf as `writer/epoch/leaf`.
 pub fn leaf_text(names: &Names, leaf: u64) -> String {
     let mut out = format!("{}/{}/", names.writer(), names.epoch());
-    let _ = write!(out, "{leaf:0width$}", width = widths::LEAF_DIGITS); // can't fail
+    let _ = write!(out, "{leaf:0width$}", width = widths::LEAF_DIGITS); // writing to a String can't fail
     out
 }

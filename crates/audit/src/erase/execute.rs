@@ -1,7 +1,7 @@
-//! **What**: executes a request: says so, destroys, says that it is done. **Invariants**: nothing is destroyed before
-//! the digest that announces it is stored; keys that the request does not name stay, all else below its sessions goes,
-//! and what it names are keys of the sessions that its signers were shown; what is under legal hold stops everything.
-//! **Not here**: the chain (`ledger`), signatures (`request`).
+//! Executes a request: announces the erasure, destroys the keys, records that it is done. Nothing is destroyed before
+//! the announcing digest is stored. Keys that the request does not name stay; everything else below its sessions is
+//! destroyed. The named keys must belong to the sessions that the signers saw. A legal hold stops the whole erasure.
+//! Neighbours: `ledger` (the chain), `request` (signatures).
 
 use std::collections::BTreeSet;
 
@@ -19,23 +19,24 @@ use vault::store::ObjectKind;
 use super::request::{self, Request, Target};
 use super::resolve::{Asked, holds, is_other_key, to_destroy, told};
 
-/// What was done.
+/// Result of an erasure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
-    /// Keys that can't be had any more.
+    /// Keys destroyed.
     pub keys: usize,
-    /// Objects, all versions, that this run destroyed.
+    /// Objects that this run destroyed, counting all versions.
     pub objects: u64,
-    /// An earlier run had begun it.
+    /// Whether an earlier run had begun the erasure.
     pub resumed: bool,
-    /// Keys of its sessions that it does not name: what came later, or what was left out of it.
+    /// Keys of its sessions that the request does not name: added later, or left out of it.
     pub left: usize,
 }
 
-/// Executes a request that two of `erasers` signed; finishes it if an earlier run had begun it.
+/// Executes a request that two of `erasers` signed, or completes it if an earlier run had begun it.
 ///
 /// # Errors
-/// One line. What was begun is finished by calling again.
+/// The request is invalid, a session is under hold, or the store fails. Calling again completes an erasure that was
+/// begun.
 pub async fn execute(
     place: &Place,
     ledger: &mut Ledger<'_>,
@@ -66,7 +67,7 @@ pub async fn execute(
         ledger.append(Said::Erasure(begun), now).await?;
     }
     let objects = finish(place, ledger, &request, &signers, &keys, now).await?;
-    // it is done, whatever can't be listed now
+    // the erasure is done, even if the remaining keys can't be listed now
     let left = others(place, &request, &keys).await.unwrap_or_default();
     Ok(Executed { keys: keys.len(), objects, resumed, left })
 }
@@ -75,7 +76,7 @@ fn of_request(error: ReadError) -> ReadError {
     error.reworded(|why| format!("the request {why}"))
 }
 
-/// How many keys its sessions have that it does not name.
+/// Number of keys in its sessions that the request does not name.
 async fn others(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<usize, ReadError> {
     let mut left = BTreeSet::new();
     for session in &request.sessions {
@@ -86,8 +87,8 @@ async fn others(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> 
     Ok(left.len())
 }
 
-/// Whether the sessions of a request for a user are that user's, as the index tells: those who signed saw a pseudonym
-/// and sessions, and can't know that they belong together.
+/// Checks in the index that the sessions of a request for a user belong to that user: the signers saw a pseudonym and
+/// sessions, and could not know that they belong together.
 async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
     let Target::User(_) = &request.what else { return Ok(()) };
     let asked = Asked { what: request.what.clone(), account: Some(request.account.clone()), tenant: None };
@@ -102,11 +103,11 @@ async fn users_own(place: &Place, request: &Request) -> Result<(), ReadError> {
     }
 }
 
-/// Finishes what an earlier run had begun, from what it had written; the signatures are checked again. `None`: nothing
-/// was.
+/// Completes an erasure that an earlier run had begun, from its announcement; the signatures are checked again. `None`
+/// if there is none.
 ///
 /// # Errors
-/// One line.
+/// As [`execute`].
 pub async fn resume(
     place: &Place,
     ledger: &mut Ledger<'_>,
@@ -120,7 +121,7 @@ pub async fn resume(
     execute(place, ledger, &file, erasers, store, now).await.map(Some)
 }
 
-/// Whether a request is one for this vault and this chain, and was not executed.
+/// Checks that a request is for this vault and this chain and was not executed yet; returns its keys.
 fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> Result<BTreeSet<Shredded>, ReadError> {
     if request.store != store {
         return Err(ReadError::invalid(format!("the request is for the vault {}", request.store)));
@@ -129,20 +130,20 @@ fn judge(place: &Place, ledger: &Ledger<'_>, request: &Request, store: &str) -> 
         return Err(ReadError::invalid("the request was executed: it stands in the chain as done"));
     }
     let start = place.vault.full(&format!("keys/{}/", account_segment(&request.account)));
-    // they are keys of its sessions (`request::read`) below the prefix in its own words: this is the vault's
+    // `request::read` checked that the keys belong to its sessions below the prefix it states; this checks the prefix
     if !request.keys.iter().all(|key| key.folder.starts_with(&start)) {
         return Err(ReadError::forbidden("the request names keys of another vault, or of another account"));
     }
     Ok(request.keys.iter().cloned().collect())
 }
 
-/// Its sessions.
+/// The sessions of the request.
 fn folders(request: &Request) -> BTreeSet<Folder> {
     let session = |session: &String| session.split_once('/').map(|(t, s)| (t.to_owned(), s.to_owned()));
     request.sessions.iter().filter_map(session).collect()
 }
 
-/// A legal hold freezes everything.
+/// Fails if a session or a key is under legal hold.
 async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> Result<(), ReadError> {
     let folders = folders(request);
     for folder in &folders {
@@ -158,7 +159,8 @@ async fn unheld(place: &Place, request: &Request, keys: &BTreeSet<Shredded>) -> 
     }
 }
 
-/// A note of a hold freezes its session, also what of it no object tells: packed content, keys that were not there.
+/// Fails if a hold note covers the session. A note also covers content that no object reveals: packed content, and keys
+/// that did not exist.
 async fn unnoted(place: &Place, request: &Request, (tenant, session): &Folder) -> Result<(), ReadError> {
     match is_noted(&place.vault, &account_segment(&request.account), tenant, session).await? {
         false => Ok(()),
@@ -182,7 +184,7 @@ fn said(request: &Request, signers: &[String], state: ErasureState) -> Erasure {
     }
 }
 
-/// Destroys, looks that nothing is left, and says so.
+/// Destroys the keys, checks that none is left, and records the result.
 async fn finish(
     place: &Place,
     ledger: &mut Ledger<'_>,
@@ -195,14 +197,14 @@ async fn finish(
         error.reworded(|why| format!("{why}\nthe erasure has begun and is not finished: run it again"))
     };
     let (account, folders) = (account_segment(&request.account), folders(request));
-    // a copy that lies elsewhere below its session, or under another name, opens as much
+    // a copy elsewhere below its session, or under another name, opens the same content
     let all = async || to_destroy(place, &account, &folders, keys).await.map_err(again);
     let elsewhere: BTreeSet<String> = all().await?.into_iter().collect();
     let mut gone = 0;
     let start = place.vault.full(&format!("keys/{account}/"));
     for key in keys {
         let stem = format!("{}{}", key.folder, key.id);
-        // a hold may have been set since
+        // a hold may have been set meanwhile
         if let Some(folder) = session_of(&format!("{stem}.age"), &start) {
             unnoted(place, request, &folder).await.map_err(again)?;
         }

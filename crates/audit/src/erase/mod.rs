@@ -1,10 +1,11 @@
-//! **What**: `vault erase`: destroys session keys at the request of two people ([`Request`]), and says so in a chain of
-//! its own. **Why**: what is under lock can't be deleted, but a fragment without its key is noise; and keys that vanish
-//! without a word look like an attack, because they may be one. **Invariants**: what is about to be destroyed stands in
-//! a signed digest before the first key goes, that it is done after the last; a run that ended anywhere is finished by
-//! the next one, with the same bytes under the same names; nothing under legal hold is touched; a request is executed
-//! once. **Not here**: who may delete (the store's rights), what else remembers (docs/erasure.md says what erasure does
-//! not reach), judging erasures (`verify`).
+//! `vault erase`: destroys session keys at the request of two people ([`Request`]), and records it in a chain of its
+//! own. Locked objects can't be deleted, but a fragment without its key is unreadable. Keys that vanish without a
+//! record must look like an attack, because they may be one.
+//!
+//! A signed digest announces the erasure before the first key is destroyed, and another one confirms it after the last.
+//! An interrupted run is completed by the next one, with the same bytes under the same names. Nothing under legal hold
+//! is touched. A request is executed once. Neighbours: the store's permissions decide who may delete; `verify` judges
+//! erasures; docs/erasure.md lists what erasure does not reach.
 
 mod execute;
 pub mod request;

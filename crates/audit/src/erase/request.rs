@@ -1,8 +1,9 @@
-//! **What**: [`Request`]: what is to be erased and why, as two people sign it. **Why**: destroying a key is the one
-//! thing that can't be undone, so that nobody does it alone, and everybody can read later what was signed.
-//! **Invariants**: a file is a C2SP signed note whose text is the request's JSON: what is signed is what is read; two
-//! signatures of one key count as one; whose keys they are is told by the sessions that it names, never by keys alone.
-//! **Not here**: which keys there are (`resolve`), destroying them (`execute`).
+//! [`Request`]: what is to be erased and why, signed by two people. Destroying a key can't be undone, so no one may do
+//! it alone, and the signed text stays readable.
+//!
+//! A request file is a C2SP signed note whose text is the request's JSON, so the signed text is exactly what is parsed.
+//! Two signatures by one key count as one. The sessions that a request names decide whose keys they are, never the keys
+//! alone. Neighbours: `resolve` (finds keys), `execute` (destroys them).
 
 use std::collections::BTreeSet;
 
@@ -16,22 +17,22 @@ use vault::chain::note::{self, SigningKey, VerifyKey};
 use vault::names::{account_segment, rfc3339};
 use vault::row::Shredded;
 
-/// The format.
+/// Version of the request format.
 const VERSION: u8 = 1;
-/// Signers of a request, at least.
+/// Minimum number of signers.
 pub const SIGNERS: usize = 2;
-/// Longest time that a request may wait.
+/// Longest validity of a request.
 pub const MAX_VALID: time::Duration = time::Duration::days(30);
-/// Keys in one request.
+/// Most keys in one request.
 pub const MAX_KEYS: usize = 100_000;
 
-/// Whose content.
+/// Selects the content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// A session, as the index shows its id; `trace-…` for records without one.
     Session(String),
-    /// Every session of a user: the pseudonym, `h-…`.
+    /// Every session of a user, by pseudonym: `h-…`.
     User(String),
 }
 
@@ -39,43 +40,43 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// `VERSION`.
+    /// Version of the format: [`Self::VERSION`].
     pub v: u8,
-    /// The vault, as it was given: `s3://bucket/prefix` or a folder.
+    /// The vault's location as the user gave it: `s3://bucket/prefix` or a folder.
     pub store: String,
-    /// Account.
+    /// Account of the content.
     pub account: String,
-    /// Whose content.
+    /// The content to erase.
     pub what: Target,
-    /// Who asks for it: a role or a name that may stand in the vault for years.
+    /// Who requests the erasure: a role or a name that may stay in the vault for years.
     pub who: String,
-    /// Why: a ticket, a paragraph.
+    /// The reason: a ticket, a paragraph.
     pub why: String,
-    /// When it was made, RFC 3339.
+    /// Time of creation, RFC 3339.
     pub time: String,
-    /// From then on it can't be begun any more.
+    /// Time after which it can't be begun.
     pub expires: String,
-    /// Random: a request is executed once.
+    /// Random value; ensures that a request is executed only once.
     pub nonce: String,
-    /// Sessions that can't be opened afterwards, as `tenant/session` in names.
+    /// Sessions that can't be opened afterwards, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Their keys.
+    /// Keys of the sessions.
     pub keys: Vec<Shredded>,
-    /// Objects of theirs that were under legal hold when it was made: it can't be executed before these are released.
+    /// Objects of the sessions that were under legal hold at creation: these must be released before execution.
     pub holds: Vec<String>,
 }
 
 impl Request {
-    /// A request's text: what is signed.
+    /// The text that is signed.
     pub fn text(&self) -> String {
-        // strings and numbers: can't fail
+        // strings and numbers: serialising can't fail
         format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())
     }
 
-    /// The format that is written.
+    /// Version of the format that is written.
     pub const VERSION: u8 = VERSION;
 
-    /// Start of all names in its vault: empty, or ends in `/`.
+    /// Prefix of all names in its vault: empty, or ends in `/`.
     fn prefix(&self) -> String {
         let below = self.store.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
         match below.map_or("", |(_, prefix)| prefix.trim_matches('/')) {
@@ -84,11 +85,11 @@ impl Request {
         }
     }
 
-    /// Whether its keys are those of its sessions, and these what it asks for: who signs is shown sessions, and what is
-    /// destroyed is keys. Which sessions a user has only the index knows (`execute` asks it).
+    /// Checks that the keys belong to the listed sessions, and these to the requested target: signers are shown
+    /// sessions, but keys are destroyed. Only the index knows a user's sessions (`execute` checks them).
     ///
     /// # Errors
-    /// What does not fit.
+    /// The mismatch.
     fn fits(&self) -> Result<(), &'static str> {
         let mut sessions: BTreeSet<&str> = BTreeSet::new();
         for one in &self.sessions {
@@ -111,7 +112,7 @@ impl Request {
         if valid.is_none_or(|valid| valid > MAX_VALID) {
             return Err("may be executed for longer than 30 days, or its times can not be read");
         }
-        // a session whose keys are gone may have copies under other names
+        // without keys: a session whose keys are gone may have copies under other names
         if self.sessions.is_empty() || self.keys.len() > MAX_KEYS || !self.keys.iter().all(own) {
             return Err("names no sessions, keys of sessions that it does not name, or of another account");
         }
@@ -119,16 +120,17 @@ impl Request {
     }
 }
 
-/// What a request's sessions may be wrong with.
+/// Error for an invalid or repeated session.
 const ODD: &str = "names a session that is none, or one twice";
 
-/// The request in a file, whoever signed it, and its text: one whose keys are those of the sessions that it names.
+/// Parses the request in a file, whoever signed it, and returns its text; checks that the keys belong to the listed
+/// sessions.
 ///
 /// # Errors
 /// What is wrong.
 pub fn read(file: &str) -> Result<(Request, &str), &'static str> {
     const NONE: &str = "is no request of `tollgate vault erase --request`";
-    // an indented document of JSON has no empty line
+    // indented JSON has no empty line
     let text = match file.find("\n\n") {
         Some(end) => file.get(..=end).ok_or(NONE)?,
         None => file,
@@ -144,7 +146,7 @@ pub fn read(file: &str) -> Result<(Request, &str), &'static str> {
     Ok((request, text))
 }
 
-/// The file with one more signature.
+/// Adds a signature to the file.
 ///
 /// # Errors
 /// What is wrong.
@@ -162,7 +164,7 @@ pub fn sign(file: &str, key: &SigningKey) -> Result<String, &'static str> {
     Ok(if rest.is_empty() { format!("{text}\n{line}") } else { format!("{file}{line}") })
 }
 
-/// A request that [`SIGNERS`] of `erasers` signed, and their names.
+/// Checks that [`SIGNERS`] of `erasers` signed the request; returns it and their names.
 ///
 /// # Errors
 /// What is wrong.
@@ -181,7 +183,7 @@ pub fn open(file: &str, erasers: &[VerifyKey]) -> Result<(Request, Vec<String>),
     Ok((request, signers.iter().map(|key| key.name().to_owned()).collect()))
 }
 
-/// Whether a request may still be begun.
+/// Checks that a request may still be begun.
 ///
 /// # Errors
 /// What is wrong.

@@ -1,7 +1,8 @@
-//! **What**: finds the keys of a session, or of all sessions of a user. **Why**: who signs must see what goes.
-//! **Invariants**: the index tells which sessions there are, the store which keys: also those of content that no index
-//! line names yet, and of a session those under every tenant; what of the index can't be read is told. **Not here**:
-//! what is signed (`request`).
+//! Finds the keys of a session, or of all sessions of a user, so that signers see what will be destroyed.
+//!
+//! The index determines the sessions and the store the keys. This includes keys of content that no index line names
+//! yet, and for a session its keys under every tenant. Unreadable parts of the index are reported. Neighbour: `request`
+//! defines what is signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,19 +20,19 @@ use vault::store::{ObjectKind, StoreError};
 
 use super::request::{MAX_KEYS, Target};
 
-/// Objects that are asked about at a time.
+/// Objects queried concurrently.
 const AT_ONCE: usize = 16;
-/// Sessions that nobody signed, and are named.
+/// Most unsigned sessions that are listed.
 const MAX_UNSIGNED: usize = 100;
-/// The most that names of sessions take, bytes: whoever may only write decides how many lines tell of one.
+/// Most bytes of session names kept in memory, because a writer controls how many lines name sessions.
 const MAX_NAMES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
-/// What a name takes beside its bytes, about.
+/// Approximate overhead of a name in memory, bytes.
 const A_NAME: usize = 96;
 
-/// What is looked for.
+/// The content to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// Whose content.
+    /// Session or user.
     pub what: Target,
     /// Only this account.
     pub account: Option<String>,
@@ -39,26 +40,26 @@ pub struct Asked {
     pub tenant: Option<String>,
 }
 
-/// What was found.
+/// The sessions and keys found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The account.
+    /// Account of the sessions.
     pub account: String,
-    /// Sessions, as `tenant/session` in names.
+    /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Their keys.
+    /// Keys of the sessions.
     pub keys: Vec<Shredded>,
-    /// Objects of theirs that are under legal hold.
+    /// Objects of the sessions that are under legal hold.
     pub holds: Vec<String>,
-    /// What lines say of the user that none of the given keys signed, and what of the index and the chains can't be
-    /// read: it is not included.
+    /// What is not included: sessions of the user that only unsigned lines name, and unreadable parts of index and
+    /// chains.
     pub left_out: Vec<String>,
 }
 
 /// Finds what a request would destroy.
 ///
 /// # Errors
-/// One line: the store fails, or there is nothing to destroy.
+/// The store fails, or there is nothing to destroy.
 pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError> {
     let told = sessions(place, asked).await?;
     let left_out = told.left_out();
@@ -67,7 +68,7 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     let stored = stored(place, &account).await?;
     let own = stored.into_iter().filter(|(folder, _)| folders.contains(folder));
     let keys: BTreeSet<Shredded> = own.filter_map(|(_, key)| key).collect();
-    // a copy that somebody put aside under a name of no key is to be erased, too
+    // a copy that someone stored under a non-standard name must be erased too
     if keys.is_empty() && to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
         return Err(ReadError::not_found(
             "no key object of it is in the store: it has no content, was erased before, or its keys lie in \
@@ -85,8 +86,7 @@ pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError
     Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
 }
 
-/// Names of key objects, also of those of which only older versions are left: whoever may read versions opens with
-/// these.
+/// Names of key objects, including those that only have older versions: a reader of versions can still use them.
 async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError> {
     let (mut names, mut after) = (BTreeSet::new(), None);
     while let Some(page) = place.vault.versions(ObjectKind::Key, below, after.take()).await? {
@@ -99,8 +99,8 @@ async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError
     Ok(place.vault.list(ObjectKind::Key, below).await?.into_iter().collect())
 }
 
-/// Sessions of an account below which key objects lie, each with the key that an object is, also those of which there
-/// is a copy in a folder of its own. No key where no gateway names one so: a request with that in it would be none.
+/// Sessions of an account that have key objects, each with the key of an object, including copies in a folder of their
+/// own. The key is `None` if a gateway would not store one there: a request naming it would be invalid.
 async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Option<Shredded>)>, ReadError> {
     let below = format!("keys/{}/", account_segment(account));
     let (start, names) = (place.vault.full(&below), names(place, &below).await?);
@@ -117,12 +117,12 @@ async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Option<Shre
 /// Sessions by account.
 pub(super) type Accounts = BTreeMap<String, BTreeSet<Folder>>;
 
-/// Sessions as lines tell them, as many as are kept.
+/// Sessions named by lines, up to a memory limit.
 #[derive(Default)]
 struct Named {
     accounts: Accounts,
     bytes: usize,
-    /// There are more.
+    /// Whether the limit was exceeded.
     more: bool,
 }
 
@@ -140,22 +140,22 @@ impl Named {
         self.accounts.entry(account.to_owned()).or_default().insert(folder);
     }
 
-    /// That there are more, in words.
+    /// A message if the limit was exceeded.
     fn told(&self) -> Option<String> {
         self.more
             .then(|| "lines tell of more sessions than are kept in memory: give --tenant, or name sessions".to_owned())
     }
 }
 
-/// What lines of the index tell of who is asked for.
+/// The result of searching the index.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) found: Accounts,
-    /// Of a user: sessions that only lines tell of which none of the given keys signed.
+    /// For a user: sessions that only lines without a signature of the given keys name.
     unsigned: Accounts,
-    /// What of the index could not be read.
+    /// Parts of the index that could not be read.
     closed: Vec<String>,
-    /// What of the chains can't be read.
+    /// Parts of the chains that can't be read.
     unread: Vec<String>,
 }
 
@@ -170,7 +170,7 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
         told.found = found.accounts;
         return Ok(told);
     };
-    // who may only write must not say whose a session is, nor be in the way of who may ask
+    // a writer must not be able to assign a session to a user, nor block an authorised request
     if place.keys.is_empty() {
         return Err(ReadError::invalid(
             "which sessions a user has is told by signed lines alone: give the public key of the gateway's \
@@ -183,7 +183,7 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
     let missed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
     told.closed = missed.closed.into_iter().chain(found.told()).collect();
     let mut each = |_: &str, row: Row| asked.takes(&row, &mut unsigned);
-    // what can't be read of these says nothing: anybody may have put it there
+    // unreadable unsigned objects are ignored: anyone may have put them there
     each_unsigned_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
     let more = unsigned.told().map(|why| format!("not included: of what none of the given keys signed, {why}"));
     (told.found, told.unsigned) = (found.accounts, unsigned.accounts);
@@ -198,7 +198,7 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
 }
 
 impl Asked {
-    /// Adds the session of a line that tells of who is asked for.
+    /// Adds the session of a line that matches.
     fn takes(&self, row: &Row, found: &mut Named) {
         let tail = &row.tail;
         let elsewhere = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
@@ -217,18 +217,18 @@ impl Asked {
     }
 }
 
-/// The sessions that are meant, of one account.
+/// The matching sessions of one account.
 #[derive(Default)]
 pub(crate) struct Sessions {
     pub(crate) account: String,
     pub(crate) folders: BTreeSet<Folder>,
-    /// Of a user, by account: sessions that only lines tell of which none of the given keys signed.
+    /// For a user, by account: sessions that only lines without a signature of the given keys name.
     unsigned: Accounts,
     unread: Vec<String>,
 }
 
 impl Sessions {
-    /// That no signed line tells of the user, and what the others say.
+    /// The error if no signed line names the user, with the sessions that unsigned lines name.
     fn nobody(&self) -> ReadError {
         let none = "no line of the index tells of this user (`h-…`, as spans show it)".to_owned();
         ReadError::NotFound(std::iter::once(none).chain(self.left_out()).collect::<Vec<_>>().join("\n"))
@@ -253,11 +253,10 @@ impl Sessions {
     }
 }
 
-/// The account, and the sessions as names have them. Of a user of whom only lines tell that nobody signed: without an
-/// account.
+/// The account and its sessions, as segments of object names. `account` is empty if only unsigned lines name the user.
 ///
 /// # Errors
-/// One line: the store fails, nobody tells of it, or several accounts have it.
+/// The store fails, no line matches, or several accounts match.
 async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
     let Told { mut found, unsigned, closed, mut unread } = told(place, asked).await?;
     if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
@@ -271,7 +270,7 @@ async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadErro
         }
         (None, Target::User(_)) => Default::default(),
         (None, Target::Session(_)) => {
-            // what came in the last minutes is in no line yet
+            // lines of the last minutes are not in the index yet
             let none = "no line of the index tells of this session; is it new, give --account";
             let account = asked.account.clone();
             (
@@ -283,27 +282,28 @@ async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadErro
         }
     };
     if let Target::Session(session) = &asked.what {
-        // a line that can't be read, or whose number another one claims, hides no tenant's keys
+        // an unreadable line, or one whose number another line claims, must not hide a tenant's keys
         let (session, tenant) = (segment(session), asked.tenant.as_deref().map(segment));
         let same = |(t, s): &Folder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
         folders.extend(stored(place, &account).await?.into_iter().map(|(folder, _)| folder).filter(same));
-        // other accounts may have it, too
+        // other accounts may have the session too
         unread.extend(closed.into_iter().map(|why| format!("not read, lines of the session may stand there: {why}")));
     }
     Ok(Sessions { account, folders, unsigned, unread })
 }
 
-/// As [`all_sessions`], and of a user also those that nobody signed, if they have keys: where too much does no harm.
+/// As [`all_sessions`], and for a user also the unsigned sessions that have keys; for callers to whom extra sessions do
+/// no harm.
 ///
 /// # Errors
-/// As [`all_sessions`]; no line tells of the user.
+/// As [`all_sessions`], or no line names the user.
 pub(crate) async fn sessions_with_unsigned(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
     let mut told = all_sessions(place, asked).await?;
     if told.account.is_empty() && told.unsigned.len() == 1 {
         told.account = told.unsigned.keys().next().cloned().unwrap_or_default();
     }
     if let Some(unsigned) = told.unsigned.get_mut(&told.account) {
-        // whoever plants lines by the thousand makes nobody write as many notes
+        // someone who plants lines by the thousand must not cause as many notes
         let stored = stored(place, &told.account).await?.into_iter();
         let stored: BTreeSet<Folder> = stored.filter(|(_, key)| key.is_some()).map(|(folder, _)| folder).collect();
         told.folders.extend(unsigned.extract_if(.., |folder| stored.contains(folder)));
@@ -314,10 +314,10 @@ pub(crate) async fn sessions_with_unsigned(place: &Place, asked: &Asked) -> Resu
     Ok(told)
 }
 
-/// As [`all_sessions`], and of a user some that are signed.
+/// As [`all_sessions`], but for a user requires at least one signed session.
 ///
 /// # Errors
-/// As [`all_sessions`]; no signed line tells of the user.
+/// As [`all_sessions`], or no signed line names the user.
 pub(crate) async fn sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
     let told = all_sessions(place, asked).await?;
     if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {
@@ -348,16 +348,15 @@ pub(super) async fn holds(
     Ok(held)
 }
 
-/// Whether an object is a key of its own in a gateway's place, and none of these: content that came later is sealed to
-/// it.
+/// Whether an object is a key in a gateway's place other than these keys: later content is sealed to it.
 pub(super) fn is_other_key(place: &Place, name: &str, ids: &BTreeSet<&str>) -> bool {
     let named = place.vault.relative(name).is_some_and(is_key_name);
     named && shredded(name).is_some_and(|key| !ids.contains(key.id.as_str()))
 }
 
-/// The names of all that lies below these sessions and goes with these keys, also where only older versions are left:
-/// whatever its name, for a copy may be sealed to somebody else; but for other keys in a gateway's places, unless they
-/// have the bytes of one of these.
+/// Names of all objects below these sessions that must go with these keys, including those with only older versions.
+/// Any name counts, because a copy may be sealed to someone else. Other keys in a gateway's place are excluded, unless
+/// they have the same bytes as one of these.
 pub(super) async fn to_destroy(
     place: &Place,
     account: &str,
@@ -381,7 +380,7 @@ pub(super) async fn to_destroy(
     Ok(out)
 }
 
-/// The hashes of key objects; of those that are not there, or too large for one, none.
+/// Hashes of key objects; objects that are missing or too large for a key are left out.
 async fn hashes(place: &Place, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
     let read = stream::iter(names).map(async |name| match place.vault.key_object(name).await {
         Ok(bytes) => Ok(Some((name.clone(), Sha256::digest(&bytes).into()))),

@@ -1,4 +1,4 @@
-//! Erasures over vaults as they are really written: what is told, what is refused, what becomes of crashes.
+//! Erasures over realistically written vaults: reports, refusals, crashes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use vault::testing::journal::signing_key;
 
 const STORE: &str = "memory";
 
-/// A store that ends after so many changes, as a process does that is killed.
+/// A store that stops after a number of changes, like a killed process.
 pub(crate) struct Mortal {
     store: Arc<Memory>,
     left: Mutex<Option<u64>>,
@@ -41,7 +41,7 @@ impl Mortal {
         Arc::new(Self { store, left: Mutex::new(left), held: Mutex::default() })
     }
 
-    /// Whether there is life left for one more change.
+    /// Whether one more change is allowed.
     fn lives(&self) -> Result<(), StoreError> {
         match &mut *self.left.lock() {
             Some(0) => Err(StoreError::Unavailable("killed".to_owned())),
@@ -90,7 +90,7 @@ pub(crate) struct Desk {
     pub(crate) store: Arc<Mortal>,
     pub(crate) place: Place,
     chain: SigningKey,
-    /// Who signed the chain before.
+    /// Keys that signed the chain earlier.
     before: Vec<VerifyKey>,
     pub(crate) people: [SigningKey; 3],
 }
@@ -144,7 +144,7 @@ impl Desk {
         request::sign(&once, &self.people[1]).expect("signed")
     }
 
-    /// Signed by two who do not look.
+    /// A request signed by two people who did not check it.
     fn forged(&self, request: &Request) -> String {
         let text = request.text();
         let lines = self.people.iter().take(2).map(|person| person.note(&text)[text.len() + 1..].to_owned());
@@ -161,7 +161,7 @@ impl Desk {
         self.run(site, &self.signed(&request)).await.expect("erased")
     }
 
-    /// What an auditor sees who has every key.
+    /// The report for an auditor with every key.
     pub(crate) async fn audit(&self, site: &Site) -> Report {
         let keys = vec![signing_key().public().clone(), self.chain.public().clone()];
         let auditors = vec![site.auditor.clone()];
@@ -183,8 +183,8 @@ fn session(name: &str) -> Target {
     Target::Session(name.to_owned())
 }
 
-/// What was erased can't be opened by anybody and verifies as erased by request; what was not still opens. A second
-/// erasure goes on in the same chain.
+/// Erased content can't be opened by anyone and verifies as erased by request; other content still opens. A second
+/// erasure continues the same chain.
 #[tokio::test]
 async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     let site = site().await;
@@ -210,14 +210,14 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     let report = desk.audit(&site).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     assert_eq!((report.counts.opened, report.erased.len()), (4, 2), "only the other account's: {}", report.text());
-    // who does not know the erasers is told what that means
+    // without the erasers' keys, the report states the limitation
     let keys = vec![signing_key().public().clone(), key("erase.test", 50).public().clone()];
     let report = site.verify(Options { keys, ..Options::default() }).await;
     assert!(report.verified && report.not_verified.iter().any(|what| what.contains("--erasers")), "{}", report.text());
 }
 
-/// Killed after each single change: at no moment are keys gone that no signed digest speaks of, and whoever runs it
-/// again finishes it, with nothing left to find.
+/// Killed after each single change: keys are never gone without a signed digest that announces it, and running again
+/// completes the erasure, with nothing left to find.
 #[tokio::test]
 async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word() {
     for n in 0.. {
@@ -234,7 +234,7 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
         if told && !ended_well {
             assert!(report.verified && report.found.contains_key("erasure_open"), "{n}: {}", report.text());
         }
-        site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now: what was begun is finished
+        site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now; what was begun is finished
         let desk = Desk::of(&site, None);
         if told && !ended_well && n % 2 == 0 {
             let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
@@ -258,7 +258,7 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
     }
 }
 
-/// A user's sessions go together; other users' stay.
+/// A user's sessions are erased together; other users' stay.
 #[tokio::test]
 async fn a_user_is_erased_whole() {
     let site = site().await;
@@ -275,8 +275,8 @@ async fn a_user_is_erased_whole() {
     assert!(resolve(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
 }
 
-/// Keys of a session whose lines can't be read go with the others, under whatever tenant they lie; that lines could not
-/// be read is said. What no gateway names so makes no request void.
+/// Keys of a session with unreadable lines are erased too, under whatever tenant; the unreadable lines are reported.
+/// Names that no gateway writes don't invalidate a request.
 #[tokio::test]
 async fn keys_of_lines_that_cannot_be_read_are_found() {
     let site = site().await;
@@ -302,8 +302,8 @@ async fn keys_of_lines_that_cannot_be_read_are_found() {
     assert!(resolve(&desk.place, &one).await.expect_err("gone").contains("no key object"));
 }
 
-/// Lines that nobody signed tell of a user's sessions, as many as somebody likes: they are counted up to a bound, and
-/// that there are more is said.
+/// An attacker can plant any number of unsigned lines for a user's sessions: they are counted up to a bound, and the
+/// excess is reported.
 #[tokio::test]
 async fn planted_sessions_of_a_user_are_bounded() {
     let site = site().await;
@@ -333,7 +333,8 @@ async fn planted_sessions_of_a_user_are_bounded() {
     );
 }
 
-/// One signer, one key under two names, a text that was changed, another vault, too late, twice: nothing is touched.
+/// One signer, one key under two names, a changed text, another vault, an expired request, a repeated request: nothing
+/// is touched.
 #[tokio::test]
 async fn what_two_people_did_not_ask_for_is_refused() {
     let site = site().await;
@@ -355,7 +356,7 @@ async fn what_two_people_did_not_ask_for_is_refused() {
         .iter()
         .map(|key| vault::row::Shredded { folder: key.folder.replace("/default/", "/team/"), ..key.clone() });
     let foreign = Request { keys: foreign.collect(), ..request.clone() };
-    // what its signers see is one session, what would be destroyed is another's
+    // signers see one session, but another session's keys would be destroyed
     let neighbour = desk.request(&site, session("s1")).await;
     let swapped = Request { keys: neighbour.keys.clone(), ..request.clone() };
     let retold = Request { sessions: neighbour.sessions.clone(), ..neighbour.clone() };
@@ -402,7 +403,8 @@ async fn what_two_people_did_not_ask_for_is_refused() {
     assert_eq!((report.counts.opened, report.erased.len()), (8, 0), "{}", report.text());
 }
 
-/// A hold on a key, a copy of it or an object of the session stops everything, before anything is said or done.
+/// A hold on a key, a copy of it or an object of the session stops everything, before anything is announced or
+/// destroyed.
 #[tokio::test]
 async fn a_legal_hold_freezes() {
     let site = site().await;
@@ -425,7 +427,7 @@ async fn a_legal_hold_freezes() {
     desk.erase(&site, "s0").await;
 }
 
-/// Copies for other readers go too; what is there again is told.
+/// Copies for other readers are destroyed too; keys that reappear are reported.
 #[tokio::test]
 async fn a_key_that_comes_back_is_found() {
     let site = site().await;
@@ -444,7 +446,7 @@ async fn a_key_that_comes_back_is_found() {
     assert!(!report.verified && report.found.contains_key("key_back"), "{}", report.text());
 }
 
-/// Whoever has a key that signs digests, and no eraser's, can't make destroyed keys look like erased ones.
+/// Someone with a digest-signing key but without an eraser's key can't make destroyed keys look erased.
 #[tokio::test]
 async fn a_false_erasure_is_found() {
     let site = site().await;
@@ -459,8 +461,8 @@ async fn a_false_erasure_is_found() {
     assert!(codes.contains(&"erasure") && codes.contains(&"key_missing"), "{}", report.text());
 }
 
-/// Erasers who sign what destroys another session's keys are no excuse: who verifies sees what was done, not what was
-/// said.
+/// Signatures of erasers don't excuse destroying another session's keys: verification compares what was done with what
+/// was requested.
 #[tokio::test]
 async fn an_erasure_of_other_keys_is_found() {
     for name in ["keys", "a user's", "sessions"] {
@@ -468,7 +470,7 @@ async fn an_erasure_of_other_keys_is_found() {
         let desk = Desk::of(&site, None);
         let request = desk.request(&site, session("s0")).await;
         let Request { keys, sessions, .. } = desk.request(&site, session("s1")).await;
-        // an eraser's program of before did not look
+        // an eraser's older program did not check this
         let told = match name {
             "keys" => Request { keys, ..request },
             "sessions" => Request { keys, sessions, ..request },
@@ -500,8 +502,7 @@ async fn an_erasure_of_other_keys_is_found() {
     }
 }
 
-/// A request for a user names that user's sessions only, whoever signed it; a line that somebody planted unreadable
-/// stops nothing.
+/// A request for a user covers only that user's sessions, whoever signed it; a planted unreadable line blocks nothing.
 #[tokio::test]
 async fn a_users_sessions_are_the_users() {
     let site = site().await;
@@ -515,7 +516,7 @@ async fn a_users_sessions_are_the_users() {
     assert_eq!((done.keys, done.left), (2, 0));
 }
 
-/// Keys that came after the request was made are told, and stay.
+/// Keys added after the request was made are reported, and stay.
 #[tokio::test]
 async fn what_came_later_is_told() {
     let mut site = site().await;
@@ -528,20 +529,20 @@ async fn what_came_later_is_told() {
     assert_eq!((done.keys, done.left), (1, 1));
 }
 
-/// Nobody who may only write stops an erasure, or makes one look executed: what no known key signed counts for nothing,
-/// and a name that was taken is left.
+/// A writer can neither block an erasure nor make one look executed: objects without a known key's signature are
+/// ignored, and a taken name is skipped.
 #[tokio::test]
 async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let plant = |name: &str, bytes: &[u8]| drop(site.store.0.lock().insert(name.to_owned(), bytes.to_vec().into()));
     let chain = "chain/default/eraser";
-    // garbage, before there is anything
+    // garbage, before the chain has begun
     plant(&format!("{chain}/000000000104GJQ6F3H7F2Q4ZV/0000000000.json"), b"x");
     plant(&format!("{chain}/000000000104GJQ6F3H7F2Q4ZV/0000000000.json.sig"), b"x");
     plant(&format!("{chain}/0/0000000007.json"), b"{}");
     desk.erase(&site, "s0").await;
-    // a done that nobody did: another's digest and line, with the nonce of a request that is known
+    // a forged end of an erasure: another chain's digest and line, with the nonce of a known request
     let request = desk.request(&site, session("s1")).await;
     let file = desk.signed(&request);
     let thief = Desk { chain: key("erase.test", 99), ..Desk::of(&site, None) };
@@ -567,7 +568,7 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     }
     let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("read");
     assert!(!ledger.is_done(&request.nonce) && ledger.strangers().is_some_and(|(_, count)| count == 3));
-    // killed behind its first object; then somebody who has seen that takes the names behind it
+    // killed after its first object; then someone who saw it takes the following names
     let dying = Desk::of(&site, Some(1));
     assert!(dying.run(&site, &file).await.is_err());
     let begun = {
@@ -587,7 +588,7 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     assert!(report.erased.iter().all(|erased| erased.done.is_some()), "{}", report.text());
 }
 
-/// Bytes that were planted beside an earlier run's line are not signed as if they were its own.
+/// Bytes planted beside an earlier run's line are not signed as the run's own.
 #[tokio::test]
 async fn a_line_that_was_planted_is_not_signed() {
     let site = site().await;
@@ -611,7 +612,7 @@ async fn a_line_that_was_planted_is_not_signed() {
     assert_eq!((report.erased.len(), &*report.erased[0].why), (1, "ticket 4711"), "{}", report.text());
 }
 
-/// A writer's own name is refused: its chain is not one of erasures.
+/// A gateway writer's name is refused: its chain is not one of erasures.
 #[tokio::test]
 async fn a_gateways_chain_is_left_alone() {
     let site = site().await;
@@ -619,7 +620,7 @@ async fn a_gateways_chain_is_left_alone() {
     let refused = Ledger::read(&desk.place, &desk.chain, &[], "default", "gw").await.err().expect("refused");
     assert!(refused.contains("--writer"), "{refused}");
     assert!(Ledger::read(&desk.place, &desk.chain, &[], "default", "../x").await.is_err());
-    // another key goes on with the chain of the first; both are given to who verifies
+    // another key continues the first one's chain; verification gets both
     desk.erase(&site, "s0").await;
     let other = Desk { chain: key("erase.second", 51), ..Desk::of(&site, None) };
     let refused = other.run(&site, &other.signed(&other.request(&site, session("s1")).await)).await;
@@ -631,8 +632,7 @@ async fn a_gateways_chain_is_left_alone() {
     assert!(report.verified && report.erased.len() == 2, "{}", report.text());
 }
 
-/// What earlier runs verified is neither forgotten nor counted twice; lines whose retention is over end no chain of
-/// erasures.
+/// Results of earlier runs are neither forgotten nor counted twice; expired lines don't end a chain of erasures.
 #[tokio::test]
 async fn erasures_outlive_runs_and_lines() {
     let site = site().await;
@@ -660,8 +660,8 @@ async fn erasures_outlive_runs_and_lines() {
     );
 }
 
-/// Another auditor opens what was written before, with the product and by the key object alone; the same copy is not
-/// made twice; who has no key makes none; an erasure takes copies too.
+/// A later auditor opens earlier content, with tollgate and with the key object alone; the same copy is not made twice;
+/// someone without a key can't make one; an erasure destroys copies too.
 #[tokio::test]
 async fn a_later_auditor_opens_what_was_written_before() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -695,7 +695,8 @@ async fn a_later_auditor_opens_what_was_written_before() {
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
 }
 
-/// Junk in a copy's place is not taken for the copy: one is written beside it, it is told, and the next run finds it.
+/// Junk in a copy's place is not taken for the copy: a copy is written beside it, the junk is reported, and the next
+/// run finds the copy.
 #[tokio::test]
 async fn junk_in_a_copys_place_is_told() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -733,9 +734,9 @@ async fn junk_in_a_copys_place_is_told() {
     assert!(String::from_utf8_lossy(&text).contains("text 0"), "the copy beside it opens");
 }
 
-/// An object that somebody put where a copy would be is neither counted as the copy nor signed into the chain, whatever
-/// it is: any age file with a stanza, the key object itself (which opens for who copies), a copy for another key. The
-/// late auditor gets a copy. Fails when the form of an object is taken for a proof.
+/// An object in a copy's place is neither counted as the copy nor signed into the chain, whatever it is: any age file
+/// with a stanza, the key object itself (which opens for the person who copies), a copy for another key. The later
+/// auditor gets a copy. Fails if an object's form is taken as proof.
 #[tokio::test]
 async fn a_planted_copy_is_not_signed() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -777,8 +778,8 @@ async fn a_planted_copy_is_not_signed() {
     }
 }
 
-/// A copy that a run wrote before it died is known by its name, though the chain does not tell of it yet: it is told
-/// then, and no second one is made.
+/// A copy that a run wrote before it crashed is recognised by its name, although the chain does not list it yet: it is
+/// then listed, and no second copy is made.
 #[tokio::test]
 async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
     use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
@@ -797,8 +798,8 @@ async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
     assert!(report.verified && report.counts.opened == 2, "{}", report.text());
 }
 
-/// A line that somebody planted says nothing of whose a session is: neither a request for a user, nor one that two
-/// signed, takes it in; and without the writers' public key nobody is asked.
+/// A planted line does not assign a session to a user: neither a new nor a signed request includes it; without the
+/// writers' public key, requests for users are refused.
 #[tokio::test]
 async fn a_planted_line_makes_no_session_a_users() {
     let site = site().await;
@@ -821,15 +822,15 @@ async fn a_planted_line_makes_no_session_a_users() {
     let own = desk.request(&site, session("s0")).await;
     let refused = desk.run(&site, &desk.signed(&Request { what: user(), ..own })).await.expect_err("refused");
     assert!(refused.contains("this user's"), "{refused}");
-    // nor is it in the way of who may ask
+    // nor does it block an authorised request
     desk.request(&site, Target::User("h-default".to_owned())).await;
     desk.place.keys.clear();
     let asked = Asked { what: Target::User("h-default".to_owned()), ..asked };
     assert!(resolve(&desk.place, &asked).await.expect_err("no key").contains("public key"));
 }
 
-/// Sessions of a user that another signer's lines tell of, or such as are not signed yet, are in no request, and told;
-/// a hold takes them in.
+/// Sessions of a user that only another signer's lines or unsigned lines name are not in a request, but are reported; a
+/// hold includes them.
 #[tokio::test]
 async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     let mut site = site().await;
@@ -840,7 +841,7 @@ async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     let signed: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("chain/")).cloned().collect();
     site.send("default", "s-new", "text");
     site.minutes(4).await;
-    // the digest of what came is not there
+    // the digest of the newer lines is missing
     site.store.0.lock().retain(|name, _| !name.starts_with("chain/") || signed.contains(name));
     let found = resolve(&desk.place, &user).await.expect("resolved");
     assert_eq!(found.sessions, before.sessions);
@@ -849,15 +850,15 @@ async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
     assert!(told.folders.contains(&("acme".to_owned(), "s-new".to_owned())) && told.left_out().is_empty());
     assert_eq!(told.folders.len(), found.sessions.len() + 1);
-    // who releases a hold goes by what was signed
+    // a release of a hold considers signed lines only
     assert_eq!(sessions(&desk.place, &user).await.expect("told").folders.len(), found.sessions.len());
-    // what has no keys was planted, or is empty: there is nothing to hold
+    // a session without keys was planted, or is empty: there is nothing to hold
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s-new/"));
     let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
     assert!(told.folders.len() == found.sessions.len() && told.left_out().len() == 1, "{:?}", told.left_out());
 }
 
-/// A hold that is set after an erasure was announced stops it where it stands; released, it is finished.
+/// A hold set after an erasure was announced stops it; after the release it is completed.
 #[tokio::test]
 async fn a_hold_stops_an_erasure_that_has_begun() {
     let mut begun = 0;
@@ -885,10 +886,10 @@ async fn a_hold_stops_an_erasure_that_has_begun() {
     assert!(begun > 0, "no run ended between announcement and deed");
 }
 
-/// A reader that tells of locks, as a bucket does.
+/// A reader that reports locks, like a bucket.
 struct Locked {
     store: Arc<Memory>,
-    /// Whether what tells of erasures is locked; `None`: the store can't lock.
+    /// Whether the erasures' chain is locked; `None` if the store can't lock.
     locked: Option<bool>,
 }
 
@@ -919,8 +920,8 @@ impl Over for Locked {
     }
 }
 
-/// Where what tells of an erasure can be deleted, because the bucket locked it not, who erases is told by name; where
-/// it is locked, or nothing is to be locked, nobody is alarmed.
+/// If the bucket did not lock the erasures' chain, the object is reported by name to the eraser; if it is locked, or
+/// the store can't lock, nothing is reported.
 #[tokio::test]
 async fn an_erasure_that_could_be_deleted_is_told() {
     for (locked, told) in [(Some(false), true), (Some(true), false), (None, false)] {
@@ -939,9 +940,9 @@ async fn an_erasure_that_could_be_deleted_is_told() {
     }
 }
 
-/// A copy of a key that somebody put aside below its session (a folder deeper, under another name, as an older version)
-/// goes with it. One that is put back later is told, opens nothing under a name that no gateway gives, and goes with a
-/// second request.
+/// A hidden copy of a key below its session (in a subfolder, under another name, as an older version) is destroyed too.
+/// A copy that is put back later is reported, opens nothing under a non-standard name, and is destroyed by a second
+/// request.
 #[tokio::test]
 async fn copies_put_aside_undo_no_erasure() {
     let site = site().await;
@@ -977,9 +978,9 @@ async fn copies_put_aside_undo_no_erasure() {
     assert!(report.verified && report.erased.len() == 2 && left().is_empty(), "{}", report.text());
 }
 
-/// A copy that is sealed to somebody else, under a name of no key, goes with its session, a folder deeper and hidden,
-/// too; a key that came later stays. What is put there afterwards goes with a second request, though no key object is
-/// left. Fails when copies are known by their names or bytes alone.
+/// A copy sealed to someone else, under a non-standard name, is destroyed with its session, even in a hidden subfolder;
+/// a key that was added later stays. Objects added afterwards are destroyed by a second request, although no key object
+/// is left. Fails if copies are recognised by name or bytes alone.
 #[tokio::test]
 async fn what_is_sealed_to_somebody_else_goes_too() {
     let mut site = site().await;
@@ -1019,8 +1020,8 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     assert!(resolve(&desk.place, &asked).await.expect_err("nothing is left").contains("no key object"));
 }
 
-/// A key of which only an older version is left, behind a delete marker, is found: it is in the request, and what is
-/// held of it stops it.
+/// A key with only an older version left, behind a delete marker, is in the request, and a hold on it stops the
+/// erasure.
 #[tokio::test]
 async fn older_versions_of_keys_are_found() {
     let site = site().await;
@@ -1040,7 +1041,7 @@ async fn older_versions_of_keys_are_found() {
     assert!(refused.contains("legal hold"), "{refused}");
 }
 
-/// A reader in which some names are behind delete markers.
+/// A reader with some names behind delete markers.
 struct Behind {
     store: Arc<Memory>,
     behind: Vec<String>,
@@ -1072,7 +1073,7 @@ impl Over for Behind {
     }
 }
 
-/// A session as text, its parts that could not be read, and whether something is missing.
+/// A session as text, its unreadable parts, and whether anything is missing.
 async fn read_with(
     desk: &Desk,
     auditor: &age::x25519::Identity,
@@ -1093,10 +1094,10 @@ async fn read_with(
     (all, read.closed().join("\n"), read.is_partial())
 }
 
-/// A key that was destroyed by request and is put back, under its own name or a copy's, shows nothing in replay and
-/// export: they say so and end with 1. Where only the gateway's key is given nothing proves the erasure, so that a
-/// planted line hides no content; it is said and ends with 1 all the same. Fails when whatever lies in the day's folder
-/// opens content.
+/// A key that was destroyed by request and put back, under its own name or a copy's, opens nothing in replay and
+/// export, which report it and end with 1. With only the gateway's key nothing proves the erasure, so that a planted
+/// line hides no content; the commands report it and end with 1 all the same. Fails if any key object in the day's
+/// folder opens content.
 #[tokio::test]
 async fn a_key_that_is_back_shows_nothing() {
     let site = site().await;
@@ -1127,8 +1128,8 @@ async fn a_key_that_is_back_shows_nothing() {
     assert!(text.contains("text 1") && !partial, "{closed}");
 }
 
-/// An object that opens, and is neither the one that the lines tell nor a copy that a chain lists, is not used; one
-/// that is listed is.
+/// An object that opens, but is neither the one in the lines nor a copy listed in a chain, is not used; a listed one
+/// is.
 #[tokio::test]
 async fn keys_that_no_line_lists_open_nothing() {
     use crate::rewrap::{Teller, Which, rewrap};
@@ -1155,7 +1156,7 @@ async fn keys_that_no_line_lists_open_nothing() {
     }
 }
 
-/// A request may wait for 30 days, no longer; who does not give the erasers' keys is not told that they signed.
+/// A request is valid for at most 30 days; without the erasers' keys, the report does not claim that they signed.
 #[tokio::test]
 async fn requests_do_not_wait_for_years() {
     let site = site().await;

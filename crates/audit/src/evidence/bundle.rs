@@ -1,6 +1,5 @@
-//! **What**: [`Bundle`]: a period's evidence as a folder of files. **Invariants**: every file stands in the manifest
-//! with its SHA-256; the manifest is written last, and signed where a key is given; no file is overwritten. **Not
-//! here**: what is gathered (`evidence`).
+//! [`Bundle`]: a period's evidence as a folder of files. The manifest lists every file with its SHA-256; it is written
+//! last, and signed if a key is given. No file is overwritten. Neighbour: `evidence` gathers the data.
 
 use std::path::{Path, PathBuf};
 
@@ -17,26 +16,26 @@ use kernel::terminal::{counted, escaped};
 use vault::chain::note::SigningKey;
 use vault::names::rfc3339;
 
-/// Largest file that is taken along, bytes.
+/// Largest file that is attached, bytes.
 const MAX_ATTACHED: u64 = 64 << 20;
 
-/// What goes into the folder.
+/// Contents of the folder.
 pub struct Bundle<'b> {
-    /// The period.
+    /// The period that the evidence covers.
     pub period: &'b Period,
-    /// What the vault tells of it.
+    /// Evidence from the vault.
     pub gathered: &'b Gathered,
-    /// What verification found.
+    /// Result of verification.
     pub report: &'b Report,
-    /// The vault, as it was given.
+    /// The vault's location as the user gave it.
     pub store: &'b str,
-    /// Anchors that were kept elsewhere.
+    /// Files with anchors that were kept outside the vault.
     pub anchors: &'b [PathBuf],
-    /// Files that are added.
+    /// Files that the operator adds.
     pub attached: &'b [PathBuf],
-    /// Signs the manifest.
+    /// Signs the manifest, if given.
     pub key: Option<&'b SigningKey>,
-    /// Now.
+    /// Time of creation.
     pub made: UnixNanos,
 }
 
@@ -107,7 +106,7 @@ struct Folder {
     files: Vec<Entry>,
 }
 
-/// A file in the manifest.
+/// A file's entry in the manifest.
 #[derive(Serialize)]
 struct Entry {
     name: String,
@@ -145,7 +144,7 @@ impl Folder {
         written.map_err(|error| ReadError::of_io(&error, format!("can't write {}: {error}", path.display())))
     }
 
-    /// The manifest, `SHA256SUMS` for stock tools, and the signature.
+    /// Writes the manifest, `SHA256SUMS` for stock tools, and the signature.
     fn end(self, bundle: &Bundle<'_>) -> Result<(), ReadError> {
         let manifest = json!({
             "v": 1,

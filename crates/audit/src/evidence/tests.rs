@@ -1,4 +1,4 @@
-//! Populations are complete, periods have sharp ends, denials are never lost.
+//! Populations are complete, periods have exact ends, denials are never lost.
 
 use super::*;
 use crate::erase::tests::{Desk, site};
@@ -11,13 +11,13 @@ fn all() -> Period {
     Period { from: "2026-01-01T00:00:00.000000000Z".to_owned(), to: "2027-01-01T00:00:00.000000000Z".to_owned() }
 }
 
-/// The writers' key, and the erasers' chain's.
+/// Public keys of the writers and of the erasers' chain.
 fn keys(desk: &Desk) -> Vec<VerifyKey> {
     vec![signing_key().public().clone(), desk.chain_key()]
 }
 
-/// Nobody who may only write gets a session into a population: what no signed digest names is told apart, what was
-/// signed and is not what it was is told to be missing.
+/// A writer can't add a session to a population: objects that no signed digest names are listed separately, and signed
+/// objects that changed are reported as missing.
 #[tokio::test]
 async fn what_nobody_signed_is_no_evidence() {
     let site = site().await;
@@ -39,10 +39,10 @@ async fn what_nobody_signed_is_no_evidence() {
     assert_eq!((told.digests.len(), told.closed.len()), (honest.digests.len(), 0));
     assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
     assert_eq!(told.unsigned.len(), 3, "a line, garbage, a digest: {:?}", told.unsigned);
-    // who gives another key has nothing
+    // another key matches nothing
     let none = gather(vault, &all(), None, &[desk.chain_key()]).await.expect("gathered");
     assert_eq!((none.lines, none.digests.len()), (0, 0));
-    // a signed object that was exchanged is missing, and said to be
+    // a replaced signed object is missing, and reported
     let name = {
         let objects = site.store.0.lock();
         objects.keys().find(|name| name.starts_with(folder) && name.contains("gw-E0000")).expect("an object").clone()
@@ -52,7 +52,8 @@ async fn what_nobody_signed_is_no_evidence() {
     assert!(torn.lines < honest.lines && torn.closed.len() == 1, "{:?}", torn.closed);
 }
 
-/// Every line is in one session; halves of a period add up to the whole; an account's bundle holds no other's.
+/// Every line is in one session; the halves of a period add up to the whole; an account's bundle has no other account's
+/// data.
 #[tokio::test]
 async fn a_population_is_complete() {
     let mut site = site().await;
@@ -97,7 +98,7 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> Row {
     Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
 }
 
-/// A rule's refusals and a user's are told apart.
+/// Denials by a rule and by a user are distinguished.
 #[test]
 fn a_denial_tells_by_whom() {
     let mut all_of = Gathered::default();
@@ -110,7 +111,7 @@ fn a_denial_tells_by_whom() {
     assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
 }
 
-/// Which configuration the gateways had, and until when, is what their signed digests say (SOC 2, CC8.1).
+/// The signed digests show which configuration each gateway had, and until when (SOC 2, CC8.1).
 #[tokio::test]
 async fn configurations_are_told_from_digests() {
     let site = site().await;
@@ -123,7 +124,7 @@ async fn configurations_are_told_from_digests() {
     assert_eq!(digests, gathered.digests.len() as u64, "each digest is under one configuration");
 }
 
-/// Tools used and what was denied, by whom, are counted apart; sums are exact.
+/// Used tools and denials, with the decider, are counted separately; sums are exact.
 #[test]
 fn a_boundary_report_tells_denials() {
     let mut all_of = Gathered::default();
@@ -156,7 +157,7 @@ fn a_boundary_report_tells_denials() {
     assert_eq!((session.model_calls, session.cost_usd.map(|usd| usd.to_string())), (3, Some("0.3".to_owned())));
 }
 
-/// A call that a span and a log tell is one in the population, and was used once.
+/// A call reported by a span and a log is one call in the population, and one use.
 #[test]
 fn what_is_told_twice_is_counted_once() {
     let mut all_of = Gathered::default();

@@ -1,6 +1,6 @@
-//! **What**: the cells of one leaf column: gathered row by row for writing, and put back into rows when read.
-//! **Invariants**: levels as Parquet counts them; texts lie in one buffer, so that a row group is a few allocations.
-//! **Not here**: which columns there are (`columns`), files (`write`, `read`).
+//! The cells of one leaf column: collected row by row for writing, and turned back into rows when read. Levels follow
+//! Parquet's definition and repetition levels. Texts share one buffer, so that a row group needs few allocations.
+//! Neighbours: `columns` (the schema), `write` and `read` (files).
 
 use bytes::Bytes;
 use parquet::column::reader::ColumnReader;
@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::columns::Form;
 
-/// Values that go to the writer at a time.
+/// Values passed to the writer at a time.
 const BATCH: usize = 8192;
 
 /// The cells of a leaf column.
@@ -23,9 +23,9 @@ pub(super) struct Cells {
     ends: Vec<usize>,
     ints: Vec<i64>,
     bools: Vec<bool>,
-    /// How deep a value is defined.
+    /// Definition level of each value.
     def: Vec<i16>,
-    /// 0 starts a row; only lists have more.
+    /// Repetition levels: 0 starts a row; only lists have others.
     rep: Vec<i16>,
 }
 
@@ -73,14 +73,14 @@ impl Cells {
         }
     }
 
-    /// Adds a row's value of a field of a group.
+    /// Adds a row's value of a group's field.
     pub(super) fn field(&mut self, group: &Value, field: &str) {
         let number = group.get(field).and_then(Value::as_i64);
         self.ints.extend(number);
         self.def.push(if number.is_some() { 2 } else { i16::from(group.is_object()) });
     }
 
-    /// Writes everything into a column chunk, and closes it.
+    /// Writes all cells into a column chunk and closes it.
     pub(super) fn write(self, form: Form, mut to: SerializedColumnWriter<'_>) -> Result<()> {
         let rep = (form == Form::Texts).then_some(&*self.rep);
         match form {
@@ -99,7 +99,7 @@ impl Cells {
     }
 }
 
-/// Writes values in batches: as many as there are levels that say a value is there (`full`).
+/// Writes values in batches. A batch has as many values as it has levels equal to `full`, which mark a present value.
 fn batches<T: DataType>(
     to: &mut SerializedColumnWriter<'_>,
     mut values: impl Iterator<Item = T::T>,
@@ -110,7 +110,7 @@ fn batches<T: DataType>(
     let mut at = 0;
     while at < def.len() {
         let mut end = def.len().min(at + BATCH);
-        // a batch ends where a row does
+        // a batch must end at the end of a row
         while rep.and_then(|rep| rep.get(end)).is_some_and(|rep| *rep > 0) {
             end += 1;
         }
@@ -123,7 +123,7 @@ fn batches<T: DataType>(
     Ok(())
 }
 
-/// A reader that has read up to a row.
+/// A column reader and its current row.
 pub(super) struct Cursor {
     reader: ColumnReader,
     row: usize,
@@ -138,7 +138,8 @@ impl Cursor {
         Self { reader, row: 0 }
     }
 
-    /// Calls `each` with the rows of `rows` (row, value), which must lie behind those read before. A text column only.
+    /// Calls `each` with the row number and value of each row in `rows`, which must lie beyond the rows already read.
+    /// For text columns only.
     pub(super) fn texts(&mut self, rows: Range<usize>, each: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<()> {
         let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else { return Err(damaged()) };
         let (def, _, values) = records(reader, &mut self.row, &rows, false)?;
@@ -150,7 +151,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Puts the values of `rows` into `lines` under `name`, of a group's field under `field` in it.
+    /// Stores the values of `rows` in `lines` under `name`, or under `field` of the group `name`.
     pub(super) fn fill(
         &mut self,
         form: Form,

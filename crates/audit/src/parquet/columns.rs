@@ -1,10 +1,9 @@
-//! **What**: the columns of a table and what goes into each. **Invariants**: a field of an index line has the column of
-//! its name; a value that does not fit its column stands in `more`, so that nothing is lost. **Not here**: how cells
-//! are kept.
+//! The columns of a table and the mapping from index lines. Each known field of a line has a column of its name; a
+//! value that does not fit its column goes to `more`, so that nothing is lost. Neighbour: `cells` stores the values.
 
 use serde_json::{Map, Value};
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
@@ -18,7 +17,7 @@ pub(super) enum Form {
     Json,
 }
 
-/// A column.
+/// Name and type of a column.
 pub(super) struct Column {
     pub(super) name: &'static str,
     pub(super) form: Form,
@@ -28,13 +27,13 @@ const fn column(name: &'static str, form: Form) -> Column {
     Column { name, form }
 }
 
-/// Fields without a column of their own.
+/// Column for fields without a column of their own.
 pub(super) const MORE: &str = "more";
 
-/// Token buckets, as in a line.
+/// Token buckets, as in an index line.
 const BUCKETS: &[&str] = &["input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning"];
 
-/// Columns in their order.
+/// All columns, in order.
 pub(super) const COLUMNS: &[Column] = &[
     column("ts", Form::Text),
     column("end_ts", Form::Text),
@@ -101,7 +100,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column(MORE, Form::Json),
 ];
 
-/// Columns that lookups name, which get a Bloom filter.
+/// Columns that lookups use, which get a Bloom filter.
 pub(super) const FILTERED: [&str; 4] = ["session_id", "trace_id", "user_key", "tool_name"];
 
 /// Position of a column.
@@ -109,7 +108,7 @@ pub(super) fn position(name: &str) -> Option<usize> {
     COLUMNS.iter().position(|column| column.name == name)
 }
 
-/// The table's schema in Parquet's own words.
+/// The table's schema in Parquet's message syntax.
 pub(super) fn schema() -> String {
     let mut out = String::from("message line {\n");
     for Column { name, form } in COLUMNS {
@@ -132,12 +131,12 @@ pub(super) fn schema() -> String {
     out
 }
 
-/// How many leaf columns a column has.
+/// Number of leaf columns in a column.
 pub(super) fn leaves(form: Form) -> usize {
     if let Form::Ints(fields) = form { fields.len() } else { 1 }
 }
 
-/// Whether a column of this form can hold a value, so that reading gives the same back.
+/// Whether a column of this type can hold a value such that reading returns the same value.
 fn fits(form: Form, value: &Value) -> bool {
     match (form, value) {
         (Form::Json, _) => true,
@@ -152,7 +151,8 @@ fn fits(form: Form, value: &Value) -> bool {
     }
 }
 
-/// A line's values in the order of the columns, `Null` where there is none. `null` in a line and no such field are one.
+/// A line's values in the order of the columns, `Null` for missing ones. A `null` field and a missing field are
+/// equivalent.
 pub(super) fn slots(line: Map<String, Value>) -> Vec<Value> {
     let mut slots = vec![Value::Null; COLUMNS.len()];
     let mut more = Map::new();
@@ -170,7 +170,7 @@ pub(super) fn slots(line: Map<String, Value>) -> Vec<Value> {
     slots
 }
 
-/// A line from what its columns gave: `more` goes back to where it came from.
+/// Rebuilds a line from its columns; the fields in `more` return to their places.
 pub(super) fn line(mut found: Map<String, Value>) -> Map<String, Value> {
     if let Some(Value::Object(more)) = found.remove(MORE) {
         found.extend(more);

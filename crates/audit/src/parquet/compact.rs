@@ -1,7 +1,7 @@
-//! **What**: [`compact()`]: brings the tables of a folder up to what the index holds. **Invariants**: a day is touched
-//! only if its index has objects that are in no file yet, or a file is not what was written; new files are durable
-//! before the state names them, old ones go after. A reader that looks at all files while a day is written anew may see
-//! its lines twice; never too few. **Not here**: columns, files.
+//! [`compact()`]: updates the tables in a folder from the index. A day is written only if its index has objects that
+//! are in no file yet, or if a file was changed. New files are durable before the state names them; old files are
+//! removed afterwards. A reader of all files may see lines twice while a day is being rewritten, but never too few.
+//! Neighbours: `columns`, `write` and `read`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -21,25 +21,26 @@ use super::sort::{Line, Sorter, is_sane};
 use super::state::{Day, Part, State, TableFile, short};
 use super::write::Table;
 
-/// Parts of a day that stand beside each other before they are made one.
+/// Parts of a day that accumulate before they are merged into one.
 const PARTS: usize = 8;
-/// Lines of a file.
+/// Most lines in one file.
 const FILE_LINES: u64 = 4 << 20;
 
-/// What is wanted.
+/// Options of a run.
 #[derive(Default)]
 pub struct Options {
-    /// Where tables go.
+    /// Folder for the tables.
     pub folder: PathBuf,
     /// Only this account.
     pub account: Option<String>,
-    /// Public keys of the writers' signers: only lines whose object a digest names, with its hash, are taken.
+    /// Public keys of the writers' signers. If given, only objects that a signed digest names, with matching hash, are
+    /// included.
     pub keys: Vec<VerifyKey>,
-    /// Removes days that the index has no more.
+    /// Whether to remove days that are no longer in the index.
     pub prune: bool,
 }
 
-/// What was done.
+/// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
     /// Index objects read.
@@ -48,35 +49,35 @@ pub struct Compacted {
     pub lines: u64,
     /// Files written.
     pub files: u64,
-    /// Their size, bytes.
+    /// Size of the written files, bytes.
     pub bytes: u64,
-    /// Days that were written to.
+    /// Days for which files were written.
     pub days: u64,
-    /// Files that were not what was written, and whose lines are written anew.
+    /// Changed or missing files whose lines were written again.
     pub healed: u64,
     /// Days removed.
     pub pruned: u64,
-    /// Index objects that no signed digest names (yet): left out.
+    /// Index objects left out because no signed digest names them (yet).
     pub unsigned: Vec<String>,
-    /// Index objects that can't be read, or that a signed digest names and that are not there: left out.
+    /// Index objects left out because they can't be read, or are missing although a signed digest names them.
     pub unread: Vec<String>,
-    /// Signed ones that are not there, and older than any that is.
+    /// Signed objects that are missing and older than any that exists.
     pub older: Option<String>,
 }
 
 struct Run<'a> {
     vault: &'a Vault,
     options: &'a Options,
-    /// Hashes that the chain tells, if keys were given.
+    /// Hashes from the chain, if keys were given.
     signed: Option<Signed>,
     done: Compacted,
 }
 
-/// Brings the tables up to the index.
+/// Updates the tables from the index.
 ///
 /// # Errors
-/// One line: the store or the folder fails, a signed index object is damaged or is not what its digest says, or one
-/// that tables hold can't be read any more to write them anew.
+/// The store or the folder fails, a signed index object is damaged or differs from its digest, or an object already in
+/// tables can't be read again to rewrite them.
 pub async fn compact(vault: &Vault, options: &Options, show: &mut dyn FnMut(&str)) -> Result<Compacted, ReadError> {
     let prefix = match &options.account {
         Some(account) => format!("index/v1/account={}/", account_segment(account)),
@@ -125,7 +126,7 @@ impl Run<'_> {
         if new.is_empty() && !other {
             return Ok(());
         }
-        // what the index has no more can't be written anew
+        // objects no longer in the index can't be written again
         let whole = done.is_subset(objects);
         if other && !whole {
             return Err(ReadError::invalid(format!(
@@ -149,8 +150,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes parts whose files are not what was written out of the state, so that their objects are written anew, if
-    /// all of them are there still.
+    /// Removes parts with changed files from the state, so that their objects are written again, if all those objects
+    /// still exist.
     fn heal(&mut self, state: &mut State, objects: &BTreeSet<String>) -> Result<(), ReadError> {
         let mut kept = Vec::new();
         for part in std::mem::take(&mut state.parts) {
@@ -173,7 +174,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tells of signed objects that are in no table and not there.
+    /// Reports signed objects that are neither in a table nor in the index.
     fn absent(&mut self, listed: &[String]) -> Result<(), ReadError> {
         let Some(signed) = &self.signed else { return Ok(()) };
         let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
@@ -195,7 +196,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Writes the lines of these objects; `None`: not one of them can be read. Those in `held` stand in tables that go.
+    /// Writes the lines of these objects; `None` if none of them can be read. `held` are objects in tables that are
+    /// being replaced.
     async fn write(
         &mut self,
         day: &Day,
@@ -207,7 +209,7 @@ impl Run<'_> {
         for object in &objects {
             let (lines, sha256) = match self.lines(object).await? {
                 Ok(lines) => lines,
-                // who may only write must not end every run
+                // a writer must not be able to stop every run
                 Err(why) if self.signed.is_none() && !held.contains(object) => {
                     self.done.unread.push(why.to_string());
                     continue;
@@ -259,7 +261,7 @@ impl Run<'_> {
         Ok(Some(Part { objects: hashes, files, lines }))
     }
 
-    /// The lines of an index object, and the SHA-256 of its bytes; else what is wrong with it.
+    /// The lines of an index object and the SHA-256 of its bytes, or the reason why it can't be used.
     async fn lines(&mut self, object: &str) -> Result<Result<(String, String), ReadError>, ReadError> {
         let name = self.vault.full(object);
         let signed = self.signed.is_some();
@@ -276,8 +278,8 @@ impl Run<'_> {
             ))));
         }
         let lines = match Vault::index_lines(&name, &bytes, signed) {
-            // what is signed ends the run at the line that is none (see the sorter); a planted object is passed over
-            // whole
+            // a malformed line in a signed object ends the run (see the sorter); an unsigned object with one is skipped
+            // as a whole
             Ok(lines) if signed || lines.lines().all(is_sane) => lines,
             Ok(_) => return Ok(Err(ReadError::damaged(format!("{object}: a line is not an index line")))),
             Err(why) => return Ok(Err(why)),
@@ -286,7 +288,7 @@ impl Run<'_> {
         Ok(Ok((lines, kernel::hex::encode(&Sha256::digest(&bytes)))))
     }
 
-    /// Removes what was made of days that the index has no more.
+    /// Removes the files of days that are no longer in the index.
     fn prune(&mut self, days: &BTreeMap<Day, BTreeSet<String>>) -> Result<(), ReadError> {
         if days.is_empty() {
             return Err(ReadError::invalid("--prune: the index is empty, which is more likely a mistake"));

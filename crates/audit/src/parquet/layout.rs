@@ -1,11 +1,11 @@
-//! **What**: where tables and states lie below their folder.
+//! Paths of tables and states below their folder.
 
 /// Start of the tables' paths below the folder.
 pub(super) const TABLES: &str = "parquet/v1";
-/// Start of the paths of what was done.
+/// Start of the states' paths below the folder.
 pub(super) const STATES: &str = "state/v1";
 
-/// The part `key=value` of a path, decoded.
+/// The value in a path segment `key=value`, as it is written there.
 pub(super) fn part<'p>(path: &'p str, key: &str) -> Option<&'p str> {
     path.split('/').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
 }

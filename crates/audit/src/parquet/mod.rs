@@ -1,9 +1,10 @@
-//! **What**: the index as Parquet files ([`compact()`]), by account, tenant and day of arrival, and how `find` reads
-//! them ([`read`]). **Why**: lines are written so that they can be proved, a table so that millions of them can be
-//! asked. **Invariants**: needs read access to the index only (and to the chain, if lines are to be held against it); a
-//! table holds every field of a line, those that this program does not know in the column `more`; a run that is
-//! repeated changes nothing; one that dies leaves nothing that the next does not put right. A table is no evidence: the
-//! index is. **Not here**: what a line means (`row`), what a query asks (`read/find`).
+//! The index as Parquet files ([`compact()`]), by account, tenant and day of arrival, and how `find` reads them
+//! ([`read`]). The index is written so that lines can be proved; tables make queries over millions of lines possible.
+//!
+//! Only read access to the index is needed, and to the chain if lines are to be compared with it. A table has every
+//! field of a line; fields unknown to this program are in the column `more`. Repeating a run changes nothing, and the
+//! next run repairs an interrupted one. A table is not evidence; the index is. Neighbours: `row` (meaning of a line),
+//! `read/find` (queries).
 
 mod cells;
 mod columns;

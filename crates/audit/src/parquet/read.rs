@@ -1,7 +1,6 @@
-//! **What**: lines of tables that may answer a query ([`rows`]), and which index objects stand in them ([`Covered`]).
-//! **Why**: a lookup over millions of lines must not read them. **Invariants**: what may hold is kept: a file, row
-//! group or row is left out only where its name, filter, bounds or value says that it can't be meant. **Not here**:
-//! what a query means.
+//! Reads lines of tables that may match a query ([`rows`]), and lists the index objects covered by tables
+//! ([`Covered`]), so that a lookup need not read millions of lines. A file, row group or row is skipped only if its
+//! name, filter, bounds or value rules out a match. Neighbour: `read/find` defines queries.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,23 +22,23 @@ use super::columns::{COLUMNS, Form, leaves, line, position};
 use super::layout::{STATES, part};
 use super::state::{Part, State};
 
-/// Rows that are put together at a time.
+/// Rows assembled at a time.
 const AT_ONCE: usize = 4096;
-/// Rows that are read though they are not wanted, rather than skipped one by one.
+/// Unwanted rows that are read rather than skipped.
 const NEAR: usize = 16;
 
-/// Something that must hold of a text column.
+/// A condition on a text column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test<'q> {
-    /// It is this.
+    /// The value equals the text.
     Is(&'static str, &'q str),
-    /// It is something else, or nothing.
+    /// The value differs from the text, or is missing.
     IsNot(&'static str, &'q str),
-    /// It starts so.
+    /// The value starts with the text.
     Starts(&'static str, &'q str),
-    /// It is not before this.
+    /// The value is not less than the text.
     From(&'static str, &'q str),
-    /// It is before this.
+    /// The value is less than the text.
     Before(&'static str, &'q str),
 }
 
@@ -63,7 +62,7 @@ impl Test<'_> {
         }
     }
 
-    /// Whether a value between these bounds can hold.
+    /// Whether a value between these bounds can match.
     fn within(&self, least: &[u8], most: &[u8]) -> bool {
         match self {
             Self::Is(_, wanted) => least <= wanted.as_bytes() && wanted.as_bytes() <= most,
@@ -74,11 +73,10 @@ impl Test<'_> {
     }
 }
 
-/// Calls `visit` with each line of the tables below `folder` for which every test holds, of the files that `covered`
-/// names.
+/// Calls `visit` with each line for which every test holds, in the files below `folder` that `covered` lists.
 ///
 /// # Errors
-/// One line: a file can't be read, or is damaged.
+/// A file can't be read, or is damaged.
 pub fn rows(
     folder: &Path,
     covered: &Covered,
@@ -98,7 +96,7 @@ pub fn rows(
     Ok(())
 }
 
-/// Whether a file's name says that it may hold lines for which every test holds, of days that `day` says yes to.
+/// Whether a file may contain lines for which every test holds, judging by its name, and `day` accepts its day.
 fn may_hold(name: &str, tests: &[Test<'_>], day: &dyn Fn(&str) -> bool) -> bool {
     let named = |key: &str| part(name, key);
     let is = |test: &Test<'_>| match test {
@@ -114,17 +112,17 @@ fn may_hold(name: &str, tests: &[Test<'_>], day: &dyn Fn(&str) -> bool) -> bool 
     tests.iter().all(is) && named("dt").is_none_or(day)
 }
 
-/// What takes a line of a table.
+/// Callback for each line of a table.
 type Visit<'v> = &'v mut dyn FnMut(Map<String, Value>) -> Result<()>;
 
-/// Every line of a file for which every test holds.
+/// Visits every line of a file for which every test holds.
 pub(super) fn table(file: File, tests: &[Test<'_>], visit: Visit<'_>) -> Result<()> {
     let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
     let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
     let reader = SerializedFileReader::new_with_options(file, options)?;
     for n in 0..reader.num_row_groups() {
         let metadata = reader.metadata().row_group(n);
-        // bounds stand in the footer; filters are read with the group
+        // bounds are in the footer; Bloom filters are read with the group
         let bounds = |test: &Test<'_>| {
             let at = leaf(test.column()).and_then(|at| metadata.columns().get(at));
             let bounds = at.and_then(|column| column.statistics());
@@ -181,7 +179,7 @@ fn matching(group: &dyn RowGroupReader, tests: &[Test<'_>], count: usize) -> Res
     Ok(Some(rows))
 }
 
-/// Puts the rows together and hands them over, some thousand at a time.
+/// Assembles the rows and passes them on, at most [`AT_ONCE`] at a time.
 fn lines(group: &dyn RowGroupReader, rows: &[Range<usize>], visit: Visit<'_>) -> Result<()> {
     let count = COLUMNS.iter().map(|column| leaves(column.form)).sum();
     let mut cursors = (0..count).map(|at| group.get_column_reader(at).map(Cursor::new)).collect::<Result<Vec<_>>>()?;
@@ -203,7 +201,7 @@ fn lines(group: &dyn RowGroupReader, rows: &[Range<usize>], visit: Visit<'_>) ->
     Ok(())
 }
 
-/// Ranges to read, and which rows of them are wanted: what lies near is read together, what is long in pieces.
+/// Ranges to read, and the wanted rows in each: close rows are read together, and long ranges in pieces.
 fn pieces(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
     let mut out: Vec<(Range<usize>, BTreeSet<usize>)> = Vec::new();
     for row in rows.iter().cloned().flatten() {
@@ -218,27 +216,26 @@ fn pieces(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
     out
 }
 
-/// Index objects whose lines stand in the tables, and the files to read for a query.
+/// Index objects whose lines are in the tables, and the files to read for a query.
 #[derive(Default)]
 pub struct Covered {
     objects: BTreeSet<String>,
     files: BTreeSet<String>,
-    /// Objects whose lines stand in files that are not read, as not all that stands there was signed.
+    /// Objects in files that are not read, because the files include unsigned objects.
     unsigned: usize,
-    /// Files that are not what was written, and are not read.
+    /// Changed or missing files, which are not read.
     changed: Vec<String>,
 }
 
-/// Whether an object counts as signed: its name, and the SHA-256 of what was read.
+/// Whether an object counts as signed, given its name and the SHA-256 of the bytes that were read.
 pub type Signed<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 impl Covered {
-    /// What the states below `folder` say, of lines that a query may want. Files count as they were written: another
-    /// one, or none in its place, and its objects are not covered. `signed`: objects (their names, the SHA-256 of what
-    /// was read) that count.
+    /// Reads the states below `folder` for lines that a query may need. If a file was changed or is missing, its
+    /// objects are not covered. `signed` decides which objects count, by name and SHA-256.
     ///
     /// # Errors
-    /// One line: a state or a file can't be read.
+    /// A state or a file can't be read.
     pub fn read(
         folder: &Path,
         tests: &[Test<'_>],
@@ -267,7 +264,7 @@ impl Covered {
         Ok(covered)
     }
 
-    /// What was not read, in words.
+    /// The files that were not read, as messages.
     pub fn left(&self) -> Vec<String> {
         let unsigned = (self.unsigned > 0).then(|| {
             let objects = self.unsigned;
@@ -283,13 +280,13 @@ impl Covered {
         unsigned.into_iter().chain(changed).collect()
     }
 
-    /// Whether this one (without the vault's prefix) does.
+    /// Whether an object (without the vault's prefix) is covered.
     pub fn has(&self, object: &str) -> bool {
         self.objects.contains(object)
     }
 }
 
-/// What the states below `folder` tell of.
+/// The parts listed in the states below `folder`.
 fn parts(folder: &Path) -> std::result::Result<Vec<Part>, ReadError> {
     let accounts = std::fs::read_dir(folder.join(STATES));
     let accounts = accounts.map_err(|error| {

@@ -1,6 +1,5 @@
-//! **What**: lines by tenant, session, turn, time, however many there are. **Invariants**: memory is bounded; what does
-//! not fit goes to sorted files of the folder given, which are gone when the sorter is. **Not here**: what is done with
-//! them.
+//! Sorts any number of lines by tenant, session, turn and time in bounded memory. The excess goes to sorted files in
+//! the given folder, which are deleted when the sorter is dropped. Neighbour: `compact` writes the sorted lines.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -17,14 +16,14 @@ use serde_json::{Map, Value};
 use crate::error::ReadError;
 use vault::row::{self, Row};
 
-/// Lines that are in memory, bytes.
+/// Most bytes of lines in memory.
 const IN_MEMORY: usize = 128 << 20;
 /// Largest key of a line that a gateway writes, bytes: eight columns.
 const MAX_KEY: usize = 8 * row::MAX_TEXT;
-/// Largest line and key, bytes.
+/// Largest line, and largest key, bytes.
 const MAX_LINE: u32 = 16 << 20;
 
-/// Where a line belongs.
+/// The fields that determine a line's position.
 #[derive(Deserialize)]
 struct Place<'l> {
     leaf: u64,
@@ -44,26 +43,27 @@ struct Place<'l> {
     epoch: Cow<'l, str>,
 }
 
-/// A line and what it is sorted by; equal keys are one line that was stored twice.
+/// A line with its sort key. Equal keys mean that one line was stored twice.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Line {
     key: String,
     pub(super) text: String,
 }
 
-/// Whether a text is an index line, of a size that a gateway's can have, whatever else a newer one writes.
+/// Whether a text is an index line of a size that a gateway can have written; unknown fields of newer gateways are
+/// accepted.
 pub(super) fn is_sane(text: &str) -> bool {
     let Some(line) = Line::parse(text) else { return false };
-    // a table's columns are taken from its fields
+    // the table's columns are filled from its fields
     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
     let large = fields.get("kind").and_then(Value::as_str) == Some("erasure");
     let fits = line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE);
-    // who reads the tables must find the line in them that the index has
+    // a reader of the tables must get the same line as from the index
     fits && Row::deserialize(Value::Object(fields)).is_ok()
 }
 
 impl Line {
-    /// The tenant, which the key starts with.
+    /// The tenant, with which the key starts.
     pub(super) fn tenant(&self) -> &str {
         self.key.split('\0').next().unwrap_or_default()
     }
@@ -73,14 +73,14 @@ impl Line {
         let Place { leaf, tenant, session_id, trace_id, turn, ts, writer, epoch } = place;
         let (session, trace) = (session_id.unwrap_or_default(), trace_id.unwrap_or_default());
         let turn = turn.unwrap_or_default();
-        // numbers in their own order
+        // numbers sort numerically
         let turn = turn.parse::<u64>().map_or(turn.into_owned(), |number| format!("{number:020}"));
         let key = format!("{tenant}\0{session}\0{turn}\0{ts}\0{trace}\0{writer}\0{epoch}\0{leaf:020}");
         Some(Self { key, text: text.to_owned() })
     }
 }
 
-/// Takes lines in any order.
+/// Accepts lines in any order.
 pub(super) struct Sorter {
     folder: PathBuf,
     lines: Vec<Line>,
@@ -90,17 +90,17 @@ pub(super) struct Sorter {
 }
 
 impl Sorter {
-    /// A sorter that may write into `folder`.
+    /// A sorter that may write to `folder`.
     pub(super) fn new(folder: &Path) -> Self {
         Self::with_limit(folder, IN_MEMORY)
     }
 
-    /// As `new`, with so many bytes in memory.
+    /// As `new`, with another memory limit in bytes.
     pub(super) fn with_limit(folder: &Path, limit: usize) -> Self {
         Self { folder: folder.to_owned(), lines: Vec::new(), bytes: 0, limit, runs: Vec::new() }
     }
 
-    /// Adds a line; false if it is no index line.
+    /// Adds a line; false if the text is not an index line.
     pub(super) fn push(&mut self, text: &str) -> Result<bool, ReadError> {
         let Some(line) = Line::parse(text) else { return Ok(false) };
         self.bytes += line.key.len() + line.text.len() + size_of::<Line>();
@@ -122,7 +122,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Calls `each` with every line in order, each once.
+    /// Calls `each` with every line in order, without duplicates.
     pub(super) fn finish(mut self, each: &mut dyn FnMut(Line) -> Result<(), ReadError>) -> Result<(), ReadError> {
         self.lines.sort_unstable();
         let mut last = String::new();
@@ -165,7 +165,7 @@ impl Sorter {
 impl Drop for Sorter {
     fn drop(&mut self) {
         for path in &self.runs {
-            // what can't be removed is removed by the next run
+            // the next run overwrites a file that can't be removed
             let _ = std::fs::remove_file(path);
         }
     }

@@ -1,5 +1,5 @@
-//! **What**: what was made of one day of one account: which index objects stand in which files. **Invariants**:
-//! replaced as a whole; says only what is durable. **Not here**: when a day is written anew (`compact`).
+//! The state of one day of one account: which index objects are in which files. A state is replaced as a whole and
+//! names only durable files. Neighbour: `compact` decides when a day is rewritten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::error::ReadError;
 use super::columns::schema;
 use super::layout::{STATES, TABLES, part};
 
-/// One day of one account, as they stand in names.
+/// One day of one account, as in object names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Day {
     pub(super) account: String,
@@ -22,7 +22,7 @@ pub(super) struct Day {
 }
 
 impl Day {
-    /// Of an index object's name.
+    /// The day in an index object's name.
     pub(super) fn of(name: &str) -> Option<Self> {
         let (account, day) = (part(name, "account")?, part(name, "dt")?);
         Some(Self { account: account.to_owned(), day: day.to_owned() })
@@ -32,14 +32,14 @@ impl Day {
         folder.join(STATES).join(format!("account={}", self.account)).join(format!("{}.json", self.day))
     }
 
-    /// A file of a tenant, below the folder.
+    /// Path of a tenant's file, below the folder.
     pub(super) fn file(&self, tenant: &str, id: &str, number: usize) -> String {
         let encoded = kernel::pseudonym::segment(tenant).unwrap_or_else(|| tenant.to_owned());
         let tenant = if encoded.len() > 200 { format!("h-{}", short(&[tenant])) } else { encoded };
         format!("{TABLES}/account={}/tenant={tenant}/dt={}/part-{id}-{number:03}.parquet", self.account, self.day)
     }
 
-    /// Every table file of this day that lies below the folder.
+    /// Every table file of this day below the folder.
     pub(super) fn files(&self, folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         let account = format!("{TABLES}/account={}", self.account);
@@ -63,14 +63,14 @@ pub(super) fn short(texts: &[&str]) -> String {
     kernel::hex::encode(hash.finalize().get(..16).unwrap_or_default())
 }
 
-/// Files that were written at one time.
+/// Files that were written in one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Part {
-    /// Index objects, without the vault's prefix, and the SHA-256 (hex) of what was read; empty in states that only
-    /// listed names.
+    /// Index objects, without the vault's prefix, and the SHA-256 (hex) of the bytes that were read; empty in states
+    /// that only listed names.
     #[serde(deserialize_with = "objects")]
     pub(super) objects: BTreeMap<String, String>,
-    /// Files, below the folder.
+    /// Files, with paths below the folder.
     pub(super) files: Vec<TableFile>,
     pub(super) lines: u64,
 }
@@ -79,13 +79,13 @@ pub(super) struct Part {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "Either")]
 pub(super) struct TableFile {
-    /// Below the folder.
+    /// Path below the folder.
     pub(super) name: String,
-    /// Of its bytes, hex; empty in states of older versions, whose files count as changed.
+    /// SHA-256 of its bytes, hex; empty in states of older versions, whose files count as changed.
     pub(super) sha256: String,
 }
 
-/// Older versions told names alone.
+/// Older versions stored only names.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Either {
@@ -103,7 +103,7 @@ impl From<Either> for TableFile {
 }
 
 impl TableFile {
-    /// Whether the file is what was written.
+    /// Whether the file is unchanged.
     pub(super) fn is_sound(&self, folder: &Path) -> Result<bool, ReadError> {
         let path = folder.join(&self.name);
         let mut hash = Sha256::new();
@@ -129,11 +129,11 @@ fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String
     })
 }
 
-/// What was made of a day.
+/// The state of a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) v: u8,
-    /// Hash of the columns: other ones make the day be written anew.
+    /// Hash of the columns; if it differs, the day is rewritten.
     pub(super) columns: String,
     pub(super) parts: Vec<Part>,
 }
@@ -145,7 +145,7 @@ impl Default for State {
 }
 
 impl State {
-    /// The state at `path`; none yet where there is no file.
+    /// The state at `path`; an empty one if the file does not exist.
     pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
@@ -162,7 +162,7 @@ impl State {
     pub(super) fn write(&self, path: &Path) -> Result<(), ReadError> {
         let why = |error: std::io::Error| ReadError::of_file(path, &error);
         kernel::files::make_folders(kernel::files::folder_of(path)).map_err(why)?;
-        let json = serde_json::to_vec(self).unwrap_or_default(); // strings and numbers: can't fail
+        let json = serde_json::to_vec(self).unwrap_or_default(); // strings and numbers: serialising can't fail
         kernel::files::replace(path, &json).map_err(why)
     }
 

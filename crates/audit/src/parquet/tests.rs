@@ -18,7 +18,7 @@ use kernel::rng::SeededRng;
 use vault::row::{Buckets, Row, Tail};
 use vault::testing::journal::signing_key;
 
-/// An index line in which much is set, by a seed.
+/// An index line with many fields set, derived from a seed.
 fn line(rng: &mut SeededRng, leaf: u64) -> Value {
     let dice = rng.next();
     let tenant = ["acme", "a/b c", "", "\u{1F600}"][(dice >> 10) as usize % 4];
@@ -43,7 +43,7 @@ fn some(seed: u64, from: u64, count: u64) -> Vec<Value> {
     (from..from + count).map(|leaf| line(&mut rng, leaf)).collect()
 }
 
-/// Puts lines into an index object.
+/// Stores lines in an index object.
 fn put(store: &Memory, account: &str, day: &str, first: u64, lines: &[Value]) -> String {
     let name = format!("index/v1/account={account}/dt={day}/gw-E1-{first:010}.ndjson.zst");
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -81,12 +81,12 @@ fn tables(folder: &Path) -> Vec<String> {
     files(folder).into_keys().filter(|name| name.ends_with(".parquet")).collect()
 }
 
-/// What is left of a line when `null` and a missing field are one.
+/// A line without its `null` fields, which are equivalent to missing ones.
 fn without_nulls(line: &Value) -> Map<String, Value> {
     line.as_object().expect("an object").clone().into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
-/// Every field of an index line has a column. Whoever adds a field adds a column: COLUMNS in `columns.rs`.
+/// Every field of an index line has a column; a new field needs a new column in COLUMNS of `columns.rs`.
 #[test]
 fn fields_have_columns() {
     let tail = Tail {
@@ -110,7 +110,7 @@ fn fields_have_columns() {
     );
 }
 
-/// What goes into a table comes out of it, whatever it is: fields nobody knows, values that fit no column, empty lists.
+/// Every value written to a table can be read back: unknown fields, values that fit no column, empty lists.
 #[test]
 fn tables_lose_nothing() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -144,7 +144,8 @@ fn tables_lose_nothing() {
     }
 }
 
-/// A query over tables finds what it finds in the index, whether tables are whole, behind, or the only thing there is.
+/// A query over tables has the same result as over the index, whether the tables are complete, outdated, or the only
+/// source.
 #[tokio::test]
 async fn tables_answer_as_the_index() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -153,7 +154,7 @@ async fn tables_answer_as_the_index() {
         put(&store, "default", day, first, &some(n as u64 + 5, first, 400));
     }
     run(&store, folder.path()).await;
-    // this one comes later, and is read from the index
+    // this one is added later, and is read from the index
     put(&store, "default", "2026-11-21", 2000, &some(9, 2000, 50));
     let is = |text: &str| Some(text.to_owned());
     let queries = [
@@ -190,7 +191,7 @@ async fn tables_answer_as_the_index() {
     assert!(found_any >= 8, "queries must find something to prove something: {found_any}");
 }
 
-/// A second run changes not a byte; what is new goes into files of its own; many parts become one, with the same lines.
+/// A second run changes no byte; new lines go into new files; many parts are merged into one, with the same lines.
 #[tokio::test]
 async fn runs_are_incremental() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -223,7 +224,7 @@ async fn runs_are_incremental() {
     assert_eq!(lines, 200, "each line once");
 }
 
-/// A run that died at any moment is put right by the next one.
+/// The next run repairs a run that crashed at any moment.
 #[tokio::test]
 async fn runs_that_died_are_put_right() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -232,21 +233,21 @@ async fn runs_that_died_are_put_right() {
     let wanted = files(folder.path());
     let state = wanted.keys().find(|name| name.ends_with(".json")).expect("a state");
     let table = tables(folder.path()).first().expect("a table").clone();
-    // before the state was written: with files of this run, and of one that had read other objects
+    // crashed before the state was written, with files of this run, and of one that had read other objects
     std::fs::remove_file(folder.path().join(state)).expect("removed");
     std::fs::copy(folder.path().join(&table), folder.path().join(table.replace("part-", "part-0"))).expect("copied");
     std::fs::write(folder.path().join(table.replace("part-", ".part-") + ".tmp"), b"half").expect("written");
     run(&store, folder.path()).await;
     assert_eq!(files(folder.path()), wanted);
-    // a state that is damaged is told, not guessed at
+    // a damaged state is an error, not guessed
     std::fs::write(folder.path().join(state), b"{").expect("written");
     let options = Options { folder: folder.path().to_owned(), ..Options::default() };
     let told = compact(&vault(&store), &options, &mut |_| {}).await.expect_err("damaged");
     assert!(told.contains("not a state"), "{told}");
 }
 
-/// What no reader takes for an index line gets into no table: one planted line would end every search of its day.
-/// (Shown to fail: without the row's own form in `is_sane` the table is written, and `find` ends at it.)
+/// A line that readers refuse gets into no table, because one planted line would end every search of its day. (Verified
+/// to fail: without the row's own check in `is_sane` the table is written, and `find` ends at it.)
 #[tokio::test]
 async fn what_find_refuses_is_in_no_table() {
     for (field, value) in [
@@ -271,7 +272,8 @@ async fn what_find_refuses_is_in_no_table() {
     }
 }
 
-/// With a key only lines are taken that a signed digest names; a planted object is told, a changed one ends the run.
+/// With a key, only lines that a signed digest names are included; a planted object is reported, a changed one ends the
+/// run.
 #[tokio::test]
 async fn planted_lines_are_left_out() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -303,8 +305,8 @@ async fn planted_lines_are_left_out() {
     assert!(told.contains("not what its digest says"), "{told}");
 }
 
-/// With a key a table is read only if nothing stands in it but what was signed, as it was signed: the answer is that of
-/// the index, planted lines marked, whoever made the tables and however.
+/// With a key, a table is read only if all its objects are signed and unchanged: the result is that of the index, with
+/// planted lines marked, whoever made the tables and however.
 #[tokio::test]
 async fn tables_with_planted_lines_are_not_read() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -332,10 +334,10 @@ async fn tables_with_planted_lines_are_not_read() {
     let mut each = |row: &Row, unsigned| index.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
     find_signed(&vault, &Query::default(), &signed, &mut each).await.expect("found");
     assert_eq!(lines, index);
-    // what was signed is read from its table
+    // signed lines are read from their table
     let kept = site.store.0.lock().remove(&first[0]).expect("there");
     assert_eq!(ask().await.0, index);
-    // a table whose object was another than its digest says, or of which nobody knows what was read, is not
+    // a table is not read if its object differs from the digest, or if the hash of the object is unknown
     let state = files(folder.path()).into_keys().find(|name| name.ends_with(".json")).expect("a state");
     let path = folder.path().join(state);
     let whole: Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("json");
@@ -363,8 +365,8 @@ fn other_key() -> vault::chain::note::VerifyKey {
     vault::chain::note::VerifyKey::parse(&public.expect("a key")).expect("a key")
 }
 
-/// Order is by tenant, session, turn as a number, time; with little memory the same as with much; what was stored twice
-/// comes once.
+/// The order is by tenant, session, turn as a number, time; the same with little memory as with much; a line stored
+/// twice comes once.
 #[test]
 fn lines_are_sorted_in_little_memory() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -396,8 +398,8 @@ fn lines_are_sorted_in_little_memory() {
     assert!(much.iter().map(key).is_sorted());
 }
 
-/// Days whose index is gone are kept until somebody says that they may go; an index that can't be found takes nothing
-/// along.
+/// Days that are no longer in the index are kept unless pruning is requested; an index that can't be found removes
+/// nothing.
 #[tokio::test]
 async fn days_without_an_index_are_pruned() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -416,7 +418,7 @@ async fn days_without_an_index_are_pruned() {
     assert!(!tables(folder.path()).is_empty());
 }
 
-/// Names and bounds leave out only what can't be meant.
+/// Names and bounds exclude only files and groups that can't match.
 #[test]
 fn tests_are_asked_of_single_columns() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -459,8 +461,8 @@ fn tests_are_asked_of_single_columns() {
     assert_eq!(far, 0);
 }
 
-/// Without a key an object that is none ends no run: it is left out and told, what else is new comes into the tables,
-/// every time.
+/// Without a key, a malformed object does not end a run: it is left out and reported, and other new objects are
+/// included, in every run.
 #[tokio::test]
 async fn a_planted_object_ends_no_run() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));
@@ -479,8 +481,8 @@ async fn a_planted_object_ends_no_run() {
     assert_eq!((more.objects, more.lines, more.unread.len()), (1, 20, 2), "{:?}", more.unread);
 }
 
-/// A table that somebody changed, cut, replaced, removed or added is not read: its lines come from the index, which is
-/// told, and the next run writes it anew.
+/// A table that someone changed, cut, replaced, removed or added is not read: its lines come from the index, this is
+/// reported, and the next run writes the table again.
 #[tokio::test]
 async fn changed_tables_are_not_read() {
     let (store, folder) = (Arc::new(Memory::default()), tempfile::tempdir().expect("scratch"));

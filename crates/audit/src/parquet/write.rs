@@ -1,5 +1,5 @@
-//! **What**: writes sorted lines into one table file. **Invariants**: a file appears whole and synced under its name or
-//! not at all; the same lines give the same bytes. **Not here**: which lines, which file (`compact`).
+//! Writes sorted lines into one table file. A file appears whole and synced under its name or not at all, and the same
+//! lines give the same bytes. Neighbour: `compact` decides which lines go into which file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -21,9 +21,9 @@ use crate::error::ReadError;
 use super::cells::Cells;
 use super::columns::{COLUMNS, FILTERED, Form, leaves, schema, slots};
 
-/// Rows of a row group, and bytes of their lines: what is in memory while a file is written.
+/// Most rows of a row group, and most bytes of their lines: this much is in memory while a file is written.
 const GROUP: (usize, usize) = (128 * 1024, 256 << 20);
-/// Level of zstd.
+/// Compression level of zstd.
 const LEVEL: i32 = 3;
 
 /// A file that is being written.
@@ -33,9 +33,9 @@ pub(super) struct Table {
     writer: SerializedFileWriter<Hashing>,
     cells: Vec<Cells>,
     rows: usize,
-    /// Bytes of their lines.
+    /// Bytes of the current row group's lines.
     bytes: usize,
-    /// Rows in all.
+    /// Rows in the whole file.
     pub(super) lines: u64,
 }
 
@@ -56,14 +56,14 @@ fn properties() -> Result<WriterProperties, ParquetError> {
 }
 
 impl Table {
-    /// A new file at `path`, 0600, in a folder that is made.
+    /// Creates a file at `path` (0600), and its folder if missing.
     pub(super) fn new(path: &Path) -> Result<Self, ReadError> {
         let folder = kernel::files::folder_of(path);
         let why = |error: io::Error| ReadError::of_file(path, &error);
         kernel::files::make_folders(folder).map_err(why)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder.join(format!(".{name}.tmp"));
-        // a left-over of a run that died
+        // truncates the left-over of a crashed run
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         let schema = parse_message_type(&schema()).map_err(|error| told(&error))?;
         let properties = properties().map_err(|error| told(&error))?;
@@ -73,7 +73,7 @@ impl Table {
         Ok(Self { path: path.to_owned(), temporary, writer, cells: empty(), rows: 0, bytes: 0, lines: 0 })
     }
 
-    /// Adds a line of so many bytes.
+    /// Adds a line of `bytes` bytes.
     pub(super) fn push(&mut self, line: Map<String, Value>, bytes: usize) -> Result<(), ReadError> {
         let mut cells = self.cells.iter_mut();
         for (column, value) in COLUMNS.iter().zip(slots(line)) {
@@ -111,7 +111,7 @@ impl Table {
         group.close().map(drop)
     }
 
-    /// The file under its name; its size in bytes, and their SHA-256 in hex.
+    /// Completes the file under its final name; returns its size in bytes and its SHA-256 in hex.
     pub(super) fn finish(mut self) -> Result<(u64, String), ReadError> {
         if self.rows > 0 {
             self.group()?;
@@ -126,7 +126,7 @@ impl Table {
     }
 }
 
-/// A file whose bytes are hashed as they are written.
+/// A file that is hashed as it is written.
 struct Hashing {
     file: File,
     hash: Sha256,

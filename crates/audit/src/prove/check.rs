@@ -1,5 +1,5 @@
-//! **What**: checks a proof file. **Invariants**: every step is said; the first that fails ends it; the file's own key
-//! is never trusted. **Not here**: making one.
+//! Checks a proof file. Every step is reported; the first failure ends the check. The key in the file is never trusted.
+//! Neighbour: the parent module makes proofs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,23 +13,23 @@ use vault::chain::note::{self, Checkpoint, VerifyKey};
 use vault::chain::tree::{Hash, extends, includes, leaf_hash};
 use vault::row::Row;
 
-/// What holds of one line.
+/// Result for one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The line, as it says: `writer/epoch/number`.
+    /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
-    /// The line.
+    /// The index line.
     pub line: String,
-    /// What holds, in words.
+    /// The steps that succeeded, in words.
     pub holds: Vec<String>,
-    /// Whether the anchor of the file, which one of the keys given here signed, has its newest tree.
+    /// Whether the file's anchor was signed by a given key and contains the newest tree.
     pub anchored: bool,
 }
 
-/// Checks a proof file with public keys that come from elsewhere.
+/// Checks a proof file with public keys from another source.
 ///
 /// # Errors
-/// The first thing that does not hold.
+/// The first step that fails.
 pub fn check(text: &str, keys: &[VerifyKey], anchor_keys: &[VerifyKey]) -> Result<Vec<Checked>, ReadError> {
     let file: File = serde_json::from_str(text)
         .map_err(|_| ReadError::damaged("it is no proof file of a version that this program knows"))?;
@@ -65,7 +65,7 @@ fn one(proof: &Proof, keys: &[VerifyKey], anchor: Option<&anchor::Anchor>) -> Re
     let (newest, _) = signed(&proof.newest, keys)?;
     let mut holds = vec![format!("signed by {signer}: a tree of {} lines, {}", first.size, first.origin)];
     let tail = &row.tail;
-    // a chain that left its epoch has another name than its lines, and begins at a later number
+    // a chain that abandoned its epoch has another epoch than its lines, and begins at a later line number
     let own = first.origin == origin(signer, &tail.account, &tail.writer, &tail.epoch);
     let prefix = origin(signer, &tail.account, &tail.writer, "");
     if first.origin != newest.origin || !first.origin.starts_with(&prefix) || (own && row.leaf != proof.index) {
@@ -102,8 +102,8 @@ fn one(proof: &Proof, keys: &[VerifyKey], anchor: Option<&anchor::Anchor>) -> Re
     Ok(Checked { leaf, line: proof.line.clone(), holds, anchored: is })
 }
 
-/// Whether the anchor fixes the tree, and that in words. It does only where it names the same size: another one needs
-/// the vault.
+/// Whether the anchor confirms the tree, with a description. It can only do so for the same tree size; comparing other
+/// sizes needs the vault.
 fn anchored(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<(bool, String), ReadError> {
     let entry = anchor.entries.iter().find(|entry| {
         entry.account == account && newest.origin.ends_with(&format!("/{}/{}", entry.writer, entry.digest.epoch))

@@ -1,5 +1,5 @@
-//! **What**: a proof file. **Invariants**: fields are only added; `v` says when not. **Not here**: making and checking
-//! it.
+//! The proof file format. Fields are only ever added; any other change increases `v`. Neighbours: the parent module
+//! makes proof files, `check` checks them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,32 +7,32 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// The format, 1.
+    /// Version of the format: 1.
     pub v: u8,
-    /// The public key that signed; who checks takes it from elsewhere.
+    /// The public key that signed. A checker must get the key from another source.
     pub key: String,
-    /// One for each line.
+    /// One proof for each line.
     pub proofs: Vec<Proof>,
-    /// An anchor.
+    /// An anchor, if one was included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<String>,
 }
 
-/// A line is in a tree, and that tree is the beginning of the newest one.
+/// Proves that a line is in a tree, and that the tree is a prefix of the newest one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
-    /// Place in the tree, from 0.
+    /// Position in the tree, from 0.
     pub index: u64,
     /// The index line, without its line feed.
     pub line: String,
-    /// Signed checkpoint of the first tree that held it.
+    /// Signed checkpoint of the first tree that contains the line.
     pub note: String,
-    /// Audit path to its root, base64.
+    /// Audit path of the line in that tree, base64.
     pub path: Vec<String>,
     /// Signed checkpoint of the newest tree.
     pub newest: String,
-    /// Consistency of the two, base64.
+    /// Consistency proof between the two trees, base64.
     pub consistency: Vec<String>,
     /// The fragment that the line names, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,9 @@
-//! **What**: proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them.
-//! **Why**: evidence must be handed on one record at a time, to people who may see no other. **Invariants**: a proof
-//! holds the line itself, not a copy of what it means; what is proved is compared with the chain while it is made; a
-//! session's lines are the signed ones, and what of them may be missing is told; checking needs the file and public
-//! keys only. **Not here**: the whole vault (`verify`), anchors (`verify/anchor`).
+//! Proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them. They allow
+//! handing over evidence one record at a time, to people who may see no other record.
+//!
+//! A proof contains the index line itself. It is compared with the chain while it is made. A session's proof covers its
+//! signed lines and reports which may be missing. Checking needs only the file and public keys. Neighbours: `verify`
+//! (the whole vault), `verify/anchor` (anchors).
 //!
 //! docs/vault.md has the steps for checking a proof with other tools.
 
@@ -32,47 +33,46 @@ use vault::store::ObjectKind;
 pub use check::{Checked, check};
 pub use file::{File, Proof};
 
-/// Objects in a digest's place that are passed over before an epoch is given up.
+/// Foreign objects in place of digests that are skipped before an epoch is given up.
 const MAX_STRANGE: usize = 100;
-/// Lines that are proved at once.
+/// Most lines proved at once.
 const MAX_LEAVES: usize = if cfg!(test) { 100 } else { 10_000 };
 
-/// Ids of turns that are told where none of them was meant.
+/// Most turn ids listed in the error for an unknown turn.
 const MAX_TOLD: usize = 20;
 
-/// What is to be proved.
+/// The lines to prove.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Only of this account. Lines are numbered by account: where several have such lines, it must be given.
+    /// Only this account. Lines are numbered by account, so it is required if several accounts have matching lines.
     pub account: Option<String>,
-    /// `writer/epoch/number`, as on the span.
+    /// Leaves as `writer/epoch/number`, as on the span.
     pub leaves: Vec<String>,
     /// All lines of this session.
     pub session: Option<String>,
-    /// Of it, only the turn that the client called so (`turn.id`); most clients tell none.
+    /// Only the session's turn with this id from the client (`turn.id`); most clients send none.
     pub turn_id: Option<String>,
-    /// Without the fragments: only the lines are proved.
+    /// Leave out the fragments and prove only the lines.
     pub bare: bool,
-    /// An anchor to hand over, as its file holds it.
+    /// The content of an anchor file to include.
     pub anchor: Option<String>,
 }
 
 /// A proof file, and what it may lack.
 #[derive(Clone, Debug)]
 pub struct Proved {
-    /// The file.
+    /// The proof file.
     pub file: File,
-    /// Of a session: where lines of it may stand that are not proved, a line each; with any the file may be one of a
-    /// part.
+    /// For a session: places that may have unproved lines, a line each; with any, the file may cover only a part.
     pub missed: Vec<String>,
-    /// What else is to be told: nobody could tell lines of the session in it, or nobody signed them.
+    /// Other remarks: unreadable parts that can't affect this session, or unsigned lines.
     pub told: Vec<String>,
 }
 
-/// Account as in names, writer, epoch of the line.
+/// Account as in object names, writer, and epoch of the lines.
 type Log = (String, String, String);
 
-/// Lines that are wanted, by log.
+/// The lines to prove, by log.
 #[derive(Default)]
 struct Logs {
     numbers: BTreeMap<Log, BTreeSet<u64>>,
@@ -83,7 +83,7 @@ struct Logs {
 /// Makes a proof file.
 ///
 /// # Errors
-/// One line: no such line, or the chain does not hold it.
+/// There is no such line, or the chain does not contain it.
 pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<Proved, ReadError> {
     let found = chains(vault, Scope { account: wanted.account.as_deref(), writer: None }).await?;
     let Logs { numbers, missed, told } = logs(vault, wanted, keys, &found).await?;
@@ -121,7 +121,7 @@ async fn logs(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], found: &Chains
     let mut logs = Logs::default();
     for leaf in &wanted.leaves {
         let Leaf { writer, epoch, number } = Leaf::parse(leaf)?;
-        // the span does not say the account, and each numbers its lines from 0
+        // the span does not name the account, and each account numbers its lines from 0
         let has = |(line, epochs): &(&Line, &_)| line.writer == writer && BTreeMap::contains_key(*epochs, &epoch);
         let accounts: Vec<&str> = found.iter().filter(has).map(|(line, _)| line.account.as_str()).collect();
         match accounts[..] {
@@ -141,7 +141,7 @@ impl Wanted {
         row.tail.session_id == self.session && (self.turn_id.is_none() || row.tail.turn == self.turn_id)
     }
 
-    /// What is not there.
+    /// The error message if no line matches.
     fn lacks(&self, name: &str, told: &BTreeSet<String>) -> String {
         let Some(id) = &self.turn_id else { return format!("no signed line of {name} in the index") };
         let told = if told.is_empty() {
@@ -154,13 +154,13 @@ impl Wanted {
     }
 }
 
-/// Adds the lines of the session that is wanted: those that signed digests name. Whoever may only write must neither
-/// take a line's place, nor be in the way of a proof.
+/// Adds the session's lines from objects that signed digests name. A writer must neither be able to replace a line, nor
+/// to block a proof.
 async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut Logs) -> Result<(), ReadError> {
     let account = wanted.account.as_deref();
     let signed = Signed::read(vault, keys, account).await?;
     let (mut count, mut accounts, mut turns) = (0, BTreeSet::new(), BTreeSet::new());
-    // days of arrival, by account: the oldest that there is, and the session's first
+    // days of arrival, by account: the oldest in the index, and the session's first
     let (mut oldest, mut first) = (BTreeMap::new(), BTreeMap::new());
     let sooner = |days: &mut BTreeMap<String, String>, row: &Row| {
         let day = row.tail.ingest_ts.get(..10).unwrap_or_default();
@@ -187,11 +187,11 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
     };
     let Missed { closed, older } = each_signed_row(vault, account, &|_| true, &signed, &mut each).await?;
     let mut unsigned = 0_u64;
-    // what can't be read of these is nothing that a proof could lack: it is in no digest
+    // unreadable unsigned objects can't be missing from a proof, because no digest names them
     let mut each = |_: &str, row: Row| unsigned += u64::from(wanted.takes(&row));
     each_unsigned_row(vault, account, &|_| true, &signed, &mut each).await?;
     logs.missed.extend(closed.into_iter().chain(signed.closed().iter().cloned()));
-    // of a session that begins where the index does, nobody knows whether it began before
+    // a session that begins with the oldest index day may have begun earlier
     let edge = first.is_empty() || first.iter().any(|(account, day)| oldest.get(account) == Some(day));
     if edge { &mut logs.missed } else { &mut logs.told }.extend(older);
     let name = format!("the session {:?}", wanted.session.as_deref().unwrap_or_default());
@@ -215,7 +215,7 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
     Ok(())
 }
 
-/// The tree that is read.
+/// The tree being read.
 struct Epoch<'a> {
     vault: &'a Vault,
     line: &'a Line,
@@ -225,7 +225,7 @@ struct Epoch<'a> {
     signer: &'a mut Option<String>,
 }
 
-/// A line on its way to a proof.
+/// A line whose proof is being built.
 struct Open {
     number: u64,
     index: u64,
@@ -236,14 +236,14 @@ struct Open {
 }
 
 impl Epoch<'_> {
-    /// Proves what of `left` is here.
+    /// Proves those lines of `left` that are in this epoch.
     async fn prove(
         &mut self,
         digests: &BTreeSet<u64>,
         left: &mut BTreeSet<u64>,
         proofs: &mut Vec<Proof>,
     ) -> Result<(), ReadError> {
-        // what is no digest of ours may have been planted behind those that are
+        // foreign objects may have been planted after the genuine digests
         let mut signed = None;
         let mut strange = None;
         for n in digests.iter().rev().take(MAX_STRANGE) {
@@ -267,7 +267,7 @@ impl Epoch<'_> {
         }
         let mut open = Vec::new();
         let mut waiting = here.iter().copied().peekable();
-        // first which digest has which line, so that the hashes of all lines need to go by only once
+        // first find the digest of each line, so that the hashes of all lines need only one pass
         let mut indexes = Vec::new();
         for n in digests.range(..=last) {
             let digest = if *n == last { newest.clone() } else { self.digest(*n).await? };
@@ -308,7 +308,7 @@ impl Epoch<'_> {
         Ok(())
     }
 
-    /// The tree of all lines of these index objects; every open proof sees their hashes go by, and its own line.
+    /// The tree over all lines of these index objects; every open proof receives all hashes, and its own line.
     async fn hash_lines(&self, indexes: Vec<Index>, open: &mut [Open]) -> Result<Frontier, ReadError> {
         let mut tree = Frontier::default();
         for index in indexes {
@@ -328,7 +328,7 @@ impl Epoch<'_> {
         Ok(tree)
     }
 
-    /// A digest whose bytes and checkpoint are signed, and which stands where it says.
+    /// Reads a digest, and checks that bytes and checkpoint are signed and that it belongs in this place.
     async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
         let Line { account, writer } = self.line;
         let name = self.vault.full(&digest_name(account, writer, self.name, n));
@@ -356,7 +356,7 @@ impl Epoch<'_> {
     }
 }
 
-/// The fragment that a line names; none for a line without content.
+/// The fragment that a line names; `None` for a line without content.
 async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
     let row: Row = serde_json::from_str(line).map_err(|_| ReadError::damaged("a line is not an index line"))?;
     let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };

@@ -21,7 +21,8 @@ fn keys() -> Vec<VerifyKey> {
     vec![signing_key().public().clone()]
 }
 
-/// Every line can be proved, and the proof holds with the file and the key alone; the fragment is in it.
+/// Every line can be proved, and the proof, which includes the fragment, can be checked with the file and the key
+/// alone.
 #[tokio::test]
 async fn every_line_is_proved() {
     let (_site, vault) = site().await;
@@ -31,7 +32,7 @@ async fn every_line_is_proved() {
         let checked = check(&text, &keys(), &[]).expect("holds");
         assert_eq!(checked[0].leaf, format!("gw/E0000/{number:012}"));
         assert_eq!(checked[0].line, file.proofs[0].line);
-        // lines by turns have content and none
+        // lines alternate between content and none
         assert_eq!(file.proofs[0].fragment.is_some(), number % 2 == 0);
     }
     assert!(prove(&vault, &leaf(10), &keys()).await.is_err_and(|why| why.contains("in no digest")));
@@ -39,14 +40,15 @@ async fn every_line_is_proved() {
     let file = prove(&vault, &session, &keys()).await.expect("proved").file;
     assert_eq!(file.proofs.len(), 6);
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
-    // a number of `replay --turn` is no id: what the client told is said, or that it told none
+    // a turn number from `replay --turn` is not a turn id: the error lists the client's ids, or says that there are
+    // none
     let turn = Wanted { turn_id: Some("2".to_owned()), ..session };
     let why = prove(&vault, &turn, &keys()).await.expect_err("no such turn");
     assert!(why.contains("turn id \"2\"") && why.contains("told no turn's id"), "{why}");
 }
 
-/// Each account numbers its lines from 0: a number, or a session's name, that several have is nobody's without
-/// `--account`, and what is proved is of one account alone.
+/// Each account numbers its lines from 0: a number or a session name in several accounts is ambiguous without
+/// `--account`, and a proof covers one account only.
 #[tokio::test]
 async fn accounts_are_not_mixed() {
     let mut site = Site::new(1);
@@ -74,7 +76,7 @@ async fn accounts_are_not_mixed() {
     assert_eq!(prove(&vault, &session("s1"), &keys()).await.expect("proved").file.proofs.len(), 2);
 }
 
-/// What is too much for one file is refused, with the number: a proof of a part would look like one of all.
+/// Too many lines for one file are refused, with their number: a partial proof would look like a complete one.
 #[tokio::test]
 async fn nothing_is_cut_silently() {
     let mut site = Site::new(1);
@@ -88,8 +90,8 @@ async fn nothing_is_cut_silently() {
     assert!(why.contains("102 lines") && why.contains("; 100 are proved at once"), "{why}");
 }
 
-/// Objects planted in the place of digests, with a note that is really signed, end no proof: neither what is no digest,
-/// nor what says sizes near 2^64.
+/// Objects planted in place of digests, with a genuinely signed note, don't block a proof: neither malformed ones nor
+/// those with sizes near 2^64.
 #[tokio::test]
 async fn planted_digests_are_passed_over() {
     let (site, vault) = site().await;
@@ -110,7 +112,7 @@ async fn planted_digests_are_passed_over() {
     assert!(prove(&vault, &leaf(10), &keys()).await.is_err());
 }
 
-/// Whatever is changed in a proof file, it no longer holds.
+/// No changed proof file is valid.
 #[tokio::test]
 async fn a_changed_proof_does_not_hold() {
     let (_site, vault) = site().await;
@@ -133,14 +135,14 @@ async fn a_changed_proof_does_not_hold() {
         let text = serde_json::to_string(&changed).expect("json");
         assert!(check(&text, &keys(), &[]).is_err(), "{what}");
     }
-    // the key in the file is nobody's word
+    // the key in the file is not trusted
     let text = serde_json::to_string(&file).expect("json");
     let other = vault::chain::note::SigningKey::generate("vault.test", &kernel::rng::SeededRng::new(9)).expect("key");
     let other = vault::chain::note::SigningKey::from_secret(&other).expect("key").public().clone();
     assert!(check(&text, &[other], &[]).is_err());
 }
 
-/// A proof under an anchor says so, and does not hold against another tree of the same size.
+/// A proof with an anchor is reported as anchored, and is invalid against another tree of the same size.
 #[tokio::test]
 async fn an_anchor_is_held_against_it() {
     use crate::verify::anchor;
@@ -158,7 +160,7 @@ async fn an_anchor_is_held_against_it() {
     assert!(refused.is_err_and(|why| why.contains("another tree of this size")));
 }
 
-/// Lines of an object of the index, each changed.
+/// The lines of an index object, each changed.
 fn planted(site: &Site, name: &str, change: impl Fn(&str) -> String) -> Bytes {
     let bytes = site.store.0.lock().get(name).cloned().expect("there");
     let lines: Vec<String> = index::unpack(name, &bytes).expect("lines").lines().map(change).collect();
@@ -170,9 +172,8 @@ fn index_of(site: &Site, epoch: &str) -> Vec<String> {
     site.store.0.lock().keys().filter(of).cloned().collect()
 }
 
-/// Whoever may only write takes no line out of a session's proof, and is in the way of none: neither by an object whose
-/// lines claim the numbers of the session's for another, and which comes first by its name, nor by a line of the
-/// session that no chain has.
+/// A writer can neither remove a line from a session's proof nor block a proof: neither with an object, first by name,
+/// whose lines claim the session's numbers for another session, nor with a line of the session that is in no chain.
 #[tokio::test]
 async fn planted_lines_leave_a_session_whole() {
     let (site, vault) = site().await;
@@ -190,8 +191,7 @@ async fn planted_lines_leave_a_session_whole() {
     check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
 }
 
-/// Where a signed object of the index is gone, or is not what was signed, lines of the session may have stood there: it
-/// is said.
+/// If a signed index object is missing or changed, lines of the session may have been in it: this is reported.
 #[tokio::test]
 async fn what_a_session_may_lack_is_told() {
     let site = Site::of_two_epochs().await;

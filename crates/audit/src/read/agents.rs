@@ -1,8 +1,9 @@
-//! **What**: [`Agents`]: which agent of a session did what: its own, or a sub-agent, and by which call that was
-//! started. **Why**: what a sub-agent was told is not what the user said to the agent that called it. **Invariants**:
-//! told by the client's id of the sub-agent, by an agent's span below others, or by a call of the tool that starts
-//! agents above; whatever is told by none of these is the session's own agent's. A call starts one agent, unless ids
-//! say otherwise. **Not here**: what stands above what (`links`), turns (`turns`), how it is shown (`tree`).
+//! [`Agents`]: assigns each entry of a session to the session's own agent or to a sub-agent, and finds the call that
+//! started each sub-agent. A sub-agent's prompt must not be mistaken for what the user said to its caller.
+//!
+//! A sub-agent is recognised by the client's id, by an agent span below others, or by a call of an agent-starting tool
+//! above. Entries without any of these belong to the session's own agent. A call starts one agent, unless ids show
+//! several. Neighbours: `links` (parents), `turns`, `tree` (display).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,52 +14,52 @@ use vault::document::Item;
 
 use super::links::{LOOKED_AT, Links, Node};
 
-/// The session's own agent.
+/// Index of the session's own agent.
 pub(super) const OWN: usize = 0;
 
-/// An agent.
+/// The session's own agent, or a sub-agent.
 #[derive(Default)]
 struct Agent<'e> {
-    /// Its id, as the client tells it.
+    /// The id that the client reports for it.
     told: Option<&'e str>,
     name: Option<String>,
     /// The call that started it.
     call: Option<usize>,
-    /// Its own span.
+    /// The span of the agent itself.
     span: Option<usize>,
     /// Its first and last entry.
     seen: Option<(usize, usize)>,
 }
 
-/// See the module. Entries go by their positions.
+/// Agents of a session (see the module). Entries are identified by their positions.
 pub(super) struct Agents<'n, 'e> {
     nodes: &'n [Node<'e>],
-    /// Of each entry.
+    /// The agent of each entry.
     of: Vec<usize>,
-    /// Of each entry, the nearest span of an agent above, or itself.
+    /// For each entry, the nearest agent span above it, or itself.
     span: Vec<Option<usize>>,
     all: Vec<Agent<'e>>,
-    /// By the call that started them, in the order they were found.
+    /// Agents by the call that started them, in the order of discovery.
     called: BTreeMap<usize, Vec<usize>>,
-    /// What is told of these calls.
+    /// Facts about the calls that started agents.
     told: HashMap<usize, Told>,
-    /// These calls by the last entry that tells of them.
+    /// These calls, by the last entry that reports on them.
     last: HashMap<usize, usize>,
 }
 
-/// What is told of a call that started agents: looked for once, however many these are.
+/// Facts about a call that started agents, collected once for all of them.
 struct Told {
-    /// What they are called.
+    /// Name of the agents.
     name: Option<String>,
-    /// What they were told.
+    /// The prompt given to the agents.
     prompt: Option<String>,
-    /// A result is told.
+    /// Whether an entry reports a result.
     is_answered: bool,
 }
 
-/// Keys of arguments that hold what an agent is told.
+/// Argument keys that hold an agent's prompt.
 const PROMPTS: [&str; 6] = ["prompt", "task", "message", "instructions", "query", "input"];
-/// Keys of arguments that name it.
+/// Argument keys that hold an agent's name.
 const NAMES: [&str; 3] = ["subagent_type", "agent_type", "agent"];
 
 impl<'n, 'e> Agents<'n, 'e> {
@@ -92,7 +93,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         this
     }
 
-    /// The agent of an entry. `above`: the nearest call of a tool or span of an agent above it.
+    /// The agent of an entry. `above` is the nearest tool call or agent span above it.
     fn find(
         &mut self,
         (at, node): (usize, &Node<'e>),
@@ -132,7 +133,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         agent
     }
 
-    /// The agent that a call started, if it `may` be that one; else a new one.
+    /// An agent started by this call for which `may` holds, or else a new one.
     fn started(&mut self, call: Option<usize>, may: impl Fn(&Agent<'_>) -> bool) -> usize {
         let known = call.and_then(|call| self.called.get(&call)).into_iter().flatten();
         let found = known.copied().take(LOOKED_AT).find(|agent| self.all.get(*agent).is_some_and(&may));
@@ -142,7 +143,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         })
     }
 
-    /// Whatever needs to know them all: when they were at work, what tells of their calls, what they are called.
+    /// Computes everything that depends on all agents: their active times, reports on their calls, their names.
     fn finish(&mut self, links: &Links) {
         self.silent();
         for (at, of) in self.of.iter().enumerate() {
@@ -156,7 +157,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         self.names();
     }
 
-    /// What tells of calls that started agents, in order of time.
+    /// Entries that report on calls that started agents, in order of time.
     fn about(&self, links: &Links) -> HashMap<usize, Vec<usize>> {
         let (mut ids, mut about): (HashMap<_, usize>, HashMap<_, Vec<usize>>) = (HashMap::new(), HashMap::new());
         for call in self.called.keys() {
@@ -166,7 +167,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         for (at, node) in self.nodes.iter().enumerate() {
             let up = links.up(at);
             let told = [Some(at), up, node.call_id().and_then(|id| ids.get(&id).copied())];
-            // what stands at a call of another tool, and names none itself, tells of that one
+            // an entry at another tool's call that names no call itself reports on that tool
             let near = up.and_then(|up| self.nodes.get(up)).filter(|up| up.is_tool_span() && node.is_about(up));
             let is_it = |call: &usize| {
                 let is_of = |call: &Node<'_>| node.is_about(call) && near.is_none_or(|near| near.may_be(call));
@@ -180,7 +181,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         about
     }
 
-    /// What a call did in which no model spoke is no agent's: other tools are named like that, too.
+    /// Removes agents without a model call or output: other tools may have an agent-starting tool's name too.
     fn silent(&mut self) {
         let mut speaks = vec![false; self.all.len()];
         for (node, of) in self.nodes.iter().zip(&self.of) {
@@ -188,7 +189,7 @@ impl<'n, 'e> Agents<'n, 'e> {
             let is_model = node.call.starts_with("model") || (node.call != "tool" && said());
             speaks.get_mut(*of).into_iter().for_each(|speaks| *speaks |= is_model);
         }
-        // who called comes before who was called
+        // callers come before the agents that they called
         let mut instead: Vec<usize> = Vec::with_capacity(self.all.len());
         for (agent, (known, speaks)) in self.all.iter().zip(speaks).enumerate() {
             let is_agent = speaks || agent == OWN || known.told.is_some() || known.span.is_some();
@@ -200,8 +201,8 @@ impl<'n, 'e> Agents<'n, 'e> {
         }
     }
 
-    /// Where a client sends events alone: the call of an agent during which an agent that has an id was at work, if it
-    /// is one alone.
+    /// For clients that send only events: assigns an agent with an id to the call during which it was active, if there
+    /// is exactly one such call.
     fn call_by_events(&mut self) {
         let mut calls: HashMap<(&str, &str), (usize, String)> = HashMap::new();
         let starters = self.nodes.iter().enumerate().filter(|(_, node)| node.tool.is_some_and(starts_agent));
@@ -259,17 +260,17 @@ impl<'n, 'e> Agents<'n, 'e> {
         self.of.get(at).copied().unwrap_or(OWN)
     }
 
-    /// Sub-agents.
+    /// Indices of the sub-agents.
     pub(super) fn subs(&self) -> std::ops::Range<usize> {
         1..self.all.len()
     }
 
-    /// What a sub-agent is called, or its kind.
+    /// A sub-agent's name, or its kind.
     pub(super) fn name(&self, agent: usize) -> Option<&str> {
         self.all.get(agent)?.name.as_deref()
     }
 
-    /// What the agent of an entry is called.
+    /// The name of an entry's agent.
     pub(super) fn name_of(&self, at: usize) -> Option<&str> {
         let of_span = || self.nodes.get(self.span.get(at).copied().flatten()?)?.actor;
         self.name(self.agent(at)).or_else(of_span)
@@ -280,7 +281,7 @@ impl<'n, 'e> Agents<'n, 'e> {
         self.all.get(agent)?.call
     }
 
-    /// Whether a span tells of the agent itself.
+    /// Whether the agent has a span of its own.
     pub(super) fn has_span(&self, agent: usize) -> bool {
         self.all.get(agent).is_some_and(|agent| agent.span.is_some())
     }
@@ -290,25 +291,24 @@ impl<'n, 'e> Agents<'n, 'e> {
         self.nodes.get(self.all.get(agent)?.seen?.0)
     }
 
-    /// What the call that started it told it. `None`: that is not told.
+    /// The prompt that the starting call gave the agent, if reported.
     pub(super) fn prompt(&self, agent: usize) -> Option<&str> {
         self.told(agent)?.prompt.as_deref()
     }
 
-    /// What is told of its call; nothing of one that so many name that it can't be said to have told each of them.
+    /// Facts about the agent's call; none if the call started more agents than are considered.
     fn told(&self, agent: usize) -> Option<&Told> {
         let call = self.call(agent)?;
         let few = self.called.get(&call).is_some_and(|agents| agents.len() <= LOOKED_AT);
         self.told.get(&call).filter(|_| few)
     }
 
-    /// Agents whose call this entry is the last to tell of.
+    /// Agents whose starting call has this entry as its last report.
     pub(super) fn ended(&self, at: usize) -> impl Iterator<Item = usize> {
         self.last.get(&at).and_then(|call| self.called.get(call)).into_iter().flatten().copied()
     }
 
-    /// Of an agent that has something to say to the one that called it, as nobody else tells its result: that agent,
-    /// and when the call ended.
+    /// For an agent whose call has no reported result: the calling agent, and the end of the call.
     pub(super) fn answers_to(&self, agent: usize) -> Option<(usize, &'e str)> {
         let call = self.call(agent).filter(|call| self.told.get(call).is_none_or(|told| !told.is_answered))?;
         Some((self.agent(call), self.nodes.get(call)?.until()))
@@ -321,7 +321,7 @@ impl<'n, 'e> Agents<'n, 'e> {
 }
 
 impl Told {
-    /// `about`: what tells of the call.
+    /// Collects the facts from `about`, the entries that report on the call.
     fn of(nodes: &[Node<'_>], about: &[usize]) -> Self {
         let items: Vec<&Item> = about.iter().filter_map(|at| nodes.get(*at)?.item()).collect();
         let pieces = |part: &'static str| {
@@ -348,7 +348,7 @@ impl Told {
     }
 }
 
-/// Arguments as JSON: structure, its text, or the text behind a heading.
+/// Arguments as a JSON object: structure, JSON text, or JSON text after a heading.
 fn object(value: &Value) -> Option<Value> {
     match value {
         Value::Object(_) => Some(value.clone()),

@@ -1,8 +1,9 @@
-//! **What**: [`Opener::fetch`]: a payload object's bytes, wherever they are: under its name, or beside it, where
-//! somebody had taken the name before the gateway wrote (`stored_as` in its digest). **Why**: whoever may write may
-//! plant, and what is planted must hide nothing. **Invariants**: what stands under the name counts unless another
-//! object of that name's own form has more of the fragments that index lines name, by their hashes; what was read in
-//! another's place is said. **Not here**: whether lines are what was signed (`Signed`), judging (`verify`).
+//! [`Opener::fetch`]: reads a payload object's bytes under its name, or under an alternative name if its own was taken
+//! before the gateway wrote (`stored_as` in its digest). A writer may plant objects, and a planted object must hide
+//! nothing.
+//!
+//! The object under the name is used unless an alternative has more of the fragments that index lines name, by their
+//! hashes. Reads from an alternative name are reported. Neighbours: `Signed` (whether lines are signed), `verify`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,38 +21,38 @@ use crate::location::Vault;
 /// First byte and length of a fragment.
 type Place = (u64, u64);
 
-/// Places whose bytes have the SHA-256 (hex) that a line tells.
+/// Places whose bytes have the SHA-256 (hex) in an index line.
 pub(crate) type Matches = BTreeMap<Place, String>;
 
-/// Places of an object may overlap so often.
+/// Limit on overlapping places: bytes hashed, as a multiple of the object's size.
 const TIMES: usize = 1024;
 
 /// A payload object, or a range of it, as it was read.
 pub(crate) struct Fetched {
-    /// The name that it has.
+    /// The name under which it was read.
     pub(crate) at: String,
     /// Its bytes.
     pub(crate) bytes: Result<Bytes, ReadError>,
-    /// What of it lines tell.
+    /// Its fragments that match index lines.
     pub(crate) found: Matches,
 }
 
-/// SHA-256 (hex) of an object's fragments, as index lines tell them: lines that were planted may tell others of the
-/// same place.
+/// SHA-256 (hex) of an object's fragments according to index lines. A place may have several hashes, because lines may
+/// be planted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hashes(BTreeMap<Place, BTreeSet<String>>);
 
 impl Hashes {
-    /// Takes a line's fragment.
+    /// Adds a line's fragment.
     pub(crate) fn add(&mut self, row: &Row) {
         if let Some((place, sha256)) = row.off.zip(row.tail.len).zip(row.tail.ct_sha256.clone()) {
             self.0.entry(place).or_default().insert(sha256);
         }
     }
 
-    /// What bytes that begin at `start` of their object have in these places: hashes, where a line tells the same. No
-    /// line of ours overlaps another's place; what was planted makes a reader hash no more than [`TIMES`] as many bytes
-    /// as there are.
+    /// The places at which `bytes`, which begin at offset `start` of their object, match a line's hash. Places in
+    /// genuine lines never overlap; planted lines can't make a reader hash more than [`TIMES`] times the size of
+    /// `bytes`.
     pub(super) fn found(&self, bytes: &[u8], start: u64) -> Matches {
         let mut left = bytes.len().saturating_mul(TIMES);
         let at = |(&(off, len), told): (&Place, &BTreeSet<String>)| {
@@ -64,7 +65,7 @@ impl Hashes {
         self.0.iter().filter_map(at).collect()
     }
 
-    /// Of them, those that lie in a range.
+    /// Number of places within a range.
     fn inside(&self, (start, length): (u64, u64)) -> usize {
         let end = start.saturating_add(length);
         self.0
@@ -100,19 +101,19 @@ impl Vault {
         best
     }
 
-    /// Names of objects that may be what should stand under this one.
+    /// Alternative names of an object.
     async fn beside(&self, name: &str) -> Vec<String> {
         let Some(folder) = self.relative(name).and_then(|name| name.rsplit_once('/')).map(|(folder, _)| folder) else {
             return Vec::new();
         };
-        // who may not list reads what has the name
+        // without the right to list, only the object's own name is read
         let there = self.list(ObjectKind::Payload, &format!("{folder}/")).await.unwrap_or_default();
         there.into_iter().filter(|other| is_aside(name, other)).collect()
     }
 }
 
 impl Opener<'_> {
-    /// As [`Vault::payload`]; where it was found beside its name, [`Self::moved`] says so.
+    /// As [`Vault::payload`]; a read from an alternative name is added to [`Self::moved`].
     pub(super) async fn fetch(&mut self, name: &str, range: Option<(u64, u64)>, hashes: &Hashes) -> Fetched {
         let fetched = self.vault.payload(name, range, hashes).await;
         if fetched.at != name {
@@ -124,7 +125,7 @@ impl Opener<'_> {
         fetched
     }
 
-    /// Objects whose names others have, and where they were read, a line each.
+    /// Objects that were read under an alternative name, a line each.
     pub fn moved(&self) -> &[String] {
         &self.moved
     }

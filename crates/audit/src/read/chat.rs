@@ -1,8 +1,10 @@
-//! **What**: model calls as chat APIs take them (OpenAI's form): `messages` with the roles system, user, assistant and
-//! tool, `tool_calls` with arguments as text, answers to them by id; `tools`. **Why**: a dataset is to be run, not only
-//! read, whatever client told it. **Invariants**: nothing that was said is left out: what has no form of its own is
-//! text, as JSON; thinking, which no API takes back in this form, stands apart; a call without an id gets one, and so
-//! does its answer. **Not here**: which calls there are (`turns`), text for people (`messages`).
+//! Converts model calls to the form of chat APIs (OpenAI's): `messages` with the roles system, user, assistant and
+//! tool, `tool_calls` with arguments as text, answers linked by id, and `tools`. The result can be sent to a model
+//! again, whatever client reported the call.
+//!
+//! Nothing is left out: a part without an equivalent becomes text, as JSON. Thinking, which no API accepts in this
+//! form, is kept apart. A call without an id gets one, as does its answer. Neighbours: `turns` (which calls there are),
+//! `messages` (text for people).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,48 +20,48 @@ use super::links::LOOKED_AT;
 pub(super) struct Chat {
     pub(super) messages: Vec<Value>,
     pub(super) tools: Vec<Value>,
-    /// What models thought, in order.
+    /// The models' thinking, in order.
     pub(super) reasoning: Vec<String>,
-    /// The message that parts go to.
+    /// The message that parts are added to.
     open: Option<usize>,
     /// Ids of calls that have no answer yet.
     unanswered: Vec<String>,
-    /// Calls that had no id.
+    /// Number of calls without an id.
     nameless: usize,
 }
 
-/// What was said between two answers.
+/// An event in a conversation whose items each report one thing.
 pub(super) enum Step<'i> {
-    /// By an item.
+    /// An item of the agent.
     Told(&'i Item),
-    /// To a sub-agent, by the call that started it.
+    /// A sub-agent was started with this prompt.
     Begun(String),
-    /// By a sub-agent, to this call.
+    /// A sub-agent answered this call.
     Ended(Option<&'i str>, String),
 }
 
-/// A call of a tool that was said.
+/// A tool call in the conversation.
 struct Called<'i> {
     tool: Option<&'i str>,
-    /// Its message.
+    /// Index of its message.
     at: usize,
-    /// Kinds and names of the items that told it.
+    /// Kinds and names of the items that reported it.
     by: Vec<(&'i str, &'i str)>,
-    /// Its arguments are what its key says they are, not what a client thinks worth telling of them.
+    /// Whether its arguments come from a key that holds the complete arguments, not a client's summary.
     is_whole: bool,
     is_answered: bool,
 }
 
-/// Where a message has the arguments of its call.
+/// JSON pointer to the arguments in a call's message.
 const ARGUMENTS: &str = "/tool_calls/0/function/arguments";
 
-/// Parts of a model call, and who speaks where they do not say.
+/// Parts of a model call, and the default role of their messages.
 const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("input", "user"), ("output", "assistant")];
-/// Texts of a content part.
+/// Keys with the text of a content part.
 const TEXTS: [&str; 3] = ["text", "content", "thinking"];
 
 impl Chat {
-    /// Of a model call that says itself what it was given.
+    /// Converts a model call that has its own input.
     pub(super) fn of(item: &Item) -> Self {
         let mut chat = Self::default();
         for (part, role) in CONTEXT {
@@ -70,7 +72,7 @@ impl Chat {
         chat
     }
 
-    /// Of what clients tell beside their calls: each item says one thing.
+    /// Builds a conversation for clients whose items each report one thing.
     pub(super) fn told(steps: &[Step<'_>]) -> Self {
         let (mut chat, mut calls) = (Self::default(), HashMap::new());
         for step in steps {
@@ -91,7 +93,7 @@ impl Chat {
             let before = chat.messages.len();
             chat.pieces(of("system"), "system");
             chat.pieces(of("input"), "user");
-            // the same prompt stands on a span and in an event
+            // the same prompt may be on a span and in an event
             let (old, new) = chat.messages.split_at(before);
             if new.iter().all(|message| old.contains(message)) {
                 chat.messages.truncate(before);
@@ -103,9 +105,9 @@ impl Chat {
         chat
     }
 
-    /// What an item says of a tool's call and its result. Clients tell a call several times: that is one call, with the
-    /// arguments that are named so, and one answer. Of another tool, or with other arguments, it is another call,
-    /// whatever its id.
+    /// Adds an item's report of a tool's call and its result. Clients report a call several times: the reports become
+    /// one call, with the complete arguments if reported, and one answer. Another tool, or other arguments, make it
+    /// another call even if the id is the same.
     fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Vec<Called<'i>>>) {
         let id = item.head.tool_call.as_deref();
         let telling = (&*item.head.kind, &*item.head.name);
@@ -117,7 +119,7 @@ impl Chat {
         let whole = of("tool_args").find(is_whole);
         let args = whole.or(of("tool_args").next());
         let result = of("tool_result").chain(of("output").filter(|_| item.head.call == "tool")).next();
-        // the same way of telling again is another call, whatever its id
+        // a second report of the same kind and name is another call, whatever its id
         let tool = item.head.tool.as_deref().filter(|tool| !tool.is_empty());
         let is_it = |known: &&mut Called<'_>| {
             let said = || self.messages.get(known.at)?.pointer(ARGUMENTS);
@@ -158,7 +160,7 @@ impl Chat {
         }
     }
 
-    /// Pieces of one part; what says the same as one before it is said once.
+    /// Adds the pieces of one part, without duplicates.
     fn pieces<'p>(&mut self, pieces: impl Iterator<Item = &'p ReadPiece>, role: &str) {
         let (begin, mut known) = (self.messages.len(), Vec::new());
         let mut numbered: BTreeMap<(String, u64), Map<String, Value>> = BTreeMap::new();
@@ -175,7 +177,7 @@ impl Chat {
             self.open = None;
             self.walk(&value, role);
             known.push(value);
-            // the same in another form
+            // the same messages in another form
             let (old, new) = self.messages.split_at(before);
             if old.get(begin..).is_some_and(|old| !new.is_empty() && old.ends_with(new)) {
                 self.messages.truncate(before);
@@ -203,7 +205,7 @@ impl Chat {
         }
     }
 
-    /// Messages, or the parts of one; answers to calls come first, as they must follow their calls.
+    /// Adds messages, or the parts of one. Answers come first, because they must follow their calls.
     fn list(&mut self, items: &[Value], role: &str) {
         let (answers, rest): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|item| {
             role != "assistant" && is_answer(item) && items.iter().all(|item| item.get("role").is_none())
@@ -231,7 +233,7 @@ impl Chat {
             let id = map.get("tool_call_id").or(map.get("id")).and_then(Value::as_str);
             return self.answer(id, body);
         }
-        // an object in a text is what was said
+        // a JSON object in a text is part of what was said
         let body = if body.as_str().is_some_and(|text| text.trim_start().starts_with('[')) {
             parsed(body)
         } else {
@@ -294,7 +296,7 @@ impl Chat {
         }
     }
 
-    /// The open message, of this role.
+    /// The open message, if it has this role, or else a new one.
     fn opened(&mut self, role: &str) -> Option<&mut Map<String, Value>> {
         let is_open =
             |at: &usize| self.messages.get(*at).is_some_and(|message| message.get("role").is_some_and(|it| it == role));
@@ -306,7 +308,7 @@ impl Chat {
         self.messages.get_mut(at)?.as_object_mut()
     }
 
-    /// A text alone is a text; more are a list of parts.
+    /// Adds a part. A single text becomes a string, several parts a list.
     fn say(&mut self, role: &str, part: Value) {
         let Some(message) = self.opened(role_of(role)) else { return };
         let Some(content) = message.get_mut("content") else { return };
@@ -321,7 +323,7 @@ impl Chat {
         };
     }
 
-    /// A call of a tool, in whatever form.
+    /// Adds a tool call in any of the known forms.
     fn call(&mut self, call: &Value) {
         let function = call.get("function").filter(|function| function.is_object()).unwrap_or(call);
         let id = ["call_id", "id", "tool_call_id"].iter().find_map(|key| call.get(key)?.as_str());
@@ -343,7 +345,7 @@ impl Chat {
         }
     }
 
-    /// What a tool said; without an id to the first call that nothing was said to.
+    /// Adds a tool's result. Without an id it answers the first unanswered call.
     fn answer(&mut self, id: Option<&str>, said: &Value) {
         let at = match id {
             Some(id) => self.unanswered.iter().position(|call| call == id),
@@ -399,8 +401,8 @@ fn arguments(value: Option<&Value>) -> String {
     }
 }
 
-/// The value, or what its text holds if that is messages, parts of one or definitions of tools: other JSON is what
-/// somebody said.
+/// The value, or the parsed content of its text if that is messages, message parts or tool definitions. Other JSON text
+/// is part of what was said.
 fn parsed(value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     if !text.trim_start().starts_with(['[', '{']) {
@@ -432,7 +434,7 @@ fn role_of(role: &str) -> &'static str {
     }
 }
 
-/// A picture in OpenAI's form, from Anthropic's and OpenTelemetry's.
+/// A picture in OpenAI's form, converted from Anthropic's or OpenTelemetry's.
 fn picture(part: &Value) -> Option<Value> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let data = |kind: String, data: String| format!("data:{kind};base64,{data}");
@@ -451,7 +453,7 @@ fn picture(part: &Value) -> Option<Value> {
     Some(json!({"type": "image_url", "image_url": {"url": url}}))
 }
 
-/// `gen_ai.prompt.0.content`: the list, the number, the field.
+/// Splits `gen_ai.prompt.0.content` into list, number and field.
 fn numbered_key(key: &str) -> Option<(&str, u64, &str)> {
     let mut from = 0;
     for part in key.split('.') {
@@ -464,7 +466,7 @@ fn numbered_key(key: &str) -> Option<(&str, u64, &str)> {
     None
 }
 
-/// Sets a field that has a key of its own.
+/// Sets a message field that had an attribute key of its own.
 fn field_of(message: &mut Map<String, Value>, field: &str, value: &Value) {
     match field.split('.').collect::<Vec<_>>()[..] {
         ["role" | "content" | "tool_call_id" | "name" | "parts" | "tool_calls" | "reasoning_content"] => {

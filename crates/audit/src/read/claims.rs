@@ -1,48 +1,49 @@
-//! **What**: [`KeyClaims`]: what the lines of a session, of copies and of erasures say about its key objects. **Why**:
-//! whoever may write can put a key back that was destroyed by request, under a name that looks right. **Invariants**:
-//! an erasure withholds a key only where its line counts as signed, so that a planted line hides nothing; where no line
-//! names a key, names decide as before. **Not here**: opening (`keys`), judging the vault (`verify`).
+//! [`KeyClaims`]: what the lines of a session, of key copies and of erasures say about the session's key objects. A
+//! writer could put back a key that was destroyed by request, under a plausible name.
+//!
+//! An erasure withholds a key only if its line counts as signed, so that a planted line hides nothing. If no line names
+//! a key, its name decides. Neighbours: `keys` (opening), `verify` (the whole vault).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use vault::row::{ErasureState, KeyCopy, Row};
 
-/// What lines say about the object of one key.
+/// Claims about the object of one key.
 #[derive(Default)]
 struct ObjectClaim {
     hashes: BTreeSet<String>,
-    /// A line of an older version names the key and tells no hash.
+    /// Whether a line of an older version names the key without a hash.
     unhashed: bool,
 }
 
-/// What is known about the key objects of a session.
+/// Claims about a session's key objects.
 #[derive(Default)]
 pub(super) struct KeyClaims {
-    /// By the key's id.
+    /// Claims by key id.
     lines: HashMap<String, ObjectClaim>,
-    /// Copies that `rewrap` made: names and hashes.
+    /// Name and hash of the copies that `rewrap` made.
     copies: HashSet<(String, String)>,
-    /// Ids of keys that were destroyed by request, with the request in words.
+    /// Ids of keys that were destroyed by request, with a description of the request.
     erased: HashMap<String, String>,
-    /// The same, as lines say that none of the given keys signed.
+    /// The same, from lines that none of the given keys signed.
     unsigned: HashMap<String, String>,
 }
 
-/// What becomes of a key object that opened.
+/// Judgement of a key object that opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyVerdict {
     Usable,
-    /// It is usable, and this is wrong with it.
+    /// The key is usable, with this warning.
     Doubtful(String),
-    /// It was destroyed by request and is back.
+    /// The key was destroyed by request and is back.
     Erased(String),
-    /// Its bytes are not those that lines tell.
+    /// The object's hash is not in any line.
     Unlisted,
 }
 
 impl KeyClaims {
-    /// `rows`: the session's lines; those that count as signed come first and alone tell the hash of a key that they
-    /// name.
+    /// Collects claims from the session's lines. Lines that count as signed take precedence: for a key that they name,
+    /// they alone determine the hash.
     pub(super) fn of<'r>(
         signed: impl Iterator<Item = &'r Row>,
         unsigned: impl Iterator<Item = &'r Row>,
@@ -69,7 +70,7 @@ impl KeyClaims {
         }
     }
 
-    /// Takes the erasures that name this session; `signed`: their lines count.
+    /// Adds the erasures that name this session; `signed` says whether their lines count.
     pub(super) fn erase<'r>(&mut self, session: &str, erasures: impl Iterator<Item = &'r Row>, signed: bool) {
         let segment = crate::folders::segment(session);
         for row in erasures {
@@ -95,7 +96,7 @@ impl KeyClaims {
         let is_listed = |claim: &ObjectClaim| {
             claim.hashes.contains(sha256)
                 || self.copies.contains(&(name.to_owned(), sha256.to_owned()))
-                // older versions listed neither keys nor copies
+                // older versions listed neither hashes nor copies
                 || (claim.unhashed && (claim.hashes.is_empty() || name.rsplit('/').next() == Some(&*own)))
         };
         if !self.lines.get(id).is_none_or(is_listed) {

@@ -1,7 +1,6 @@
-//! **What**: `vault find`: lines of the index by what they tell. **Why**: which sessions to open is decided before
-//! anything is opened, by people who may see the index and hold no key. **Invariants**: opens nothing; one index object
-//! is in memory at a time; a filter that is not given holds for every line. **Not here**: reading the index (`index`),
-//! tables of many vaults (DuckDB over the index objects).
+//! `vault find`: searches the index for lines by their columns. People without a key can so decide which sessions to
+//! open. No content is opened, and one index object is in memory at a time. A filter that is not given matches every
+//! line. Neighbours: `index` reads the index; DuckDB over Parquet tables suits queries across vaults.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -16,10 +15,10 @@ use crate::signed::Signed;
 use kernel::terminal::clean;
 use vault::row::{Kind, Row};
 
-/// What is looked for: each that is given must hold.
+/// The search conditions; all that are given must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    /// Account.
+    /// Account of the line.
     pub account: Option<String>,
     /// Tenant, as the index shows it.
     pub tenant: Option<String>,
@@ -31,21 +30,21 @@ pub struct Query {
     pub span: Option<String>,
     /// The user's pseudonym, `h-…`.
     pub user: Option<String>,
-    /// Tool's name.
+    /// Tool name.
     pub tool: Option<String>,
     /// Operation: `chat`, `execute_tool`, …
     pub action: Option<String>,
     /// `work_tracker.issue_id`.
     pub issue: Option<String>,
-    /// `build.commit_sha`, or its beginning (4 digits and more).
+    /// `build.commit_sha`, or a prefix of it with at least 4 digits.
     pub commit: Option<String>,
-    /// Model.
+    /// Model name.
     pub model: Option<String>,
-    /// Only those that failed.
+    /// Only items that failed.
     pub failed: bool,
-    /// Not before this time, RFC 3339 as in the index; compared as text.
+    /// Earliest time, inclusive; RFC 3339 as in the index, compared as text.
     pub since: Option<String>,
-    /// Before this time.
+    /// Latest time, exclusive.
     pub until: Option<String>,
 }
 
@@ -84,7 +83,7 @@ impl Query {
             && commit()
     }
 
-    /// What of it can be asked of single columns; what `holds` says is the rest.
+    /// The conditions that can be tested on single columns; `holds` tests the rest.
     fn tests(&self) -> Vec<Test<'_>> {
         let is = [
             ("account", &self.account),
@@ -98,7 +97,7 @@ impl Query {
             ("model", &self.model),
         ];
         let is = is.into_iter().filter_map(|(name, wanted)| Some(Test::Is(name, wanted.as_deref()?)));
-        // a session without an id is named after its trace; one with such an id would not be found by its trace
+        // a session without an id is named after its trace, so the column would not contain its name
         let session = self.session.as_deref().filter(|session| !session.starts_with("trace-"));
         let mut tests: Vec<Test<'_>> = session.map(|session| Test::Is("session_id", session)).into_iter().collect();
         tests.extend(is);
@@ -113,10 +112,10 @@ impl Query {
         tests
     }
 
-    /// Days whose folders can hold such lines: those of the index are days of arrival, which may be later, never
-    /// earlier than a day before the item's own clock.
+    /// Whether the index folder of this day may have matching lines. Folders are named by day of arrival, which may be
+    /// later than the item's own time, but at most a day earlier.
     fn may_hold(&self, folder_day: &str) -> bool {
-        // an item's clock may be ahead of the gateway's by hours: one day is left for that
+        // an item's clock may be hours ahead of the gateway's: one day is allowed for that
         let since = self.since.as_deref().and_then(|since| day_before(since.get(..10)?));
         since.is_none_or(|since| folder_day >= &*since)
     }
@@ -131,32 +130,32 @@ pub(crate) fn day_before(day: &str) -> Option<String> {
     Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
 }
 
-/// The most that names of sessions take, bytes: of signed lines, which may be many, and of those that anybody may have
-/// written.
+/// Most bytes of session names kept in memory: for signed lines, which may be many, and for unsigned ones, which anyone
+/// may have written.
 const MAX_SESSIONS: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
-/// What a name takes beside its bytes, about.
+/// Approximate overhead of a name in memory, bytes.
 const A_SESSION: usize = 96;
 
-/// How many lines and sessions were found.
+/// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Lines.
+    /// Number of matching lines.
     pub lines: u64,
-    /// Sessions, as `replay` takes them, and their accounts.
+    /// Sessions, as `replay` accepts them, with their accounts.
     pub sessions: BTreeSet<(String, String)>,
-    /// There are more sessions than are kept.
+    /// Whether there are more sessions than are kept.
     pub more_sessions: bool,
-    /// What of the index could not be read, a line each.
+    /// Unreadable parts of the index, a line each.
     pub closed: Vec<String>,
-    /// Signed objects that are not there, and older than any that is.
+    /// Signed objects that are missing and older than any that exists.
     pub older: Option<String>,
 }
 
-/// What was found so far.
+/// A search in progress.
 struct Finder<'q, 'v> {
     query: &'q Query,
     found: Found,
-    /// Bytes of names that there is room for.
+    /// Remaining bytes for session names.
     room: usize,
     visit: &'v mut (dyn FnMut(&Row) + Send),
 }
@@ -190,12 +189,12 @@ impl<'q, 'v> Finder<'q, 'v> {
     }
 }
 
-/// Calls `visit` with each line that `query` holds for, in the order of index objects.
+/// Calls `visit` with each line that matches `query`, in the order of index objects.
 ///
 /// # Errors
-/// One line: the index can't be listed.
+/// The index can't be listed.
 pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
-    // nobody looks whether they are signed
+    // signatures are not checked
     let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
     let day = |day: &str| query.may_hold(day);
     let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
@@ -203,11 +202,11 @@ pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + S
     Ok(finder.found)
 }
 
-/// As [`find`], with what `signed` says of a line's object: first the lines of objects that a digest names, then the
-/// others, with true. Gives both counts.
+/// As [`find`], but visits first the lines of objects that signed digests name, with false, and then the others, with
+/// true. Returns the results of both.
 ///
 /// # Errors
-/// One line: the index can't be listed.
+/// The index can't be listed.
 pub async fn find_signed(
     vault: &Vault,
     query: &Query,
@@ -227,10 +226,10 @@ pub async fn find_signed(
 }
 
 /// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then,
-/// if the vault is given, from the index objects that stand in no table yet.
+/// if a vault is given, from the index objects that are in no table yet.
 ///
 /// # Errors
-/// One line: a table or the store can't be read.
+/// A table or the store can't be read.
 pub async fn find_in(
     folder: &Path,
     vault: Option<&Vault>,
@@ -255,11 +254,11 @@ pub async fn find_in(
     Ok(finder.found)
 }
 
-/// As [`find_in`], with what `signed` says of the objects that a line came from, as [`find_signed`] tells it. A table
-/// in which a line stands that was not signed is not read: its lines come from the index.
+/// As [`find_in`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its lines
+/// come from the index.
 ///
 /// # Errors
-/// One line: a table or the store can't be read.
+/// A table or the store can't be read.
 pub async fn find_in_signed(
     folder: &Path,
     vault: &Vault,
@@ -293,7 +292,7 @@ pub async fn find_in_signed(
     Ok((own, Found { closed, ..others.found }))
 }
 
-/// Lines that came: one that was stored twice may stand in two tables.
+/// Lines already visited, because a line that was stored twice may be in two tables.
 #[derive(Default)]
 struct Seen(HashSet<[u8; 16]>);
 
@@ -303,12 +302,12 @@ impl Seen {
     }
 }
 
-/// What `replay` calls the session of a line.
+/// The name under which `replay` finds a line's session.
 fn session_of(row: &Row) -> Option<String> {
     row.tail.session_id.clone().or_else(|| row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}")))
 }
 
-/// A line for people: when, who, what, how it ended, what it cost, which session.
+/// A line as text: time, session, agent, action, outcome, cost.
 pub fn shown(row: &Row) -> String {
     let tail = &row.tail;
     let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());

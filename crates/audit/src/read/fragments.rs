@@ -1,5 +1,5 @@
-//! **What**: cuts an object into its age files. **Why**: without the index only the files' own first lines tell where
-//! they begin; in ciphertext that line does not occur (176 bits). **Not here**: opening them.
+//! Splits an object into its age files. Without the index, only an age file's first line shows where it begins; these
+//! 176 bits don't occur by chance in ciphertext. Neighbour: `opener` opens the files.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,15 @@ use memchr::memmem;
 
 const FIRST_LINE: &[u8] = b"age-encryption.org/v1\n";
 
-/// The age files in `bytes` with their offsets; what stands before the first is left out.
+/// The age files in `bytes` with their offsets; bytes before the first one are ignored.
 pub(super) fn split(bytes: &Bytes) -> Vec<(u64, Bytes)> {
     let starts: Vec<usize> = memmem::find_iter(bytes, FIRST_LINE).collect();
     let ends = starts.iter().copied().skip(1).chain([bytes.len()]);
     starts.iter().zip(ends).map(|(start, end)| (*start as u64, bytes.slice(*start..end))).collect()
 }
 
-/// The age files in `bytes`, in order: those whose ranges (first byte, length) are `known`, and between them whatever
-/// else begins like one. Beside them the starts of known ranges that don't lie in `bytes`.
+/// The age files in `bytes`, in order: those in the `known` ranges (first byte, length), and any others between them.
+/// Also returns the starts of known ranges that lie outside `bytes`.
 pub(super) fn cut(bytes: &Bytes, known: &BTreeSet<(u64, u64)>) -> (Vec<(u64, Bytes)>, Vec<u64>) {
     let (mut found, mut outside) = (Vec::new(), Vec::new());
     for (first, length) in known {
@@ -28,7 +28,7 @@ pub(super) fn cut(bytes: &Bytes, known: &BTreeSet<(u64, u64)>) -> (Vec<(u64, Byt
         }
     }
     for (start, fragment) in split(bytes) {
-        // the last known one that starts at or before
+        // the last known one that starts at or before this one
         let before = known.range(..=(start, u64::MAX)).next_back();
         if before.is_none_or(|(first, length)| start - first >= *length) {
             let next = known.range((start, u64::MAX)..).next().map_or(u64::MAX, |(first, _)| *first - start);

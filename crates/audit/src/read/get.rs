@@ -1,4 +1,5 @@
-//! **What**: `vault get`: what a reference leads to, as JSON. **Not here**: opening (`read`), the command line.
+//! `vault get`: opens the content that a reference or index lines point to, as JSON. Neighbours: `opener` opens
+//! fragments; the command line is in `src/cli`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -18,19 +19,20 @@ use vault::chain::note::VerifyKey;
 use vault::names::{ObjectName, Scope};
 use vault::row::Row;
 
-/// What is wanted.
+/// The object or range to open.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// The reference: `s3://bucket/name`, `file:///name`, or the name.
     pub uri: String,
-    /// The range attribute, `bytes=0000004096-0000009215`; default: the whole object.
+    /// The range attribute, `bytes=0000004096-0000009215`; defaults to the whole object.
     pub range: Option<String>,
 }
 
-/// Opens what `wanted` refers to and writes its documents, one line of JSON each, then says which did not open.
+/// Opens the referenced content and writes its documents, one line of JSON each, then reports the fragments that did
+/// not open.
 ///
 /// # Errors
-/// One line for each fragment that did not open; [`io::Error`]s of `out` come through as they are.
+/// One line for each fragment that did not open; [`io::Error`]s of `out` are passed through.
 pub async fn get(
     vault: &Vault,
     opener: &mut Opener<'_>,
@@ -44,7 +46,7 @@ pub async fn get(
     let mut lines = if packed { lines_of(vault, name, range).await? } else { (Places::new(), Hashes::default()) };
     opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut closed, &mut text).await;
     if !closed.is_empty() && !packed {
-        // somebody else's object may have the name: then lines tell which is meant
+        // a foreign object may occupy the name: index lines then show which object is meant
         lines = (Places::new(), lines_of(vault, name, range).await?.1);
         let mut again = (Vec::new(), Vec::new());
         let moved = opener.moved().len();
@@ -57,22 +59,22 @@ pub async fn get(
     if closed.is_empty() { Ok(written) } else { Err(ReadError::all(closed)) }
 }
 
-/// A line of the index, as spans name it.
+/// Identifies an index line, as on spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    /// Writer.
+    /// The writer's name.
     pub writer: String,
-    /// Epoch.
+    /// Epoch of the writer.
     pub epoch: String,
-    /// Number, in the account's chain.
+    /// Number of the line in the account's chain.
     pub number: u64,
 }
 
 impl Leaf {
-    /// Of `writer/epoch/number`.
+    /// Parses `writer/epoch/number`.
     ///
     /// # Errors
-    /// When it is none.
+    /// The text has another form.
     pub fn parse(text: &str) -> Result<Self, ReadError> {
         let mut parts = text.rsplitn(3, '/');
         let number = parts.next().and_then(|number| number.parse().ok());
@@ -88,30 +90,31 @@ impl Leaf {
     }
 }
 
-/// Lines that are asked for.
+/// Index lines whose content is to be opened.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
-    /// What holds for them.
+    /// Conditions on the lines.
     pub query: Query,
-    /// Of these one alone.
+    /// Only this line, if given.
     pub leaf: Option<Leaf>,
-    /// Public keys of the writers' signers: only lines that they signed count. None: every line does, whoever wrote it.
+    /// Public keys of the writers' signers: only lines that they signed count. Without keys every line counts, whoever
+    /// wrote it.
     pub keys: Vec<VerifyKey>,
 }
 
-/// What lines name.
+/// Content that the matching lines name.
 #[derive(Default)]
 struct Named {
-    /// Lines that were found, and those of them that were passed over: nobody signed them.
+    /// Number of matching lines, and of lines with content that were skipped because no given key signed them.
     lines: u64,
     unsigned: u64,
-    /// Fragments (object, first byte, length), and the lines that mean them.
+    /// Fragments (object, first byte, length), with the lines that refer to them.
     fragments: BTreeMap<(String, u64, u64), Vec<Row>>,
-    /// Their hashes, by object.
+    /// Hashes of the fragments, by object.
     hashes: BTreeMap<String, Hashes>,
-    /// Accounts that such lines are of.
+    /// Accounts of the lines.
     accounts: BTreeSet<String>,
-    /// What of the index could not be read.
+    /// Unreadable parts of the index.
     unread: Vec<String>,
 }
 
@@ -127,7 +130,7 @@ impl Named {
             find(vault, query, &mut |row| visit(row, false)).await?.closed
         } else {
             let signed = Signed::read(vault, &wanted.keys, query.account.as_deref()).await?;
-            // what was planted besides is not read for an answer
+            // unreadable unsigned objects don't affect the answer
             find_signed(vault, query, &signed, &mut visit).await?.0.closed
         };
         named.unread = unread.iter().map(|why| format!("not read: {why}")).collect();
@@ -138,7 +141,7 @@ impl Named {
         let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
         let place = place.map(|((object, off), len)| (object, off, len));
         if unsigned {
-            // signed lines come first: one that says the same is stored twice
+            // signed lines come first, so an equal unsigned line was stored twice
             let same = |known: &Row| Scope::of(&known.tail) == Scope::of(&row.tail);
             let new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(same));
             self.unsigned += u64::from(place.is_some_and(new));
@@ -152,7 +155,7 @@ impl Named {
         }
     }
 
-    /// What is to be said beside what opens.
+    /// Remarks besides the opened content.
     fn told(&mut self) -> Vec<ReadError> {
         let none = match (self.fragments.is_empty(), self.lines) {
             (false, _) => None,
@@ -173,11 +176,11 @@ impl Named {
     }
 }
 
-/// Opens what index lines name, each fragment once, and writes it as [`get`] does.
+/// Opens the content that index lines name, each fragment once, and writes it as [`get`] does.
 ///
 /// # Errors
-/// One line for each fragment that did not open and each part of the index that was not read, after what opened was
-/// written; there is no such line, or none that names content; lines of several accounts have the leaf's number.
+/// One line for each fragment that did not open and each part of the index that was not read, after the rest was
+/// written. No line matches, or none has content. Lines of several accounts have the leaf's number.
 pub async fn get_lines(
     vault: &Vault,
     opener: &mut Opener<'_>,
@@ -192,7 +195,7 @@ pub async fn get_lines(
     for ((object, off, len), rows) in named.fragments {
         let mut refused = Vec::new();
         let mut lines = (Places::new(), named.hashes.get(&object).cloned().unwrap_or_default());
-        // another line may say that it is somebody else's
+        // lines may disagree on whose fragment it is
         let scopes: BTreeSet<Scope> = rows.iter().map(|row| Scope::of(&row.tail)).collect();
         for scope in scopes {
             let (mut text, before) = (Vec::new(), refused.len());
@@ -214,9 +217,9 @@ pub async fn get_lines(
     if closed.is_empty() { Ok(Ok(())) } else { Err(ReadError::all(closed)) }
 }
 
-/// Writes what opens of a range of an object; what does not goes to `closed`, a line each. `lines`: whose its fragments
-/// are, by offsets from the start of the range, and their hashes. `meant`: lines that mean the range as a whole: it
-/// must be what they say.
+/// Writes the documents in a range of an object; failures go to `closed`, a line each. The pair has the fragments'
+/// scopes, by offset from the start of the range, and their hashes. `meant` are lines that refer to the range as a
+/// whole: the document must agree with one of them.
 async fn opened(
     opener: &mut Opener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
@@ -255,14 +258,14 @@ async fn opened(
     }
 }
 
-/// Whether a document, and its sealed bytes' hash, are what one of these lines says: others may have been planted.
+/// Whether a document and the hash of its sealed bytes agree with one of these lines; other lines may be planted.
 fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&Row]) -> bool {
     let same = |row: &&&Row| sealed.is_some() && row.tail.ct_sha256.as_deref() == sealed;
     Inside::read(plain).is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.agree([*row]).is_ok()))
 }
 
-/// What lines tell of a range of an object: whose its fragments are, by offsets from the start of the range, and their
-/// hashes.
+/// What index lines say about a range of an object: its fragments' scopes, by offset from the start of the range, and
+/// their hashes.
 async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<(Places, Hashes), ReadError> {
     let ((start, length), mut places, mut hashes) = (range.unwrap_or((0, u64::MAX)), Places::new(), Hashes::default());
     let mut visit = |row: Row| {
@@ -273,13 +276,13 @@ async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Resul
             hashes.add(&row);
         }
     };
-    // lines stand in the folder of their day, which is the object's
+    // an object's lines are in the index folder of the object's day
     let day = |day: &str| name.contains(&format!("/{day}/"));
     each_row(vault, None, &day, &mut visit).await?;
     Ok((places, hashes))
 }
 
-/// `bytes=first-last` to first and length.
+/// Parses `bytes=first-last` into first byte and length.
 fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
     text.trim()
         .strip_prefix("bytes=")

@@ -1,7 +1,8 @@
-//! **What**: [`Hidden`]: what of a session's content rules hide downstream, by placeholder. **Why**: who reads a
-//! session in the vault wants to know what the back end was not shown. **Invariants**: counts only, never text; the
-//! same rules find what the gateway found, since they are deterministic. What was hidden because an earlier text had it
-//! (an echo) is not known here. **Not here**: the rules (`redaction`).
+//! [`Hidden`]: counts the parts of a session's content that the redaction rules hide downstream, by placeholder, so
+//! that a reader of the vault knows what the back end was not shown.
+//!
+//! Only counts are kept, never text. The rules are deterministic, so they find the same as in the gateway. Text that
+//! was hidden because it repeats earlier content (an echo) is not counted. Neighbour: `redaction` has the rules.
 
 use std::fmt::Write as _;
 
@@ -10,10 +11,10 @@ use serde_json::Value;
 use super::session::{Hidden, Replay};
 use vault::document::Item;
 
-/// Says of a text below a key ("": none) which placeholders it would have.
+/// Returns the placeholders that a text below a key ("" for none) would get.
 pub type Finds<'f> = dyn FnMut(&str, &str) -> Vec<String> + 'f;
 
-/// What is hidden of an item's content.
+/// Counts of an item's content.
 fn of(item: &Item, find: &mut Finds<'_>) -> Hidden {
     let mut hidden = Hidden::new();
     for piece in &item.content {
@@ -29,19 +30,18 @@ fn of(item: &Item, find: &mut Finds<'_>) -> Hidden {
     hidden
 }
 
-/// In words; `None`: nothing is hidden.
+/// The counts in words; `None` if nothing is hidden.
 pub(super) fn words(hidden: &Hidden) -> Option<String> {
     let mut out = String::new();
     for (name, count) in hidden {
-        // a String takes everything
+        // writing to a String can't fail
         let _ = write!(out, "{}{count} {name}", if out.is_empty() { "" } else { ", " });
     }
     Some(out).filter(|out| !out.is_empty())
 }
 
 impl Replay {
-    /// Looks through everything that was opened with the rules that a gateway has; texts and JSON then tell what they
-    /// hide.
+    /// Applies a gateway's rules to all opened content; text and JSON output then include the counts.
     pub fn look_for_private(&mut self, find: &mut Finds<'_>) {
         for entry in self.entries_mut() {
             entry.hidden = entry.item.as_ref().map(|item| of(item, find));

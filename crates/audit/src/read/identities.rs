@@ -1,5 +1,5 @@
-//! **What**: reads auditors' secret keys from files. **Invariants**: contents never stand in an error, and are wiped.
-//! **Not here**: keys of sessions (`keys`).
+//! Reads auditors' secret keys from files. Errors never include file contents, and buffers are wiped. Neighbour: `keys`
+//! opens session keys.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::error::ReadError;
 
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
-/// The secret keys in files as `age-keygen` and [`vault::keygen::keygen`] write them.
+/// The secret keys in files written by `age-keygen` or [`vault::keygen::keygen`].
 ///
 /// # Errors
-/// When a file can't be read or holds none; never with its contents.
+/// A file can't be read or has no key. The error never includes its contents.
 pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadError> {
     let mut found = Vec::new();
     for path in paths {
@@ -32,10 +32,10 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
     Ok(found)
 }
 
-/// The secret keys in what such a file holds.
+/// The secret keys in an identity file's text.
 ///
 /// # Errors
-/// There is none, or something else; never with the contents.
+/// The text has no key, or something else. The error never includes the text.
 pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>, ReadError> {
     let say = |what: &str| ReadError::Invalid(format!("the identity file {} {what}", path.display()));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

@@ -1,8 +1,9 @@
-//! **What**: every line of a vault's index, one after the other. **Why**: questions and proofs begin there.
-//! **Invariants**: needs no auditor's key; a line that was stored twice comes once; objects are fetched a few at a time
-//! and their lines come in order of names; anybody who may write may plant, so an object that is none of a gateway's,
-//! or can't be read, ends nothing: it is told, and what no gateway can have written by its size is not read. **Not
-//! here**: whether a line is what was signed (`verify`; whose object is, [`Signed`] says).
+//! Iterates over the lines of a vault's index, from which queries and proofs start.
+//!
+//! No auditor's key is needed. A line that was stored twice is visited once. A few objects are fetched at a time, and
+//! lines come in the order of object names. Anyone with write access may plant objects, so an object that no gateway
+//! wrote, or that can't be read, is reported and skipped, and an object too large for a gateway is not read.
+//! Neighbours: [`Signed`] (which objects are signed), `verify`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,22 +22,22 @@ use vault::store::{ObjectKind, StoreError};
 
 /// Largest index object, bytes after decompression.
 const MAX_INDEX: u64 = 256 << 20;
-/// Largest index object as it is stored, bytes: a gateway's hold 4 MiB of lines, or a line that is larger.
+/// Largest index object as stored, bytes: a gateway's objects have 4 MiB of lines, or one longer line.
 const MAX_STORED: u64 = 32 << 20;
-/// The same of one that nobody signed, as far as is known: there may be as many of these as somebody likes. A gateway's
-/// hold 4 MiB of lines, or those of one session of one request, which are more from 50,000 items on, or that of a large
-/// erasure.
+/// The same limits for objects not known to be signed, of which an attacker can write any number. A gateway's objects
+/// have 4 MiB of lines, the lines of one session in one request (more than 4 MiB from 50,000 items on), or a large
+/// erasure's line.
 const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
-/// Objects that are fetched at a time.
+/// Objects fetched concurrently.
 const AT_ONCE: usize = 16;
-/// Objects that could not be read and are named.
+/// Most unreadable objects that are listed.
 const MAX_CLOSED: usize = 100;
 
-/// Calls `visit` with each line, of one account or of all, of the days of arrival (`2026-11-20`) that `day` says yes
-/// to. Gives what could not be read, a line each.
+/// Calls `visit` with each line, of one account or of all, for the days of arrival (`2026-11-20`) that `day` accepts.
+/// Returns the unreadable parts, a line each.
 ///
 /// # Errors
-/// One line: the index can't be listed.
+/// The index can't be listed.
 pub async fn each_row(
     vault: &Vault,
     account: Option<&str>,
@@ -46,7 +47,7 @@ pub async fn each_row(
     each_row_of(vault, account, day, &|_| true, visit).await
 }
 
-/// As [`each_row`], of the index objects whose names `object` says yes to.
+/// As [`each_row`], for the index objects whose names `object` accepts.
 ///
 /// # Errors
 /// As [`each_row`].
@@ -60,8 +61,8 @@ pub async fn each_row_of(
     Ok(each(vault, account, day, object, None, &mut |_, row| visit(row)).await?.closed)
 }
 
-/// As [`each_row`], of the index objects that signed digests name; one that is not what its digest says is not
-/// read, one that is not there is told.
+/// As [`each_row`], for the index objects that signed digests name. An object that differs from its digest is not read,
+/// and a missing one is reported.
 ///
 /// # Errors
 /// As [`each_row`].
@@ -75,7 +76,7 @@ pub async fn each_signed_row(
     each_signed_row_of(vault, account, day, &|_| true, signed, visit).await
 }
 
-/// As [`each_signed_row`], of the objects whose names `object` says yes to.
+/// As [`each_signed_row`], for the objects whose names `object` accepts.
 ///
 /// # Errors
 /// As [`each_row`].
@@ -91,8 +92,8 @@ pub(super) async fn each_signed_row_of(
     each(vault, account, day, &object, Some(signed), &mut |_, row| visit(row)).await
 }
 
-/// As [`each_row`], of the index objects that no signed digest names, each line with its object: what a gateway is
-/// about to sign, or somebody planted.
+/// As [`each_row`], for the index objects that no signed digest names, each line with its object: objects that a
+/// gateway is about to sign, or planted ones.
 ///
 /// # Errors
 /// As [`each_row`].
@@ -120,7 +121,7 @@ async fn each(
     };
     let mut closed = Closed::default();
     let mut seen = Seen::default();
-    // what has no day is none of a gateway's: it is told
+    // a name without a day is not a gateway's, and is reported
     let day_of = |name: &str| vault.relative(name).and_then(day_of).is_none_or(day);
     let listed = vault.list(ObjectKind::Index, &folder).await?;
     let start = vault.full(&folder);
@@ -152,16 +153,16 @@ async fn each(
     Ok(Missed { closed: closed.list(), older: absent.older })
 }
 
-/// What of the index was not read.
+/// Parts of the index that were not read.
 #[derive(Debug, Default)]
 pub struct Missed {
-    /// What can't be read, and signed objects that are not there though older ones are, a line each.
+    /// Unreadable objects, and signed objects that are missing although older ones exist, a line each.
     pub closed: Vec<String>,
-    /// Signed objects that are not there, and older than any that is: their retention is over, or they were deleted.
+    /// Signed objects that are missing and older than any that exists: their retention is over, or they were deleted.
     pub older: Option<String>,
 }
 
-/// Takes the lines of one object.
+/// Handles the lines of one object.
 fn each_line(
     name: &str,
     own: &IndexName,
@@ -191,16 +192,16 @@ fn each_line(
     }
 }
 
-/// Lines that came, by writer, epoch, account and number, as hashes: 40 bytes or so for each.
+/// Lines already seen, by a hash of writer, epoch, account and number: about 40 bytes for each.
 #[derive(Default)]
 struct Seen(HashMap<[u8; 16], [u8; 8]>);
 
-/// What a line is.
+/// Classification of a line.
 enum Taken {
     New,
-    /// Stored twice.
+    /// The line was stored twice.
     Again,
-    /// Its number is another's, which came first and stands.
+    /// An earlier, different line has the same number and takes precedence.
     Another,
 }
 
@@ -219,7 +220,7 @@ impl Seen {
     }
 }
 
-/// A line's place, as a hash: writer, epoch, account and number, however long they are.
+/// A hash of a line's place: writer, epoch, account and number, of any length.
 pub(super) fn place_of(row: &Row) -> [u8; 16] {
     let tail = &row.tail;
     let mut place = Sha256::new();
@@ -232,20 +233,20 @@ pub(super) fn place_of(row: &Row) -> [u8; 16] {
 }
 
 impl Vault {
-    /// An index object's bytes; no more than one can have, less of one that nobody signed.
+    /// An index object's bytes, up to the limit for its kind, which is lower for an unsigned one.
     pub(crate) async fn index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
         let most = if signed { MAX_STORED } else { MAX_UNSIGNED.1 };
         let bytes = self.reader.get(ObjectKind::Index, name, Some((0, most + 1))).await?;
         if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 
-    /// The lines of an index object; less of one that nobody signed.
+    /// The lines of an index object, up to the limit, which is lower for an unsigned one.
     pub(crate) fn index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
         unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED.0 })
     }
 }
 
-/// What could not be read, bounded.
+/// Unreadable objects, in a bounded list.
 #[derive(Default)]
 struct Closed {
     told: Vec<String>,
@@ -275,7 +276,7 @@ fn unpack_within(name: &str, bytes: &[u8], most: u64) -> Result<String, ReadErro
     String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
 }
 
-/// An index object's bytes, decompressed; else what is wrong with it, in words.
+/// An index object's decompressed bytes, or a description of the problem.
 pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     inflate_within(bytes, MAX_INDEX)
 }

@@ -1,7 +1,6 @@
-//! **What**: [`Inside`]: an opened fragment's own account of itself, held against index lines: which fragment it is,
-//! what its content hashes to, what was committed to. **Why**: a line is worth only the content that it means; whoever
-//! may write can lay other content beside it. **Invariants**: what was said is hashed, never shown. **Not here**: the
-//! sealed bytes' hash (`aside`), opening (`read`).
+//! [`Inside`]: compares an opened fragment's own metadata with index lines: its id, the hash of its content, the
+//! commitment. A writer can put other content in the place that a line refers to. Content is hashed, never shown.
+//! Neighbours: `aside` (hash of the sealed bytes), `opener`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +10,7 @@ use vault::chain::tree::from_hex;
 use vault::document::commitment;
 use vault::row::Row;
 
-/// What lies at a line's place is something else.
+/// Error for content that does not match its index line.
 pub(super) const NOT_MEANT: &str = "what stands there is not what the index line means";
 
 #[derive(Deserialize)]
@@ -38,22 +37,22 @@ struct Piece<'a> {
     value: &'a RawValue,
 }
 
-/// A document that was opened, before anybody believes it.
+/// An opened document that is not trusted yet.
 pub(crate) struct Inside<'a>(Document<'a>);
 
 impl<'a> Inside<'a> {
-    /// Reads a document.
+    /// Parses a document.
     ///
     /// # Errors
-    /// It is none.
+    /// The bytes are not a document.
     pub(crate) fn read(plain: &'a [u8]) -> Result<Self, &'static str> {
         serde_json::from_slice(plain).map(Self).map_err(|_| "it is not a document of the vault")
     }
 
-    /// Whether it says what these lines say.
+    /// Checks that the document agrees with these lines.
     ///
     /// # Errors
-    /// What of the first one that it does not.
+    /// The first disagreement.
     pub(crate) fn agree<'r>(&self, rows: impl IntoIterator<Item = &'r Row>) -> Result<(), &'static str> {
         rows.into_iter().try_for_each(|row| self.agrees(row))
     }
@@ -81,7 +80,7 @@ impl<'a> Inside<'a> {
     }
 }
 
-/// The hash of what the model was given.
+/// The hash of the model's input.
 fn context(content: &RawValue) -> Result<Option<String>, &'static str> {
     let pieces: Vec<Piece<'_>> =
         serde_json::from_str(content.get()).map_err(|_| "its content is not a list of pieces")?;

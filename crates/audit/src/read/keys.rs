@@ -1,7 +1,8 @@
-//! **What**: opens the key objects of a session. **Why**: anybody who may write can put something beside a session's
-//! keys; it must neither hide them nor fill the memory. **Invariants**: no more than [`MAX_KEY`] bytes of an object are
-//! read; what is no key is told and skipped; a key counts only under its own id. **Not here**: whether keys are missing
-//! (`verify`).
+//! Opens the key objects of a session. Anyone with write access can put objects beside a session's keys; these must
+//! neither hide the keys nor fill the memory.
+//!
+//! At most [`MAX_KEY`] bytes of an object are read. An object that is not a key is reported and skipped. A key counts
+//! only under its own id. Neighbour: `verify` detects missing keys.
 
 use std::io::Read as _;
 
@@ -22,9 +23,9 @@ use vault::store::{ObjectKind, StoreError};
 
 /// Largest key object that is read, bytes: a secret sealed to some hundred auditors.
 const MAX_KEY: u64 = 64 << 10;
-/// Key objects that are fetched at a time.
+/// Key objects fetched concurrently.
 const AT_ONCE: usize = 16;
-/// Objects that are told of.
+/// Most bad objects that are reported.
 const MAX_TOLD: usize = 1000;
 
 impl Vault {
@@ -36,8 +37,8 @@ impl Vault {
 }
 
 impl Opener<'_> {
-    /// The keys in a folder of key objects. What was found is kept, also that there is none; what could not be asked is
-    /// not.
+    /// The keys in a folder of key objects. Results are cached, including that there are none; failures to ask the
+    /// store are not.
     pub(super) async fn session_keys(&mut self, folder: &str) -> Result<&[Identity], Shut> {
         if !self.sessions.contains_key(folder) {
             let found = self.look_for_keys(folder).await?;
@@ -46,7 +47,7 @@ impl Opener<'_> {
         match self.sessions.get(folder) {
             Some(Ok(keys)) => Ok(keys),
             Some(Err(shut)) => Err(shut.clone()),
-            None => Ok(&[]), // it was put there just now
+            None => Ok(&[]), // unreachable: it was inserted above
         }
     }
 
@@ -54,7 +55,7 @@ impl Opener<'_> {
         let away = |error: StoreError| Shut::Other(ReadError::of_object(folder, &error));
         let vault = self.vault;
         let mut names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
-        // a folder deeper no gateway writes: what lies there may be a copy of what was erased
+        // a gateway writes no subfolders; an object there may be a copy of an erased key
         names.retain(|name| name.strip_prefix(folder).is_some_and(|file| !file.contains('/')));
         let count = names.len();
         let mut objects = stream::iter(names).map(async |name| (vault.key_object(&name).await, name)).buffered(AT_ONCE);
@@ -101,28 +102,28 @@ impl Opener<'_> {
         })
     }
 
-    /// Keys that an erasure names and that are there, in words, since the last time.
+    /// Takes the messages about keys that exist although an erasure names them.
     pub(super) fn keys_back(&mut self) -> Vec<String> {
         std::mem::take(&mut self.back)
     }
 
-    /// What was among the keys and is none, since the last time.
+    /// Takes the objects among the keys that are not usable keys.
     pub fn bad_keys(&mut self) -> Vec<BadKey> {
         std::mem::take(&mut self.bad)
     }
 }
 
-/// As [`open_key`], of an object whose name says which key it is.
+/// As [`open_key`], for an object whose name contains the key's id.
 fn open_named(name: &str, object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
     let Some(key) = open_key(object, auditors)? else { return Ok(None) };
     let own = shredded(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
     if own { Ok(Some(key)) } else { Err("it holds another key than its name says") }
 }
 
-/// The secret in a key object; none where it is sealed to others.
+/// The secret in a key object; `None` if it is sealed to others.
 ///
 /// # Errors
-/// It is no key object.
+/// The object is not a key object.
 pub(crate) fn open_key(object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
     let mut secret = Zeroizing::new(String::new());
     let decryptor = age::Decryptor::new_buffered(object).map_err(|_| "it is no age file")?;

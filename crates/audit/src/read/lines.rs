@@ -1,6 +1,5 @@
-//! **What**: what the index tells of one session: its lines, erasures that name it, objects that no line knows yet.
-//! **Invariants**: what is planted hides nothing and is marked, where somebody looked for signatures. **Not here**:
-//! content (`replay`).
+//! Reads the index for one session: its lines, erasures that name it, and objects that no line names yet. Planted lines
+//! hide nothing, and are marked if signatures were checked. Neighbour: `replay` opens the content.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,11 +13,11 @@ use super::session::{Filter, Line, line};
 use crate::error::ReadError;
 use crate::location::Vault;
 
-/// What an index line is taken to need in memory, bytes.
+/// Assumed memory of an index line, bytes.
 const LINE: u64 = 1024;
-/// Erasures that none of the given keys signed, and that are looked at.
+/// Most unsigned erasures that are considered.
 const MAX_DOUBTED: usize = 100;
-/// Copies of the session's keys that none of the given keys signed, and that are looked at, with those before them.
+/// Most copies of the session's keys that are considered, signed ones included, before unsigned ones are dropped.
 const MAX_COPIES: usize = 10_000;
 
 fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
@@ -32,33 +31,33 @@ fn wanted(row: &Row, session: &str, filter: &Filter) -> bool {
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }
 
-/// What the index tells of a session.
+/// The session's data in the index.
 pub(super) struct Indexed {
     pub(super) rows: Vec<Row>,
-    /// Lines of erasures, whosever.
+    /// Lines of erasures, of any session.
     pub(super) erasures: Vec<Row>,
-    /// The same, where somebody looked for signatures and none of the given keys signed.
+    /// Erasures without a signature of the given keys, if signatures were checked.
     pub(super) doubted: Vec<Row>,
-    /// Copies of keys, signed or not: one that is listed must hold the key itself.
+    /// Key copies, signed or not: a listed copy must still hold the key itself.
     pub(super) copies: Vec<KeyCopy>,
-    /// What of the index could not be read: one strange object must not end every replay.
+    /// Unreadable parts of the index: one foreign object must not end every replay.
     pub(super) closed: Vec<String>,
-    /// How many of these are no loss: what nobody signed.
+    /// Number of entries in `closed` that are no loss, because they are about unsigned objects.
     pub(super) planted: usize,
-    /// Signed objects that are not there, and older than any that is.
+    /// Signed objects that are missing and older than any that exists.
     pub(super) older: Option<String>,
-    /// Lines that there was no room for.
+    /// Lines that did not fit into memory.
     pub(super) left_out: u64,
     pub(super) unsigned: BTreeSet<Line>,
 }
 
 impl Indexed {
-    /// What lines say about the session's keys.
+    /// Claims of the lines about the session's keys.
     pub(super) fn claims(&mut self, session: &str) -> KeyClaims {
         let of_signed = self.rows.iter().filter(|row| !self.unsigned.contains(&line(row)));
         let of_unsigned = self.rows.iter().filter(|row| self.unsigned.contains(&line(row)));
         let mut claims = KeyClaims::of(of_signed, of_unsigned, std::mem::take(&mut self.copies));
-        // another account's erasure is of another session, though it has the same name
+        // another account's erasure concerns another session, even if the name is the same
         let accounts: HashSet<&str> = self.rows.iter().map(|row| row.tail.account.as_str()).collect();
         let own = |row: &&Row| accounts.is_empty() || accounts.contains(row.tail.account.as_str());
         claims.erase(session, self.erasures.iter().filter(own), true);
@@ -67,7 +66,7 @@ impl Indexed {
     }
 }
 
-/// Erasures that name this session, in words; those of other accounts don't.
+/// Descriptions of the erasures that name this session; those of other accounts are excluded.
 pub(super) fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<String> {
     let segment = kernel::pseudonym::segment(session).unwrap_or_else(|| session.to_owned());
     let account = rows.first().map(|row| row.tail.account.as_str());
@@ -95,7 +94,7 @@ pub(super) fn erased(erasures: &[Row], session: &str, rows: &[Row]) -> Vec<Strin
     said.into_values().map(|(_, text)| text).collect()
 }
 
-/// The lines of a session.
+/// Reads the index for a session.
 pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Result<Indexed, ReadError> {
     let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
     let (mut copies, mut doubted) = (Vec::new(), Vec::new());
@@ -125,7 +124,7 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     let accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
     let mut visit = |_: &str, row: Row| {
         match row.tail.kind {
-            // an erasure that nobody signed is none: it is looked at for what it says about keys that are there
+            // an unsigned erasure erases nothing; it is considered only for warnings about existing keys
             Some(Kind::Erasure) => {
                 let of_this = row.tail.erasure.as_ref().is_some_and(|erasure| erasure.sessions.iter().any(is_named));
                 return if of_this && doubted.len() < MAX_DOUBTED {
@@ -162,8 +161,8 @@ pub(super) async fn rows(vault: &Vault, session: &str, filter: &Filter) -> Resul
     Ok(Indexed { rows, erasures, doubted, copies, closed, planted, older, left_out, unsigned })
 }
 
-/// Where fragments of other sessions begin in those of these objects that several share: only the index tells. Of no
-/// more of them than there is room for; of the rest it is said that nobody tells.
+/// Offsets of other sessions' fragments in those of these objects that several sessions share. Only the index has them.
+/// The number kept is limited by memory; ranges beyond the limit are treated as unknown.
 pub(super) async fn of_others(
     vault: &Vault,
     session: &str,
@@ -184,7 +183,7 @@ pub(super) async fn of_others(
             left -= u64::from(starts.insert(off));
         }
     };
-    // lines stand in the folder of their day, which is the object's
+    // an object's lines are in the index folder of the object's day
     let day = |day: &str| days.contains(day);
     match &filter.signed {
         None => drop(each_row(vault, filter.account.as_deref(), &day, &mut visit).await?),
@@ -193,9 +192,9 @@ pub(super) async fn of_others(
     Ok(others)
 }
 
-/// Objects of the session by their names: those of the last minutes are not in the index yet. They are looked for in
-/// the accounts that its lines are of; only of a session without lines (signed ones, where somebody looked), whose
-/// account nobody gave, every object's name is listed.
+/// Objects of the session, found by their names, because those of the last minutes are not in the index yet. They are
+/// searched in the accounts of the session's lines. Only if the session has no lines (no signed ones, if signatures
+/// were checked) and no account was given, all objects are listed.
 pub(super) async fn unindexed(
     vault: &Vault,
     session: &str,
@@ -205,7 +204,7 @@ pub(super) async fn unindexed(
     let segment = kernel::pseudonym::segment(session);
     let segment = segment.as_deref().unwrap_or(session);
     let tenant = filter.tenant.as_deref().map(|tenant| kernel::pseudonym::segment(tenant).unwrap_or(tenant.to_owned()));
-    // of each account that has lines, whatever tenant: one may have just come
+    // in each account with lines, under every tenant: one may be new
     let mut folders: BTreeSet<String> = match &filter.tenant {
         Some(tenant) => accounts.iter().map(|account| session_folder(account, tenant, session)).collect(),
         None => accounts.iter().map(|account| format!("{}/", account_segment(account))).collect(),

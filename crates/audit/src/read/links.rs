@@ -1,9 +1,10 @@
-//! **What**: [`Links`]: which entry of a session stands directly above which. **Why**: its tree (`tree`) and who did
-//! what (`agents`) must not tell it in two ways. **Invariants**: a span stands below its parent; an event below its
-//! span, one that names a call of a tool below that call; rings are cut, so that every way up ends; time and memory
-//! grow with the entries, whatever they name; what is told is never guessed at: where the span above left no line,
-//! entries stand below the one call of an agent that they all happened during, if there is one alone. **Not here**:
-//! what is shown (`tree`).
+//! [`Links`]: finds the direct parent of each entry of a session, for both the call tree (`tree`) and the assignment of
+//! agents (`agents`).
+//!
+//! A span's parent is its parent span; an event's is its span, or the tool call that it names. Cycles are cut, so that
+//! every way up ends. Time and memory are linear in the number of entries. Reported links are never overridden by
+//! guesses: only if the parent left no line, entries are placed below the single agent call during which all of them
+//! happened.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,10 +18,10 @@ use vault::names::rfc3339;
 
 use super::session::Entry;
 
-/// Calls with one id, and calls of agents in one trace, that are looked through: more tell nothing.
+/// Most calls with one id, and most agent calls in one trace, that are searched; with more, the link is ambiguous.
 pub(super) const LOOKED_AT: usize = 64;
 
-/// What an entry says of its place.
+/// An entry's data that determines its place.
 pub(super) struct Node<'e> {
     pub(super) at: &'e str,
     /// End of a span.
@@ -31,7 +32,7 @@ pub(super) struct Node<'e> {
     parent: Option<&'e str>,
     pub(super) tool: Option<&'e str>,
     pub(super) tool_call: Option<&'e str>,
-    /// Id of the sub-agent, where the client tells it.
+    /// Id of the sub-agent, if the client reports it.
     pub(super) agent: Option<&'e str>,
     pub(super) actor: Option<&'e str>,
     pub(super) status: &'e str,
@@ -87,12 +88,12 @@ impl<'e> Node<'e> {
         self.is_span && self.call == "tool"
     }
 
-    /// The span that it stands below, or at.
+    /// The span that it belongs below, or at.
     fn place(&self) -> Option<&'e str> {
         if self.is_span { self.parent } else { self.span }
     }
 
-    /// Whether it tells of the call that this other one is.
+    /// Whether it reports on the tool call `call`.
     pub(super) fn is_about(&self, call: &Node<'_>) -> bool {
         let (is_named, same_id) =
             (self.tool_call.is_some() && call.tool_call.is_some(), self.tool_call == call.tool_call);
@@ -100,22 +101,22 @@ impl<'e> Node<'e> {
         self.trace == call.trace && self.may_be(call) && if is_named { same_id } else { is_at }
     }
 
-    /// Whether both may name one tool.
+    /// Whether both may name the same tool.
     pub(super) fn may_be(&self, call: &Node<'_>) -> bool {
         self.tool.zip(call.tool).is_none_or(|(one, other)| same_tool(one, other))
     }
 
-    /// Whether all of the other happened during this one.
+    /// Whether the whole interval lies within this span.
     fn is_around(&self, (from, until): (&str, &str)) -> bool {
         self.at <= from && self.end.is_some_and(|end| until <= end)
     }
 
-    /// Trace and id of the call of a tool that it is or tells of.
+    /// Trace and id of the tool call that it is or reports on.
     pub(super) fn call_id(&self) -> Option<(&'e str, &'e str)> {
         Some((self.trace, self.tool_call?))
     }
 
-    /// When what it tells of began; an event may say how long that took.
+    /// Start of what it reports; an event may have a duration.
     pub(super) fn began(&self) -> String {
         let took = self.entry.row.as_ref().and_then(|row| row.tail.duration_ns).filter(|_| !self.is_span);
         let began = took.and_then(|took| {
@@ -131,14 +132,15 @@ impl<'e> Node<'e> {
     }
 }
 
-/// See the module.
+/// Parents of entries (see the module).
 pub(super) struct Links {
     up: Vec<Option<usize>>,
     order: Vec<usize>,
 }
 
 impl Links {
-    /// `again`: entries that tell of what another one stands for; no others stand below them, if there is a choice.
+    /// Links the entries. Entries in `again` report on the same thing as another entry; they become parents only if
+    /// there is no alternative.
     pub(super) fn of(nodes: &[Node<'_>], again: &HashSet<usize>) -> Self {
         let known = Known::of(nodes, again);
         let mut up: Vec<Option<usize>> =
@@ -152,18 +154,18 @@ impl Links {
         Self { up, order }
     }
 
-    /// The one above.
+    /// The parent of an entry.
     pub(super) fn up(&self, at: usize) -> Option<usize> {
         self.up.get(at).copied().flatten()
     }
 
-    /// All, each behind what is above it.
+    /// All entries, parents first.
     pub(super) fn order(&self) -> impl Iterator<Item = usize> {
         self.order.iter().copied()
     }
 }
 
-/// Spans and calls of tools by their ids.
+/// Spans and tool calls by their ids.
 struct Known<'e> {
     spans: HashMap<(&'e str, &'e str), usize>,
     calls: HashMap<(&'e str, &'e str), Vec<usize>>,
@@ -195,12 +197,12 @@ impl<'e> Known<'e> {
         }
     }
 
-    /// The call of a tool that it names; of several with this id the one that it happened during.
+    /// The tool call that the entry names; among several with this id, the one during which the entry happened.
     fn call(&self, nodes: &[Node<'e>], node: &Node<'e>) -> Option<usize> {
         let all = self.calls.get(&(node.trace, node.tool_call?)).filter(|all| all.len() <= LOOKED_AT)?;
         let told = || all.iter().copied().filter(|at| nodes.get(*at).is_some_and(|call| node.may_be(call)));
         let around = |at: &usize| nodes.get(*at).is_some_and(|call| call.is_around((node.at, node.at)));
-        // events may call it by another name
+        // events may name the tool differently
         let during = || only(all.iter().copied().filter(around));
         only(told()).or_else(|| only(told().filter(around))).or_else(during)
     }
@@ -210,7 +212,7 @@ fn only(mut all: impl Iterator<Item = usize>) -> Option<usize> {
     all.next().filter(|_| all.next().is_none())
 }
 
-/// Entries whose span above left no line, with the call of an agent that they happened during.
+/// Entries whose parent left no line, with the agent call during which they happened.
 fn adopted(nodes: &[Node<'_>], up: &[Option<usize>], again: &HashSet<usize>) -> Vec<(usize, usize)> {
     let mut starters: HashMap<&str, Vec<usize>> = HashMap::new();
     for (at, node) in nodes.iter().enumerate().filter(|(at, node)| node.is_tool_span() && !again.contains(at)) {
@@ -241,7 +243,7 @@ fn adopted(nodes: &[Node<'_>], up: &[Option<usize>], again: &HashSet<usize>) -> 
     out
 }
 
-/// Cuts rings; gives all entries, each behind what is above it.
+/// Cuts cycles; returns all entries, parents first.
 pub(super) fn cut(up: &mut [Option<usize>]) -> Vec<usize> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -258,7 +260,7 @@ pub(super) fn cut(up: &mut [Option<usize>]) -> Vec<usize> {
             match seen_here {
                 Seen::Before => break,
                 Seen::OnThisWay => {
-                    // the last one names one that is above it itself
+                    // the last entry on the way names one that is above itself
                     if let Some(up) = way.last().and_then(|last: &usize| up.get_mut(*last)) {
                         *up = None;
                     }

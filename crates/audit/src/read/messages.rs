@@ -1,15 +1,13 @@
-//! **What**: reads conversation messages out of content values, for people. **Why**: clients write them in many ways;
-//! a replay shows who said what. **Invariants**: nothing is left out: what is not understood is shown as JSON.
-//! **Not here**: what is content.
+//! Extracts conversation messages from content values for human readers, in the many forms that clients use. Nothing is
+//! left out: a value of unknown form is shown as JSON. Neighbour: `chat` converts to the form of chat APIs.
 
 use serde_json::{Map, Value};
 
-/// One thing that was said.
+/// One message or part of a message.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Said {
-    /// Who, or what.
+    /// The speaker, or the kind of content.
     pub(super) who: String,
-    /// The text.
     pub(super) text: String,
 }
 
@@ -19,7 +17,7 @@ impl Said {
     }
 }
 
-/// Everything said in `value`; `who` where it does not say itself.
+/// Everything said in `value`; `who` is the speaker if the value names none.
 pub(super) fn said(value: &Value, who: &str) -> Vec<Said> {
     let mut out = Vec::new();
     match value {
@@ -61,12 +59,12 @@ fn object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<Said
     let calls = map.get("tool_calls").and_then(Value::as_array);
     out.extend(calls.into_iter().flatten().map(|call| Said::new("tool call", call.to_string())));
     let calls = if calls.is_some() { "tool_calls" } else { "" };
-    // the convention's output messages say why the model stopped, as the call itself does: nobody said it
+    // OpenTelemetry's output messages include the finish reason, which the call has too: it is no part of what was said
     let stopped = if map.get("finish_reason").is_some_and(is_reason) { "finish_reason" } else { "" };
     rest(map, &["role", "reasoning_content", body, calls, stopped], role, out);
 }
 
-/// Whether a value says why a model stopped: a text, none yet, or a list of these.
+/// Whether a value is a finish reason: a text, null, or a list of these.
 fn is_reason(value: &Value) -> bool {
     match value {
         Value::Null | Value::String(_) => true,
@@ -75,7 +73,7 @@ fn is_reason(value: &Value) -> bool {
     }
 }
 
-/// What of an object has no form of its own: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …
+/// Adds the remaining fields of an object as JSON: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …
 fn rest(map: &Map<String, Value>, shown: &[&str], who: &str, out: &mut Vec<Said>) {
     let left = map.iter().filter(|(key, value)| !shown.contains(&key.as_str()) && !value.is_null());
     let left: Map<String, Value> = left.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -84,7 +82,7 @@ fn rest(map: &Map<String, Value>, shown: &[&str], who: &str, out: &mut Vec<Said>
     }
 }
 
-/// A part: its text if that is all there is, else JSON.
+/// A part as text if it has only text, otherwise as JSON.
 fn part(value: &Value, who: &str) -> Said {
     let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
     let text = ["text", "content", "thinking"].iter().find_map(|key| value.get(key).and_then(Value::as_str));

@@ -1,8 +1,8 @@
-//! **What**: the auditor's side: opens fragments with the auditors' keys ([`Vault`], [`Opener`]), `vault get`,
-//! `vault replay`, `find`, `diff`, `export`.
-//! **Why**: evidence must be readable without the gateway; whatever is here can be done with stock tools as well.
-//! **Invariants**: reads only; sizes are bounded; a fragment that does not belong where it lies is an error; control
-//! characters never reach a terminal. **Not here**: proofs, erasure (`erase`).
+//! Reads a vault with the auditors' keys ([`Vault`], [`Opener`]): `vault get`, `vault replay`, `find`, `diff`,
+//! `export`. Evidence must be readable without the gateway, and everything here can also be done with stock tools.
+//!
+//! This module only reads, and bounds all sizes. A fragment in a place where it does not belong is an error. Control
+//! characters never reach a terminal. Neighbours: `prove` (proofs), `erase` (erasure).
 
 mod agents;
 mod aside;

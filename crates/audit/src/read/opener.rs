@@ -1,6 +1,6 @@
-//! **What**: [`Opener`]: opens the fragments of an object with the auditors' keys. **Invariants**: a fragment that does
-//! not belong where it lies is an error; what is decompressed is bounded; one that is damaged hides no other. **Not
-//! here**: keys of sessions (`keys`), content that refers to earlier content (`whole`).
+//! [`Opener`]: opens the fragments of an object with the auditors' keys. A fragment in a place where it does not belong
+//! is an error. Decompression is bounded. A damaged fragment does not hide the others. Neighbours: `keys` (session
+//! keys), `whole` (content that refers to earlier content).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
@@ -20,20 +20,20 @@ use vault::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
 pub(super) const MAX_PLAIN: usize = 256 << 20;
 
-/// Ranges of an object's fragments (first byte, length) as the index tells, with where they belong.
+/// Ranges of an object's fragments (first byte, length) according to the index, with their scopes.
 pub type Places = BTreeMap<(u64, u64), Scope>;
 
-/// Opens fragments; keeps the session keys it has opened.
+/// Opens fragments, and caches the session keys that it opened.
 pub struct Opener<'a> {
     pub(super) vault: &'a Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
-    /// By the folder of the key objects.
+    /// Session keys, by the folder of the key objects.
     pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, Shut>>,
-    /// Among the key objects, and none.
+    /// Objects among the key objects that are not usable keys.
     pub(super) bad: Vec<BadKey>,
-    /// What lines say about the keys of the session that is read.
+    /// Claims of lines about the keys of the session being read.
     pub(super) claims: KeyClaims,
-    /// Keys that an erasure names and that are there, in words.
+    /// Messages about keys that exist although an erasure names them.
     pub(super) back: Vec<String>,
     pub(super) moved: Vec<String>,
 }
@@ -45,12 +45,13 @@ impl<'a> Opener<'a> {
         Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new(), claims, back, moved: Vec::new() }
     }
 
-    /// The fragments in `bytes` of the object `name`, each opened or the reason why not: one that is damaged hides no
-    /// other. `room` is how much content may be taken into memory, bytes decompressed; what is taken is taken from it.
-    /// `known` are ranges (first byte, length) of fragments as the index tells; the rest is found by first lines.
+    /// The fragments in `bytes` of the object `name`, each opened or with the reason why not, so that a damaged one
+    /// hides no other. `room` is the number of decompressed bytes that may still be read into memory, and is reduced
+    /// accordingly. `known` are the ranges (first byte, length) of fragments according to the index; other fragments
+    /// are found by their first lines.
     ///
     /// # Errors
-    /// When nothing of the object can be opened: the name, or the keys.
+    /// Nothing of the object can be opened, because of its name or its keys.
     pub async fn documents(
         &mut self,
         name: &str,
@@ -93,15 +94,15 @@ impl<'a> Opener<'a> {
 
 /// A fragment that was opened.
 pub struct Opened {
-    /// Where it starts in the bytes given.
+    /// Its offset in the given bytes.
     pub offset: u64,
-    /// What it says.
+    /// The parsed document.
     pub document: Document,
-    /// The same as JSON: the bytes that were sealed, with content made whole where it referred to earlier content.
+    /// The document as JSON: the sealed bytes, with whole content in place of references to earlier content.
     pub plain: Vec<u8>,
 }
 
-/// Opens one fragment and holds it against the place where it lies.
+/// Opens one fragment and checks that it belongs in its place.
 pub(super) fn open_fragment(
     file: &str,
     scope: &Scope,
@@ -123,7 +124,7 @@ pub(super) fn open_fragment(
 
 pub(super) const NO_DOCUMENT: &str = "the fragment is not a document of the vault";
 
-/// What a document says of where it belongs.
+/// The fields of a document that say where it belongs.
 #[derive(Deserialize)]
 struct Place {
     #[serde(flatten)]
@@ -136,16 +137,17 @@ struct Traced {
     trace_id: Option<String>,
 }
 
-/// A fragment that was lost leaves zeros in its object; without the index they seem to be the end of the one before.
+/// Opens a fragment without its trailing zeros. A lost fragment leaves zeros in its object, which without the index
+/// seem to belong to the fragment before it.
 fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Option<Vec<u8>> {
     let end = sealed.len() - sealed.iter().rev().take_while(|byte| **byte == 0).count();
     let hole = sealed.len() - end;
-    // a fragment may end in zeros of its own
+    // a fragment may itself end in zeros
     (0..hole.min(4)).find_map(|own| unseal(sealed.get(..end + own)?, keys, room).ok())
 }
 
-/// Whether what the document says of itself is what its name says. A private id stands in the name as its pseudonym,
-/// which nobody without the gateway's key can compare.
+/// Whether a document's own fields match the object's name. A private id appears in the name as a pseudonym, which
+/// can't be compared without the gateway's key.
 fn belongs(document: &Place, scope: &Scope) -> bool {
     let head: &Head<'_> = &document.head;
     let same = |id: &str, segment: &str| {
@@ -176,7 +178,7 @@ fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Ve
     let begins = reader.fill_buf().map_err(damaged)?;
     let decoder: Box<dyn Read> = match begins.starts_with(MAGIC) {
         true => Box::new(zstd::Decoder::with_buffer(reader).map_err(damaged)?),
-        false => Box::new(reader), // of an object of one turn
+        false => Box::new(reader), // an object of one turn is not compressed
     };
     let (mut plain, most) = (Vec::new(), room.min(MAX_PLAIN as u64));
     decoder.take(most + 1).read_to_end(&mut plain).map_err(damaged)?;

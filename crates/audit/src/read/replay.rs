@@ -1,10 +1,11 @@
-//! **What**: `vault replay`: a session in order of time: what was asked, answered, called, paid. **Why**: an incident
-//! is understood by reading it, without calling a model again. **Invariants**: nothing is left out but messages shown
-//! before, which are counted, and what is over the limit of memory, which is an error; content is a line's only if its
-//! sealed bytes have the line's hash and it is what the line commits to; objects that are not in the index yet are
-//! found by their names, and what no (signed) line means is marked and in no turn and no sum; what can't be read is
-//! said and hides nothing else. **Not here**: how it is shown (`text`), turns and what changed between them (`turns`),
-//! the tree of calls (`tree`), JSON (`report`), proofs.
+//! `vault replay`: reads a session in order of time, with its prompts, answers, tool calls and costs, so that an
+//! incident can be understood without calling a model again.
+//!
+//! Nothing is left out, except messages shown before, which are counted, and content beyond the memory limit, which is
+//! an error. Content belongs to a line only if its sealed bytes have the line's hash and it matches the line's
+//! commitment. Objects not yet in the index are found by their names. Content without a (signed) line is marked, and in
+//! no turn or sum. Unreadable parts are reported and hide nothing else. Neighbours: `text`, `turns`, `tree` and
+//! `report` (output).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,21 +22,21 @@ use crate::error::{ReadError, several_accounts};
 use crate::location::Vault;
 use kernel::terminal::clean;
 
-/// What lines say of an object.
+/// The lines that refer to an object.
 #[derive(Default)]
 struct Meant {
-    /// These lines are signed; else nobody looked, or nobody signed them.
+    /// Whether the lines are signed; false also if signatures were not checked.
     signed: bool,
-    /// By the offset of their fragment.
+    /// Lines by the offset of their fragment.
     rows: BTreeMap<u64, Vec<Row>>,
     places: Places,
     hashes: Hashes,
 }
 
-/// Reads a session: its id as the index shows it (`trace-…` for records without one).
+/// Reads a session by its id as the index shows it (`trace-…` for records without one).
 ///
 /// # Errors
-/// One line: the store fails, or there is no such session.
+/// The store fails, or there is no such session.
 pub async fn replay(
     vault: &Vault,
     opener: &mut Opener<'_>,
@@ -71,12 +72,12 @@ pub async fn replay(
         objects.entry(name).or_default();
     }
     let of_others = of_others(vault, session, filter, objects.keys().map(String::as_str)).await?;
-    // what somebody planted takes no room from the rest
+    // a planted object must not take memory from the others
     let mut objects: Vec<(String, Meant)> = objects.into_iter().collect();
     let order = |(name, meant): &(String, Meant)| (!meant.signed, meant.rows.is_empty(), name.clone());
     objects.sort_by_cached_key(order);
     let mut room = filter.content.0;
-    // what is found beside a name is in no line itself
+    // an object read under an alternative name has no line of its own
     let (mut taken, none) = (BTreeSet::new(), BTreeSet::new());
     for (name, meant) in objects {
         if !taken.contains(&name) || !meant.rows.is_empty() {
@@ -101,11 +102,11 @@ pub async fn replay(
 }
 
 impl Replay {
-    /// Takes the session's lines: entries, or what waits for its content, by object. A line that nobody signed means
-    /// nothing of an object that a signed one names.
+    /// Takes the session's lines. Lines without content become entries; the others are returned by object. An unsigned
+    /// line is ignored for an object that a signed line names.
     fn take(&mut self, rows: Vec<Row>) -> BTreeMap<String, Meant> {
         let mut objects: BTreeMap<String, Meant> = BTreeMap::new();
-        // signed ones come first
+        // signed lines come first
         for row in rows {
             let signed = self.looked && !self.unsigned.contains(&line(&row));
             if signed || !self.looked {
@@ -127,7 +128,8 @@ impl Replay {
         objects
     }
 
-    /// Reads an object that lines mean, and says where it stood. `strange`: where fragments of other sessions begin.
+    /// Reads an object and its lines, and returns the name under which it was read. `strange` are offsets of other
+    /// sessions' fragments.
     async fn read(
         &mut self,
         opener: &mut Opener<'_>,
@@ -158,7 +160,7 @@ impl Replay {
                     self.add(opened, own);
                 }
                 Err(Shut::Untold(_, offset)) if strange.contains(&offset) => {}
-                // what nobody signed takes no room that is missed
+                // leaving out an unsigned object is no loss
                 Err(Shut::NoRoom) if signed || !self.looked => self.left_out += 1,
                 Err(why) => {
                     let erased = matches!(why, Shut::NoKey(_)) && !self.erased.is_empty();
@@ -171,7 +173,7 @@ impl Replay {
                 let why = format!("{at} at {off}: {NOT_MEANT}");
                 self.not_read(why, self.looked && !signed);
             }
-            // content that did not open still happened
+            // the lines' events happened even if their content did not open
             self.entries.extend(rows.into_iter().map(Entry::of_line));
         }
         for why in opener.keys_back() {
@@ -183,13 +185,13 @@ impl Replay {
         at
     }
 
-    /// Something could not be read; `no_loss`: nothing is missing for it.
+    /// Records a failure; `no_loss` if nothing of the session is missing because of it.
     fn not_read(&mut self, why: String, no_loss: bool) {
         self.no_loss += usize::from(no_loss);
         self.closed.push(why);
     }
 
-    /// Adds the items of a document; `rows` are the lines that mean it.
+    /// Adds the items of a document; `rows` are its lines.
     fn add(&mut self, opened: Opened, rows: Vec<Row>) {
         let head = &opened.document.head;
         if !rows.is_empty() || !self.looked {

@@ -1,6 +1,5 @@
-//! **What**: a session that was read, as one JSON document. **Why**: other programs read sessions too. **Invariants**:
-//! everything that was read stands in it, also what could not be read; fields are only added (`v` says when not). **Not
-//! here**: reading (`replay`), the tree (`tree`).
+//! A session as one JSON document, for other programs. It has everything that was read, and what could not be read.
+//! Fields are only ever added; any other change increases `v`. Neighbours: `replay` (reading), `tree`.
 
 use serde::Serialize;
 
@@ -11,36 +10,37 @@ use vault::row::Row;
 use super::session::{Hidden, Replay, Total};
 use super::tree::TurnOf;
 
-/// The document.
+/// The JSON document.
 #[derive(Serialize)]
 struct Report<'r> {
     v: u8,
     session: &'r str,
-    /// Accounts and tenants it was found under.
+    /// Accounts and tenants under which the session was found.
     accounts: Vec<&'r str>,
-    /// What was erased of it, by whom.
+    /// Erasures of the session, with the requester.
     erased: &'r [String],
-    /// Turns, and the calls in them.
+    /// Turns and their calls.
     turns: Vec<TurnOf>,
-    /// Everything in order of time.
+    /// All entries in order of time.
     entries: Vec<Entry<'r>>,
     total: Total,
-    /// Objects and fragments that could not be read, and why.
+    /// Objects and fragments that could not be read, with reasons.
     not_read: &'r [String],
 }
 
-/// One thing that happened.
+/// One event of the session.
 #[derive(Serialize)]
 struct Entry<'r> {
     at: &'r str,
-    /// The index line; null: no line knows it (yet).
+    /// The index line; null if no line names the event (yet).
     line: Option<&'r Row>,
-    /// What the vault holds of it; null where it had no content, or that could not be opened.
+    /// The item in the vault; null if the event had no content, or its content could not be opened.
     item: Option<&'r Item>,
-    /// Its line stands in an object that no signed digest names; absent: it does, or nobody looked.
+    /// True if no signed digest names the line's object; absent if one does, or if signatures were not checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unsigned: bool,
-    /// What the rules hide of it downstream, by placeholder; absent: there is no content, or nobody looked.
+    /// Counts of what the redaction rules hide downstream, by placeholder; absent without content, or if the rules were
+    /// not applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted: Option<&'r Hidden>,
 }
@@ -49,7 +49,7 @@ impl Replay {
     /// The session as JSON.
     ///
     /// # Errors
-    /// It can't be written down: none known.
+    /// Serialising fails, for no known reason.
     pub fn json(&self) -> Result<String, ReadError> {
         let entries = self.entries().iter();
         let report = Report {

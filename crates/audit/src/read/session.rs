@@ -1,6 +1,6 @@
-//! **What**: a session that was read ([`Replay`]): its entries in order of time, what could not be read, sums.
-//! **Invariants**: what no (signed) line means is marked and in no sum. **Not here**: reading it (`replay`), how it is
-//! shown (`text`, `tree`, `turns`, `report`).
+//! A session that was read ([`Replay`]): its entries in order of time, unreadable parts, sums. Entries without a
+//! (signed) line are marked and in no sum. Neighbours: `replay` (reading), `text`, `tree`, `turns` and `report`
+//! (output).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use vault::calls::{Calls, Telling, is_model_call, is_model_line};
 use vault::document::Item;
 use vault::row::Row;
 
-/// Placeholders without brackets, and how often each stands there.
+/// Counts by placeholder, without brackets.
 pub(super) type Hidden = BTreeMap<String, u64>;
 
-/// A line's place: writer and epoch, number.
+/// Identifies a line: writer and epoch, and number.
 pub(super) type Line = (String, u64);
 
 pub(super) fn line(row: &Row) -> Line {
@@ -30,15 +30,15 @@ pub struct Filter {
     pub account: Option<String>,
     /// Only this tenant, as the index shows it.
     pub tenant: Option<String>,
-    /// How much is read into memory.
+    /// Limit on content read into memory.
     pub content: Content,
-    /// What digests name: all else is marked. `None`: nobody looked.
+    /// The objects that signed digests name; others are marked. `None` if signatures were not checked.
     pub signed: Option<Arc<Signed>>,
-    /// What they don't name counts in turns and sums like the rest.
+    /// Whether unsigned lines count in turns and sums too.
     pub unsigned: bool,
 }
 
-/// The most content of a session, decompressed, that is read into memory, bytes.
+/// Most decompressed content of a session that is read into memory, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content(pub u64);
 
@@ -48,13 +48,13 @@ impl Default for Content {
     }
 }
 
-/// One thing that happened.
+/// One event of a session.
 pub(super) struct Entry {
     pub(super) at: String,
     pub(super) leaf: u64,
     pub(super) row: Option<Row>,
     pub(super) item: Option<Item>,
-    /// What the rules hide of its content downstream; `None`: it has none, or nobody looked.
+    /// Counts of what the redaction rules hide downstream; `None` without content, or if the rules were not applied.
     pub(super) hidden: Option<Hidden>,
 }
 
@@ -65,44 +65,44 @@ pub struct Total {
     pub model_calls: u64,
     /// Tool calls, each once.
     pub tool_calls: u64,
-    /// What failed, each once.
+    /// Failures, each once.
     pub failed: u64,
     /// Model calls without a price.
     pub unpriced: u64,
-    /// Exact decimal; null: too large to add.
+    /// Sum in USD, exact decimal; null if the sum is too large to compute.
     pub cost_usd: Option<String>,
 }
 
-/// A session.
+/// A session that was read.
 pub struct Replay {
     pub(super) session: String,
     pub(super) accounts: BTreeSet<String>,
     pub(super) entries: Vec<Entry>,
-    /// Erasures that concern it, in words.
+    /// Descriptions of erasures that concern the session.
     pub(super) erased: Vec<String>,
-    /// Objects and fragments that could not be read, and why.
+    /// Objects and fragments that could not be read, with reasons.
     pub(super) closed: Vec<String>,
-    /// How many of these take nothing away: what was erased by request, what nobody signed, what is no key.
+    /// Number of entries in `closed` that are no loss: erased by request, unsigned, or not a key.
     pub(super) no_loss: usize,
-    /// Signed index objects that are not there, and older than any that is.
+    /// Signed index objects that are missing and older than any that exists.
     pub(super) older: Option<String>,
-    /// It is larger than what may be read into memory: fragments and lines that are left out.
+    /// Fragments and lines that were left out because of the memory limit.
     pub(super) left_out: u64,
-    /// Somebody looked which lines are signed.
+    /// Whether signatures were checked.
     pub(super) looked: bool,
-    /// What is not counts all the same.
+    /// Whether unsigned lines count too.
     pub(super) counts_unsigned: bool,
     /// Lines of objects that no signed digest names.
     pub(super) unsigned: BTreeSet<Line>,
 }
 
 impl Entry {
-    /// A line whose content there is not, or that nobody could open.
+    /// An entry for a line without content, or whose content could not be opened.
     pub(super) fn of_line(row: Row) -> Self {
         Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, hidden: None }
     }
 
-    /// What it tells of a call.
+    /// The entry's report of a call.
     pub(super) fn told(&self) -> Option<Telling<'_>> {
         let told = match (&self.row, &self.item) {
             (Some(row), _) => Telling::of(row),
@@ -111,7 +111,7 @@ impl Entry {
         Some(told.of_one_session())
     }
 
-    /// Whether it is a model call that nothing else tells.
+    /// Whether the entry is a model call that no other entry reports.
     pub(super) fn is_model_call(&self) -> bool {
         let (call, status, _) = facts(self);
         self.row.as_ref().map_or_else(|| is_model_call(call, Some(status)), |row| is_model_line(&row.tail))
@@ -119,17 +119,17 @@ impl Entry {
 }
 
 impl Replay {
-    /// What was read and counts, in order of time.
+    /// The items that count, in order of time.
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
         self.counted().filter_map(|entry| entry.item.as_ref())
     }
 
-    /// What turns and sums are made of: not what nobody signed, where somebody looked, unless that was asked for.
+    /// The entries that count in turns and sums: unsigned ones only on request, if signatures were checked.
     pub(super) fn counted(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| self.counts_unsigned || !self.is_unsigned(entry))
     }
 
-    /// A session of these lines, whose content nobody opened.
+    /// A session of these lines, without content.
     #[cfg(test)]
     pub(super) fn of_rows(session: &str, rows: Vec<Row>) -> Self {
         let mut entries: Vec<Entry> = rows.into_iter().map(Entry::of_line).collect();
@@ -150,37 +150,37 @@ impl Replay {
         }
     }
 
-    /// Everything that happened, in order of time.
+    /// All entries, in order of time.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The same, to be marked.
+    /// All entries, to be annotated.
     pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
         &mut self.entries
     }
 
-    /// The session's id as it was asked for.
+    /// The session's id as requested.
     pub fn id(&self) -> &str {
         &self.session
     }
 
-    /// Accounts and tenants, in words.
+    /// Descriptions of accounts and tenants.
     pub(super) fn accounts(&self) -> impl Iterator<Item = &str> {
         self.accounts.iter().map(String::as_str)
     }
 
-    /// Erasures that concern it, in words. They count once they are verified.
+    /// Descriptions of erasures that concern the session. They are reliable only once verified.
     pub fn erased(&self) -> &[String] {
         &self.erased
     }
 
-    /// How much of it no signed digest names, lines and content without one; 0 if nobody looked.
+    /// Number of entries without a signed line; 0 if signatures were not checked.
     pub fn unsigned(&self) -> usize {
         self.entries.iter().filter(|entry| self.is_unsigned(entry)).count()
     }
 
-    /// Whether the entry is one of these.
+    /// Whether the entry has no signed line.
     pub(super) fn is_unsigned(&self, entry: &Entry) -> bool {
         match &entry.row {
             Some(row) => self.unsigned.contains(&line(row)),
@@ -188,27 +188,27 @@ impl Replay {
         }
     }
 
-    /// Something was left out because the session is too large.
+    /// Whether entries were left out because the session is too large.
     pub fn is_cut(&self) -> bool {
         self.left_out > 0
     }
 
-    /// Something of it should be here and could not be read.
+    /// Whether a part of the session could not be read.
     pub fn is_partial(&self) -> bool {
         self.closed.len() > self.no_loss
     }
 
-    /// Objects and fragments that could not be read, and why.
+    /// Objects and fragments that could not be read, with reasons.
     pub fn closed(&self) -> &[String] {
         &self.closed
     }
 
-    /// That signed index objects are not there, which are older than any that is: what they told of it is missing.
+    /// A message if signed index objects are missing that are older than any that exists; their lines are missing here.
     pub fn older(&self) -> Option<&String> {
         self.older.as_ref()
     }
 
-    /// Calls and cost.
+    /// Counts of calls, and cost.
     pub fn total(&self) -> Total {
         let (mut calls, mut tools, mut failed, mut unpriced) = (0_u64, 0_u64, 0_u64, 0_u64);
         let (mut seen, mut sum) = (Calls::default(), Some(Decimal::ZERO));
@@ -221,7 +221,7 @@ impl Replay {
             }
             unpriced += u64::from(status == "unpriced");
             let usd = usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok());
-            // index lines are anybody's claim until they are verified
+            // index lines are unverified and may have any value
             sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
         }
         let cost_usd = sum.map(|sum| sum.normalize().to_string());
@@ -237,7 +237,7 @@ impl Replay {
     }
 }
 
-/// What it was in the run, what became of its price, and the price.
+/// Role in the run (`call`), price status and price.
 pub(super) fn facts(entry: &Entry) -> (&str, &str, Option<&str>) {
     match (&entry.row, &entry.item) {
         (Some(row), _) => {

@@ -1,25 +1,25 @@
-//! **What**: why a fragment stays closed ([`Shut`]), and what among a session's keys is none ([`BadKey`]).
-//! **Not here**: opening (`opener`), looking for keys (`keys`).
+//! Why a fragment can't be opened ([`Shut`]), and objects among a session's keys that are not usable keys ([`BadKey`]).
+//! Neighbours: `opener` opens fragments, `keys` finds keys.
 
 use crate::error::ReadError;
 
-/// Why something stays closed.
+/// Why a fragment can't be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shut {
     /// There is no key object.
     NoKey(String),
-    /// None of the identities given opens a key.
+    /// None of the given identities opens a key.
     NoIdentity(String),
-    /// There is no room in memory for what it holds.
+    /// The content would exceed the memory limit.
     NoRoom,
-    /// Nothing tells whose the fragment at this offset is.
+    /// The scope of the fragment at this offset is unknown.
     Untold(String, u64),
-    /// Anything else.
+    /// Any other error.
     Other(ReadError),
 }
 
 impl Shut {
-    /// The same, of a fragment.
+    /// Adds the fragment's place to the message.
     pub(super) fn at(self, name: &str, offset: u64) -> Self {
         let said = |why: String| format!("{name} at {offset}: {why}");
         match self {
@@ -43,13 +43,13 @@ impl From<Shut> for ReadError {
     }
 }
 
-/// Something among a session's keys that is none, or can't be read.
+/// An object among a session's keys that is not a usable key, or can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadKey {
-    /// The object.
+    /// Name of the object.
     pub name: String,
     /// What is wrong.
     pub why: String,
-    /// It is whole, and has to be restored before it can be read.
+    /// The object is intact, but must be restored before it can be read.
     pub archived: bool,
 }

@@ -1,4 +1,4 @@
-//! What must not drive an auditor's terminal; what a session looks like as a tree.
+//! Output that must not control an auditor's terminal; sessions as trees.
 
 mod bounds;
 mod chat;
@@ -9,7 +9,7 @@ use kernel::terminal::{clean, escaped};
 use vault::document::{Item, ItemHead};
 use vault::row::{Kind, Row, Tail};
 
-/// No control character of any plane reaches the terminal; JSON stays the same JSON.
+/// No control character of any plane reaches the terminal; JSON output stays equivalent.
 #[test]
 fn nothing_drives_the_terminal() {
     let hostile = "a\u{1b}[31m\u{9b}2J\u{7f}\u{202e}b\tc é 漢 😀";
@@ -41,8 +41,8 @@ fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decisi
     Row { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
 }
 
-/// A replay says of each entry what the rules hide of its content, by placeholder, in text and JSON; and nothing where
-/// they hide nothing.
+/// A replay shows for each entry the counts of what the rules hide, by placeholder, in text and JSON; nothing if they
+/// hide nothing.
 #[test]
 fn a_replay_tells_what_is_redacted() {
     let item = |text: serde_json::Value| {
@@ -71,8 +71,7 @@ fn a_replay_tells_what_is_redacted() {
     assert_eq!(told, [serde_json::json!({ "X": 2, "Y": 1 }), serde_json::json!({ "X": 1 }), serde_json::json!({})]);
 }
 
-/// Why a model stopped is no message of its own, in whatever form an output message tells it; anything else that is
-/// called so is shown.
+/// A finish reason is not a message, in whatever form an output message has it; other fields of that name are shown.
 #[test]
 fn a_finish_reason_is_no_message() {
     let shown = |reason: serde_json::Value| {
@@ -104,8 +103,8 @@ fn told(rows: Vec<Row>) -> String {
     String::from_utf8(out).expect("text")
 }
 
-/// Turns hold their calls, sub-agents theirs; what is denied says so; events stand below their span, or in the turn
-/// that had begun; a call that a span and an event tell of stands once; what is in between and no call is passed over.
+/// Turns contain their calls, and sub-agents theirs; denials are marked; events are below their span, or in the active
+/// turn; a call reported by a span and an event appears once; other spans in between are skipped.
 #[test]
 fn a_tree_has_every_call_once() {
     let mut again = row(4, "tool", ("e", ""), "Read", None);
@@ -140,9 +139,9 @@ model calls: 3, tool calls: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// What clients tell twice stands once, over a sum that counts the same: a model call by its span and a log that has
-/// its price, by a span that waits and the line of its price; a tool call by two spans. A call that still waits, and
-/// one that was denied, stand in any case.
+/// Calls that clients report twice appear once, and the sum agrees: a model call by its span and a log with its price,
+/// or by a waiting span and its price's line; a tool call by two spans. A call that still waits, and a denied call,
+/// always appear.
 #[test]
 fn what_is_told_twice_stands_once() {
     let model = |mut row: Row, response: &str, status: &str| {
@@ -180,7 +179,7 @@ model calls: 2, tool calls: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// Spans that name each other as parents, or hang on each other a thousand deep, end no replay and lose no call.
+/// Spans that name each other as parents, or are nested a thousand deep, don't break a replay and lose no call.
 #[test]
 fn strange_trees_are_shown() {
     let ring = vec![
@@ -200,8 +199,8 @@ fn strange_trees_are_shown() {
     assert!(text.lines().all(|line| line.len() < 200));
 }
 
-/// Sub-agents that have no span of their own stand below the calls that started them, with what they called; what went
-/// wrong is told once, where the span says nothing of it.
+/// Sub-agents without a span of their own are below the calls that started them, with their own calls; a failure is
+/// shown once, even if the span does not report it.
 #[test]
 fn sub_agents_have_their_calls() {
     let of = |mut row: Row, agent: &str, actor: &str| {
@@ -254,8 +253,8 @@ model calls: 4, tool calls: 5, failed: 1, cost: 0 USD
     assert_eq!(told(rows), want);
 }
 
-/// Parents a hundred thousand deep, agents that start each other in a ring, as many turns as calls: each call stands
-/// once, soon, and not deep.
+/// Parents nested a hundred thousand deep, agents that start each other in a cycle, as many turns as calls: each call
+/// appears once, quickly, and not deeply nested.
 #[test]
 fn hostile_parents_cost_little() {
     let at = |n: u32| format!("2026-11-20T{:02}:{:02}:{:02}.000000000Z", n / 3600, n / 60 % 60, n % 60);
@@ -272,8 +271,8 @@ fn hostile_parents_cost_little() {
         assert_eq!(text.lines().filter(is_call).count(), calls);
         assert!(text.lines().all(|line| line.len() < 200));
     };
-    // work that grows with the square would not end: each the parent of the next, told backwards, each of an agent of
-    // its own
+    // quadratic work would not finish: each is the parent of the next, in reverse order, and each belongs to its own
+    // agent
     let (many, some) = (100_000_u32, 10_000_u32);
     let id = |n: u32| if n.is_multiple_of(2) { format!("id{n}") } else { String::new() };
     count(
@@ -281,10 +280,10 @@ fn hostile_parents_cost_little() {
         many as usize,
     );
     count((0..some).map(|n| node(n, "tool", &format!("s{}", n + 1), &format!("s{n}"), "")).collect(), some as usize);
-    // as many turns, as many calls that name nobody
+    // as many turns, as many calls without a parent
     let turns = (0..some).map(|n| node(n, "agent", &format!("s{n}"), "", ""));
     count(turns.chain((0..some).map(|n| node(n, "model", "", "", ""))).collect(), some as usize);
-    // one started the other, which started it
+    // each of the two started the other
     let ring = vec![
         node(1, "tool", "p1", "", "id1"),
         node(2, "model", "p2", "p1", "id2"),
@@ -294,8 +293,8 @@ fn hostile_parents_cost_little() {
     count(ring, 4);
 }
 
-/// Of two calls that a model gave one id, the one that went well is not said to have failed; what an event of another
-/// tool says is no call's.
+/// Of two calls with the same id from the model, the successful one is not reported as failed; an event of another tool
+/// applies to neither.
 #[test]
 fn a_failure_is_its_own_calls() {
     let call = |second: u32, call: &str, at: (&str, &str), tool: &str, id: &str, status: &str| {
@@ -316,8 +315,8 @@ fn a_failure_is_its_own_calls() {
     assert_eq!(lines, ["  tool  Bash  exit_1", "  tool  Read", "  tool  Write", "  tool  Edit  exit_3"], "{text}");
 }
 
-/// One call that thousands of agents claim to be started by, and of which as many events tell: what it says is looked
-/// for once, not once for each of them, in a tree, turns and datasets; work that grows with the square would not end.
+/// A call that thousands of agents claim as their start, and on which as many events report: it is examined once, not
+/// once for each of them, in trees, turns and datasets; quadratic work would not finish.
 #[test]
 fn hostile_calls_cost_little() {
     const MANY: u32 = 5_000;
@@ -354,7 +353,7 @@ fn hostile_calls_cost_little() {
     assert_eq!(String::from_utf8(out).expect("text").lines().count(), MANY as usize);
 }
 
-/// A name can't end a label of Mermaid, nor begin HTML or an entity in it.
+/// A name can't end a Mermaid label, nor begin HTML or an entity in it.
 #[test]
 fn mermaid_labels_are_labels() {
     let hostile = "a\"] --> n1[\"<img src=x onerror=alert(1)>#quot;`\n%%{init}";

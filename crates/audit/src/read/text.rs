@@ -1,6 +1,5 @@
-//! **What**: a session that was read, as plain text. **Invariants**: what was shown before is counted, not repeated;
-//! what no (signed) line means says so; control characters never reach a terminal. **Not here**: reading (`replay`),
-//! turns (`turns`).
+//! Prints a session as plain text. Messages shown before are counted, not repeated; entries without a (signed) line are
+//! marked; control characters never reach a terminal. Neighbours: `replay` (reading), `turns`.
 
 use std::io::{self, Write};
 
@@ -12,10 +11,10 @@ use super::session::{Entry, Replay, facts};
 use kernel::terminal::clean;
 
 impl Replay {
-    /// Writes it as text.
+    /// Writes the session as text.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Errors of `out`.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "session {}", clean(self.id()))?;
         for account in self.accounts() {
@@ -74,7 +73,7 @@ fn headline(entry: &Entry) -> String {
     words.join("  ")
 }
 
-/// Order of parts, and who speaks where a part does not say.
+/// Order of parts, and the default speaker of each.
 const PARTS: [(&str, &str); 6] = [
     ("system", "system"),
     ("tools", "tools"),
@@ -84,7 +83,7 @@ const PARTS: [(&str, &str); 6] = [
     ("output", "assistant"),
 ];
 
-/// The content of an item; what was shown before is only counted: earlier input, and pieces that say the same again.
+/// Writes the content of an item. Earlier input and duplicate pieces are only counted.
 fn body(item: &Item, before: &mut Vec<Said>, out: &mut dyn Write) -> io::Result<()> {
     for (part, who) in PARTS {
         let who = if part == "output" && item.head.call == "tool" { "result" } else { who };
@@ -105,7 +104,7 @@ fn body(item: &Item, before: &mut Vec<Said>, out: &mut dyn Write) -> io::Result<
         }
         match part {
             "input" if !said.is_empty() => *before = said,
-            // the next call's history has this answer too
+            // the next call's history includes this answer
             "output" => before.extend(said),
             _ => {}
         }

@@ -1,9 +1,10 @@
-//! **What**: a session as a tree: turns, the calls in them, what these called, sub-agents with theirs, what was denied;
-//! as text and as Mermaid. **Why**: what an agent did is seen at once, without what was said. **Invariants**: needs the
-//! index only; each call stands once, also where a span and an event tell of it, or two spans (`vault/calls`); nothing
-//! that was denied is left out; what nobody signed is in no tree, where somebody looked; whatever parents are claimed,
-//! work grows with the entries, and nothing stands deeper than [`DEEPEST`]. **Not here**: reading (`replay`), contexts
-//! (`turns`), what stands above what (`links`), whose it is (`agents`).
+//! A session as a tree, as text and as Mermaid: turns, their calls, nested calls, sub-agents, denials. It shows an
+//! agent's actions without the conversation.
+//!
+//! Only the index is needed. Each call appears once, even if a span and an event report it, or two spans
+//! (`vault/calls`). Denials are never left out. Unsigned entries are excluded, if signatures were checked. Work is
+//! linear in the number of entries whatever parents they claim, and nesting is limited to [`DEEPEST`]. Neighbours:
+//! `turns` (contexts), `links` (parents), `agents`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
@@ -16,48 +17,48 @@ use super::session::{Replay, facts};
 use kernel::terminal::clean;
 use vault::calls::{Calls, is_denied};
 
-/// Deepest nesting that is shown; below it calls stand side by side.
+/// Deepest nesting that is shown; deeper calls are shown side by side.
 const DEEPEST: usize = 32;
 
 /// A turn: one invocation of the agent.
 #[derive(Serialize)]
 pub struct TurnOf {
-    /// From 1.
+    /// Number of the turn, from 1.
     pub number: usize,
-    /// When it began; null where only calls are known.
+    /// Start time; null if only calls are known.
     pub at: Option<String>,
-    /// Agent.
+    /// Name of the agent.
     pub actor: Option<String>,
-    /// Run, as the index shows it.
+    /// Run id, as the index shows it.
     pub run_id: Option<String>,
-    /// What was called.
+    /// Calls of the turn.
     pub calls: Vec<Call>,
 }
 
-/// A call.
+/// A call of a model, tool or agent, or a permission request.
 #[derive(Serialize)]
 pub struct Call {
-    /// When.
+    /// Start time.
     pub at: String,
-    /// `model`, `tool`, `agent`, `permission`.
+    /// Kind: `model`, `tool`, `agent` or `permission`.
     pub call: String,
-    /// Model, tool or agent.
+    /// Name of the model, tool or agent.
     pub name: Option<String>,
-    /// `ok`, or what went wrong.
+    /// `ok`, or the error.
     pub status: String,
-    /// A permission's outcome.
+    /// Outcome of a permission request.
     pub decision: Option<String>,
-    /// It was not allowed.
+    /// Whether the call was denied.
     pub denied: bool,
-    /// Exact decimal, USD.
+    /// Cost in USD, exact decimal.
     pub cost_usd: Option<String>,
-    /// Leaf, `writer/epoch/number`; null: no index line tells of it.
+    /// Leaf, `writer/epoch/number`; null without an index line.
     pub leaf: Option<String>,
-    /// What it called.
+    /// Nested calls.
     pub calls: Vec<Call>,
 }
 
-/// The provider's id of a model's answer.
+/// The provider's response id.
 fn response<'e>(node: &Node<'e>) -> Option<&'e str> {
     let (row, item) = (node.entry.row.as_ref(), node.entry.item.as_ref());
     row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
@@ -84,7 +85,7 @@ impl Replay {
     /// Writes the tree as text.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Errors of `out`.
     pub fn write_tree(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "session {}", clean(self.id()))?;
         for erased in self.erased() {
@@ -101,7 +102,7 @@ impl Replay {
     /// Writes the tree as a Mermaid flowchart.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Errors of `out`.
     pub fn write_mermaid(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "flowchart LR\n  classDef denied stroke-width:4px,stroke-dasharray:4")?;
         writeln!(out, "  n0[\"session {}\"]", quoted(self.id()))?;
@@ -146,7 +147,7 @@ fn branch(call: &Call, depth: usize, out: &mut dyn Write) -> io::Result<()> {
     call.calls.iter().try_for_each(|below| branch(below, depth + 1, out))
 }
 
-/// A text within quotes of Mermaid: entities for whatever it might take for its own.
+/// A text for Mermaid quotes, with entities for special characters.
 fn quoted(text: &str) -> String {
     clean(text)
         .chars()
@@ -157,8 +158,8 @@ fn quoted(text: &str) -> String {
         .collect()
 }
 
-/// Nodes that tell of a call that another one stands for: of a model call the one that counts, of a tool call the span.
-/// What was denied stands in any case, as does a call whose other telling did not come.
+/// Nodes that repeat a call which another node represents: a model call is represented by the node that counts, a tool
+/// call by its span. Denials are always kept, as are calls whose other report is missing.
 fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
     let (mut spans, mut responses) = (HashSet::new(), HashSet::new());
     for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
@@ -189,25 +190,24 @@ fn again(nodes: &[Node<'_>]) -> HashSet<usize> {
     again
 }
 
-/// Who is below whom, of what is shown. Agents that nothing but their calls tells of go by numbers behind those of all
-/// nodes.
+/// Parents of the shown nodes. Agents without a span of their own have positions after those of all nodes.
 struct Forest<'n, 'e> {
     nodes: &'n [Node<'e>],
     agents: &'n Agents<'n, 'e>,
-    /// What is shown.
+    /// The positions that are shown.
     shown: BTreeSet<usize>,
-    /// Of these, the nearest one above that is shown too.
+    /// For each of them, the nearest shown parent.
     above: Vec<Option<usize>>,
-    /// Agents that nobody called: turns. In order of time.
+    /// Agents without a caller, each of which is a turn, in order of time.
     roots: Vec<usize>,
-    /// What failed, by trace and id: calls of tools may say nothing of it themselves.
+    /// Failures by trace and call id: the span of a tool call may not have its status.
     failed: HashMap<(&'e str, &'e str), Vec<&'n Node<'e>>>,
-    /// Calls of tools that are shown, by trace and id.
+    /// Number of shown tool calls, by trace and id.
     calls: HashMap<(&'e str, &'e str), usize>,
 }
 
 impl<'n, 'e> Forest<'n, 'e> {
-    /// `again`: nodes that tell of a call that another one stands for.
+    /// Builds the forest; `again` are nodes that repeat another node's call.
     fn of(nodes: &'n [Node<'e>], again: &HashSet<usize>, links: &Links, agents: &'n Agents<'n, 'e>) -> Self {
         let shown = |at: usize| !again.contains(&at) && nodes.get(at).is_some_and(is_shown);
         let mut nearest: Vec<Option<usize>> = vec![None; nodes.len()];
@@ -260,7 +260,7 @@ impl<'n, 'e> Forest<'n, 'e> {
         let roots: HashSet<usize> = self.roots.iter().copied().collect();
         for at in self.shown.iter().filter(|at| !roots.contains(at)) {
             let above = self.above.get(*at).copied().flatten();
-            // what names nobody above it belongs to the turn that had begun
+            // an entry without a parent belongs to the turn that was active
             let begun = || {
                 self.roots.get(self.roots.partition_point(|root| self.time(*root) <= self.time(*at)).checked_sub(1)?)
             };
@@ -300,7 +300,7 @@ impl<'n, 'e> Forest<'n, 'e> {
         if depth < DEEPEST {
             return calls.iter().filter_map(|at| self.call(*at, below, depth + 1)).collect();
         }
-        // everything that is deeper, side by side
+        // all deeper calls, side by side
         let (mut out, mut waiting) = (Vec::new(), calls.iter().rev().copied().collect::<Vec<_>>());
         while let Some(at) = waiting.pop() {
             out.extend(self.call(at, &BTreeMap::new(), depth));
@@ -350,7 +350,8 @@ impl<'n, 'e> Forest<'n, 'e> {
         })
     }
 
-    /// What went wrong; of a call of a tool also where its result's event alone tells, and no other call has its id.
+    /// The error of a node. For a tool call, the failure may be only in its result's event; that counts if no other
+    /// call has the same id.
     fn status(&self, node: &Node<'e>) -> &'e str {
         let told = || {
             let id = node.call_id().filter(|id| self.calls.get(id) == Some(&1))?;

@@ -1,11 +1,11 @@
-//! **What**: the turns of a session that was read: what each model call was given and what it answered; two of them
-//! compared; all of them as a dataset. **Why**: what changed between a good answer and a bad one is mostly in the
-//! context. **Invariants**: a turn is a model call with content, counted from 1 in order of time; where a client tells
-//! content beside its calls (Claude Code's events), it is an answer and what was said since the one before to and by
-//! the same agent: a sub-agent is given what the call that started it says, and what it answers last is that call's
-//! result. One whose call nothing tells of is given what the session's own agent was told, where that one never
-//! answers. Nothing of what came before an answer is left out. **Not here**: reading (`replay`), whose an item is
-//! (`agents`), how messages are written (`messages`).
+//! The turns of a session: the input and answer of each model call; the difference between two turns; all turns as a
+//! dataset. Differences between a good and a bad answer are mostly in the context.
+//!
+//! A turn is a model call with content, counted from 1 in order of time. For clients that report content beside their
+//! calls (Claude Code's events), a turn is an answer with everything said to and by the same agent since its previous
+//! answer. A sub-agent's input starts with its call's prompt, and its last answer is that call's result. A sub-agent
+//! whose call is unknown gets the own agent's input, if the own agent never answers. No input before an answer is left
+//! out. Neighbours: `replay` (reading), `agents`, `messages`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
@@ -22,25 +22,25 @@ use super::session::Replay;
 use crate::error::ReadError;
 use kernel::terminal::clean;
 
-/// Form of an exported session.
+/// Format of an exported session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// A line for each model call: `{"messages": […], "model": …}`, as chat APIs and fine-tuning take it.
+    /// A line for each model call: `{"messages": […], "model": …}`, as chat APIs and fine-tuning accept it.
     Messages,
-    /// A line for each item that was read: its head, parameters and content.
+    /// A line for each item: its metadata, parameters and content.
     Jsonl,
 }
 
 /// One model call.
 pub struct Turn<'r> {
-    /// From 1.
+    /// Number of the turn, from 1.
     pub number: usize,
-    /// What its agent is called, where that is known.
+    /// Name of its agent, if known.
     agent: Option<String>,
     item: &'r Item,
-    /// What was said since the one before, and its answer; empty: it says itself what it was given.
+    /// Events since the previous turn, with the answer; empty if the call has its own input.
     told: Vec<Step<'r>>,
-    /// What it was given: system instructions, tools, conversation.
+    /// The model's input: system instructions, tools, conversation.
     context: Vec<Said>,
     response: Vec<Said>,
 }
@@ -63,22 +63,22 @@ impl<'r> Turn<'r> {
         Self { number: 0, agent: None, item, told: Vec::new(), context, response: spoken(("output", "assistant")) }
     }
 
-    /// Model that answered, else the one asked for.
+    /// Model that answered, or else the requested one.
     pub fn model(&self) -> Option<&str> {
         self.item.head.response_model.as_deref().or(self.item.head.request_model.as_deref())
     }
 
-    /// What its agent is called, or its kind; `None`: nothing tells.
+    /// The agent's name or kind, if known.
     pub fn agent(&self) -> Option<&str> {
         self.agent.as_deref()
     }
 
-    /// Whether the context is all that the model was given, not what was said since the turn before.
+    /// Whether the context is the model's full input, rather than what was said since the previous turn.
     pub fn is_whole(&self) -> bool {
         self.item.head.call == "model"
     }
 
-    /// How its last message begins: enough to know it again in a list.
+    /// Start of the last user message, to recognise the turn in a list.
     pub fn first_words(&self) -> String {
         let last = self.context.iter().rev().find(|said| said.who == "user").or(self.context.last());
         last.map_or(String::new(), |said| {
@@ -130,10 +130,10 @@ impl Replay {
         })
     }
 
-    /// Writes one turn: all that the model was given, and what it answered.
+    /// Writes one turn: the model's full input, and its answer.
     ///
     /// # Errors
-    /// There is no such turn; errors of `out` come through as they are.
+    /// There is no such turn; errors of `out` are passed through.
     pub fn write_turn(&self, number: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
         let turn = self.turn(number)?;
         let write = |out: &mut dyn Write| {
@@ -145,10 +145,10 @@ impl Replay {
         Ok(write(out))
     }
 
-    /// Writes what is not the same in the context of two turns.
+    /// Writes the differences between the contexts of two turns.
     ///
     /// # Errors
-    /// There is no such turn; errors of `out` come through as they are.
+    /// There is no such turn; errors of `out` are passed through.
     pub fn diff(&self, first: usize, second: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
         let (first, second) = (self.turn(first)?, self.turn(second)?);
         let changes = changes(&first.context, &second.context);
@@ -171,7 +171,7 @@ impl Replay {
     /// Writes the session as a dataset.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Errors of `out`.
     pub fn export(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         match format {
             Format::Messages => self
@@ -186,31 +186,31 @@ impl Replay {
     }
 }
 
-/// Answers that stand beside the calls, each with what was said to and by its agent since the one before.
+/// Collects answers reported beside the calls, each with what was said to and by its agent since the previous answer.
 struct Answers<'a, 'n, 'r> {
     agents: &'a Agents<'n, 'r>,
-    /// The session's own agent answers.
+    /// Whether the session's own agent answers.
     own_answers: bool,
-    /// Of each agent, since its last answer.
+    /// For each agent, the messages since its last answer.
     said: HashMap<usize, Since<'r>>,
-    /// By agent, the sub-agents that it called whose last answer it was not given yet, by when their calls ended.
+    /// By agent, its sub-agents whose last answer it has not received yet, ordered by the end of their calls.
     waiting: HashMap<usize, BTreeSet<(&'r str, usize)>>,
     turns: Vec<Turn<'r>>,
 }
 
-/// What was said since an agent's last answer.
+/// Messages since an agent's last answer.
 #[derive(Default)]
 struct Since<'r> {
     context: Vec<Said>,
-    /// What stands in it, however much that is.
+    /// Texts in the context, for fast look-up.
     known: HashSet<String>,
     told: Vec<Step<'r>>,
-    /// Its last answer, until the agent that called it is given it.
+    /// The agent's last answer, until its caller receives it.
     answer: Option<String>,
 }
 
 impl Since<'_> {
-    /// Of a sub-agent: what it was told.
+    /// The start of a sub-agent's context: its prompt.
     fn begun(prompt: Option<&str>) -> Self {
         let mut since = Self::default();
         if let Some(prompt) = prompt {
@@ -243,7 +243,7 @@ impl<'r> Answers<'_, '_, 'r> {
         let since = self.since(agent);
         since.told.push(Step::Told(item));
         for said in rest {
-            // the same prompt stands on a span and in an event
+            // the same prompt may be on a span and in an event
             if since.known.insert(said.text.clone()) {
                 since.context.push(said);
             }
@@ -258,12 +258,12 @@ impl<'r> Answers<'_, '_, 'r> {
                 self.waiting.entry(caller).or_default().insert((end, agent));
             }
         }
-        // what its call answers stands behind what it was given
+        // a call's result comes after the messages of its own entry
         let ended: Vec<usize> = self.agents.ended(at).collect();
         ended.into_iter().for_each(|sub| self.result(sub));
     }
 
-    /// Whose context an entry is of.
+    /// The agent to whose context an entry belongs.
     fn agent(&self, at: usize) -> usize {
         let agent = self.agents.agent(at);
         let is_own = !self.own_answers && self.agents.call(agent).is_none();
@@ -274,7 +274,7 @@ impl<'r> Answers<'_, '_, 'r> {
         self.said.entry(agent).or_insert_with(|| Since::begun(self.agents.prompt(agent)))
     }
 
-    /// Gives an agent the answers of those whose calls ended until now.
+    /// Passes an agent the answers of sub-agents whose calls ended by `now`.
     fn results(&mut self, caller: usize, now: &str) {
         while let Some((_, sub)) =
             self.waiting.get(&caller).and_then(BTreeSet::first).copied().filter(|(end, _)| *end <= now)
@@ -283,7 +283,7 @@ impl<'r> Answers<'_, '_, 'r> {
         }
     }
 
-    /// Gives an agent's last answer to the one that called it.
+    /// Passes a sub-agent's last answer to its caller.
     fn result(&mut self, sub: usize) {
         let Some((caller, end)) = self.agents.answers_to(sub) else { return };
         if let Some(waiting) = self.waiting.get_mut(&caller) {
@@ -306,14 +306,14 @@ fn is_spoken(piece: &vault::document::ReadPiece) -> bool {
     matches!(piece.part.as_str(), "system" | "input" | "output")
 }
 
-/// A message with a mark before its first line.
+/// Writes a message with a mark before each line.
 fn line(mark: char, said: &Said, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = said.text.lines();
     writeln!(out, "{mark} {:<11} {}", clean(&said.who), clean(lines.next().unwrap_or_default()))?;
     lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", clean(line)))
 }
 
-/// What became of messages between two turns.
+/// A difference between two lists of messages.
 #[derive(PartialEq, Eq)]
 pub(super) enum Change<'s> {
     Same(usize),
@@ -321,10 +321,11 @@ pub(super) enum Change<'s> {
     New(&'s Said),
 }
 
-/// Messages that are compared each with each; in longer middles all old ones are gone and all new ones new.
+/// Longest list for which a minimal difference is computed; for longer ones, all old messages are gone and all new ones
+/// new.
 const COMPARED: usize = 2_000;
 
-/// The shortest way from one list of messages to another.
+/// The shortest edit from one list of messages to another.
 pub(super) fn changes<'s>(old: &'s [Said], new: &'s [Said]) -> Vec<Change<'s>> {
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (old.get(head..).unwrap_or_default(), new.get(head..).unwrap_or_default());
@@ -338,7 +339,7 @@ pub(super) fn changes<'s>(old: &'s [Said], new: &'s [Said]) -> Vec<Change<'s>> {
     out
 }
 
-/// By the longest common subsequence.
+/// Computes the edit by the longest common subsequence.
 fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
     let width = new.len() + 1;
     let mut longest = vec![0_u16; 0];
@@ -379,7 +380,7 @@ fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
     }
 }
 
-/// A model call as chat APIs take it; what they do not take stands beside.
+/// A model call in the form of chat APIs, with additional fields for everything that they don't accept.
 fn dataset(turn: &Turn<'_>) -> Value {
     let chat = if turn.told.is_empty() { Chat::of(turn.item) } else { Chat::told(&turn.told) };
     let mut out = json!({"messages": chat.messages, "model": turn.model(), "turn": turn.number});

@@ -1,5 +1,5 @@
-//! **What**: makes the content of an object's documents whole, where they refer to earlier ones. **Invariants**: a
-//! document that can't be made whole hides no other. **Not here**: how (`vault/delta`), opening (`read`).
+//! Restores whole content in an object's documents that refer to earlier ones. A document that can't be restored hides
+//! no other. Neighbours: `vault/delta` (the encoding), `opener`.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use vault::delta::{LARGE, Rebuilder, Unbuilt};
 use vault::names::{ObjectName, Scope};
 use vault::store::ObjectKind;
 
-/// A fragment's place and document, as it is stored.
+/// A fragment's offset and its document as stored.
 type Stored = (u64, Result<Vec<u8>, Shut>);
 
-/// What a reference to earlier content holds; in a text its quotes would be escaped.
+/// Marks a reference to earlier content; in a text the quotes would be escaped.
 const REFERENCE: &[u8] = b"\"base\":{\"fragment\":";
 
 fn refers(plain: &[u8]) -> bool {
@@ -38,7 +38,7 @@ impl Opener<'_> {
         if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| refers(plain))) {
             add(&mut rebuilder, &stored);
             if stored.iter().any(|one| lacks(&mut rebuilder, one)) {
-                // a part of the object was given: what it refers to lies before
+                // only a part of the object was given: the referenced content precedes it
                 let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(Shut::Other)?;
                 add(&mut rebuilder, &self.all(object, scopes, &bytes, *room));
             }
@@ -49,7 +49,7 @@ impl Opener<'_> {
             out.push(plain.and_then(|plain| {
                 let whole = match refers(&plain) {
                     true => {
-                        // what it refers to was counted where it stands, and is here once more
+                        // referenced content was counted in its own place, and is now copied
                         let most = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
                         let whole = rebuilder.rebuild(&plain, most);
                         whole.map_err(|why| {
@@ -67,7 +67,7 @@ impl Opener<'_> {
         Ok(out)
     }
 
-    /// Every fragment that the keys of these scopes open.
+    /// All fragments that the keys of these scopes open.
     fn all(&self, object: &ObjectName, scopes: &BTreeSet<&Scope>, bytes: &Bytes, mut room: u64) -> Vec<Stored> {
         let mut open = |one: &Bytes| {
             let keys = |scope: &Scope| {
@@ -82,7 +82,7 @@ impl Opener<'_> {
     }
 }
 
-/// What is no document is said when it is read.
+/// Adds the documents; a malformed one is reported when it is parsed.
 fn add(rebuilder: &mut Rebuilder, stored: &[Stored]) {
     for plain in stored.iter().filter_map(|(_, plain)| plain.as_ref().ok()) {
         let _ = rebuilder.add(plain);

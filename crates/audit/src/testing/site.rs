@@ -1,4 +1,4 @@
-//! A vault as it is really written, in memory, and what becomes of it.
+//! A realistically written vault in memory, and what happens to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use vault::uploader::{Journal, Pace, Parts, Uploader};
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
-/// Objects in memory, and when those that were put were.
+/// Objects in memory, with their write times.
 #[derive(Default)]
 pub struct Memory(pub Mutex<BTreeMap<String, Bytes>>, Mutex<BTreeMap<String, UnixNanos>>);
 
@@ -50,7 +50,7 @@ impl VaultStore for Memory {
         let mut objects = self.0.lock();
         let put = match objects.get(name) {
             Some(there) if *there == bytes => Ok(Put::Exists),
-            // as S3 says it, which does not compare
+            // like S3, which does not compare bytes
             Some(_) => Ok(Put::Exists),
             None => {
                 objects.insert(name.to_owned(), bytes);
@@ -91,7 +91,7 @@ impl VaultReader for Memory {
     }
 }
 
-/// A reader over a store in memory that answers some questions in its own way.
+/// A reader over an in-memory store that overrides some answers.
 pub trait Over: Send + Sync {
     fn under(&self) -> &Memory;
 
@@ -113,7 +113,7 @@ pub trait Over: Send + Sync {
     }
 }
 
-/// Such a reader, as a store.
+/// Such a reader as a store.
 pub struct Layer<T>(pub T);
 
 impl<T: Over> VaultReader for Layer<T> {
@@ -162,11 +162,11 @@ pub struct Site {
     pub ticketer: VaultTicketer,
     pub uploader: Uploader,
     pub sent: u64,
-    /// Of the processes that begin from now on.
+    /// Layout for processes started from now on.
     pub layout: Layout,
 }
 
-/// One process of it.
+/// One process of the gateway.
 pub fn process<J: Journal + 'static, S: VaultStore + 'static>(
     journal: &Arc<J>,
     store: &Arc<S>,
@@ -202,7 +202,7 @@ fn process_of<J: Journal + 'static, S: VaultStore + 'static>(
     (writer, ticketer, Uploader::new(parts, &Meter::new()))
 }
 
-/// What the lines of such a batch have in common.
+/// The common columns of a batch's lines.
 fn line_of(names: &Names, account: &str, session: &str, now: UnixNanos) -> Tail {
     Tail {
         ts: rfc3339(now),
@@ -260,14 +260,14 @@ impl Site {
         site
     }
 
-    /// Another process; of the last marks only `kept` are durable.
+    /// Starts another process; of the last marks only `kept` are durable.
     pub fn restart(&mut self, kept: usize) {
         self.journal.crash(kept);
         self.epochs += 1;
         self.begin(self.epochs);
     }
 
-    /// A process of this epoch.
+    /// Starts a process with this epoch.
     pub fn begin(&mut self, epoch: u32) {
         let names = Names::new("", "gw", &format!("E{epoch:04}")).laid_out(self.layout);
         (self.writer, self.ticketer, self.uploader) =
@@ -275,7 +275,7 @@ impl Site {
         self.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![self.auditor.to_public()])), 100);
     }
 
-    /// A batch of one session: an item with content, and an action without.
+    /// Sends a batch of one session: an item with content, and an action without.
     pub fn send(&mut self, account: &str, session: &str, text: &str) {
         for record in self.made(account, session, text) {
             self.journal.append(record.kind, account, record.body);
@@ -356,7 +356,7 @@ impl Site {
         self.ticketer.ticket(Box::new(VaultDraft { account: account.into(), groups: vec![group] })).records
     }
 
-    /// Time goes by.
+    /// Advances the clock by minutes, with the uploader running.
     pub async fn minutes(&mut self, minutes: u32) {
         for _ in 0..minutes {
             self.clock.advance(Duration::from_secs(61));
@@ -376,7 +376,7 @@ impl Site {
         verify(&vault, &options, &mut |_| {}).await.expect("verified")
     }
 
-    /// With everything an auditor has.
+    /// Verifies with everything that an auditor has.
     pub async fn audit(&self) -> Report {
         self.verify(Options { auditors: vec![self.auditor.clone()], ..Options::default() }).await
     }
@@ -399,7 +399,7 @@ impl Site {
         self.store.0.lock().remove(name).expect("there");
     }
 
-    /// Changes a digest and signs it as `key`.
+    /// Changes a digest and signs it with `key`.
     pub fn resign(&self, name: &str, key: &SigningKey, change: impl FnOnce(&mut Digest)) {
         let bytes = self.store.0.lock().get(name).cloned().expect("there");
         let mut digest: Digest = serde_json::from_slice(&bytes).expect("a digest");

@@ -1,6 +1,6 @@
-//! **What**: an anchor: the newest digest of every writer, signed by somebody else and kept somewhere else.
-//! **Why**: a chain can't show what was cut off its end, nor that its key was stolen; an anchor can.
-//! **Invariants**: the signed checkpoint is over an RFC 6962 tree of the entries' lines. **Not here**: keeping it.
+//! Anchors: the newest digest of every writer, signed by another party and kept elsewhere. A chain alone can't show
+//! that its end was cut off or that its key was stolen; an anchor can. The signed checkpoint covers an RFC 6962 tree of
+//! the entries' lines. Storing anchors is up to the user.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,29 +14,29 @@ use super::report::Head;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// When, RFC 3339.
+    /// Time of the anchor, RFC 3339.
     pub time: String,
-    /// Account.
+    /// Account whose lines it covers.
     pub account: String,
-    /// Writer.
+    /// The writer's name.
     pub writer: String,
-    /// The digest.
+    /// Identifies the digest.
     pub digest: Link,
-    /// Leaves.
+    /// Number of leaves.
     pub tree_size: u64,
-    /// Root, base64.
+    /// Root of the tree, base64.
     pub root: String,
 }
 
 /// An anchor that was opened.
 pub struct Anchor {
-    /// When it was made.
+    /// Time of its creation.
     pub time: String,
-    /// What it holds.
+    /// Its entries.
     pub entries: Vec<Entry>,
 }
 
-/// An anchor as a file holds it: a line of JSON for each entry, an empty line, and the signed checkpoint.
+/// Builds an anchor file: a line of JSON for each entry, an empty line, and the signed checkpoint.
 pub fn make(heads: &[Head], time: &str, key: &SigningKey) -> String {
     let (mut lines, mut tree) = (String::new(), Frontier::default());
     for head in heads {
@@ -52,7 +52,7 @@ pub fn make(heads: &[Head], time: &str, key: &SigningKey) -> String {
     format!("{lines}\n{}", key.note(&checkpoint.text()))
 }
 
-/// Opens an anchor.
+/// Opens an anchor and checks its signature.
 ///
 /// # Errors
 /// What is wrong with it.

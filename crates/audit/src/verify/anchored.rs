@@ -1,8 +1,9 @@
-//! **What**: holds the chains against anchors: what they name is there, and each epoch was anchored at about the time
-//! that it claims. **Why**: who has stolen a signing key can write accounts and writers of years ago, and the next
-//! anchor would take them in; only an anchor of that time proves that they were there. **Invariants**: an anchor covers
-//! the digest that it names and all before it; times are the anchor's, which its own key signed. **Not here**: anchors
-//! as files (`anchor`).
+//! Compares the chains with anchors: the anchored digests must exist, and each epoch must have been anchored at about
+//! its claimed time. A thief of a signing key can write accounts and writers of past years, and the next anchor would
+//! include them; only an anchor of that time proves that they existed.
+//!
+//! An anchor covers its digest and all digests before it. Anchor times are trusted because the anchor's own key signed
+//! them. Neighbour: `anchor` parses anchor files.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,8 @@ use super::anchor::{self, Anchor};
 use super::times::moment;
 use super::walk::{Epoch, Walk};
 
-/// When the chain of each epoch began: the first of the epochs that it follows. A process that starts while the store
-/// is away dates its first digest late, so its own beginning bounds nothing where an epoch comes before it.
+/// The start of each epoch's chain: the first of the epochs that it follows. A process that starts during an outage of
+/// the store dates its first digest late, so its own start is no bound if another epoch precedes it.
 fn beginnings(epochs: &[Epoch]) -> Vec<Option<UnixNanos>> {
     let named = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
     let began = |epoch: &Epoch| epoch.began.as_deref().and_then(moment);
@@ -33,9 +34,9 @@ fn beginnings(epochs: &[Epoch]) -> Vec<Option<UnixNanos>> {
 }
 
 impl Walk<'_> {
-    /// Holds the chains against anchors.
+    /// Compares the chains with all anchors.
     pub(super) fn anchors(&mut self, lines: &[(Line, Vec<Epoch>)]) {
-        // by account, writer and epoch: when it was anchored first
+        // time of the first anchor, by account, writer and epoch
         let mut first: BTreeMap<(&str, &str, &str), UnixNanos> = BTreeMap::new();
         for (number, text) in self.options.anchors.iter().enumerate() {
             let at = format!("anchor {}", number + 1);
@@ -58,7 +59,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether what one anchor names is there; notes which epochs it covers.
+    /// Checks that the digests of one anchor exist, and notes which epochs it covers.
     fn anchor<'l>(
         &mut self,
         at: &str,
@@ -89,7 +90,7 @@ impl Walk<'_> {
                 continue;
             }
             let (Some((line, _)), Some(time)) = (chain, moment(&entry.time)) else { continue };
-            // and all epochs before it, by the links that they name; no more of them than there are
+            // the anchor also covers all earlier epochs, by their links; the loop bound guards against cycles
             for _ in epochs {
                 let Some(covered) = epoch else { break };
                 let key = (line.account.as_str(), line.writer.as_str(), covered.name.as_str());
@@ -100,7 +101,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether an epoch was anchored at about the time of its first digest.
+    /// Checks that an epoch was anchored at about the time of its first digest.
     fn anchored(&mut self, line: &Line, epoch: &Epoch, anchored: Option<UnixNanos>) {
         let (at, within) = (folder(line, &epoch.name), self.options.anchored_within);
         let Some(began) = epoch.began.as_deref().and_then(moment) else {
@@ -126,7 +127,7 @@ impl Walk<'_> {
         self.report.fail("unanchored", at, format!("{what}: {why}"));
     }
 
-    /// Whether lines of an epoch say that they arrived before its chain, which anchors date, had begun.
+    /// Checks that an epoch's lines did not arrive before the start of its chain, which anchors confirm.
     fn arrived(&mut self, line: &Line, epoch: &Epoch, began: Option<UnixNanos>) {
         let (Some(first), Some(began)) = (epoch.arrived, began) else { return };
         if first.plus(self.options.anchored_within) < began {

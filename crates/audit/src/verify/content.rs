@@ -1,6 +1,7 @@
-//! **What**: judges what a digest names: its index object, each line, the objects and fragments behind them.
-//! **Invariants**: one index object and a few payload objects in memory; every byte of an object is accounted for: by
-//! the object's hash in the digest, or by its fragments, which must tile it. **Not here**: opening (`inside`).
+//! Judges the content that a digest names: its index object, each line, and the objects and fragments behind the lines.
+//! One index object and a few payload objects are in memory at a time. Every byte of a payload object is covered,
+//! either by the object's hash in the digest, or by its fragments, which must tile it. Neighbour: `inside` opens
+//! fragments.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,11 +22,11 @@ use vault::store::{ObjectKind, StoreError};
 use super::times::moment;
 use super::walk::{Epoch, Walk};
 
-/// Objects that are fetched at a time.
+/// Objects fetched concurrently.
 const AT_ONCE: usize = 8;
-/// What may explain a loss.
+/// A possible explanation of a loss.
 const LOSSY: &str = " (its writer says that it could not read records in its spool)";
-/// An object with the lines that point into it.
+/// An object with the lines that point to it.
 pub(super) struct Held {
     pub(super) name: String,
     pub(super) rows: Vec<Row>,
@@ -33,7 +34,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Where it is: under its name, or under another in the same folder, where its name was taken.
+    /// The name under which it is stored: its own, or an alternative in the same folder if its own was taken.
     fn place(&self) -> &str {
         let other = self.known.as_ref().and_then(|known| known.stored_as.as_deref());
         other.filter(|other| is_aside(&self.name, other)).unwrap_or(&self.name)
@@ -41,7 +42,7 @@ impl Held {
 }
 
 impl Walk<'_> {
-    /// Judges what a digest names.
+    /// Judges the content that a digest names.
     pub(super) async fn content(
         &mut self,
         line: &Line,
@@ -64,7 +65,7 @@ impl Walk<'_> {
         let held = self.held(&digest, rows, name);
         for held in &held {
             self.referenced.add(held.place());
-            // once it is removed there is nothing left to tell
+            // once the foreign object is removed, there is nothing to report
             if held.place() != held.name && self.is_there(&held.name).await {
                 let what = format!("it was planted before the gateway wrote its own, which is at {}", held.place());
                 self.report.fail("stray", &held.name, what);
@@ -75,7 +76,7 @@ impl Walk<'_> {
         if self.options.no_payload {
             return;
         }
-        // a key is looked at whatever the range: one that is missing, back or planted is a fact at any time
+        // keys are checked regardless of the time range: a missing, restored or planted key always matters
         self.look_at_keys(&held).await;
         if early || late {
             if !self.may_be_gone(&digest) {
@@ -104,12 +105,12 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether there is an object of this name; one that can't be read is.
+    /// Whether an object of this name exists, readable or not.
     async fn is_there(&self, name: &str) -> bool {
         self.vault.reader.get(ObjectKind::Payload, name, Some((0, 1))).await != Err(StoreError::Missing)
     }
 
-    /// The object with lines of sessions: it outlives index and payload.
+    /// Checks the object with session lines, which outlives index and payload.
     async fn sessions(&mut self, digest: &Digest) {
         let Some(sessions) = &digest.sessions else { return };
         self.referenced.add(&sessions.key);
@@ -127,8 +128,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether an object with lines of sessions has the name that the digest's writer gives it. A clock that was set
-    /// back dates the object, and not the digest: then its day is not held against the digest's.
+    /// Whether an object with session lines has the name that its writer gives it. If the clock was set back, the
+    /// object's day may differ from the digest's, so the day is not checked.
     fn is_sessions_name(&self, name: &str, digest: &Digest) -> bool {
         let names = Names::new(self.vault.prefix(), &digest.writer, &digest.epoch);
         let own = |day: &str| names.sessions(&digest.account, day, digest.n);
@@ -137,7 +138,7 @@ impl Walk<'_> {
         name == own(digest.end.get(..10).unwrap_or_default()) || (was_set_back && name == own(day))
     }
 
-    /// The lines of a digest, if they are what the tree was made of.
+    /// The lines of a digest, if they match the tree.
     fn index(
         &mut self,
         line: &Line,
@@ -162,7 +163,7 @@ impl Walk<'_> {
             }
             let Some(lines) = lines else {
                 epoch.rooted = false;
-                // payload may outlive its lines: it is still what a signed digest names
+                // payload may outlive its lines: a signed digest still names it
                 let named = digest.objects.iter().flat_map(|object| [Some(&object.key), object.stored_as.as_ref()]);
                 named.flatten().for_each(|name| self.referenced.add(name));
                 return None;
@@ -211,8 +212,8 @@ impl Walk<'_> {
         name == names.index(&first.tail.account, day, first.leaf)
     }
 
-    /// Judges that an object can't be read: gone after its retention, and archived, is counted, anything else a
-    /// failure. True: nothing is wrong with it.
+    /// Judges an unreadable object. Objects that are gone after their retention, or archived, are counted; anything
+    /// else is a failure. Returns true if nothing is wrong.
     fn unread(
         &mut self,
         digest: &Digest,
@@ -236,14 +237,14 @@ impl Walk<'_> {
         true
     }
 
-    /// Whether the retention of what a digest names is over, as the caller says.
+    /// Whether the retention of a digest's content is over, according to the caller.
     fn may_be_gone(&self, digest: &Digest) -> bool {
         self.options.expired.as_ref().is_some_and(|expired| digest.end < *expired)
     }
 
     fn root(&mut self, epoch: &mut Epoch, digest: &Digest, name: &str) {
         if !epoch.whole || !epoch.rooted {
-            // said where it broke, or counted: the tree can't be known from there on
+            // the cause was reported or counted before: from there on the tree is unknown
             return;
         }
         let root = STANDARD.encode(epoch.tree.root());
@@ -255,7 +256,7 @@ impl Walk<'_> {
 
     fn unpack(&mut self, epoch: &mut Epoch, name: &str, sha256: &str, bytes: &Bytes) -> Option<Vec<u8>> {
         if kernel::hex::encode(&Sha256::digest(bytes)) != sha256 {
-            // where no root can be computed this is all that holds the lines
+            // if no root can be computed, only this hash protects the lines
             epoch.whole &= epoch.rooted;
             self.report.fail("index_changed", name, "its hash is not the one in its digest");
         }
@@ -267,7 +268,7 @@ impl Walk<'_> {
         lines.ok()
     }
 
-    /// The objects that the lines point into.
+    /// The objects that the lines point to.
     fn held(&mut self, digest: &Digest, rows: Vec<Row>, name: &str) -> Vec<Held> {
         let mut objects: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for row in rows {
@@ -286,7 +287,7 @@ impl Walk<'_> {
         objects.into_iter().map(held).collect()
     }
 
-    /// Judges an object's bytes; gives the starts of fragments that are not there.
+    /// Judges an object's bytes; returns the offsets of missing fragments.
     fn object(&mut self, epoch: &mut Epoch, digest: &Digest, held: &Held, bytes: &Bytes) -> BTreeSet<u64> {
         let name = held.name.as_str();
         self.report.counts.objects += 1;
@@ -303,7 +304,7 @@ impl Walk<'_> {
             }
         }
         let own = held.known.as_ref().and_then(|known| Some((known.size?, known.sha256.as_deref()?)));
-        // an object of one fragment has the fragment's hash
+        // an object of a single fragment has the fragment's hash
         let single = fragments.len() == 1 && fragments.get(&0).is_some_and(|(len, _)| *len == bytes.len() as u64);
         let hash = (own.is_some() || single).then(|| kernel::hex::encode(&Sha256::digest(bytes)));
         let authentic = own.is_some_and(|(size, sha256)| size == bytes.len() as u64 && hash.as_deref() == Some(sha256));
@@ -346,7 +347,7 @@ impl Walk<'_> {
         lost
     }
 
-    /// Objects without a hash of their own: nothing may stand between or behind their fragments.
+    /// Checks objects without a hash of their own: there must be no bytes between or after their fragments.
     pub(super) fn tiles(&mut self, epoch: &mut Epoch) {
         for (name, (size, fragments)) in std::mem::take(&mut epoch.tiles.0) {
             let mut end = 0;

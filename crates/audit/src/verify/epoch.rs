@@ -1,7 +1,6 @@
-//! **What**: judges one epoch: each digest's signature, place and root, and what it names. **Why**: within an epoch
-//! everything hangs on the one before. **Invariants**: a digest that fails does not end the epoch; without a line
-//! before it, a root can't be compared any more, which is said once. **Not here**: payload (`content`), between epochs
-//! (`links`).
+//! Judges one epoch: each digest's signature, place, root and content, because each depends on the previous one. A bad
+//! digest does not end the epoch. After a missing line, roots can't be compared any more, which is reported once.
+//! Neighbours: `content` (payload), `links` (between epochs).
 
 use std::collections::BTreeSet;
 
@@ -26,10 +25,10 @@ use super::resume::Stand;
 use super::times::{Times, moment};
 use super::walk::{Epoch, Last, Walk};
 
-/// Digests that are fetched at a time.
+/// Digests fetched concurrently.
 const AT_ONCE: usize = 8;
 
-/// A digest with what lies beside it.
+/// A digest with its signature and index object.
 struct One {
     n: u64,
     name: String,
@@ -62,7 +61,7 @@ impl Walk<'_> {
         show: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Epoch, ReadError> {
         let (vault, folder) = (self.vault, folder(line, name));
-        // without the digest that it ends with it is worth nothing
+        // a saved position is useless without the digest at which it ends
         let stand = self.resume.stand(&folder).filter(|stand| numbers.contains(&stand.n)).cloned();
         let known = |n: u64| stand.as_ref().is_some_and(|stand| n <= stand.n);
         let (chain_only, mut epoch) = (self.options.chain_only, Epoch::new(name));
@@ -93,7 +92,7 @@ impl Walk<'_> {
         Ok(epoch)
     }
 
-    /// Tells holes between the digests of an epoch, and clocks that went back.
+    /// Reports gaps between the digests of an epoch, and clocks that were set back.
     fn times(&mut self, line: &Line, epoch: &str, mut times: Times) {
         let most = times.most();
         let at = folder(line, epoch);
@@ -114,13 +113,13 @@ impl Walk<'_> {
         }
     }
 
-    /// How much a run has to tell so far beside what it counts: what a later run would not find again is not kept as
-    /// done.
+    /// Number of things reported so far that are not in the counts: a position is saved only if nothing would be lost
+    /// by skipping these digests.
     fn told(&self) -> u64 {
         self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
     }
 
-    /// What any earlier run found right still is the same.
+    /// Checks that digests found valid in an earlier run are unchanged.
     fn seen_before(&mut self, folder: &str, epoch: &Epoch) {
         let Some(seen) = self.seen.remove(folder) else { return };
         let now = epoch.digests.get(&seen.n).map(|sha256| kernel::hex::encode(sha256));
@@ -130,7 +129,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Epochs of which nothing is left.
+    /// Reports epochs that an earlier run saw and of which nothing is left.
     pub(super) fn gone_since(&mut self) {
         let account = self.options.account.as_deref().map(account_segment);
         for (folder, seen) in std::mem::take(&mut self.seen) {
@@ -154,10 +153,10 @@ impl Walk<'_> {
         self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
     }
 
-    /// Judges a digest by itself and by the one before; gives it if its content can be judged.
+    /// Judges a digest on its own and against the previous one; returns it if its content can be judged.
     fn digest(&mut self, line: &Line, epoch: &mut Epoch, one: &One, known: bool) -> Option<Box<Digest>> {
         let name = one.name.as_str();
-        // until a later one is sound
+        // reset when a later digest is valid
         let hole = std::mem::replace(&mut epoch.planted, true) || one.n != epoch.expected;
         if one.n != epoch.expected {
             let missing = format!("{} digests before this one are missing", one.n.saturating_sub(epoch.expected));
@@ -205,7 +204,7 @@ impl Walk<'_> {
         Some(digest)
     }
 
-    /// The signature of the bytes, and that of the checkpoint, which says the same.
+    /// Checks the signature of the bytes, and that the signed checkpoint says the same as the digest.
     fn signatures(&mut self, epoch: &Epoch, digest: &Digest, one: &One, json: &Bytes) {
         let name = one.name.as_str();
         let keys = &self.options.keys;
@@ -227,7 +226,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether it stands where it says, behind the one before.
+    /// Checks that a digest is in its place and follows the previous one.
     fn place(&mut self, line: &Line, epoch: &Epoch, digest: &Digest, one: &One) {
         let name = one.name.as_str();
         let here = digest.n == one.n
@@ -265,7 +264,7 @@ impl Walk<'_> {
     }
 }
 
-/// Goes on where an earlier run ended, if the digest is the one that it saw.
+/// Resumes at an earlier run's position, if its digest is unchanged.
 fn take_up(epoch: &mut Epoch, stand: &Stand) {
     let same = epoch.digests.get(&stand.n).is_some_and(|sha256| kernel::hex::encode(sha256) == stand.sha256);
     if same {
@@ -273,5 +272,5 @@ fn take_up(epoch: &mut Epoch, stand: &Stand) {
         (epoch.unread, epoch.expired) = (stand.unread, stand.expired);
         epoch.arrived = stand.arrived.map(UnixNanos);
     }
-    epoch.whole &= same; // that it is another is told in the end
+    epoch.whole &= same; // a changed digest is reported at the end
 }

@@ -1,6 +1,6 @@
-//! **What**: erasures that the chain tells. **Invariants**: one counts only where its line is in a tree that holds,
-//! says what its request says, and, where the erasers' public keys are given, two of them signed it. **Not here**: keys
-//! (`keys`), destroying (`erase`).
+//! Erasures recorded in the chain. An erasure counts only if its line is in a valid tree and agrees with its request,
+//! and, if the erasers' public keys are given, two of them signed the request. Neighbours: `keys` (key objects),
+//! `erase` (executing erasures).
 
 use crate::chains::Line;
 use crate::erase::request;
@@ -14,7 +14,7 @@ use super::report::Erased;
 use super::walk::{Epoch, ToldErasure, Walk};
 
 impl Walk<'_> {
-    /// Takes the newest erasures that a sound digest names.
+    /// Records the newest erasures that a valid digest names.
     pub(super) fn name_erasures(&mut self, digest: &Digest, at: &str) {
         for (writer, link) in &digest.counters.erasures {
             let chain = (account_segment(&digest.account), writer.clone());
@@ -24,7 +24,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the newest erasures that digests name are in the store; the digests before them follow from their links.
+    /// Checks that the newest erasures named by digests are in the store; earlier ones follow from their links.
     pub(super) fn named_erasures(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         for ((account, writer), (link, at)) in std::mem::take(&mut self.newest_erasures) {
             if self.options.writer.as_ref().is_some_and(|wanted| *wanted != writer) {
@@ -47,7 +47,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Takes the copies of keys that an epoch's lines tell of, which are in its tree; gives their lines.
+    /// Records the key copies listed in an epoch's lines, which are in its tree; returns these lines.
     pub(super) fn key_copies(&mut self, rows: &[Row]) -> Vec<Row> {
         let told: Vec<Row> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();
         let copies = told.iter().flat_map(|row| &row.tail.key_copies);
@@ -55,7 +55,7 @@ impl Walk<'_> {
         told
     }
 
-    /// What earlier runs verified is told again.
+    /// Repeats what earlier runs verified.
     pub(super) fn erasures_before(&mut self) {
         for row in self.resume.erasures().to_vec() {
             self.key_copies(std::slice::from_ref(&row));
@@ -63,7 +63,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Takes the erasures of an epoch's lines, which are in its tree; gives their lines.
+    /// Records the erasures in an epoch's lines, which are in its tree; returns these lines.
     pub(super) fn erasures(&mut self, account: &str, rows: &[Row]) -> Vec<Row> {
         let mut told = Vec::new();
         for row in rows {
@@ -90,7 +90,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it holds no request"))?;
-        // either refuses a request whose keys are not those of the sessions that it names
+        // both refuse a request whose keys don't belong to the sessions it names
         let opened = match self.options.erasers.as_slice() {
             [] => {
                 request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(ReadError::damaged)

@@ -1,6 +1,6 @@
-//! **What**: opens fragments and holds what they say against their lines: place, ids, hashes, commitments. **Why**: a
-//! fragment could be swapped for another whole one; only inside stands where it belongs. **Invariants**: what was said
-//! is hashed, never shown. **Not here**: bytes (`content`).
+//! Opens fragments and compares their content with their lines: place, ids, hashes, commitments. A fragment could be
+//! replaced by another intact one; only its content shows where it belongs. Content is hashed, never shown. Neighbour:
+//! `content` checks the sealed bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use super::content::Held;
 use super::walk::{Epoch, Walk};
 
 impl Walk<'_> {
-    /// Opens an object's fragments, if there is a key; those in `lost` are not there.
-    /// `over`: its retention is over, and so may be that of its keys.
+    /// Opens an object's fragments, if an auditor's key is given, except the missing ones in `lost`. `over` says that
+    /// the retention of the object is over, so its keys may be gone too.
     pub(super) async fn inside(
         &mut self,
         epoch: &mut Epoch,
@@ -42,7 +42,7 @@ impl Walk<'_> {
         let known: Places = known.collect();
         let opened = documents(opener, held, bytes, &known, lost).await;
         for BadKey { name, why, archived } in opener.bad_keys() {
-            // what lines tell the hash of is told as changed, or archived
+            // an object whose hash is in a line is reported as changed or archived elsewhere
             let judged = self.keys.told.values().any(|told| told.object == name && told.sha256.is_some());
             match archived {
                 _ if judged => {}
@@ -80,7 +80,7 @@ impl Walk<'_> {
     }
 }
 
-/// Fragments of an object that stay closed for want of a key.
+/// Fragments of an object that can't be opened for lack of a key.
 #[derive(Default)]
 struct Shuts {
     no_key: u64,
@@ -95,8 +95,8 @@ impl Shuts {
 }
 
 impl Walk<'_> {
-    /// Counts fragments of an object, of those at `starts` that were not opened: their keys expired, or are others'.
-    /// One that was damaged is told by itself.
+    /// Counts the fragments at `starts` that were not opened because their keys expired or belong to others. Damaged
+    /// ones are reported elsewhere.
     fn count_shut(&self, epoch: &mut Epoch, held: &Held, starts: BTreeSet<u64>, shuts: &Shuts, over: bool) {
         epoch.expired += if over { shuts.no_key } else { 0 };
         if shuts.no_identity > 0 {
@@ -104,7 +104,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A key is not there, or not for us, or could not be looked for.
+    /// Reports a fragment that can't be opened, unless the identities given here are simply not its recipients.
     fn shut(&mut self, name: &str, shut: Shut, over: bool) {
         match shut {
             Shut::NoKey(why) if !over => self.report.fail("key_missing", name, why),
@@ -116,7 +116,7 @@ impl Walk<'_> {
     }
 }
 
-/// The fragments of an object that can be there, opened.
+/// Opens the fragments of an object that can exist.
 async fn documents(
     opener: &mut Opener<'_>,
     held: &Held,
@@ -128,7 +128,7 @@ async fn documents(
     if lost.is_empty() {
         return opener.documents(&held.name, bytes, known, &mut room).await;
     }
-    // others, which can't be opened, stand between them
+    // bytes that can't be opened lie between the fragments, so each is opened on its own
     let mut out = Vec::new();
     for ((off, len), scope) in known {
         let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));

@@ -1,8 +1,10 @@
-//! **What**: key objects: whether each is the one that its lines tell, damaged, another's, gone by request or without a
-//! word. **Why**: a fragment without its key is no evidence any more, and whoever can delete or replace keys can
-//! destroy evidence. **Invariants**: lines tell the hash of each key's object, `rewrap` those of its copies; of lines
-//! of older versions, which don't, it is said once; a key that is there again after its erasure is told. **Not here**:
-//! erasures (`erasures`), opening (`inside`), what nobody names (`stray_keys`).
+//! Checks key objects: whether each is the one in its lines, or damaged, replaced, erased by request, or missing
+//! without a record. A fragment without its key is no evidence any more, so whoever can delete or replace keys can
+//! destroy evidence.
+//!
+//! Lines have the hash of each key's object, and `rewrap` records those of its copies. For lines of older versions
+//! without hashes, this limit is reported once. A key that exists after its erasure is reported. Neighbours:
+//! `erasures`, `inside` (opening), `stray_keys` (objects that no line names).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,13 +21,13 @@ use super::content::Held;
 use super::told_key::{State, ToldKey};
 use super::walk::{Keys, ToldErasure, Walk};
 
-/// Key objects that are fetched at a time.
+/// Key objects fetched concurrently.
 const AT_ONCE: usize = 32;
 
 /// Looks for the object of a key.
 async fn look(vault: &Vault, there: &BTreeSet<String>, key: &Shredded, sha256: Option<&str>) -> (State, String) {
     let stem = format!("{}{}", key.folder, key.id);
-    // its own name comes first, for `-` is less than `.`: told apart by the ending
+    // `-` sorts before `.`, so copies precede the key itself: the ending tells them apart
     let own = format!("{stem}.age");
     let copies = there.range(stem.clone()..).take_while(|name| name.starts_with(&stem));
     let copies: Vec<&String> = copies.filter(|name| **name != own && is_copy_of(name, &stem)).collect();
@@ -50,14 +52,14 @@ async fn look(vault: &Vault, there: &BTreeSet<String>, key: &Shredded, sha256: O
     (state, own)
 }
 
-/// The keys that an object's lines name, with the starts of their fragments.
+/// The keys that an object's lines name, with their lines.
 fn keys_of<'r>(name: &str, rows: &'r [Row]) -> Vec<(Shredded, &'r Row)> {
     let Some(object) = ObjectName::parse(name) else { return Vec::new() };
     let mut known: BTreeMap<(&str, Option<&str>, Option<&str>), String> = BTreeMap::new();
     let mut out = Vec::new();
     for row in rows {
         let (Some(_), Some(id)) = (row.off, &row.tail.key_id) else { continue };
-        // lines of one session name one folder
+        // lines of one session name the same folder
         let tail = &row.tail;
         let place = (tail.tenant.as_str(), tail.session_id.as_deref(), tail.trace_id.as_deref());
         let folder = || object.keys(&object.scope.clone().unwrap_or_else(|| Scope::of(tail)));
@@ -68,7 +70,7 @@ fn keys_of<'r>(name: &str, rows: &'r [Row]) -> Vec<(Shredded, &'r Row)> {
 }
 
 impl Walk<'_> {
-    /// Lists the key objects that are there.
+    /// Lists the existing key objects.
     pub(super) async fn list_keys(&mut self) {
         if self.options.no_payload || self.options.chain_only {
             return;
@@ -79,7 +81,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at the key objects that these objects' lines name, each once.
+    /// Checks the key objects that these objects' lines name, each once.
     pub(super) async fn look_at_keys(&mut self, held: &[Held]) {
         let Some(there) = &self.keys.there else { return };
         let mut new: BTreeMap<Shredded, (Option<String>, String)> = BTreeMap::new();
@@ -106,8 +108,8 @@ impl Walk<'_> {
         self.keys.told.extend(told);
     }
 
-    /// Counts the fragments of an object whose keys are not there, or not as they were written; gives the starts of
-    /// those without any.
+    /// Counts the fragments of an object whose keys are missing or changed; returns the offsets of those without any
+    /// key.
     pub(super) fn without_key(&mut self, name: &str, rows: &[Row]) -> BTreeSet<u64> {
         let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
         for (key, row) in keys_of(name, rows) {
@@ -125,7 +127,7 @@ impl Walk<'_> {
         out
     }
 
-    /// How many of an object's fragments, of those at `starts`, have keys that are not as they were written.
+    /// Number of an object's fragments, among those at `starts`, whose keys were changed.
     pub(super) fn with_changed_keys(&self, held: &Held, starts: &BTreeSet<u64>) -> u64 {
         let is_changed = |key: &Shredded| self.keys.told.get(key).is_some_and(|told| told.state == State::Changed);
         let changed = keys_of(&held.name, &held.rows).into_iter().filter(|(key, _)| is_changed(key));
@@ -133,7 +135,7 @@ impl Walk<'_> {
         starts.collect::<BTreeSet<u64>>().len() as u64
     }
 
-    /// Settles what is missing against what was erased.
+    /// Compares missing keys with erasures.
     pub(super) async fn settle_keys(&mut self) {
         let Keys { there, told, erasures, copies, fragments, .. } = std::mem::take(&mut self.keys);
         let mut gone: BTreeSet<Shredded> = BTreeSet::new();
@@ -168,7 +170,7 @@ impl Walk<'_> {
         self.told_copies().await;
     }
 
-    /// Tells of keys that are not as lines tell, but for those that were erased.
+    /// Reports keys that differ from their lines, except erased ones.
     fn told_keys(&mut self) {
         let (mut elsewhere, mut untold) = (0_u64, 0_u64);
         let none = self.keys.there.as_ref().is_some_and(BTreeSet::is_empty) && self.vault.keys_may_be_elsewhere();
@@ -181,7 +183,7 @@ impl Walk<'_> {
                 State::Archived => self.report.counts.archived += 1,
                 // its retention is over
                 State::Missing if *fragments == 0 => {}
-                // the chain that would tell of an erasure was not looked at
+                // the chain that would record an erasure was not checked
                 State::Missing if self.options.writer.is_some() => elsewhere += 1,
                 State::Missing => {
                     let what = format!(
@@ -211,7 +213,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at the copies that `rewrap` made.
+    /// Checks the copies that `rewrap` made.
     async fn told_copies(&mut self) {
         let Some(there) = &self.keys.there else { return };
         let (vault, gone) = (self.vault, &self.keys.gone);

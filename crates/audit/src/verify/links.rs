@@ -1,7 +1,6 @@
-//! **What**: judges how the epochs of a writer hang together, its newest digest, and leaves seen elsewhere. **Why**:
-//! what was cut off or forked shows between epochs, or only from outside. **Invariants**: what the writer itself says
-//! in a signed digest (lost state, a damaged spool) is a warning; what nobody says is a failure. **Not here**: within
-//! an epoch (`epoch`), anchors (`anchored`).
+//! Judges the links between a writer's epochs, its newest digest, and leaves seen elsewhere. A cut-off end or a fork
+//! shows only between epochs, or from outside. If the writer itself declares a problem in a signed digest (lost state,
+//! a damaged spool), it is a warning; otherwise a failure. Neighbours: `epoch` (within an epoch), `anchored`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use vault::names::rfc3339;
 use super::report::Head;
 use super::walk::{Epoch, Walk};
 
-/// A chain that is silent for so long is told.
+/// A chain without digests for this long is reported.
 const SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
 
 impl Walk<'_> {
@@ -35,7 +34,7 @@ impl Walk<'_> {
             let at = folder(line, &epoch.name);
             let Some(prev) = &epoch.prev else {
                 if !epoch.digests.contains_key(&0) {
-                    continue; // the missing ones were told
+                    continue; // the missing digests were reported
                 }
                 roots.push(epoch);
                 continue;
@@ -72,7 +71,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Judges a link to the epoch before.
+    /// Judges a link to the previous epoch.
     fn link(&mut self, line: &Line, epoch: &Epoch, prev: &Link, epochs: &[Epoch]) {
         let at = folder(line, &epoch.name);
         let Some(before) = epochs.iter().find(|other| other.name == prev.epoch) else {
@@ -89,16 +88,15 @@ impl Walk<'_> {
             }
             Some(_) => {}
         }
-        // what stands behind the digest that is named and is none ends no epoch
+        // foreign objects after the named digest don't extend the epoch
         let named = before.newest.as_ref().filter(|newest| newest.n == prev.n);
         let Some(last) = named.or(before.last.as_ref()) else { return };
-        // lines go on where the tree that was left ends: none is skipped, none comes twice
+        // lines must continue exactly where the abandoned tree ends, without gaps or repetitions
         if let Some(continues) = &epoch.continues
             && epoch.of == before.of
             && before.base.checked_add(last.tree_size) != Some(continues.leaf)
         {
-            // behind the digest that it names there may be more than its writer knew of: that is a fork, whatever the
-            // lines
+            // more digests than the one that it names mean a fork, whatever the lines
             let (code, end) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
             let what = format!("its lines do not start where those of the epoch {} {end}", prev.epoch);
             self.report.fail(code, at.clone(), what);
@@ -108,8 +106,7 @@ impl Walk<'_> {
         match said {
             Some(reason) => self.report.warn("left", at, format!("the chain left the epoch {}: {reason}", prev.epoch)),
             None if epoch.continues.is_some() => {
-                // the writer says itself, signed, why it left: where something stands in the way that is no digest,
-                // that is why
+                // the writer's signed reason applies: a foreign object in place of its digest made it leave the epoch
                 self.excused += u64::from(before.planted && epoch.reason.is_some());
                 let reason = epoch.reason.as_deref().unwrap_or("no reason is given");
                 self.report.fail("fork", at, format!("the chain left the epoch {}: {reason}", prev.epoch));
@@ -126,7 +123,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The newest digest of a writer.
+    /// Judges the newest digest of a writer.
     fn head(&mut self, line: &Line, epoch: &Epoch) {
         let (Some(last), at) = (&epoch.newest, folder(line, &epoch.name)) else { return };
         let Some(sha256) = epoch.digests.get(&last.n) else { return };
@@ -152,7 +149,7 @@ impl Walk<'_> {
         });
     }
 
-    /// Leaves that were seen elsewhere.
+    /// Checks that leaves seen elsewhere are in a chain.
     pub(super) fn leaves(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         for leaf in &self.options.leaves {
             let Ok(Leaf { writer, epoch, number }) = Leaf::parse(leaf) else {
@@ -163,7 +160,7 @@ impl Walk<'_> {
                 let size = found.last.as_ref().map_or(0, |last| last.tree_size);
                 found.of == epoch && (found.base..found.base.saturating_add(size)).contains(&number)
             };
-            // the span does not say the account, and each numbers its lines from 0
+            // the span does not name the account, and each account numbers its lines from 0
             let (mut there, mut short) = (false, BTreeSet::new());
             for (line, epochs) in lines.iter().filter(|(line, _)| line.writer == writer) {
                 if epochs.iter().any(holds) {
@@ -185,7 +182,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether `other` names `epoch` as the one before it.
+/// Whether `other` names `epoch` as its previous epoch.
 fn follows(other: &Epoch, epoch: &Epoch) -> bool {
     other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name)
 }

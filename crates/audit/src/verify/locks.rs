@@ -1,7 +1,8 @@
-//! **What**: every version in the store: one of each name, none behind a delete marker, each locked as long as it must
-//! be. **Why**: an object that can be deleted tomorrow is evidence until tomorrow. **Invariants**: one page of versions
-//! is in memory; locks are asked for by version, so that what lies below a marker is looked at too. **Not here**: what
-//! objects hold.
+//! Checks every version in the store: one for each name, none behind a delete marker, each locked for long enough. An
+//! object that can be deleted tomorrow is evidence only until tomorrow.
+//!
+//! One page of versions is in memory at a time. Locks are queried by version, so that versions below a delete marker
+//! are checked too. Neighbour: `content` checks what objects contain.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,28 +20,28 @@ use vault::store::{Held, ObjectKind, Version};
 use super::options::Retention;
 use super::walk::Walk;
 
-/// Locks that are asked for at a time.
+/// Locks queried concurrently.
 const AT_ONCE: usize = 32;
-/// A lock is dated by the writer's clock, the object by the store's: they may differ by this.
+/// Allowed difference between the writer's clock, which dates the lock, and the store's, which dates the object.
 const SLACK: Duration = Duration::from_secs(3600);
 
-/// What was seen of the locks of one kind of object.
+/// Results for the locks of one kind of object.
 #[derive(Default)]
 struct Seen {
     locked: u64,
-    /// Without a lock: how many, and the first of them.
+    /// Number of objects without a lock, and the names of the first ones.
     open: u64,
     first: Vec<String>,
-    /// Not told by the store.
+    /// Number of objects whose lock the store did not report.
     untold: u64,
     why: String,
 }
 
-/// The name that versions are being listed of.
+/// The name whose versions are being listed.
 #[derive(Default)]
 struct Name {
     name: String,
-    /// Versions and markers of it: a store may begin a page with the last one of the page before.
+    /// Its versions and markers: a store may repeat the last one of a page at the start of the next.
     ids: BTreeSet<(String, bool)>,
     objects: u64,
 }
@@ -54,16 +55,16 @@ impl Name {
     }
 }
 
-/// What is wrong with a lock.
+/// Problem of a lock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// There is none.
+    /// There is no lock.
     None,
-    /// Under governance in place of compliance.
+    /// The mode is governance instead of compliance.
     Mode,
-    /// A key that nobody could erase.
+    /// A key is under compliance, so it can't be erased.
     Key,
-    /// Held until then only.
+    /// The lock ends too early, at this time.
     Short(UnixNanos),
 }
 
@@ -80,14 +81,14 @@ pub(super) fn judge(wanted: Option<Retention>, key: bool, held: &Held) -> Result
 }
 
 impl Walk<'_> {
-    /// Objects behind delete markers, with more than one version, or not locked as they should be.
+    /// Reports objects behind delete markers, with more than one version, or with a wrong lock.
     pub(super) async fn versions(&mut self) {
         for (kind, folder, what) in [
             (ObjectKind::Payload, "", "versions"),
             (ObjectKind::Key, "keys/", "the keys' versions"),
             (ObjectKind::Key, FOLDER, "versions of notes of holds"),
         ] {
-            // in one bucket they are among the first
+            // with one bucket, the first pass includes them
             if folder == FOLDER && !self.vault.has_keys_apart() {
                 continue;
             }
@@ -103,7 +104,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at every version; false if the store has none.
+    /// Checks every version; false if the store has none.
     async fn bucket(&mut self, kind: ObjectKind, folder: &str, seen: &mut Seen) -> Result<bool, ReadError> {
         let (mut after, mut last) = (None, Name::default());
         loop {
@@ -126,7 +127,7 @@ impl Walk<'_> {
                 }
                 last.objects += 1;
                 if last.objects == 2 {
-                    // a repeated attempt on a store that ignores If-None-Match writes the same bytes again
+                    // on a store that ignores If-None-Match, a retry writes the same bytes again
                     self.report.warn("versions", &version.name, "has more than one version");
                 }
                 objects.push(version);
@@ -142,7 +143,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the retention of what has this name is over, by the day of arrival in it: then lifecycle rules make
+    /// Whether the retention of this object is over, by the day of arrival in its name: lifecycle rules then create
     /// markers.
     pub(super) fn is_over(&self, name: &str) -> bool {
         let before = self.options.expired.as_ref().and_then(|expired| expired.get(..10));
@@ -167,7 +168,7 @@ impl Walk<'_> {
 
     fn lock(&mut self, kind: ObjectKind, name: String, held: &Held, seen: &mut Seen) {
         let wanted = self.options.retention;
-        // the key bucket's default, governance, is what locks notes of holds there; compliance would be no harm
+        // hold notes have the key bucket's default lock, governance; compliance would do no harm there
         let is_key = self.vault.relative(&name).is_some_and(|own| own.starts_with("keys/"));
         let verdict = match judge(wanted, kind == ObjectKind::Key, held) {
             Err(Wrong::Key) if !is_key => Ok(()),
@@ -201,7 +202,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What the locks of a kind say together.
+    /// Reports on all locks of a kind.
     fn locks_of(&mut self, kind: ObjectKind, seen: Seen) {
         let (of, not) = (if kind == ObjectKind::Key { "keys" } else { "objects" }, &mut self.report.not_verified);
         if self.options.no_locks {

@@ -1,8 +1,9 @@
-//! **What**: `vault verify`: walks every chain of a vault from its first digest to its newest, and says whether the
-//! store still holds what was written. **Why**: an auditor must not have to trust the gateway, the store, or us; every
-//! step can be done with other tools (docs/vault.md). **Invariants**: reads only; needs a public key, no secret; what
-//! it did not look at, it says; what is found does not end the walk. **Not here**: hashing and notes (`chain`), proofs
-//! (`prove`).
+//! `vault verify`: follows every chain of a vault from its first digest to its newest, and checks whether the store
+//! still holds what was written. An auditor need not trust the gateway, the store, or us: every step can be done with
+//! other tools (docs/vault.md).
+//!
+//! Verification only reads, and needs a public key but no secret. The report lists everything that was not checked, and
+//! a finding does not end the run. Neighbours: `chain` (hashing and notes), `prove` (proofs).
 
 pub mod anchor;
 mod anchored;
@@ -43,11 +44,10 @@ use strays::LONG;
 use vault::store::ObjectKind;
 use walk::{Epoch, Keys, Referenced, Turns, Walk};
 
-/// Verifies a vault.
+/// Verifies a vault. Problems of the vault itself are in the report.
 ///
 /// # Errors
-/// One line: the store can't be listed, or a file of the caller's can't be used. What is wrong with the vault is in the
-/// report.
+/// The store can't be listed, or one of the caller's files can't be used.
 pub async fn verify(
     vault: &Vault,
     options: &Options,
@@ -103,8 +103,8 @@ pub async fn verify(
     Ok(walk.report)
 }
 
-/// Whether digest `n` of an epoch is the one that its writer makes next: of an epoch that goes on the one behind its
-/// newest, of one that begins the first.
+/// Whether the writer's next digest would be number `n` of this epoch: after the newest digest of an unfinished epoch,
+/// or the first of a new epoch.
 fn is_next(epochs: &[Epoch], name: &str, n: u64) -> bool {
     match epochs.iter().find(|epoch| epoch.name == name) {
         Some(epoch) => {
@@ -116,7 +116,7 @@ fn is_next(epochs: &[Epoch], name: &str, n: u64) -> bool {
 }
 
 impl Walk<'_> {
-    /// What an earlier run that ended early had done.
+    /// Resumes the work of an earlier, interrupted run.
     fn take_up(&mut self) -> Result<(), ReadError> {
         self.resume = Resume::read(self.options, self.keys.are_listed())?;
         (self.report.counts, self.seen) = (self.resume.counts(), self.resume.seen());
@@ -137,7 +137,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Signatures behind the newest digests: the gateway writes each a moment before its digest.
+    /// Checks signatures beyond the newest digests: the gateway writes a signature a moment before its digest.
     async fn early(&mut self, found: &Found, lines: &[(Line, Vec<Epoch>)]) {
         for EarlySignature { line, epoch, n, name } in &found.early {
             let epochs = lines.iter().find(|(other, _)| other == line).map(|(_, epochs)| epochs.as_slice());
@@ -151,7 +151,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What this run did not look at.
+    /// Reports everything that this run did not check.
     fn limits(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         let mut not = Vec::new();
         if self.options.auditors.is_empty() {
@@ -196,7 +196,7 @@ impl Walk<'_> {
         if over > 0 {
             not.push(format!("{over} fragments whose session keys expired"));
         }
-        // where keys were erased, or expired, an auditor's own key opens nothing either
+        // if keys were erased or expired, the right auditor's key opens nothing either
         let gone = !self.report.erased.is_empty() || self.report.counts.expired > 0;
         if uncovered > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
             let what = format!("opens none of {uncovered} fragments that were read: is it an auditor's of this vault?");

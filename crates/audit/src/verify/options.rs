@@ -1,4 +1,4 @@
-//! **What**: what a verification is asked for ([`Options`]) and how far it is ([`Progress`]).
+//! Options of a verification ([`Options`]) and its progress ([`Progress`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
 use vault::store::settings::LockMode;
 
-/// After so long an epoch should stand in an anchor: they are made hourly, or at least daily.
+/// Default time within which an epoch must be anchored: anchors are made hourly, or at least daily.
 const WITHIN: Duration = Duration::from_secs(25 * 3600);
 
-/// What is wanted.
+/// Options of a verification.
 pub struct Options {
     /// Public keys of the writers' signers.
     pub keys: Vec<VerifyKey>,
@@ -18,36 +18,37 @@ pub struct Options {
     pub account: Option<String>,
     /// Only this writer.
     pub writer: Option<String>,
-    /// Payload is read of digests that end at or after this, RFC 3339.
+    /// Payload is read only for digests that end at or after this time, RFC 3339.
     pub from: Option<String>,
-    /// Payload is read of digests that start at or before this.
+    /// Payload is read only for digests that start at or before this time, RFC 3339.
     pub to: Option<String>,
-    /// Chain and index only.
+    /// Whether to check chain and index only.
     pub no_payload: bool,
-    /// The chain alone: signatures, links, what was cut off, forks. Neither what digests name nor what nobody names is
-    /// looked at.
+    /// Whether to check the chain alone: signatures, links, cut-off ends, forks. Neither the content of digests nor
+    /// unnamed objects are checked.
     pub chain_only: bool,
-    /// What digests that end before this (RFC 3339) name may be gone or hidden: its retention is over.
+    /// The content of digests that end before this time (RFC 3339) may be gone or hidden, because its retention is
+    /// over.
     pub expired: Option<String>,
     /// Secret keys of an auditor.
     pub auditors: Vec<age::x25519::Identity>,
     /// Public keys of those who sign requests to erase.
     pub erasers: Vec<VerifyKey>,
-    /// Anchors that were kept elsewhere, as their files hold them.
+    /// Contents of anchor files that were kept elsewhere.
     pub anchors: Vec<String>,
-    /// Public keys of those who anchored.
+    /// Public keys that sign anchors.
     pub anchor_keys: Vec<VerifyKey>,
-    /// How long after its first digest an epoch must stand in an anchor, where anchors are given.
+    /// Longest time from an epoch's first digest to an anchor that covers the epoch, if anchors are given.
     pub anchored_within: Duration,
-    /// Leaves that were seen elsewhere (`gen_ai.payload.leaf` on spans): the chain must hold them.
+    /// Leaves seen elsewhere (`gen_ai.payload.leaf` on spans), which the chain must contain.
     pub leaves: Vec<String>,
-    /// How every version of an object must be locked; else only what is locked unlike the rest is told.
+    /// Required lock of every version of an object; without it, only locks unlike the rest are reported.
     pub retention: Option<Retention>,
-    /// Locks are not looked at.
+    /// Whether to skip the locks.
     pub no_locks: bool,
-    /// Where to keep what was verified, so that a run that ended early goes on, and digests that were seen.
+    /// File that keeps verified positions, so that an interrupted run can be resumed, and the digests seen.
     pub resume: Option<PathBuf>,
-    /// Now, to tell a chain that is silent.
+    /// Current time, to detect a silent chain.
     pub now: UnixNanos,
 }
 
@@ -76,22 +77,22 @@ impl Default for Options {
     }
 }
 
-/// How far it is.
+/// Progress of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Digests that were judged.
+    /// Digests judged.
     pub done: u64,
-    /// Digests there are.
+    /// Digests in total.
     pub all: u64,
     /// Payload read, bytes.
     pub bytes: u64,
 }
 
-/// How objects must be locked. Keys are always under governance, so that they can be erased.
+/// Required lock of objects. Keys are always under governance, so that they can be erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Mode of all but keys.
+    /// Mode for all objects except keys.
     pub mode: LockMode,
-    /// At least so long from the moment it was written on.
+    /// Minimum retention, from the time the object was written.
     pub least: Duration,
 }

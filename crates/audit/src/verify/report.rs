@@ -1,5 +1,5 @@
-//! **What**: [`Report`]: what was verified, what was found, what could not be verified; as JSON and as text.
-//! **Invariants**: findings are bounded (all are counted); a report never quotes content. **Not here**: judging.
+//! [`Report`]: the results of a verification: what was checked, what was found, what could not be verified; as JSON and
+//! as text. The list of findings is bounded, but all are counted. A report never quotes content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,149 +9,149 @@ use kernel::terminal::{clean, counted};
 use vault::chain::digest::Link;
 use vault::names::account_segment;
 
-/// Findings that are kept.
+/// Most findings that are kept.
 const MAX_FINDINGS: usize = 1000;
 
-/// A key that opens nothing.
+/// Code for an auditor's key that opens nothing.
 pub(super) const STRANGER: &str = "identity";
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// The vault is not what was written.
+    /// The vault differs from what was written.
     Failure,
-    /// Worth knowing; the writer says so itself, or it may be innocent.
+    /// Worth knowing: the writer itself declares it, or it may be harmless.
     Warning,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What kind (docs/vault.md lists them).
+    /// Kind of the finding (docs/vault.md lists them).
     pub code: &'static str,
     /// Object, digest or line.
     pub at: String,
-    /// In words.
+    /// Description.
     pub what: String,
 }
 
-/// What was looked at.
+/// Counts of what was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Counts {
     /// Epochs.
     pub epochs: u64,
-    /// Digests whose signature, link and root hold.
+    /// Digests with valid signature, link and root.
     pub digests: u64,
-    /// Index lines that are in the tree, or, where those before are gone, in an object that is as it was signed.
+    /// Index lines in the tree, or, if earlier lines are gone, in an object that matches its signed hash.
     pub leaves: u64,
-    /// Of these, lines that say that one was lost.
+    /// Lines among these that record a lost line.
     pub gaps: u64,
     /// Payload objects read.
     pub objects: u64,
-    /// Fragments whose hash is that of their line.
+    /// Fragments that match the hash in their line.
     pub fragments: u64,
-    /// Fragments that were opened and say what their lines say.
+    /// Fragments that were opened and agree with their lines.
     pub opened: u64,
     /// Bytes of payload read.
     pub bytes: u64,
-    /// Versions of objects that are locked as they should be, keys too.
+    /// Versions of objects, keys included, with a sufficient lock.
     pub locked: u64,
-    /// Objects that are gone, and whose retention is over.
+    /// Objects that are gone after their retention.
     pub expired: u64,
-    /// Objects in an archive class, which can't be read before they are restored.
+    /// Objects in an archive class, which must be restored before they can be read.
     pub archived: u64,
 }
 
 /// The newest digest of a writer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Head {
-    /// Account.
+    /// Account whose lines it covers.
     pub account: String,
-    /// Writer.
+    /// The writer's name.
     pub writer: String,
-    /// The digest.
+    /// Identifies the digest.
     pub digest: Link,
-    /// Its leaves.
+    /// Number of leaves.
     pub tree_size: u64,
-    /// Its root, base64.
+    /// Root of the tree, base64.
     pub root: String,
-    /// When it was made.
+    /// Time at which it was made.
     pub end: String,
-    /// The writer stopped.
+    /// Whether it is final, because the writer stopped.
     pub last: bool,
-    /// Lines that were acknowledged and not in the store then.
+    /// Lines that were acknowledged but not yet in the store.
     pub pending: u64,
 }
 
-/// Content that can't be opened any more, because two people asked for that.
+/// Content that can't be opened any more, because two people requested its erasure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Erased {
-    /// Account.
+    /// Account of the content.
     pub account: String,
-    /// Of the request.
+    /// Nonce of the request.
     pub nonce: String,
-    /// Who asked for it.
+    /// Who requested it.
     pub who: String,
-    /// Why.
+    /// The reason given.
     pub why: String,
-    /// Who signed, as the line says; whether they did was looked at only where `checked`.
+    /// Signers according to the line; their signatures were checked only if `checked`.
     pub signers: Vec<String>,
-    /// Two of the erasers whose public keys were given signed the request.
+    /// Whether two of the erasers whose public keys were given signed the request.
     pub checked: bool,
-    /// Sessions, as `tenant/session` in names.
+    /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Keys that were destroyed.
+    /// Ids of the destroyed keys.
     pub key_ids: Vec<String>,
-    /// When it began.
+    /// Start of the erasure.
     pub begun: String,
-    /// When it was done; null: it is not finished.
+    /// End of the erasure; null if it is not finished.
     pub done: Option<String>,
-    /// Fragments that this run met and that these keys would open.
+    /// Fragments found in this run that these keys would open.
     pub fragments: u64,
 }
 
-/// Everything.
+/// Results of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Format of the report.
+    /// Version of the report's format.
     pub v: u8,
-    /// No failure was found.
+    /// Whether no failure was found.
     pub verified: bool,
-    /// What was looked at.
+    /// Counts of what was checked.
     pub counts: Counts,
     /// The newest digest of each writer and account.
     pub heads: Vec<Head>,
-    /// What was found, the first thousand.
+    /// The first thousand findings.
     pub findings: Vec<Finding>,
-    /// How often, by code.
+    /// Number of findings by code.
     pub found: BTreeMap<&'static str, u64>,
-    /// What was erased by request.
+    /// Content erased by request.
     pub erased: Vec<Erased>,
-    /// Sessions whose turns have holes in their numbers, as far as the lines tell.
+    /// Sessions with missing turn numbers, as far as the lines show.
     pub turn_gaps: Vec<String>,
-    /// What could not be verified, and why.
+    /// What could not be verified, with reasons.
     pub not_verified: Vec<String>,
-    /// Failures so far.
+    /// Number of failures so far.
     #[serde(skip)]
     pub(super) failures: u64,
-    /// Chains (account as in names, writer) that are broken themselves, whatever was planted behind their newest
-    /// digests.
+    /// Chains (account as in object names, writer) that are broken themselves, apart from objects planted after their
+    /// newest digests.
     #[serde(skip)]
     pub(super) broken: BTreeSet<(String, String)>,
 }
 
 impl Report {
-    /// The vault is not what was written.
+    /// Adds a failure: the vault differs from what was written.
     pub fn fail(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
         (self.verified, self.failures) = (false, self.failures + 1);
         self.find(Severity::Failure, code, at.into(), what.into());
     }
 
-    /// Worth knowing.
+    /// Adds a warning.
     pub fn warn(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
         self.find(Severity::Warning, code, at.into(), what.into());
     }
@@ -163,20 +163,20 @@ impl Report {
         }
     }
 
-    /// The newest digests that may be anchored, and the chains that are left out: broken ones. What somebody planted
-    /// behind a newest digest breaks no chain.
+    /// The newest digests that may be anchored, and the chains left out because they are broken. Objects planted after
+    /// a newest digest don't break a chain.
     pub fn anchorable(&self) -> (Vec<Head>, Vec<String>) {
         let is_broken = |head: &Head| self.broken.contains(&(account_segment(&head.account), head.writer.clone()));
         let heads = self.heads.iter().filter(|head| !is_broken(head)).cloned().collect();
         (heads, self.broken.iter().map(|(account, writer)| format!("{account}/{writer}")).collect())
     }
 
-    /// Keys were given, and open none of the content there is.
+    /// Whether auditors' keys were given but open none of the content.
     pub fn opened_nothing(&self) -> bool {
         self.found.contains_key(STRANGER)
     }
 
-    /// As text, a line each.
+    /// The report as text, a line each.
     pub fn text(&self) -> String {
         let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes, locked, expired, archived } =
             &self.counts;
@@ -239,7 +239,7 @@ impl Report {
             }
             .to_owned(),
         );
-        // a name must not end its line and begin another
+        // a name must not contain a line break that fakes another line
         out.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
     }
 }

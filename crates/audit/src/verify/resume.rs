@@ -1,7 +1,8 @@
-//! **What**: what a run that ended early had verified. **Why**: a vault of years is not read twice because a connection
-//! broke. **Invariants**: taken up again only by a run that asks for the same, and where the digest then is the digest
-//! now, byte for byte; a run that came to its end leaves no positions, so that the next one reads everything anew;
-//! digests that were found right stay in mind for every later run. **Not here**: verifying.
+//! Saves the progress of a run, so that an interrupted verification of a large vault can be resumed.
+//!
+//! Progress is used only by a run with the same options, and only if the digest at its end is unchanged, byte for byte.
+//! A run that completed leaves no positions, so the next one reads everything again. Digests found valid are remembered
+//! for all later runs.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -18,19 +19,19 @@ use vault::row::Row;
 use super::options::Options;
 use super::report::Counts;
 
-/// Digests between two savings.
+/// Digests between two saves.
 const EVERY: u64 = 64;
 
-/// Where one epoch stands.
+/// Position within one epoch.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Stand {
-    /// The last digest that was judged and found right.
+    /// The last digest that was judged valid.
     pub(super) n: u64,
-    /// Its hash.
+    /// Its SHA-256, hex.
     pub(super) sha256: String,
     pub(super) tree: Frontier,
     pub(super) gaps: u64,
-    /// When the first line up to it arrived, nanoseconds since 1970.
+    /// Arrival of the earliest line up to it, nanoseconds since 1970.
     #[serde(default)]
     pub(super) arrived: Option<u64>,
     /// Fragments up to it that no key opened.
@@ -41,7 +42,7 @@ pub(super) struct Stand {
     pub(super) expired: u64,
 }
 
-/// A digest that a run found right.
+/// A digest that a run found valid.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Seen {
     pub(super) n: u64,
@@ -51,23 +52,23 @@ pub(super) struct Seen {
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
     v: u8,
-    /// What was asked for: positions of a run that looked at less, or for something else, are none.
+    /// Hash of the options: positions of a run that checked less, or something else, are not used.
     #[serde(default)]
     asked: String,
-    /// The latest moment before which a run let things be gone.
+    /// The latest time before which a run allowed content to be gone.
     #[serde(default)]
     expired: Option<String>,
     counts: Counts,
     epochs: BTreeMap<String, Stand>,
-    /// The newest digest of each epoch that any run found right.
+    /// The newest digest of each epoch that any run found valid.
     #[serde(default)]
     seen: BTreeMap<String, Seen>,
-    /// Lines of erasures that were verified: what they say is needed by every run.
+    /// Lines of verified erasures, which every run needs.
     #[serde(default)]
     erasures: Vec<Row>,
 }
 
-/// See the module.
+/// Saved progress (see the module).
 #[derive(Default)]
 pub(super) struct Resume {
     path: Option<PathBuf>,
@@ -76,24 +77,24 @@ pub(super) struct Resume {
     goes_on: bool,
 }
 
-/// What a run looks at, as a hash: all that positions depend on but [`Options::expired`].
+/// Hash of the options that positions depend on, except [`Options::expired`].
 fn asked(options: &Options, keys_listed: bool) -> String {
     let mut keys: Vec<String> = options.keys.iter().map(ToString::to_string).collect();
     let mut auditors: Vec<String> = options.auditors.iter().map(|one| one.to_public().to_string()).collect();
     keys.sort_unstable();
     auditors.sort_unstable();
     let what = (&options.account, &options.writer, &options.from, &options.to, options.no_payload, keys_listed);
-    let text = serde_json::to_vec(&(what, keys, auditors)).unwrap_or_default(); // strings: can't fail
+    let text = serde_json::to_vec(&(what, keys, auditors)).unwrap_or_default(); // strings: serialising can't fail
     kernel::hex::encode(&Sha256::digest(text))
 }
 
 impl Resume {
-    /// Reads the file, if there is one. `keys_listed`: the run knows which session keys are there.
+    /// Reads the file, if it exists. `keys_listed` says whether the run knows the existing session keys.
     pub(super) fn read(options: &Options, keys_listed: bool) -> Result<Self, ReadError> {
         let path = options.resume.as_deref();
         let mut kept = path.map(read).transpose()?.flatten().unwrap_or_default();
         let asked = asked(options, keys_listed);
-        // what may be gone today could be gone yesterday only if yesterday's run let it
+        // positions of a run that allowed more content to be gone are not valid for this one
         if kept.asked != asked || kept.expired > options.expired {
             kept = Kept { seen: kept.seen, ..Kept::default() };
         }
@@ -106,7 +107,7 @@ impl Resume {
         self.kept.counts.clone()
     }
 
-    /// Whether an earlier run's work is taken up.
+    /// Whether an earlier run is resumed.
     pub(super) fn goes_on(&self) -> bool {
         self.goes_on
     }
@@ -120,12 +121,12 @@ impl Resume {
         self.kept.epochs.get(folder)
     }
 
-    /// Digests that any run found right, by the folders of their epochs.
+    /// Digests that any run found valid, by the folders of their epochs.
     pub(super) fn seen(&self) -> BTreeMap<String, Seen> {
         self.kept.seen.clone()
     }
 
-    /// Everything up to here holds.
+    /// Saves that everything up to this position is valid.
     pub(super) fn keep(
         &mut self,
         folder: &str,
@@ -148,7 +149,7 @@ impl Resume {
         if self.since < EVERY && !now { Ok(()) } else { self.save() }
     }
 
-    /// The run came to its end: what it found is told, and the next one begins anew.
+    /// Ends the run: its findings are reported, and the next run starts from the beginning.
     pub(super) fn end(&mut self) -> Result<(), ReadError> {
         self.kept = Kept { v: 1, seen: std::mem::take(&mut self.kept.seen), ..Kept::default() };
         self.save()
@@ -157,7 +158,7 @@ impl Resume {
     fn save(&mut self) -> Result<(), ReadError> {
         let Some(path) = &self.path else { return Ok(()) };
         self.since = 0;
-        let bytes = serde_json::to_vec(&self.kept).unwrap_or_default(); // numbers and strings: can't fail
+        let bytes = serde_json::to_vec(&self.kept).unwrap_or_default(); // strings and numbers: can't fail
         files::replace(path, &bytes)
             .map_err(|error| ReadError::of_io(&error, format!("can't write {}: {error}", path.display())))
     }

@@ -1,7 +1,9 @@
-//! **What**: what lies where keys lie and no line names. **Why**: a copy of a key that was put aside before an erasure
-//! would open what was erased; what is planted must not pass for a key. **Invariants**: what opens an erased session is
-//! told as such, under whatever name; of lines of older versions copies by `rewrap` can't be told from planted ones,
-//! which is said once. **Not here**: what lines name (`keys`).
+//! Judges objects in the keys' folders that no line names. A key copy hidden before an erasure would still open the
+//! erased content, and a planted object must not pass for a key.
+//!
+//! An object that opens an erased session is reported as such, whatever its name. For lines of older versions, copies
+//! made by `rewrap` can't be distinguished from planted objects, which is reported once. Neighbour: `keys` judges named
+//! objects.
 
 use std::collections::BTreeSet;
 
@@ -20,26 +22,26 @@ use vault::store::probe::{BODY, is_probe};
 use super::strays::LONG;
 use super::walk::{Epoch, Walk};
 
-/// Objects that are read.
+/// Most objects that are read.
 const MAX_READ: usize = 10_000;
-/// Objects that are read at a time.
+/// Objects fetched concurrently.
 const AT_ONCE: usize = 16;
 
-/// What an object may be.
+/// Possible kinds of an unnamed object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
-    /// A key that a line to come may name.
+    /// A key that a future line may name.
     Key,
-    /// A copy of a key whose line tells no hash.
+    /// A copy of a key whose line has no hash.
     OldCopy,
-    /// An object that `vault doctor` tried the store with, if it has such a body.
+    /// A probe object of `vault doctor`, if its body matches.
     Probe,
-    /// None of these.
+    /// Anything else.
     Planted,
 }
 
 impl Walk<'_> {
-    /// Tells of what lies where keys lie and no line names.
+    /// Reports objects in the keys' folders that no line names.
     pub(super) async fn stray_keys(&mut self, lines: &[(Line, Vec<Epoch>)]) {
         let options = self.options;
         let partly = options.writer.is_some() || self.resume.goes_on();
@@ -49,7 +51,7 @@ impl Walk<'_> {
         let named: BTreeSet<&String> =
             self.keys.told.values().map(|told| &told.object).chain(self.keys.copies.keys()).collect();
         let epochs = || lines.iter().flat_map(|(_, epochs)| epochs);
-        // a key may be named by lines to come, by lost ones, and by ones that this run could not read
+        // future lines, lost lines, and lines that this run could not read may name a key
         let to_come = lines.iter().filter_map(|(_, epochs)| epochs.last()?.last.as_ref()).any(|last| !last.last);
         let over = !to_come && epochs().all(|epoch| epoch.rooted && !epoch.damaged && epoch.gaps == 0);
         let strays = there.iter().filter(|name| !named.contains(*name)).filter_map(|name| {
@@ -106,15 +108,15 @@ impl Walk<'_> {
         let Some(key) = shredded(name).filter(|_| is_key_name(own)) else { return What::Planted };
         match self.keys.told.get(&key) {
             Some(told) if told.sha256.is_none() => What::OldCopy,
-            // it was destroyed by request: settled with the keys
+            // it was destroyed by request, which `settle_keys` handles
             Some(_) => What::Planted,
             None if over => What::Planted,
             None => What::Key,
         }
     }
 
-    /// Whether an object is the key of an erased session, as the gateway wrote it or for one of the identities given
-    /// here.
+    /// Whether an object is the key of an erased session, either as the gateway wrote it, or sealed to one of the given
+    /// identities.
     fn opens_what_was_erased(&self, object: &Bytes) -> bool {
         if self.keys.gone.is_empty() || object.is_empty() {
             return false;

@@ -1,5 +1,6 @@
-//! **What**: objects of the index and of payload that no digest and no line names. **Why**: what is planted must not
-//! pass for evidence. **Invariants**: what an open epoch may still name is told apart. **Not here**: what is named.
+//! Reports index and payload objects that no digest and no line names, because a planted object must not pass for
+//! evidence. Objects that an open epoch may still name are treated separately. Neighbour: `content` judges named
+//! objects.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -14,21 +15,21 @@ use vault::store::ObjectKind;
 
 use super::walk::{Epoch, Walk};
 
-/// What an epoch has said so far of an account.
+/// State of an epoch for one account.
 struct Covered {
-    /// Nothing more will come.
+    /// No more lines will follow.
     over: bool,
-    /// The next line.
+    /// Number of the next line.
     next: u64,
-    /// The next digest.
+    /// Number of the next digest.
     digest: u64,
     lost: bool,
 }
 
-/// Account, as names have it, writer and epoch: lines and digests of each account are numbered apart.
+/// Account (as in object names), writer and epoch: lines and digests are numbered by account.
 type Place = (String, String, String);
 
-/// What an object is, by where it lies.
+/// Kind of an object, by its location.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     Index,
@@ -37,7 +38,7 @@ enum What {
 }
 
 impl Walk<'_> {
-    /// Lists what is there and looks for what nobody named.
+    /// Lists all objects and reports those that nothing names.
     pub(super) async fn strays(&mut self, lines: &[(Line, Vec<Epoch>)]) -> Result<(), ReadError> {
         let partly = self.options.account.is_some() || self.options.writer.is_some() || self.resume.goes_on();
         if partly {
@@ -68,7 +69,7 @@ impl Walk<'_> {
         let lossy = |(line, epochs): &(Line, Vec<Epoch>)| {
             epochs.iter().any(|epoch| epoch.damaged || epoch.gaps > 0).then(|| line.writer.clone())
         };
-        // who lost records may have lost every digest of an epoch
+        // a writer that lost records may have lost every digest of an epoch
         let lossy: HashSet<String> = lines.iter().filter_map(lossy).collect();
         let now = self.options.now.0 / 1_000_000;
         let (mut coming, mut names) = (Vec::new(), Vec::new());
@@ -105,11 +106,12 @@ impl Walk<'_> {
             }
         }
         self.coming(coming).await;
-        // the last listing was of all
+        // the last listing included all objects
         self.unnamed(names.into_iter().collect()).await
     }
 
-    /// Objects that a digest of an open epoch may still name: those that have been there for long are told by name.
+    /// Handles objects that a digest of an open epoch may still name: those that have existed for long are reported by
+    /// name.
     async fn coming(&mut self, names: Vec<(ObjectKind, String)>) {
         let mut waiting = names.len();
         let vault = self.vault;
@@ -134,29 +136,29 @@ impl Walk<'_> {
     }
 }
 
-/// After so long an object should have its digest: they come every minute.
+/// Time after which an object should be in a digest; digests are made every minute.
 pub(super) const LONG: Duration = Duration::from_secs(30 * 60);
-/// Objects without a digest whose dates are asked for, and how many at a time.
+/// Most objects without a digest whose dates are queried.
 const MAX_DATED: usize = 10_000;
 const AT_ONCE: usize = 16;
 
-/// Why an object may be there that nobody names.
+/// Why an object without a name in any digest may exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Explained {
-    /// A digest of a known epoch may still come.
+    /// A digest of a known epoch may still name it.
     Coming,
-    /// Its epoch may be one that has no digest yet.
+    /// Its epoch may not have a digest yet.
     Unknown,
     /// Its epoch lost records.
     Lost,
-    /// By nothing.
+    /// There is no explanation.
     Not,
 }
 
-/// How far the clocks of a gateway and of who verifies may be apart, milliseconds.
+/// Largest difference between the clocks of a gateway and of this machine, milliseconds.
 const SKEW: u64 = 15 * 60 * 1000;
 
-/// What explains an object, by its name.
+/// Finds an explanation for an object by its name.
 fn explained(
     name: &str,
     what: What,
@@ -176,13 +178,13 @@ fn explained(
     let Some((account, writer, epoch, number)) = parts else { return Explained::Not };
     let Some(known) = covered.get(&(account, writer.clone(), epoch.clone())) else {
         let of_writer = || covered.iter().filter(|((_, other, _), _)| *other == writer);
-        // an account's first objects in an epoch that goes on
+        // an account's first objects in an open epoch
         let mut elsewhere = of_writer().filter(|((_, _, other), _)| *other == epoch).peekable();
         let is_first = what == What::Payload || number == 0;
         if is_first && elsewhere.peek().is_some() && elsewhere.all(|(_, known)| !known.over) {
             return Explained::Coming;
         }
-        // an epoch that began before one of the same writer that has digests would have digests too
+        // an epoch older than one with digests, of the same writer, would have digests too
         let newest = of_writer().map(|((_, _, epoch), _)| epoch.as_str()).max();
         let later = newest.is_none_or(|newest| *epoch > *newest);
         let began = epoch_began(&epoch).is_some_and(|began| began <= now.saturating_add(SKEW));

@@ -1,4 +1,4 @@
-//! A vault as it is really written, in memory, and what becomes of it.
+//! Verification of realistically written vaults in memory.
 
 mod clean;
 mod keys;

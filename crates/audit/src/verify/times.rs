@@ -1,8 +1,9 @@
-//! **What**: judges when the digests of an epoch were made. **Why**: a digest a minute is what proves when something
-//! was written; where none is, or the writer's clock went back, nothing does. **Invariants**: remarks, never failures:
-//! a store that was away makes the same hole; what the writer says itself (the last digest of a process that is gone)
-//! is not told again; how often a writer makes digests, its own digests tell. **Not here**: that times of digests fit
-//! together (`epoch`), chains that ended (`links`).
+//! Judges the times of an epoch's digests. A digest a minute proves when content was written; a gap between digests, or
+//! a clock that was set back, leaves this open.
+//!
+//! Gaps are remarks, never failures, because an outage of the store makes the same gap. Gaps that the writer itself
+//! declares (the last digest of a process that is gone) are not reported again. The writer's own digests determine the
+//! usual interval. Neighbours: `epoch` (consistency of times), `links` (chains that ended).
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -10,19 +11,19 @@ use time::format_description::well_known::Rfc3339;
 use kernel::clock::UnixNanos;
 use vault::chain::digest::Digest;
 
-/// An RFC 3339 time.
+/// Parses an RFC 3339 time.
 pub(super) fn moment(text: &str) -> Option<UnixNanos> {
     let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
     u64::try_from(nanos).ok().map(UnixNanos)
 }
 
-/// The least hole that is told, seconds: a gateway makes a digest a minute, unless it is told otherwise.
+/// Shortest gap that is reported, seconds: by default a gateway makes a digest a minute.
 const LEAST: u64 = 600;
-/// A hole is so many times what is usual between two digests of the epoch.
+/// A gap must exceed the usual interval by this factor.
 const TIMES: u64 = 5;
-/// Spans that tell what is usual.
+/// Intervals needed to determine the usual one.
 const ENOUGH: usize = 3;
-/// Digests of one moment, one after the other, that a clock which goes on does not make.
+/// Consecutive digests with the same time that a running clock can't produce.
 const STILL: u64 = 2;
 
 /// Times of the digests of one epoch.
@@ -30,18 +31,18 @@ const STILL: u64 = 2;
 pub(super) struct Times {
     /// Seconds between two digests.
     spans: Vec<u64>,
-    /// From, until: those that are longer than any rule's least.
+    /// Length, start and end of intervals longer than [`LEAST`].
     pub(super) long: Vec<(u64, String, String)>,
-    /// Where the clock stood still: the moment, digests.
+    /// Times at which the clock stood still, with the number of digests.
     pub(super) still: Vec<(String, u64)>,
-    /// Digests of the same moment up to now.
+    /// Consecutive digests with the current time.
     run: u64,
 }
 
 impl Times {
-    /// Takes a digest that is sound.
+    /// Adds a valid digest.
     pub(super) fn take(&mut self, digest: &Digest) {
-        // the first begins where another epoch ended; one of a later process says that its own had stopped
+        // the first digest starts at another epoch's end; a recovered one declares that its own process had stopped
         if digest.n == 0 || digest.recovered {
             self.run = 0;
             return;
@@ -64,7 +65,8 @@ impl Times {
         }
     }
 
-    /// What is more than usual, seconds; `None`: there are too few to tell, as of erasers, who write when they erase.
+    /// Longest usual interval, seconds; `None` if there are too few intervals, as in erasers' chains, which are written
+    /// only for erasures.
     pub(super) fn most(&mut self) -> Option<u64> {
         let middle = self.spans.len().saturating_sub(1) / 2;
         let enough = self.spans.len() >= ENOUGH;

@@ -1,27 +1,27 @@
-//! **What**: a session key as index lines name it ([`ToldKey`]) and the condition of its object ([`State`]). **Why**:
-//! the walk keeps them and `keys` judges them, so neither may own the types. **Not here**: judging (`keys`).
+//! A session key named by index lines ([`ToldKey`]) and the state of its object ([`State`]). The types are separate
+//! because the walk stores them and `keys` judges them.
 
 /// A key that lines name.
 pub(super) struct ToldKey {
-    /// SHA-256 of its object; none: its lines are of a version that did not tell.
+    /// SHA-256 of its object; `None` if its lines are of a version without hashes.
     pub(super) sha256: Option<String>,
     pub(super) state: State,
-    /// The object: under its own name, or under another where that was taken.
+    /// Name of the object: its own, or an alternative if that was taken.
     pub(super) object: String,
-    /// Fragments that it would open, where it does not.
+    /// Fragments that can't be opened because of this key's state.
     pub(super) fragments: u64,
     /// One of the payload objects that it opens.
     pub(super) at: String,
 }
 
-/// What is in a key's place.
+/// State of a key's object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     There,
     Missing,
-    /// Something, but not the object that was written.
+    /// An object exists, but not the one that was written.
     Changed,
     Archived,
-    /// Nobody knows.
+    /// The state is unknown, for this reason.
     Unread(String),
 }

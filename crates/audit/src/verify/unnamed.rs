@@ -1,6 +1,5 @@
-//! Objects of no kind that a vault has, wherever they lie. What is planted under any name must be told, so that nothing
-//! in a bucket passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (what lies
-//! where keys lie).
+//! Reports objects that belong to no kind of vault object, wherever they are, so that no planted object in a bucket
+//! passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (keys' folders).
 
 use std::collections::BTreeSet;
 
@@ -12,10 +11,10 @@ use vault::store::probe::{BODY, is_probe};
 
 use super::walk::Walk;
 
-/// What other modules judge.
+/// Folders that other modules judge.
 const JUDGED: [&str; 3] = ["index/", "sessions/", "chain/"];
 
-/// Whether a name is that of a note of a hold: account, tenant, session, number.
+/// Whether a name is that of a hold note: account, tenant, session, number.
 fn is_hold(name: &str) -> bool {
     let parts: Vec<&str> = name.strip_prefix(FOLDER).unwrap_or_default().split('/').collect();
     let [account, tenant, session, file] = parts[..] else { return false };
@@ -23,14 +22,13 @@ fn is_hold(name: &str) -> bool {
 }
 
 impl Walk<'_> {
-    /// Tells of objects that are of no kind, in the bucket of the payload, in which `names` lie, and in that of the
-    /// keys.
+    /// Reports unknown objects in the payload's bucket, whose names are `names`, and in the keys' bucket.
     pub(super) async fn unnamed(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
         let keys = self.keys.there.clone().filter(|_| self.vault.has_keys_apart());
         for name in &names {
             let own = self.vault.relative(name).unwrap_or(name);
-            // in one bucket all below `keys/` is judged with the keys; those that a running gateway wrote since are
-            // none of its listing
+            // with one bucket, `stray_keys` judges everything below `keys/`; the listing lacks keys written since by a
+            // running gateway
             let is_key = own.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
             let is_judged = (is_payload(name) && !own.starts_with("keys/"))
                 || JUDGED.iter().any(|folder| own.starts_with(folder))
@@ -53,7 +51,7 @@ impl Walk<'_> {
 
     async fn of_no_kind(&mut self, kind: ObjectKind, name: &str) {
         let own = self.vault.relative(name).unwrap_or(name);
-        // a byte more than a probe has is enough to tell
+        // one byte more than a probe's body is enough to compare
         let most = Some((0, BODY.len() as u64 + 1));
         if is_probe(own) && self.vault.fetch(kind, name, most).await.is_ok_and(|bytes| bytes == BODY) {
             return;

@@ -1,5 +1,5 @@
-//! **What**: the state of one verification ([`Walk`]): what was found so far of epochs ([`Epoch`]), keys, turns and
-//! names. **Not here**: judging, which is in the modules beside it.
+//! State of one verification ([`Walk`]): results so far about epochs ([`Epoch`]), keys, turns and names. Neighbours:
+//! the sibling modules judge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -18,25 +18,25 @@ use super::resume::{Resume, Seen};
 use super::times::Times;
 use super::told_key::ToldKey;
 
-/// Sessions whose turns are kept in mind.
+/// Most sessions whose turns are remembered.
 const MAX_SESSIONS: usize = 100_000;
-/// Largest number of a turn that is taken for one.
+/// Largest number that counts as a turn number.
 const MAX_TURN: u64 = 10_000;
 
-/// One walk.
+/// State of one verification.
 pub(super) struct Walk<'a> {
     pub(super) vault: &'a Vault,
     pub(super) options: &'a Options,
     pub(super) opener: Option<Opener<'a>>,
     pub(super) report: Report,
     pub(super) resume: Resume,
-    /// Digests of earlier runs that were not met yet.
+    /// Digests of earlier runs that were not encountered yet.
     pub(super) seen: BTreeMap<String, Seen>,
     pub(super) turns: Turns,
     pub(super) keys: Keys,
-    /// The newest erasures that digests name: by account as in names and writer, with the digest that names it.
+    /// The newest erasures that digests name, by account (as in object names) and writer, with the naming digest.
     pub(super) newest_erasures: BTreeMap<(String, String), (Link, String)>,
-    /// Failures that something planted in a digest's place explains: the writer had to go around it.
+    /// Failures explained by an object planted in a digest's place, which the writer had to avoid.
     pub(super) excused: u64,
     /// Objects behind delete markers whose retention is over.
     pub(super) hidden: u64,
@@ -47,7 +47,7 @@ pub(super) struct Walk<'a> {
 /// An epoch that was judged.
 pub(super) struct Epoch {
     pub(super) name: String,
-    /// The epoch in its lines.
+    /// The epoch that its lines name.
     pub(super) of: String,
     /// Number of its first line.
     pub(super) base: u64,
@@ -55,38 +55,38 @@ pub(super) struct Epoch {
     pub(super) prev: Option<Link>,
     pub(super) reason: Option<String>,
     pub(super) continues: Option<Continues>,
-    /// When its first digest was made, as that says.
+    /// Time of its first digest, as stated in the digest.
     pub(super) began: Option<String>,
-    /// When the first of its lines arrived, as they say.
+    /// Arrival of its first line, as stated in the lines.
     pub(super) arrived: Option<UnixNanos>,
-    /// Digests by number.
+    /// Hashes of the digests, by number.
     pub(super) digests: BTreeMap<u64, Hash>,
     pub(super) last: Option<Last>,
     pub(super) gaps: u64,
-    /// The writer says that records were damaged in its spool.
+    /// Whether the writer declares damaged records in its spool.
     pub(super) damaged: bool,
-    /// Lines of erasures since the last digest that was remembered.
+    /// Lines of erasures since the last saved position.
     pub(super) told: Vec<Row>,
-    /// Fragments whose keys no identity given here opens.
+    /// Fragments whose keys none of the given identities opens.
     pub(super) unread: u64,
     /// Fragments whose keys expired.
     pub(super) expired: u64,
-    /// Its newest digest that is signed and stands where it says.
+    /// Its newest digest that is signed and in its place.
     pub(super) newest: Option<Last>,
-    /// Objects in the place of digests behind that one which are none.
+    /// Whether foreign objects follow that digest in place of digests.
     pub(super) planted: bool,
-    /// Something is wrong up to that one.
+    /// Whether something up to that digest is wrong.
     pub(super) broken: bool,
-    /// Everything to the end holds.
+    /// Whether everything to the end is valid.
     pub(super) whole: bool,
-    /// Something was found, or could not be read, that the next run must tell, too.
+    /// Whether something was reported, or could not be read, that the next run must report too.
     pub(super) told_of: bool,
-    /// Every line from the first on is there, so that roots can be computed: none expired, none is archived.
+    /// Whether all lines from the first on exist, neither expired nor archived, so that roots can be computed.
     pub(super) rooted: bool,
     pub(super) tree: Frontier,
     pub(super) tiles: Tiles,
     pub(super) times: Times,
-    /// Without digests.
+    /// Whether a digest was seen.
     pub(super) begun: bool,
     pub(super) expected: u64,
 }
@@ -135,7 +135,7 @@ impl Epoch {
         }
     }
 
-    /// What its first digest says.
+    /// Takes the epoch's properties from its first digest.
     pub(super) fn begin(&mut self, digest: &Digest) {
         if std::mem::replace(&mut self.begun, true) {
             return;
@@ -153,7 +153,7 @@ impl Epoch {
     }
 }
 
-/// Fragments of objects that have no hash of their own in a digest: they must tile the object.
+/// Fragments of objects without a hash of their own in a digest: the fragments must tile the object.
 #[derive(Default)]
 pub(super) struct Tiles(pub(super) BTreeMap<String, (u64, BTreeMap<u64, u64>)>);
 
@@ -163,7 +163,7 @@ impl Tiles {
     }
 }
 
-/// Numbers of turns by session.
+/// Turn numbers by session.
 #[derive(Default)]
 pub(super) struct Turns(HashMap<String, BTreeSet<u64>>);
 
@@ -177,7 +177,7 @@ impl Turns {
         }
     }
 
-    /// Sessions with holes.
+    /// Sessions with missing turn numbers.
     pub(super) fn gaps(&self) -> Vec<String> {
         let gap = |(session, turns): (&String, &BTreeSet<u64>)| {
             let (first, last) = (turns.first()?, turns.last()?);
@@ -191,42 +191,42 @@ impl Turns {
     }
 }
 
-/// What is known of keys.
+/// State of keys.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Names of what lies where keys lie; `None`: there is nothing at all, or it can't be listed.
+    /// Names of the objects in the keys' folders; `None` if they were not listed, or can't be.
     pub(super) there: Option<BTreeSet<String>>,
-    /// Those that lines name.
+    /// Keys that lines name.
     pub(super) told: BTreeMap<Shredded, ToldKey>,
-    /// Fragments whose keys are not there, or not as they were written.
+    /// Fragments whose keys are missing or changed.
     pub(super) fragments: u64,
-    /// Erasures that stand in the chain, by nonce.
+    /// Erasures in the chain, by nonce.
     pub(super) erasures: BTreeMap<String, ToldErasure>,
-    /// Keys that were erased, or are being.
+    /// Keys that were erased, or are being erased.
     pub(super) gone: BTreeSet<Shredded>,
-    /// Copies that `rewrap` made, as lines tell: names and hashes.
+    /// Hashes of the copies that `rewrap` made, by name, according to lines.
     pub(super) copies: BTreeMap<String, String>,
 }
 
-/// An erasure, as the chain tells it.
+/// An erasure as recorded in the chain.
 pub(super) struct ToldErasure {
     pub(super) erased: Erased,
     pub(super) keys: Vec<Shredded>,
 }
 
 impl Keys {
-    /// Whether it is known which are there.
+    /// Whether the existing keys are known.
     pub(super) fn are_listed(&self) -> bool {
         self.there.is_some()
     }
 
-    /// Fragments so far whose keys are not there.
+    /// Fragments so far whose keys are missing or changed.
     pub(super) fn fragments(&self) -> u64 {
         self.fragments
     }
 }
 
-/// Names that were seen, as the first half of their hash.
+/// Names that were referenced, as the first half of their hash.
 #[derive(Default)]
 pub(super) struct Referenced(HashSet<[u8; 16]>);
 

@@ -1,8 +1,8 @@
-//! What is one call, in whatever order it is told.
+//! Which reports are the same call, in any order of arrival.
 
 use super::*;
 
-/// A telling: log or span, tool call's id, span, parent, seconds from and until.
+/// A report: log or span, tool call id, span, parent, start and end in seconds.
 fn row((signal, id, span, parent): (&str, &str, &str, &str), (from, until): (u32, u32)) -> Row {
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let at = |second: u32| format!("2026-11-20T10:00:{second:02}.000000000Z");
@@ -27,9 +27,9 @@ fn count(rows: &[Row]) -> usize {
     rows.iter().filter(|row| calls.is_new_tool(&Telling::of(row))).count()
 }
 
-/// As real clients tell it: Codex (log and span of one id), opencode (two spans of one id), Gemini CLI (a log without
-/// id at the span above). What only looks alike is another call: an id that comes again later, in another session or
-/// trace; two calls of one tool.
+/// As real clients report calls: Codex (log and span with one id), opencode (two spans with one id), Gemini CLI (a log
+/// without an id at the parent span). Reports that only look alike are different calls: an id reused later, in another
+/// session or trace; two calls of one tool.
 #[test]
 fn a_call_is_counted_once() {
     let codex = [row(("traces", "c1", "a", "p"), (3, 4)), row(("logs", "c1", "p", ""), (5, 5))];
@@ -77,7 +77,7 @@ fn a_call_is_counted_once() {
     }
 }
 
-/// A million calls need no more than the room that there is, and what was told just before is known all the same.
+/// A million calls need no more than the given room, and a recent call is still recognised.
 #[test]
 fn memory_is_bounded() {
     let mut calls = Calls::with_room(64);
@@ -94,9 +94,9 @@ fn failures(rows: &[Row]) -> usize {
     rows.iter().filter(|row| calls.is_new_failure(&Telling::of(row))).count()
 }
 
-/// As real clients tell a failure: Claude Code (span and log of one id), Gemini CLI (two kinds of log at the span),
-/// opencode (a span in a span), a tool by its span and by its result's event. Attempts that failed by themselves are as
-/// many failures, and nothing hides another's.
+/// As real clients report failures: Claude Code (span and log with one id), Gemini CLI (two kinds of log at the span),
+/// opencode (nested spans), a tool by its span and by its result's event. Separate attempts are separate failures, and
+/// no failure hides another one.
 #[test]
 fn a_failure_is_counted_once() {
     let failed = |mut row: Row, call: &str, id: &str| {

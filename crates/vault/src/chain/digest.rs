@@ -1,7 +1,9 @@
-//! **What**: [`Digest`]: what was stored since the digest before, and the root of all lines so far, signed.
-//! **Why**: from the newest one an auditor walks back to the first. **Invariants**: the bytes are made once and signed
-//! as they are; keys in a fixed order; unknown ones are refused when read (they might change what the rest means).
-//! **Not here**: making one (`uploader`), judging one (`verify`).
+//! [`Digest`]: the objects stored since the previous digest and the root over all lines so far, signed. An auditor
+//! walks back from the newest digest to the first.
+//!
+//! The bytes are produced once and signed as they are. Keys have a fixed order; unknown keys are refused on reading,
+//! because they might change the meaning of the rest. Neighbours: `uploader` produces digests, the crate `audit`
+//! verifies them.
 
 use std::collections::BTreeMap;
 
@@ -10,68 +12,68 @@ use sha2::{Digest as _, Sha256};
 
 use crate::names::account_segment;
 
-/// The format.
+/// Version of the digest format.
 pub const VERSION: u8 = 1;
 
-/// The digest, as its object holds it: compact JSON. The signature of these bytes (64 bytes) lies beside it.
+/// The digest as stored: compact JSON. Its 64-byte signature is a separate object next to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Digest {
-    /// [`VERSION`].
+    /// Version of the format: [`VERSION`].
     pub v: u8,
-    /// Account.
+    /// Account whose lines it covers.
     pub account: String,
-    /// Writer.
+    /// Writer's name.
     pub writer: String,
-    /// Epoch: a tree of its own.
+    /// Epoch; each epoch has its own tree.
     pub epoch: String,
-    /// Number in the epoch, from 0.
+    /// Number of the digest in its epoch, from 0.
     pub n: u64,
-    /// Where the time of the digest before ended, RFC 3339.
+    /// End of the previous digest's time range, RFC 3339.
     pub start: String,
-    /// When it was made; never before `start`.
+    /// Time at which it was made; never before `start`.
     pub end: String,
-    /// The digest before; of the first in an epoch the last of the writer's epoch before.
+    /// The previous digest; for the first of an epoch, the last of the writer's previous epoch.
     pub prev: Option<Link>,
-    /// Why there is none before, or why lines of another epoch go on here.
+    /// Why there is no previous digest, or why this epoch continues the lines of another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The lines here bear the numbers of another epoch, whose own chain ended.
+    /// Set if the lines have the numbers of another epoch whose own chain ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<Continues>,
-    /// Leaves in the tree.
+    /// Number of leaves in the tree.
     pub tree_size: u64,
-    /// Its root, base64.
+    /// Root of the tree, base64.
     pub root: String,
-    /// The lines that are new; `None`: none.
+    /// Index object with the new lines; null if there are none.
     pub index: Option<Index>,
-    /// Lines of sessions that are over; absent: none.
+    /// Object with lines of finished sessions; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<Sessions>,
-    /// Payload objects that these lines point into.
+    /// Payload objects that the new lines refer to.
     pub objects: Vec<Object>,
-    /// What is behind it.
+    /// Counts of the epoch, including lines that are not yet stored.
     pub counters: Counters,
-    /// The last one: the writer stopped.
+    /// Whether this is the last digest, because the writer stopped.
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
-    /// Written by a later process, from what the spool had kept.
+    /// Whether a later process wrote it, from records in the spool.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovered: bool,
-    /// The gateway that made it; absent in those of erasers, and of gateways that were not told their configuration.
+    /// The gateway that made it; absent in digests of erasers, and of gateways without a known configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<MadeBy>,
-    /// C2SP checkpoint of (origin, size, root).
+    /// C2SP checkpoint of origin, size and root.
     pub note: String,
 }
 
-/// A program and what it was told: a change of either shows in the chain (SOC 2, CC8.1).
+/// A program and its configuration, so that the chain records changes of either (SOC 2, CC8.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MadeBy {
     /// Version of tollgate.
     pub version: String,
-    /// SHA-256 of the configuration file's bytes, hex: what `sha256sum` says. What `${env:…}` and `${file:…}` stand for
-    /// is not in it.
+    /// SHA-256 of the configuration file's bytes, hex, as `sha256sum` prints it. The values behind `${env:…}` and
+    /// `${file:…}` are not included.
     pub configuration: String,
 }
 
@@ -83,21 +85,21 @@ impl MadeBy {
     }
 }
 
-/// Names a digest.
+/// Identifies a digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Link {
-    /// Its epoch.
+    /// Epoch of the digest.
     pub epoch: String,
-    /// Its number.
+    /// Number of the digest.
     pub n: u64,
-    /// SHA-256 of its bytes, hex.
+    /// SHA-256 of the digest's bytes, hex.
     pub sha256: String,
 }
 
-/// Where a continued epoch goes on.
+/// The position at which a tree continues another epoch's lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Continues {
-    /// The epoch in the lines.
+    /// The epoch that the lines name.
     pub epoch: String,
     /// Number of the line that is leaf 0 of this tree.
     pub leaf: u64,
@@ -106,42 +108,43 @@ pub struct Continues {
 /// An index object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
-    /// Its name.
+    /// Name of the object.
     pub key: String,
-    /// The store's version: null, because a digest's bytes are fixed before the first attempt to store anything.
+    /// The store's version id: always null, because a digest's bytes are fixed before the first attempt to store
+    /// anything.
     pub version_id: Option<String>,
-    /// SHA-256, hex.
+    /// SHA-256 of the object, hex.
     pub sha256: String,
     /// Number of its first line.
     pub first_leaf: u64,
-    /// Its lines.
+    /// Number of its lines.
     pub leaves: u64,
 }
 
-/// An object with lines of sessions. They are no leaves: they sum up lines that are.
+/// An object with session lines. They are not leaves: they summarise lines that are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
-    /// Its name.
+    /// Name of the object.
     pub key: String,
-    /// SHA-256, hex.
+    /// SHA-256 of the object, hex.
     pub sha256: String,
-    /// Its lines.
+    /// Number of its lines.
     pub lines: u64,
 }
 
-/// A payload object. Size and hash are null where the process that stored it is not the one that made the digest: the
-/// hashes of its fragments stand in the lines in any case.
+/// A payload object. Size and hash are null if the process that made the digest did not store the object itself; the
+/// hashes of its fragments are in the lines in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// Its name.
+    /// Name of the object.
     pub key: String,
-    /// The store's version; null if it did not say.
+    /// The store's version id; null if the store did not report one.
     pub version_id: Option<String>,
-    /// Bytes.
+    /// Size, bytes.
     pub size: Option<u64>,
-    /// SHA-256, hex.
+    /// SHA-256 of the object, hex.
     pub sha256: Option<String>,
-    /// Where it is, if its own name was taken by somebody else's object: a name in the same folder.
+    /// The alternative name in the same folder, if a foreign object occupied the object's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_as: Option<String>,
 }
@@ -153,19 +156,19 @@ pub struct Counters {
     pub acked: u64,
     /// Lines in the tree, counted from the epoch's first.
     pub uploaded: u64,
-    /// The difference: what would be lost with the spool's volume.
+    /// `acked` minus `uploaded`: lines that would be lost with the spool's volume.
     pub pending: u64,
-    /// Lines in the tree that only say that one was lost.
+    /// Lines in the tree that only record a lost line.
     pub gaps: u64,
-    /// Records of the vault that this process could not read in its spool.
+    /// Vault records that this process could not read in its spool.
     pub damaged: u64,
-    /// The newest digest of each chain of erasures of the account, by writer, as erasers reported it. It stands here
-    /// because programs of before refuse unknown fields of a digest, and skip those of its counters.
+    /// The newest digest of each of the account's chains of erasures, by writer, as erasers reported it. The field is
+    /// part of the counters because older programs refuse unknown fields of a digest but skip those of its counters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub erasures: BTreeMap<String, Link>,
 }
 
-/// The origin of an epoch's checkpoints.
+/// The origin line of an epoch's checkpoints.
 pub fn origin(key: &str, account: &str, writer: &str, epoch: &str) -> String {
     format!("{key}/{}/{writer}/{epoch}", account_segment(account))
 }

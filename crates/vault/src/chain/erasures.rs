@@ -1,8 +1,8 @@
-//! **What**: [`NewestErasures`]: the newest digest of each chain of erasures, as erasers reported them
-//! ([`ErasureHead`]). **Why**: the gateway's digests name it, so that a chain of erasures can't be removed without a
-//! trace (docs/vault.md). **Invariants**: only a digest signed by a configured key counts; a newer one is never
-//! replaced by an older one. **Not here**: how an eraser reports one (`uploader/erasures`), checking that it is still
-//! stored (`audit`).
+//! [`NewestErasures`]: the newest digest of each chain of erasures, as erasers reported it ([`ErasureHead`]). The
+//! gateway's digests include it, so that a chain of erasures can't be removed without a trace (docs/vault.md).
+//!
+//! Only a digest signed by a configured key counts, and an older digest never replaces a newer one. Neighbours:
+//! `uploader/erasures` receives the reports, the crate `audit` checks that the reported digests are still stored.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 use super::digest::{Digest, Link};
 use super::note::VerifyKey;
 
-/// Chains of erasures of one account: more writers than that are a mistake.
+/// Most chains of erasures in one account; more writers indicate a mistake.
 const MAX_WRITERS: usize = 16;
 
-/// A signed digest of a chain of erasures.
+/// A digest of a chain of erasures whose signature was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErasureHead {
     account: String,
@@ -24,10 +24,10 @@ pub struct ErasureHead {
 }
 
 impl ErasureHead {
-    /// Checks the signature of a digest's bytes.
+    /// Checks the signature of a digest's bytes and parses it.
     ///
     /// # Errors
-    /// Why the digest does not count.
+    /// The reason why the digest does not count.
     pub fn open(digest: &[u8], signature: &[u8], keys: &[VerifyKey]) -> Result<Self, &'static str> {
         if !keys.iter().any(|key| key.signed(digest, signature)) {
             return Err("the digest is signed by no key of `erasure_keys`");
@@ -38,19 +38,19 @@ impl ErasureHead {
     }
 }
 
-/// By account and writer.
+/// Newest digests by account and writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NewestErasures(BTreeMap<String, BTreeMap<String, Link>>);
 
 impl NewestErasures {
-    /// Whether there are none.
+    /// Whether no erasures were reported.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes a head if it is newer than the known one; epochs of a chain of erasures are named in their order. True: it
-    /// was newer.
+    /// Stores a head if it is newer than the known one, and returns whether it was. Epochs of a chain of erasures sort
+    /// in their order.
     pub fn add(&mut self, head: &ErasureHead) -> bool {
         let writers = self.0.entry(head.account.clone()).or_default();
         if writers.get(&head.writer).map_or(writers.len() >= MAX_WRITERS, |known| !is_newer(&head.link, known)) {
@@ -60,7 +60,7 @@ impl NewestErasures {
         true
     }
 
-    /// Those of one account.
+    /// The newest digests of one account.
     pub fn of(&self, account: &str) -> BTreeMap<String, Link> {
         self.0.get(account).cloned().unwrap_or_default()
     }

@@ -1,8 +1,8 @@
-//! **What**: C2SP signed notes and checkpoints; the Ed25519 key of a writer ([`SigningKey`]) and what checks it
-//! ([`VerifyKey`]), in the texts that Go's `note` package has for both.
-//! **Why**: an auditor may use other people's tools. **Invariants**: the secret is in a [`Secret`] or wiped; a note is
-//! taken only with a signature of a known key, whose name and id must match too.
-//! **Not here**: where keys lie (`app/keys`).
+//! C2SP signed notes and checkpoints, and the Ed25519 keys that sign ([`SigningKey`]) and verify ([`VerifyKey`]) them,
+//! in the text formats of Go's `note` package, so that auditors can use other tools.
+//!
+//! The secret is kept in a [`Secret`] or wiped. A note is accepted only with a signature of a known key whose name and
+//! id also match. Neighbour: `app/keys` finds the key files.
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
@@ -15,19 +15,19 @@ use kernel::secret::Secret;
 
 use super::tree::Hash;
 
-/// Ed25519, in key texts.
+/// Number of Ed25519 in key texts.
 const ALGORITHM: u8 = 1;
 const PRIVATE: &str = "PRIVATE+KEY+";
 /// Longest note that is read, bytes.
 const MAX_NOTE: usize = 64 << 10;
 
-/// Signs digests. The secret stays within the TLS library's memory, which wipes it.
+/// Signs digests. The secret stays in the TLS library's memory, which the library wipes.
 pub struct SigningKey {
     pair: Ed25519KeyPair,
     public: VerifyKey,
 }
 
-/// The public half: `name+id+key`.
+/// The public half of a signing key: `name+id+key`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyKey {
     name: String,
@@ -41,7 +41,7 @@ pub fn key_name(name: &str) -> bool {
 }
 
 impl SigningKey {
-    /// A new key's text, `PRIVATE+KEY+name+id+secret`.
+    /// Generates a key and returns its text, `PRIVATE+KEY+name+id+secret`; `None` if the name is invalid.
     pub fn generate(name: &str, rng: &dyn Rng) -> Option<Secret> {
         let mut seed = Zeroizing::new([0_u8; 32]);
         rng.fill(&mut *seed);
@@ -70,7 +70,7 @@ impl SigningKey {
         Some(Self { pair, public })
     }
 
-    /// The key in a file's text: its line that is no comment.
+    /// Parses the key in a file's text: the one line that is not a comment.
     ///
     /// # Errors
     /// What is wrong, without the value.
@@ -95,17 +95,17 @@ impl SigningKey {
         }
     }
 
-    /// What checks its signatures.
+    /// The public key that verifies its signatures.
     pub fn public(&self) -> &VerifyKey {
         &self.public
     }
 
-    /// The signature of some bytes.
+    /// Signs `bytes`.
     pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
-        self.pair.sign(bytes).as_ref().try_into().unwrap_or([0; 64]) // Ed25519's are of 64 bytes
+        self.pair.sign(bytes).as_ref().try_into().unwrap_or([0; 64]) // Ed25519 signatures have 64 bytes
     }
 
-    /// A note of this text, which ends in a line feed.
+    /// Builds a signed note from `text`, which must end in a line feed.
     pub fn note(&self, text: &str) -> String {
         let mut bytes = [0_u8; 68];
         for (to, from) in bytes.iter_mut().zip(self.public.id.iter().chain(&self.sign(text.as_bytes()))) {
@@ -115,14 +115,14 @@ impl SigningKey {
     }
 }
 
-/// First four bytes of SHA-256 of name, line feed, algorithm, key.
+/// First four bytes of the SHA-256 of name, line feed, algorithm and key.
 fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
     let hash = Sha256::new().chain_update(name).chain_update([b'\n', ALGORITHM]).chain_update(key).finalize();
     hash.first_chunk::<4>().copied().unwrap_or_default()
 }
 
 impl VerifyKey {
-    /// `name+id+key`, the id in 8 digits, the key in base64.
+    /// Parses `name+id+key`, with an id of 8 hex digits and the key in base64.
     ///
     /// # Errors
     /// What is wrong.
@@ -159,14 +159,14 @@ impl std::fmt::Display for VerifyKey {
     }
 }
 
-/// Opens a note: its text, and the first of `keys` that signed it.
+/// Opens a note: returns its text and the first of `keys` that signed it.
 pub fn open<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'k VerifyKey)> {
     let (text, signers) = signers(note, keys).filter(|_| note.len() <= MAX_NOTE)?;
     Some((text, *signers.first()?))
 }
 
-/// Opens a note of any length: its text, and those of `keys` that signed it, in its order; none twice, whatever its
-/// name.
+/// Opens a note of any length: returns its text and those of `keys` that signed it, in the note's order. A key counts
+/// once, even under several names.
 pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
     let at = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
     let (text, signatures) = (note.get(..=at)?, note.get(at + 2..)?);
@@ -187,14 +187,14 @@ pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str,
     Some((text, distinct))
 }
 
-/// What a note says of a tree.
+/// Content of a checkpoint: a tree's origin, size and root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Whose tree: `key name/account/writer/epoch`.
+    /// Identifies the tree: `key name/account/writer/epoch`.
     pub origin: String,
-    /// Its leaves.
+    /// Number of leaves.
     pub size: u64,
-    /// Its root.
+    /// Root of the tree.
     pub root: Hash,
 }
 
@@ -204,7 +204,7 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 
-    /// Reads a text (of ours: no extension lines).
+    /// Parses a checkpoint text without extension lines.
     pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, size, root, None) = (lines.next()?, lines.next()?, lines.next()?, lines.next()) else {

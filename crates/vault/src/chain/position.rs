@@ -1,7 +1,7 @@
-//! **What**: [`Position`]: where a writer's chain of one account stands, and the file that keeps it ([`Saved`]).
-//! **Why**: the next digest must link to the last one, whatever happened in between. **Invariants**: saved after a
-//! digest was stored and before its records are done, so that the spool and the file together always know. **Not
-//! here**: the file itself (`uploader/journal`).
+//! [`Position`]: the state of a writer's chain for one account, and the file that stores it ([`Saved`]). The next
+//! digest must link to the last one after any crash, so the position is saved after a digest was stored and before its
+//! records are done: the spool and the file together are always complete. Neighbour: `uploader/journal` writes the
+//! file.
 
 use std::collections::BTreeMap;
 
@@ -15,40 +15,40 @@ use super::digest::Link;
 use super::erasures::NewestErasures;
 use super::tree::Frontier;
 
-/// Epochs that were left, kept in mind.
+/// Most abandoned epochs that are remembered.
 const MAX_LEFT: usize = 32;
 
-/// Where a chain stands.
+/// State of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The epoch that its lines bear.
+    /// The epoch that its lines name.
     pub of: String,
-    /// The epoch that its digests bear: the same, unless the chain had to leave it.
+    /// The epoch that its digests name: the same, unless the chain had to abandon that epoch.
     pub epoch: String,
-    /// Number of the line that is leaf 0.
+    /// Number of the line that is leaf 0 of the tree.
     pub base: u64,
     /// Number of the next digest.
     pub next: u64,
-    /// Digests so far, through all epochs: what was read twice is told by it.
+    /// Digests so far, across all epochs; detects a digest that was read twice.
     pub serial: u64,
-    /// The tree.
+    /// Tree over the lines of stored digests.
     pub tree: Frontier,
-    /// The last digest, of whatever epoch.
+    /// The last digest, of any epoch.
     pub prev: Option<Link>,
-    /// End of the last digest's time.
+    /// End of the last digest's time range, ns since 1970.
     pub end: u64,
-    /// Lines that only say that one was lost.
+    /// Lines that only record a lost line.
     pub gaps: u64,
-    /// Why the first digest links to none, or continues another epoch.
+    /// Why the first digest has no previous one, or continues another epoch.
     pub reason: Option<String>,
-    /// The last digest was final.
+    /// Whether the last digest was final.
     pub closed: bool,
-    /// Epochs that were left: what is sealed for them is void.
+    /// Abandoned epochs: digests sealed for them are void.
     pub left: Vec<String>,
 }
 
 impl Position {
-    /// The start of an epoch at its line `base`, behind `before`.
+    /// The start of an epoch at its line `base`, after the position `before`.
     pub fn start(of: &str, base: u64, before: Option<&Self>, now: UnixNanos) -> Self {
         Self {
             of: of.to_owned(),
@@ -66,12 +66,12 @@ impl Position {
         }
     }
 
-    /// The number of the next line.
+    /// Number of the next line.
     pub fn leaf(&self) -> u64 {
         self.base + self.tree.size()
     }
 
-    /// Goes on with the same lines in another tree.
+    /// Continues the same lines in another tree, under another epoch.
     #[must_use]
     pub fn leave(&self, epoch: String, reason: &str) -> Self {
         let mut next = Self {
@@ -91,14 +91,14 @@ impl Position {
     }
 }
 
-/// The file: every chain of this gateway's vault.
+/// Content of the file: every chain of this gateway's vault.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Saved {
-    /// The format, 1.
+    /// Version of the format: 1.
     pub v: u8,
-    /// The chains.
+    /// All chains.
     pub chains: Vec<SavedChain>,
-    /// Payload objects whose names were taken, and the names that they have instead.
+    /// Payload objects whose names were taken, with their alternative names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aside: BTreeMap<String, String>,
     /// The newest erasures that were reported.
@@ -106,16 +106,16 @@ pub struct Saved {
     pub erasures: NewestErasures,
 }
 
-/// One of them.
+/// One chain in the file.
 #[derive(Serialize, Deserialize)]
 pub struct SavedChain {
-    /// Account.
+    /// Account of the chain.
     pub account: String,
-    /// Writer.
+    /// Writer's name.
     pub writer: String,
-    /// Where it stands.
+    /// State of the chain.
     pub position: Position,
-    /// Sessions that have no line of their own yet, of digests that are stored.
+    /// Sessions in stored digests that have no session line yet.
     #[serde(default)]
     pub sessions: Vec<SessionLine>,
 }

@@ -25,7 +25,7 @@ fn tree(leaves: &[Hash]) -> Frontier {
     tree
 }
 
-/// Roots are those of Certificate Transparency's own test data: another hash, and no other tool would follow.
+/// Roots are those of Certificate Transparency's test data; with another hash no other tool could verify them.
 #[test]
 fn roots_are_those_of_rfc_6962() {
     let roots = [
@@ -53,7 +53,7 @@ fn prove(leaves: &[Hash], ranges: Vec<(u64, u64)>) -> Vec<Hash> {
     prover.proof().expect("all leaves went by")
 }
 
-/// Every proof of small trees holds, and none holds for another leaf, place, size, root, or with a hash more or less.
+/// Every proof for small trees is valid, and none for another leaf, place, size or root, or with one hash more or less.
 #[test]
 fn proofs_hold_and_only_they() {
     let leaves: Vec<Hash> = (0..33_u8).map(|n| leaf_hash(&[n])).collect();
@@ -80,7 +80,7 @@ fn proofs_hold_and_only_they() {
     assert!(inclusion(5, 5).is_none() && consistency(6, 5).is_none() && consistency(0, 5).is_none());
 }
 
-/// Proofs stay small: under 1 KiB at a thousand million leaves.
+/// Proofs stay small: under 1 KiB for a thousand million leaves.
 #[test]
 #[expect(clippy::print_stdout, reason = "the figure is what is asked for")]
 fn proofs_are_short() {
@@ -91,7 +91,7 @@ fn proofs_are_short() {
     assert!(longest <= 1024 && longest > 512, "{longest}");
 }
 
-/// A frontier that was written down goes on as it was; one that can't be is refused.
+/// A serialised frontier continues where it was; an impossible one is refused.
 #[test]
 fn frontiers_are_written_down() {
     let leaves = leaves();
@@ -138,7 +138,7 @@ fn forged_notes_do_not_open() {
     assert!(open(note.trim_end(), &keys).is_none() && open("", &keys).is_none());
 }
 
-/// Keys that are none are refused in words that don't quote them.
+/// Invalid keys are refused with messages that don't quote them.
 #[test]
 fn keys_are_checked() {
     let secret = SigningKey::generate("vault.example", &SeededRng::new(1)).expect("key");
@@ -153,7 +153,7 @@ fn keys_are_checked() {
     assert!(SigningKey::generate("with space", &SeededRng::new(1)).is_none());
 }
 
-/// A checkpoint is read as it was written, and in no other form.
+/// A checkpoint is parsed only in the exact form in which it was written.
 #[test]
 fn checkpoints_have_one_form() {
     let checkpoint = Checkpoint { origin: "a/b".to_owned(), size: 7, root: leaf_hash(b"x") };
@@ -170,9 +170,9 @@ fn checkpoints_have_one_form() {
     }
 }
 
-/// A digest of a version that named no erasures reads and writes as before, byte for byte: its signature is over these
-/// bytes. One that names some reads and writes as it is, and an older program, which skips what it does not know in
-/// `counters`, reads it.
+/// A digest of a version without `erasures` is read and written unchanged, byte for byte, because its signature covers
+/// these bytes. One with erasures is, too, and an older program, which ignores unknown fields of `counters`, can read
+/// it.
 #[test]
 fn digests_without_erasures_are_as_before() {
     const COUNTERS: &str = r#""counters":{"acked":4,"uploaded":3,"pending":1,"gaps":0,"damaged":0}"#;
@@ -193,7 +193,7 @@ fn digests_without_erasures_are_as_before() {
     assert!(serde_json::from_str::<Digest>(&more).is_ok(), "unknown counters are skipped");
 }
 
-/// Positions of a version that knew no erasures read and write as before.
+/// Positions of a version without erasures are read and written unchanged.
 #[test]
 fn positions_without_erasures_are_as_before() {
     let before = r#"{"v":1,"chains":[]}"#;

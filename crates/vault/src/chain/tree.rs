@@ -1,12 +1,13 @@
-//! **What**: RFC 6962 hashing: [`Frontier`] (a tree that only grows, without its leaves), proofs and their checks.
-//! **Why**: the gateway keeps 64 hashes at most; a prover reads the leaves once. **Invariants**: section 2.1 of the
-//! RFC; checks follow RFC 9162, 2.1.3.2 and 2.1.4.2, and take nothing that is longer than it has to be.
-//! **Not here**: signatures (`note`).
+//! RFC 6962 hashing: [`Frontier`] (an append-only tree without its leaves), proofs and their checks. The gateway keeps
+//! at most 64 hashes; a prover reads the leaves once.
+//!
+//! Hashing follows section 2.1 of the RFC; checks follow RFC 9162, 2.1.3.2 and 2.1.4.2, and refuse a proof that is
+//! longer than necessary. Neighbour: `note` signs roots.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A node.
+/// Hash of a tree node.
 pub type Hash = [u8; 32];
 
 /// The hash of a leaf.
@@ -14,12 +15,12 @@ pub fn leaf_hash(line: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(line).finalize().into()
 }
 
-/// The hash of two nodes.
+/// The hash of an inner node with these children.
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// A tree that can take leaves and tell its root: the roots of its whole subtrees, the largest first.
+/// A tree that accepts leaves and computes its root: the roots of its complete subtrees, largest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -27,12 +28,12 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Leaves.
+    /// Number of leaves.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds a leaf.
+    /// Appends a leaf.
     pub fn push(&mut self, leaf: Hash) {
         let (mut node, mut merge) = (leaf, self.size);
         while merge & 1 == 1 {
@@ -44,7 +45,7 @@ impl Frontier {
         self.size += 1;
     }
 
-    /// The root; of no leaves the hash of nothing.
+    /// The root; without leaves, the hash of the empty string.
     pub fn root(&self) -> Hash {
         let mut nodes = self.nodes.iter().rev();
         match nodes.next() {
@@ -54,7 +55,7 @@ impl Frontier {
     }
 }
 
-/// As it is written down: hexadecimal.
+/// The serialised form, with hexadecimal hashes.
 #[derive(Serialize, Deserialize)]
 struct Written {
     size: u64,
@@ -78,7 +79,7 @@ impl<'de> Deserialize<'de> for Frontier {
     }
 }
 
-/// 32 bytes from their hexadecimal digits.
+/// Parses 32 bytes from hexadecimal digits.
 pub fn from_hex(text: &str) -> Option<Hash> {
     let mut out = Hash::default();
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
@@ -92,10 +93,10 @@ pub fn from_hex(text: &str) -> Option<Hash> {
     Some(out)
 }
 
-/// Whole subtrees whose roots make a proof, as ranges of leaves, in the proof's order.
+/// Complete subtrees whose roots form a proof, as ranges of leaves in the proof's order.
 pub type Ranges = Vec<(u64, u64)>;
 
-/// The audit path of leaf `index` in a tree of `size` leaves; `None`: there is no such leaf.
+/// The audit path of leaf `index` in a tree of `size` leaves; `None` if there is no such leaf.
 pub fn inclusion(index: u64, size: u64) -> Option<Ranges> {
     if index >= size {
         return None;
@@ -115,7 +116,7 @@ pub fn inclusion(index: u64, size: u64) -> Option<Ranges> {
     Some(out)
 }
 
-/// The proof that a tree of `old` leaves is the beginning of one of `new`; `None`: it is none.
+/// The proof that a tree of `old` leaves is a prefix of one with `new` leaves; `None` if it can't be.
 pub fn consistency(old: u64, new: u64) -> Option<Ranges> {
     if old == 0 || old > new {
         return None;
@@ -139,30 +140,30 @@ pub fn consistency(old: u64, new: u64) -> Option<Ranges> {
     Some(out)
 }
 
-/// The largest power of two below `size` (of at least 2).
+/// The largest power of two below `size` (which is at least 2).
 fn split(size: u64) -> u64 {
     1 << (u64::BITS - 1 - (size - 1).leading_zeros())
 }
 
-/// Makes a proof while leaves go by.
+/// Builds a proof in one pass over the leaves.
 pub struct Prover {
     ranges: Vec<((u64, u64), Frontier)>,
 }
 
 impl Prover {
-    /// For the roots of these ranges.
+    /// A prover for the roots of these ranges.
     pub fn new(ranges: Ranges) -> Self {
         Self { ranges: ranges.into_iter().map(|range| (range, Frontier::default())).collect() }
     }
 
-    /// Leaf number `index` goes by: each once, in order.
+    /// Adds leaf number `index`; each leaf must be passed once, in order.
     pub fn leaf(&mut self, index: u64, hash: Hash) {
         if let Some((_, tree)) = self.ranges.iter_mut().find(|((first, end), _)| (*first..*end).contains(&index)) {
             tree.push(hash);
         }
     }
 
-    /// The proof, if all leaves went by.
+    /// The proof, if all its leaves were passed.
     pub fn proof(&self) -> Option<Vec<Hash>> {
         self.ranges.iter().map(|((first, end), tree)| (tree.size() == end - first).then(|| tree.root())).collect()
     }
@@ -193,7 +194,7 @@ pub fn includes(leaf: &Hash, index: u64, size: u64, path: &[Hash], root: &Hash) 
     last == 0 && node == *root
 }
 
-/// Whether the tree of `old.0` leaves with root `old.1` is the beginning of `new`.
+/// Whether the tree of `old.0` leaves with root `old.1` is a prefix of `new`.
 pub fn extends(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> bool {
     let ((old, old_root), (new, new_root)) = (old, new);
     if old > new || old == 0 {

@@ -1,10 +1,10 @@
-//! **What**: cuts a text into messages, if it is JSON: after each element of the outer list or object, and of lists in
-//! an outer object. **Invariants**: the parts make the text again, whatever it is; at most [`MAX_CHUNKS`].
+//! Splits a JSON text into messages: after each element of the outer list or object, and of lists in an outer object.
+//! The concatenated parts are the original text, whatever it is; there are at most [`MAX_CHUNKS`] parts.
 
-/// Most parts of a text; what is behind is one.
+/// Most parts of a text; the remainder is one part.
 pub(super) const MAX_CHUNKS: usize = 4096;
 
-/// The parts of `text`.
+/// Splits `text` into its parts.
 pub(super) fn chunks(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -33,7 +33,7 @@ struct Scan<'t> {
 }
 
 impl Scan<'_> {
-    /// Before the comma behind an element, and before the bracket behind the last.
+    /// The next cut: before the comma that follows an element, or before the bracket that follows the last one.
     fn next_cut(&mut self) -> Option<usize> {
         loop {
             let byte = *self.bytes.get(self.at)?;
@@ -64,7 +64,7 @@ impl Scan<'_> {
         self.depth == 1 || (self.depth == 2 && self.outer == [b'{', b'['])
     }
 
-    /// To behind the string whose quote was read.
+    /// Skips to the end of the string whose opening quote was read.
     fn string(&mut self) {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();

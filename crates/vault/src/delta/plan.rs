@@ -1,12 +1,12 @@
-//! **What**: [`Plan`]: how one item's content is said by what an earlier item held ([`Told`]). **Invariants**: pure;
-//! every piece is said once, in order. **Not here**: text.
+//! [`Plan`]: how one item's content is encoded as references to an earlier item ([`Told`]). The code is pure and
+//! handles hashes, not text; every piece is encoded once, in order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::print::{Chunk, MIN_CHARS, Print};
 
-/// Longest row of references before content is said whole again: with it each sixteenth turn is a snapshot.
+/// Longest chain of references before content is stored whole again: every sixteenth turn is a snapshot.
 pub const MAX_DEPTH: u8 = 15;
 
 /// A piece of an earlier item.
@@ -14,62 +14,62 @@ pub const MAX_DEPTH: u8 = 15;
 pub struct Source {
     /// Fragment id, hex.
     pub fragment: Arc<str>,
-    /// Position of the item.
+    /// Position of the item in the fragment.
     pub item: u32,
     /// Position of the piece in the item's whole content.
     pub piece: u32,
 }
 
-/// How one or more pieces are said.
+/// How one or more pieces are encoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// As it is.
+    /// One piece, stored whole.
     Whole,
-    /// As so many pieces from this one on.
+    /// This many pieces, equal to those from the source on.
     Run(Source, u32),
-    /// By the beginning and the end of that piece's value.
+    /// One piece that shares the beginning and the end of the source's value.
     Like {
-        /// The piece.
+        /// The piece referred to.
         source: Source,
-        /// Messages that are the same at the beginning.
+        /// Number of equal messages at the beginning.
         prefix_len: usize,
-        /// Their characters, and those of the same end.
+        /// Characters of the equal beginning and of the equal end.
         chars: [u64; 2],
-        /// The same as bytes.
+        /// The same in bytes.
         bytes: [usize; 2],
     },
 }
 
 struct Known {
     print: Print,
-    /// Where its value stands whole, or as a delta of its own.
+    /// The piece whose stored element holds the value, whole or as a delta.
     source: Source,
     depth: u8,
 }
 
-/// What an item held.
+/// Fingerprints of an earlier item's content.
 pub struct Told {
     fragment: Arc<str>,
     item: u32,
     pieces: Vec<Known>,
 }
 
-/// See the module.
+/// The encoding of one item's content.
 #[derive(Default)]
 pub struct Plan {
-    /// The steps.
+    /// The steps, in order of the pieces.
     pub steps: Vec<Step>,
-    /// Bytes that need not be stored, about.
+    /// Approximate number of bytes that need not be stored.
     pub saved: u64,
 }
 
 impl Plan {
-    /// Everything as it is.
+    /// A plan that stores every piece whole.
     pub fn whole(pieces: usize) -> Self {
         Self { steps: vec![Step::Whole; pieces], saved: 0 }
     }
 
-    /// How `prints` are said by what `base` held.
+    /// Encodes `prints` as references to the content of `base`.
     pub fn by(prints: &[Print], base: &Told) -> Self {
         let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
         for (at, known) in base.pieces.iter().enumerate().rev().filter(|(_, known)| known.print.context) {
@@ -85,7 +85,7 @@ impl Plan {
         plan.without_small(prints)
     }
 
-    /// Runs that are as short as what refers to them are told.
+    /// Replaces runs by whole pieces if the pieces are no longer than the reference.
     fn without_small(self, prints: &[Print]) -> Self {
         let (mut plan, mut rest) = (Self { steps: Vec::with_capacity(self.steps.len()), ..self }, prints.iter());
         for step in self.steps {
@@ -101,7 +101,7 @@ impl Plan {
         plan
     }
 
-    /// The fragments that it refers to.
+    /// The fragments that the plan refers to.
     pub fn sources(&self) -> impl Iterator<Item = &Arc<str>> {
         self.steps.iter().filter_map(|step| match step {
             Step::Whole => None,
@@ -117,7 +117,7 @@ impl Plan {
         };
         let prefix = print.chunks.iter().zip(&known.print.chunks).take_while(|(one, other)| one == other).count();
         let equal = prefix == print.chunks.len() && prefix == known.print.chunks.len() && prefix > 0;
-        // what stands once for the whole object
+        // instructions and tool definitions are stored once for the whole object
         if equal && (print.fixed || print.same != known.print.same) {
             let (chars, bytes) = sums(&print.chunks);
             self.saved += bytes as u64;
@@ -161,7 +161,7 @@ fn sums(chunks: &[Chunk]) -> (u64, usize) {
 }
 
 impl Told {
-    /// What item number `item` of a fragment held, said by `plan` on `base`.
+    /// Remembers item number `item` of a fragment, encoded by `plan` relative to `base`.
     pub fn new(fragment: &Arc<str>, item: u32, prints: Vec<Print>, plan: &Plan, base: Option<&Self>) -> Self {
         let mut steps = plan.steps.iter().flat_map(|step| {
             let times = if let Step::Run(_, count) = step { *count } else { 1 };
@@ -199,12 +199,12 @@ impl Told {
         (&self.fragment, self.item)
     }
 
-    /// Whether it holds anything that a later context may begin with.
+    /// Whether the item has content that a later context may begin with.
     pub fn is_context(&self) -> bool {
         self.pieces.iter().any(|known| known.print.context)
     }
 
-    /// Bytes that it takes in memory.
+    /// Bytes used in memory.
     pub fn size(&self) -> usize {
         let sources = self.pieces.len() * (size_of::<Known>() - size_of::<Print>());
         size_of::<Self>() + sources + self.pieces.iter().map(|known| known.print.size()).sum::<usize>()

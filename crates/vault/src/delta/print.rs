@@ -1,5 +1,5 @@
-//! **What**: [`Print`]: what is remembered of a piece of content. **Invariants**: no text; hashes are 16 bytes of
-//! SHA-256, so that nobody can make two contents that are taken for one.
+//! [`Print`]: a fingerprint of a piece of content. It holds no text. Hashes are 16 bytes of SHA-256, so that two
+//! different contents can't be crafted to match.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,7 +9,7 @@ use crate::piece::Piece;
 
 use super::chunks::chunks;
 
-/// Shorter values are not cut: saying that they repeat takes as much.
+/// Shorter values are not split: a reference would take as much space.
 pub(super) const MIN_CHARS: usize = 256;
 
 /// One message, or another element, of a value.
@@ -20,30 +20,31 @@ pub(super) struct Chunk {
     pub(super) bytes: u32,
 }
 
-/// See the module.
+/// Fingerprint of a piece (see the module).
 #[derive(Clone)]
 pub struct Print {
-    /// It is a part of what a model was given.
+    /// The piece is part of the model's input.
     pub(super) context: bool,
-    /// It is system instructions or tool definitions.
+    /// The piece is system instructions or tool definitions.
     pub(super) fixed: bool,
-    /// Part, place, key and event.
+    /// Hash of part, place, key and event.
     pub(super) like: u64,
-    /// The whole element, its value included.
+    /// Hash of the whole element, its value included.
     pub(super) same: [u8; 16],
     /// Size of the element, bytes.
     pub(super) bytes: u32,
-    /// Its value, if it is long enough.
+    /// Parts of the value, if the value is long enough.
     pub(super) chunks: Box<[Chunk]>,
 }
 
 impl Print {
-    /// Of a piece that is never referred to.
+    /// Fingerprint of a piece that is never referred to.
     pub fn none() -> Self {
         Self { context: false, fixed: false, like: 0, same: [0; 16], bytes: 0, chunks: Box::default() }
     }
 
-    /// Of a part of a context: its head, its element as JSON, and its value as text (as JSON if it is none).
+    /// Fingerprint of a part of a context: its head, its element as JSON, and its value as text (as JSON if it is not a
+    /// text).
     pub fn of(piece: &Piece<'_>, fixed: bool, element: &str, value: &str) -> Self {
         let mut like = DefaultHasher::new();
         (&piece.part, &piece.on, &piece.key, &piece.event).hash(&mut like);
@@ -63,7 +64,7 @@ impl Print {
         }
     }
 
-    /// Bytes that it takes in memory.
+    /// Bytes used in memory.
     pub(super) fn size(&self) -> usize {
         size_of::<Self>() + self.chunks.len() * size_of::<Chunk>()
     }

@@ -1,6 +1,6 @@
-//! **What**: [`Rebuilder`]: documents with whole content from those that refer to others. **Invariants**: exact bytes;
-//! a document that claims nonsense, or too much, is an error; keeps documents of one object as they are stored. **Not
-//! here**: opening fragments (`read`).
+//! [`Rebuilder`]: restores documents with whole content from documents that refer to others. The result is byte-exact.
+//! A document with invalid or excessive references is an error. Documents of one object are kept in stored form.
+//! Neighbour: the crate `audit` opens fragments.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,25 +15,25 @@ use otlp::write_json_text;
 
 use super::plan::MAX_DEPTH;
 
-/// Longest row of references that is followed.
+/// Longest chain of references that is followed.
 const MAX_ROW: u8 = 2 * MAX_DEPTH + 2;
 /// Longest value, bytes; a request of 64 MiB gives at most about 140 MiB.
 const MAX_VALUE: usize = 256 << 20;
-/// Rebuilt pieces that are kept, bytes.
+/// Rebuilt pieces kept in the cache, bytes.
 const KEPT: usize = 64 << 20;
 
-/// Why content can't be made whole.
+/// Why content can't be restored.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unbuilt {
-    /// It refers to this fragment, which was not given.
+    /// It refers to this fragment, which was not added.
     Missing(String),
-    /// It refers to what can't be.
+    /// It has an invalid reference, or is malformed.
     Damaged(&'static str),
 }
 
 const SHAPE: Unbuilt = Unbuilt::Damaged("the fragment is not a document of the vault");
 const BASE: Unbuilt = Unbuilt::Damaged("the fragment refers to content that is not there");
-/// More than was asked for.
+/// The result would exceed the caller's limit.
 pub const LARGE: Unbuilt = Unbuilt::Damaged("the fragment's content is too large");
 
 #[derive(Deserialize)]
@@ -84,11 +84,11 @@ struct Element<'a> {
     new: Option<Cow<'a, str>>,
 }
 
-/// Elements of an item as stored, and the number of pieces up to each one's end.
+/// Elements of an item as stored, each with the number of pieces up to its end.
 type Stored = Vec<(u32, Arc<str>)>;
 type At = (Arc<str>, u32, u32);
 
-/// See the module.
+/// Restores whole content (see the module).
 #[derive(Default)]
 pub struct Rebuilder {
     fragments: HashMap<Arc<str>, Vec<Stored>>,
@@ -100,7 +100,7 @@ impl Rebuilder {
     /// Keeps a document, so that others may refer to it.
     ///
     /// # Errors
-    /// It is none.
+    /// The bytes are not a document.
     pub fn add(&mut self, plain: &[u8]) -> Result<(), Unbuilt> {
         let document: Document<'_> = serde_json::from_slice(plain).map_err(|_| SHAPE)?;
         let items: Result<Vec<Stored>, Unbuilt> =
@@ -109,11 +109,11 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// The document with whole content, at most `limit` bytes; `None`: it is whole. It must have been added if its
-    /// items refer to each other.
+    /// The document with whole content, at most `limit` bytes; `None` if it is whole already. The document must have
+    /// been added if its items refer to each other.
     ///
     /// # Errors
-    /// What it refers to is not here, or can't be.
+    /// It refers to a document that was not added, or has an invalid reference.
     pub fn rebuild(&mut self, plain: &[u8], limit: usize) -> Result<Option<Vec<u8>>, Unbuilt> {
         let document: Document<'_> = serde_json::from_slice(plain).map_err(|_| SHAPE)?;
         let (mut out, mut done) = (Vec::with_capacity(plain.len()), 0);
@@ -148,7 +148,7 @@ impl Rebuilder {
         if out.len() > limit { Err(LARGE) } else { Ok(Some(out)) }
     }
 
-    /// All pieces that an element stands for.
+    /// All pieces that an element represents.
     fn pieces(&mut self, element: &Arc<str>, limit: usize) -> Result<Vec<Arc<str>>, Unbuilt> {
         let parsed: Element<'_> = serde_json::from_str(element).map_err(|_| SHAPE)?;
         let (Some(base), Some(count)) = (&parsed.base, parsed.pieces) else {
@@ -176,7 +176,7 @@ impl Rebuilder {
         usize::try_from(base.item).ok().and_then(|item| items.get(item)).ok_or(BASE)
     }
 
-    /// A piece of a base, whole.
+    /// The whole form of a base's piece.
     fn piece(&mut self, base: &Base<'_>, row: u8) -> Result<Arc<str>, Unbuilt> {
         if row > MAX_ROW {
             return Err(BASE);
@@ -200,7 +200,7 @@ impl Rebuilder {
         Ok(whole)
     }
 
-    /// Piece number `nth` of those that an element stands for.
+    /// Piece number `nth` of those that an element represents.
     fn resolve(&mut self, element: &Arc<str>, nth: u32, row: u8) -> Result<Arc<str>, Unbuilt> {
         let parsed: Element<'_> = serde_json::from_str(element).map_err(|_| SHAPE)?;
         let Some(base) = parsed.base else { return Ok(Arc::clone(element)) };
@@ -242,7 +242,7 @@ impl Rebuilder {
     }
 }
 
-/// The elements of a content array, and whether any refers to another.
+/// The elements of a content array, and whether any of them is a reference.
 fn elements(content: &str) -> Result<(Stored, bool), Unbuilt> {
     let raw: Vec<&RawValue> = serde_json::from_str(content).map_err(|_| SHAPE)?;
     let (mut stored, mut refers, mut pieces) = (Stored::with_capacity(raw.len()), false, 0_u32);
@@ -255,7 +255,7 @@ fn elements(content: &str) -> Result<(Stored, bool), Unbuilt> {
     Ok((stored, refers))
 }
 
-/// A value as text: a text itself, structure as JSON.
+/// A value as text: a text itself, or structure as JSON.
 fn text(value: &RawValue) -> Cow<'_, str> {
     match serde_json::from_str::<String>(value.get()) {
         Ok(text) => Cow::Owned(text),
@@ -263,7 +263,7 @@ fn text(value: &RawValue) -> Cow<'_, str> {
     }
 }
 
-/// Where the first `chars` characters end.
+/// Byte offset after the first `chars` characters.
 fn ends(text: &str, chars: usize) -> Option<usize> {
     match chars.checked_sub(1) {
         None => Some(0),
@@ -271,7 +271,7 @@ fn ends(text: &str, chars: usize) -> Option<usize> {
     }
 }
 
-/// Where a part of `whole` stands in it.
+/// Byte range of `part`, a subslice of `whole`.
 fn place(whole: &[u8], part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
     let end = start.checked_add(part.len()).filter(|end| *end <= whole.len())?;

@@ -12,13 +12,13 @@ use crate::document::{Content, Head, ItemHead, Piece, Writer};
 use genai::Part;
 use otlp::write_json_text;
 
-/// A piece of content as a client tells it.
+/// A piece of content as a client sends it.
 #[derive(Clone, Debug)]
 struct Given {
     part: Part,
     key: String,
     text: String,
-    /// Structure: `text` is its JSON.
+    /// The value is structure; `text` is its JSON.
     structure: bool,
 }
 
@@ -26,7 +26,7 @@ fn text(part: Part, key: &str, text: impl Into<String>) -> Given {
     Given { part, key: key.to_owned(), text: text.into(), structure: false }
 }
 
-/// A session whose documents are kept as they are stored.
+/// A session whose documents are kept in stored form.
 #[derive(Default)]
 struct Session {
     streams: Vec<Told>,
@@ -80,7 +80,7 @@ impl Session {
         &self.stored[number]
     }
 
-    /// Makes every document whole and holds it against its hash; the longest is returned.
+    /// Rebuilds every document and compares it with its hash; returns the size of the longest.
     fn check(&self) -> usize {
         let mut rebuilder = Rebuilder::default();
         let mut longest = 0;
@@ -113,7 +113,7 @@ impl Session {
     }
 }
 
-/// Text that does not compress away: hex of hashes.
+/// Incompressible text: hex of hashes.
 fn words(seed: usize, bytes: usize) -> String {
     let mut out = String::new();
     let mut at = 0_usize;
@@ -130,8 +130,8 @@ fn messages(count: usize, bytes: usize) -> Vec<Json> {
     (0..count).map(|n| json!({"role": role(n), "parts": [{"type": "text", "content": words(n, bytes)}]})).collect()
 }
 
-/// Thirty turns that grow by 4 KB each are stored in a small part of what they are: 1.9 MB whole. With a snapshot each
-/// sixteenth turn two of them are long; 0.25 MB is the bound, of which 0.12 MB are what was said.
+/// Thirty turns that grow by 4 KB each are stored in a small part of their 1.9 MB. With a snapshot every sixteenth
+/// turn, two of them are long; the bound is 0.25 MB, of which 0.12 MB is new text.
 #[test]
 fn thirty_turns_that_grow_by_4_kb() {
     let system = words(999, 2000);
@@ -158,8 +158,8 @@ fn thirty_turns_that_grow_by_4_kb() {
     assert_eq!(snapshots, 2, "turns 1 and 17");
 }
 
-/// The other ways in which clients tell a context shrink too: messages in attributes of their own, a whole request with
-/// tools behind its messages, structure in place of JSON in text.
+/// Other notations of a context shrink too: messages in separate attributes, a whole request with tools after its
+/// messages, structure instead of JSON text.
 #[test]
 fn other_notations() {
     let (mut flat, mut request, mut structure) = (Session::default(), Session::default(), Session::default());
@@ -191,7 +191,7 @@ fn other_notations() {
     }
 }
 
-/// What was edited in the middle is no beginning: what comes behind is stored again, and is right.
+/// A history edited in the middle shares only its beginning: the rest is stored again, correctly.
 #[test]
 fn an_edited_history_is_told_whole() {
     let mut session = Session::default();
@@ -208,7 +208,7 @@ fn an_edited_history_is_told_whole() {
     assert!(steps[3] < 1_050, "the same again is a reference: {steps:?}");
 }
 
-/// No row of references is longer than the bound.
+/// No chain of references is longer than the bound.
 #[test]
 fn rows_of_references_are_bounded() {
     let mut session = Session::default();
@@ -220,7 +220,7 @@ fn rows_of_references_are_bounded() {
     assert_eq!(whole.collect::<Vec<_>>(), [0, 1 + usize::from(MAX_DEPTH), 2 * (1 + usize::from(MAX_DEPTH))]);
 }
 
-/// Whatever a text is, its parts make it again, and are not many.
+/// For any text, the parts are few and join to the text again.
 #[test]
 fn parts_of_a_text() {
     let parts = |text: &str| chunks(text).iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -243,7 +243,7 @@ fn piece_of(kind: u8, n: u8) -> String {
 }
 
 proptest! {
-    /// Contexts that grow, shrink, are edited, broken JSON among them, come back byte for byte.
+    /// Contexts that grow, shrink or are edited, broken JSON among them, are restored byte for byte.
     #[test]
     fn whatever_comes_it_comes_back(turns in proptest::collection::vec(
         (proptest::collection::vec((any::<u8>(), 0_u8..40), 0..30), 0_usize..30, any::<bool>(), any::<bool>()), 1..24)) {
@@ -273,7 +273,7 @@ fn document(fragment: &str, content: &str) -> String {
     format!("{{\"fragment\":\"{fragment}\",\"items\":[{{\"content\":{content}}}]}}")
 }
 
-/// References that lead nowhere, in a circle, or to more than there can be, are errors and end soon.
+/// References to missing pieces, in cycles, or to too many pieces are errors, and end soon.
 #[test]
 fn false_references_are_refused() {
     let like = |base: &str, rest: &str| format!(r#"[{{"part":"input","on":"span","base":{base},{rest}}}]"#);
@@ -303,7 +303,7 @@ fn false_references_are_refused() {
     }
     let missing = like(r#"{"fragment":"c","item":0,"piece":0}"#, r#""prefix_chars":1,"new":"-""#);
     assert_eq!(build(&missing), Err(Unbuilt::Missing("c".to_owned())));
-    // each doubles the one before: refused before it fills the memory
+    // each doubles the previous one: refused before memory is full
     let mut rebuilder = Rebuilder::default();
     rebuilder.add(document("0", whole).as_bytes()).expect("a document");
     for n in 1..40 {
@@ -317,7 +317,7 @@ fn false_references_are_refused() {
     assert!(matches!(rebuilder.rebuild(document("x", &last).as_bytes(), 1 << 20), Err(Unbuilt::Damaged(_))));
 }
 
-/// What is remembered of a context is small: no text.
+/// The fingerprint of a context is small and has no text.
 #[test]
 fn memory_of_a_context() {
     let mut session = Session::default();

@@ -1,8 +1,9 @@
-//! **What**: keys that lie as ciphertext of AWS KMS ([`Ciphertext`]), and [`decrypt`], which has KMS open one. **Why**:
-//! a disk, a backup or an image that holds a key file then holds no key; who opened it stands in the log of the KMS.
-//! **Invariants**: one request, `Decrypt`; it ends within [`DEADLINE`], attempts included; what looks like a key is
-//! sent to nobody; what was opened is a [`Secret`], and errors hold codes and remedies, no values. **Not here**: which
-//! keys (`app/keys`, `cli/auditors`), making ciphertext (`aws kms encrypt`).
+//! Keys stored as AWS KMS ciphertext ([`Ciphertext`]), and [`decrypt`], which asks KMS to open one. A disk, backup or
+//! image with such a key file contains no usable key, and the KMS log records each decryption.
+//!
+//! `Decrypt` is the only request, and it ends within [`DEADLINE`], retries included. A plaintext key is never sent. The
+//! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/keys` and `cli/auditors`
+//! choose the keys; `aws kms encrypt` makes the ciphertext.
 
 mod ciphertext;
 mod request;
@@ -38,46 +39,46 @@ use net::{Kept, is_this_machine};
 pub use ciphertext::{Ciphertext, CiphertextError};
 use request::{DecryptFailure, DecryptRequest, Plaintext, RetryPolicy};
 
-/// For all of it: credentials, attempts, waits between them.
+/// Limit for the whole operation: credentials, attempts, and the waits between them.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 const ATTEMPT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 5;
 
-/// Where KMS is, and what it is told besides the ciphertext.
+/// How to reach KMS, and the request's parameters besides the ciphertext.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KmsSettings {
-    /// Region; empty: the standard chain's.
+    /// Region; if empty, the standard credential chain determines it.
     pub region: String,
-    /// Address, if it is not AWS' own of the region.
+    /// Address, if it is not the region's AWS endpoint.
     pub endpoint: Option<String>,
-    /// The only key that may open it; none: the one that the ciphertext names.
+    /// The only key that may decrypt; without it, the key that the ciphertext names.
     pub key_id: Option<String>,
-    /// What was given when it was encrypted.
+    /// The encryption context given at encryption.
     pub encryption_context: BTreeMap<String, String>,
     /// PEM certificates to trust.
     pub ca_file: Option<PathBuf>,
 }
 
-/// A signing key that lies as ciphertext, of one configuration.
+/// A signing key stored as ciphertext, of one configuration.
 #[derive(Clone, Default)]
 pub struct SealedKey {
-    /// Who opens it.
+    /// The KMS that decrypts the key.
     pub kms: KmsSettings,
-    /// The key, once it was opened: a reload that asked beforehand does not ask again while nobody serves.
+    /// The decrypted key. A reload decrypts it beforehand, so that KMS need not be called during the switch.
     pub opened: Kept<Arc<SigningKey>>,
 }
 
-/// Why KMS did not open something.
+/// Why KMS did not decrypt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KmsError {
-    /// Someone has to change something: what KMS answered, and what to do.
+    /// Retrying is useless: KMS' answer, and the remedy.
     Refused(String, &'static str),
-    /// Not now.
+    /// KMS is unavailable for now.
     Away(String),
 }
 
 impl KmsError {
-    /// Whether trying again is of no use.
+    /// Whether retrying is useless.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Refused(..))
     }
@@ -92,10 +93,10 @@ impl fmt::Display for KmsError {
     }
 }
 
-/// Opens ciphertext with the credentials of the standard chain.
+/// Decrypts ciphertext with the credentials of the standard chain.
 ///
 /// # Errors
-/// KMS refuses, or is away.
+/// KMS refuses, or is unavailable.
 pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
     if settings.endpoint.as_deref().is_some_and(is_in_clear) {
         return Err(KmsError::Refused("not asked".to_owned(), IN_CLEAR));
@@ -107,23 +108,23 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secr
         }
         ask(&shared, settings, sealed).await
     };
-    // a metadata service that hangs is not within the SDK's own deadline
+    // the SDK's own deadline does not cover a metadata service that hangs
     tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Away(NO_TIME.to_owned())))
 }
 
-/// Why a KMS is not spoken to.
+/// Why an endpoint without TLS is refused.
 pub const IN_CLEAR: &str = "the key would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost and through no proxy, else `https://`";
 
-/// Whether what a KMS at `endpoint` answers could be read on its way.
+/// Whether the answer of a KMS at `endpoint` would cross the network unencrypted.
 pub fn is_in_clear(endpoint: &str) -> bool {
     endpoint.parse::<Uri>().is_ok_and(|uri| is_open(&uri) && !uri.host().is_some_and(is_this_machine))
 }
 
-/// Lets nothing leave in clear: the environment and profiles name addresses and proxies too.
+/// Blocks unencrypted requests: the environment and AWS profiles can also set addresses and proxies.
 #[derive(Debug)]
 struct Guard;
 
-/// The request would have crossed the network in clear.
+/// The request would have crossed the network unencrypted.
 #[derive(Debug)]
 struct InClear;
 
@@ -147,7 +148,7 @@ impl Intercept for Guard {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let uri = context.request().uri();
-        // the client's proxies are those of the environment, also on the way to this machine
+        // the client also uses the environment's proxies for requests to this machine
         let proxied = |uri: Uri| is_open(&uri) && Matcher::from_env().intercept(&uri).is_some();
         let clear = is_in_clear(uri) || uri.parse().is_ok_and(proxied);
         if clear { Err(InClear.into()) } else { Ok(()) }
@@ -159,7 +160,7 @@ fn is_open(uri: &Uri) -> bool {
     uri.scheme_str() == Some("http")
 }
 
-/// Whether an error says so.
+/// Whether an error was caused by [`InClear`].
 fn was_in_clear(error: &(dyn Error + 'static)) -> bool {
     error.is::<InClear>() || error.source().is_some_and(was_in_clear)
 }
@@ -194,7 +195,7 @@ async fn ask(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) ->
     text.map(|text| Secret::new(text.to_owned())).ok_or_else(nothing)
 }
 
-/// What an SDK error means. Texts are error codes, never bodies.
+/// Maps an SDK error. Texts are error codes, never bodies.
 fn judge(error: &SdkError<DecryptFailure, HttpResponse>) -> KmsError {
     match error {
         error if was_in_clear(error) => KmsError::Refused("not asked".to_owned(), IN_CLEAR),
@@ -211,7 +212,7 @@ fn judge(error: &SdkError<DecryptFailure, HttpResponse>) -> KmsError {
 }
 
 fn judge_answer(status: u16, code: &str) -> KmsError {
-    // who answers may be anybody: only what can be a code is shown
+    // the server may be anyone: only a text that can be an error code is shown
     let code = if is_code(code) { code } else { "" };
     let answer = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
     let remedy = match code {

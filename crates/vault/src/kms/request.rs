@@ -1,7 +1,8 @@
-//! **What**: the one KMS call that tollgate makes, `Decrypt`: endpoint, request, signature, response. **Why**: the
-//! generated KMS client would be compiled and shipped for one POST. **Invariants**: retries, timeouts, signing and
-//! clock-skew correction are the SDK's; the response body is never traced; an error carries only the error code. **Not
-//! here**: what a code means to the user (`mod.rs`).
+//! The one KMS call that tollgate makes, `Decrypt`: endpoint, request, signature, response. The generated KMS client is
+//! not used, because it would be compiled and shipped for one POST.
+//!
+//! The SDK handles retries, timeouts, signing and clock-skew correction. The response body is never traced, and an
+//! error carries only the error code. Neighbour: the parent module translates codes for the user.
 //!
 //! Sources: the AWS JSON 1.1 protocol of Smithy; `Decrypt` in the KMS API reference; the endpoint rules of the AWS
 //! SDKs.
@@ -90,7 +91,7 @@ impl ProvideErrorMetadata for DecryptFailure {
 pub(super) struct RetryPolicy {
     /// Attempts, and the waits between them.
     pub retries: RetryConfig,
-    /// Of connecting, of each attempt, of the whole operation.
+    /// Limits for connecting, for each attempt, and for the whole operation.
     pub timeouts: TimeoutConfig,
 }
 
@@ -164,13 +165,13 @@ fn parse_response(answer: &HttpResponse) -> Result<Plaintext, DecryptFailure> {
     let body: ErrorResponse = serde_json::from_slice(body).unwrap_or_default();
     let header = answer.headers().get("x-amzn-errortype");
     let error_type = header.or(body.code.as_str()).or(body.kind.as_str()).ok_or_else(no_code)?;
-    // `namespace#Code:where it is documented`
+    // the header's form is `namespace#Code:documentation URL`
     let head = error_type.split_once(':').map_or(error_type, |(head, _)| head);
     let code = head.split_once('#').map_or(head, |(_, code)| code);
     Err(DecryptFailure(ErrorMetadata::builder().code(code).build()))
 }
 
-/// Plugin of the SDK: signs with SigV4, and marks the response sensitive, so that the SDK does not trace it.
+/// SDK plugin that signs with SigV4 and marks the response as sensitive, so that the SDK does not trace it.
 #[derive(Debug)]
 struct SigV4Plugin {
     layer: FrozenLayer,
@@ -225,8 +226,8 @@ const PARTITIONS: &[(&str, &str, &str)] = &[
     ("", "amazonaws.com", "api.aws"),
 ];
 
-/// The endpoint: that of the settings, else `AWS_ENDPOINT_URL_KMS`, else `AWS_ENDPOINT_URL` (environment or profile),
-/// else AWS' own.
+/// The endpoint: from the settings, else `AWS_ENDPOINT_URL_KMS`, else `AWS_ENDPOINT_URL` (environment or profile), else
+/// AWS' own.
 pub(super) fn resolve_endpoint(shared: &SdkConfig, endpoint: Option<&str>) -> Option<String> {
     let key = ServiceConfigKey::builder().service_id("KMS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let service_endpoint = || shared.service_config()?.load_config(key.ok()?);
@@ -234,14 +235,14 @@ pub(super) fn resolve_endpoint(shared: &SdkConfig, endpoint: Option<&str>) -> Op
     let configured = endpoint.map(str::to_owned).or_else(service_endpoint).or_else(global_endpoint);
     let (fips, dual_stack) = (shared.use_fips() == Some(true), shared.use_dual_stack() == Some(true));
     match configured {
-        // as the SDK: what was asked for may not be lost without a word
+        // as in the SDK: FIPS and dual stack must not be ignored silently
         Some(_) if fips || dual_stack => None,
         Some(configured) => Some(configured),
         None => regional_endpoint(shared.region()?, fips, dual_stack),
     }
 }
 
-/// AWS' KMS endpoint of a region; none if the region, which may come from the environment, is no DNS label.
+/// AWS' KMS endpoint of a region; `None` if the region, which may come from the environment, is not a DNS label.
 pub(super) fn regional_endpoint(region: &Region, fips: bool, dual_stack: bool) -> Option<String> {
     let region = region.as_ref();
     let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';

@@ -1,4 +1,4 @@
-//! What is said to a KMS, and what its answers mean.
+//! Requests to a KMS, and the interpretation of its answers.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::super::aws::http_client;
 use super::*;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
-/// Of an auditor or a signer: must stand nowhere but in what was opened.
+/// A key that must appear only in the decrypted result.
 const SECRET: &str = "# public key: CANARY\nCANARY-SECRET";
 
 fn settings(fake: &FakeKms) -> KmsSettings {
     KmsSettings { region: "eu-central-1".to_owned(), endpoint: Some(fake.url()), ..KmsSettings::default() }
 }
 
-/// What the standard chain would give, without an environment.
+/// The standard chain's configuration, without an environment.
 async fn shared(region: &str) -> aws_types::sdk_config::Builder {
     let credentials = Credentials::new("AKIATEST", "CANARY-CREDENTIAL", None, None, "test");
     SdkConfig::builder()
@@ -28,13 +28,13 @@ async fn shared(region: &str) -> aws_types::sdk_config::Builder {
         .http_client(http_client(None).await.expect("a client"))
 }
 
-/// As [`decrypt`], with credentials that no environment gives.
+/// As [`decrypt`], with credentials that don't come from the environment.
 async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError> {
     let shared = shared(&settings.region).await.build();
     ask(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await
 }
 
-/// One request, as KMS takes it, with all that was configured; what comes back is the key and prints as nothing.
+/// One request in KMS' format, with all configured parameters; the result is the key, and its `Debug` prints nothing.
 #[tokio::test]
 async fn a_key_is_opened_with_one_request() {
     let fake = FakeKms::start();
@@ -54,7 +54,7 @@ async fn a_key_is_opened_with_one_request() {
     assert_eq!(state.asked[0]["EncryptionContext"], serde_json::json!({"purpose": "vault", "env": "prod"}));
 }
 
-/// Every form in which people keep what `aws kms encrypt` printed is the same ciphertext.
+/// Every form in which people keep the output of `aws kms encrypt` is accepted as the same ciphertext.
 #[tokio::test]
 async fn ciphertext_is_taken_in_every_form() {
     let fake = FakeKms::start();
@@ -69,7 +69,7 @@ async fn ciphertext_is_taken_in_every_form() {
     }
 }
 
-/// What is no ciphertext, and above all a key in plain text, must be sent to nobody, and is not shown.
+/// Anything but ciphertext, above all a plaintext key, is never sent and never shown.
 #[test]
 fn a_plain_key_is_no_ciphertext() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -84,7 +84,7 @@ fn a_plain_key_is_no_ciphertext() {
     std::fs::write(folder.path().join("long"), STANDARD.encode(vec![7; 6145])).expect("written");
     std::fs::write(folder.path().join("empty"), "\n").expect("written");
     std::fs::write(folder.path().join("json"), "{\"CiphertextBlob\": \"CANARY\"}").expect("written");
-    // 32 bytes in base64, as keys of the spool are
+    // 32 bytes in base64, as in the spool's keys
     std::fs::write(folder.path().join("short"), STANDARD.encode([7; 32])).expect("written");
     std::fs::write(folder.path().join("words"), "no ciphertext").expect("written");
     for name in ["long", "empty", "json", "short", "words"] {
@@ -93,8 +93,7 @@ fn a_plain_key_is_no_ciphertext() {
     assert!(read("missing").contains("can't be read"));
 }
 
-/// What someone has to change is asked once, and told with a remedy; nothing of what KMS says beside its code is passed
-/// on.
+/// An error that needs a change is not retried, and has a remedy; nothing of KMS' answer but its code is passed on.
 #[tokio::test]
 async fn a_refusal_names_what_to_change() {
     let fake = FakeKms::start();
@@ -132,7 +131,7 @@ async fn a_refusal_names_what_to_change() {
     }
 }
 
-/// An outage is tried again, so that a moment of it ends no start; one that lasts is told as such, after few attempts.
+/// An outage is retried, so that a short one does not end a start; a lasting one is reported after a few attempts.
 #[tokio::test]
 async fn an_outage_is_tried_again_for_a_while() {
     let fake = FakeKms::start();
@@ -152,7 +151,7 @@ async fn an_outage_is_tried_again_for_a_while() {
     assert_eq!(opened(&dead, &sealed).await.expect_err("away"), KmsError::Away("no connection".to_owned()));
 }
 
-/// A KMS that takes requests and never answers ends a start in time.
+/// A KMS that accepts requests and never answers delays a start only for a limited time.
 #[tokio::test]
 async fn a_kms_that_hangs_is_waited_for_in_bounds() {
     let fake = FakeKms::start();
@@ -167,7 +166,7 @@ async fn a_kms_that_hangs_is_waited_for_in_bounds() {
     assert!(fake.count() > 1, "more than one attempt");
 }
 
-/// A key never crosses the network in clear, whoever named the address.
+/// A key never crosses the network unencrypted, wherever the address comes from.
 #[tokio::test]
 async fn a_key_crosses_no_network_in_clear() {
     for (endpoint, clear) in [
@@ -191,7 +190,7 @@ async fn a_key_crosses_no_network_in_clear() {
     assert!(error.is_refused() && error.to_string().contains("in clear"), "{error}");
 }
 
-/// Nor where the environment or a profile names the address: the request does not leave.
+/// The same for addresses from the environment or a profile: the request is not sent.
 #[tokio::test]
 async fn no_address_of_the_environment_is_asked_in_clear() {
     let shared = shared("eu-central-1").await.endpoint_url("http://192.0.2.1:9").build();
@@ -200,7 +199,7 @@ async fn no_address_of_the_environment_is_asked_in_clear() {
     assert_eq!(error, KmsError::Refused("not asked".to_owned(), IN_CLEAR));
 }
 
-/// What a service calls its error's code is shown only where it can be one: it reaches terminals and logs.
+/// A service's error code is shown only if its form is valid, because it reaches terminals and logs.
 #[tokio::test]
 async fn strange_codes_are_not_shown() {
     let fake = FakeKms::start();
@@ -209,7 +208,7 @@ async fn strange_codes_are_not_shown() {
     assert!(error.contains("(400)") && !error.contains("CANARY") && !error.contains('\u{1b}'), "{error:?}");
 }
 
-/// A key in plain text is sent to nobody, in base64 neither: so `aws kms decrypt` writes it.
+/// A plaintext key is never sent, not even in base64, as `aws kms decrypt` prints it.
 #[test]
 fn plain_keys_are_no_ciphertext() {
     for key in [
@@ -224,7 +223,7 @@ fn plain_keys_are_no_ciphertext() {
     }
 }
 
-/// AWS' own address of a region, as its SDKs make it; a region that is no part of a host's name leads nowhere.
+/// AWS' address of a region, as its SDKs build it; an invalid region name has none.
 #[test]
 fn every_partition_has_its_address() {
     for (region, fips, dual_stack, host) in [
@@ -248,8 +247,7 @@ fn every_partition_has_its_address() {
     }
 }
 
-/// A FIPS or dual-stack endpoint that was asked for is never given up for an address that somebody configured: nothing
-/// is sent.
+/// A requested FIPS or dual-stack endpoint is never replaced by a configured address: nothing is sent.
 #[tokio::test]
 async fn no_configured_address_replaces_fips() {
     let fake = FakeKms::start();

@@ -1,9 +1,9 @@
-//! **What**: what an operator applies so that the bucket is what the vault takes it for: the writer's and auditors' IAM
-//! policies, the buckets' policies, lifecycle rules, and all of it as Terraform. **Why**: a vault is as good as the
-//! rights on its buckets, and nobody writes such policies rightly from memory. **Invariants**: the writer may put
-//! locked objects below its prefix and nothing else; payload, index and chain are never deleted before their retention;
-//! keys can be erased by those who may bypass governance, who can delete nothing else. **Not here**: whether it is in
-//! force (`store/probe`).
+//! Generates the AWS configuration that an operator applies to the vault's buckets: IAM policies of the writer and the
+//! auditors, bucket policies, lifecycle rules, and all of it as Terraform.
+//!
+//! The writer may only put locked objects below its prefix. Payload, index and chain are never deleted before their
+//! retention ends. Only roles that may bypass governance can erase keys, and those can delete nothing else. Neighbour:
+//! `store/probe` checks whether the configuration is in force.
 
 mod terraform;
 
@@ -15,19 +15,19 @@ use super::keys::KEYS_LONGER_DAYS;
 use super::names::account_segment;
 use super::store::settings::{LockMode, S3Settings};
 
-/// Days of a retention, rounded down: a policy counts whole days that remain.
+/// Days of a retention, rounded down, because a policy counts whole remaining days.
 fn days(retention: Duration) -> u64 {
     retention.as_secs() / 86_400
 }
 
-/// A vault's buckets as policies name them.
+/// A vault's S3 settings, from which policies are generated.
 pub struct Policy<'s> {
     settings: &'s S3Settings,
     below: String,
 }
 
 impl<'s> Policy<'s> {
-    /// For an S3 store.
+    /// Policies for an S3 store.
     pub fn new(settings: &'s S3Settings) -> Self {
         let below = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
         Self { settings, below }
@@ -41,9 +41,9 @@ impl<'s> Policy<'s> {
         format!("arn:aws:s3:::{bucket}/{}keys/*", self.below)
     }
 
-    /// The writer's: put with a lock, and nothing else. `s3:if-none-match` makes the condition on overwriting
-    /// compulsory; it is known to `s3:PutObject` alone, where `s3:PutObjectRetention`, which a put with a lock needs as
-    /// well, never has it.
+    /// The writer's IAM policy: it allows only puts with a lock. `s3:if-none-match` forces conditional writes, so that
+    /// nothing is overwritten. Only `s3:PutObject` knows that condition key; `s3:PutObjectRetention`, which a put with
+    /// a lock also needs, never carries it.
     pub fn writer(&self) -> Value {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let (mut condition, mut keys) = (serde_json::Map::new(), serde_json::Map::new());
@@ -51,9 +51,9 @@ impl<'s> Policy<'s> {
         let write = ["s3:PutObject", "s3:PutObjectRetention"];
         if let Some(lock) = lock {
             let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
-            // a put takes its time: what remains when it arrives is a moment less than asked for
+            // a put takes time, so the remaining retention at arrival is slightly less than requested
             let least = days(lock.retention).saturating_sub(1).to_string();
-            // and a stolen credential must not fill the bucket for a century
+            // a stolen credential must not be able to fill the bucket for a century
             let most = (days(lock.retention) + 1).to_string();
             for (map, mode) in [(&mut condition, mode), (&mut keys, "GOVERNANCE")] {
                 map.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
@@ -61,7 +61,7 @@ impl<'s> Policy<'s> {
                     map.insert(operator.to_owned(), json!({"s3:object-lock-remaining-retention-days": days}));
                 }
             }
-            // where both lie in one bucket, what holds for payload must not hold for keys: they stay erasable
+            // if payload and keys share a bucket, the payload's rule must not apply to keys: keys must stay erasable
             statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write,
                 "Resource": self.keys(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
         }
@@ -81,8 +81,8 @@ impl<'s> Policy<'s> {
             json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
                 "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
                 "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
-            // notes of legal holds and the chains of erasures and copies are other people's: a stolen credential must
-            // not speak for them
+            // the writer does not own legal hold notes and the chains of erasures and key copies: a stolen credential
+            // must not be able to forge them
             json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write, "Resource": [
                 format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.below), format!("arn:aws:s3:::{bucket}/{}holds/*", self.below),
                 format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.below),
@@ -93,8 +93,8 @@ impl<'s> Policy<'s> {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// An auditor's: read and list; with `restore` also bring archived objects back for a while, which costs money;
-    /// nothing else.
+    /// An auditor's IAM policy: read and list only. With `restore`, it also allows temporary restores of archived
+    /// objects, which cost money.
     pub fn auditor(&self, restore: bool) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let buckets = [bucket, key_bucket].map(|bucket| format!("arn:aws:s3:::{bucket}"));
@@ -113,8 +113,8 @@ impl<'s> Policy<'s> {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// The erasers': read, destroy keys, write a chain of erasures under the name `writer`. Nothing of payload can be
-    /// deleted.
+    /// The erasers' IAM policy: read, destroy keys, and write a chain of erasures under the name `writer`. It allows no
+    /// deletion of payload.
     pub fn eraser(&self, writer: &str) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let below = format!("arn:aws:s3:::{bucket}/{}", self.below);
@@ -131,8 +131,8 @@ impl<'s> Policy<'s> {
         Value::Object(policy)
     }
 
-    /// A bucket's own policy: no plain HTTP, nobody bypasses governance but `erasers` (where keys lie: their own policy
-    /// lets them do it to keys alone).
+    /// A bucket's own policy: no plain HTTP, and only `erasers` may bypass governance. On the bucket with the keys, the
+    /// erasers' own policy limits the bypass to keys.
     pub fn bucket(&self, keys: bool) -> Value {
         let keys = keys || self.settings.bucket == self.settings.key_bucket;
         let name = if keys { &self.settings.key_bucket } else { &self.settings.bucket };
@@ -149,9 +149,9 @@ impl<'s> Policy<'s> {
         json!({"Version": "2012-10-17", "Statement": statements})
     }
 
-    /// Lifecycle rules of the payload's bucket: payload of `accounts` gets colder and goes a day after its retention,
-    /// as does the index; the chain and the lines of sessions stay. A rule holds for a prefix and has no exceptions, so
-    /// that each account has its own.
+    /// Lifecycle rules of the payload bucket: payload of `accounts` moves to colder storage classes and expires a day
+    /// after its retention, as does the index; chain and session lines stay. A rule applies to a prefix without
+    /// exceptions, so each account has its own.
     pub fn lifecycle(&self, accounts: &[String]) -> Value {
         let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
         let rule = |id: &str, prefix: &str, transitions: Value| {
@@ -178,7 +178,8 @@ impl<'s> Policy<'s> {
                 rule(&format!("packed-{segment}"), &packed, colder.clone()),
             ]
         });
-        // cold classes bill 128 KiB at least, and session lines never expire: what they say outlives all content
+        // cold classes bill at least 128 KiB per object, and session lines never expire, because they outlive all
+        // content
         let sessions = json!({"ID": "sessions", "Status": "Enabled",
             "Filter": {"And": {"Prefix": format!("{below}sessions/"), "ObjectSizeGreaterThan": 131_072}},
             "Transitions": [{"Days": 30, "StorageClass": "GLACIER_IR"}]});
@@ -191,25 +192,26 @@ impl<'s> Policy<'s> {
         json!({ "Rules": rules })
     }
 
-    /// Lifecycle rules of the keys' bucket: a key goes after what it opens.
+    /// Lifecycle rules of the key bucket: a key expires after the content that it opens.
     pub fn key_lifecycle(&self) -> Value {
         json!({"Rules": [self.key_rule(), self.marker_rule()]})
     }
 
-    /// What a key sealed last must open to its last day.
+    /// A fragment sealed on a key's last day must stay readable until the fragment's own last day.
     fn key_rule(&self) -> Value {
         let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1 + KEYS_LONGER_DAYS;
         json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.below)},
             "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
     }
 
-    /// Expiry leaves a delete marker in a bucket with versions, which hides nothing once the version below is gone.
+    /// In a versioned bucket, expiry leaves a delete marker, which is useless once the version below it is gone.
     fn marker_rule(&self) -> Value {
         json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.below},
             "Expiration": {"ExpiredObjectDeleteMarker": true}})
     }
 
-    /// Everything as Terraform for AWS; `accounts` as in [`Self::lifecycle`], `restore` as in [`Self::auditor`].
+    /// The whole configuration as Terraform for AWS; `accounts` as in [`Self::lifecycle`], `restore` as in
+    /// [`Self::auditor`].
     pub fn terraform(&self, accounts: &[String], restore: bool) -> String {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
         let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();

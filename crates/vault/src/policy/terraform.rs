@@ -1,9 +1,9 @@
-//! **What**: lifecycle rules as Terraform has them. **Why**: what is applied must be the rules that
-//! `--format lifecycle` prints, so these are made of those. **Not here**: which rules there are (`policy`).
+//! Lifecycle rules in Terraform syntax. They are derived from the rules that `--format lifecycle` prints, so that both
+//! agree. Neighbour: the parent module defines the rules.
 
 use serde_json::Value;
 
-/// The `aws_s3_bucket_lifecycle_configuration` of a bucket (its Terraform name), of rules in the form of the S3 API.
+/// The `aws_s3_bucket_lifecycle_configuration` of a bucket (by its Terraform name), from rules in the S3 API's form.
 pub(super) fn lifecycle(name: &str, rules: &Value) -> String {
     let mut out = format!(
         "\nresource \"aws_s3_bucket_lifecycle_configuration\" \"{name}\" {{\n  bucket     = aws_s3_bucket.{name}.id\n  \
@@ -43,7 +43,7 @@ pub(super) fn lifecycle(name: &str, rules: &Value) -> String {
     out + "}\n"
 }
 
-/// A prefix alone, or with a size.
+/// A filter with a prefix alone, or with a prefix and a size.
 fn filter(filter: &Value) -> String {
     const FIELDS: [(&str, &str); 2] = [("prefix", "Prefix"), ("object_size_greater_than", "ObjectSizeGreaterThan")];
     match filter.get("And") {
@@ -60,8 +60,8 @@ fn block(name: &str, value: &Value, names: &[(&str, &str)]) -> String {
     format!("    {name} {{\n{fields}    }}\n")
 }
 
-/// Numbers, words and texts stand in JSON as they do in Terraform: the names here have nothing that it would
-/// interpolate.
+/// Numbers, words and texts have the same syntax in JSON and Terraform, because these names contain nothing that
+/// Terraform would interpolate.
 fn fields(value: &Value, names: &[(&str, &str)]) -> Vec<String> {
     names.iter().filter_map(|(name, key)| Some(format!("{name} = {}", value.get(*key)?))).collect()
 }

@@ -1,4 +1,4 @@
-//! What operators apply: that it is what the vault needs, and no more.
+//! The generated policies grant what the vault needs, and no more.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ fn settings(days: u64) -> S3Settings {
     }
 }
 
-/// The writer is allowed to put locked objects below its prefix, conditionally, and nothing else; reading, listing,
-/// deleting and bypassing are denied whatever else it is given.
+/// The writer may conditionally put locked objects below its prefix, and nothing else; reading, listing, deleting and
+/// bypassing are denied whatever else it is granted.
 #[test]
 fn a_writer_writes() {
     let settings = settings(400);
@@ -42,7 +42,7 @@ fn a_writer_writes() {
             assert_eq!(one["Condition"]["StringEquals"]["s3:object-lock-mode"], mode);
             assert_eq!(one["Condition"]["NumericGreaterThanEquals"]["s3:object-lock-remaining-retention-days"], "399");
         }
-        // AWS knows the condition on overwriting for PutObject alone: tied to another action it would allow nothing
+        // AWS knows the overwrite condition only for PutObject: a statement with another action would allow nothing
         assert_eq!((&both[0]["Action"], &both[1]["Action"]), (&json!("s3:PutObjectRetention"), &json!("s3:PutObject")));
         assert!(both[0]["Condition"].get("Null").is_none());
         assert_eq!(both[1]["Condition"]["Null"]["s3:if-none-match"], "false");
@@ -52,7 +52,7 @@ fn a_writer_writes() {
     }
 }
 
-/// Erasers destroy keys and write under their own name; nothing lets them delete payload, index or chain.
+/// Erasers may destroy keys and write under their own name, but not delete payload, index or chain.
 #[test]
 fn an_eraser_reaches_keys_only() {
     let settings = settings(400);
@@ -73,8 +73,8 @@ fn an_eraser_reaches_keys_only() {
     assert!(with("s3:DeleteObject").is_empty() && with("s3:*").is_empty());
 }
 
-/// Payload goes after its retention and gets colder only where that pays; no rule's prefix holds the chain, which
-/// stays.
+/// Payload expires after its retention and moves to colder classes only if that saves money; no rule's prefix covers
+/// the chain.
 #[test]
 fn the_chain_outlives_the_payload() {
     let long = settings(400);
@@ -101,7 +101,7 @@ fn the_chain_outlives_the_payload() {
     );
 }
 
-/// The Terraform names both buckets, each with lock, versions and policy, and holds each policy as JSON.
+/// The Terraform has both buckets, each with lock, versioning and policy, and every policy as JSON.
 #[test]
 fn terraform_is_whole() {
     let settings = settings(400);
@@ -124,7 +124,7 @@ fn terraform_is_whole() {
         assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
     }
     assert_eq!(text.matches('{').count(), text.matches('}').count());
-    // the same rules as the other format has, each with its days
+    // the same rules and days as in the other format
     let (payload, keys) = (Policy::new(&settings).lifecycle(&accounts), Policy::new(&settings).key_lifecycle());
     for (name, rules) in [("vault", payload), ("vault_keys", keys)] {
         let start = format!("resource \"aws_s3_bucket_lifecycle_configuration\" \"{name}\" {{");
@@ -146,8 +146,8 @@ fn terraform_is_whole() {
     assert!(text.contains("object_size_greater_than = 131072") && text.contains("expired_object_delete_marker = true"));
 }
 
-/// What IAM makes of a policy, as far as ours go: an explicit deny wins, without an allow nothing is allowed, every
-/// condition of a statement must hold; of a key that the request lacks, only `Null` does.
+/// Evaluates a policy like IAM, as far as these policies need it: an explicit deny wins, nothing is allowed by default,
+/// all conditions of a statement must hold; for a key missing in the request, only `Null` holds.
 fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -> bool {
     let list = |value: &Value| -> Vec<String> {
         let one = value.as_str().map(|one| vec![one.to_owned()]);
@@ -184,9 +184,9 @@ fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -
     !found.is_empty() && found.iter().all(|statement| statement["Effect"] == "Allow")
 }
 
-/// With one bucket as with two: payload under compliance for its retention and keys under governance for theirs can be
-/// written, anything else that a thief of the credential would like (weaker, shorter, for a century, keys that nobody
-/// can erase, without a lock, over what is there) can't.
+/// With one bucket or two: payload under compliance and keys under governance, each for its retention, can be written.
+/// Everything else that a thief of the credential might want (weaker or shorter locks, locks for a century, keys that
+/// can't be erased, no lock, overwriting) is denied.
 #[test]
 fn a_thief_writes_only_what_the_gateway_writes() {
     for key_bucket in ["audit-keys", "audit-logs"] {
@@ -201,12 +201,12 @@ fn a_thief_writes_only_what_the_gateway_writes() {
                 ("s3:object-lock-remaining-retention-days", days),
             ];
             let given = |action: &str, told: &[(&str, &str)]| allows(&policy, action, resource, told);
-            // without the condition on the name, or without a lock, nothing passes
+            // without the overwrite condition, or without a lock, nothing is allowed
             assert!(
                 !given("s3:PutObject", &told[1..]) && !given("s3:PutObject", &told[..1]),
                 "{resource} {mode} {days}"
             );
-            // a lock is set with the object, whatever the request says of the name
+            // a lock is set together with the object, whatever the request's condition on the name
             let lock = given("s3:PutObjectRetention", &told[1..]);
             given("s3:PutObject", &told) && lock
         };
@@ -225,7 +225,7 @@ fn a_thief_writes_only_what_the_gateway_writes() {
     }
 }
 
-/// In one bucket one set of rules holds for everything, keys too: they go last.
+/// In one bucket a single set of rules covers everything including keys, which expire last.
 #[test]
 fn one_bucket_has_all_rules() {
     let settings = S3Settings { key_bucket: "audit-logs".into(), ..settings(400) };

@@ -1,4 +1,4 @@
-//! The published schema is the one of the lines, and a line that breaks it is found.
+//! The published schema matches the lines, and detects a line that violates it.
 
 use serde_json::json;
 
@@ -6,8 +6,8 @@ use super::text;
 use crate::row::{Kind, Row, Tail};
 use crate::testing::schema::broken;
 
-/// `docs/index-schema.json` is what `vault schema` prints. To make it anew:
-/// `TOLLGATE_UPDATE=1 cargo test -p vault schema`.
+/// `docs/index-schema.json` is the output of `vault schema`. To regenerate it: `TOLLGATE_UPDATE=1 cargo test -p vault
+/// schema`.
 #[test]
 fn the_published_schema_is_current() {
     let path = genai::testing::request::at("docs/index-schema.json");
@@ -18,7 +18,7 @@ fn the_published_schema_is_current() {
     assert!(published == text(), "docs/index-schema.json is out of date: run with TOLLGATE_UPDATE=1");
 }
 
-/// Each rule can break.
+/// Each rule can be violated.
 #[test]
 fn a_wrong_line_is_found() {
     let tail = Tail {

@@ -1,9 +1,9 @@
-//! What counts as a denial.
+//! Counts in session lines.
 
 use super::*;
 use crate::row::Tail;
 
-/// A session's line counts as denied what evidence and replay do, by the same words.
+/// A session line counts the same decisions as denials as evidence and replay do.
 #[test]
 fn denials_are_what_evidence_counts() {
     let denials = |decision: &str| {
@@ -26,8 +26,8 @@ fn denials_are_what_evidence_counts() {
     }
 }
 
-/// A model call that a span and a log tell counts once, as a call whose price comes later does: the lines that wait are
-/// none.
+/// A model call reported by a span and a log counts once, as does a call that is priced later: the waiting lines don't
+/// count.
 #[test]
 fn a_model_call_counts_once() {
     let (mut line, mut calls) = (SessionLine::default(), Calls::default());

@@ -1,7 +1,7 @@
-//! **What**: the vault in a directory. **Why**: try-outs, tests, and stores mounted as a file system.
-//! **Invariants**: folders 0700, files 0600; a file appears whole and synced under its name or not at all, and is never
-//! replaced; an existing file with the same bytes is a success, with others an error; only regular files are opened.
-//! **Not here**: immutability against the machine's own administrator (that takes Object Lock).
+//! The vault in a directory, for trials, tests, and stores mounted as a file system. Folders have mode 0700, files
+//! 0600. A file appears whole and synced under its name or not at all, and is never replaced: writing the same bytes
+//! again succeeds, other bytes are an error. Only regular files are opened. A directory is not immutable for the
+//! machine's administrator; that takes S3 with Object Lock (`s3`).
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,7 +18,7 @@ use kernel::clock::UnixNanos;
 use super::limits::{Limits, Swept, Used};
 use super::object::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
 
-/// Start of references to objects in a directory: the path is relative to the vault's folder.
+/// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
 
 /// Objects as files below one folder.
@@ -29,27 +29,27 @@ pub struct DirectoryStore {
 }
 
 impl DirectoryStore {
-    /// A store below `root`, which is made with the first object.
+    /// A store below `root`, which is created with the first object.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), limits: Limits::default(), used: Used::default() }
     }
 
-    /// The same with a retention and a size.
+    /// The same store with a retention and a maximum size.
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// Makes the folder (0700) if it is missing, so that one that can't be used is told at start.
+    /// Creates the folder (0700) if it is missing, so that an unusable one is reported at start.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's error.
     pub fn prepare(root: &Path) -> io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(root)?;
         std::fs::File::open(root)?.sync_all()
     }
 
-    /// The file of `name`; refuses names that would leave the folder.
+    /// The path of object `name`; names that would leave the folder are refused.
     pub(super) fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         let relative = Path::new(name);
         let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
@@ -68,13 +68,13 @@ impl DirectoryStore {
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         make_folders(&folder).await.map_err(classify)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        // the name is ours alone (epoch), so a left-over of a crash is overwritten by the retry
+        // only this writer's epoch uses the name, so a retry may overwrite a crash's left-over
         let temporary = folder.join(format!(".{file_name}.tmp"));
         write_synced(&temporary, bytes).await.map_err(classify)?;
         match rename_new(&temporary, &path).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let _ = tokio::fs::remove_file(&temporary).await; // a left-over does no harm
+                let _ = tokio::fs::remove_file(&temporary).await; // a left-over is harmless
                 return compare(&path, bytes).await?.ok_or_else(|| StoreError::Unavailable("raced".to_owned()));
             }
             Err(error) => return Err(classify(error)),
@@ -94,7 +94,7 @@ impl VaultStore for DirectoryStore {
         _now: UnixNanos,
     ) -> BoxFuture<'a, Result<Put, StoreError>> {
         Box::pin(async move {
-            // a folder that vanished under us comes back with the next attempt
+            // a folder that was removed meanwhile is created again by the next attempt
             let gone = || StoreError::Unavailable("the folder vanished".to_owned());
             self.put(name, &bytes).await.map_err(|error| if error == StoreError::Missing { gone() } else { error })
         })
@@ -157,25 +157,25 @@ impl VaultReader for DirectoryStore {
     }
 }
 
-/// When a file was written, by the folder's machine.
+/// A file's modification time, by the clock of the folder's machine.
 pub(super) fn modified(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
     let since = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-/// A name below `root`. What is no UTF-8 in it is replaced: such a name is listed, so that it is told, and opens
-/// nothing.
+/// An object's name relative to `root`. Invalid UTF-8 is replaced: such a name is listed, so that it is reported, but
+/// opens no file.
 fn relative(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
 }
 
-/// Whether a name is one under which [`DirectoryStore::put`] writes before it renames: `.NAME.tmp`.
+/// Whether [`DirectoryStore::put`] uses the name before it renames the file: `.NAME.tmp`.
 fn is_temporary(name: &str) -> bool {
     let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
     file.strip_prefix('.').and_then(|file| file.strip_suffix(".tmp")).is_some_and(|name| !name.is_empty())
 }
 
-/// `Some(Exists)` when the file is there with these bytes, `None` when it is not there.
+/// `Some(Exists)` if the file exists with these bytes, `None` if it does not exist.
 async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> {
     let found = match read_regular(path, bytes.len() as u64).await {
         Ok(found) => found,
@@ -186,37 +186,37 @@ async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> 
     if found != *bytes {
         return Err(StoreError::Differs);
     }
-    // an earlier attempt may have died between rename and sync
+    // an earlier attempt may have crashed between rename and sync
     sync_folder(path.parent().unwrap_or(path)).await.map_err(classify)?;
     Ok(Some(Put::Exists))
 }
 
-/// Why what is no file is refused.
+/// Why anything but a regular file is refused.
 pub const NOT_A_FILE: &str = "not a regular file";
 
-/// Opens a file that is one: who may write the folder can put a pipe, a device or a link where an object should be, and
-/// whoever opens a pipe waits for ever.
+/// Opens a regular file only: someone who can write to the folder can put a pipe, a device or a link in an object's
+/// place, and opening a pipe blocks forever.
 async fn open_regular(path: &Path) -> Result<tokio::fs::File, StoreError> {
     let odd = || StoreError::Denied(NOT_A_FILE.to_owned());
-    // a device may act on being opened
+    // opening a device can have side effects
     if !tokio::fs::symlink_metadata(path).await.map_err(classify)?.is_file() {
         return Err(odd());
     }
     let mut options = std::fs::OpenOptions::new();
-    // it may have been put there since
+    // a pipe or link may have been created since the check above
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     let file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(classify)?;
     if file.metadata().await.map_err(classify)?.is_file() { Ok(file) } else { Err(odd()) }
 }
 
-/// The bytes of a regular file, one more than `most` at most.
+/// The bytes of a regular file, at most `most` plus one.
 pub(super) async fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     open_regular(path).await?.take(most.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify)?;
     Ok(bytes)
 }
 
-/// Makes missing folders, 0700, each synced into its parent.
+/// Creates missing folders (0700) and syncs each into its parent.
 async fn make_folders(folder: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = Some(folder);
@@ -248,13 +248,13 @@ async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
     file.sync_all().await
 }
 
-/// Gives `from` the name `to` unless that exists.
+/// Renames `from` to `to` unless `to` exists.
 async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match tokio::fs::hard_link(from, to).await {
             Ok(()) => tokio::fs::remove_file(from).await,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // no hard links either: the name is ours alone, and was free a moment ago
+            // no hard links either: only this writer uses the name, and it was free a moment ago
             Err(_) => tokio::fs::rename(from, to).await,
         },
         done => Ok(done?),

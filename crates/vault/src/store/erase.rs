@@ -1,6 +1,6 @@
-//! **What**: [`VaultEraser`]: destroys key objects, all versions; tells legal holds. **Why**: these are rights of their
-//! own, which neither a writer nor an auditor has. **Invariants**: only key objects can be named; what is under legal
-//! hold is refused; what is gone is gone when the call returns. **Not here**: what may be destroyed (`audit/erase`).
+//! [`VaultEraser`]: destroys key objects with all their versions, and reports legal holds. Neither a writer nor an
+//! auditor has these rights. Only key objects can be named, objects under legal hold are refused, and the objects are
+//! gone when the call returns. Neighbour: `audit/erase` decides what may be destroyed.
 
 use std::io::ErrorKind;
 
@@ -18,11 +18,11 @@ pub trait VaultEraser: Send + Sync {
     fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Destroys every version, and delete markers over them, of the key objects whose names begin with `prefix` and
-    /// that `own` says yes to, however deep they lie. How many there were; none is no error.
+    /// match `own`, at any depth. Returns how many there were; none is not an error.
     fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>>;
 }
 
-/// Whether an object of this name is meant.
+/// Whether an object of this name is to be destroyed.
 pub type Own<'o> = dyn Fn(&str) -> bool + Send + Sync + 'o;
 
 impl VaultEraser for DirectoryStore {
@@ -47,7 +47,7 @@ impl VaultEraser for DirectoryStore {
                         folders.push((format!("{below}/{file}"), entry.path()));
                         continue;
                     }
-                    // what a writer that died left of it is the same secret
+                    // a temporary file left by a crashed writer holds the same secret
                     let whole = file.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).unwrap_or(&file);
                     let name = format!("{below}/{whole}");
                     if name.starts_with(prefix) && own(&name) {
@@ -64,7 +64,7 @@ impl VaultEraser for DirectoryStore {
     }
 }
 
-/// A version, or a delete marker.
+/// One version of an object, or a delete marker.
 struct Version {
     name: String,
     id: String,
@@ -72,7 +72,7 @@ struct Version {
 }
 
 impl S3Store {
-    /// Versions of the names that `own` says yes to, and markers over them, behind them.
+    /// Versions of the names that match `own`, followed by the delete markers over them.
     async fn versions_of(&self, kind: ObjectKind, prefix: &str, own: &Own<'_>) -> Result<Vec<Version>, StoreError> {
         let (mut found, mut over) = (Vec::new(), Vec::new());
         let (mut key, mut version) = (None, None);
@@ -95,7 +95,7 @@ impl S3Store {
         }
     }
 
-    /// Versions of a name.
+    /// Version ids of one object.
     pub(super) async fn version_ids(&self, kind: ObjectKind, name: &str) -> Result<Vec<String>, StoreError> {
         let versions = self.versions_of(kind, name, &|one| one == name).await?;
         Ok(versions.into_iter().filter(|version| !version.marker).map(|version| version.id).collect())
@@ -121,7 +121,7 @@ impl S3Store {
 
     async fn destroy_versions(&self, prefix: &str, own: &Own<'_>) -> Result<u64, StoreError> {
         let mut gone = 0;
-        // markers last: a run that ended early still sees that there was something
+        // markers last: after an interrupted run, the next one still sees that there was something
         for Version { name, id, .. } in self.versions_of(ObjectKind::Key, prefix, own).await? {
             let delete = self.client().await?.delete_object().bucket(self.bucket(ObjectKind::Key)).key(name);
             let delete = delete.version_id(id).bypass_governance_retention(true).send().await;
@@ -132,7 +132,7 @@ impl S3Store {
     }
 }
 
-/// The object, or its bucket, has no lock, so that nothing can be held.
+/// The object or its bucket has no lock, so it can't be under legal hold.
 fn has_no_lock<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     const CODES: [&str; 3] =
         ["NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError", "InvalidRequest"];

@@ -1,5 +1,5 @@
-//! **What**: [`VaultHolder`]: legal holds on objects; in a folder the notes of holds, read back. **Invariants**: every
-//! version of an object is held. **Not here**: which objects (the crate `audit`).
+//! [`VaultHolder`]: legal holds on objects; for a folder, holds are read from their notes. A hold covers every version
+//! of an object. Neighbour: the crate `audit` decides which objects are held.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,7 +16,8 @@ use crate::names::ObjectName;
 
 /// Sets and releases legal holds.
 pub trait VaultHolder: Send + Sync {
-    /// Sets a hold on every version of an object, or releases it. False: the store knows no holds, notes do it.
+    /// Sets a hold on every version of an object, or releases it. False if the store has no holds of its own and relies
+    /// on notes.
     fn hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>>;
 }
 
@@ -42,7 +43,8 @@ impl VaultHolder for DirectoryStore {
 }
 
 impl DirectoryStore {
-    /// Whether a note holds the object: by its session, a packed one by any session of its account.
+    /// Whether a note holds the object: a note of its session, or for a packed object a note of any session of its
+    /// account.
     pub(super) async fn is_held(&self, name: &str) -> Result<bool, StoreError> {
         let folder = match name.strip_prefix("keys/") {
             Some(rest) => rest.split('/').take(3).collect::<Vec<_>>().join("/"),
@@ -67,7 +69,7 @@ impl DirectoryStore {
                 if entry.file_type().await.map_err(io_error)?.is_dir() {
                     folders.push(path);
                 } else if let Some(number) = path.file_name().and_then(|name| number(&name.to_string_lossy())) {
-                    // what can't be read holds
+                    // an unreadable note counts as a hold
                     notes.insert(number, bounded(read_regular(&path, MAX_NOTE).await.unwrap_or_default().into()));
                 }
             }

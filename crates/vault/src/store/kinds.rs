@@ -1,6 +1,6 @@
-//! **What**: the kinds of store, in one table, and what the gateway asks of each before it runs ([`StoreSpec`]).
-//! **Invariants**: the trait has no default, so that a new kind compiles only when it answers every question.
-//! **Not here**: puts and reads (`directory`, `s3`), what a user writes (`processors/vault/config`).
+//! The kinds of store, in one table, and the questions that the gateway asks of each before it runs ([`StoreSpec`]).
+//! The trait has no default methods, so a new kind compiles only if it answers every question. Neighbours: `directory`
+//! and `s3` (puts and reads), `processors/vault/config` (the user's configuration).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{DIRECTORY_URI, DirectoryStore, Limits, S3Store, VaultStore};
 
 /// The server behind a networked store.
 pub struct StoreServer<'s> {
-    /// Its URL.
+    /// URL of the server.
     pub url: String,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<&'s Path>,
@@ -20,25 +20,25 @@ pub struct StoreServer<'s> {
 /// Why a store can't be used on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreUnusable {
-    /// The folder can't be made.
+    /// The folder can't be created.
     #[error("can't use the vault's folder {}: {error}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the file system says.
+        /// The file system's error.
         error: io::Error,
     },
-    /// Its certificates can't be read.
+    /// The file with its certificates can't be read.
     #[error("can't use the `ca_file` of the vault's store, {}: {error}", path.display())]
     Certificates {
         /// The file.
         path: PathBuf,
-        /// What the file system says.
+        /// The file system's error.
         error: io::Error,
     },
 }
 
-/// What the gateway needs to know of a store before it runs; its settings answer.
+/// Properties of a store that the gateway needs before it runs, answered from the store's settings.
 pub trait StoreSpec {
     /// The key of this store below `store:` in the configuration.
     fn key(&self) -> &'static str;
@@ -52,17 +52,17 @@ pub trait StoreSpec {
     fn folder(&self) -> Option<&Path>;
     /// The server that it connects to, if any.
     fn server(&self) -> Option<StoreServer<'_>>;
-    /// The settings of S3, for `check` and `vault doctor`; none for other stores.
+    /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
     fn buckets(&self) -> Option<&S3Settings>;
-    /// Reads the files that the settings name, so that `validate` reports them. Makes nothing.
+    /// Reads the files that the settings name, so that `validate` reports them. Creates nothing.
     ///
     /// # Errors
     /// A file can't be used.
     fn rehearse(&self) -> Result<(), StoreUnusable>;
-    /// Makes what must exist before the first put.
+    /// Creates everything that must exist before the first put.
     ///
     /// # Errors
-    /// It can't be made, or a file can't be used.
+    /// It can't be created, or a file can't be used.
     fn prepare(&self) -> Result<(), StoreUnusable>;
     /// Builds the store for the uploader; connects to nothing.
     fn open(&self) -> Arc<dyn VaultStore>;
@@ -73,18 +73,18 @@ pub trait StoreSpec {
 pub struct DirectorySettings {
     /// The folder.
     pub path: PathBuf,
-    /// What it keeps.
+    /// Retention and maximum size.
     pub limits: Limits,
 }
 
 macro_rules! table {
     ($($(#[$doc:meta])* $name:ident($settings:ty);)*) => {
-        /// Where content goes.
+        /// Where content is stored.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum StoreSettings { $($(#[$doc])* $name($settings),)* }
 
         impl StoreSettings {
-            /// What the gateway asks of it.
+            /// The store's answers to the gateway's questions.
             pub fn spec(&self) -> &dyn StoreSpec {
                 match self { $(Self::$name(settings) => settings,)* }
             }
@@ -95,7 +95,7 @@ macro_rules! table {
 table! {
     /// A folder.
     Directory(DirectorySettings);
-    /// S3.
+    /// S3 buckets.
     S3(S3Settings);
 }
 
@@ -171,7 +171,7 @@ impl StoreSpec for S3Settings {
         Some(self)
     }
 
-    /// The client would only find out with the first upload that its certificates can't be read, and then keep trying.
+    /// Otherwise the client would detect unreadable certificates only with the first upload, and then retry forever.
     fn rehearse(&self) -> Result<(), StoreUnusable> {
         let Some(path) = &self.ca_file else { return Ok(()) };
         let opened = std::fs::File::open(path).map(drop);

@@ -1,30 +1,30 @@
-//! **What**: how much and how long a vault in a folder keeps ([`Limits`]), and what a sweep removed ([`Swept`]).
-//! **Not here**: the sweep (`sweep`).
+//! Retention and maximum size of a vault in a folder ([`Limits`]), and the result of a sweep ([`Swept`]). Neighbour:
+//! `sweep`.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// How long, and how much, a folder keeps.
+/// Retention and maximum size of a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// From when an object was written; `None`: for ever.
+    /// Retention from the time an object was written; `None` keeps objects forever.
     pub retention: Option<Duration>,
-    /// Bytes of all files; `None`: what the disk takes.
+    /// Limit of all files together, bytes; `None` means the disk's size.
     pub max_size: Option<u64>,
 }
 
-/// What a sweep removed.
+/// Result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Objects that are gone.
+    /// Objects removed.
     pub objects: u64,
-    /// Their bytes.
+    /// Bytes removed.
     pub bytes: u64,
-    /// Objects whose retention is over and that are under hold.
+    /// Expired objects that were kept because they are under legal hold.
     pub held: u64,
 }
 
-/// Bytes in a folder, once they were counted.
+/// Bytes in a folder, once counted.
 #[derive(Default)]
 pub(super) struct Used {
     pub(super) counted: tokio::sync::OnceCell<()>,

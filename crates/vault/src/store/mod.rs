@@ -1,8 +1,7 @@
-//! **What**: [`VaultStore`]: where objects are written once; [`VaultReader`]: where readers find them; [`VaultEraser`]:
-//! what destroys keys.
-//! **Why**: writer and reader have different rights: a writer needs neither get nor list.
-//! **Invariants**: a name is never overwritten; bytes are on stable storage when a put is done.
-//! **Not here**: retries, order (`uploader`).
+//! Stores of the vault: [`VaultStore`] writes objects once, [`VaultReader`] reads them, [`VaultEraser`] destroys keys.
+//! The traits are separate because the roles have different rights: a writer needs neither get nor list. A name is
+//! never overwritten, and bytes are on stable storage when a put returns. Neighbour: `uploader` handles retries and
+//! order.
 
 pub mod directory;
 mod erase;

@@ -1,6 +1,5 @@
-//! **What**: what every store has: kinds of object, [`StoreError`], and the traits of who writes ([`VaultStore`]) and
-//! who reads ([`VaultReader`]). **Invariants**: as in the module above. **Not here**: the stores themselves
-//! (`directory`, `s3`).
+//! Common to all stores: kinds of object, [`StoreError`], and the traits for writing ([`VaultStore`]) and reading
+//! ([`VaultReader`]). The invariants are those of the parent module. Neighbours: the stores in `directory` and `s3`.
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -13,12 +12,12 @@ use super::settings::LockMode;
 /// Largest object that is read, bytes; the largest that is written holds one fragment of about 140 MiB.
 pub(super) const MAX_READ: usize = 512 << 20;
 
-/// Kinds of object: they may lie in different buckets and be locked differently.
+/// Kinds of object, which may use different buckets and locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
     /// A session key, sealed to the auditors.
     Key,
-    /// Fragments.
+    /// Sealed fragments.
     Payload,
     /// Index lines.
     Index,
@@ -30,7 +29,7 @@ impl ObjectKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Key, Self::Payload, Self::Index, Self::Chain];
 
-    /// The metric label.
+    /// The value of the metric label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Key => "key",
@@ -41,28 +40,28 @@ impl ObjectKind {
     }
 }
 
-/// A put that is done.
+/// Outcome of a successful put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     /// Written by this attempt.
     Written,
-    /// It was there. For a name of ours with sealed bytes: an earlier attempt succeeded.
+    /// The object existed. If the name is the writer's own and the bytes are sealed, an earlier attempt succeeded.
     Exists,
 }
 
 /// Why a put or a read failed. Texts are fixed or from the store's error codes, never payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Not now: network, 5xx, a full disk. What an attempt wrote is not known.
+    /// Temporary: network, 5xx, a full disk. Whether the attempt wrote anything is unknown.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// Not now, and this attempt has written nothing: the store said so (409, 429, 503 SlowDown).
+    /// Temporary, and the attempt wrote nothing: the store said so (409, 429, 503 SlowDown).
     #[error("the store is not available: {0}")]
     Busy(String),
-    /// The store refuses: credential, bucket, policy, lock settings. Someone has to change something.
+    /// The store refuses: credential, bucket, policy, lock settings. An operator must change something.
     #[error("the store refuses: {0}")]
     Denied(String),
-    /// The store received other bytes than we sent (or have other bytes than before): look at memory and disk.
+    /// The store received other bytes than were sent, or the bytes changed before sending: check memory and disk.
     #[error("the store received other bytes than were sent: {0}")]
     Corrupt(String),
     /// The name exists with other bytes.
@@ -71,19 +70,19 @@ pub enum StoreError {
     /// No such object.
     #[error("no such object")]
     Missing,
-    /// It is in an archive class of the store: whole, and not to be read before it is restored.
+    /// The object is intact in an archive class of the store, and must be restored before it can be read.
     #[error("archived (GLACIER, DEEP_ARCHIVE): restore it first (`aws s3api restore-object`)")]
     Archived,
-    /// Larger than any object of its kind: not read.
+    /// The object is larger than any object of its kind and is not read.
     #[error("larger than any object of its kind in a vault")]
     TooLarge,
-    /// The store is at its configured size: nothing more is taken, nothing is removed.
+    /// The store is at its configured size: it accepts no more and removes nothing.
     #[error("the store is at its `max_size`: raise it, or let retention free some")]
     Full,
 }
 
 impl StoreError {
-    /// The metric label.
+    /// The value of the metric label.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Unavailable(_) | Self::Busy(_) => "retry",
@@ -100,7 +99,7 @@ impl StoreError {
 
 /// Writes objects once.
 pub trait VaultStore: Send + Sync {
-    /// Writes `bytes` under `name` unless it exists, locked from `now` on where the store can lock. May be repeated
+    /// Writes `bytes` under `name` unless the name exists, locked from `now` on if the store can lock. May be repeated
     /// with the same bytes.
     fn put_once<'a>(
         &'a self,
@@ -110,7 +109,7 @@ pub trait VaultStore: Send + Sync {
         now: UnixNanos,
     ) -> BoxFuture<'a, Result<Put, StoreError>>;
 
-    /// Removes what is expired at `now`; `None`: the store has rules of its own.
+    /// Removes objects that are expired at `now`; `None` if the store has its own expiry rules.
     fn sweep(&self, _now: UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
@@ -123,29 +122,29 @@ pub struct Version {
     pub name: String,
     /// The version's id.
     pub id: String,
-    /// It hides what is below it, and is no object.
+    /// Whether this is a delete marker, which hides the versions below it and is no object.
     pub marker: bool,
 }
 
-/// Versions in order of names, and where the next ones start: name and id.
+/// A page of versions in order of names, and the start of the next page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionPage {
-    /// These.
+    /// Versions on this page.
     pub versions: Vec<Version>,
-    /// The next page, if there is one.
+    /// Name and version id at which the next page starts, if there is one.
     pub next: Option<(String, String)>,
 }
 
-/// What the store says of a version: when it was written, and how it is locked.
+/// A version's write time and lock, as the store reports them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// When it was written, by the store's clock.
+    /// Write time by the store's clock.
     pub written: UnixNanos,
-    /// Its lock and the time until which it holds.
+    /// Its lock mode and expiry.
     pub lock: Option<(LockMode, UnixNanos)>,
 }
 
-/// Reads objects: the auditor's side.
+/// Reads objects, for auditors.
 pub trait VaultReader: Send + Sync {
     /// A whole object, or `range` of it (first byte, length).
     fn get<'a>(
@@ -158,7 +157,8 @@ pub trait VaultReader: Send + Sync {
     /// All names that start with `prefix`, sorted.
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>>;
 
-    /// A page of all versions of names that start with `prefix`, from `after` on; `None`: the store keeps no versions.
+    /// A page of all versions of names that start with `prefix`, from `after` on; `None` if the store keeps no
+    /// versions.
     fn versions<'a>(
         &'a self,
         _kind: ObjectKind,
@@ -168,7 +168,7 @@ pub trait VaultReader: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    /// When an object was written, by the store's clock; `None`: it does not tell.
+    /// When an object was written, by the store's clock; `None` if the store does not report it.
     fn written<'a>(
         &'a self,
         _kind: ObjectKind,
@@ -177,7 +177,7 @@ pub trait VaultReader: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    /// How a version is locked; `None`: the store can't lock.
+    /// A version's lock; `None` if the store can't lock.
     fn held<'a>(&'a self, _kind: ObjectKind, _version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
         Box::pin(async { Ok(None) })
     }

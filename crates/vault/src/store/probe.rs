@@ -1,8 +1,9 @@
-//! **What**: what a writer's credentials may do to its buckets, tried out: [`probe`]. **Why**: a vault that its own
-//! gateway can read, empty or overwrite proves nothing, and a policy is only known by trying. **Invariants**: works on
-//! probe objects of its own, never on evidence; what could be undone is not (a lock is a lock: each run leaves small
-//! objects behind until their retention ends); answers name codes, never bodies. **Not here**: policies
-//! (`vault/policy`), how it is shown (the command line).
+//! [`probe`] tests what a writer's credentials may do to its buckets. A vault that its own gateway can read, empty or
+//! overwrite proves nothing, and only a test shows whether a policy works.
+//!
+//! The tests use probe objects of their own, never evidence. They can't be undone: each run leaves small locked objects
+//! until their retention ends. Answers contain error codes, never bodies. Neighbours: `vault/policy` generates
+//! policies; the command line shows the results.
 
 use std::time::Duration;
 
@@ -22,39 +23,39 @@ use super::object::StoreError;
 use super::s3::S3Store;
 use super::settings::LockMode;
 
-/// One thing that was tried.
+/// Result of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What should hold, in a line.
+    /// The expected property, in one line.
     pub what: String,
-    /// Whether it does.
+    /// Whether the property holds.
     pub verdict: Verdict,
-    /// What the store answered.
+    /// The store's answer.
     pub answer: String,
-    /// What to do about it; empty where it holds.
+    /// What to do about a failure; empty if the property holds.
     pub remedy: String,
 }
 
-/// How a check ended.
+/// Outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
+    /// The property holds.
     Holds,
-    /// It does not, and evidence would be worth less for it.
+    /// The property does not hold, which weakens the evidence.
     Fails,
-    /// It does not; another thing covers it.
+    /// The property does not hold, but another safeguard covers it.
     Weak,
 }
 
-/// What the store said.
+/// The store's answer to a request.
 enum Answer {
-    /// Yes; the version made, where one was.
+    /// Success, with the version that was created, if any.
     Done(Option<String>),
-    /// No: status and code.
+    /// Refused, with status and error code.
     Refused(u16, String),
-    /// No, status and code: the store does not take the checksum of a put.
+    /// Refused because the store does not accept a put's checksum; status and error code.
     NoChecksum(u16, String),
-    /// Nothing.
+    /// No answer; the reason.
     None(String),
 }
 
@@ -75,7 +76,7 @@ impl Answer {
         }
     }
 
-    /// As [`Self::of`], of a put, which carries a checksum.
+    /// As [`Self::of`], for a put, which carries a checksum.
     fn of_put<E: ProvideErrorMetadata>(result: Result<PutObjectOutput, SdkError<E>>) -> Self {
         let message = match &result {
             Err(SdkError::ServiceError(service)) => service.err().message().unwrap_or_default().to_owned(),
@@ -104,8 +105,8 @@ impl Answer {
     }
 }
 
-/// Whether a refusal is about the checksum that each put carries, rather than about locks. A store that does not know a
-/// header says `NotImplemented`, and seldom which.
+/// Whether a refusal concerns the checksum that each put carries, rather than locks. A store that does not know a
+/// header answers `NotImplemented`, and seldom names the header.
 fn is_about_checksums(status: u16, code: &str, message: &str) -> bool {
     let named = |text: &str| {
         let text = text.to_ascii_lowercase();
@@ -118,7 +119,7 @@ fn is_about_checksums(status: u16, code: &str, message: &str) -> bool {
     }
 }
 
-/// What codes say of who asks, whatever they were to ask.
+/// The remedy for error codes about credentials, whatever the request was.
 fn identity(code: &str) -> Option<&'static str> {
     Some(match code {
         "SignatureDoesNotMatch" => {
@@ -136,23 +137,22 @@ fn identity(code: &str) -> Option<&'static str> {
     })
 }
 
-/// What the first try is for.
+/// The property that the first test checks.
 const WRITES: &str = "the writer may write a locked object";
 /// Body of a probe object.
 pub const BODY: &[u8] = b"tollgate vault doctor\n";
-/// What the names of probe objects with another lock end in.
+/// Name suffixes of probe objects with another lock.
 const LOCKS: [&str; 4] = ["-unlocked", "-short", "-long", "-mode"];
 
-/// Whether a name, without the vault's prefix, is one that a probe object has: its id is 16 random bytes. What else
-/// lies there is none.
+/// Whether a name, without the vault's prefix, is that of a probe object: its id is 16 random bytes in hex.
 pub fn is_probe(name: &str) -> bool {
     let Some(file) = name.strip_prefix("keys/").unwrap_or(name).strip_prefix("doctor/") else { return false };
     let id = LOCKS.iter().find_map(|lock| file.strip_suffix(lock)).unwrap_or(file);
     id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
-/// A retention that a policy refuses for evidence.
+/// A retention too short for evidence, which a policy must refuse.
 const SHORT: Duration = Duration::from_secs(86_400);
-/// So much longer than asked for is refused too.
+/// An excess over the configured retention that a policy must refuse.
 const LONGER: Duration = Duration::from_secs(30 * 86_400);
 
 impl From<LockMode> for ObjectLockMode {
@@ -164,10 +164,10 @@ impl From<LockMode> for ObjectLockMode {
     }
 }
 
-/// Tries out what a writer should and should not be able to do. `id` makes names that nobody used.
+/// Tests what a writer should and should not be able to do. `id` gives the probe objects unused names.
 ///
 /// # Errors
-/// The client can't be made.
+/// The client can't be created.
 pub async fn probe(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<Check>, StoreError> {
     let client = store.client().await?;
     let settings = store.settings();
@@ -185,10 +185,10 @@ pub async fn probe(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<Chec
     Ok(out)
 }
 
-/// Whether a writer may write, and nothing more: one locked object in each bucket. `id` makes names that nobody used.
+/// Tests only whether a writer may write: one locked object in each bucket. `id` gives the probe objects unused names.
 ///
 /// # Errors
-/// The client can't be made.
+/// The client can't be created.
 pub async fn writes(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<Check>, StoreError> {
     let client = store.client().await?;
     let settings = store.settings();
@@ -241,7 +241,7 @@ impl Bucket<'_> {
         self.out.push(Check { what: format!("{}: {what}", self.name), verdict, answer: answer.text(), remedy });
     }
 
-    /// A check that something is refused.
+    /// Records a check that expects a refusal.
     fn refused(&mut self, what: &str, answer: &Answer, remedy: &str) {
         let verdict = if answer.is(403) { Verdict::Holds } else { Verdict::Fails };
         self.tell(what, verdict, answer, remedy);
@@ -345,7 +345,7 @@ impl Bucket<'_> {
         let short = ObjectLockRetention::builder().mode(mode).retain_until_date(self.after(SHORT)).build();
         let put = self.client.put_object_retention().bucket(self.name).key(name).retention(short);
         let answer = Answer::of(put.set_version_id(version.map(str::to_owned)).send().await, |_| None);
-        // a writer who may delete took the object away that this would be tried on
+        // 404: the writer was able to delete the object that this test would use
         let remedy = match answer {
             Answer::Refused(404, _) => {
                 "not tried: the probe is gone, as the writer could delete it (above); mend that, and run this again"
@@ -358,8 +358,8 @@ impl Bucket<'_> {
         self.refused("a retention can't be shortened", &answer, remedy);
     }
 
-    /// What a stolen credential could write: what anybody may delete, what keys must not be, and what fills the bucket
-    /// for a century (tried with a month more).
+    /// Objects that a stolen credential could write: deletable by anyone, keys that can't be erased, and objects that
+    /// fill the bucket for a century (tested with one month more).
     async fn other_locks(&mut self, name: &str, mode: ObjectLockMode, retention: Duration) {
         let (other, refused) = match mode {
             ObjectLockMode::Compliance => (ObjectLockMode::Governance, "governance mode is refused"),

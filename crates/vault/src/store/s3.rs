@@ -1,7 +1,9 @@
-//! **What**: the vault in S3 (or what speaks it): conditional, checksummed, locked puts; gets and lists for readers.
-//! **Why**: aws-sdk-s3 is the only client with Object Lock headers. **Invariants**: one plain signed body with an
-//! explicit SHA-256, never Content-MD5, never a trailer; `If-None-Match: *` on every put; a lock is dated from the put;
-//! the client is made with the first call. **Not here**: endless retries (`uploader`), the bytes of objects.
+//! The vault in S3 or an S3-compatible store: conditional, checksummed, locked puts, and gets and lists for readers.
+//! Only aws-sdk-s3 supports Object Lock headers.
+//!
+//! A put has one plain signed body with an explicit SHA-256, never Content-MD5 and never a trailer, and always
+//! `If-None-Match: *`. A lock's retention starts at the put. The client is created with the first call. Neighbour:
+//! `uploader` retries without end and decides the bytes of objects.
 
 use std::time::Duration;
 
@@ -29,30 +31,30 @@ use kernel::secret::Secret;
 use super::object::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
 use super::settings::{LockMode, S3Settings};
 
-/// An attempt takes this and a second for each megabyte.
+/// Timeout of one attempt, plus a second for each megabyte.
 const ATTEMPT: Duration = Duration::from_secs(30);
 const SDK_ATTEMPTS: u32 = 2;
-/// Longest silence within an answer.
+/// Longest pause within a response.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Objects in S3 buckets.
 pub struct S3Store {
     settings: S3Settings,
     client: OnceCell<Client>,
-    /// Reads the first version of each name, also below a delete marker.
+    /// Whether to read the first version of each name, even below a delete marker.
     oldest: bool,
 }
 
 impl S3Store {
-    /// A store; credentials come from the standard chain with the first call.
+    /// A store that loads credentials from the standard chain with the first call.
     pub fn new(settings: S3Settings) -> Self {
         Self { settings, client: OnceCell::new(), oldest: false }
     }
 
-    /// A store with these credentials in place of the standard chain's.
+    /// A store with these credentials instead of the standard chain's.
     ///
     /// # Errors
-    /// When the certificates can't be used.
+    /// The certificates can't be used.
     pub async fn with_credentials(settings: S3Settings, key: &str, secret: &Secret) -> Result<Self, StoreError> {
         let credentials = Credentials::new(key, secret.expose(), None, None, "tollgate");
         let mut config = aws_sdk_s3::config::Builder::new()
@@ -69,14 +71,14 @@ impl S3Store {
         Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
     }
 
-    /// The same, reading the first version of each name in place of the newest: what somebody wrote over an object
-    /// later, or a delete marker over it, hides nothing.
+    /// The same store, reading the first version of each name instead of the newest: a version or delete marker that
+    /// someone wrote over an object later hides nothing.
     #[must_use]
     pub fn oldest(self, oldest: bool) -> Self {
         Self { oldest, ..self }
     }
 
-    /// What it was made with.
+    /// The settings it was created with.
     pub fn settings(&self) -> &S3Settings {
         &self.settings
     }
@@ -111,8 +113,8 @@ impl S3Store {
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
-        // "it exists" must mean that somebody else wrote it, not that the first of two attempts did; the uploader tries
-        // again
+        // `Exists` must mean that another process wrote the object, not that the SDK's first attempt did; the uploader
+        // retries
         let overridden = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
         match put.customize().config_override(overridden).send().await {
             Ok(_) => Ok(Put::Written),
@@ -181,7 +183,7 @@ impl S3Store {
     async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
         let (mut first, mut after) = (None, None);
         loop {
-            // newest first; names that only begin like this one come behind
+            // S3 lists versions newest first; longer names with this prefix follow
             let page = self.page(kind, name, after.clone()).await?;
             let beyond = page.versions.iter().any(|version| version.name != name);
             let mut own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
@@ -193,7 +195,7 @@ impl S3Store {
         }
     }
 
-    /// Names that have a version, hidden or not.
+    /// Names that have a version, even if a delete marker hides it.
     async fn names_ever(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
         let (mut names, mut after) = (Vec::new(), None);
         loop {
@@ -288,7 +290,7 @@ impl VaultReader for S3Store {
     }
 }
 
-/// A time as the store tells it; one before 1970 is 0.
+/// A time reported by the store; a time before 1970 becomes 0.
 fn time_of(time: DateTime) -> UnixNanos {
     UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
 }
@@ -307,7 +309,7 @@ impl Failed {
     }
 }
 
-/// What an SDK error means. Texts are error codes, never bodies.
+/// Maps an SDK error. Texts are error codes, never bodies.
 pub(crate) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
     let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
     match error {
@@ -353,7 +355,7 @@ async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
     Ok(Client::from_conf(configure(aws_sdk_s3::config::Builder::from(&shared), settings)))
 }
 
-/// What every client of ours has.
+/// The configuration shared by all clients.
 fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
     builder
         .force_path_style(settings.force_path_style)

@@ -1,24 +1,24 @@
-//! **What**: where and how S3 objects are written. **Invariants**: made by the configuration, valid.
+//! Settings of the S3 store, built and validated by the configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// An S3 store.
+/// Settings of an S3 store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Settings {
     /// Bucket of payload and index objects.
     pub bucket: String,
     /// Bucket of key objects.
     pub key_bucket: String,
-    /// Start of all names, without slashes at its ends; may be empty.
+    /// Prefix of all names, without leading or trailing slash; may be empty.
     pub prefix: String,
-    /// Region.
+    /// Region of the buckets.
     pub region: String,
-    /// Address, if it is not AWS.
+    /// Address of the server, if it is not AWS.
     pub endpoint: Option<String>,
-    /// `endpoint/bucket/key`.
+    /// Whether URLs have the form `endpoint/bucket/key`.
     pub force_path_style: bool,
-    /// Object Lock, if any.
+    /// Object Lock of new objects, if any.
     pub lock: Option<Lock>,
     /// PEM certificates to trust.
     pub ca_file: Option<PathBuf>,
@@ -29,15 +29,15 @@ pub struct S3Settings {
 pub struct Lock {
     /// Mode of payload and index objects; keys are always under governance, so that they can be erased.
     pub mode: LockMode,
-    /// From the upload on.
+    /// Retention, from the upload on.
     pub retention: Duration,
 }
 
 /// Object Lock modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockMode {
-    /// Can't be undone by anyone.
+    /// The lock can't be removed by anyone.
     Compliance,
-    /// Can be undone with a special permission.
+    /// The lock can be removed with a special permission.
     Governance,
 }

@@ -1,8 +1,10 @@
-//! **What**: retention and a bound for a vault in a folder: [`super::Limits`], [`DirectoryStore::remove_expired`].
-//! **Why**: a folder has no lifecycle rules. **Invariants**: nothing goes before its retention is over, counted from
-//! when it was written; keys go after what they open; digests, lines of sessions and holds stay; what is under hold
-//! stays; a full folder takes nothing more and loses nothing. A clock that runs far ahead makes things old: keep it
-//! right. **Not here**: when (`uploader`).
+//! Retention and size limit for a vault in a folder, which has no lifecycle rules: [`super::Limits`],
+//! [`DirectoryStore::remove_expired`].
+//!
+//! No object is removed before its retention is over, counted from its write time; keys are kept longer than the
+//! content they open. Digests, session lines, hold notes and objects under hold are never removed. A full folder
+//! accepts no more objects and loses none. A clock that runs far ahead makes objects expire early, so keep the
+//! machine's clock right. Neighbour: `uploader` decides when to sweep.
 
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
@@ -18,7 +20,7 @@ use kernel::clock::UnixNanos;
 const KEYS_LONGER: Duration = Duration::from_secs(KEYS_LONGER_DAYS * 86_400);
 
 impl DirectoryStore {
-    /// Says whether `more` bytes still fit.
+    /// Checks whether `more` bytes still fit.
     pub(super) async fn fits(&self, more: u64) -> Result<(), StoreError> {
         let Some(max) = self.limits.max_size else { return Ok(()) };
         self.used.counted.get_or_try_init(|| self.count()).await?;
@@ -39,17 +41,17 @@ impl DirectoryStore {
         Ok(())
     }
 
-    /// So many bytes were written.
+    /// Adds `bytes` to the used size.
     pub(super) fn wrote(&self, bytes: u64) {
         if self.used.counted.initialized() {
             self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Removes what is expired at `now`.
+    /// Removes objects that are expired at `now`.
     ///
     /// # Errors
-    /// The file system fails; what was removed is gone.
+    /// The file system fails; objects already removed stay removed.
     pub async fn remove_expired(&self, now: UnixNanos) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let Some(retention) = self.limits.retention else { return Ok(swept) };
@@ -58,7 +60,7 @@ impl DirectoryStore {
                 (true, _) => retention + KEYS_LONGER,
                 (false, true) => retention,
                 (false, false) if is_payload(&name) => retention,
-                (false, false) => continue, // digests, sessions, holds
+                (false, false) => continue, // digests, session lines, hold notes
             };
             let path = self.path(&name)?;
             let data = match tokio::fs::symlink_metadata(&path).await {
@@ -82,12 +84,12 @@ impl DirectoryStore {
             let _ = self
                 .used
                 .bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(swept.bytes))); // always some
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(swept.bytes))); // always Some
         }
         Ok(swept)
     }
 
-    /// Folders that have nothing left in them; a put that comes meanwhile makes them again.
+    /// Removes folders that became empty; a concurrent put creates them again.
     async fn remove_empty(&self, path: &std::path::Path) {
         let mut at = path.parent();
         while let Some(folder) = at.filter(|folder| *folder != self.root && folder.starts_with(&self.root)) {

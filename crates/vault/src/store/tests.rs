@@ -11,7 +11,8 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().expect("scratch")
 }
 
-/// Only what a put that died leaves is hidden from lists; a name that is no UTF-8 is listed, and ends no list.
+/// Listings hide only the left-overs of crashed puts; a name with invalid UTF-8 is listed, and does not end the
+/// listing.
 #[tokio::test]
 async fn lists_hide_only_leftovers() {
     use std::os::unix::ffi::OsStrExt as _;
@@ -25,7 +26,7 @@ async fn lists_hide_only_leftovers() {
     assert_eq!(names, [".hidden", ".tmp", "bad\u{fffd}", "x.age.tmp"]);
 }
 
-/// A name is written once: equal bytes are a success, others an error, and the first bytes stay.
+/// A name is written once: equal bytes succeed, others are an error, and the first bytes stay.
 #[tokio::test]
 async fn a_directory_writes_once() {
     let folder = scratch();
@@ -41,7 +42,7 @@ async fn a_directory_writes_once() {
     assert_eq!(store.get(ObjectKind::Payload, "a/x", None).await, Err(StoreError::Missing));
 }
 
-/// Nobody but the owner may read the vault's files.
+/// Only the owner may read the vault's files.
 #[tokio::test]
 async fn files_are_private() {
     let folder = scratch();
@@ -56,7 +57,7 @@ async fn files_are_private() {
     assert_eq!(mode(&root.join("keys/k.age")), 0o600);
 }
 
-/// A half-written file of a crash must neither be listed nor hinder the retry.
+/// A half-written file from a crash is not listed and does not hinder the retry.
 #[tokio::test]
 async fn leftovers_do_no_harm() {
     let folder = scratch();
@@ -71,7 +72,7 @@ async fn leftovers_do_no_harm() {
     assert_eq!(std::fs::read_dir(folder.path().join("a")).expect("folder").count(), 1);
 }
 
-/// No name may reach out of the folder.
+/// No name can reach out of the folder.
 #[tokio::test]
 async fn names_stay_inside() {
     let folder = scratch();
@@ -79,14 +80,14 @@ async fn names_stay_inside() {
     for name in ["../x", "a/../../x", "/etc/x", "", "./x", "a/./x"] {
         let put = store.put_once(ObjectKind::Payload, name, Bytes::from_static(b"x"), UnixNanos(0)).await;
         if name.contains("/./") {
-            continue; // std drops it: harmless
+            continue; // std removes it: harmless
         }
         assert!(matches!(put, Err(StoreError::Denied(_))), "{name}");
     }
     assert!(!folder.path().join("x").exists());
 }
 
-/// Listing takes any prefix, also in the middle of a name.
+/// Listing accepts any prefix, even one that ends inside a name.
 #[tokio::test]
 async fn lists_by_prefix() {
     let folder = scratch();
@@ -99,7 +100,7 @@ async fn lists_by_prefix() {
     assert_eq!(store.list(ObjectKind::Payload, "nothing/").await.expect("list"), Vec::<String>::new());
 }
 
-/// A store that can't be written is an answer, not a panic; it is told apart from a passing failure.
+/// An unwritable store is an error, not a panic, and is distinguished from a temporary failure.
 #[tokio::test]
 async fn an_unwritable_folder_is_denied() {
     let folder = scratch();
@@ -110,8 +111,8 @@ async fn an_unwritable_folder_is_denied() {
     assert!(matches!(put, Err(StoreError::Denied(_))), "{put:?}");
 }
 
-/// Who may write the folder can put a pipe, a link or a folder where an object should be: readers are told instead of
-/// waiting for ever or reading something else, and a writer goes beside it.
+/// Someone who can write to the folder can put a pipe, a link or a folder in an object's place: readers get an error
+/// instead of waiting forever or reading something else, and a writer uses an alternative name.
 #[tokio::test]
 async fn only_regular_files_are_opened() {
     let folder = scratch();

@@ -1,4 +1,4 @@
-//! A spool in memory, and the key that signs in tests.
+//! An in-memory spool, and the signing key of tests.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,15 +16,15 @@ use pipeline::spool::{RecordKind, Seq, Stored};
 use crate::record;
 use crate::uploader::{Journal, Pending, Unread};
 
-/// Where tests begin.
+/// Start time of tests.
 pub const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
-/// A spool in memory. `done` is durable only up to the last `sync`.
+/// An in-memory spool. `done` is durable only up to the last `sync`.
 #[derive(Default)]
 pub struct FakeJournal(pub Mutex<FakeState>);
 
 #[derive(Default)]
-/// What it holds.
+/// Contents of the spool.
 pub struct FakeState {
     pub records: Vec<Stored>,
     pub done: Vec<Seq>,
@@ -48,7 +48,7 @@ impl FakeJournal {
         Self(Mutex::new(FakeState { records, done, synced: *synced, full: *full, damaged, chains }))
     }
 
-    /// A crash: of what was marked done since the last sync, only the first `kept` marks are still there.
+    /// Simulates a crash: of the marks since the last sync, only the first `kept` survive.
     pub fn crash(&self, kept: usize) {
         let mut state = self.0.lock();
         let keep = (state.synced + kept).min(state.done.len());
@@ -56,7 +56,7 @@ impl FakeJournal {
         state.synced = keep;
     }
 
-    /// The `n`th record of this kind can't be read any more.
+    /// Makes the `n`th record of this kind unreadable.
     pub fn damage(&self, kind: RecordKind, n: usize) -> Seq {
         let mut state = self.0.lock();
         let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(n).expect("a record").seq;
@@ -64,7 +64,7 @@ impl FakeJournal {
         seq
     }
 
-    /// One of those of this kind that are not done can't be read any more.
+    /// Makes one of the records of this kind that are not done unreadable.
     pub fn damage_waiting(&self, kind: RecordKind, n: usize) {
         let mut state = self.0.lock();
         let waiting = |stored: &&Stored| stored.kind == kind && !state.done.contains(&stored.seq);

@@ -1,10 +1,10 @@
-//! Whether a line of the index is as the published schema says.
+//! Checks index lines against the published schema.
 
 use serde_json::{Value, json};
 
 use crate::schema::schema;
 
-/// What of `line` breaks the schema: columns that it does not know too.
+/// The schema violations of `line`, including unknown columns.
 pub fn broken(line: &Value) -> Vec<String> {
     let root = schema();
     let mut out = Vec::new();
@@ -14,7 +14,7 @@ pub fn broken(line: &Value) -> Vec<String> {
     out
 }
 
-/// The part of JSON Schema that is used here; another keyword is an error, so that nothing goes unchecked.
+/// Implements the part of JSON Schema that is used here; any other keyword is an error, so that nothing goes unchecked.
 fn check(root: &Value, schema: &Value, value: &Value, at: &str, out: &mut Vec<String>) {
     let Some(map) = schema.as_object() else { return assert_eq!(schema, &json!(true)) };
     for (keyword, wanted) in map {

@@ -1,5 +1,5 @@
-//! What somebody with every right may do to objects in S3: another version over one, a delete marker, a version
-//! destroyed.
+//! Attacks by someone with every right on objects in S3: another version over an object, a delete marker, a destroyed
+//! version.
 
 use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
@@ -10,14 +10,14 @@ use sha2::{Digest as _, Sha256};
 use crate::store::s3::classify;
 use crate::store::{ObjectKind, S3Store, StoreError, VaultReader, Version};
 
-/// Has every right over these buckets.
+/// Has every right on these buckets.
 pub struct Vandal(pub S3Store);
 
 impl Vandal {
-    /// Writes a version, whatever is there.
+    /// Writes a version, whatever exists.
     ///
     /// # Errors
-    /// The store refuses, or is away.
+    /// The store refuses, or is unavailable.
     pub async fn overwrite(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.0.client().await?.put_object().bucket(self.0.bucket(kind)).key(name);
         let put = put.checksum_sha256(STANDARD.encode(Sha256::digest(&bytes))).body(ByteStream::from(bytes));
@@ -27,26 +27,26 @@ impl Vandal {
     /// Puts a delete marker over an object.
     ///
     /// # Errors
-    /// The store refuses, or is away.
+    /// The store refuses, or is unavailable.
     pub async fn hide(&self, kind: ObjectKind, name: &str) -> Result<(), StoreError> {
         let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(name);
         delete.send().await.map(drop).map_err(|error| classify(&error).error())
     }
 
-    /// Destroys one version, or a marker; what is under governance, too.
+    /// Destroys one version or marker, even under governance.
     ///
     /// # Errors
-    /// The store refuses (compliance, a legal hold), or is away.
+    /// The store refuses (compliance, a legal hold), or is unavailable.
     pub async fn destroy(&self, kind: ObjectKind, version: &Version) -> Result<(), StoreError> {
         let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(&version.name);
         let delete = delete.version_id(&version.id).bypass_governance_retention(true);
         delete.send().await.map(drop).map_err(|error| classify(&error).error())
     }
 
-    /// Every version and marker of names that begin so, of the newest first for each name.
+    /// Every version and marker of names with this prefix, newest first for each name.
     ///
     /// # Errors
-    /// The store refuses, or is away.
+    /// The store refuses, or is unavailable.
     pub async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<Version>, StoreError> {
         let (mut all, mut after) = (Vec::new(), None);
         while let Some(page) = self.0.versions(kind, prefix, after.take()).await? {

@@ -1,9 +1,10 @@
-//! **What**: [`Chains`]: where each chain stands: what was sealed, what is stored, what waits for its turn. **Why**:
-//! pure bookkeeping, so that every order of crashes can be tested. **Invariants**: one seal of a chain is on its way at
-//! a time; its digests are stored in order; a position is saved before the records behind it are done; a digest that
-//! can't be what it must be (its name is taken, its seal is damaged or dropped) makes the chain leave its epoch for
-//! another one, which says so, and the lines go on there. **Not here**: the bytes of digests (`digests`), writing them
-//! (`flight`).
+//! [`Chains`]: the state of each chain: sealed digests, stored digests, and digests that wait for their turn. It is
+//! pure bookkeeping, so that every order of crashes can be tested.
+//!
+//! Each chain has at most one seal in flight, and its digests are stored in order. A position is saved before the
+//! records behind it are marked done. If a digest can't be written as sealed (its name is taken, its seal is damaged or
+//! dropped), the chain abandons its epoch for another one, which records the reason, and the lines continue there.
+//! Neighbours: `digests` (their bytes), `flight` (writing them).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use pipeline::spool::Seq;
 
 use super::shelf::{Item, Line, Log, ReadDigest, Shelf};
 
-/// Why a chain left its epoch. The words stand in the digest.
+/// Why a chain abandoned its epoch. The digest contains the reason's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// Another process wrote this name: a cloned volume or machine.
@@ -56,7 +57,7 @@ struct Outstanding {
     again: bool,
 }
 
-/// A digest that was read back and is not stored.
+/// A digest that was read back from the spool and is not stored yet.
 struct Queued {
     item: Item,
     of: String,
@@ -66,38 +67,38 @@ struct Queued {
 
 #[derive(Default)]
 struct Chain {
-    /// With the last digest that was read back.
+    /// Position after the last digest that was read back.
     sent: Option<Position>,
-    /// With the last digest that is stored, or as the file says.
+    /// Position after the last stored digest, or as read from the file.
     stored: Option<Position>,
     outstanding: Option<Outstanding>,
     queue: VecDeque<Queued>,
-    /// The first of the queue was handed out.
+    /// Whether the first digest of the queue is being written.
     flying: bool,
 }
 
-/// What becomes of a digest that was read.
+/// How to treat a digest that was read from the spool.
 pub(super) enum Verdict {
-    /// It counts: its claims are claimed.
+    /// It is valid: its lines are claimed.
     Counts,
-    /// It is stored: it and its claims are done.
+    /// It is stored already: it and its claims are done.
     Stored,
-    /// It is void: it is done, its claims are free.
+    /// It is void: it is done, and its claims are free again.
     Void,
 }
 
-/// Records to be marked done once the positions are saved.
+/// Records to mark as done once the positions are saved.
 #[derive(Default)]
 pub(super) struct Unsaved {
     pub(super) done: Vec<Vec<Seq>>,
     pub(super) dirty: bool,
 }
 
-/// See the module.
+/// State of all chains (see the module).
 pub(super) struct Chains {
     live: Log,
     lines: BTreeMap<Line, Chain>,
-    /// Payload objects whose names were taken, and the names that they have instead.
+    /// Payload and key objects whose names were taken, with their alternative names.
     aside: BTreeMap<String, String>,
     /// The newest erasures that were reported.
     pub(super) erasures: NewestErasures,
@@ -105,14 +106,14 @@ pub(super) struct Chains {
 }
 
 impl Chains {
-    /// No chains yet; `live` says writer and epoch of this process.
+    /// No chains yet; `writer` and `epoch` are those of this process.
     pub(super) fn new(writer: Arc<str>, epoch: Arc<str>) -> Self {
         let live = Log { account: Arc::from(""), writer, epoch };
         let (aside, erasures, unsaved) = (BTreeMap::new(), NewestErasures::default(), Unsaved::default());
         Self { live, lines: BTreeMap::new(), aside, erasures, unsaved }
     }
 
-    /// Takes what was saved.
+    /// Restores the saved state.
     pub(super) fn restore(&mut self, saved: Saved) {
         (self.aside, self.erasures) = (saved.aside, saved.erasures);
         for SavedChain { account, writer, position, .. } in saved.chains {
@@ -122,7 +123,7 @@ impl Chains {
         }
     }
 
-    /// What is to be saved.
+    /// The state to save.
     pub(super) fn saved(&self) -> Saved {
         let one = |(line, chain): (&Line, &Chain)| {
             let position = chain.stored.clone()?;
@@ -133,23 +134,23 @@ impl Chains {
         Saved { v: 1, chains: self.lines.iter().filter_map(one).collect(), aside, erasures }
     }
 
-    /// An object's name was taken: it is to have another.
+    /// Records an alternative name for an object whose own name was taken.
     pub(super) fn set_aside(&mut self, name: &str, other: String) {
         self.aside.insert(name.to_owned(), other);
         self.unsaved.dirty = true;
     }
 
-    /// The name that an object has instead of its own.
+    /// The alternative name of an object, if it has one.
     pub(super) fn aside(&self, name: &str) -> Option<&str> {
         self.aside.get(name).map(String::as_str)
     }
 
-    /// A digest says it: it need not be kept any more.
+    /// Forgets an alternative name, once a digest contains it or the object no longer needs it.
     pub(super) fn forget_aside(&mut self, name: &str) {
         self.unsaved.dirty |= self.aside.remove(name).is_some();
     }
 
-    /// Whether there is something of former processes to finish.
+    /// Whether records of former processes remain to be finished.
     pub(super) fn recovering(&self, shelf: &Shelf) -> bool {
         let former = |(line, chain): (&Line, &Chain)| {
             chain.sent.as_ref().is_some_and(|sent| !sent.closed && !self.is_live(line, sent))
@@ -162,7 +163,7 @@ impl Chains {
         self.lines.keys().cloned().chain(shelf.lines()).collect()
     }
 
-    /// A digest was read. `epoch` makes the name of a new one.
+    /// Handles a digest that was read from the spool. `epoch` generates a new epoch if one is needed.
     pub(super) fn read(&mut self, read: &ReadDigest, epoch: &dyn Fn() -> String) -> (Verdict, Option<Broken>) {
         let chain = self.lines.entry(read.line.clone()).or_default();
         let found = &read.seal.position;
@@ -209,7 +210,7 @@ impl Chains {
         (Verdict::Counts, None)
     }
 
-    /// Digests whose turn has come.
+    /// Digests whose turn to be written has come.
     pub(super) fn ready(&mut self) -> Vec<Item> {
         let waiting = self.lines.values_mut().filter(|chain| !chain.flying);
         waiting
@@ -221,7 +222,7 @@ impl Chains {
             .collect()
     }
 
-    /// A digest is stored; `done` are its records.
+    /// Records that a digest is stored; `done` are its records.
     pub(super) fn stored(&mut self, line: &Line, position: Position, done: Vec<Seq>) {
         if let Some(chain) = self.lines.get_mut(line) {
             chain.queue.pop_front();
@@ -232,14 +233,14 @@ impl Chains {
         }
     }
 
-    /// The chain whose first digest this is.
+    /// The chain whose first waiting digest is the record `seq`.
     pub(super) fn line_of(&self, seq: Seq) -> Option<Line> {
         let first = |chain: &Chain| chain.queue.front().map(|queued| queued.item.seq);
         self.lines.iter().find(|(_, chain)| first(chain) == Some(seq)).map(|(line, _)| line.clone())
     }
 
-    /// The first digest of this chain can't be stored: the chain leaves its epoch, and everything that was sealed
-    /// behind is void. Gives the claims that are free again, of each void digest.
+    /// Handles a first digest that can't be stored: the chain abandons its epoch, and all later sealed digests are
+    /// void. Returns the freed claims of each void digest.
     pub(super) fn leave(&mut self, line: &Line, why: Broken, epoch: String, now: UnixNanos) -> Vec<Vec<Seq>> {
         let Some(chain) = self.lines.get_mut(line) else { return Vec::new() };
         let Some(first) = chain.queue.front() else { return Vec::new() };
@@ -259,8 +260,8 @@ impl Chains {
         void.into_iter().map(|queued| queued.item.claims).collect()
     }
 
-    /// Where the next digest of a chain stands; `None`: there is nothing to begin or to go on with, or one is on its
-    /// way.
+    /// The position of a chain's next digest; `None` if there are no lines to begin or continue with, or a seal is in
+    /// flight.
     pub(super) fn at(
         &self,
         line: &Line,
@@ -288,25 +289,25 @@ impl Chains {
         if sent.is_none() {
             position.reason = Some("no state: this writer has no record of a digest before".to_owned());
             if first > 0 {
-                // digests of this epoch may have been written
+                // digests of this epoch may already have been written
                 position.epoch = epoch();
             }
         }
         Some(position)
     }
 
-    /// Whether a position is of this process's epoch.
+    /// Whether a position belongs to this process's epoch.
     pub(super) fn is_live(&self, line: &Line, position: &Position) -> bool {
         line.writer == self.live.writer && *position.of == *self.live.epoch
     }
 
-    /// A seal is on its way.
+    /// Records that a seal is in flight.
     pub(super) fn sealed(&mut self, line: &Line, body: Bytes, position: Position, since: Duration) {
         let outstanding = Outstanding { body, position, since, again: false };
         self.lines.entry(line.clone()).or_default().outstanding = Some(outstanding);
     }
 
-    /// Seals that had `patience` to come back, where records were damaged: they are sent again.
+    /// Marks seals that did not come back within `patience` to be sent again. Called when records were damaged.
     pub(super) fn give_up_waiting(&mut self, now: Duration, patience: Duration) {
         for outstanding in self.lines.values_mut().filter_map(|chain| chain.outstanding.as_mut()) {
             outstanding.again |= now.saturating_sub(outstanding.since) >= patience;
@@ -325,12 +326,12 @@ impl Chains {
         out
     }
 
-    /// Digests of this chain that are sealed and not stored.
+    /// Number of the chain's digests that are sealed and not stored.
     pub(super) fn behind(&self, line: &Line) -> usize {
         self.lines.get(line).map_or(0, |chain| chain.queue.len())
     }
 
-    /// Nothing is on its way and everything is saved.
+    /// Whether no seal is in flight and everything is saved.
     pub(super) fn is_idle(&self) -> bool {
         let idle = |chain: &Chain| chain.queue.is_empty() && chain.outstanding.is_none();
         !self.unsaved.dirty && self.lines.values().all(idle)

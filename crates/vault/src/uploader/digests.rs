@@ -1,7 +1,8 @@
-//! **What**: makes digests: takes the lines whose objects are stored, adds them to the tree, signs, seals. **Why**:
-//! lines are only worth what the chain says of them. **Invariants**: the digest, its signature and its index object are
-//! one seal, committed before the first attempt to write any of them; a line that was lost has a line of kind `gap` in
-//! its place, so that a leaf's number is its place. **Not here**: which digest counts (`chains`), writing (`flight`).
+//! Builds digests: takes lines whose objects are stored, adds them to the tree, signs and seals.
+//!
+//! A digest, its signature and its index object are one seal, committed before the first attempt to write any of them.
+//! A lost line is replaced by a line of kind `gap`, so that a leaf's number is its place in the tree. Neighbours:
+//! `chains` (which digest counts), `flight` (writing).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,20 +27,20 @@ use crate::store::StoreError;
 use kernel::clock::UnixNanos;
 use pipeline::spool::Seq;
 
-/// Lines of kind `gap` in one index object.
+/// Most lines of kind `gap` in one index object.
 const GAPS: u64 = 2000;
 
-/// What goes into a digest.
+/// Contents of a digest to be built.
 #[derive(Default)]
 struct What {
     leaves: Vec<Leaves>,
-    /// Lines up to this number are lost.
+    /// Lines before this number are lost.
     hole: Option<u64>,
     last: bool,
     recovered: bool,
 }
 
-/// The same as bytes.
+/// The lines of a digest as bytes.
 #[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
@@ -50,14 +51,14 @@ struct Lines {
 
 /// Why no digest was sealed.
 enum Unsealed {
-    /// A record of the log.
+    /// A record of lines could not be read.
     Record(Seq, Failure),
-    /// No room in the spool.
+    /// The spool has no room.
     Full,
 }
 
 impl Uploader {
-    /// Seals what is due, one digest a chain.
+    /// Seals the digests that are due, one for each chain.
     pub(super) async fn seal_digests(&mut self, now: UnixNanos, monotonic: Duration, due: Due) {
         for (line, body) in self.chains.again(monotonic) {
             if self.parts.journal.seal(&line.account, body, Sealed::Digest).is_err() {
@@ -65,7 +66,7 @@ impl Uploader {
             }
         }
         if !self.shelf.caught_up() {
-            return; // what former processes sealed comes first
+            return; // digests sealed by former processes come first
         }
         if !due.beat && !due.more && !self.chains.recovering(&self.shelf) {
             return;
@@ -77,7 +78,7 @@ impl Uploader {
                     self.index_more = true;
                     return;
                 }
-                // an operator dropped it from the spool
+                // an operator dropped the record from the spool
                 Err(Unsealed::Record(seq, Failure::Gone)) => self.without(&line, seq),
                 Err(Unsealed::Record(seq, Failure::Damaged)) => {
                     self.damaged(seq);
@@ -90,7 +91,7 @@ impl Uploader {
         }
     }
 
-    /// These lines are lost: the next digest says so.
+    /// Drops a record of lost lines; the next digest records the gap.
     fn without(&mut self, line: &Line, seq: Seq) {
         if let Some(position) = self.position(line, self.parts.clock.now()) {
             self.shelf.forget_leaves(&log(line, &position), seq);
@@ -125,7 +126,7 @@ impl Uploader {
                     self.chains.sealed(line, body, after, monotonic);
                     return Ok(());
                 }
-                // a full spool has room for small seals, and each one that is done makes more
+                // a full spool keeps room for small seals, and each one that completes frees more
                 Err(_) if what.leaves.len() > 1 => {
                     what.leaves.truncate(what.leaves.len() / 4 + 1);
                     what.last = false;
@@ -144,7 +145,7 @@ impl Uploader {
                     self.shelf.forget_leaves(log, seq);
                     self.done(&[seq]);
                 }
-                // they may be read once more
+                // the missing lines may be read once more
                 Next::Hole(_) if !self.again.is_empty() => return None,
                 Next::Hole(to) => {
                     self.index_more = true;
@@ -199,7 +200,7 @@ impl Uploader {
         Ok(out)
     }
 
-    /// The seal of a digest, and where the chain stands with it.
+    /// The seal of a digest, and the chain's position after it.
     fn digest(
         &mut self,
         line: &Line,
@@ -237,7 +238,7 @@ impl Uploader {
         let (sessions, over) = self.over(line, &names, position, now);
         let mut digest = self.document(line, position, &mut after, what, (index, objects), now);
         digest.sessions = sessions;
-        let json = serde_json::to_vec(&digest).unwrap_or_default(); // strings and numbers: can't fail
+        let json = serde_json::to_vec(&digest).unwrap_or_default(); // strings and numbers: serialising can't fail
         let signature = self.parts.key.sign(&json);
         let link =
             Link { epoch: after.epoch.clone(), n: position.next, sha256: kernel::hex::encode(&Sha256::digest(&json)) };
@@ -313,12 +314,12 @@ impl Uploader {
         }
     }
 
-    /// Lines of sessions that are over, unless a digest is on its way before: the object that takes them, and its
-    /// bytes.
+    /// The object with lines of finished sessions, and its bytes. Nothing if another digest of the chain is still in
+    /// flight.
     fn over(&self, line: &Line, names: &Names, position: &Position, now: UnixNanos) -> (Option<Sessions>, Vec<u8>) {
         let open = self.open.get(line).filter(|_| self.chains.behind(line) == 0);
         let (lines, count) = open.map(|open| open.due(now)).unwrap_or_default();
-        // what can't be packed now is due again
+        // lines that can't be compressed now stay due
         let packed =
             if count == 0 { Vec::new() } else { zstd::bulk::compress(&lines, INDEX_LEVEL).unwrap_or_default() };
         if packed.is_empty() {
@@ -328,7 +329,7 @@ impl Uploader {
         (Some(Sessions { key, sha256: kernel::hex::encode(&Sha256::digest(&packed)), lines: count }), packed)
     }
 
-    /// The objects that the lines point into.
+    /// The objects that the lines point to.
     fn objects(&mut self, log: &Log, what: &What, next: u64) -> Vec<Object> {
         let awaited = self.shelf.awaited_from(log, next).unwrap_or_default();
         let mut seen = std::collections::HashSet::new();
@@ -350,12 +351,12 @@ impl Uploader {
     }
 }
 
-/// The log of a position.
+/// The log that a position belongs to.
 fn log(line: &Line, position: &Position) -> Log {
     Log { account: line.account.clone(), writer: line.writer.clone(), epoch: position.of.as_str().into() }
 }
 
-/// A line in the place of one that was lost.
+/// A line that replaces a lost one.
 fn gap(line: &Line, position: &Position, leaf: u64, now: UnixNanos) -> String {
     let tail = Tail {
         kind: Some(Kind::Gap),
@@ -370,7 +371,7 @@ fn gap(line: &Line, position: &Position, leaf: u64, now: UnixNanos) -> String {
         ..Tail::default()
     };
     let row = Row { v: 1, leaf, object_key: None, off: None, of: None, tail };
-    let mut text = serde_json::to_string(&row).unwrap_or_default(); // strings and numbers: can't fail
+    let mut text = serde_json::to_string(&row).unwrap_or_default(); // strings and numbers: serialising can't fail
     text.push('\n');
     text
 }

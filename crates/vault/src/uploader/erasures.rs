@@ -1,16 +1,16 @@
-//! **What**: [`ErasureInbox`]: where the admin port hands newest erasures to the uploader, whose digests name them.
-//! **Invariants**: a report is confirmed only after it is synced to disk with the positions of the chains. **Not
-//! here**: signatures (`chain/erasures`), saving (`keeping`).
+//! [`ErasureInbox`]: passes the newest erasures from the admin port to the uploader, whose digests include them. A
+//! report is confirmed only after it is synced to disk with the chains' positions. Neighbours: `chain/erasures`
+//! (signatures), `keeping` (saving).
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::chain::erasures::ErasureHead;
 
-/// Reports that wait at a time.
+/// Most reports that wait at a time.
 const MAX_WAITING: usize = 64;
 
-/// See the module.
+/// Queue of reported erasures (see the module).
 #[derive(Default)]
 pub struct ErasureInbox {
     waiting: Mutex<Vec<(ErasureHead, oneshot::Sender<()>)>>,
@@ -18,8 +18,8 @@ pub struct ErasureInbox {
 }
 
 impl ErasureInbox {
-    /// Hands over a head. The receiver resolves once the head is on disk; it fails if the gateway stops before. `None`:
-    /// too many wait.
+    /// Queues a head. The receiver resolves once the head is on disk, and fails if the gateway stops before. `None` if
+    /// too many reports are waiting.
     pub fn report(&self, head: ErasureHead) -> Option<oneshot::Receiver<()>> {
         let (kept, confirmed) = oneshot::channel();
         let mut waiting = self.waiting.lock();
@@ -32,12 +32,12 @@ impl ErasureInbox {
         Some(confirmed)
     }
 
-    /// What waits, and who is to be told once it is on disk.
+    /// Takes the waiting reports, each with the sender to notify once the report is on disk.
     pub(super) fn take(&self) -> Vec<(ErasureHead, oneshot::Sender<()>)> {
         std::mem::take(&mut *self.waiting.lock())
     }
 
-    /// Resolves when a report waits.
+    /// Resolves when a report is waiting.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
     }

@@ -1,6 +1,6 @@
-//! **What**: one attempt to write one object, and the pause after a failure. **Why**: the bytes are read from the
-//! spool at each attempt, so that a long outage takes no memory. **Invariants**: the same records give the same bytes.
-//! **Not here**: what comes next (`shelf`).
+//! One attempt to write one object, and the back-off after a failure. Each attempt reads the bytes from the spool, so
+//! that a long outage needs no memory; the same records give the same bytes. Neighbour: `shelf` decides what is written
+//! next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,37 +20,37 @@ use pipeline::spool::{Seq, Stored};
 use super::journal::{Journal, Unread};
 use super::shelf::{Item, Part};
 
-/// Bytes of a digest's signature.
+/// Size of a digest's signature, bytes.
 const SIGNATURE_BYTES: usize = 64;
-/// Longest hole that is filled with zeros, bytes.
+/// Longest gap that is filled with zeros, bytes.
 const MAX_HOLE: u64 = 256 << 20;
 
-/// An attempt that ended.
+/// A finished attempt.
 pub(super) struct Landed {
     pub(super) item: Item,
-    /// Fragments that are damaged in the spool: not in the object.
+    /// Fragments that are damaged in the spool and therefore not in the object.
     pub(super) lost: Vec<Seq>,
     pub(super) result: Result<Put, Failure>,
-    /// Of a payload object: its size and hash.
+    /// Size and hash of a payload object.
     pub(super) bytes: Option<(u64, Hash)>,
-    /// Of a digest: where the chain stands with it.
+    /// For a digest: the chain's position after it.
     pub(super) position: Option<Box<Position>>,
-    /// Of a digest: its index object and that with lines of sessions; empty where there is none.
+    /// For a digest: its index object and its object with session lines; empty if there is none.
     pub(super) lines: [Bytes; 2],
 }
 
-/// Why it failed.
+/// Why an attempt failed.
 pub(super) enum Failure {
     /// Its records are gone: an operator dropped them from the spool.
     Gone,
     /// Its record, or every fragment of it, is damaged.
     Damaged,
-    /// The journal or the store.
+    /// The spool or the store failed.
     Store(StoreError),
 }
 
 impl Failure {
-    /// The metric label.
+    /// The value of the metric label.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Gone => "gone",
@@ -60,7 +60,7 @@ impl Failure {
     }
 }
 
-/// Reads the object's bytes and writes them.
+/// Reads an object's bytes from the spool and writes them to the store.
 pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, item: Item, now: UnixNanos) -> Landed {
     if item.kind == ObjectKind::Chain {
         return digest(&*journal, &*store, item, now).await;
@@ -77,8 +77,8 @@ pub(super) async fn fly(journal: Arc<dyn Journal>, store: Arc<dyn VaultStore>, i
     Landed { item, lost, result, bytes, position: None, lines: Default::default() }
 }
 
-/// Writes a digest: the index object and the lines of sessions first, then the signature, then the digest, so that one
-/// that is there is whole.
+/// Writes a digest's objects. The digest itself comes last, after index object, session lines and signature, so that a
+/// digest in the store is always complete.
 async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, now: UnixNanos) -> Landed {
     let (mut position, mut lines) = (None, <[Bytes; 2]>::default());
     let result = async {
@@ -95,7 +95,7 @@ async fn digest(journal: &dyn Journal, store: &dyn VaultStore, mut item: Item, n
         let put = |kind, name: String, bytes: Bytes| async move {
             store.put_once(kind, &name, bytes, now).await.map_err(Failure::Store)
         };
-        // only the answer to the first attempt tells that somebody else was here
+        // only the answer to the first attempt proves that another process wrote the name
         let first = std::mem::take(&mut item.fresh);
         let index = seal.index.map(|name| (ObjectKind::Index, name, rest.slice(..index)));
         let signature = (ObjectKind::Chain, format!("{}{SIGNATURE}", item.name), rest.slice(json..signed));
@@ -141,14 +141,14 @@ async fn bytes(journal: &dyn Journal, item: &Item, lost: &mut Vec<Seq>) -> Resul
     }
 }
 
-/// What stands behind a record's header.
+/// The bytes after a record's header.
 async fn whole<H: serde::de::DeserializeOwned>(journal: &dyn Journal, seq: Seq) -> Result<Bytes, Failure> {
     let (_, rest): (H, _) = unpack(&body(journal, seq).await?).ok_or(Failure::Damaged)?;
     Ok(rest)
 }
 
-/// Fragments are missing when an operator dropped them from the spool, or when they are damaged there: the others must
-/// keep their ranges.
+/// Fills the place of missing fragments with zeros, so that the other fragments keep their ranges. Fragments are
+/// missing if an operator dropped them from the spool, or if they are damaged there.
 fn fill_hole(out: &mut BytesMut, part: &Part, name: &str) -> Result<(), StoreError> {
     let hole = part.offset.saturating_sub(out.len() as u64);
     if part.offset < out.len() as u64 || hole > MAX_HOLE {
@@ -170,18 +170,18 @@ pub(super) async fn body(journal: &dyn Journal, seq: Seq) -> Result<Bytes, Failu
     record(journal, seq).await.map(|stored| stored.body)
 }
 
-/// One record.
+/// Reads one record.
 pub(super) async fn record(journal: &dyn Journal, seq: Seq) -> Result<Stored, Failure> {
     let after = seq.0.checked_sub(1).map(Seq);
     match journal.read(after, 1, 1).await {
         Ok(read) => read.into_iter().next().filter(|stored| stored.seq == seq).ok_or(Failure::Gone),
         Err(Unread::Damaged(found)) if found == seq => Err(Failure::Damaged),
-        Err(Unread::Damaged(_)) => Err(Failure::Gone), // the next one behind it
+        Err(Unread::Damaged(_)) => Err(Failure::Gone), // the damaged record is the next one
         Err(Unread::Failed(why)) => Err(Failure::Store(StoreError::Unavailable(why))),
     }
 }
 
-/// Waits after failures: 0.5 s, doubled up to a minute, with jitter; one attempt at a time meanwhile.
+/// Back-off after failures: 0.5 s, doubled up to a minute, with jitter; one attempt at a time meanwhile.
 #[derive(Default)]
 pub(super) struct Pause {
     failures: u32,
@@ -210,12 +210,12 @@ impl Pause {
         if left.is_zero() { most } else { left.min(most) }
     }
 
-    /// The next attempt may start at once.
+    /// Lets the next attempt start at once.
     pub(super) fn retry_now(&mut self) {
         self.until = Duration::ZERO;
     }
 
-    /// An attempt failed. Whether it is time to say so.
+    /// Records a failure. Returns whether it should be logged.
     pub(super) fn failed(&mut self, now: Duration, rng: &dyn Rng) -> bool {
         let full = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
         let mut byte = [0];
@@ -230,7 +230,7 @@ impl Pause {
         say
     }
 
-    /// An attempt succeeded. Whether the one before had failed.
+    /// Records a success. Returns whether the previous attempt had failed.
     pub(super) fn succeeded(&mut self) -> bool {
         let failed = self.failures > 0;
         *self = Self { said: self.said, ..Self::default() };

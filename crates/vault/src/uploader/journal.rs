@@ -1,6 +1,6 @@
-//! **What**: [`Journal`]: what the uploader needs of the spool; [`SpoolJournal`]: the spool as such.
-//! **Why**: tests crash, cut and fail it at will. **Invariants**: reading happens off the async threads.
-//! **Not here**: what the records mean (`shelf`).
+//! [`Journal`]: the uploader's view of the spool; [`SpoolJournal`] implements it with the real spool, and tests use
+//! versions that crash, truncate and fail. Reading happens off the async threads. Neighbour: `shelf` interprets the
+//! records.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -19,50 +19,50 @@ use pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transac
 
 const SHUTTING: &str = "the gateway is shutting down";
 
-/// What waits in the journal.
+/// The backlog in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// Bytes.
+    /// Bytes waiting.
     pub bytes: u64,
-    /// When the oldest was committed.
+    /// Commit time of the oldest waiting record.
     pub oldest: Option<kernel::clock::UnixNanos>,
 }
 
-/// Why nothing was read.
+/// Why a read failed.
 #[derive(Debug)]
 pub enum Unread {
-    /// The first record behind the position is damaged; those behind it may be whole.
+    /// The first record after the position is damaged; later ones may be intact.
     Damaged(Seq),
-    /// The disk, or the gateway stops.
+    /// The disk failed, or the gateway is stopping.
     Failed(String),
 }
 
-/// The uploader's side of the spool.
+/// The uploader's view of the spool.
 pub trait Journal: Send + Sync {
-    /// Records behind `after` that are not done, in order, up to the first that is damaged.
+    /// Records after `after` that are not done, in order, up to the first damaged one.
     fn read(
         &self,
         after: Option<Seq>,
         max_bytes: usize,
         max_records: usize,
     ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>>;
-    /// These are needed no more.
+    /// Marks records as done: they are no longer needed.
     fn done(&self, seqs: &[Seq]);
-    /// Nobody need wait for these any more, though they are not done: they can't be stored.
+    /// Releases exporters that wait for these records: the records are not done, but can't be stored.
     fn lost(&self, _seqs: &[Seq]) {}
-    /// Appends a seal of an object or digest; it is durable once it is read back. Seals of objects let nothing go: they
-    /// leave room for those that do.
+    /// Appends a seal of an object or digest; the seal is durable once it is read back. Seals of objects free no space,
+    /// so they must leave room for seals that do.
     ///
     /// # Errors
-    /// No room, or the spool failed.
+    /// The spool has no room, or failed.
     fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason>;
-    /// The file with the positions of the chains; `None`: there is none.
+    /// The file with the chains' positions; `None` if it does not exist.
     fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>>;
-    /// Replaces it, durably.
+    /// Replaces the file with the chains' positions, durably.
     fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>>;
-    /// Resolves when something is committed after this call (not only after the first poll).
+    /// Resolves when a record is committed after this call (not only after the first poll).
     fn changed(&self) -> BoxFuture<'static, ()>;
-    /// What waits.
+    /// The current backlog.
     fn pending(&self) -> Pending;
 }
 
@@ -72,15 +72,15 @@ pub struct SpoolJournal {
     tasks: Arc<dyn Spawn>,
     holders: Arc<[Arc<str>]>,
     holder: Arc<str>,
-    /// Who waits for puts, if anybody does.
+    /// Holder of records for exporters that wait for puts.
     put: Arc<str>,
     chains: PathBuf,
     changed: tokio::sync::watch::Receiver<u64>,
 }
 
 impl SpoolJournal {
-    /// Records held by `holder`, the vault processor's id; the positions of its chains are kept in `folder`, the
-    /// spool's.
+    /// A journal of the records held by `holder`, the vault processor's id. The file with the positions of its chains
+    /// is in `folder`, the spool's.
     pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>, folder: &Path) -> Self {
         let changed = spool.changed(&holder);
         let chains = folder.join(format!("chain-{}", holder.replace('/', "-")));
@@ -112,7 +112,7 @@ impl Journal for SpoolJournal {
     }
 
     fn done(&self, seqs: &[Seq]) {
-        // in this order: after a crash nobody may wait for what the uploader has forgotten
+        // in this order: after a crash, no exporter may wait for records that the uploader has forgotten
         self.spool.done(&self.put, seqs);
         self.spool.done(&self.holder, seqs);
     }
@@ -129,7 +129,7 @@ impl Journal for SpoolJournal {
         };
         let record = Record { kind: RecordKind::Seal, holders: self.holders.clone(), body };
         let transaction = Transaction { account: account.clone(), records: vec![record] };
-        // a commit that fails poisons the spool, and the process ends
+        // a failed commit poisons the spool, and the process ends
         self.spool.enqueue(transaction, reservation, Box::new(|_| {}));
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Journal for SpoolJournal {
 
     fn changed(&self) -> BoxFuture<'static, ()> {
         let mut changed = self.changed.clone();
-        changed.mark_unchanged(); // what happens from now on counts
+        changed.mark_unchanged(); // only changes from now on count
         Box::pin(async move {
             if changed.changed().await.is_err() {
                 std::future::pending::<()>().await;

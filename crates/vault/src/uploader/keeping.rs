@@ -1,6 +1,6 @@
-//! **What**: the [`Uploader`]'s side of the chains: what was saved, what was read, what has landed, what broke.
-//! **Invariants**: positions are saved before the records behind them are done. **Not here**: bookkeeping (`chains`),
-//! making digests (`digests`).
+//! The [`Uploader`]'s handling of chains: restores and saves positions, takes digests that were read, finished
+//! attempts, and breaks. Positions are saved before the records behind them are marked done. Neighbours: `chains`
+//! (bookkeeping), `digests` (building digests).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::totals::Open;
 use super::{SWEEP, Uploader};
 
 impl Uploader {
-    /// Reads where the chains stand. False: it can't be read now.
+    /// Reads the positions of the chains. False if they can't be read now.
     pub(super) async fn restore(&mut self) -> bool {
         let vault = &*self.parts.id;
         let bytes = match self.parts.journal.chains().await {
@@ -41,7 +41,7 @@ impl Uploader {
                     }
                     self.chains.restore(saved);
                 }
-                // a new chain begins, and says that it does
+                // a new chain begins, and its first digest says why
                 _ => tracing::error!(vault, "the positions of the vault's chains are damaged: the chains begin anew"),
             }
         }
@@ -49,29 +49,29 @@ impl Uploader {
         true
     }
 
-    /// Where newest erasures are reported.
+    /// The inbox for reports of newest erasures.
     pub fn erasure_inbox(&self) -> Arc<ErasureInbox> {
         Arc::clone(&self.inbox)
     }
 
-    /// Takes the reports that wait; they are confirmed by the next save.
+    /// Takes the waiting reports; the next save confirms them.
     pub(super) fn take_erasures(&mut self) {
         for (head, kept) in self.inbox.take() {
-            // a known one may be known only in memory: it is saved, too
+            // even a known head may not be on disk yet, so it is saved too
             self.chains.erasures.add(&head);
             self.chains.unsaved.dirty = true;
             self.unconfirmed.push(kept);
         }
     }
 
-    /// What was taken is on disk.
+    /// Confirms the reports that are now on disk.
     fn confirm_erasures(&mut self) {
         for kept in self.unconfirmed.drain(..) {
-            let _gone = kept.send(()); // whoever asked may not wait any more
+            let _gone = kept.send(()); // the requester may have stopped waiting
         }
     }
 
-    /// Saves where the chains stand, then marks what is behind done. True: something was done.
+    /// Saves the positions of the chains, then marks the records behind them as done. True if positions were saved.
     pub(super) async fn save(&mut self) -> bool {
         if !self.chains.unsaved.dirty {
             return false;
@@ -81,7 +81,7 @@ impl Uploader {
             let line = Line { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
             chain.sessions = self.open.get(&line).map(Open::saved).unwrap_or_default();
         }
-        let bytes = serde_json::to_vec(&saved).unwrap_or_default(); // strings and numbers: can't fail
+        let bytes = serde_json::to_vec(&saved).unwrap_or_default(); // strings and numbers: serialising can't fail
         if let Err(why) = self.parts.journal.keep_chains(bytes).await {
             self.pause.failed(self.parts.clock.monotonic(), &*self.parts.rng);
             tracing::error!(
@@ -99,7 +99,7 @@ impl Uploader {
         true
     }
 
-    /// A digest was read from the spool.
+    /// Handles a digest that was read from the spool.
     pub(super) fn take_digest(&mut self, digest: &ReadDigest) {
         let (rng, now) = (Arc::clone(&self.parts.rng), self.parts.clock.now());
         let (verdict, broken) = self.chains.read(digest, &|| names::epoch(now, &*rng));
@@ -120,7 +120,7 @@ impl Uploader {
         }
     }
 
-    /// A digest's attempt ended.
+    /// Handles a finished attempt to write a digest.
     pub(super) fn land_digest(
         &mut self,
         item: Item,
@@ -149,9 +149,9 @@ impl Uploader {
         }
     }
 
-    /// The name of a payload or key object was taken before its first attempt, or holds other bytes: nobody may
-    /// overwrite, so the content goes under another name, which the digest signs of payload; keys are named as copies
-    /// are.
+    /// Gives a payload or key object an alternative name, because its own was taken before the first attempt or holds
+    /// other bytes, and nothing may be overwritten. A digest signs the alternative name of a payload object; keys are
+    /// named like key copies.
     pub(super) fn set_aside(&mut self, mut item: Item) {
         let other = names::aside(&item.name, &*self.parts.rng);
         self.metrics.corrupt.increment(1);
@@ -189,7 +189,7 @@ impl Uploader {
         );
     }
 
-    /// Removes what is expired, where the store does not do so itself.
+    /// Removes expired objects, if the store has no expiry of its own.
     pub(super) async fn sweep(&mut self, now: UnixNanos, monotonic: Duration) {
         if self.swept.is_some_and(|swept| monotonic.saturating_sub(swept) < SWEEP) {
             return;
@@ -206,7 +206,7 @@ impl Uploader {
         }
     }
 
-    /// Where records were damaged, what was to come may never come.
+    /// Stops waiting for records that may never arrive because records were damaged.
     pub(super) fn give_up_waiting(&mut self, now: Duration, patience: Duration) {
         self.shelf.give_up_waiting(now, patience);
         if self.shelf.has_damage() {

@@ -1,10 +1,11 @@
-//! **What**: [`Uploader`]: brings committed records into the store: keys, then objects, then index lines. **Why**: a
-//! reference is a promise; the spool keeps it through every outage, and this is who fulfils it. **Invariants**: a seal
-//! with the list of fragments (or the index object itself) is committed before the first attempt, so that every
-//! attempt, after any crash, writes the same bytes; nothing is marked done before it is stored; attempts never end; a
-//! damaged record is told, never done, and holds up nothing but itself: its object goes out with zeros in its place
-//! (the lines of the index that point there stay, and their digests don't match); memory holds positions, never bodies
-//! of what waits. **Not here**: bookkeeping (`shelf`), numbers (`books`).
+//! [`Uploader`]: moves committed records into the store: keys, then objects, then index lines. A reference in a
+//! forwarded span is a promise, which the spool keeps through every outage until the uploader has stored the object.
+//!
+//! A seal (the list of fragments, or the index object itself) is committed before the first attempt, so that every
+//! attempt, after any crash, writes the same bytes. No record is marked done before its content is stored, and attempts
+//! never end. A damaged record is reported, is never marked done, and blocks only itself: its object is written with
+//! zeros in its place, and the index lines that point there stay, with hashes that don't match. Memory holds positions,
+//! never the bodies of waiting records. Neighbours: `shelf` (bookkeeping), `books` (numbers).
 
 mod chains;
 mod digests;
@@ -45,54 +46,54 @@ use totals::Open;
 pub use erasures::ErasureInbox;
 pub use journal::{Journal, Pending, SpoolJournal, Unread};
 
-/// How often a store is asked to remove what is expired.
+/// Interval at which a store is asked to remove expired objects.
 const SWEEP: Duration = Duration::from_secs(3600);
-/// How often time is looked at.
+/// Longest wait between two rounds.
 const TICK: Duration = Duration::from_secs(1);
-/// Writes under way at a time.
+/// Most concurrent writes.
 const FLIGHTS: usize = 8;
-/// Waits of a twentieth of a tick after which a drain gives up on what is left.
+/// Idle rounds of `TICK / 20` after which a drain gives up on the remaining records.
 const IDLE_ROUNDS: u32 = 100;
-/// Longest wait before an object that was refused for its own sake is tried again.
+/// Longest wait before a put is retried that failed because of the object itself.
 const LONGEST_OWN: Duration = Duration::from_secs(300);
-/// How long something may be late before a damaged record is taken for the cause.
+/// How long a record may be late before a damaged record is assumed to be the cause.
 const GRACE: Duration = Duration::from_secs(60);
-/// Bytes and records read at once.
+/// Most bytes and records per read.
 const READ: (usize, usize) = (4 << 20, 512);
-/// Records kept in mind before reading on waits for writing.
+/// Most tracked records; beyond that, writing has to catch up before more are read.
 const TRACKED: usize = 400_000;
-/// Lines of one index object, bytes before compression.
+/// Most bytes of lines in one index object, before compression.
 const INDEX_BYTES: usize = 4 << 20;
 const INDEX_LEVEL: i32 = 3;
 
 /// When objects and index objects are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// An object closes at this age.
+    /// Age at which an object closes.
     pub object_age: Duration,
     /// Time between index objects.
     pub index_interval: Duration,
 }
 
-/// What the uploader is made of.
+/// Dependencies of the uploader.
 pub struct Parts {
-    /// The processor's id: metric label.
+    /// The processor's id, used as metric label.
     pub id: Arc<str>,
-    /// The spool.
+    /// Access to the spool.
     pub journal: Arc<dyn Journal>,
-    /// Where to.
+    /// The store to write to.
     pub store: Arc<dyn VaultStore>,
-    /// The books of this process.
+    /// Numbers and open objects of this process.
     pub writer: Arc<Writer>,
-    /// Time.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// For jitter.
+    /// Source of jitter and names.
     pub rng: Arc<dyn Rng>,
-    /// When.
+    /// Intervals.
     pub pace: Pace,
-    /// Signs digests.
+    /// Key that signs digests.
     pub key: Arc<SigningKey>,
-    /// What its digests say of the gateway.
+    /// The gateway's entry in its digests.
     pub made_by: Option<MadeBy>,
 }
 
@@ -106,43 +107,43 @@ struct Metrics {
     lag: Gauge,
 }
 
-/// Which digests are to be made.
+/// Which digests are due.
 #[derive(Clone, Copy)]
 struct Due {
-    /// The interval is over: every chain says something.
+    /// The interval is over: every chain gets a digest.
     beat: bool,
-    /// The last round could not take all.
+    /// The last round could not take all lines.
     more: bool,
-    /// Everything is stored, and nothing will come.
+    /// Everything is stored and no more records will arrive.
     end: bool,
 }
 
-/// See the module.
+/// Uploads the vault's records (see the module).
 pub struct Uploader {
     parts: Parts,
     shelf: Shelf,
     chains: Chains,
-    /// Sessions that have no line of their own yet.
+    /// Sessions that have no session line yet.
     open: BTreeMap<Line, Open>,
-    /// Where they stand was read.
+    /// Whether the chains' positions were read.
     restored: bool,
-    /// Sizes and hashes of objects that are stored and in no digest yet.
+    /// Sizes and hashes of stored objects that are in no digest yet.
     landed: HashMap<Arc<str>, (u64, Hash)>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     after: Option<Seq>,
-    /// Records to be read once more.
+    /// Records to read once more.
     again: Vec<Seq>,
-    /// More may be read at once.
+    /// Whether the spool may have more records to read immediately.
     more: bool,
     indexed: Duration,
-    /// The last index object could not take all.
+    /// Whether the last index object could not take all lines.
     index_more: bool,
     reported: Option<Duration>,
-    /// When the store was last asked to remove what is expired.
+    /// Time of the last sweep.
     swept: Option<Duration>,
     pause: Pause,
     inbox: Arc<ErasureInbox>,
-    /// Who waits for the next save.
+    /// Reports of erasures to confirm after the next save.
     unconfirmed: Vec<oneshot::Sender<()>>,
     metrics: Metrics,
 }
@@ -195,8 +196,8 @@ impl Uploader {
         }
     }
 
-    /// Works until `stop` turns true, then writes what it can: ends when nothing is left or the store fails; the rest
-    /// stays in the spool. Give it a deadline from outside.
+    /// Runs until `stop` is true, then drains: ends when nothing is left or the store fails; the rest stays in the
+    /// spool. The caller must set a deadline.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow_and_update() {
             let (changed, inbox) = (self.parts.journal.changed(), Arc::clone(&self.inbox));
@@ -214,8 +215,8 @@ impl Uploader {
         self.drain().await;
     }
 
-    /// Closes every object and writes everything, in order, until nothing is left or the store fails.
-    /// Returns whether nothing is left.
+    /// Closes every object and writes everything, in order, until nothing is left or the store fails. Returns whether
+    /// nothing is left.
     pub async fn drain(&mut self) -> bool {
         self.pause.retry_now();
         let mut idle = 0;
@@ -230,7 +231,7 @@ impl Uploader {
             } else if self.pause.failing() {
                 return false;
             } else if !busy {
-                // seals of ours come back when they are committed
+                // the uploader's own seals are read back once they are committed
                 tokio::select! { () = changed => {}, () = tokio::time::sleep(TICK / 20) => {} }
                 idle += 1;
             }
@@ -238,7 +239,7 @@ impl Uploader {
         false
     }
 
-    /// One round without waiting: reads, closes, seals, starts writes, takes what has landed. For tests and
+    /// Runs one round without waiting: reads, closes, seals, starts writes, and handles finished ones. For tests and
     /// simulations that drive it by hand; [`Uploader::run`] does the same. Returns whether there may be more to do.
     pub async fn step(&mut self) -> bool {
         let mut busy = self.turn(Haste::None).await;
@@ -249,7 +250,7 @@ impl Uploader {
         busy
     }
 
-    /// Nothing waits, and every chain of this process has its last digest.
+    /// Whether no record waits and every chain of this process has its last digest.
     fn is_empty(&self) -> bool {
         self.shelf.is_empty() && self.chains.is_idle()
     }
@@ -286,7 +287,7 @@ impl Uploader {
         read || saved
     }
 
-    /// Reads on. True: there may be more.
+    /// Reads more records. True if there may be more.
     async fn read(&mut self) -> bool {
         if self.shelf.tracked() >= TRACKED && self.shelf.has_ready() {
             return false;
@@ -331,7 +332,7 @@ impl Uploader {
         }
     }
 
-    /// Reads the lines whose index object was damaged before it was written.
+    /// Re-reads lines whose index object was damaged before it was written.
     async fn read_again(&mut self, monotonic: Duration) {
         for seq in std::mem::take(&mut self.again) {
             match flight::record(&*self.parts.journal, seq).await {
@@ -343,7 +344,7 @@ impl Uploader {
         }
     }
 
-    /// What a record held can't be stored: it is told once, and never done.
+    /// Handles a record whose content can't be stored: it is reported once and never marked done.
     fn damaged(&mut self, seq: Seq) {
         if self.shelf.damage(seq) {
             self.parts.journal.lost(&[seq]);
@@ -356,7 +357,7 @@ impl Uploader {
         }
     }
 
-    /// Marks the records done: claims first, then what claims them.
+    /// Marks records as done: first the claims, then the record that claims them.
     fn done(&self, seqs: &[Seq]) {
         if let Some((last, claims)) = seqs.split_last() {
             if !claims.is_empty() {
@@ -370,7 +371,7 @@ impl Uploader {
         while let Some(to_seal) = self.shelf.next_to_seal(monotonic) {
             let body = record::pack(&to_seal.header, &[]);
             if self.parts.journal.seal(&to_seal.account, body, record::Sealed::Object).is_err() {
-                // no room now: tried again with the next turn
+                // the spool has no room now; the next round retries
                 return self.shelf.not_sealed(to_seal);
             }
         }
@@ -438,9 +439,9 @@ impl Uploader {
 
     fn failed(&mut self, mut item: Item, error: &StoreError) {
         let monotonic = self.parts.clock.monotonic();
-        // an attempt whose answer was lost may have written it; one that the store turned away has not
+        // an attempt without an answer may have written the object; one that the store rejected has not
         item.fresh &= item.kind == ObjectKind::Chain || matches!(error, StoreError::Busy(_) | StoreError::Denied(_));
-        // these are about one object: the others go on
+        // these errors concern one object; the others continue
         let own = matches!(error, StoreError::Differs | StoreError::Corrupt(_));
         let say = if own {
             self.metrics.corrupt.increment(1);
@@ -451,7 +452,7 @@ impl Uploader {
             self.pause.failed(monotonic, &*self.parts.rng)
         };
         if say {
-            // names hold ids that passed the redaction rules, and may be shown
+            // names contain only ids that passed the redaction rules, so they may be logged
             let (vault, object, kind) = (&*self.parts.id, &*item.name, item.kind.label());
             tracing::error!(vault, object, kind, %error, "the vault's store can't be written; the spool keeps everything");
         }
@@ -469,7 +470,8 @@ impl Uploader {
     }
 }
 
-/// Kinds that are found under another name too: a digest signs that of payload, keys are looked for in their folder.
+/// Kinds that can be found under an alternative name: a digest signs that of a payload object, and keys are looked up
+/// by folder.
 fn may_move(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Payload | ObjectKind::Key)
 }
@@ -479,6 +481,6 @@ fn may_move(kind: ObjectKind) -> bool {
 enum Haste {
     /// Nothing.
     None,
-    /// Everything: the gateway stops.
+    /// Everything, because the gateway stops.
     All,
 }

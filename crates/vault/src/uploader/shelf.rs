@@ -1,10 +1,11 @@
-//! **What**: [`Shelf`]: what the uploader knows of the records it has read: objects being gathered, leaves waiting,
-//! things ready to be written. **Why**: pure bookkeeping, so that every order of events can be tested.
-//! **Invariants**: only positions and names are kept, never bodies; an object becomes ready by its seal alone; a leaf
-//! becomes free when the object it points into is stored; the same records read again give the same objects. A damaged
-//! record holds up nothing for ever and is never done: what misses it is written without it, once it was waited for
-//! long enough; what a seal claims counts as stored only when a claim is *gone*, which damaged ones are not.
-//! **Not here**: reading, sealing, writing (`uploader`).
+//! [`Shelf`]: the uploader's knowledge of the records it has read: objects being gathered, leaves waiting, items ready
+//! to be written. It is pure bookkeeping, so that every order of events can be tested.
+//!
+//! Only positions and names are kept, never bodies. An object becomes ready only by its seal. A leaf becomes free when
+//! the object it points to is stored. Reading the same records again gives the same objects. A damaged record blocks
+//! nothing forever and is never marked done: after a long enough wait, its object is written without it. A seal's
+//! claims count as stored only if a claim is *gone* from the spool, and damaged records are not gone. Neighbour:
+//! `uploader` reads, seals and writes.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(super) struct Part {
     pub(super) len: u64,
 }
 
-/// An object that is being gathered.
+/// An object whose fragments are being gathered.
 struct Gathering {
     account: Arc<str>,
     epoch: Arc<str>,
@@ -36,7 +37,7 @@ struct Gathering {
     expected: Option<u32>,
     /// When its first fragment was read (monotonic).
     since: Duration,
-    /// When its seal was sent off.
+    /// When its seal was sent to the spool.
     sealed: Option<Duration>,
 }
 
@@ -46,7 +47,7 @@ impl Gathering {
     }
 }
 
-/// Something to write.
+/// An object to write.
 #[derive(Clone)]
 pub(super) struct Item {
     pub(super) kind: ObjectKind,
@@ -55,16 +56,17 @@ pub(super) struct Item {
     pub(super) seq: Seq,
     /// Fragments of a payload object.
     pub(super) parts: Vec<Part>,
-    /// Other records that are done with it.
+    /// Other records that are done together with it.
     pub(super) claims: Vec<Seq>,
-    /// Keys that must be stored before; for a key object its own id.
+    /// Keys that must be stored first; for a key object, its own id.
     pub(super) keys: Vec<Arc<str>>,
     pub(super) attempts: u32,
-    /// Not to be tried before (monotonic).
+    /// Earliest time of the next attempt (monotonic).
     pub(super) not_before: Duration,
-    /// Nothing was tried yet, and the name is new: who has taken it was another process, or a thief of the credential.
+    /// No attempt was made yet, and the name is new: if it is taken, another process or a thief of the credential took
+    /// it.
     pub(super) fresh: bool,
-    /// The name that it has because its own was taken.
+    /// Alternative name, if its own was taken.
     pub(super) aside: Option<Arc<str>>,
 }
 
@@ -79,7 +81,7 @@ pub(super) struct Leaves {
     pub(super) day: Arc<str>,
 }
 
-/// One writer's log of an account.
+/// One writer's log of an account, in one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Log {
     pub(super) account: Arc<str>,
@@ -87,20 +89,20 @@ pub(super) struct Log {
     pub(super) epoch: Arc<str>,
 }
 
-/// The chain of one account and writer, through all epochs.
+/// The chain of one account and writer, across all epochs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Line {
     pub(super) account: Arc<str>,
     pub(super) writer: Arc<str>,
 }
 
-/// What stands next in a log.
+/// The next lines in a log.
 pub(super) enum Next {
-    /// Nothing, or it points into an object that is not stored.
+    /// No line, or the next one points to an object that is not stored.
     Nothing,
-    /// Lines, and whether more could go into another index object at once.
+    /// Lines, and whether more could go into another index object immediately.
     Lines(Vec<Leaves>, bool),
-    /// Lines up to this number are not there.
+    /// The lines before this number are missing.
     Hole(u64),
     /// A record whose lines are in the chain already.
     Stale(Seq),
@@ -112,20 +114,20 @@ pub(super) struct ToSeal {
     pub(super) header: SealHeader,
 }
 
-/// What a record that was read means for the spool.
+/// Effects of a record that was read.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct Read {
-    /// Done now, in this order.
+    /// Records that are done now, in this order.
     pub(super) done: Vec<Seq>,
-    /// Fragments that came too late for their object: they can't be stored any more.
+    /// Fragments that came too late for their object and can't be stored any more.
     pub(super) late: Vec<Seq>,
-    /// The record could not be understood.
+    /// Whether the record is malformed.
     pub(super) damaged: bool,
-    /// A digest: whether it counts is not the shelf's to say.
+    /// A digest; [`super::Chains`] decides whether it counts.
     pub(super) digest: Option<Box<ReadDigest>>,
 }
 
-/// A digest's seal.
+/// A digest's seal that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReadDigest {
     pub(super) seq: Seq,
@@ -135,11 +137,11 @@ pub(super) struct ReadDigest {
     pub(super) seal: DigestSeal,
 }
 
-/// See the module.
+/// Bookkeeping of records (see the module).
 pub(super) struct Shelf {
     live: Arc<str>,
     objects: HashMap<Arc<str>, Gathering>,
-    /// Numbers of fragments of closed objects that were not read yet.
+    /// Number of fragments of closed objects that were not read yet.
     closed: HashMap<Arc<str>, u32>,
     /// Objects with fragments in the spool that are not stored.
     unstored: HashSet<Arc<str>>,
@@ -147,19 +149,19 @@ pub(super) struct Shelf {
     keys: HashSet<Arc<str>>,
     logs: BTreeMap<Log, VecDeque<Leaves>>,
     ready: VecDeque<Item>,
-    /// Objects that are complete and have no seal on its way.
+    /// Complete objects without a seal in flight.
     ripe: Vec<Arc<str>>,
-    /// Everything of former epochs was read: their objects are complete as they are.
+    /// Whether all records of former epochs were read, so that their objects are complete as they are.
     caught_up: bool,
     tracked: usize,
-    /// Records that are there and can't be read.
+    /// Records that exist and can't be read.
     damaged: HashSet<Seq>,
-    /// Objects of this process that were given up waiting for: they get nothing more.
+    /// Objects of this process that were sealed without a missing fragment; later fragments are refused.
     holed: HashSet<Arc<str>>,
 }
 
 impl Shelf {
-    /// Empty; `live` is this process's epoch.
+    /// An empty shelf; `live` is this process's epoch.
     pub(super) fn new(live: Arc<str>) -> Self {
         Self {
             live,
@@ -177,12 +179,12 @@ impl Shelf {
         }
     }
 
-    /// Records kept in mind.
+    /// Number of records tracked.
     pub(super) fn tracked(&self) -> usize {
         self.tracked
     }
 
-    /// Takes note of a record, at `now` (monotonic).
+    /// Registers a record read at `now` (monotonic).
     pub(super) fn read(&mut self, stored: &Stored, now: Duration) -> Read {
         let understood = match stored.kind {
             RecordKind::Key => self.read_key(stored),
@@ -251,7 +253,7 @@ impl Shelf {
         let log = Log { account: stored.account.clone(), writer: header.writer.into(), epoch: header.epoch.into() };
         self.tracked += 1;
         let leaves = self.logs.entry(log).or_default();
-        // in order, also when they are read again
+        // sorted by number, even if records are read again
         let at = leaves.iter().rposition(|before| before.first <= header.first).map_or(0, |before| before + 1);
         leaves.insert(
             at,
@@ -299,7 +301,7 @@ impl Shelf {
             Sealed::Object => {
                 let gathered = self.objects.remove(&name);
                 if gathered.is_none() && self.unstored.contains(&name) {
-                    // a second seal: the first is being worked on
+                    // a second seal: the first one is being processed
                     return Some(Read { done: vec![stored.seq], ..Read::default() });
                 }
                 let fresh = gathered.as_ref().is_some_and(|object| object.epoch == self.live);
@@ -316,7 +318,7 @@ impl Shelf {
                 let here: HashSet<Seq> = parts.iter().map(|part| part.seq).collect();
                 let missing = |claim: &Seq| !here.contains(claim);
                 if claims.iter().any(|claim| missing(claim) && !self.damaged.contains(claim)) {
-                    // a claim is done only after the object was stored, and the seal after all claims
+                    // a claim is done only after the object is stored, and the seal only after all claims
                     self.tracked = self.tracked.saturating_sub(read);
                     self.unstored.remove(&name);
                     let done = claims.into_iter().chain([stored.seq]).collect();
@@ -335,7 +337,7 @@ impl Shelf {
         }
     }
 
-    /// These objects get no more fragments.
+    /// Records that these objects get no more fragments.
     pub(super) fn close(&mut self, closed: Vec<Closed>) {
         for Closed { object, fragments } in closed {
             let name: Arc<str> = object.into();
@@ -351,8 +353,8 @@ impl Shelf {
         }
     }
 
-    /// Every record that was there at the start has been read: objects of former epochs that had a seal have been
-    /// claimed, and the others are complete as they are.
+    /// Called when all records present at the start were read. Objects of former epochs with a seal have been claimed,
+    /// and the others are complete as they are.
     pub(super) fn catch_up(&mut self) {
         if !std::mem::replace(&mut self.caught_up, true) {
             let dead = self.objects.iter().filter(|(_, object)| object.epoch != self.live);
@@ -365,7 +367,7 @@ impl Shelf {
         self.caught_up
     }
 
-    /// The next object that needs a seal; it is sent off at `now` (monotonic).
+    /// The next object that needs a seal, which is sent at `now` (monotonic).
     pub(super) fn next_to_seal(&mut self, now: Duration) -> Option<ToSeal> {
         while let Some(name) = self.ripe.pop() {
             if let Some(object) = self.objects.get_mut(&name) {
@@ -378,27 +380,27 @@ impl Shelf {
         None
     }
 
-    /// The seal found no room.
+    /// Takes back a seal that found no room in the spool.
     pub(super) fn not_sealed(&mut self, seal: ToSeal) {
         self.ripe.push(seal.header.name.into());
     }
 
-    /// Records that could not be read.
+    /// Number of records that could not be read.
     pub(super) fn damaged_records(&self) -> u64 {
         self.damaged.len() as u64
     }
 
-    /// To be written now.
+    /// Queues an item for writing.
     pub(super) fn push_ready(&mut self, item: Item) {
         self.ready.push_back(item);
     }
 
-    /// So many records are not kept in mind any more.
+    /// Reduces the number of tracked records.
     pub(super) fn untrack(&mut self, records: usize) {
         self.tracked = self.tracked.saturating_sub(records);
     }
 
-    /// A digest was taken up.
+    /// Counts a digest as tracked.
     pub(super) fn track(&mut self) {
         self.tracked += 1;
     }
@@ -408,7 +410,7 @@ impl Shelf {
         self.unstored.is_empty()
     }
 
-    /// The next thing to write at `now` whose keys are stored; keys first. Looks at a few, in turn.
+    /// The next item to write at `now` whose keys are stored; keys come first. Examines at most 64 items, in turn.
     pub(super) fn next(&mut self, now: Duration) -> Option<Item> {
         for _ in 0..self.ready.len().min(64) {
             let item = self.ready.pop_front()?;
@@ -421,17 +423,17 @@ impl Shelf {
         None
     }
 
-    /// Whether anything can be written now or once its key is.
+    /// Whether an item can be written now, or once its key is stored.
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// It could not be written now.
+    /// Puts back an item whose attempt failed.
     pub(super) fn put_back(&mut self, item: Item, first: bool) {
         if first { self.ready.push_front(item) } else { self.ready.push_back(item) }
     }
 
-    /// It is stored; gives the records that are done, in the order in which they must be marked.
+    /// Records that an item is stored; returns the records that are done, in the order in which they must be marked.
     pub(super) fn stored(&mut self, item: &Item) -> Vec<Seq> {
         match item.kind {
             ObjectKind::Key => {
@@ -448,7 +450,7 @@ impl Shelf {
         item.claims.iter().copied().chain([item.seq]).collect()
     }
 
-    /// Nothing waits: no leaf, no object, nothing to write.
+    /// Whether nothing waits: no leaf, no object, no item to write.
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.objects.is_empty() && self.logs.is_empty()
     }

@@ -19,7 +19,7 @@ use kernel::rng::SeededRng;
 use pipeline::Ticketer;
 use pipeline::spool::{RecordKind, Stored};
 
-/// A store in memory that notes the order and fails as told.
+/// An in-memory store that records the order of puts and fails on request.
 #[derive(Default)]
 struct FakeStore(Mutex<StoreState>);
 
@@ -27,7 +27,7 @@ struct FakeStore(Mutex<StoreState>);
 struct StoreState {
     objects: BTreeMap<String, Bytes>,
     order: Vec<(ObjectKind, String)>,
-    /// What happens to the next attempts.
+    /// Faults of the next attempts.
     faults: std::collections::VecDeque<Fault>,
     differed: bool,
 }
@@ -120,7 +120,7 @@ impl World {
         Self { journal, store, clock, meter, rng, epochs: 0, keys, writer, ticketer, uploader, sent: 0 }
     }
 
-    /// Dies and comes back; of the last marks only some are durable.
+    /// Crashes and restarts; only some of the last marks are durable.
     fn crash(&mut self) {
         let kept = usize::try_from(self.rng.next() % 8).expect("small");
         self.journal.crash(kept);
@@ -169,19 +169,19 @@ impl World {
             self.clock.advance(Duration::from_secs(61));
             self.uploader.step().await;
         }
-        // what the last interval asked for
+        // lines due in the last interval
         for _ in 0..5 {
             self.uploader.step().await;
         }
     }
 
-    /// Every committed fragment is where its header says; keys precede objects, objects precede index lines; every leaf
-    /// is in the index once.
+    /// Every committed fragment is in the place that its header names; keys precede objects, objects precede index
+    /// lines; every leaf is in the index once.
     fn check(&self) {
         assert_eq!(self.check_whole() as u64, 2 * self.sent, "a leaf is missing");
     }
 
-    /// The same of everything that is not damaged; gives how many leaves are in the index.
+    /// The same for everything that is not damaged; returns the number of leaves in the index.
     fn check_whole(&self) -> usize {
         let (journal, store) = (self.journal.0.lock(), self.store.0.lock());
         let whole = |stored: &&Stored| !journal.damaged.contains(&stored.seq);
@@ -213,7 +213,7 @@ impl World {
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let row: Row = serde_json::from_slice(line).expect("row");
                 let epoch = name.rsplit('-').nth(1).expect("epoch").to_owned();
-                // in a chain that left its epoch, lines bear the old one
+                // in a chain that abandoned its epoch, lines have the old one
                 let epoch = if row.tail.epoch.is_empty() { epoch } else { row.tail.epoch.clone() };
                 *leaves.entry((epoch, row.leaf)).or_default() += 1;
                 gaps += usize::from(row.tail.kind == Some(crate::row::Kind::Gap));
@@ -253,13 +253,14 @@ fn process<S: VaultStore + 'static>(
     (writer, ticketer, Uploader::new(parts, meter))
 }
 
-/// What was written, in order, without the chain.
+/// Kinds of the written objects in order, without the chain.
 fn kinds(world: &World) -> Vec<ObjectKind> {
     let order = &world.store.0.lock().order;
     order.iter().map(|(kind, _)| *kind).filter(|kind| *kind != ObjectKind::Chain).collect()
 }
 
-/// An object stays open until it is old, full or its session ends; then key, object, index go out in this order.
+/// An object stays open until it is old, full or its session ends; then key, object and index are written in this
+/// order.
 #[tokio::test]
 async fn keys_then_objects_then_index() {
     let mut world = World::new(1);
@@ -292,7 +293,7 @@ async fn a_session_that_ends_is_written_at_once() {
     assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload]);
 }
 
-/// During an outage nothing is marked done, attempts slow down, and afterwards everything arrives.
+/// During an outage no record is marked done and attempts back off; afterwards everything is stored.
 #[tokio::test]
 async fn an_outage_loses_nothing() {
     let mut world = World::new(3);
@@ -310,7 +311,7 @@ async fn an_outage_loses_nothing() {
     assert!(world.journal.left().is_empty());
 }
 
-/// A drain writes what is open, in one index object; with a dead store it ends and leaves the rest.
+/// A drain writes open objects and one index object; with a dead store it ends and leaves the rest in the spool.
 #[tokio::test]
 async fn a_drain_ends() {
     let mut world = World::new(4);
@@ -327,7 +328,7 @@ async fn a_drain_ends() {
     assert!(world.journal.left().is_empty());
 }
 
-/// A full spool that has no room for seals must recover by itself.
+/// A full spool without room for seals recovers by itself.
 #[tokio::test]
 async fn seals_wait_for_room() {
     let mut world = World::new(5);
@@ -378,7 +379,8 @@ async fn crashes_and_faults_lose_nothing() {
     }
 }
 
-/// One object that was written by someone else must not hold up the others, nor be taken for ours: ours goes beside it.
+/// An object that someone else wrote neither blocks others nor is mistaken for the writer's: the writer's own goes
+/// under an alternative name.
 #[tokio::test]
 async fn a_foreign_object_holds_up_nobody_else() {
     let mut world = World::new(6);
@@ -403,7 +405,7 @@ async fn a_foreign_object_holds_up_nobody_else() {
     assert_eq!(store.order.iter().filter(|(kind, _)| *kind == ObjectKind::Payload).count(), 11);
 }
 
-/// Fragments that an operator dropped leave the ranges of the others as they were promised.
+/// Fragments dropped by an operator don't change the promised ranges of the others.
 #[tokio::test]
 async fn dropped_records_do_not_move_others() {
     let mut world = World::new(7);
@@ -418,7 +420,7 @@ async fn dropped_records_do_not_move_others() {
     world.crash();
     world.settle().await;
     {
-        // lines that are dropped while they wait hold up nobody
+        // waiting lines that are dropped block nothing
         world.send("b", 10, true);
         world.uploader.step().await;
         let mut journal = world.journal.0.lock();
@@ -451,8 +453,8 @@ async fn s3(fake: &fakes::fake_s3::FakeS3) -> Arc<crate::store::S3Store> {
     Arc::new(store)
 }
 
-/// Over real HTTP: conflicts, throttling, lost answers, a refused credential, a crash; every object is written once,
-/// with the same bytes, and the writer asks for nothing but puts.
+/// Over real HTTP, with conflicts, throttling, lost answers, a refused credential and a crash: every object is written
+/// once, with the same bytes, and the writer makes only puts.
 #[tokio::test]
 async fn s3_faults_lose_nothing() {
     use fakes::fake_s3::{FakeS3, Fault as S3Fault};
@@ -489,8 +491,8 @@ async fn s3_faults_lose_nothing() {
     assert!(state.log.iter().all(|line| line.starts_with("PutObject ")));
 }
 
-/// Whoever throttles the store and takes a name before the attempt is repeated loses nobody a key or content: an
-/// attempt that the store turned away has written nothing, so what is there then is somebody else's.
+/// Someone who throttles the store and takes a name before the retry causes no loss of a key or content: a rejected
+/// attempt has written nothing, so an existing object must be another party's.
 #[tokio::test]
 async fn a_name_taken_behind_a_throttled_attempt_loses_nothing() {
     use fakes::fake_s3::{FakeS3, Fault as S3Fault, Stored as InS3};
@@ -502,7 +504,7 @@ async fn a_name_taken_behind_a_throttled_attempt_loses_nothing() {
     let mut taken = Vec::new();
     for kind in ["/keys/", ".agev"] {
         if kind == ".agev" {
-            // the key, under its other name
+            // the key, under its alternative name
             world.uploader.step().await;
         }
         fake.state.lock().faults.push_back(S3Fault::SlowDown);

@@ -1,7 +1,9 @@
-//! **What**: [`Open`]: sessions whose line is not written yet, by chain. **Invariants**: holds what stands in digests
-//! that are stored, and is saved with their position: after any crash each index line counts once. Lines of sessions go
-//! into a digest only when none is on its way before it. At most [`MAX`] sessions: beyond that those that were quiet
-//! for longest get their line early. **Not here**: what a line says (`vault/sessions`).
+//! [`Open`]: sessions whose session line is not written yet, by chain.
+//!
+//! It covers the lines of stored digests and is saved with the chain's position, so that each index line counts once,
+//! even after a crash. Session lines go into a digest only if no earlier digest is in flight. At most [`MAX`] sessions
+//! are kept; beyond that, those idle for longest get their line early. Neighbour: `vault/sessions` defines a line's
+//! content.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,22 +15,22 @@ use crate::row::Row;
 use crate::sessions::{Key, SessionLine};
 use kernel::clock::UnixNanos;
 
-/// Sessions that are kept in mind.
+/// Most sessions kept.
 pub(super) const MAX: usize = 8_192;
-/// Lines that one digest takes.
+/// Most session lines in one digest.
 const AT_ONCE: usize = 4_096;
-/// A session that was quiet for so long is over.
+/// A session that was idle this long is over.
 pub(super) const IDLE: Duration = Duration::from_secs(1_800);
 /// Largest index object, bytes after decompression.
 const MAX_LINES: u64 = 256 << 20;
 
-/// Tellings of tool calls that are kept in mind, for each chain.
+/// Reports of tool calls that are remembered for each chain.
 const TOLD: usize = 1 << 15;
 
-/// See the module.
+/// Sessions without a session line (see the module).
 pub(super) struct Open {
     lines: BTreeMap<Key, SessionLine>,
-    /// Not saved: of a call that is told before a restart and after it, both are counted.
+    /// Not saved: a call that is reported both before and after a restart is counted twice.
     calls: Calls,
 }
 
@@ -39,17 +41,17 @@ impl Default for Open {
 }
 
 impl Open {
-    /// What was saved.
+    /// Restores the saved sessions.
     pub(super) fn restore(saved: Vec<SessionLine>) -> Self {
         Self { lines: saved.into_iter().map(|totals| (totals.own_key(), totals)).collect(), ..Self::default() }
     }
 
-    /// To be saved.
+    /// The sessions to save.
     pub(super) fn saved(&self) -> Vec<SessionLine> {
         self.lines.values().cloned().collect()
     }
 
-    /// The lines of sessions that are over at `now`, each ended by a line feed, and how many; empty: none.
+    /// The lines of sessions that are over at `now`, each ended by a line feed, and their number.
     pub(super) fn due(&self, now: UnixNanos) -> (Vec<u8>, u64) {
         let quiet = rfc3339(UnixNanos(now.0.saturating_sub(u64::try_from(IDLE.as_nanos()).unwrap_or(u64::MAX))));
         let mut due: Vec<&SessionLine> =
@@ -63,14 +65,14 @@ impl Open {
         due.truncate(AT_ONCE);
         let mut out = Vec::new();
         for totals in &due {
-            out.extend_from_slice(&serde_json::to_vec(totals).unwrap_or_default()); // strings and numbers: can't fail
+            out.extend_from_slice(&serde_json::to_vec(totals).unwrap_or_default()); // plain fields: can't fail
             out.push(b'\n');
         }
         (out, due.len() as u64)
     }
 
-    /// A digest is stored: the lines of sessions in it are written, its index lines count from now on. Both as they are
-    /// stored.
+    /// Records a stored digest: its session lines are written, and its index lines count from now on. Both arguments
+    /// are in stored form.
     pub(super) fn stored(&mut self, index: &[u8], sessions: &[u8]) {
         for line in lines(sessions) {
             if let Ok(totals) = serde_json::from_slice::<SessionLine>(&line) {
@@ -85,7 +87,7 @@ impl Open {
         }
     }
 
-    /// How many there are.
+    /// Number of sessions.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lines.len()

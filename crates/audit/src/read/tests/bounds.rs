@@ -1,5 +1,4 @@
-//! How much of a reader's memory somebody takes who may only write: objects of the index that are small as they are
-//! stored.
+//! Limits on the reader's memory that a writer can use up, with index objects that are small in stored form.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ async fn site() -> (Site, Vault, String) {
     (site, vault, line)
 }
 
-/// Plants so many lines, each of a session of its own whose id has so many bytes; gives the object's size.
+/// Plants `count` lines, each of its own session with an id of `id` bytes; returns the object's size.
 pub(crate) fn plant(site: &Site, line: &str, count: usize, id: usize) -> usize {
     let one = |n: usize| {
         let session = format!("\"{}{n:03}\"", "0".repeat(id - 3));
@@ -46,8 +45,8 @@ fn kept(found: &Found) -> usize {
     found.sessions.iter().map(|(session, account)| session.len() + account.len()).sum()
 }
 
-/// An object of a few KB that becomes larger than any that a gateway is about to sign, and one whose lines have ids
-/// that no gateway writes, are told and keep nothing; so does a run that makes tables.
+/// An object of a few KB that unpacks to more than any gateway's unsigned object, and one with ids that no gateway
+/// writes, are reported and keep no memory; the same for a run that makes tables.
 #[tokio::test]
 async fn what_no_gateway_can_have_written_is_not_read() {
     let (site, vault, line) = site().await;
@@ -76,8 +75,7 @@ async fn what_no_gateway_can_have_written_is_not_read() {
     }
 }
 
-/// Names of sessions that are found are kept up to a bound, less where nobody signed; that there are more is said, and
-/// every line is shown.
+/// Session names are kept up to a bound, lower for unsigned lines; the excess is reported, and every line is shown.
 #[tokio::test]
 async fn names_of_sessions_are_bounded() {
     let (site, vault, line) = site().await;
@@ -97,8 +95,8 @@ async fn names_of_sessions_are_bounded() {
     assert!(others.more_sessions && others.lines == 200 && kept(&others) <= 32 << 10, "{}", kept(&others));
 }
 
-/// Planted lines of places that overlap must not make a reader hash an object again for each of them; places that don't
-/// overlap are all found.
+/// Planted lines with overlapping places must not make a reader hash an object again for each; places without overlap
+/// are all found.
 #[test]
 fn overlapping_places_are_hashed_a_bounded_number_of_times() {
     let bytes = vec![7_u8; 10_000];

@@ -1,4 +1,4 @@
-//! Conversations as clients tell them, and as a chat API takes them.
+//! Conversations as clients report them, and as a chat API accepts them.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn call(id: &str, arguments: &str) -> Value {
         "tool_calls": [{"id": id, "type": "function", "function": {"name": "ls", "arguments": arguments}}]})
 }
 
-/// What every one of these says.
+/// The conversation that all of them represent.
 fn wanted() -> Value {
     json!([
         {"role": "system", "content": "be kind"},
@@ -33,7 +33,7 @@ fn wanted() -> Value {
     ])
 }
 
-/// What chat APIs ask of a request, as they say it when they refuse one.
+/// Checks that chat APIs would accept the messages, by the rules in their error messages.
 fn is_runnable(messages: &[Value]) {
     let mut open: Vec<String> = Vec::new();
     for message in messages {
@@ -193,7 +193,7 @@ fn in_numbered_keys() -> Item {
     item("model", &pieces)
 }
 
-/// Whatever client told a conversation, it is one that chat APIs take, the same one.
+/// Every client's form of a conversation becomes the same conversation, in a form that chat APIs accept.
 #[test]
 fn every_form_becomes_one() {
     assert_eq!(chat_of(&in_parts()), wanted(), "OpenTelemetry");
@@ -204,8 +204,8 @@ fn every_form_becomes_one() {
     assert_eq!(chat_of(&in_numbered_keys()), wanted(), "numbered keys");
 }
 
-/// Where calls have no ids they get some, their answers the same; two calls at once stay one message; what a user says
-/// beside an answer comes behind it; the same told twice is said once.
+/// Calls without ids get ids, and their answers the same ones; two parallel calls stay one message; a user's text
+/// beside an answer comes after it; duplicates appear once.
 #[test]
 fn calls_and_answers_belong_together() {
     let use_of = |name: &str| json!({"type": "tool_call", "name": name, "arguments": null});
@@ -237,8 +237,8 @@ fn calls_and_answers_belong_together() {
     );
 }
 
-/// Pictures and texts are parts; what nobody knows is text; JSON that a user says is what they said; thinking stands
-/// apart; tools are functions.
+/// Pictures and texts are parts; unknown values become text; JSON that a user wrote stays text; thinking is separate;
+/// tools are functions.
 #[test]
 fn nothing_is_left_out() {
     let one = item(
@@ -282,7 +282,7 @@ fn nothing_is_left_out() {
     assert_eq!(tools, [json!({"type": "function", "function": function})]);
 }
 
-/// What a client tells item by item (Claude Code's events) is the same conversation.
+/// A conversation reported item by item (Claude Code's events) becomes the same conversation.
 #[test]
 fn events_become_a_conversation() {
     let mut tool = item(
@@ -302,8 +302,9 @@ fn events_become_a_conversation() {
     assert_eq!(Value::from(chat.messages), wanted());
 }
 
-/// A call that a decision, a span and its result's event tell is one call, with all its arguments, and has one answer;
-/// where the same kind of item tells an id again, as of clients that give each call the same, it is another call.
+/// A call reported by a decision, a span and its result's event is one call, with all its arguments, and has one
+/// answer; if the same kind of item repeats an id, as from clients that give each call the same one, it is another
+/// call.
 #[test]
 fn a_call_that_is_told_thrice_is_said_once() {
     let told = |kind: &str, name: &str, pieces: &[(&str, &str, Value)]| {
@@ -328,8 +329,8 @@ fn a_call_that_is_told_thrice_is_said_once() {
     assert_eq!(chat.messages.len(), 4, "{:#?}", chat.messages);
 }
 
-/// Models repeat ids: a call of another tool, or one with other arguments, is another call, however it is told;
-/// arguments that were cut short, or a tool that an event names by its kind, are none.
+/// Models reuse ids: a call of another tool, or with other arguments, is another call, however it is reported;
+/// shortened arguments, or a tool named by its kind in an event, don't make it another one.
 #[test]
 fn a_call_with_anothers_id_is_said() {
     let told = |kind: &str, tool: &str, args: Value| {

@@ -1,4 +1,4 @@
-//! What an auditor is told when something is wrong: with the key, the object, the index.
+//! Messages to an auditor about problems with the key, the object, or the index.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ fn told(replay: &Replay) -> (String, String) {
     (String::from_utf8(out).expect("text"), replay.closed().join("\n"))
 }
 
-/// Another auditor's key opens nothing, and the answer says which folder's keys; the lines are shown all the same.
+/// Another auditor's key opens nothing, and the error names the keys' folder; the lines are shown all the same.
 #[tokio::test]
 async fn a_wrong_key_is_told() {
     let place = tempfile::tempdir().expect("scratch");
@@ -65,7 +65,7 @@ async fn a_wrong_key_is_told() {
     assert!(told(&read(&vault, &right).await.expect("read")).1.contains("no key object"));
 }
 
-/// A key file that is missing, empty, a public key or something else: what is wrong, never what stands in it.
+/// A key file that is missing, empty, a public key or something else: the error says what is wrong, never the contents.
 #[test]
 fn a_key_file_that_is_none_is_told() {
     let place = tempfile::tempdir().expect("scratch");
@@ -85,7 +85,7 @@ fn a_key_file_that_is_none_is_told() {
     }
 }
 
-/// An object that was cut loses its end and nothing else; one that is gone is named.
+/// A truncated object loses only its end; a missing one is named.
 #[tokio::test]
 async fn a_cut_object_is_told() {
     let place = tempfile::tempdir().expect("scratch");
@@ -105,8 +105,8 @@ async fn a_cut_object_is_told() {
     assert!(closed.contains("no such object") && text.contains("not read"), "{closed}");
 }
 
-/// Lines that point outside of their object, past the end of numbers, or at another session's: told, nothing is made
-/// up.
+/// Lines that point outside of their object, past the largest number, or to another session's content are reported, and
+/// nothing is invented.
 #[tokio::test]
 async fn lines_that_point_outside_are_told() {
     for (from, to) in [
@@ -132,7 +132,7 @@ async fn lines_that_point_outside_are_told() {
     }
 }
 
-/// A reference to bytes that are not there, to nothing, or out of the vault's folder.
+/// A reference to missing bytes, to nothing, or out of the vault's folder.
 #[tokio::test]
 async fn references_that_lead_nowhere_are_told() {
     let place = tempfile::tempdir().expect("scratch");
@@ -154,7 +154,7 @@ async fn references_that_lead_nowhere_are_told() {
     }
 }
 
-/// A caller tells by its kind what an error means, not by its text: what is not there is not what was changed.
+/// A caller distinguishes errors by kind, not by text: a missing object is not a changed one.
 #[tokio::test]
 async fn an_error_has_its_kind() {
     let place = tempfile::tempdir().expect("scratch");
@@ -178,8 +178,8 @@ async fn an_error_has_its_kind() {
     assert!(matches!(said, ReadError::NotFound(_)), "{said}");
 }
 
-/// A session that is larger than what may be read into memory is an error that says so, and what was read is shown; a
-/// fragment that would unpack to far more than it is takes no more than that either.
+/// A session beyond the memory limit is an error that says so, and the part read is shown; a fragment that would unpack
+/// to far more takes no more memory than the limit.
 #[tokio::test]
 async fn a_session_that_is_too_large_is_told() {
     let mut site = Site::new(12);

@@ -1,8 +1,8 @@
-//! Runs in which nobody did anything wrong must verify. `TOLLGATE_CHAIN_RUNS` asks for more of them (1,000 at night).
+//! Runs without any wrongdoing must verify. `TOLLGATE_CHAIN_RUNS` sets the number of runs (1,000 at night).
 
 use super::*;
 
-/// A run of several digests and restarts verifies with nothing to say but what it did not look at.
+/// A vault with several digests and restarts verifies, and the report has nothing but what was not checked.
 #[tokio::test]
 async fn a_clean_vault_verifies() {
     let mut site = Site::new(1);
@@ -26,9 +26,9 @@ async fn a_clean_vault_verifies() {
     assert!(outside.not_verified.iter().any(|what| what.contains("--identity")));
 }
 
-/// Another signing key and another auditor, from one process to the next, while lines and content wait: what waits is
-/// finished with the new key, both keys together verify everything, and each fragment opens for who was an auditor when
-/// it was sealed.
+/// Another signing key and another auditor from one process to the next, while lines and content wait: waiting records
+/// are finished with the new key, both keys together verify everything, and each fragment opens for the auditors of its
+/// time.
 #[tokio::test]
 async fn keys_are_rotated_without_a_gap() {
     let mut site = Site::new(5);
@@ -55,8 +55,8 @@ async fn keys_are_rotated_without_a_gap() {
     }
 }
 
-/// Whatever moment a process dies at, and whatever of its last marks is lost: everything is finished by the next one,
-/// and there is nothing to find.
+/// At whatever moment a process crashes, and whichever of its last marks are lost, the next process finishes
+/// everything, and there is nothing to find.
 #[tokio::test]
 async fn crashes_are_no_alarms() {
     let asked = |name| config::env::var(name).and_then(|number| number.parse::<u64>().ok());
@@ -100,7 +100,7 @@ async fn crashes_are_no_alarms() {
     assert!(erased > 0, "nothing was erased");
 }
 
-/// A session is erased by a run that dies somewhere and one that finishes; then the session goes on.
+/// A session is erased by a run that crashes and one that finishes; then the session continues.
 async fn erased_is_no_alarm(site: &mut Site, seed: u64) -> bool {
     use crate::erase::Target;
     use crate::erase::tests::Desk;
@@ -115,7 +115,7 @@ async fn erased_is_no_alarm(site: &mut Site, seed: u64) -> bool {
     if first.is_err() {
         desk.run(site, &file).await.expect("finished");
     }
-    // the gateway keeps a session's public key for a while: what it seals to it now is noise from the start
+    // the gateway caches a session's public key: content sealed to it now can never be opened
     site.send("default", "s0", "afterwards");
     site.send("default", "s1", "something else");
     assert!(site.uploader.drain().await, "seed {seed}");
@@ -127,7 +127,7 @@ async fn erased_is_no_alarm(site: &mut Site, seed: u64) -> bool {
     true
 }
 
-/// What is gone because its retention is over is no alarm to who says so; the chain, which stays, still holds.
+/// Objects gone after their retention are no failure if the retention is given; the chain, which stays, is still valid.
 #[tokio::test]
 async fn what_expired_is_told() {
     let mut site = Site::new(1);
@@ -152,7 +152,7 @@ async fn what_expired_is_told() {
     assert!(!site.verify(early).await.verified);
 }
 
-/// Records that can't be read any more, wherever: what is lost is told, and what is not lost still verifies.
+/// Unreadable records, wherever they are: losses are reported, and the rest still verifies.
 #[tokio::test]
 async fn damage_is_told_and_no_alarm() {
     use pipeline::spool::RecordKind;
@@ -160,7 +160,7 @@ async fn damage_is_told_and_no_alarm() {
     let first = asked("TOLLGATE_SEED").unwrap_or_default();
     let (mut told, mut forks) = (0, 0);
     let runs = asked("TOLLGATE_CHAIN_RUNS").unwrap_or(60);
-    // 676: a digest that its writer did not know of had lines
+    // 676: a digest unknown to its writer had lines
     for seed in (first..first + runs).chain([676]) {
         let mut site = Site::new(seed);
         for _ in 0..14 {
@@ -183,9 +183,10 @@ async fn damage_is_told_and_no_alarm() {
         site.minutes(12).await;
         let report = site.verify(Options::default()).await;
         told += u64::from(!report.findings.is_empty() || report.counts.gaps > 0);
-        // a digest was stored, then its seal was damaged, then the process died: it can't know, and says so
+        // a digest was stored, its seal was damaged, and the process crashed: the next process can't know of it, and
+        // says so
         forks += u64::from(report.found.contains_key("fork"));
-        // what is gone for good is gone, and the writer has said that its spool is damaged
+        // permanent losses remain, and the writer declared that its spool is damaged
         let explained = |finding: &&crate::verify::Finding| {
             finding.code == "fork"
                 || finding.what.contains("could not read records")

@@ -1,4 +1,4 @@
-//! What is planted among session keys.
+//! Objects planted among session keys.
 
 use super::*;
 use crate::read::{Filter, Opener, replay};
@@ -12,8 +12,8 @@ pub(super) fn waiting(site: &Site) -> Vec<String> {
     keys.iter().map(|stored| record::unpack::<KeyHeader>(&stored.body).expect("a key").0.name).collect()
 }
 
-/// Junk beside a session's keys, far too large, damaged, or a key of somebody else's, hides nothing: the session opens,
-/// each is told by name, and the vault does not verify.
+/// Junk beside a session's keys (far too large, damaged, or another person's key) hides nothing: the session opens,
+/// each object is reported by name, and the vault does not verify.
 #[tokio::test]
 async fn junk_among_keys_hides_nothing() {
     let mut site = Site::new(21);
@@ -50,8 +50,8 @@ async fn junk_among_keys_hides_nothing() {
     assert!(String::from_utf8_lossy(&text).contains("what was said"));
 }
 
-/// A key whose name was taken before the gateway wrote it is stored beside, named as a copy is, and opens its session;
-/// after a crash too, once its other name is saved.
+/// A key whose name was taken before the gateway wrote it is stored under an alternative name, in the form of a copy's,
+/// and opens its session; after a crash too, once the alternative name is saved.
 #[tokio::test]
 async fn a_key_whose_name_was_taken_is_not_lost() {
     for crash in [false, true] {
@@ -75,8 +75,8 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
     }
 }
 
-/// A key that opens nothing of a vault proves nothing of its content: that is told as such, and is not the end of a
-/// good check.
+/// A key that opens nothing of a vault proves nothing about its content: this is reported, and the check does not end
+/// as successful.
 #[tokio::test]
 async fn a_strangers_key_is_told() {
     let mut site = Site::new(24);
@@ -90,7 +90,8 @@ async fn a_strangers_key_is_told() {
     assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
 }
 
-/// All key objects gone is a failure, not a thing that was not looked at; where keys were not asked for, that is said.
+/// If all key objects are gone, that is a failure, not something unchecked; if keys were not checked, the report says
+/// so.
 #[tokio::test]
 async fn a_vault_without_any_key_does_not_verify() {
     let mut site = Site::new(25);
@@ -103,7 +104,7 @@ async fn a_vault_without_any_key_does_not_verify() {
     assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
 }
 
-/// Keys are looked at whatever the range or the account: a stray one, and one that is missing, is told.
+/// Keys are checked whatever the range or the account: a stray or missing one is reported.
 #[tokio::test]
 async fn keys_outside_of_the_range_are_looked_at() {
     let mut site = Site::new(26);

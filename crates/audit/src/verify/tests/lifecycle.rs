@@ -1,4 +1,4 @@
-//! What the vault's own lifecycle does to it, and what only looks like that.
+//! Effects of the vault's own lifecycle rules, and attacks that look like them.
 
 use super::locks::{WANTED, bucket, change, codes, look, look_at, vault_of};
 use super::*;
@@ -20,8 +20,9 @@ fn expired(at: UnixNanos) -> Options {
     Options { expired: Some(rfc3339(at)), ..Options::default() }
 }
 
-/// Lifecycle rules hide payload, index and keys behind markers a day after their retention: to who says what the
-/// retention is that is counted, and no alarm. What is not over is one, and so is a marker over the chain, at any time.
+/// Lifecycle rules hide payload, index and keys behind markers a day after their retention: if the retention is given,
+/// these are counted, and are no failure. An earlier marker is a failure, and so is a marker over the chain at any
+/// time.
 #[tokio::test]
 async fn expiry_by_lifecycle_is_no_alarm() {
     let (site, fake) = bucket().await;
@@ -34,7 +35,7 @@ async fn expiry_by_lifecycle_is_no_alarm() {
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     assert_eq!(report.counts.expired, 3, "an index object each: {}", report.text());
     assert!(report.not_verified.iter().any(|what| what.contains(&format!("{hidden} delete markers"))));
-    // on the day itself nothing is over
+    // on the day itself nothing has expired
     let report = look(&site, &fake, expired(NOON.plus(Duration::from_secs(3600)))).await;
     assert_eq!(report.found.get("hidden"), Some(&hidden), "{}", report.text());
     let signature = change(&fake, ".json.sig", |_| {});
@@ -43,7 +44,7 @@ async fn expiry_by_lifecycle_is_no_alarm() {
     assert!(codes(&report).contains(&("hidden", &*signature)) && !report.verified, "{}", report.text());
 }
 
-/// What somebody hides before its time is an alarm, though others have expired.
+/// An object hidden before its time is a failure, even if others have expired.
 #[tokio::test]
 async fn what_is_hidden_too_early_is_an_alarm() {
     let (site, fake) = bucket().await;
@@ -57,8 +58,8 @@ async fn what_is_hidden_too_early_is_an_alarm() {
     }
 }
 
-/// Payload may outlive its lines by a day: what a signed digest names is no stray. Erasures and lines behind a gap are
-/// still held by the hashes of their objects, so that a change there is found.
+/// Payload may outlive its lines by a day: an object that a signed digest names is no stray. Erasures, and lines after
+/// a gap, are still protected by the hashes of their objects, so changes are found.
 #[tokio::test]
 async fn payload_outlives_its_lines() {
     let (mut site, over) = (Site::new(3), rfc3339(NOON.plus(DAY)));
@@ -80,7 +81,7 @@ async fn payload_outlives_its_lines() {
     assert!(report.found.contains_key("index_changed"), "{}", report.text());
 }
 
-/// An archived object is whole as far as anybody can tell: it is counted, with what to do, and is no failure.
+/// An archived object counts as intact as far as can be checked: it is counted, with instructions, and is no failure.
 #[tokio::test]
 async fn archived_objects_are_counted() {
     let (site, fake) = bucket().await;
@@ -93,14 +94,14 @@ async fn archived_objects_are_counted() {
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     assert_eq!((report.counts.archived, report.counts.objects), (count, 0), "{}", report.text());
     assert!(report.not_verified.iter().any(|what| what.contains("restore-object")), "{}", report.text());
-    // a line of the index that is archived takes the roots behind it with it, and nothing else
+    // an archived index object prevents only the check of later roots
     change(&fake, "index/", |object| object.archived = true);
     let report = look(&site, &fake, Options::default()).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
 }
 
-/// Who replays or opens what is archived is told so, and how to have it back; lines are shown, and once it is back
-/// everything is.
+/// Replaying or opening archived content reports this with instructions for restoring; lines are shown, and after the
+/// restore everything is.
 #[tokio::test]
 async fn archived_content_says_what_to_do() {
     let (site, fake) = bucket().await;
@@ -135,7 +136,7 @@ async fn archived_content_says_what_to_do() {
     assert!(open().await.expect("opened") > 0);
 }
 
-/// A store that refuses the objects that `names` says yes to, with an error.
+/// A store that refuses the objects that `names` accepts, with an error.
 struct Refusing<F> {
     store: Arc<Memory>,
     names: F,
@@ -160,8 +161,8 @@ impl<F: Fn(&str) -> bool + Send + Sync> VaultReader for Refusing<F> {
     }
 }
 
-/// A store that does not answer, or lets nobody read the chain, makes nothing unsigned: whoever asks what was signed is
-/// told. What is planted in the chain, of any size, archived, or encrypted with somebody's own key, ends no answer.
+/// A store that does not answer, or denies reading the chain, makes nothing unsigned: the caller gets an error. Objects
+/// planted in the chain, of any size, archived, or encrypted with another key, block no answer.
 #[tokio::test]
 async fn what_was_signed_is_told_whole_or_not_at_all() {
     use crate::signed::Signed;
@@ -196,7 +197,7 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
     }
 }
 
-/// Only what is not there counts as expired: an answer that hides something does not.
+/// Only missing objects count as expired; an answer that hides something does not.
 #[tokio::test]
 async fn a_refusal_is_not_expiry() {
     let mut site = Site::new(5);
@@ -217,7 +218,7 @@ async fn a_refusal_is_not_expiry() {
     }
 }
 
-/// Where somebody wrote a second version over objects, or hid them, the first versions are the evidence: they verify.
+/// If someone wrote second versions over objects, or hid them, the first versions are the evidence, and verify.
 #[tokio::test]
 async fn the_oldest_versions_are_the_evidence() {
     let (site, fake) = bucket().await;
@@ -249,7 +250,7 @@ async fn the_oldest_versions_are_the_evidence() {
     assert!(!report.verified && report.found.keys().eq(["hidden", "versions"].iter()), "{}", report.text());
 }
 
-/// What somebody planted under a name with line feeds, escapes or marks of direction can't make lines of the report.
+/// A planted name with line feeds, escapes or direction marks can't fake lines of the report.
 #[test]
 fn names_forge_no_lines() {
     let mut report = Report { verified: true, ..Report::default() };
@@ -259,8 +260,8 @@ fn names_forge_no_lines() {
     assert!(text.ends_with("\nNOT VERIFIED") && !text.contains(['\u{9b}', '\u{202e}']), "{text}");
 }
 
-/// Signed lines that are not there are told by whoever asks for signed ones: as missing where older ones are there, as
-/// what may have expired where none is. Else an answer without them would pass for whole.
+/// Missing signed lines are reported by every command that needs signed lines: as missing if older ones exist, as
+/// possibly expired otherwise. Without that, an incomplete answer would pass for complete.
 #[tokio::test]
 async fn signed_lines_that_are_gone_are_told() {
     use crate::evidence::{Period, gather};
@@ -300,10 +301,10 @@ async fn signed_lines_that_are_gone_are_told() {
         assert!(seen().await.closed().iter().any(|why| why.contains(name)), "{name}");
         assert!(tables().await.unread.iter().any(|why| why.contains(name)), "{name}");
     }
-    // all of them: no answer is whole
+    // all of them: no answer is complete
     site.remove(&names[0]);
     assert_eq!((closed().await.len(), found().await.closed.len()), (3, 3));
-    // the oldest: its retention may be over, which ends nothing, but a population is not complete
+    // the oldest: its retention may be over, which blocks nothing, but a population is incomplete
     *site.store.0.lock() = whole;
     site.remove(&names[0]);
     let told = found().await;

@@ -1,4 +1,4 @@
-//! Versions and locks, as a strict S3 tells them.
+//! Versions and locks, as a strict S3 reports them.
 
 use super::super::Retention;
 use super::super::locks::{Wrong, judge};
@@ -12,7 +12,7 @@ use vault::store::{Held, S3Store};
 const DAYS: u64 = 86_400;
 pub(super) const WANTED: Retention = Retention { mode: LockMode::Compliance, least: Duration::from_secs(100 * DAYS) };
 
-/// A vault as it is written, in a bucket and a key bucket, locked for 100 days.
+/// A vault in a bucket and a key bucket, locked for 100 days.
 pub(super) async fn bucket() -> (Site, FakeS3) {
     let mut site = Site::new(7);
     for n in 0..3 {
@@ -35,7 +35,7 @@ pub(super) async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report
     look_at(site, fake, options, false).await
 }
 
-/// As [`look`], of the newest versions or the oldest.
+/// As [`look`], for the newest versions or the oldest.
 pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: Options, oldest: bool) -> Report {
     let vault = vault_of(fake, oldest).await;
     let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
@@ -74,7 +74,7 @@ pub(super) fn codes(report: &Report) -> Vec<(&str, &str)> {
     report.findings.iter().map(|finding| (finding.code, finding.at.as_str())).collect()
 }
 
-/// Every object of a vault that is as it should be is counted, over pages, keys too, and nothing is found.
+/// Every correct object of a vault is counted, across pages, keys included, and nothing is found.
 #[tokio::test]
 async fn a_locked_vault_verifies() {
     let (site, fake) = bucket().await;
@@ -94,7 +94,7 @@ async fn a_locked_vault_verifies() {
     assert_eq!(heads, 2 * fake.state.lock().objects.len(), "a request for each object, none with --no-locks");
 }
 
-/// An object that is not locked, not long enough, or only under governance is found where a retention is asked for.
+/// An object that is not locked, not for long enough, or only under governance is found if a retention is required.
 #[tokio::test]
 async fn weak_locks_are_found() {
     let (site, fake) = bucket().await;
@@ -109,14 +109,14 @@ async fn weak_locks_are_found() {
     expected.sort_unstable();
     assert_eq!(found, expected, "{}", report.text());
     assert!(!report.verified);
-    // who asks for governance only gets what was asked for
+    // with governance required, governance is enough
     let least = Duration::from_secs(98 * DAYS);
     let asked = Retention { mode: LockMode::Governance, least };
     let report = look(&site, &fake, Options { retention: Some(asked), ..Options::default() }).await;
     assert_eq!(codes(&report), [("lock", &*open), ("key_locked", &*key)], "{}", report.text());
 }
 
-/// Without a retention to compare with, what is locked unlike the rest is told; a store without locks says so, once.
+/// Without a required retention, objects locked unlike the rest are reported; a store without locks is reported once.
 #[tokio::test]
 async fn unlike_the_rest_is_told() {
     let (site, fake) = bucket().await;
@@ -133,8 +133,8 @@ async fn unlike_the_rest_is_told() {
     assert!(!look(&site, &fake, wanted()).await.verified);
 }
 
-/// A second version is a warning, a delete marker a failure; what lies below is looked at all the same.
-/// `vault doctor`'s own trials are neither.
+/// A second version is a warning, a delete marker a failure; versions below it are checked all the same. The probe
+/// objects of `vault doctor` are neither.
 #[tokio::test]
 async fn versions_and_markers_are_found() {
     let (site, fake) = bucket().await;
@@ -163,8 +163,8 @@ async fn versions_and_markers_are_found() {
     assert_eq!(found, expected, "{}", report.text());
 }
 
-/// Notes of holds in a bucket of keys are looked at as what lies beside payload is: a marker over one would end a hold
-/// without a word. That bucket's default, governance, is lock enough.
+/// Hold notes in a key bucket are checked like those beside payload: a marker over one would end a hold silently. The
+/// bucket's default, governance, is a sufficient lock.
 #[tokio::test]
 async fn notes_of_holds_beside_keys_are_looked_at() {
     let (site, fake) = bucket().await;
@@ -184,7 +184,7 @@ async fn notes_of_holds_beside_keys_are_looked_at() {
     assert_eq!(codes(&report), [("lock", &*names[2]), ("hidden", &*names[3])], "{}", report.text());
 }
 
-/// The limits of a lock, to the hour that clocks may differ by.
+/// The limits of a lock, to the hour by which clocks may differ.
 #[test]
 fn a_lock_is_judged_by_its_own_times() {
     let written = NOON;

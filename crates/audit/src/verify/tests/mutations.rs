@@ -1,6 +1,6 @@
-//! Every object of a vault, of every kind, changed in every way that somebody may change it, in memory, in a folder and
-//! in S3: each change is told, or stands in the list of docs/vault.md of what is not detected. `whole.rs` writes the
-//! vault, `ground.rs` is where it lies, `tables.rs` does the same to tables.
+//! Mutation tests: every object of a vault, of every kind, is changed in every way open to an attacker, in memory, in a
+//! folder and in S3. Each change is reported, or is in docs/vault.md's list of undetected changes. `whole.rs` writes
+//! the vault, `ground.rs` stores it, `tables.rs` does the same for tables.
 
 #![expect(clippy::print_stdout, reason = "how far it is, shown on request")]
 
@@ -16,12 +16,12 @@ use super::*;
 use ground::{Deed, Ground};
 use whole::{Whole, kind_of};
 
-/// Places that are flipped of each kind, over its objects; by night (`TOLLGATE_PLACES`) 200 at least.
+/// Bit flips for each kind, over its objects; at night (`TOLLGATE_PLACES`) at least 200.
 const PLACES: usize = 6;
-/// Objects of each kind that are changed in every way; by night (`TOLLGATE_OBJECTS`) all, or many.
+/// Objects of each kind that are changed in every way; at night (`TOLLGATE_OBJECTS`) all, or many.
 const OBJECTS: usize = 3;
 
-/// A switch of the tests themselves.
+/// A setting of the tests themselves.
 #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
 fn switch(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -31,8 +31,8 @@ fn number(name: &str) -> Option<usize> {
     switch(name)?.parse().ok()
 }
 
-/// What becomes of an object. `other` is one of the same kind in the same vault, `strangers` one in another vault,
-/// `older` what stood under its name at an earlier time.
+/// An object to change. `other` is one of the same kind in the same vault, `strangers` one in another vault, `older` an
+/// earlier object of its name.
 struct Change<'a> {
     name: &'a str,
     bytes: Option<&'a Bytes>,
@@ -41,7 +41,7 @@ struct Change<'a> {
     older: Vec<Bytes>,
 }
 
-/// What is done to which names.
+/// Changes by object name.
 type Deeds = Vec<(String, Vec<Deed>)>;
 
 fn one(name: &str, bytes: Bytes) -> Option<Deeds> {
@@ -50,7 +50,7 @@ fn one(name: &str, bytes: Bytes) -> Option<Deeds> {
 
 type Way = fn(&Change<'_>) -> Option<Deeds>;
 
-/// The ways, by name.
+/// The kinds of change, by name.
 const WAYS: [(&str, Way); 10] = [
     ("truncated", |change| one(change.name, change.bytes?.slice(..change.bytes?.len().checked_sub(1)?))),
     ("half", |change| one(change.name, change.bytes?.slice(..change.bytes?.len() / 2))),
@@ -77,10 +77,10 @@ const WAYS: [(&str, Way); 10] = [
 
 const DEEPER: &str = "a folder deeper";
 
-/// Ways that only a store with versions knows.
+/// Kinds of change that need a store with versions.
 const VERSIONED: [(&str, Way); 3] = [
     ("destroyed", |change| change.bytes.map(|_| vec![(change.name.to_owned(), vec![Deed::Destroy])])),
-    // somebody took the name, on a store that does not honour If-None-Match
+    // someone took the name, on a store that does not honour If-None-Match
     ("written over another", |change| {
         let deeds = vec![Deed::Destroy, Deed::Write(change.strangers.clone()), Deed::Write(change.bytes?.clone())];
         Some(vec![(change.name.to_owned(), deeds)])
@@ -92,17 +92,17 @@ const VERSIONED: [(&str, Way); 3] = [
     }),
 ];
 
-/// Kinds whose changes `verify` need not tell: the test that shows it, which docs/vault.md names. A copy a folder
-/// deeper is told.
+/// Kinds whose changes `verify` need not report, with the test that shows it, which docs/vault.md names. A copy in a
+/// subfolder is reported.
 const LISTED: [(&str, &str); 1] = [("hold", "undetected_a_note_of_a_hold_changed")];
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Default)]
 struct Outcome {
     count: usize,
     places: usize,
     untold: Vec<String>,
-    /// Kinds of which something was not told that need not be.
+    /// Kinds with an unreported change that is allowed.
     listed: BTreeSet<&'static str>,
 }
 
@@ -114,7 +114,7 @@ struct Run {
 }
 
 impl Run {
-    /// Does these deeds and takes them back; notes it where nobody told of them.
+    /// Makes these changes and reverts them; records unreported ones.
     async fn attempt(&mut self, kind: &'static str, way: &str, deeds: Deeds) {
         let last = |(name, deeds): &(String, Vec<Deed>)| match deeds.last() {
             Some(Deed::Write(bytes)) => self.whole.objects.get(name) == Some(bytes),
@@ -131,11 +131,11 @@ impl Run {
         let mut untold = Vec::new();
         for auditor in [false, true] {
             let report = self.whole.verify(&self.ground, auditor).await;
-            // what lies beneath is no evidence unless it is asked for, so that a remark is enough
+            // older versions are evidence only on request, so a remark is enough
             let versions = |(name, _): &(String, Vec<Deed>)| {
                 report.findings.iter().any(|one| one.code == "versions" && one.at == *name)
             };
-            // what an epoch that goes on may still name is told, and no failure: here all have ended
+            // objects that an open epoch may still name are only a warning; here all epochs have ended
             if report.verified && !(as_before && deeds.iter().all(versions)) {
                 untold.push(if auditor { "with the auditor's key" } else { "without a key" });
             }
@@ -155,13 +155,13 @@ impl Run {
         }
     }
 
-    /// Changes what there is of a kind in every way, and flips a bit at so many places.
+    /// Changes the objects of a kind in every way, and flips bits at some places.
     async fn kind(&mut self, kind: &'static str, strangers: &Bytes, rng: &SeededRng) {
         let own = self.whole.of_kind(kind);
         let objects: Vec<(String, Bytes)> =
             own.iter().filter_map(|name| Some((name.clone(), self.whole.objects.get(name)?.clone()))).collect();
         assert!(objects.len() > 1, "{kind}: {own:?}");
-        // the last ones, where chains end, always
+        // always include the last ones, where chains end
         let most = number("TOLLGATE_OBJECTS").unwrap_or(OBJECTS);
         let kept = |at: usize| at + most >= own.len() || rng.next() % (own.len() as u64) < most as u64;
         let ways = if self.ground.has_versions() { [&WAYS[..], &VERSIONED[..]].concat() } else { WAYS.to_vec() };
@@ -193,7 +193,7 @@ impl Run {
     }
 }
 
-/// So many places in these objects, or all that there are, each once; from each object in turn.
+/// Up to `most` distinct places in these objects, from each object in turn.
 fn places(objects: &[(String, Bytes)], most: usize, rng: &SeededRng) -> Vec<(String, Bytes, usize)> {
     let all: usize = objects.iter().map(|(_, bytes)| bytes.len()).sum();
     let mut chosen = BTreeSet::new();
@@ -213,7 +213,7 @@ fn places(objects: &[(String, Bytes)], most: usize, rng: &SeededRng) -> Vec<(Str
     chosen.into_iter().map(|(at, place)| (objects[at].0.clone(), objects[at].1.clone(), place)).collect()
 }
 
-/// The whole suite on a ground; kinds that `done` names were done before.
+/// Runs the whole suite on a ground, except the kinds recorded in `done`.
 async fn run(ground: Ground, done: Option<PathBuf>) -> Outcome {
     let seed = number("TOLLGATE_SEED").unwrap_or(33) as u64;
     let (whole, strangers) = (Whole::new(seed).await, Whole::new(seed + 1000).await);
@@ -243,8 +243,8 @@ async fn run(ground: Ground, done: Option<PathBuf>) -> Outcome {
     run.outcome
 }
 
-/// No object of a vault can be changed, removed, replaced, swapped, rolled back or copied elsewhere without a word of
-/// `verify`, with an auditor's key and without, but for what docs/vault.md lists. `TOLLGATE_GROUND`: `memory`,
+/// No object of a vault can be changed, removed, replaced, swapped, rolled back or copied elsewhere without a report of
+/// `verify`, with an auditor's key and without, except for the list in docs/vault.md. `TOLLGATE_GROUND`: `memory`,
 /// `directory` or `s3`.
 #[tokio::test]
 async fn every_change_of_every_object_is_told() {
@@ -262,13 +262,13 @@ async fn every_change_of_every_object_is_told() {
     println!("{on}: {count} changes, {places} of them flips, {} untold", untold.len());
     assert!(untold.is_empty(), "{} of {count} untold:\n{}", untold.len(), untold.join("\n"));
     assert!(resumes || count > 400, "{count}");
-    // a list that says more than is true would hide what is told
+    // the list must not have entries that are reported
     let expected: BTreeSet<&str> = LISTED.iter().map(|(kind, _)| *kind).collect();
     assert!(resumes || has_versions || listed == expected, "{listed:?}");
 }
 
-/// Not detected (docs/vault.md): notes of holds are in no chain, so that one that is changed, removed or added is told
-/// by nobody but a store that locks them and keeps versions.
+/// Not detected (docs/vault.md): hold notes are in no chain, so a changed, removed or added one is noticed only by a
+/// store with locks and versions.
 #[tokio::test]
 async fn undetected_a_note_of_a_hold_changed() {
     let whole = Whole::new(40).await;

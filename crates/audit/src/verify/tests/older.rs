@@ -1,4 +1,4 @@
-//! Vaults that earlier versions wrote (`tests/cases/vaults`).
+//! Vaults written by earlier versions (`tests/cases/vaults`).
 
 use super::*;
 use crate::read::{Filter, Opener, replay};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use vault::seal::seal_identity;
 use vault::store::DirectoryStore;
 
-/// A vault of an earlier version with what its auditor has.
+/// A vault of an earlier version with its auditor's files.
 struct Older {
     folder: PathBuf,
     told: serde_json::Value,
@@ -65,8 +65,8 @@ impl Older {
     }
 }
 
-/// A vault whose lines do not tell the hashes of key objects verifies, opens and replays, for a later auditor's copies
-/// too; what it can't prove is said once, and is no failure.
+/// A vault whose lines lack the hashes of key objects verifies, opens and replays, also with a later auditor's copies;
+/// what can't be proved is reported once, and is no failure.
 #[tokio::test]
 async fn a_vault_of_november_2026_still_verifies_opens_and_replays() {
     let older = Older::of("2026-11-24");
@@ -84,9 +84,9 @@ async fn a_vault_of_november_2026_still_verifies_opens_and_replays() {
     assert!(older.replayed("erased", "auditor.key").await.contains("ticket 4711"));
 }
 
-/// Not detected (docs/vault.md): the lines of such a vault do not tell the hashes of keys, so one that opens nothing
-/// for the auditor may be for another, and a copy that somebody planted may be an auditor's. Whoever has the key that
-/// should open it sees that it does not.
+/// Not detected (docs/vault.md): the lines of such a vault lack the hashes of keys, so a key that does not open for
+/// this auditor may be for another one, and a planted copy may be an auditor's. Only the auditor whose key should open
+/// it notices.
 #[tokio::test]
 async fn undetected_a_key_of_an_older_version_replaced() {
     let older = Older::of("2026-11-24");

@@ -1,4 +1,4 @@
-//! A store that is dead for a working day, over the real spool on a simulated disk, in paused time.
+//! A store that is down for a working day, over the real spool on a simulated disk, in paused time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,10 +11,10 @@ use vault::uploader::SpoolJournal;
 
 /// The spool's limit, bytes.
 const LIMIT: u64 = 4 << 20;
-/// Between two batches.
+/// Time between two batches.
 const PAUSE: Duration = Duration::from_secs(20);
 
-/// A store that can be away.
+/// A store that can be unavailable.
 #[derive(Default)]
 struct Flaky {
     store: Arc<Memory>,
@@ -55,7 +55,7 @@ impl Gateway {
         Self { disk: disk.clone(), spool, committer, accepted: 0, refused: 0 }
     }
 
-    /// A process over it: uploader and ticketer.
+    /// Starts a process over it: uploader and ticketer.
     fn begin(&self, site: &mut Site, store: &Arc<Flaky>, folder: &std::path::Path, epoch: u32) {
         let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
         (site.writer, site.ticketer, site.uploader) =
@@ -63,7 +63,7 @@ impl Gateway {
         site.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![site.auditor.to_public()])), 100);
     }
 
-    /// A client's batch: room is taken before the ticket; without room the client is told to come again.
+    /// Sends a client's batch: room is reserved before the ticket; without room the client is asked to retry.
     fn offer(&mut self, site: &mut Site) {
         let session = format!("s{}", site.sent % 7);
         match self.spool.reserve(room_for(6, 20 << 10)) {
@@ -72,7 +72,7 @@ impl Gateway {
                 self.refused += 1;
             }
             Ok(reservation) => {
-                // as large as what agents send, and as hard to compress
+                // as large, and as hard to compress, as agents' batches
                 let text: String = (0..1500).map(|_| format!("{:016x}", site.rng.next())).collect();
                 let records = site.made("default", &session, &text);
                 self.spool.enqueue(Transaction { account: "default".into(), records }, reservation, Box::new(|_| {}));
@@ -82,7 +82,7 @@ impl Gateway {
         }
     }
 
-    /// Until nothing waits any more, within a working day.
+    /// Runs until nothing is waiting, at most for a working day.
     async fn drained(&mut self, site: &mut Site) {
         for minute in 0..480 {
             let waiting = self.spool.read("vault", None, usize::MAX, usize::MAX).expect("read");
@@ -97,7 +97,7 @@ impl Gateway {
         }
     }
 
-    /// Time goes by; the limit holds at every moment.
+    /// Advances the clock; the spool's limit must hold at every moment.
     async fn pass(&mut self, site: &mut Site, time: Duration) {
         site.clock.advance(time);
         for _ in 0..6 {
@@ -108,9 +108,9 @@ impl Gateway {
     }
 }
 
-/// Eight hours without a store: everything that got an OK is kept within the spool's limit, also over a crash in the
-/// middle; what has no room is refused before its ticket, not lost; the store comes back, all of it is uploaded,
-/// nothing is found.
+/// Eight hours without a store: everything acknowledged is kept within the spool's limit, even across a crash; batches
+/// without room are refused before their ticket, not lost; after the store returns, everything is uploaded, and nothing
+/// is found.
 #[tokio::test]
 async fn a_store_that_is_dead_for_eight_hours() {
     let (mut site, folder) = (Site::new(5), tempfile::tempdir().expect("scratch"));
@@ -129,7 +129,7 @@ async fn a_store_that_is_dead_for_eight_hours() {
         gateway.offer(&mut site);
         gateway.pass(&mut site, PAUSE).await;
         if n == dead / 2 {
-            // the machine stops in the middle of it
+            // the machine stops in the middle of the outage
             let (accepted, refused) = (gateway.accepted, gateway.refused);
             drop(gateway);
             disk.kill();
@@ -150,7 +150,7 @@ async fn a_store_that_is_dead_for_eight_hours() {
     assert_eq!(gateway.refused, refused, "there is room again");
     gateway.drained(&mut site).await;
     let report = site.audit().await;
-    // for as long no digest was made, which is told; it is nobody's fault
+    // no digests were made during the outage, which is reported as a warning
     assert!(report.verified && report.found.keys().all(|code| *code == "no_digest"), "{}", report.text());
     let counts = &report.counts;
     assert_eq!((counts.leaves, counts.opened), (2 * gateway.accepted, gateway.accepted), "{}", report.text());

@@ -4,8 +4,8 @@ use super::*;
 use crate::location::Location;
 use crate::testing::site::{Layer, Over};
 
-/// Objects that a running gateway has stored and not named yet are no strays, by each account's own numbers: one that
-/// has fewer lines than another, and one that has just begun. Once the epoch has ended nothing more may come.
+/// Stored objects that a running gateway has not named yet are no strays, judged by each account's own numbers: an
+/// account with fewer lines than another, and a new one. After the end of the epoch no more objects may appear.
 #[tokio::test]
 async fn accounts_are_numbered_apart() {
     let mut site = Site::new(51);
@@ -25,7 +25,7 @@ async fn accounts_are_numbered_apart() {
     let digests: Vec<String> = site.store.0.lock().keys().filter(of_team).cloned().collect();
     let second = digests.iter().position(|name| named(name) == 2).expect("the second line's");
     for from in [second, 0] {
-        // an account that has just begun has its first lines there, and no others
+        // a new account has its first lines there, and no others
         if from == 0 {
             site.remove(&site.name(&["index/v1/account=team/", "0000000002"]));
         }
@@ -63,8 +63,8 @@ impl Over for Growing {
     }
 }
 
-/// A key that is written between the listing of keys and that of the bucket is none of no kind, whether the bucket of
-/// the keys is named or not.
+/// A key written between the listing of keys and that of the bucket is not reported as an unknown object, whether the
+/// keys' bucket is named or not.
 #[tokio::test]
 async fn keys_that_come_meanwhile_are_not_strays() {
     let mut site = Site::new(52);

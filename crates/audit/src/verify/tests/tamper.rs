@@ -1,5 +1,5 @@
-//! Every row of the table of attacks in docs/vault.md, on objects as they are really written. Each is detected, or the
-//! table says that it is not.
+//! Every row of the table of attacks in docs/vault.md, on realistically written objects. Each attack is detected, or
+//! the table says that it is not.
 
 use super::*;
 use crate::testing::site::{Layer, Over};
@@ -17,7 +17,7 @@ async fn site() -> Site {
     site
 }
 
-/// The same, into a store where somebody has taken some names.
+/// The same, in a store where some names were taken beforehand.
 async fn written(taken: &[String]) -> Site {
     let mut site = Site::new(1);
     site.store.0.lock().extend(taken.iter().map(|name| (name.clone(), Bytes::from_static(b"junk"))));
@@ -42,7 +42,7 @@ fn codes(report: &Report) -> Vec<&'static str> {
     report.found.keys().copied().collect()
 }
 
-/// Found, with this code, and not by the way.
+/// Checks that the attack is detected, with this code.
 async fn found(site: &Site, code: &str, what: &str) {
     let report = site.audit().await;
     assert!(!report.verified, "{what} was not detected");
@@ -65,7 +65,7 @@ fn set_lines(site: &Site, name: &str, lines: &[String]) {
     site.change(name, |bytes| *bytes = zstd::bulk::compress(text.as_bytes(), 3).expect("zstd"));
 }
 
-/// The digest of the first epoch that names index lines, by turns.
+/// A digest of the first epoch whose index object has lines after the first one.
 fn with_index(site: &Site) -> (String, Digest) {
     let objects = site.store.0.lock();
     let mut digests =
@@ -77,8 +77,8 @@ fn with_index(site: &Site) -> (String, Digest) {
     found.expect("a digest with lines")
 }
 
-/// Payload: a byte, an object replaced by another whole one, bytes cut off or put behind, an object gone or in
-/// another's place.
+/// Payload: a changed byte, an object replaced by another intact one, bytes cut off or appended, an object missing or
+/// in another's place.
 #[tokio::test]
 async fn payload_is_watched() {
     let object = ["default/acme/s0/", "E0000", ".agev"];
@@ -105,7 +105,7 @@ async fn payload_is_watched() {
     found(&s, "fragment", "zeros").await;
 }
 
-/// Two fragments of one object swapped, whole; also where the thief of the key signs what fits.
+/// Two intact fragments of one object swapped; also if a thief of the key signs matching lines.
 #[tokio::test]
 async fn swapped_fragments_are_found() {
     let s = site().await;
@@ -117,7 +117,7 @@ async fn swapped_fragments_are_found() {
     found(&s, "fragment", "fragments swapped").await;
 }
 
-/// Index: lines changed, added, removed, in another order; the object gone, renamed, planted.
+/// Index: lines changed, added, removed or reordered; the object missing, renamed or planted.
 #[tokio::test]
 async fn lines_are_watched() {
     type Change = fn(&mut Vec<String>);
@@ -136,7 +136,8 @@ async fn lines_are_watched() {
             change(&mut text);
             set_lines(&s, &key, &text);
             if resign {
-                // who can sign, and makes the digest fit the object, still has another root than the note before
+                // someone who can sign, and adapts the digest to the object, still has another root than in the signed
+                // note
                 let sha256 = kernel::hex::encode(&sha2::Sha256::digest(s.store.0.lock().get(&key).expect("there")));
                 s.resign(&digest, &signing_key(), |digest| digest.index.as_mut().expect("lines").sha256 = sha256);
                 found(&s, "root", what).await;
@@ -157,7 +158,7 @@ async fn lines_are_watched() {
     found(&s, "index_missing", "an index object gone").await;
 }
 
-/// A fragment put into another session's object, whole, by somebody who can sign: what is inside tells.
+/// An intact fragment put into another session's object by someone who can sign: its content reveals it.
 #[tokio::test]
 async fn what_is_inside_must_agree() {
     let s = site().await;
@@ -169,7 +170,7 @@ async fn what_is_inside_must_agree() {
     s.change(&name, |bytes| *bytes = fragment.to_vec());
     let report = s.audit().await;
     assert!(!report.verified && codes(&report).contains(&"fragment"), "{}", report.text());
-    // keys: without an erasure that says so, a missing key is told
+    // keys: a missing key without a recorded erasure is reported
     let s = site().await;
     let keys: Vec<String> =
         s.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).cloned().collect();
@@ -177,7 +178,7 @@ async fn what_is_inside_must_agree() {
     found(&s, "key_missing", "keys destroyed without a word").await;
 }
 
-/// What the spool lost is told in the chain: lines of kind `gap` in their places, and fragments as lost.
+/// Losses in the spool are recorded in the chain: lines of kind `gap` in place of lost ones, and fragments as lost.
 #[tokio::test]
 async fn losses_are_told() {
     let mut s = Site::new(5);
@@ -191,7 +192,7 @@ async fn losses_are_told() {
     assert_eq!((report.counts.leaves, report.counts.gaps), (8, 2), "{}", report.text());
 }
 
-/// A run that ended early goes on, and sees what was changed behind it.
+/// An interrupted run is resumed, and notices changes behind it.
 #[tokio::test]
 async fn a_run_goes_on() {
     let s = site().await;
@@ -206,7 +207,7 @@ async fn a_run_goes_on() {
     assert!(!s.verify(options()).await.verified);
 }
 
-/// A store that fails when payload is listed: a run ends early, behind its walk along the chains.
+/// A store that fails when payload is listed: a run ends early, after following the chains.
 struct Breaking(Arc<Memory>);
 
 impl Over for Breaking {
@@ -222,15 +223,15 @@ impl Over for Breaking {
     }
 }
 
-/// A run that ends early, with these options.
+/// A run with these options that ends early.
 async fn broken_off(s: &Site, options: Options) {
     let vault = Vault::new(Arc::new(Layer(Breaking(s.store.clone()))), "", None);
     let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..options };
     verify(&vault, &options, &mut |_| {}).await.expect_err("the store failed");
 }
 
-/// What one run did not look at is no reason for the next not to: a file of positions counts only for who asks for the
-/// same. What was changed before a run that went on is its own; a run that came to its end leaves no positions.
+/// A run's limits must not carry over to the next: saved positions count only for a run with the same options. Changes
+/// made before a resumed run are found by it; a completed run leaves no positions.
 #[tokio::test]
 async fn a_run_that_looked_at_less_is_not_taken_up() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -239,7 +240,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     let s = site().await;
     let auditors = || vec![s.auditor.clone()];
     let far = || Some("2099-01-01T00:00:00.000000000Z".to_owned());
-    // taken up where the same is asked for, to the same counts
+    // resumed with the same options, to the same counts
     broken_off(&s, Options { auditors: auditors(), ..options() }).await;
     let before = std::fs::read(&path).expect("positions");
     let went_on = s.verify(Options { auditors: auditors(), ..options() }).await;
@@ -257,12 +258,12 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
         let report = s.verify(options()).await;
         assert!(!report.verified, "{}", report.text());
     }
-    // what is there but gone for this run: an earlier one with a wider `expired` let it be
+    // content missing for this run: an earlier one with a wider `expired` allowed it
     s.remove(&payload);
     broken_off(&s, Options { expired: far(), ..options() }).await;
     let report = s.verify(options()).await;
     assert!(report.found.contains_key("object_missing"), "{}", report.text());
-    // a run that came to its end: the next reads all anew, and knows which digests it saw
+    // a completed run: the next one reads everything again, and knows the digests seen
     std::fs::write(&path, before).expect("written");
     let done = s.verify(options()).await;
     assert!(!done.verified, "other auditors: {}", done.text());
@@ -274,7 +275,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     assert!(report.findings.iter().any(gone), "{}", report.text());
 }
 
-/// A completed run's file hides nothing that is changed later.
+/// A completed run's file hides no later change.
 #[tokio::test]
 async fn a_completed_run_is_begun_anew() {
     let folder = tempfile::tempdir().expect("scratch");
@@ -293,7 +294,7 @@ async fn a_completed_run_is_begun_anew() {
     }
 }
 
-/// Nothing that somebody plants beside the chain is in the way of an anchor; a broken chain is.
+/// Objects planted beside the chain don't block an anchor; a broken chain does.
 #[tokio::test]
 async fn an_anchor_looks_at_the_chain_alone() {
     let s = site().await;
@@ -314,8 +315,8 @@ async fn an_anchor_looks_at_the_chain_alone() {
     assert!(left == ["default/gw"] && heads.len() == 1 && heads[0].account == "team", "the others are anchored");
 }
 
-/// What stands in the place of a digest and is none, behind the newest one or where the gateway had to go around it, is
-/// told, and in the way of no anchor; a digest that is missing before the newest one is.
+/// A foreign object in a digest's place, after the newest digest or where the gateway had to avoid it, is reported, and
+/// blocks no anchor; a digest missing before the newest one does.
 #[tokio::test]
 async fn planted_digests_stop_no_anchor() {
     let chain = || Options { chain_only: true, ..Options::default() };
@@ -334,7 +335,7 @@ async fn planted_digests_stop_no_anchor() {
     let report = s.verify(chain()).await;
     let (heads, left) = report.anchorable();
     assert!(!report.verified && left.is_empty() && heads.len() == 2, "{}", report.text());
-    // gone
+    // missing
     let s = site().await;
     s.remove(&s.name(&FIRST));
     let (heads, left) = s.verify(chain()).await.anchorable();

@@ -1,17 +1,17 @@
-//! When digests were made: what is told of it, and what is not.
+//! Reports about the times of digests.
 
 use super::*;
 use crate::verify::Severity;
 
-/// The remarks of a report; anything else is none.
+/// The remarks of a report, which must have no other findings.
 fn remarks(report: &Report) -> Vec<&str> {
     assert!(report.verified, "{}", report.text());
     assert!(report.findings.iter().all(|finding| finding.severity == Severity::Warning));
     report.findings.iter().map(|finding| finding.code).collect()
 }
 
-/// A writer that makes no digest for longer than it usually takes is told, with the time; one that has nothing to say,
-/// makes digests every few minutes only, or was stopped in between, is not.
+/// A writer without a digest for longer than usual is reported, with the time; a writer without new lines, with longer
+/// intervals, or stopped in between is not.
 #[tokio::test]
 async fn holes_between_digests_are_told() {
     let mut site = Site::new(1);
@@ -25,7 +25,7 @@ async fn holes_between_digests_are_told() {
     assert_eq!(remarks(&report), ["no_digest"], "{}", report.text());
     let what = &report.findings[0].what;
     assert!(what.contains(&format!("between {before} and 2026-")), "{what}");
-    // it stops, and another process finishes what it left
+    // it stops, and another process finishes the remaining records
     site.clock.advance(Duration::from_secs(7_200));
     site.restart(100);
     site.send("default", "s0", "more");
@@ -40,7 +40,7 @@ async fn holes_between_digests_are_told() {
     assert!(remarks(&slow.audit().await).is_empty());
 }
 
-/// A clock that is set back shows: digests stand still until it has caught up.
+/// A clock that was set back shows: digests have the same time until it has caught up.
 #[tokio::test]
 async fn a_clock_that_went_back_is_told() {
     let mut site = Site::new(1);
@@ -61,8 +61,8 @@ async fn a_clock_that_went_back_is_told() {
     assert_eq!(remarks(&site.audit().await), ["clock"]);
 }
 
-/// A leaf that was seen elsewhere is held against each account's chain that may be meant: the longer one must not hide
-/// that the other was cut.
+/// A leaf seen elsewhere is compared with the chain of each possible account: the longer chain must not hide that
+/// another one was cut.
 #[tokio::test]
 async fn a_leaf_is_somebodys() {
     let mut site = Site::new(1);

@@ -1,5 +1,5 @@
-//! What `vault verify` does not detect: each entry of that list in docs/vault.md that no other file beside this one
-//! shows. A test that fails here says that the list is longer than it must be.
+//! What `vault verify` does not detect: each entry of the list in docs/vault.md that no neighbouring file shows. If a
+//! test here fails, the list has an entry too many.
 
 use super::*;
 use crate::verify::anchor;
@@ -20,23 +20,23 @@ fn anchorer() -> SigningKey {
     SigningKey::from_secret(&text).expect("key")
 }
 
-/// An anchor of a vault as it is.
+/// An anchor of the vault in its current state.
 async fn anchored(site: &Site) -> String {
     let heads = site.verify(Options { chain_only: true, ..Options::default() }).await.heads;
     anchor::make(&heads, &rfc3339(site.clock.now()), &anchorer())
 }
 
-/// What an auditor sees who has these anchors: nothing wrong.
+/// The report for an auditor with these anchors: nothing wrong.
 async fn holds(site: &Site, anchors: &[String]) -> Report {
     let (auditors, anchor_keys) = (vec![site.auditor.clone()], vec![anchorer().public().clone()]);
     let report = site.verify(Options { auditors, anchors: anchors.to_vec(), anchor_keys, ..Options::default() }).await;
-    // holes between digests are where the test's clock leaps
+    // gaps between digests come from jumps of the test's clock
     let odd = report.findings.iter().any(|one| one.code != "no_digest");
     assert!(report.verified && !odd, "{}", report.text());
     report
 }
 
-/// A gateway in an attacker's hands stores another text than it was sent.
+/// A gateway under an attacker's control stores other text than it received.
 #[tokio::test]
 async fn undetected_a_gateway_that_lies_before_hashing() {
     let mut site = site().await;
@@ -46,7 +46,7 @@ async fn undetected_a_gateway_that_lies_before_hashing() {
     holds(&site, &[anchored(&site).await]).await;
 }
 
-/// A client that does not send a call, or a gateway that drops it: no line is missing from what was written.
+/// A client does not send a call, or a gateway drops it: no written line is missing.
 #[tokio::test]
 async fn undetected_what_was_never_sent() {
     let mut site = Site::new(42);
@@ -58,8 +58,8 @@ async fn undetected_what_was_never_sent() {
     assert!(report.turn_gaps.is_empty(), "lines that name no turn do not hint at it either");
 }
 
-/// Whoever has the signing key, and what the chain has kept so far, adds lines to it that say they arrived earlier.
-/// Anchors of before tell how many lines there were then, and nobody compares that with what lines say.
+/// Someone with the signing key adds lines to the chain that claim an earlier arrival. Earlier anchors show how many
+/// lines there were then, but this is not compared with the lines' own times.
 #[tokio::test]
 async fn undetected_lines_dated_back_within_their_chain() {
     const DAYS: Duration = Duration::from_secs(9 * 86_400);
@@ -85,7 +85,7 @@ async fn undetected_lines_dated_back_within_their_chain() {
     assert_eq!(report.counts.leaves, 6 + 6 + 2);
 }
 
-/// A gateway in an attacker's hands writes its last minutes anew, before the next anchor.
+/// A gateway under an attacker's control rewrites its last minutes, before the next anchor.
 #[tokio::test]
 async fn undetected_the_last_minutes_written_anew_before_an_anchor() {
     let mut site = site().await;
@@ -104,7 +104,7 @@ async fn undetected_the_last_minutes_written_anew_before_an_anchor() {
     assert_eq!(report.counts.leaves, there);
 }
 
-/// Without an anchor nothing tells of the end of all chains, for two hours.
+/// Without an anchor, the removed end of all chains goes unnoticed for two hours.
 #[tokio::test]
 async fn undetected_the_end_of_a_chain_removed() {
     let mut site = site().await;
@@ -115,7 +115,7 @@ async fn undetected_the_end_of_a_chain_removed() {
     holds(&site, &[]).await;
 }
 
-/// Without an anchor nothing tells of a whole writer, or account.
+/// Without an anchor, a removed writer or account goes unnoticed.
 #[tokio::test]
 async fn undetected_a_writer_removed() {
     let site = site().await;
@@ -123,8 +123,7 @@ async fn undetected_a_writer_removed() {
     holds(&site, &[]).await;
 }
 
-/// Without an anchor, and where objects were not locked, nothing tells of a history that was written anew with the
-/// stolen key.
+/// Without an anchor, and without locked objects, a history rewritten with the stolen key goes unnoticed.
 #[tokio::test]
 async fn undetected_a_history_written_anew_with_the_stolen_key() {
     let site = site().await;
@@ -137,7 +136,7 @@ async fn undetected_a_history_written_anew_with_the_stolen_key() {
     holds(&site, &[]).await;
 }
 
-/// Without anchors nothing tells of an account of former times that was written with the stolen key.
+/// Without anchors, an account with past dates written with the stolen key goes unnoticed.
 #[tokio::test]
 async fn undetected_an_account_of_former_times_without_anchors() {
     let site = site().await;
@@ -152,7 +151,7 @@ async fn undetected_an_account_of_former_times_without_anchors() {
     holds(&site, &[]).await;
 }
 
-/// An anchor that is not given, because somebody keeps it back, says nothing of what came since the one before.
+/// A withheld anchor leaves everything after the previous one unproved.
 #[tokio::test]
 async fn undetected_an_anchor_kept_back() {
     let mut site = site().await;
@@ -167,7 +166,7 @@ async fn undetected_an_anchor_kept_back() {
     assert!(report.found.contains_key("anchor"), "{}", report.text());
 }
 
-/// What is older than `--expired` may be gone, whoever removed it.
+/// Objects older than `--expired` may be gone, whoever removed them.
 #[tokio::test]
 async fn undetected_what_had_expired_removed_by_somebody() {
     let site = site().await;
@@ -179,7 +178,7 @@ async fn undetected_what_had_expired_removed_by_somebody() {
     assert!(!site.audit().await.verified);
 }
 
-/// A store in a folder lists no file that its own writer would not have finished, whatever it is.
+/// A store in a folder does not list files that look like its own unfinished ones, whatever they are.
 #[tokio::test]
 async fn undetected_a_file_that_looks_unfinished() {
     let (site, folder) = (site().await, tempfile::tempdir().expect("scratch"));

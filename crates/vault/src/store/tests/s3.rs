@@ -35,7 +35,7 @@ async fn put(store: &S3Store, kind: ObjectKind, name: &str, bytes: &'static [u8]
     store.put_once(kind, name, Bytes::from_static(bytes), NOON).await
 }
 
-/// A put carries condition, checksum and lock, goes to the right bucket, and asks nothing else of the store.
+/// A put has condition, checksum and lock, goes to the right bucket, and makes no other request.
 #[tokio::test]
 async fn puts_are_conditional_checksummed_and_locked() {
     let fake = FakeS3::start(true).await;
@@ -61,7 +61,7 @@ async fn puts_are_conditional_checksummed_and_locked() {
     assert!(state.log.iter().all(|line| line.starts_with("PutObject ")), "a writer needs only put: {:?}", state.log);
 }
 
-/// An existing name is a success for the writer and stays as it was.
+/// An existing name is a success for the writer, and its object is unchanged.
 #[tokio::test]
 async fn an_existing_name_is_not_overwritten() {
     let fake = FakeS3::start(false).await;
@@ -73,7 +73,7 @@ async fn an_existing_name_is_not_overwritten() {
     assert_eq!(store.get(ObjectKind::Payload, "y", None).await, Err(StoreError::Missing));
 }
 
-/// Each answer means what it should: repeat, tell someone, or look at the machine.
+/// Each answer is classified: retry, report, or check the machine.
 #[tokio::test]
 async fn faults_are_told_apart() {
     let fake = FakeS3::start(false).await;
@@ -90,13 +90,13 @@ async fn faults_are_told_apart() {
         fake.state.lock().faults.clear();
     }
     assert!(fake.state.lock().objects.is_empty());
-    // stored, answer lost: the uploader's next attempt meets what is there; the SDK makes none of its own
+    // stored, but the answer is lost: the uploader's next attempt finds the object; the SDK does not retry
     fake.state.lock().faults.push_back(Fault::LostAnswer);
     assert_eq!(put(&store, ObjectKind::Payload, "x", b"one").await.expect_err("no answer").label(), "retry");
     assert_eq!(put(&store, ObjectKind::Payload, "x", b"one").await, Ok(Put::Exists));
 }
 
-/// A wrong lock, bucket or secret is the configuration's fault, and says so without the secret.
+/// A wrong lock, bucket or secret is reported as a configuration error, without the secret.
 #[tokio::test]
 async fn misconfiguration_is_denied() {
     let fake = FakeS3::start(true).await;
@@ -114,7 +114,7 @@ async fn misconfiguration_is_denied() {
     );
 }
 
-/// A store that is not there is an outage, not an error of ours.
+/// An unreachable store is an outage, not an internal error.
 #[tokio::test]
 async fn a_dead_store_is_unavailable() {
     let fake = FakeS3::start(false).await;
@@ -129,7 +129,7 @@ async fn a_dead_store_is_unavailable() {
     );
 }
 
-/// Lists go over pages and stay in their prefix.
+/// Listings cover all pages and stay within their prefix.
 #[tokio::test]
 async fn lists_are_whole() {
     let fake = FakeS3::start(false).await;
@@ -141,7 +141,7 @@ async fn lists_are_whole() {
     assert_eq!(store.list(ObjectKind::Key, "p/").await.expect("list"), Vec::<String>::new());
 }
 
-/// Credentials that may read are told, with a remedy; what can't even be written ends the trial of that bucket.
+/// Credentials with read access are reported, with a remedy; if nothing can be written, the tests of that bucket end.
 #[tokio::test]
 async fn doctor_tells_what_a_writer_may_too_much() {
     let fake = FakeS3::start(true).await;
@@ -164,7 +164,7 @@ async fn doctor_tells_what_a_writer_may_too_much() {
     );
 }
 
-/// Each cause has its own remedy: a secret that is wrong is no missing right, a dead endpoint no missing credential.
+/// Each cause has its own remedy: a wrong secret is not a missing permission, a dead endpoint not a missing credential.
 #[tokio::test]
 async fn doctor_names_the_cause() {
     let fake = FakeS3::start(true).await;
@@ -188,7 +188,7 @@ async fn doctor_names_the_cause() {
     assert_eq!(crate::aws::not_sent(Some(&none)), crate::aws::NO_CREDENTIALS);
 }
 
-/// A store that takes no checksums is told apart from a bucket without Object Lock, in whatever words it refuses them.
+/// A store without checksum support is distinguished from a bucket without Object Lock, however it words the refusal.
 #[tokio::test]
 async fn doctor_tells_checksums_from_locks() {
     let fake = FakeS3::start(true).await;

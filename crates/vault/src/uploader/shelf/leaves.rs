@@ -1,6 +1,5 @@
-//! **What**: the [`Shelf`]'s lines: those that wait for the chain, by log. **Why**: a line goes into the chain in the
-//! order of its number, once the object it points into is stored. **Invariants**: nothing here decides what is in the
-//! chain. **Not here**: digests (`digests`).
+//! The [`Shelf`]'s lines that wait for the chain, by log. A line goes into the chain in the order of its number, once
+//! the object that it points to is stored. This module does not decide what is in the chain (`digests` does).
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use pipeline::spool::Seq;
 use super::{Leaves, Line, Log, Next, Shelf};
 
 impl Shelf {
-    /// These records' lines are in an index object now.
+    /// Removes records whose lines are now in an index object.
     pub(in crate::uploader) fn claim_leaves(&mut self, claims: &[Seq]) {
         let claimed: HashSet<Seq> = claims.iter().copied().collect();
         for leaves in self.logs.values_mut() {
@@ -22,8 +21,8 @@ impl Shelf {
         self.tracked += claims.len();
     }
 
-    /// What goes into the next index object of a log that has come to leaf number `number`: contiguous, of one day,
-    /// pointing into stored objects, at most `max_len` bytes (or one record).
+    /// The lines for the next index object of a log whose next leaf number is `number`: contiguous, of one day,
+    /// pointing to stored objects, at most `max_len` bytes (or one record).
     pub(in crate::uploader) fn next_leaves(&self, log: &Log, number: u64, max_len: usize) -> Next {
         let Some(waiting) = self.logs.get(log) else { return Next::Nothing };
         let (mut run, mut len) = (Vec::<Leaves>::new(), 0);
@@ -49,22 +48,22 @@ impl Shelf {
         if run.is_empty() { Next::Nothing } else { Next::Lines(run, false) }
     }
 
-    /// Whether lines of former epochs wait.
+    /// Whether lines of former epochs are waiting.
     pub(in crate::uploader) fn has_former(&self) -> bool {
         self.logs.keys().any(|log| log.epoch != self.live)
     }
 
-    /// The chains that have lines waiting.
+    /// The chains that have waiting lines.
     pub(in crate::uploader) fn lines(&self) -> impl Iterator<Item = Line> {
         self.logs.keys().map(|log| Line { account: log.account.clone(), writer: log.writer.clone() })
     }
 
-    /// The first line of a log that waits.
+    /// Number of the first waiting line of a log.
     pub(in crate::uploader) fn first_leaf(&self, log: &Log) -> Option<u64> {
         self.logs.get(log)?.front().map(|leaves| leaves.first)
     }
 
-    /// The epoch of a chain whose lines stand first in the spool; the live one is the last.
+    /// The epoch of a chain whose lines come first in the spool; the live epoch is last.
     pub(in crate::uploader) fn oldest(&self, line: &Line) -> Option<Log> {
         let mine = self.logs.iter().filter(|(log, _)| log.account == line.account && log.writer == line.writer);
         let first = |(log, leaves): &(&Log, &VecDeque<Leaves>)| {
@@ -73,14 +72,14 @@ impl Shelf {
         mine.min_by_key(first).map(|(log, _)| log.clone())
     }
 
-    /// Objects that lines of a log from number `number` on point into; `None`: no such line waits.
+    /// Objects that waiting lines of a log point to, from number `number` on; `None` if no such line waits.
     pub(in crate::uploader) fn awaited_from(&self, log: &Log, number: u64) -> Option<HashSet<Arc<str>>> {
         let mut waiting = self.logs.get(log).into_iter().flatten().filter(|leaves| leaves.first >= number).peekable();
         waiting.peek()?;
         Some(waiting.filter_map(|leaves| leaves.object.clone()).collect())
     }
 
-    /// A record of this log is gone.
+    /// Drops a record of this log that is gone.
     pub(in crate::uploader) fn forget_leaves(&mut self, log: &Log, seq: Seq) {
         if let Some(waiting) = self.logs.get_mut(log) {
             waiting.retain(|leaves| leaves.seq != seq);

@@ -1,6 +1,6 @@
-//! **What**: what the [`Shelf`] does about records that are damaged in the spool. **Why**: one bad sector must not hold
-//! up the vault. **Invariants**: nothing here is done or stored; waiting is given up only where damage was seen. **Not
-//! here**: finding damage (the spool), telling it (`uploader`).
+//! The [`Shelf`]'s handling of records that are damaged in the spool, because one bad sector must not block the vault.
+//! The code here marks nothing as done or stored, and stops waiting only if damage was seen. Neighbours: the spool
+//! detects damage, `uploader` reports it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use pipeline::spool::Seq;
 
 use super::{Item, Shelf};
 
-/// Damaged records that are kept in mind.
+/// Most damaged records that are remembered.
 const MAX_DAMAGED: usize = 100_000;
 
 impl Shelf {
-    /// Takes note of a record that can't be read. False: it is known.
+    /// Records that a record can't be read. False if that is known.
     pub(in crate::uploader) fn damage(&mut self, seq: Seq) -> bool {
         self.damaged.len() < MAX_DAMAGED && self.damaged.insert(seq)
     }
@@ -23,8 +23,8 @@ impl Shelf {
         !self.damaged.is_empty()
     }
 
-    /// Where records were damaged, what was to come may never come. Objects that had `patience` to be completed are
-    /// complete as they are; their seals that had it to come back are sent again.
+    /// If records were damaged, awaited records may never arrive. Objects incomplete for `patience` then count as
+    /// complete, and seals that did not come back within `patience` are sent again.
     pub(in crate::uploader) fn give_up_waiting(&mut self, now: Duration, patience: Duration) {
         if self.damaged.is_empty() {
             return;
@@ -49,7 +49,7 @@ impl Shelf {
         }
     }
 
-    /// These fragments of an object are damaged: the object does without them, and they stay where they are.
+    /// Removes an object's damaged fragments: the object is written without them, and they stay in the spool.
     pub(in crate::uploader) fn without(&mut self, item: &mut Item, lost: &[Seq]) {
         let lost: HashSet<Seq> = lost.iter().copied().collect();
         let before = item.claims.len();
@@ -58,7 +58,8 @@ impl Shelf {
         self.tracked = self.tracked.saturating_sub(before - item.claims.len());
     }
 
-    /// Nothing is left that it could be written from: nobody waits for it any more, and nothing of it is done.
+    /// Gives up an object without any readable fragment: nothing waits for it any more, and none of its records is
+    /// marked done.
     pub(in crate::uploader) fn lost(&mut self, item: &Item) {
         drop(self.stored(item));
     }

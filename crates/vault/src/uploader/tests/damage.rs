@@ -1,6 +1,6 @@
 use super::*;
 
-/// Everything but `lost` is stored and done; `lost` is told, and never done.
+/// Everything but `lost` is stored and done; `lost` is reported, and never done.
 async fn only_these_are_lost(world: &mut World, lost: &[Seq], leaves_lost: u64) {
     world.settle().await;
     assert_eq!(world.journal.left_seqs(), lost.iter().copied().collect(), "{:?}", world.journal.left());
@@ -15,7 +15,7 @@ fn object(world: &World, session: &str) -> Bytes {
     objects.find(|(name, _)| name.ends_with(".agev")).expect("an object").1.clone()
 }
 
-/// A fragment that can't be read, wherever it stands, must hold up nobody, be replaced by zeros, and be told as lost.
+/// An unreadable fragment, wherever it is, blocks nothing, is replaced by zeros, and is reported as lost.
 #[tokio::test]
 async fn a_damaged_fragment_holds_up_nobody() {
     for (n, end) in [(0, false), (1, false), (2, false), (2, true)] {
@@ -36,7 +36,7 @@ async fn a_damaged_fragment_holds_up_nobody() {
     }
 }
 
-/// The only fragment of an object: there is no object, and everything else goes on.
+/// If the only fragment of an object is unreadable, there is no object, and everything else continues.
 #[tokio::test]
 async fn an_object_may_be_lost_whole() {
     let mut world = World::new(21);
@@ -47,7 +47,7 @@ async fn an_object_may_be_lost_whole() {
     assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Payload).count(), 1);
 }
 
-/// A key or index lines that can't be read must not hold up objects and other lines.
+/// An unreadable key or unreadable index lines don't block objects and other lines.
 #[tokio::test]
 async fn damaged_keys_and_lines_hold_up_nobody() {
     for (kind, leaves) in [(RecordKind::Key, 0), (RecordKind::Leaf, 2)] {
@@ -67,7 +67,7 @@ async fn damaged_keys_and_lines_hold_up_nobody() {
     }
 }
 
-/// A seal that can't be read back must be made again, with the same bytes.
+/// A seal that can't be read back is made again, with the same bytes.
 #[tokio::test]
 async fn damaged_seals_are_made_again() {
     for n in [0, 1] {
@@ -97,7 +97,7 @@ async fn damaged_seals_are_made_again() {
             let lost = world.journal.damage(RecordKind::Seal, n);
             let object_seal_was_read = n == 0 && late;
             if object_seal_was_read {
-                // what it says is in memory: nothing is lost by it
+                // its content is in memory: nothing is lost
                 world.settle().await;
                 assert_eq!(world.check_whole(), 4);
                 assert!(world.journal.left().is_empty());
@@ -108,8 +108,8 @@ async fn damaged_seals_are_made_again() {
     }
 }
 
-/// A fragment that is damaged after its object was sealed is missing from the object, and from nothing else; its seal
-/// must not be taken for that of a stored object, after a crash either.
+/// A fragment damaged after its object was sealed is missing from the object, and from nothing else; even after a
+/// crash, its seal must not be mistaken for that of a stored object.
 #[tokio::test]
 async fn a_claim_that_is_damaged_is_not_a_claim_that_is_stored() {
     for crash in [false, true] {
@@ -138,14 +138,14 @@ async fn a_claim_that_is_damaged_is_not_a_claim_that_is_stored() {
     }
 }
 
-/// Fragments that come when their object was given up must stay in the spool: they are in no object.
+/// Fragments that arrive after their object was given up stay in the spool, because no object has them.
 #[tokio::test]
 async fn a_fragment_that_comes_too_late_is_not_taken_for_stored() {
     let mut world = World::new(25);
     world.send("a", 10, false);
     world.send("a", 10, true);
     let late = {
-        // the last one is committed much later, as behind a full disk
+        // the last one is committed much later, as after a full disk
         let mut journal = world.journal.0.lock();
         let at = journal.records.iter().rposition(|stored| stored.kind == RecordKind::Fragment).expect("one");
         journal.records.remove(at)
@@ -159,8 +159,8 @@ async fn a_fragment_that_comes_too_late_is_not_taken_for_stored() {
     assert_eq!(world.journal.left_seqs(), HashSet::from([lost, late]));
 }
 
-/// Whatever is damaged whenever: no fragment is done that is not in its object, and without crashes only what is
-/// damaged is left.
+/// With any damage at any time: a fragment is done only if it is in its object, and without crashes only damaged
+/// records remain.
 #[tokio::test]
 async fn any_damage_costs_only_itself() {
     for seed in 0..120 {
@@ -206,7 +206,7 @@ async fn any_damage_costs_only_itself() {
             let whole =
                 journal.records.iter().filter(|one| left.contains(&one.seq) && !journal.damaged.contains(&one.seq));
             let left: Vec<_> = whole.map(|one| (one.kind, one.seq)).collect();
-            // the seal of an object whose every fragment is damaged
+            // the seal of an object with only damaged fragments
             assert!(left.iter().all(|(kind, _)| *kind == RecordKind::Seal), "seed {seed}: {left:?}");
         }
     }

@@ -26,8 +26,8 @@ fn index(sessions: std::ops::Range<usize>, at: UnixNanos) -> Vec<u8> {
     zstd::bulk::compress(&lines, 1).expect("zstd")
 }
 
-/// However many sessions of one item there are, a bounded number is kept in mind: those that were quiet for longest get
-/// their line early. What is saved comes back; a line that is stored takes its session out, once.
+/// With any number of sessions of one item, a bounded number is kept: those idle for longest get their line early.
+/// Saved state is restored; a stored line removes its session, once.
 #[test]
 fn open_sessions_are_bounded() {
     let mut open = Open::default();
@@ -49,7 +49,7 @@ fn open_sessions_are_bounded() {
     assert!(count > 1000 && count as usize <= MAX, "as many as one object takes");
     again.stored(&[], &zstd::bulk::compress(&lines, 1).expect("zstd"));
     assert_eq!(again.len(), MAX - count as usize);
-    // what is no index object changes nothing
+    // a malformed index object changes nothing
     again.stored(b"no zstd", b"neither");
     assert_eq!(again.len(), MAX - count as usize);
 }

@@ -1,4 +1,4 @@
-//! An anchor that was kept elsewhere, changed in every way: it proves nothing, and that is told.
+//! An anchor that was kept elsewhere, changed in every way: it proves nothing, and this is reported.
 
 use super::*;
 use crate::verify::anchor;
@@ -8,13 +8,13 @@ fn anchorer(seed: u64) -> SigningKey {
     SigningKey::from_secret(&text).expect("key")
 }
 
-/// The anchor of a vault at the time that it has.
+/// The anchor of a vault at its current time.
 async fn anchor_of(whole: &Whole, key: &SigningKey) -> String {
     let options = Options { chain_only: true, keys: whole.keys.clone(), ..Options::default() };
     anchor::make(&whole.site.verify(options).await.heads, &rfc3339(whole.site.clock.now()), key)
 }
 
-/// No byte of an anchor can be changed, and no other one given in its place, without a word; an older one is no change
+/// No byte of an anchor can be changed, and no other anchor substituted, unnoticed; an older one is no change
 /// (`undetected_an_anchor_kept_back`).
 #[tokio::test]
 async fn every_change_of_an_anchor_is_told() {
@@ -34,7 +34,7 @@ async fn every_change_of_an_anchor_is_told() {
     for (_, bytes, place) in places(&object, number("TOLLGATE_PLACES").unwrap_or(60), &rng) {
         let mut flipped = bytes.to_vec();
         flipped[place] ^= 1 << (rng.next() % 7);
-        // a file that is no text is refused before
+        // a file that is not text is refused earlier
         changed.extend(String::from_utf8(flipped).ok().map(|text| ("flipped", text)));
     }
     let verified = async |text: &str| {

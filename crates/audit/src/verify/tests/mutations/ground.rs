@@ -1,4 +1,4 @@
-//! Where the vault of the suite lies, and what somebody with every right there does to it.
+//! Stores for the suite's vault, and the actions of an attacker with every right on them.
 
 use std::collections::HashMap;
 
@@ -12,26 +12,26 @@ use vault::store::settings::{Lock, LockMode, S3Settings};
 use vault::store::{DirectoryStore, Held, S3Store, Version, VersionPage};
 use vault::testing::vandal::Vandal;
 
-/// What is done to a name.
+/// An action on a name.
 #[derive(Clone)]
 pub(super) enum Deed {
-    /// These bytes are written, over what is there.
+    /// Writes these bytes over any existing object.
     Write(Bytes),
-    /// It is deleted: in S3 a marker hides it.
+    /// Deletes the object: in S3 a marker hides it.
     Delete,
-    /// It is destroyed with every version.
+    /// Destroys the object with every version.
     Destroy,
 }
 
-/// Where a vault lies.
+/// A store for the vault.
 pub(super) enum Ground {
     Memory(Arc<Memory>),
     Folder(tempfile::TempDir, Arc<Once>),
     S3(Box<Bucket>),
 }
 
-/// Buckets, empty but for the vault. All is locked under governance, which the vandal may bypass: so what it did can be
-/// taken back.
+/// Buckets that contain only the vault. Everything is locked under governance, which the vandal may bypass, so that
+/// changes can be reverted.
 pub(super) struct Bucket {
     vandal: Vandal,
     reader: Arc<Once>,
@@ -39,14 +39,14 @@ pub(super) struct Bucket {
     own: HashMap<String, String>,
 }
 
-/// Reads what nobody changed once: by night a store is asked for the rest as often as objects are changed.
+/// Reads unchanged objects once; otherwise a nightly run would request them again for every change.
 pub(super) struct Once {
     store: Arc<dyn VaultReader>,
     read: Mutex<HashMap<String, Answers>>,
     held: Mutex<HashMap<(String, String), Held>>,
 }
 
-/// What was asked for of a name: its bucket, a range.
+/// A read of a name: its bucket, a range.
 type Asked = (ObjectKind, Option<(u64, u64)>);
 
 type Answers = HashMap<Asked, Result<Bytes, StoreError>>;
@@ -106,7 +106,7 @@ impl VaultReader for Once {
     }
 }
 
-/// The bucket that an object of this name is in.
+/// The bucket for an object of this name.
 fn bucket_of(name: &str) -> ObjectKind {
     if name.starts_with("keys/") || name.starts_with("holds/") { ObjectKind::Key } else { ObjectKind::Payload }
 }
@@ -122,7 +122,8 @@ impl Ground {
         Self::Folder(folder, once)
     }
 
-    /// The server of this line, as `tests/peers/versitygw/run.sh` prints it; whatever is in its buckets is removed.
+    /// The server described by this line, which `tests/peers/versitygw/run.sh` prints; the contents of its buckets are
+    /// removed.
     pub(super) async fn s3(line: &str) -> Self {
         let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
         let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
@@ -170,7 +171,7 @@ impl Ground {
         matches!(self, Self::S3(_))
     }
 
-    /// When the vault is verified: a day after this store dated its objects, so that nothing of it may be a moment old.
+    /// Time of verification: a day after this store dated its objects, so that no object counts as recent.
     pub(super) fn now(&self, whole: &Whole) -> UnixNanos {
         match self {
             Self::Memory(_) => whole.site.clock.now(),
@@ -186,7 +187,7 @@ impl Ground {
         }
     }
 
-    /// Does these deeds to a name, one after the other.
+    /// Performs these actions on a name, in order.
     pub(super) async fn change(&self, name: &str, deeds: &[Deed]) {
         for deed in deeds {
             match (self, deed) {
@@ -209,7 +210,7 @@ impl Ground {
         }
     }
 
-    /// Puts a name back to what the gateway wrote, if it did.
+    /// Restores a name to the gateway's bytes, if the gateway wrote it.
     pub(super) async fn restore(&mut self, name: &str, bytes: Option<&Bytes>) {
         let deed = bytes.map_or(Deed::Delete, |bytes| Deed::Write(bytes.clone()));
         match self {
@@ -228,7 +229,7 @@ impl Bucket {
         vault
     }
 
-    /// As the gateway writes it, with a lock.
+    /// Writes like the gateway, with a lock.
     async fn put(&mut self, name: &str, bytes: &Bytes) {
         let kind = bucket_of(name);
         let put = self.vandal.0.put_once(kind, name, bytes.clone(), NOON).await;

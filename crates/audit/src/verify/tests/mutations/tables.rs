@@ -1,5 +1,5 @@
-//! Tables of `vault compact`, changed in every way: what was changed is not read, and that is told; no line is made up
-//! or left out.
+//! Tables of `vault compact`, changed in every way: changed tables are not read, this is reported, and no line is
+//! invented or omitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,14 +9,14 @@ use crate::parquet::{Options as Compaction, compact};
 use crate::read::{Found, Query, find_in_signed, find_signed};
 use crate::signed::Signed;
 
-/// Tables of a vault in a folder, and what their files were when the vault was half as old.
+/// Tables of a vault in a folder, and its files when the vault was half as old.
 struct Tables {
     vault: Vault,
     signed: Signed,
     folder: tempfile::TempDir,
     files: BTreeMap<String, Bytes>,
     earlier: BTreeMap<String, Bytes>,
-    /// What the index says.
+    /// The lines of the index.
     lines: BTreeSet<(String, bool)>,
 }
 
@@ -48,7 +48,7 @@ impl Tables {
         let (whole, folder) = (Whole::new(seed).await, tempfile::tempdir().expect("scratch"));
         let store = whole.site.store.clone();
         let vault = Vault::new(store.clone(), "", None);
-        // tables of a vault that was younger, then of the whole one: their states have earlier versions
+        // tables of the younger vault, then of the whole one, so that states have earlier versions
         *store.0.lock() = whole.earlier[0].clone();
         let earlier = compacted(&whole, &vault, folder.path()).await;
         *store.0.lock() = whole.objects.clone();
@@ -64,7 +64,7 @@ impl Tables {
         tables
     }
 
-    /// What `find --parquet --store --key` shows and says.
+    /// Result and messages of `find --parquet --store --key`.
     async fn ask(&self) -> Option<(BTreeSet<(String, bool)>, Found)> {
         let mut lines = BTreeSet::new();
         let mut each =
@@ -84,7 +84,8 @@ impl Tables {
         }
     }
 
-    /// Does these deeds and takes them back; says so where the answer was another one, or a changed table was not told.
+    /// Makes these changes and reverts them; returns a message if the answer differed, or a changed table was not
+    /// reported.
     async fn untold(&self, what: &str, deeds: &Deeds) -> Option<String> {
         let mut changed = Vec::new();
         for (name, deeds) in deeds {
@@ -97,15 +98,15 @@ impl Tables {
         let answer = self.ask().await;
         changed.iter().for_each(|name| self.set(name, self.files.get(*name)));
         let (lines, found) = answer?;
-        // a state is no line: whatever it says, the answer must be right; a file that no state names is not read
+        // a state has no lines: whatever it says, the answer must be right; a file that no state names is not read
         let is_table = |name: &&&String| name.ends_with(".parquet") && self.files.contains_key(**name);
         let is_told = changed.iter().filter(is_table).all(|name| found.closed.iter().any(|why| why.contains(*name)));
         (lines != self.lines || !is_told).then(|| format!("{what}: {changed:?} {:?}", found.closed))
     }
 }
 
-/// Nothing of a table that was changed is shown, and it is told; whatever the states say, no line is left out or made
-/// up.
+/// No line of a changed table is shown, and the change is reported; whatever the states say, no line is omitted or
+/// invented.
 #[tokio::test]
 async fn every_change_of_every_table_is_told() {
     let (tables, strangers) = (Tables::new(35).await, Tables::new(36).await);
@@ -144,8 +145,7 @@ async fn every_change_of_every_table_is_told() {
     assert!(untold.is_empty(), "{} of {count} untold:\n{}", untold.len(), untold.join("\n"));
 }
 
-/// Not detected (docs/vault.md): who writes a table anew, and its hash into the state that names it. The index is the
-/// evidence.
+/// Not detected (docs/vault.md): someone rewrites a table and its hash in the state. The index is the evidence.
 #[tokio::test]
 async fn undetected_tables_written_anew_with_their_states() {
     let (tables, strangers) = (Tables::new(38).await, Tables::new(39).await);

@@ -1,4 +1,4 @@
-//! A vault that has objects of every kind that the code writes, and what stood under their names at earlier times.
+//! A vault with objects of every kind that the code writes, and earlier objects of their names.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use vault::chain::erasures::ErasureHead;
 use vault::names::{Layout, is_payload};
 use vault::store::{DirectoryStore, Own, VaultEraser};
 
-/// Every kind.
+/// Every kind of object.
 pub(super) const KINDS: [&str; 14] = [
     "key",
     "key stored beside, or copied",
@@ -30,7 +30,7 @@ pub(super) const KINDS: [&str; 14] = [
     "hold",
 ];
 
-/// The kind of the object of a name.
+/// The kind of an object, by its name.
 pub(super) fn kind_of(name: &str) -> Option<&'static str> {
     let (folder, file) = name.rsplit_once('/')?;
     let parts: Vec<&str> = folder.split('/').collect();
@@ -54,19 +54,19 @@ pub(super) fn kind_of(name: &str) -> Option<&'static str> {
     })
 }
 
-/// A vault of two accounts whose gateway has stopped: three layouts, names that somebody had taken, an erasure that
-/// digests name, copies of keys for another auditor, a hold that is in force and one that was released.
+/// A vault of two accounts whose gateway has stopped: three layouts, taken names, an erasure that digests name, key
+/// copies for another auditor, a hold in force and a released one.
 pub(super) struct Whole {
     pub(super) site: Site,
     /// Its objects.
     pub(super) objects: BTreeMap<String, Bytes>,
-    /// What they were at earlier times.
+    /// The objects at earlier times.
     pub(super) earlier: Vec<BTreeMap<String, Bytes>>,
     pub(super) keys: Vec<VerifyKey>,
     pub(super) erasers: Vec<VerifyKey>,
 }
 
-/// A folder's store holds what notes hold; so does this one.
+/// A store like a folder's, in which hold notes decide what is held.
 struct ByNotes;
 
 impl VaultEraser for ByNotes {
@@ -112,7 +112,7 @@ impl Whole {
         Self { objects, earlier, erasers: desk.erasers(), keys, site }
     }
 
-    /// Names that somebody had taken: what the gateway meant to write there lies beside.
+    /// Names that were taken beforehand: the gateway's own objects have alternative names.
     async fn first_epoch(site: &mut Site) -> Vec<String> {
         let mut taken = Vec::new();
         for n in 0..5 {
@@ -137,7 +137,7 @@ impl Whole {
         taken
     }
 
-    /// The eraser tells the gateway, whose digests name the erasure from then on.
+    /// The eraser reports the erasure to the gateway, whose later digests name it.
     fn report(site: &Site, desk: &Desk) {
         let objects = site.store.0.lock().clone();
         let mut digests =
@@ -179,14 +179,14 @@ impl Whole {
         verify(&ground.vault(), &options, &mut |_| {}).await.expect("verified")
     }
 
-    /// Names of a kind, those of earlier times too.
+    /// Names of a kind, including those of earlier times.
     pub(super) fn of_kind(&self, kind: &str) -> Vec<String> {
         let all = self.earlier.iter().chain([&self.objects]).flat_map(BTreeMap::keys);
         let own: BTreeSet<&String> = all.filter(|name| kind_of(name) == Some(kind)).collect();
         own.into_iter().cloned().collect()
     }
 
-    /// What stood under a name at earlier times and stands there no more.
+    /// Earlier objects of a name that are no longer there.
     pub(super) fn older(&self, name: &str) -> Vec<Bytes> {
         let now = self.objects.get(name);
         self.earlier.iter().filter_map(|then| then.get(name)).filter(|then| Some(*then) != now).cloned().collect()

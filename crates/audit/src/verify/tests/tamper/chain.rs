@@ -3,7 +3,7 @@
 use super::*;
 use crate::verify::anchor;
 
-/// Digests: gone, changed, signed by somebody else, in another place, reordered, without signature.
+/// Digests: missing, changed, signed by someone else, in another place, reordered, without signature.
 #[tokio::test]
 async fn digests_are_watched() {
     let s = site().await;
@@ -46,7 +46,7 @@ async fn digests_are_watched() {
     found(&s, "stray", "something else in the chain's folder").await;
 }
 
-/// A continuation that skips lines, and is signed, is found by where the tree before it ends.
+/// A signed continuation that skips lines is found by the end of the tree before it.
 #[tokio::test]
 async fn a_continuation_that_skips_lines_is_found() {
     let s = site().await;
@@ -59,7 +59,7 @@ async fn a_continuation_that_skips_lines_is_found() {
     assert!(report.findings.iter().any(|one| one.code == "size" && one.what.contains(what)), "{}", report.text());
 }
 
-/// A digest that says something false, and is signed: the walk compares everything that can be compared.
+/// A signed digest with false statements: verification compares everything that can be compared.
 #[tokio::test]
 async fn false_digests_are_found() {
     type Change = fn(&mut Digest);
@@ -87,7 +87,7 @@ async fn false_digests_are_found() {
     }
 }
 
-/// Whole epochs and writers: gone, cut at their ends where another follows.
+/// Whole epochs and writers: missing, or cut at an end that another epoch follows.
 #[tokio::test]
 async fn epochs_are_watched() {
     let all = |s: &Site, start: &str| -> Vec<String> {
@@ -106,7 +106,7 @@ async fn epochs_are_watched() {
     found(&s, "empty", "the whole chain").await;
 }
 
-/// The end of the newest epoch, and a whole writer: silence at most, unless something outside knows better.
+/// A missing end of the newest epoch, or a missing writer: only silence is noticed, unless outside evidence exists.
 #[tokio::test]
 async fn what_is_cut_off_the_end_takes_an_anchor() {
     let anchor_of = |report: &Report| anchor::make(&report.heads, "2026-11-20T12:00:00Z", &thief());
@@ -128,7 +128,7 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
         let report = s.verify(anchored(&text)).await;
         assert!(!report.verified && codes(&report).contains(&"anchor"), "{start}: {}", report.text());
     }
-    // only the last digests: the lines' numbers on spans know, and after two hours the silence
+    // only the last digests: line numbers on spans reveal it, and after two hours the silence
     let s = site().await;
     let last = s.store.0.lock().keys().filter(|name| name.starts_with("chain/default/gw/E0001/")).count() / 2 - 1;
     let text = anchor_of(&s.audit().await);
@@ -142,7 +142,7 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     assert!(codes(&report).contains(&"leaf"), "{}", report.text());
     s.clock.advance(Duration::from_secs(3 * 3600));
     assert!(codes(&s.audit().await).contains(&"silent"));
-    // an anchor that was changed is none
+    // a changed anchor is invalid
     let forged = text.replace("\"tree_size\":", "\"tree_size\":1");
     let report = s.verify(anchored(&forged)).await;
     assert!(
@@ -152,12 +152,12 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     );
 }
 
-/// The whole history written anew with a stolen key: only an anchor (or a locked older version) knows.
+/// The whole history rewritten with a stolen key: only an anchor (or a locked older version) reveals it.
 #[tokio::test]
 async fn a_rewritten_history_takes_an_anchor() {
     let s = site().await;
     let text = anchor::make(&s.audit().await.heads, "2026-11-20T12:00:00Z", &thief());
-    // the thief runs a gateway of the same name, epochs and key, and says other things
+    // the thief runs a gateway of the same name, epochs and key, with other content
     let mut forged = Site::new(1);
     forged.auditor = s.auditor.clone();
     forged.begin(0);
@@ -169,8 +169,8 @@ async fn a_rewritten_history_takes_an_anchor() {
     assert!(codes(&forged.verify(options).await).contains(&"anchor"));
 }
 
-/// Two processes that take themselves for one: the second to write a digest's name leaves the epoch, nothing is lost,
-/// and the walk tells of the fork.
+/// Two processes with the same identity: the second to write a digest's name abandons the epoch, nothing is lost, and
+/// verification reports the fork.
 #[tokio::test]
 async fn a_fork_is_found() {
     let mut s = Site::new(3);
@@ -185,7 +185,7 @@ async fn a_fork_is_found() {
     copy.begin(7);
     copy.send("default", "s0", "in the copy");
     copy.minutes(4).await;
-    // the first one goes on: its next digest's name is taken
+    // the first one continues: its next digest's name is taken
     s.send("default", "s0", "in the first");
     s.minutes(4).await;
     let report = s.audit().await;
@@ -193,7 +193,7 @@ async fn a_fork_is_found() {
     assert_eq!(report.counts.leaves, 6, "nothing is lost: {}", report.text());
 }
 
-/// A key that nobody asked for verifies nothing.
+/// An unrelated key verifies nothing.
 #[tokio::test]
 async fn another_key_verifies_nothing() {
     let s = site().await;
@@ -201,9 +201,9 @@ async fn another_key_verifies_nothing() {
     assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
 }
 
-/// Whoever has stolen the signing key writes an account, and a writer, of weeks ago; an anchor that was taken
-/// afterwards holds them, and proves nothing of that time: they are told, each by its epoch. With the anchors of its
-/// own time a chain holds.
+/// A thief of the signing key writes an account, and a writer, with dates of weeks ago; a later anchor includes them,
+/// but proves nothing about that time: they are reported, each by its epoch. With the anchors of its own time a chain
+/// is valid.
 #[tokio::test]
 async fn what_was_written_later_than_it_says_is_told() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -230,12 +230,12 @@ async fn what_was_written_later_than_it_says_is_told() {
         report.findings.iter().filter(|one| one.code == "unanchored").map(|one| one.at.as_str()).collect();
     assert_eq!(told, ["chain/forged/gw/E0000/"], "{}", report.text());
     assert!(!report.verified);
-    // without the anchors of its time nothing proves the rest either
+    // without the anchors of their time, nothing proves the other chains either
     let report = s.verify(anchored(std::slice::from_ref(&now))).await;
     assert!(!report.verified && report.found["unanchored"] > 2, "{}", report.text());
 }
 
-/// An epoch whose first digest says no time is in no anchor of that time.
+/// An epoch whose first digest has no valid time can't be confirmed by an anchor.
 #[tokio::test]
 async fn a_digest_without_a_time_is_unanchored() {
     let s = site().await;
@@ -250,8 +250,9 @@ async fn a_digest_without_a_time_is_unanchored() {
     assert!(report.findings.iter().any(told), "{}", report.text());
 }
 
-/// Whoever has the signing key dates a digest as its anchor, and its lines years earlier: the lines are held against
-/// the anchor too. A name of another day than the lines', and a time of arrival that is none, are told without one.
+/// A thief of the signing key dates a digest like its anchor, and its lines years earlier: lines are compared with the
+/// anchor too. An object named for another day than its lines, and an invalid time of arrival, are reported even
+/// without one.
 #[tokio::test]
 async fn lines_that_arrived_before_their_chain_began_are_told() {
     for (time, day, code) in [
@@ -293,7 +294,7 @@ async fn lines_that_arrived_before_their_chain_began_are_told() {
     }
 }
 
-/// A signature is excused only where its digest is the next one of an epoch that goes on, and for a while.
+/// A signature without a digest is accepted only if its digest is the next one of an open epoch, and only for a while.
 #[tokio::test]
 async fn only_the_next_signature_is_early() {
     let s = site().await;
@@ -316,8 +317,8 @@ async fn only_the_next_signature_is_early() {
     }
 }
 
-/// An object with lines of sessions has the day of its digest in its name, also where the thief of the key names
-/// another: who sums by day would count its lines elsewhere.
+/// An object with session lines has its digest's day in its name, even if a thief of the key names another one: sums by
+/// day would count its lines elsewhere.
 #[tokio::test]
 async fn lines_of_sessions_stay_on_their_day() {
     let mut s = site().await;

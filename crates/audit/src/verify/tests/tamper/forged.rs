@@ -1,13 +1,13 @@
-//! Content that somebody who may only write lays beside what was written, or in its place: whoever looks for signatures
-//! is shown what was signed, and nothing else as if it were.
+//! Content that someone with write access alone puts beside genuine content, or in its place: with signatures checked,
+//! only signed content is shown as genuine.
 
 use super::*;
 use crate::read::{Filter, Format, Leaf, Lines, Opener, Query, Replay, get_lines, replay};
 use crate::signed::Signed;
 use vault::row::Row;
 
-/// What a thief of the gateway's credential makes: an object of session `s0`, sealed to the auditors' public keys, with
-/// this fragment id.
+/// A forgery by a thief of the gateway's credential: an object of session `s0`, sealed to the auditors' public keys,
+/// with this fragment id.
 async fn forgery(site: &Site, fragment: &str, text: &str) -> Site {
     let mut forger = Site::new(77);
     forger.auditor = site.auditor.clone();
@@ -20,7 +20,7 @@ async fn forgery(site: &Site, fragment: &str, text: &str) -> Site {
     forger
 }
 
-/// Every object of the forger's whose name begins so.
+/// Every object of the forger's with this name prefix.
 fn objects(forger: &Site, prefix: &str) -> Vec<(String, Bytes)> {
     let objects = forger.store.0.lock();
     objects
@@ -30,7 +30,7 @@ fn objects(forger: &Site, prefix: &str) -> Vec<(String, Bytes)> {
         .collect()
 }
 
-/// Its payload object.
+/// The forger's payload object.
 fn payload(forger: &Site) -> (String, Bytes) {
     objects(forger, "default/acme/s0/").pop().expect("an object")
 }
@@ -48,7 +48,7 @@ fn plant_lines(site: &Site, rows: &[Row]) {
     plant(site, [(name, zstd::bulk::compress(text.as_bytes(), 3).expect("zstd").into())]);
 }
 
-/// The signed line of the first content that the running epoch holds of `s0`.
+/// The signed line of the first content of `s0` in the running epoch.
 fn genuine(site: &Site) -> Row {
     let names: Vec<String> = objects(site, "index/v1/account=default/").into_iter().map(|(name, _)| name).collect();
     let rows =
@@ -57,7 +57,7 @@ fn genuine(site: &Site) -> Row {
     rows.next().expect("content")
 }
 
-/// How replay shows `s0` to who has the keys: as text, as dataset.
+/// How replay shows `s0` with the keys: as text, as dataset.
 async fn shown(site: &Site, unsigned: bool) -> (Replay, String, String) {
     let vault = Vault::new(site.store.clone(), "", None);
     let signed = Signed::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
@@ -70,8 +70,8 @@ async fn shown(site: &Site, unsigned: bool) -> (Replay, String, String) {
     (told, as_text(text), as_text(dataset))
 }
 
-/// Forged content takes no signed line, with a planted line or without one: it is marked, in no dataset, no tree and no
-/// sum, and what was written stays where it was.
+/// Forged content replaces no signed line, with a planted line or without one: it is marked, in no dataset, tree or
+/// sum, and genuine content keeps its place.
 #[tokio::test]
 async fn forged_content_is_nobodys() {
     let s = site().await;
@@ -103,15 +103,14 @@ async fn forged_content_is_nobodys() {
     }
 }
 
-/// What stands at a signed line's place and is something else is not shown as that line's content: not by replay, not
-/// by get.
+/// Other content at a signed line's place is not shown as that line's content, neither by replay nor by get.
 #[tokio::test]
 async fn content_in_the_place_of_other_content_is_told() {
     let s = site().await;
     let row = genuine(&s);
     let name = row.object_key.clone().expect("an object");
     let forger = forgery(&s, row.tail.fragment.as_deref().expect("an id"), "forged0").await;
-    // on the genuine one's day, so that it opens as if it stood there
+    // on the genuine one's day, so that it opens in that place
     forger.clock.set_forward(Duration::from_secs(86_400));
     let mut again = forger;
     again.sent = u64::from_str_radix(row.tail.fragment.as_deref().expect("an id"), 16).expect("an id");
@@ -163,8 +162,8 @@ async fn planted_lines_take_nothing_away() {
     assert!(told.closed().iter().any(|why| why.contains("accounts that have no signed line")), "{:?}", told.closed());
 }
 
-/// An object under a running epoch's name that no digest comes to name is told by name, once digests should have come;
-/// the newest are counted.
+/// An object under a running epoch's name that stays without a digest is reported by name after some time; recent ones
+/// are counted.
 #[tokio::test]
 async fn what_stays_without_a_digest_is_named() {
     let s = site().await;
@@ -190,8 +189,8 @@ async fn what_stays_without_a_digest_is_named() {
     }
 }
 
-/// A signature that somebody wrote over, in the middle of a chain, unsigns lines: what is left out for that is a loss
-/// and told, not a matter of what comes later. Nobody makes such a hole by planting a copy of a signed digest.
+/// An overwritten signature in the middle of a chain makes lines unsigned: leaving them out is a reported loss, not a
+/// matter of digests still to come. Planting a copy of a signed digest can't make such a hole.
 #[tokio::test]
 async fn a_hole_in_a_chain_is_a_loss() {
     let s = site().await;
@@ -220,8 +219,8 @@ async fn a_hole_in_a_chain_is_a_loss() {
     assert!(told.is_partial() && told.closed().iter().any(|why| why.contains(first.as_str())), "{:?}", told.closed());
 }
 
-/// A planted line whose object's name is a part of a genuine one's takes no line's content, whether anybody looks for
-/// signatures or not.
+/// A planted line whose object's name is a part of a genuine one's takes no line's content, with signatures checked or
+/// not.
 #[tokio::test]
 async fn a_name_that_is_part_of_another_hides_nothing() {
     let s = site().await;

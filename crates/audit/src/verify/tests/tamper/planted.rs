@@ -1,11 +1,11 @@
-//! What is planted, under taken, strange and future names.
+//! Objects planted under taken, foreign and future names.
 
 use super::*;
 use pipeline::spool::RecordKind;
 use vault::record::{FragmentHeader, unpack};
 
-/// Who can write and nothing else takes names in advance: nothing is lost, and it is told. Payload goes under another
-/// name, lines and digests under another epoch.
+/// Someone with write access alone takes names in advance: nothing is lost, and it is reported. Payload gets an
+/// alternative name, lines and digests another epoch.
 #[tokio::test]
 async fn names_taken_in_advance_lose_nothing() {
     let twin = site().await;
@@ -28,7 +28,7 @@ async fn names_taken_in_advance_lose_nothing() {
     }
 }
 
-/// What stands beside its name, because somebody had taken that, is read from there by everyone who reads, and said.
+/// Every reader reads objects under their alternative name if their own was taken, and reports it.
 #[tokio::test]
 async fn what_stands_beside_its_name_is_read() {
     use crate::prove;
@@ -47,7 +47,7 @@ async fn what_stands_beside_its_name_is_read() {
     let mut out = Vec::new();
     session.export(Format::Jsonl, &mut out).expect("written");
     let text = String::from_utf8(out).expect("text");
-    // s0 has every second of six, each twice, and three later
+    // s0 has every second of six batches, each twice, and three later ones
     assert_eq!(text.lines().count(), 9, "{text}");
     assert!(text.contains("text 0") && text.contains("later 2") && !text.contains("junk"));
 
@@ -61,7 +61,7 @@ async fn what_stands_beside_its_name_is_read() {
     let lines = Lines { query, leaf: Some(Leaf::parse(&leaf).expect("a leaf")), keys: Vec::new() };
     get_lines(&vault, &mut reader, &lines, &mut out).await.expect("opened").expect("written");
     assert!(said(reader.moved()) && out.starts_with(b"{\"v\":1"));
-    // by the reference that went out with the span
+    // by the reference on the span
     for range in [None, row.off.zip(row.tail.len).map(|(off, len)| format!("bytes={off}-{}", off + len - 1))] {
         let (mut reader, mut whole) = (opener(), Vec::new());
         let wanted = Wanted { uri: taken.clone(), range };
@@ -73,7 +73,7 @@ async fn what_stands_beside_its_name_is_read() {
     let key = vec![signing_key().public().clone()];
     let file = prove::prove(&vault, &wanted, &key).await.expect("proved").file;
     prove::check(&serde_json::to_string(&file).expect("json"), &key, &[]).expect("holds");
-    // other accounts' lines of this number are not opened by the way
+    // other accounts' lines with this number are not opened by accident
     let lines =
         Lines { query: Query::default(), leaf: Some(Leaf::parse("gw/E0000/0").expect("a leaf")), keys: Vec::new() };
     let why = get_lines(&vault, &mut opener(), &lines, &mut Vec::new()).await.expect_err("whose?");
@@ -90,8 +90,7 @@ async fn planted_payload_is_found() {
     found(&s, "stray", "payload planted").await;
 }
 
-/// What is planted under names that no gateway gives, or of epochs that nobody knows, is told by name: never only
-/// counted.
+/// Objects with names that no gateway writes, or of unknown epochs, are reported by name, never only counted.
 #[tokio::test]
 async fn planted_names_are_told() {
     let s = site().await;
@@ -102,7 +101,7 @@ async fn planted_names_are_told() {
         "index/v1/account=default/dt=2000-01-01/a",
         "index/v1/x",
         "index/v2/account=default/dt=2026-11-20/gw-E0000-0000000000.ndjson.zst",
-        // an epoch that begins in the future, and one that is none
+        // an epoch that begins in the future, and an invalid one
         "index/v1/account=default/dt=9999-12-31/gw-7ZZZZZZZZZZZZZZZZZZZZZZZZZ-0000000000.ndjson.zst",
         "index/v1/account=default/dt=2026-11-20/gw-F0000-0000000000.ndjson.zst",
     ];
@@ -123,8 +122,8 @@ async fn planted_names_are_told() {
     assert_eq!(of("unclaimed"), [begun]);
 }
 
-/// What is planted into the index neither ends a search nor stands for what was written: it is told, the first line of
-/// a number that a gateway's object holds is shown.
+/// Objects planted in the index neither end a search nor replace genuine lines: they are reported, and the first line
+/// of a number in a gateway's object is shown.
 #[tokio::test]
 async fn planted_objects_end_no_search() {
     use crate::read::{Filter, Opener, Query, find, find_signed, replay};
@@ -150,7 +149,7 @@ async fn planted_objects_end_no_search() {
     assert_eq!((found.lines, found.closed.len()), (whole.lines, 5), "{:?}", found.closed);
     let forged = Query { session: Some("forged".to_owned()), ..Query::default() };
     assert_eq!(find(&vault, &forged, &mut |_| {}).await.expect("found").lines, 0);
-    // who has the writer's key sees what is planted, and sees that it is
+    // with the writer's key, planted lines are marked
     let keys = [signing_key().public().clone()];
     let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
     let mut marks = Vec::new();
@@ -174,8 +173,8 @@ async fn planted_objects_end_no_search() {
     }
 }
 
-/// A name that is taken while an attempt's fate is not known (the gateway was killed before it noted the answer) is
-/// taken for its own: that content is lost, and never without a word.
+/// If a name is taken while an attempt's outcome is unknown (the gateway crashed before it recorded the answer), the
+/// object is mistaken for its own: that content is lost, but the loss is reported.
 #[tokio::test]
 async fn a_name_taken_behind_a_crash_is_told() {
     let mut s = Site::new(41);
@@ -192,8 +191,7 @@ async fn a_name_taken_behind_a_crash_is_told() {
     assert_eq!(report.counts.opened, 1, "the other session's content");
 }
 
-/// Lines of sessions that no digest names are told by name, wherever they claim to come from; those that one names are
-/// not.
+/// Session lines that no digest names are reported by name, wherever they claim to come from; named ones are not.
 #[tokio::test]
 async fn planted_lines_of_sessions_are_found() {
     let mut s = Site::new(43);
@@ -215,8 +213,8 @@ async fn planted_lines_of_sessions_are_found() {
     }
 }
 
-/// Objects of no kind that a vault has are told, wherever they lie; so is what only looks like a probe of
-/// `vault doctor`.
+/// Objects of no vault kind are reported, wherever they are; so are objects that only look like a probe of `vault
+/// doctor`.
 #[tokio::test]
 async fn objects_of_no_kind_are_told() {
     use vault::store::probe::BODY;

@@ -1,4 +1,4 @@
-//! A chain of erasures that is removed, and the keys that it had destroyed put back.
+//! A removed chain of erasures, with the destroyed keys put back.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::erase::tests::Desk;
 use vault::chain::erasures::ErasureHead;
 
-/// A vault with an erasure that the gateway names where `is_reported`, and what it was before the erasure.
+/// A vault with an erasure, which the gateway names if `is_reported`, and its state before the erasure.
 async fn erased(is_reported: bool) -> (Site, Desk, BTreeMap<String, Bytes>) {
     let mut site = crate::erase::tests::site().await;
     let before = site.store.0.lock().clone();
@@ -19,7 +19,7 @@ async fn erased(is_reported: bool) -> (Site, Desk, BTreeMap<String, Bytes>) {
     (site, desk, before)
 }
 
-/// Reports a digest of the chain of erasures to the gateway, as `erase --execute` does; another step keeps it.
+/// Reports a digest of the chain of erasures to the gateway, as `erase --execute` does; a later step stores it.
 async fn report(site: &Site, desk: &Desk, name: &str) {
     let objects = site.store.0.lock().clone();
     let (digest, signature) = (&objects[name], &objects[&format!("{name}.sig")]);
@@ -28,7 +28,7 @@ async fn report(site: &Site, desk: &Desk, name: &str) {
     drop(site.uploader.erasure_inbox().report(head).expect("room"));
 }
 
-/// The chain of erasures removed, the destroyed keys put back: the vault looks as it was before.
+/// The chain of erasures removed and the destroyed keys put back: the vault looks as before.
 fn roll_back(site: &Site, before: &BTreeMap<String, Bytes>) {
     let mut objects = site.store.0.lock();
     objects.retain(|name, _| !name.contains("/eraser"));
@@ -36,8 +36,8 @@ fn roll_back(site: &Site, before: &BTreeMap<String, Bytes>) {
     objects.extend(keys.map(|(name, bytes)| (name.clone(), bytes.clone())));
 }
 
-/// The gateway's digests name the newest erasure, so that rolling it back is found without an anchor; a removed last
-/// digest and a restart of the gateway in between change nothing.
+/// The gateway's digests name the newest erasure, so a rollback is found without an anchor, even if the last digest was
+/// removed and the gateway restarted in between.
 #[tokio::test]
 async fn a_rolled_back_erasure_is_found() {
     let (mut site, desk, before) = erased(true).await;
@@ -91,7 +91,7 @@ async fn an_older_erasure_is_not_newest() {
     assert_eq!(format!("chain/default/eraser/{}/{:010}.json", link.epoch, link.n), digests[3]);
 }
 
-/// Not detected (docs/vault.md): an erasure that no gateway was told of, rolled back before the next anchor.
+/// Not detected (docs/vault.md): an unreported erasure, rolled back before the next anchor.
 #[tokio::test]
 async fn undetected_an_unreported_erasure_rolled_back() {
     let (site, desk, before) = erased(false).await;
