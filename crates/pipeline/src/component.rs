@@ -89,13 +89,13 @@ pub struct Ticketed {
 /// The request of one delivery attempt: encoded OTLP of one signal and account.
 #[derive(Clone)]
 pub struct ExportRequest {
-    /// The account that owns the data.
+    /// The signal.
     pub signal: Signal,
-    /// The account whose data this is.
+    /// The account that owns the data.
     pub account: Arc<str>,
-    /// Number of spans, log records or data points in `body`.
+    /// `Export*ServiceRequest` in protobuf.
     pub body: Bytes,
-    /// Spans, records or points inside.
+    /// Number of spans, log records or data points in `body`.
     pub items: u64,
 }
 
