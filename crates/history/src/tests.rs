@@ -125,8 +125,8 @@ fn calls_without_usage_are_named() {
     assert_eq!(report_json(&report, &|_| None)["calls_without_usage"], json["calls_without_usage"]);
 }
 
-/// A run whose id changes appears once, even if its clock is ahead of ours. (It appeared twice, because its start was
-/// compared with the time of an earlier look.)
+/// A run whose id changes appears once, even if its clock is ahead of ours. (Before the fix it appeared twice, because
+/// its start was compared with the time of an earlier look.)
 #[test]
 fn a_run_that_is_renamed_is_one_run() {
     let board = |run: RunView| Made { runs: vec![(run, Vec::new())], ..Made::default() };

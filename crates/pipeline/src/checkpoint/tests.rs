@@ -166,7 +166,7 @@ fn the_file_is_sealed() {
 }
 
 /// A file that can't be read must not be overwritten: it may become readable with its key or after a repair. One such
-/// file is kept. (Without this the next checkpoint replaced it, and its counts were lost.)
+/// file is kept. (Before the fix the next checkpoint replaced it, and its counts were lost.)
 #[test]
 fn what_can_not_be_read_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();

@@ -260,8 +260,8 @@ impl Written {
 }
 
 /// A refusal because of an exporter's `max_pending` must be logged once when it begins and once when it is over,
-/// however often clients retry and data is delivered in between, and be visible in the gauge meanwhile. (It was not
-/// logged at all.)
+/// however often clients retry and data is delivered in between, and be visible in the gauge meanwhile. (Before the fix
+/// nothing was logged.)
 #[test]
 fn refusals_for_max_pending_are_told() {
     let written = Written::default();

@@ -132,7 +132,7 @@ fn retry_after_wins() {
     rig.run_outlet(100 * SECOND, &going());
     let gaps = gaps(&sink);
     assert!((60.0..=66.1).contains(&gaps[0]) && (1.0..=1.2).contains(&gaps[1]), "{gaps:?}");
-    // Up to an hour. (A second bound used to cut it to a quarter of an hour.)
+    // Up to an hour. (Before the fix a second bound cut it to a quarter of an hour.)
     let sink = scripted(vec![retry(Some(50_000), Reason::Unavailable), Outcome::Accepted]);
     let (mut rig, _folder) = self::rig(&sink);
     rig.put(spans(&["a"]));
@@ -140,8 +140,8 @@ fn retry_after_wins() {
     assert!((3600.0..=3960.1).contains(&self::gaps(&sink)[0]), "{:?}", self::gaps(&sink));
 }
 
-/// `Retry-After: 0`, or a date in the past, must not undercut the exporter's own waits. (It led to ten attempts a
-/// second.)
+/// `Retry-After: 0`, or a date in the past, must not undercut the exporter's own waits. (Before the fix there were ten
+/// attempts a second.)
 #[test]
 fn a_wish_for_no_wait_is_none() {
     for wish in [Duration::ZERO, SECOND / 2] {
@@ -240,7 +240,7 @@ fn many_refused_items_cost_their_neighbours_nothing() {
 
 /// gRPC has one code for "too large" and "no room now". If a back end has no room for some minutes, no item of a parcel
 /// may be lost, not even a single one; an item that stays refused is quarantined after some minutes, and the items
-/// beside it were delivered before. (Each item used to be quarantined at once.)
+/// beside it were delivered before. (Before the fix each item was quarantined at once.)
 #[test]
 fn no_room_now_is_not_too_large() {
     let word = || retry(None, Reason::TooLarge);
@@ -343,7 +343,7 @@ fn an_outage_is_no_part_of_a_search() {
 }
 
 /// An item that can't be split must be sent alone if the exporter allows a larger size for it; halves of it must not.
-/// (It was accepted and never sent.)
+/// (Before the fix it was accepted and never sent.)
 #[test]
 fn an_item_above_the_size_of_a_request_goes_alone() {
     let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));

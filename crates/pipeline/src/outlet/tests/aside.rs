@@ -28,7 +28,8 @@ fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, te
 }
 
 /// An account whose data must always be retried must not occupy the slots of others; with `ordered` nothing overtakes
-/// it. In the end each batch is sent once. (The four slots were taken, and nothing of the other account was sent.)
+/// it. In the end each batch is sent once. (Before the fix the four slots were taken, and nothing of the other account
+/// was sent.)
 #[test]
 fn an_account_that_is_not_taken_holds_up_no_other() {
     for ordered in [false, true] {
@@ -63,7 +64,7 @@ fn fill(rig: &mut Rig, account: &str, numbers: std::ops::Range<usize>) -> Vec<St
 /// Thousands of batches that must always be retried, of one account or of forty, exceed the window and the number of
 /// parked parcels. Another account's data behind them must be sent within seconds, and keep being sent; memory must not
 /// grow; the spool must be read once for each batch, and once more when it is sent, however attempts fail; each item
-/// arrives once. (Nothing of the other account was sent.)
+/// arrives once. (Before the fix nothing of the other account was sent.)
 #[test]
 fn who_is_not_taken_does_not_fill_the_window() {
     for accounts in [1, 40] {

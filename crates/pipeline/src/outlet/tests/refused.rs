@@ -60,7 +60,7 @@ fn named(of: &str, second: &str) -> Vec<String> {
 /// A back end is down until the spool is full, and then refuses everything for an hour. The other exporter gets all
 /// accepted data; the refusing one keeps being retried with its backoff. Once it recovers, entirely or except for some
 /// items, it gets everything it accepts, once each; the rest is in the quarantine, and clients are served again.
-/// (Sending and reclaiming stopped for good.)
+/// (Before the fix sending and reclaiming stopped for good.)
 #[test]
 fn a_full_spool_and_refusals_drain() {
     let mut cases = Vec::new();
@@ -186,7 +186,7 @@ fn a_stop_does_not_wait_for_room() {
 
 /// The quarantine must not fill the spool: beyond its bound the oldest items are deleted, counted and logged, if the
 /// back end accepts other data. A back end that accepts nothing keeps its refused data pending, and gets it once it
-/// recovers. (It grew until clients were refused.)
+/// recovers. (Before the fix it grew until clients were refused.)
 #[test]
 fn the_quarantine_keeps_within_its_bound() {
     let mind = Arc::new(Mutex::new(Mind::RefusesBad));
