@@ -66,7 +66,7 @@ impl Asked {
 
 /// One group of failing spans.
 pub struct Grouped {
-    /// Values in the order of [`Asked::by`]; "" = none.
+    /// Values in the order of the field `by` of [`Asked`]; "" = none.
     pub values: Vec<Arc<str>>,
     /// Number of spans.
     pub count: u64,
