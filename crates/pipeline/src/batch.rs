@@ -63,7 +63,7 @@ pub struct Draft {
 
 /// One request on its way through a pipeline.
 pub struct Batch {
-    /// Where it came from.
+    /// Origin of the request.
     pub origin: Arc<Origin>,
     /// The telemetry, with the edits made so far.
     pub payload: Payload,

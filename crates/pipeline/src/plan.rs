@@ -16,7 +16,7 @@ use super::{accounts, repeats};
 pub struct PipelinePlan {
     /// Id from the configuration: `traces`, `logs/agents` …
     pub id: Arc<str>,
-    /// Its signal.
+    /// Signal that the pipeline takes.
     pub signal: Signal,
     /// Ids of the receivers that feed it.
     pub receivers: Vec<Arc<str>>,
