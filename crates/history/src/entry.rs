@@ -1,5 +1,5 @@
-//! **What**: [`Entry`]: what history keeps of one run. **Invariants**: names and ids as the tracker shows them, so all
-//! of it may be seen by a third party; exact counts and cost. **Not here**: the tracker's own view (`runs`).
+//! [`Entry`]: one run as history keeps it. Names and ids are those that the tracker shows, so a third party may see all
+//! of them; counts and cost are exact. The tracker's own view is in the crate `runs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 
 use runs::{RunState, RunView, Totals, input};
 
-/// Most models, tools, fallbacks or denials of one run that are kept.
+/// Maximum number of models, tools, fallbacks or denials kept per run.
 const MAX_PARTS: usize = 24;
 
 /// One model's or tenant's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelPart {
-    /// The model or tenant.
+    /// Name of the model or tenant.
     pub name: Arc<str>,
     /// Answered calls.
     pub calls: u64,
-    /// Tokens that went in, cached ones included.
+    /// Input tokens, including cached ones.
     pub input: u64,
-    /// Tokens that came out.
+    /// Output tokens.
     pub output: u64,
     /// Cost, 1e-18 USD.
     pub atto: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
-    /// Of these, the calls whose client reported no usage.
+    /// Those of `unpriced` whose client reported no usage.
     #[serde(default)]
     pub no_usage: u64,
 }
@@ -34,53 +34,53 @@ pub struct ModelPart {
 /// One tool's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolPart {
-    /// The tool.
+    /// Name of the tool.
     pub name: Arc<str>,
     /// All calls.
     pub calls: u64,
-    /// Of these, failed.
+    /// Calls that failed.
     pub failed: u64,
-    /// Of these, not allowed.
+    /// Calls that were not allowed.
     pub denied: u64,
 }
 
-/// One run, as far as sums need it.
+/// One run, with everything that aggregates need.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Whose credential sent it.
+    /// Account of the credential that sent it.
     pub account: Arc<str>,
-    /// Its id.
+    /// Run id.
     pub run: Box<str>,
-    /// Its session.
+    /// Session id.
     pub session: Box<str>,
     /// Trace id in hex, or "".
     pub trace: Box<str>,
-    /// Id of its root span; all zero = none told.
+    /// Id of its root span; all zero if unknown.
     pub root: [u8; 8],
-    /// Whose work.
+    /// Tenant for which the run worked.
     pub tenant: Option<Arc<str>>,
-    /// What for.
+    /// Feature for which the run worked.
     pub feature: Option<Arc<str>>,
-    /// Who asked: a pseudonym.
+    /// User who requested the run: a pseudonym.
     pub user: Option<Arc<str>>,
     /// `build.commit_sha`.
     pub commit: Option<Arc<str>>,
     /// `work_tracker.issue_id`.
     pub issue: Option<Arc<str>>,
-    /// The prompt template.
+    /// Prompt template.
     #[serde(default)]
     pub template: Option<Arc<str>>,
     /// `service.name`.
     pub service: Option<Arc<str>>,
     /// One of [`RunState::as_str`].
     pub state: Box<str>,
-    /// Begin, unix ns; 0 = not told.
+    /// Start, unix ns; 0 = unknown.
     pub start: u64,
-    /// Last event, unix ns, never in the future of whoever noted it.
+    /// Last event, unix ns; at most the gateway's time at which the entry was made.
     pub at: u64,
-    /// From begin to end, ns.
+    /// From start to end, ns.
     pub duration: u64,
-    /// Iterations of its loop.
+    /// Iterations of the agent's loop.
     pub iterations: u64,
     /// Model calls that were answered.
     pub calls: u64,
@@ -88,36 +88,36 @@ pub struct Entry {
     pub failed_calls: u64,
     /// Tool calls.
     pub tool_calls: u64,
-    /// Of these, failed.
+    /// Tool calls that failed.
     pub tool_failures: u64,
     /// Tool calls that change something.
     pub writes: u64,
-    /// Tokens that went in, cached ones included.
+    /// Input tokens, including cached ones.
     pub input: u64,
-    /// Tokens that came out.
+    /// Output tokens.
     pub output: u64,
     /// Cost, 1e-18 USD.
     pub atto: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
-    /// By model.
+    /// Parts by model.
     pub models: Vec<ModelPart>,
-    /// Of all this, what calls of other tenants than the run's took.
+    /// Parts that calls of other tenants than the run's took.
     #[serde(default)]
     pub others: Vec<ModelPart>,
-    /// By tool.
+    /// Parts by tool.
     pub tools: Vec<ToolPart>,
-    /// Reason, provider, how often model calls were refused, rate limited or overloaded.
+    /// [reason, provider] and number of model calls that were refused, rate-limited or overloaded.
     #[serde(default)]
     pub troubles: Vec<([Arc<str>; 2], u64)>,
-    /// Reason, provider, from, to, how often.
+    /// [reason, provider, from, to] and number of fallbacks.
     pub fallbacks: Vec<([Arc<str>; 4], u64)>,
-    /// Tool, who denied, how often.
+    /// Tool, source of the denial, number.
     pub denials: Vec<(Arc<str>, Arc<str>, u64)>,
 }
 
 impl Entry {
-    /// What is kept of a view that is noted at `now`.
+    /// The entry of a view taken at `now`.
     pub fn of(view: &RunView, now: u64) -> Self {
         let totals = &view.totals;
         let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
@@ -158,22 +158,22 @@ impl Entry {
         }
     }
 
-    /// By what a run is told from others.
+    /// Unique key of the run: account and run id.
     pub fn key(&self) -> String {
         format!("{}\u{0}{}", self.account, self.run)
     }
 
-    /// Nobody told its end yet.
+    /// Whether no end of the run is known yet.
     pub fn live(&self) -> bool {
         &*self.state == RunState::Live.as_str()
     }
 
-    /// It failed, or a limit ended it: as `agent_runs_total` counts them.
+    /// Whether the run failed or was ended by a limit, as `agent_runs_total` counts it.
     pub fn failed(&self) -> bool {
         [RunState::Failed, RunState::Killed].iter().any(|state| &*self.state == state.as_str())
     }
 
-    /// How long it took, or takes so far, ns.
+    /// Duration in ns; of a live run, up to `now`.
     pub fn elapsed(&self, now: u64) -> u64 {
         if self.live() && self.start != 0 { now.saturating_sub(self.start).max(self.duration) } else { self.duration }
     }

@@ -1,8 +1,9 @@
-//! **What**: [`Failures`]: failing spans, counted by what they are grouped by in five-minute slots, and some of each
-//! kind whole as samples. **Invariants**: what gets in was stripped and redacted; at most [`MAX_COUNTS`] counts and one
-//! `other` for each account and slot; [`MAX_KINDS`] kinds with [`SAMPLES`] samples each, the latest ones; 48 hours;
-//! whichever account has most gives way: its new kinds, or its oldest where others need room, become its `other`. **Not
-//! here**: which spans (`watch`), groups (`report`).
+//! [`Failures`]: failing spans, counted by their grouping key in five-minute slots, with some complete samples of each
+//! kind. Only stripped and redacted spans get in.
+//! There are at most [`MAX_COUNTS`] counts plus one `other` per account and slot, and [`MAX_KINDS`] kinds with the
+//! latest [`SAMPLES`] samples each, for 48 hours. If there is no room, the account with most counts gives up: its new
+//! kinds, or its oldest if others need room, are merged into its `other`. `watch` selects the spans, `report` groups
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,57 +15,57 @@ use super::memory::KEEP;
 use runs::OTHER;
 use runs::share::fair;
 
-/// What failures may be grouped by: the values of [`super::BY`], "" where there is none.
+/// Grouping key: the values of [`super::BY`], "" for a missing one.
 pub type Key = [Arc<str>; 7];
 
 /// Length of a slot, ns.
 pub(super) const SLOT: u64 = 300_000_000_000;
-/// Counts of one kind and slot.
+/// Maximum number of counts in total, each for one account, kind and slot.
 pub(super) const MAX_COUNTS: usize = 50_000;
-/// Kinds of which samples are kept.
+/// Maximum number of kinds with samples.
 pub(super) const MAX_KINDS: usize = 300;
-/// Samples of one kind.
+/// Maximum samples of one kind.
 const SAMPLES: usize = 10;
-/// Samples that are kept.
+/// Maximum samples in total.
 pub(super) const MAX_SAMPLES: usize = MAX_KINDS * SAMPLES;
-/// Batches that are remembered, so that one that goes through two pipelines counts once.
+/// Batches remembered, so that a batch in two pipelines counts once.
 const BATCHES: usize = 256;
 
-/// A span that failed, as it went on to third parties.
+/// A failed span, as it was forwarded to third parties.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Whose credential sent it.
+    /// Account of the credential that sent it.
     #[serde(default)]
     pub account: Arc<str>,
-    /// What it is grouped by.
+    /// Grouping key.
     pub key: Key,
-    /// When it came, unix ns.
+    /// Time of arrival, unix ns.
     pub at: u64,
     /// Trace id in hex.
     pub trace: Box<str>,
     /// Span id in hex.
     pub span: Box<str>,
-    /// How long it took, ns.
+    /// Duration, ns.
     pub duration: u64,
-    /// What its status says.
+    /// Status message.
     pub status: Box<str>,
-    /// Attributes of the span and its exceptions as text, cut.
+    /// Attributes of the span and its exceptions as text, truncated.
     pub attributes: Vec<(Box<str>, Box<str>)>,
 }
 
-/// How many spans of one kind failed in a slot.
+/// Number of failed spans of one kind in a slot.
 pub struct Group {
-    /// Whose credential sent them; "" = not told.
+    /// Account of the credential that sent them; "" = unknown.
     pub account: Arc<str>,
-    /// What they have in common.
+    /// Grouping key.
     pub key: Key,
-    /// Begin of the slot, unix ns.
+    /// Start of the slot, unix ns.
     pub slot: u64,
-    /// How many; 0 = counted elsewhere now.
+    /// Number of spans; 0 = merged into another count.
     pub count: u64,
 }
 
-/// What one batch brings.
+/// Failed spans of one batch.
 pub(super) struct Noticed {
     pub(super) account: Arc<str>,
     pub(super) batch: [u8; 16],
@@ -73,7 +74,7 @@ pub(super) struct Noticed {
     pub(super) samples: Vec<Sample>,
 }
 
-/// Slot and kind.
+/// Slot and grouping key.
 type Place = (u64, Key);
 
 struct Held {
@@ -83,9 +84,9 @@ struct Held {
 
 #[derive(Default)]
 struct Inner {
-    /// By account.
+    /// Counts by account.
     counts: BTreeMap<Arc<str>, BTreeMap<Place, u64>>,
-    /// How many there are.
+    /// Number of counts.
     held: usize,
     changed: BTreeSet<(Arc<str>, Place)>,
     samples: HashMap<(Arc<str>, Key), VecDeque<Held>>,
@@ -97,7 +98,7 @@ struct Inner {
 pub struct Failures(Mutex<Inner>);
 
 impl Failures {
-    /// Takes in what a committed batch brings.
+    /// Adds the failed spans of a committed batch.
     pub(super) fn take(&self, noticed: &Noticed) {
         let mut inner = self.0.lock();
         if inner.batches.contains(&noticed.batch) {
@@ -117,14 +118,14 @@ impl Failures {
         inner.trim();
     }
 
-    /// Takes in what was written down before the start.
+    /// Adds data read from the file at start.
     pub fn restore(&self, counts: Vec<Group>, samples: Vec<Sample>) {
         let mut inner = self.0.lock();
         for Group { account, key, slot, count } in counts {
             let told = (slot, key);
             let (place, known) = inner.count(&account, told.clone(), count);
             if known || place != told {
-                // the file has it otherwise
+                // The file has this count under another key.
                 inner.changed.insert((Arc::clone(&account), told));
                 inner.changed.insert((account, place));
             }
@@ -135,7 +136,7 @@ impl Failures {
         inner.trim();
     }
 
-    /// What changed since the last call, to be written down: counts as they stand, new samples that are kept.
+    /// Changes since the last call, to be written: current counts, and new samples.
     pub fn changed(&self) -> (Vec<Group>, Vec<Arc<Sample>>) {
         let mut inner = self.0.lock();
         let changed = std::mem::take(&mut inner.changed);
@@ -152,7 +153,7 @@ impl Failures {
         (groups, fresh)
     }
 
-    /// Forgets what is older than 48 hours.
+    /// Removes data that is older than 48 hours.
     pub fn forget(&self, now: u64) {
         let before = now.saturating_sub(KEEP);
         let mut inner = self.0.lock();
@@ -170,7 +171,7 @@ impl Failures {
         recent.map(|((_, key), count)| (key.clone(), *count)).collect()
     }
 
-    /// Samples by kind, the latest first.
+    /// Samples after `from`, latest first.
     pub fn samples(&self, from: u64) -> Vec<Arc<Sample>> {
         let inner = self.0.lock();
         let kept = inner.samples.values().flatten().map(|held| &held.sample);
@@ -181,7 +182,7 @@ impl Failures {
 }
 
 impl Inner {
-    /// Counts; where that went, and whether there was something already.
+    /// Adds a count. Returns the key under which it was added, and whether that existed.
     fn count(&mut self, account: &Arc<str>, mut place: Place, count: u64) -> (Place, bool) {
         let known = self.counts.get(account).is_some_and(|own| own.contains_key(&place));
         if !known && self.held >= MAX_COUNTS && !self.make_room(account) {
@@ -200,7 +201,8 @@ impl Inner {
         known
     }
 
-    /// Whether an account that holds more than this one gave way with its oldest count.
+    /// Merges the oldest count of the account with most into its `other`, if it holds more than this one. Returns
+    /// whether there is room now.
     fn make_room(&mut self, account: &Arc<str>) -> bool {
         let own = self.counts.get(account).map_or(0, BTreeMap::len);
         let most = self.counts.iter().max_by_key(|(_, counts)| counts.len());
@@ -225,7 +227,7 @@ impl Inner {
         kept.drain(..excess);
     }
 
-    /// Lets kinds go that are too many.
+    /// Removes kinds beyond [`MAX_KINDS`].
     fn trim(&mut self) {
         if self.samples.len() <= MAX_KINDS {
             return;
@@ -237,7 +239,7 @@ impl Inner {
     }
 }
 
-/// What has no place of its own.
+/// Key of counts that were merged.
 fn other() -> Key {
     let other: Arc<str> = OTHER.into();
     std::array::from_fn(|_| Arc::clone(&other))

@@ -1,7 +1,8 @@
-//! **What**: [`figures`]: what runs of a window add up to, beside the same window a day before; [`changes`]: by commit
-//! or issue. **Invariants**: a run that is over belongs to the window in which its last event lies, a live one to the
-//! one that ends now, with what it did up to now; what a run adds to a sum is told by [`Counted::of`] alone; counts and
-//! cost are exact; nothing of nothing is no number, never zero. **Not here**: how that looks (`pages`).
+//! [`figures`]: aggregates of the runs in a window, next to the same window a day before; [`changes`]: aggregates by
+//! commit or issue.
+//! A finished run belongs to the window of its last event; a live run belongs to the window that ends now, with
+//! everything it did so far. [`Counted::of`] alone defines how much a run adds to a sum. Counts and cost are exact. An
+//! average over no runs is `None`, never zero. Pages are made in `pages`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -14,21 +15,21 @@ use super::usage::NoUsage;
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline.
 const STEPS: usize = 24;
-/// Names of a table before the rest is `other`.
+/// Names in a table; the others are added up as `other`.
 const TOP: usize = 10;
-/// Runs in a table of runs.
+/// Rows of a table of runs.
 const RUNS: usize = 10;
 /// Rows of tables of tools, denials and fallbacks.
 const ROWS: usize = 12;
-/// What has no name.
+/// Name of the row of runs without a name.
 pub const UNATTRIBUTED: &str = "unattributed";
 
-/// A span of time, unix ns: after `from`, up to `to`.
+/// A time window, unix ns: after `from`, up to `to`.
 #[derive(Clone, Copy)]
 pub struct Window {
-    /// Begin.
+    /// Start (exclusive).
     pub from: u64,
-    /// End.
+    /// End (inclusive).
     pub to: u64,
 }
 
@@ -42,12 +43,13 @@ impl Window {
         at > self.from && at <= self.to
     }
 
-    /// When a run counts in it, if it does: at its last event once it is over, at its end as long as it goes on.
+    /// Time at which a run counts in the window, if it does: its last event once it is over, the window's end while it
+    /// is live.
     pub fn place(&self, run: &Entry) -> Option<u64> {
         if run.live() { Some(self.to) } else { Some(run.at).filter(|at| self.holds(*at)) }
     }
 
-    /// The same, a day before.
+    /// The same window a day before.
     fn yesterday(&self) -> Self {
         Self { from: self.from.saturating_sub(DAY), to: self.to.saturating_sub(DAY) }
     }
@@ -60,45 +62,45 @@ impl Window {
     }
 }
 
-/// One number: now, a day before, and its course.
+/// One number: now, a day before, and as a series.
 #[derive(Clone, Default)]
 pub struct Number {
-    /// Of the window; none of no runs.
+    /// Value of the window; `None` without runs.
     pub value: Option<f64>,
-    /// Of the same window a day before.
+    /// Value of the same window a day before.
     pub before: Option<f64>,
-    /// Its course through the window.
+    /// Series of values through the window.
     pub course: Vec<Option<f64>>,
 }
 
 impl Number {
-    /// By how much it rose, as a share; none if there was nothing before.
+    /// Relative change since the day before; `None` if there was nothing then.
     pub fn change(&self) -> Option<f64> {
         let (value, before) = (self.value?, self.before?);
         (before > 0.0).then(|| value / before - 1.0)
     }
 }
 
-/// What runs, or parts of them, add up to.
+/// Sum over runs, or parts of runs.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Runs, live ones too.
+    /// Runs, including live ones.
     pub runs: u64,
-    /// Of these, live.
+    /// Runs that are live.
     pub live: u64,
-    /// Of these, failed or killed.
+    /// Runs that failed or were killed.
     pub failed: u64,
-    /// Iterations (of a model: none).
+    /// Iterations (0 for a model).
     pub iterations: u64,
     /// Answered model calls.
     pub calls: u64,
-    /// Tool calls (of a model: none).
+    /// Tool calls (0 for a model).
     pub tool_calls: u64,
-    /// Of these, failed.
+    /// Tool calls that failed.
     pub tool_failures: u64,
-    /// Tokens in.
+    /// Input tokens.
     pub input: u64,
-    /// Tokens out.
+    /// Output tokens.
     pub output: u64,
     /// Cost, 1e-18 USD.
     pub atto: i128,
@@ -107,7 +109,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// What a run adds, over or not.
+    /// The numbers of one run, live or over.
     pub fn of(run: &Entry) -> Self {
         Self {
             runs: 1,
@@ -124,7 +126,7 @@ impl Counted {
         }
     }
 
-    /// Of this, what is not another tenant's.
+    /// The run's numbers without the parts of other tenants.
     fn of_own(run: &Entry) -> Self {
         let mut own = Self::of(run);
         for other in &run.others {
@@ -137,7 +139,7 @@ impl Counted {
         own
     }
 
-    /// Of this, what one of its models, or another tenant, adds.
+    /// The numbers of one model's or other tenant's part of a run.
     fn of_part(run: &Entry, model: &ModelPart) -> Self {
         Self {
             iterations: 0,
@@ -166,29 +168,29 @@ impl Counted {
         self.unpriced += other.unpriced;
     }
 
-    /// What some runs add up to.
+    /// Sum over some runs.
     pub fn all<'r>(runs: impl IntoIterator<Item = &'r Entry>) -> Self {
         let mut sum = Self::default();
         runs.into_iter().for_each(|run| sum.add(&Self::of(run)));
         sum
     }
 
-    /// Runs that are over.
+    /// Number of runs that are over.
     pub fn over(&self) -> u64 {
         self.runs.saturating_sub(self.live)
     }
 }
 
-/// What one tenant, model or feature took.
+/// The part of one tenant, model or feature.
 #[derive(Clone, Default)]
 pub struct Share {
-    /// Whose it is: of tenants and features, which are an account's own; "" for what all accounts share.
+    /// Account that owns the name (tenants and features); "" for models, which all accounts share.
     pub account: String,
-    /// Its name.
+    /// Name of the tenant, model or feature.
     pub name: String,
-    /// How many names this row stands for.
+    /// Number of names that this row adds up.
     pub names: u64,
-    /// What it took.
+    /// Numbers of the part.
     pub sum: Counted,
 }
 
@@ -199,16 +201,16 @@ impl Share {
     }
 }
 
-/// One tool.
+/// Calls of one tool.
 #[derive(Clone, Default)]
 pub struct Tool {
-    /// Its name.
+    /// Name of the tool.
     pub name: String,
-    /// Calls.
+    /// All calls.
     pub calls: u64,
-    /// Of these, failed.
+    /// Calls that failed.
     pub failed: u64,
-    /// Of these, not allowed.
+    /// Calls that were not allowed.
     pub denied: u64,
 }
 
@@ -217,71 +219,71 @@ pub struct Tool {
 pub struct Denied {
     /// The tool.
     pub tool: String,
-    /// Who denied it.
+    /// Source of the denial.
     pub source: String,
-    /// How often.
+    /// Number of denials.
     pub count: u64,
 }
 
-/// One model stood in for another.
+/// Fallbacks from one model to another.
 #[derive(Clone)]
 pub struct Stepped {
-    /// Why.
+    /// Reason of the fallback.
     pub reason: String,
     /// Provider of the model that did not answer.
     pub provider: String,
-    /// That model.
+    /// The model that did not answer.
     pub from: String,
-    /// The one that did.
+    /// The model that answered.
     pub to: String,
-    /// For whom; "" = not told.
+    /// Tenant of the run; "" = unknown.
     pub tenant: String,
-    /// The prompt template; "" = not told.
+    /// Prompt template; "" = unknown.
     pub template: String,
-    /// How often.
+    /// Number of fallbacks.
     pub count: u64,
 }
 
 /// Model calls that a provider did not answer as asked.
 #[derive(Clone)]
 pub struct Troubled {
-    /// Why.
+    /// Reason.
     pub reason: String,
     /// The provider.
     pub provider: String,
-    /// How many calls.
+    /// Number of calls.
     pub count: u64,
 }
 
-/// What a screen shows of a window.
+/// The figures of a window, as a page shows them.
 pub struct Figures {
     /// The window.
     pub window: Window,
-    /// What all runs add up to, live ones up to now.
+    /// Sum over all runs, live ones up to now.
     pub sum: Counted,
     /// The same a day before.
     pub before: Counted,
     /// Iterations per run.
     pub iterations: Number,
-    /// Most iterations of one run.
+    /// Maximum iterations of one run.
     pub most_iterations: u64,
-    /// 95th percentile of time per run, of live ones up to now, seconds.
+    /// 95th percentile of seconds per run; of live runs, up to now.
     pub p95: Number,
-    /// Share of runs that are over that failed or were killed.
+    /// Share of finished runs that failed or were killed.
     pub failure: Number,
     /// USD per run.
     pub cost: Number,
-    /// By tenant, most expensive first: ten, `other`, `unattributed`.
+    /// By tenant, most expensive first: ten rows, `other`, `unattributed`.
     pub by_tenant: Vec<Share>,
-    /// By model.
+    /// By model, likewise.
     pub by_model: Vec<Share>,
-    /// By feature.
+    /// By feature, likewise.
     pub by_feature: Vec<Share>,
     /// Tools with failures or denials, most first.
     pub tools: Vec<Tool>,
     /// Denied permissions.
     pub denials: Vec<Denied>,
-    /// Model calls that were refused, rate limited or overloaded.
+    /// Model calls that were refused, rate-limited or overloaded.
     pub troubles: Vec<Troubled>,
     /// Model calls that failed.
     pub failed_calls: u64,
@@ -289,9 +291,9 @@ pub struct Figures {
     pub fallbacks: Vec<Stepped>,
     /// Model calls whose client reported no usage.
     pub no_usage: NoUsage,
-    /// Longest runs, live ones too.
+    /// Longest runs, including live ones.
     pub longest: Vec<Arc<Entry>>,
-    /// Dearest runs, live ones too.
+    /// Most expensive runs, including live ones.
     pub most_expensive: Vec<Arc<Entry>>,
 }
 
@@ -316,18 +318,18 @@ impl Tally {
         Self::per(self.sum.runs, self.sum.iterations as f64)
     }
 
-    /// Of a run that goes on nobody knows yet how it ends.
+    /// `None` if no run is over: the result of a live run is unknown.
     fn failure(&self) -> Option<f64> {
         Self::per(self.sum.over(), self.sum.failed as f64)
     }
 
-    /// None where nothing has a price.
+    /// `None` if nothing has a price.
     fn cost(&self) -> Option<f64> {
         let atto = runs::words::priced(self.sum.atto, self.sum.unpriced)?;
         Self::per(self.sum.runs, atto as f64 / 1e18)
     }
 
-    /// Nearest rank, seconds.
+    /// Nearest rank, in seconds.
     fn p95(&mut self) -> Option<f64> {
         let rank = (self.durations.len() * 95).div_ceil(100).checked_sub(1)?;
         let (_, value, _) = self.durations.select_nth_unstable(rank);
@@ -335,7 +337,7 @@ impl Tally {
     }
 }
 
-/// What `runs` add up to.
+/// Computes the figures of `runs` in `window`.
 pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
     let (mut now, mut before) = (Tally::default(), Tally::default());
     let mut steps: Vec<Tally> = (0..STEPS).map(|_| Tally::default()).collect();
@@ -419,10 +421,10 @@ fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
     })
 }
 
-/// By name, most expensive first; what is beyond ten is `other`; what has no name comes last.
+/// Sums by name, most expensive first; rows beyond ten are added up as `other`; unnamed runs come last.
 fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
     let mut by_name: HashMap<(String, String), Share> = HashMap::new();
-    // what the tracker had to give up naming goes with what is left out here
+    // Names that the tracker had to merge into `other` are added to the `other` row here.
     let mut other = Share { name: runs::OTHER.to_owned(), ..Share::default() };
     for share in shares {
         let given_up = share.name == runs::OTHER;
@@ -518,30 +520,30 @@ fn fallbacks(runs: &[&Arc<Entry>]) -> Vec<Stepped> {
 pub struct Changed {
     /// The commit or issue.
     pub name: String,
-    /// The service that most of its runs name.
+    /// `service.name` of its runs; "" = unknown.
     pub service: String,
     /// First event of its first run, unix ns.
     pub first: u64,
     /// Last event.
     pub last: u64,
-    /// What its runs add up to, live ones up to now.
+    /// Sum over its runs, live ones up to now.
     pub sum: Counted,
     /// Iterations per run.
     pub iterations: Option<f64>,
     /// 95th percentile of time per run, s.
     pub p95: Option<f64>,
-    /// Share of runs that failed or were killed.
+    /// Share of finished runs that failed or were killed.
     pub failure: Option<f64>,
     /// USD per run.
     pub cost: Option<f64>,
-    /// Tool calls that failed, of all: share.
+    /// Share of tool calls that failed.
     pub tool_failure: Option<f64>,
 }
 
-/// Most commits or issues that are told apart; the latest ones.
+/// Maximum number of commits or issues listed; the latest ones.
 const CHANGES: usize = 50;
 
-/// What changed: runs of the window by commit or issue (`name`) and service, the one seen first last.
+/// Runs of the window by commit or issue (`name`) and service, newest first.
 pub fn changes(runs: &[Arc<Entry>], window: Window, name: fn(&Entry) -> &Option<Arc<str>>) -> Vec<Changed> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
     for run in runs.iter().filter(|run| window.place(run).is_some()) {

@@ -1,6 +1,5 @@
-//! **What**: the JSON of the screen. **Invariants**: money is decimal text in USD, times RFC 3339 or null, durations
-//! seconds; `schema` is raised when a field changes its meaning or goes. **Not here**: JSON of the tracker
-//! (`runs/json`).
+//! The JSON of the history API. Money is decimal text in USD, times are RFC 3339 or null, durations are seconds.
+//! `schema` is raised when a field is removed or changes its meaning. The tracker's JSON is in `runs/json`.
 
 use serde_json::{Value, json};
 
@@ -30,7 +29,7 @@ fn shares(shares: &[Share]) -> Vec<Value> {
     shares.iter().map(one).collect()
 }
 
-/// What runs add up to.
+/// The JSON of a sum.
 pub(super) fn sums(sum: &Counted) -> Value {
     json!({
         "runs": sum.runs,
@@ -79,7 +78,7 @@ pub fn entry(run: &Entry) -> Value {
     })
 }
 
-/// What the screen shows: sums are of all runs, live ones up to now.
+/// The figures of a window; sums are over all runs, live ones up to now.
 pub fn figures(figures: &Figures) -> Value {
     let runs = |runs: &[std::sync::Arc<Entry>]| runs.iter().map(|run| entry(run)).collect::<Vec<_>>();
     let tools = figures.tools.iter();

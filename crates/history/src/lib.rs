@@ -1,10 +1,10 @@
-//! **What**: the last 48 hours: [`History`] (runs), [`Figures`] (what a screen shows of a window), [`Failures`]
-//! (failing spans, counted and sampled) and [`Store`], the file in which they survive a restart. **Why**: the tracker
-//! keeps the latest runs only; a trend against yesterday, a report of the night and a run's page on the next morning
-//! need more. **Invariants**: only what a third party may see gets in (names that passed the id policy, spans that were
-//! stripped and redacted); bounded in memory and on disk: whichever account has most gives way, oldest first; nothing
-//! here is on the way of a batch but a look at the spans that failed; whatever is wrong with the file, the gateway
-//! starts. **Not here**: telling runs apart (the crate `tracker`), HTML (`pages`), when it is written (`app/remember`).
+//! The last 48 hours: [`History`] (runs), [`Figures`] (aggregates of a time window for a page), [`Failures`] (failing
+//! spans, counted and sampled) and [`Store`], the file in which they survive a restart. The tracker keeps only the
+//! latest runs; a comparison with yesterday, a nightly report and a run's page on the next morning need more.
+//! Only data that a third party may see is kept: names that passed the id policy, spans that were stripped and
+//! redacted. Memory and disk are bounded: the account with most data loses its oldest. Of a batch's processing only the
+//! check for failed spans is here. The gateway starts whatever is wrong with the file.
+//! Runs are identified in the crate `tracker`, HTML is made in `pages`, and `app/remember` decides when to write.
 
 mod entry;
 mod failures;

@@ -1,8 +1,8 @@
-//! **What**: [`History::look`]: asks the tracker what its runs do now. **Why**: whoever reads a page or a report looks
-//! first, so that its figures are those of this moment, live runs included. **Invariants**: a run is there once: what
-//! became part of another run goes; up to [`WHOLE`] runs all are asked for, beyond that those that changed last, and
-//! the rest in turn; one at a time. **Not here**: what a look finds (`memory`), when it is written down
-//! (`app/remember`).
+//! [`History::look`]: queries the tracker for the current state of its runs. It runs before each page or report, so
+//! that the figures are current and include live runs.
+//! Each run appears once: a run merged into another is removed. Up to [`WHOLE`] live runs all are queried; beyond that
+//! the latest changes are, and the others in turn. Queries run one at a time. Results are stored in `memory`;
+//! `app/remember` decides when to write them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::entry::Entry;
 use super::memory::History;
 use runs::{Board, RunView};
 
-/// Runs of a first look, and of a last one.
+/// Runs of the first query beyond the live ones, and of the last query.
 const FEW: usize = 128;
 const MOST: usize = 32_768;
-/// Live runs among which each look is whole.
+/// Number of live runs up to which every query covers all.
 const WHOLE: usize = 2048;
-/// A live run that was not shown for so long is asked for by its id, ns.
+/// A live run that was not shown for this long is queried by its id, ns.
 const PATIENCE: u64 = 120_000_000_000;
-/// Runs that are asked for by their id in one look.
+/// Maximum number of runs queried by id at once.
 const ASKED: usize = 32;
 
 impl History {
-    /// Takes in what the tracker shows at `now`.
+    /// Updates the history from the tracker at `now`.
     pub fn look(&self, board: &dyn Board, now: u64) {
         let mut last = self.looking.lock();
         let live = self.runs.read().values().filter(|kept| kept.entry.live()).count();
@@ -48,8 +48,8 @@ impl History {
         *last = now;
     }
 
-    /// The tracker shows all it knows: what it showed at the look before (`last`) and does not show now became part of
-    /// another run, if one of the same trace was there all the time and did at least as much.
+    /// Called when the tracker has shown all its runs. A run shown at the last query (`last`) and missing now was
+    /// merged into another, if a run of the same trace started no later and did at least as much.
     fn merge(&self, views: &[RunView], last: u64) {
         let shown: HashSet<(&str, &str)> = views.iter().map(|view| (&*view.account, &*view.run)).collect();
         let runs = self.runs.read();
@@ -67,7 +67,7 @@ impl History {
         }
         let holds = |view: &RunView, entry: &Entry| {
             let totals = &view.totals;
-            // a clock that is ahead: the entry has the time of the look instead
+            // The run's clock is ahead, so the entry has the time of the query instead.
             let ahead = view.start > last;
             (view.start <= entry.start || ahead)
                 && view.last >= entry.at

@@ -1,7 +1,7 @@
-//! **What**: [`History`]: the runs of the last 48 hours in memory. **Invariants**: at most [`MAX_RUNS`]: the account
-//! that has most gives way, oldest first; one entry a run, that of the last look; runs whose own clock is further back
-//! are counted, not kept; what changed waits, by key, until it is written down. **Not here**: asking the tracker
-//! (`look`), sums (`figures`), the file (`store`).
+//! [`History`]: the runs of the last 48 hours in memory. At most [`MAX_RUNS`] are kept; beyond that the account with
+//! most runs loses its oldest. There is one entry per run, with its latest state. Runs whose own times are further back
+//! are counted, not kept. Changes wait, by key, until they are written.
+//! The tracker is queried in `look`, aggregates are in `figures`, the file is in `store`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -14,16 +14,16 @@ use super::entry::Entry;
 use runs::share::fair;
 use runs::{RunState, RunView};
 
-/// How far back it goes, ns.
+/// How long runs are kept, ns.
 pub const KEEP: u64 = 48 * 3_600_000_000_000;
-/// Runs that are kept.
+/// Maximum number of runs.
 pub const MAX_RUNS: usize = 50_000;
 
 pub(super) struct Kept {
     pub(super) entry: Arc<Entry>,
-    /// When it was last shown by the tracker, unix ns; 0 = before this start.
+    /// When the tracker last showed the run, unix ns; 0 = before this start.
     pub(super) seen: u64,
-    /// Which of those with one time came first.
+    /// Order of insertion, for runs with the same time.
     order: u64,
 }
 
@@ -31,9 +31,10 @@ pub(super) struct Kept {
 #[derive(Default)]
 pub struct History {
     pub(super) runs: RwLock<HashMap<String, Kept>>,
-    /// Keys of what is not written down as it is; of runs that are known no more, too.
+    /// Keys of runs whose latest state is not yet written, including removed runs.
     changed: Mutex<BTreeSet<String>>,
-    /// Held by whoever asks the tracker, so that an older answer never replaces a newer one; when that was done last.
+    /// Time of the last query of the tracker. The lock is held during a query, so that an older answer never replaces a
+    /// newer one.
     pub(super) looking: Mutex<u64>,
     orders: AtomicU64,
     crowded: AtomicU64,
@@ -41,7 +42,7 @@ pub struct History {
 }
 
 impl History {
-    /// Takes in what the tracker shows now; those that are new or have changed come back.
+    /// Stores the views of the tracker; returns the entries that are new or have changed.
     pub fn note<'v>(&self, views: impl IntoIterator<Item = &'v RunView>, now: u64) -> Vec<Arc<Entry>> {
         let (mut changed, mut old) = (Vec::new(), 0);
         let mut runs = self.runs.write();
@@ -56,7 +57,7 @@ impl History {
             if let Some(known) = runs.get_mut(&key) {
                 order = Some(known.order);
                 if view.last > now {
-                    // its clock is ahead: it does not change just because ours goes on
+                    // The run's clock is ahead: its capped times must not change just because ours goes on.
                     (entry.at, entry.start) = (known.entry.at, known.entry.start);
                 }
                 if *known.entry == entry {
@@ -79,7 +80,7 @@ impl History {
         self.orders.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes in what was written down before the start.
+    /// Adds entries read from the file at start.
     pub fn restore(&self, entries: Vec<Entry>) {
         let mut runs = self.runs.write();
         for entry in entries {
@@ -88,7 +89,7 @@ impl History {
         }
     }
 
-    /// Forgets what is older than 48 hours, and what is too much.
+    /// Removes runs that are older than 48 hours or beyond [`MAX_RUNS`].
     pub fn forget(&self, now: u64) {
         let before = now.saturating_sub(KEEP);
         let mut runs = self.runs.write();
@@ -101,14 +102,15 @@ impl History {
         let mut changed = self.changed.lock();
         gone.iter().for_each(|key| {
             runs.remove(key);
-            // memory is bounded, the file keeps it
+            // Only memory is bounded here; the file keeps the run.
             changed.remove(key);
         });
         drop(changed);
         self.crowded.fetch_add(gone.len() as u64, Ordering::Relaxed);
     }
 
-    /// Live runs that the tracker did not show for `patience` ns, at most `most`: of each account those unseen longest.
+    /// At most `most` live runs that the tracker has not shown for `patience` ns: of each account the longest unseen
+    /// ones.
     pub fn unseen(&self, now: u64, patience: u64, most: usize) -> Vec<Arc<Entry>> {
         let runs = self.runs.read();
         let unseen = runs.values().filter(|kept| kept.entry.live() && kept.seen.saturating_add(patience) < now);
@@ -116,7 +118,7 @@ impl History {
         fair(unseen, most).0.into_iter().map(|kept| Arc::clone(&kept.entry)).collect()
     }
 
-    /// The tracker does not know a live run any more.
+    /// Marks a live run that the tracker no longer knows as evicted.
     pub fn lost(&self, entry: &Entry, now: u64) -> Arc<Entry> {
         let lost = Arc::new(Entry { state: RunState::Evicted.as_str().into(), ..entry.clone() });
         self.changed.lock().insert(lost.key());
@@ -124,7 +126,7 @@ impl History {
         lost
     }
 
-    /// What a run did is part of another one now.
+    /// Removes runs that were merged into others.
     pub(super) fn merged(&self, keys: Vec<String>) {
         let mut runs = self.runs.write();
         keys.iter().for_each(|key| drop(runs.remove(key)));
@@ -132,8 +134,7 @@ impl History {
         self.changed.lock().extend(keys);
     }
 
-    /// What is to be written down: runs as they stand now, and keys of those that are none any more. Each change comes
-    /// once.
+    /// Changes since the last call, to be written: current entries, and keys of removed runs.
     pub fn changed(&self) -> (Vec<Arc<Entry>>, Vec<String>) {
         let changed = std::mem::take(&mut *self.changed.lock());
         let (mut entries, mut gone, runs) = (Vec::new(), Vec::new(), self.runs.read());
@@ -146,32 +147,32 @@ impl History {
         (entries, gone)
     }
 
-    /// All of them, in no order.
+    /// All runs, in no order.
     pub fn all(&self) -> Vec<Arc<Entry>> {
         self.runs.read().values().map(|kept| Arc::clone(&kept.entry)).collect()
     }
 
-    /// One run by its id.
+    /// One run by account and id.
     pub fn find_of(&self, account: &str, run: &str) -> Option<Arc<Entry>> {
         let runs = self.runs.read();
         let is_it = |kept: &&Kept| *kept.entry.run == *run && *kept.entry.account == *account;
         runs.values().filter(is_it).max_by_key(|kept| kept.entry.at).map(|kept| Arc::clone(&kept.entry))
     }
 
-    /// The accounts that have a run of this id.
+    /// Accounts that have a run of this id.
     pub fn accounts(&self, run: &str) -> Vec<String> {
         let runs = self.runs.read();
         runs.values().filter(|kept| *kept.entry.run == *run).map(|kept| kept.entry.account.to_string()).collect()
     }
 
-    /// Whether this very entry is known.
+    /// Whether the entry of this view is stored already.
     pub fn knows(&self, view: &RunView, now: u64) -> bool {
         let entry = Entry::of(view, now);
         self.runs.read().get(&entry.key()).is_some_and(|kept| *kept.entry == entry)
     }
 
-    /// Runs that were left out: because there were too many; at one look, because their times are more than 48 hours
-    /// back.
+    /// Numbers of runs left out: because there were too many in total, and in one query because their times were more
+    /// than 48 hours back.
     pub fn left_out(&self) -> [u64; 2] {
         [self.crowded.load(Ordering::Relaxed), self.old.load(Ordering::Relaxed)]
     }

@@ -1,7 +1,7 @@
-//! **What**: [`report`]: the failing spans of a night in groups, with samples and the issues they belong to; and the
-//! comment on a ticket ([`JiraComment`]). **Why**: an agent, or a person with coffee, reads it in the morning.
-//! **Invariants**: groups by count, then by name; `schema` as in `runs/json`; every text in Markdown is escaped or in
-//! code. **Not here**: who asks.
+//! [`report`]: failing spans of a period in groups, with samples and their issues, for an agent or a person who reads
+//! it in the morning; [`JiraComment`]: the comment on a ticket.
+//! Groups are ordered by count, then by name; `schema` is as in `runs/json`. In Markdown every text is escaped or in
+//! code.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,39 +19,39 @@ use super::memory::KEEP;
 use super::usage::NoUsage;
 use runs::json::SCHEMA;
 
-/// What failures can be grouped by, in the order of [`super::Key`].
+/// Attributes by which failures can be grouped, in the order of [`super::Key`].
 pub const BY: [&str; 7] =
     ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
-/// Place of the issue in it.
+/// Index of the issue in [`BY`].
 const ISSUE: usize = 6;
 
-/// Failures can't be grouped by what was asked for.
+/// A name that is not in [`BY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failures can be grouped by {}", BY.join(", "))]
 pub struct UnknownGrouping;
 
-/// What a report is asked for.
+/// Parameters of a report.
 pub struct Asked {
-    /// How far back, ns.
+    /// Length of the period up to now, ns.
     pub since: u64,
-    /// Groups.
+    /// Maximum number of groups.
     pub limit: usize,
-    /// Samples of each.
+    /// Samples per group.
     pub samples: usize,
-    /// Places in [`BY`].
+    /// Indexes into [`BY`].
     pub by: Vec<usize>,
 }
 
 impl Asked {
-    /// The usual: 24 hours, 20 groups, 5 samples, by slug, commit and service.
+    /// The defaults: 24 hours, 20 groups, 5 samples, by slug, commit and service.
     pub fn usual() -> Self {
         Self { since: DAY, limit: 20, samples: 5, by: vec![0, 1, 2] }
     }
 
-    /// The names in [`BY`] that are asked for.
+    /// Parses a comma-separated list of names from [`BY`].
     ///
     /// # Errors
-    /// One of them is none of [`BY`].
+    /// A name is not in [`BY`].
     pub fn by(names: &str) -> Result<Vec<usize>, UnknownGrouping> {
         let place = |name: &str| {
             let known = BY.iter().position(|known| *known == name.trim());
@@ -64,37 +64,37 @@ impl Asked {
     }
 }
 
-/// One group.
+/// One group of failing spans.
 pub struct Grouped {
-    /// Values in the order asked for; "" = none.
+    /// Values in the order of the field `by` of [`Asked`]; "" = none.
     pub values: Vec<Arc<str>>,
-    /// Spans.
+    /// Number of spans.
     pub count: u64,
-    /// Issues that they name.
+    /// Issues named by the spans.
     pub issues: BTreeSet<Arc<str>>,
-    /// Some of them, the latest first.
+    /// Some of the spans, latest first.
     pub samples: Vec<Arc<Sample>>,
 }
 
 /// The report.
 pub struct Report {
-    /// What was asked for.
+    /// Parameters of the report.
     pub asked: Asked,
-    /// When it was made, unix ns.
+    /// Time of the report, unix ns.
     pub at: u64,
-    /// All failing spans.
+    /// Number of all failing spans.
     pub spans: u64,
-    /// All groups, also those left out.
+    /// Number of all groups, including those left out.
     pub groups: usize,
-    /// The largest.
+    /// The largest groups.
     pub largest: Vec<Grouped>,
-    /// What the runs of that time add up to, live ones up to now.
+    /// Sum over the runs of the period, live ones up to now.
     pub sum: Counted,
     /// Their model calls whose client reported no usage.
     pub no_usage: NoUsage,
 }
 
-/// Makes it, of failing spans and of runs.
+/// Makes the report of failing spans and runs.
 pub fn report(failures: &Failures, runs: &[Arc<Entry>], asked: Asked, now: u64) -> Report {
     let from = now.saturating_sub(asked.since.min(KEEP));
     let values =
@@ -129,7 +129,7 @@ impl Report {
     }
 }
 
-/// The report as JSON (docs/runs.md has the schema). `link`: a trace's address.
+/// The report as JSON (schema: docs/runs.md). `link` returns the URL of a sample's trace.
 pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> Value {
     let names = report.names();
     let sample = |sample: &Arc<Sample>| {
@@ -167,7 +167,7 @@ pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) ->
     })
 }
 
-/// Text for a line of Markdown: nothing in it means anything.
+/// Escapes text for a line of Markdown.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -179,7 +179,7 @@ fn plain(text: &str) -> String {
             }
             c if c.is_control() || is_direction(c) => {}
             '/' if out.ends_with(":/") => {
-                // an address, and a mention below, are text behind a space of no width
+                // A zero-width space keeps addresses, and mentions below, from becoming links.
                 out.push_str("\u{200b}/");
             }
             '@' => out.push_str("@\u{200b}"),
@@ -189,12 +189,12 @@ fn plain(text: &str) -> String {
     out
 }
 
-/// Marks that turn the direction of a line, or that nobody sees.
+/// Characters that change the direction of text, or are invisible.
 pub(super) fn is_direction(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
-/// A cost, exactly; what has no price is said, never counted as nothing.
+/// The exact cost; unpriced calls are mentioned, never counted as zero.
 fn costs(sum: &Counted) -> String {
     let exact = runs::words::priced(sum.atto, sum.unpriced).map(runs::words::exact);
     let cost = exact.unwrap_or_else(|| runs::words::NO_PRICE.to_owned());
@@ -256,18 +256,19 @@ pub fn markdown(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> St
     out
 }
 
-/// The comment on a ticket: what agents did for it.
+/// The comment on a ticket: the agents' work on it.
 pub struct JiraComment {
     /// The issue.
     pub issue: String,
-    /// What is said, in Jira's own markup.
+    /// Text in Jira's markup.
     pub text: String,
-    /// How many runs it is about.
+    /// Number of runs it covers.
     pub runs: usize,
 }
 
 impl JiraComment {
-    /// Of the runs of an issue. `link`: a run's trace; `vault`: where its content is.
+    /// The comment for the runs of an issue. `link` returns the URL of a run's trace, `vault` the location of its
+    /// content.
     pub fn of(
         issue: &str,
         runs: &[Arc<Entry>],
@@ -307,7 +308,7 @@ impl JiraComment {
     }
 }
 
-/// Text in which nothing is Jira's markup.
+/// Escapes text for Jira's markup.
 fn jira(text: &str) -> String {
     let shown = text.chars().filter(|c| !c.is_control() && !is_direction(*c));
     shown

@@ -1,5 +1,5 @@
-//! **What**: [`Seal`]: seals samples at rest with a key derived from the spool's. **Invariants**: AES-256-GCM; a fresh
-//! random nonce each; the salt is the file's own. **Not here**: the file (`store`).
+//! [`Seal`]: seals samples at rest with a key derived from the spool's: AES-256-GCM with a fresh random nonce each;
+//! each file has its own salt. The file is in `store`.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// The seal of a file with this salt. `None`: the library refused (it has no reason to).
+    /// The seal of a file with this salt. `None`: the library refused, for which there is no known cause.
     pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], rng: Arc<dyn Rng>) -> Option<Self> {
         let derived = key.derive(salt, INFO);
         Some(Self { key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?), rng })
     }
 
-    /// Nonce, ciphertext, tag.
+    /// Returns nonce, ciphertext, tag.
     pub(super) fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         self.rng.fill(&mut nonce);
@@ -33,7 +33,7 @@ impl Seal {
         Some([nonce.as_slice(), &body].concat())
     }
 
-    /// What [`Seal::seal`] sealed.
+    /// Decrypts the output of [`Seal::seal`].
     pub(super) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut body = body.to_vec();

@@ -1,8 +1,9 @@
-//! **What**: [`Store`]: the file in which 48 hours survive a restart (SQLite). **Why**: a restart at night must not
-//! cost the report of the morning. **Invariants**: it holds what a third party may see, samples sealed besides; at most
-//! 256 MiB; where that is not enough, whichever account has most gives way, oldest first; a disk that is full takes
-//! nothing from what is there; a file that is damaged, newer or somebody else's is moved aside, never written over, and
-//! no other is; nothing depends on what is in it but pages. **Not here**: when it is written (`app/remember`).
+//! [`Store`]: the SQLite file in which the last 48 hours survive a restart, so that a restart at night does not cost
+//! the morning's report.
+//! It holds only data that a third party may see; samples are sealed as well. It is at most 256 MiB; beyond that the
+//! account with most data loses its oldest. A full disk deletes nothing. A file that is damaged, newer or foreign is
+//! moved aside, never overwritten; any other file stays. Only pages depend on its contents. `app/remember` decides when
+//! to write.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,20 +21,20 @@ use kernel::hex;
 use kernel::rng::Rng;
 use pipeline::spool::SpoolKey;
 
-/// What the file says it is: "toll".
+/// The file's application id: "toll".
 const APPLICATION: i64 = 0x746f_6c6c;
 const VERSION: i64 = 1;
 /// Pages of 4 KiB: 256 MiB.
 const MAX_PAGES: i64 = 65_536;
-/// Runs beyond those that are kept before the file is looked through.
+/// Number of runs beyond the maximum before the file is trimmed.
 const SLACK: usize = 2000;
-/// Level of compression of details.
+/// Compression level of details.
 const LEVEL: i32 = 3;
-/// Largest detail, bytes of JSON.
+/// Largest detail, in bytes of JSON.
 const MAX_DETAIL: usize = 4 << 20;
 
-/// Before anything is read: else the log's index is a mapped file, and a mapped file on a full disk ends the process
-/// (SIGBUS). <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
+/// Must be set before the first read: otherwise the WAL index is a memory-mapped file, and a mapped file on a full disk
+/// kills the process (SIGBUS). <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
 const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE";
 const SETUP: &str = "
     PRAGMA journal_mode = WAL;
@@ -54,30 +55,30 @@ const TABLES: &str = "
     COMMIT;
 ";
 
-/// Runs with their account (what stands before the NUL of the key), and what they take.
+/// Runs with their account (the key up to the NUL) and their size.
 const EACH_RUN: &str =
     "SELECT rowid AS id, at, substr(CAST(key AS BLOB), 1, instr(CAST(key AS BLOB), x'00')) AS account,
     length(key) + length(entry) + COALESCE(length(detail), 0) AS size FROM runs";
-/// The same of samples.
+/// The same for samples.
 const EACH_SAMPLE: &str = "SELECT id, at, account, length(sealed) AS size FROM samples";
 
-/// Why the file could not be used. It stays as it is.
+/// Why the file could not be used. The file stays unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It can't be opened, made or read now: a full disk, no permission, another process that has it open.
+    /// The file can't be opened, created or read now: a full disk, no permission, another process that has it open.
     #[error("can't use {}: {source}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// It is damaged or of another version, and can't be moved aside.
+    /// The file is damaged or of another version, and can't be moved aside.
     #[error("can't move {} aside: {source}", path.display())]
     NotMoved {
         /// The file or one of its companions.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Nothing was written.
@@ -89,11 +90,11 @@ pub enum StoreError {
 pub struct Store {
     pub(super) db: Connection,
     seal: Option<Seal>,
-    /// Its own bound, pages.
+    /// Maximum number of pages.
     pub(super) pages: i64,
 }
 
-/// What was in it.
+/// An opened file and its contents.
 pub struct Opened {
     /// The file.
     pub store: Store,
@@ -101,22 +102,22 @@ pub struct Opened {
     pub runs: Vec<Entry>,
     /// Counts of failing spans.
     pub counts: Vec<Group>,
-    /// Their samples.
+    /// Samples of failing spans.
     pub samples: Vec<Sample>,
-    /// Where a file went that could not be used.
+    /// New path of an unusable file that was moved aside.
     pub aside: Option<PathBuf>,
 }
 
-/// Times are kept in ms: SQLite has signed numbers.
+/// Times are stored in ms, because SQLite's integers are signed.
 fn ms(ns: u64) -> i64 {
     i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
 }
 
 impl Store {
-    /// Opens the file, or makes it. `keys`: the spool's, the first one seals.
+    /// Opens or creates the file. `keys`: the spool's keys, of which the first one seals.
     ///
     /// # Errors
-    /// It can't be opened nor made now ([`StoreError::Unusable`], [`StoreError::NotMoved`]).
+    /// The file can be neither opened nor created now ([`StoreError::Unusable`], [`StoreError::NotMoved`]).
     pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<Opened, StoreError> {
         let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
         match Self::load(path, keys, rng, now) {
@@ -125,7 +126,7 @@ impl Store {
                 let opened = Self::load(path, keys, rng, now).map_err(unusable)?;
                 Ok(Opened { aside, ..opened })
             }
-            // a full disk, no permission, somebody else who has it open: it may be whole
+            // A full disk, no permission, or another process that has it open: the file may be intact.
             loaded => loaded.map_err(unusable),
         }
     }
@@ -141,7 +142,7 @@ impl Store {
         Ok(Opened { store, runs, counts, samples, aside: None })
     }
 
-    /// Whether the samples inside are readable; otherwise a new salt begins.
+    /// Sets up the seal. Returns whether the stored samples are readable; otherwise a new salt is stored.
     fn seal(&mut self, keys: &[SpoolKey], rng: &Arc<dyn Rng>) -> Result<bool, rusqlite::Error> {
         let value = |name: &str| -> Result<Option<Vec<u8>>, rusqlite::Error> {
             self.db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
@@ -166,7 +167,7 @@ impl Store {
     fn runs(&self, now: u64) -> Result<Vec<Entry>, rusqlite::Error> {
         let mut rows = self.db.prepare("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid")?;
         let found = rows.query_map([ms(now.saturating_sub(KEEP))], |row| row.get::<_, Vec<u8>>(0))?;
-        // an entry of another version is left out
+        // Skips entries of another version.
         found.filter_map(|row| row.map(|bytes| serde_json::from_slice(&bytes).ok()).transpose()).collect()
     }
 
@@ -192,10 +193,11 @@ impl Store {
         found.filter_map(|row| row.map(open).transpose()).collect()
     }
 
-    /// Writes, and forgets what is old. Where the file's own bound is reached, a tenth goes first.
+    /// Writes in one transaction, and deletes what is older than 48 hours. If the file's size limit is reached, deletes
+    /// a tenth and tries again.
     ///
     /// # Errors
-    /// [`StoreError::NotWritten`]; nothing was written then, nor did anything go.
+    /// [`StoreError::NotWritten`]; then nothing was written or deleted.
     pub fn write(&mut self, write: &Write, now: u64) -> Result<(), StoreError> {
         let rows = Rows::of(write, self.seal.as_ref());
         match self.put(&rows, None, now) {
@@ -206,8 +208,8 @@ impl Store {
         }
     }
 
-    /// Whether so many bytes may not fit below the file's own bound. A disk that is full says the same, and gains
-    /// nothing by runs that go.
+    /// Whether this many bytes may exceed the file's size limit. A full disk gives the same error, but deleting runs
+    /// would not help there.
     fn bound_is_near(&self, bytes: i64) -> bool {
         let number = |what: &str| self.db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0)).ok();
         let used = || Some((number("page_count")?, number("freelist_count")?, number("page_size")?));
@@ -215,7 +217,7 @@ impl Store {
         room.is_some_and(|room| room < bytes.saturating_mul(3).saturating_add(1 << 20))
     }
 
-    /// `room`: bytes that are made free before, besides a tenth of what there is.
+    /// `room`: bytes to free before writing, if that is more than a tenth of the contents; `None`: free nothing.
     fn put(&mut self, rows: &Rows, room: Option<i64>, now: u64) -> Result<(), rusqlite::Error> {
         let old = ms(now.saturating_sub(KEEP));
         let transaction = self.db.transaction()?;
@@ -232,7 +234,7 @@ impl Store {
         transaction.commit()
     }
 
-    /// The JSON of one run, if it was written down.
+    /// The JSON of one run, if it was written.
     pub fn detail(&self, entry: &Entry) -> Option<String> {
         let query = "SELECT detail FROM runs WHERE key = ?1";
         let packed: Option<Vec<u8>> = self.db.query_row(query, [entry.key()], |row| row.get(0)).ok()?;
@@ -240,16 +242,16 @@ impl Store {
     }
 }
 
-/// A run as it is written: its key, milliseconds, entry, packed detail.
+/// A run as it is written: key, milliseconds, entry, compressed detail.
 type Run = (String, i64, Vec<u8>, Option<Vec<u8>>);
 
-/// What is written, as it is written.
+/// Rows as they are written.
 struct Rows {
     runs: Vec<Run>,
     gone: Vec<String>,
     counts: Vec<(i64, String, i64)>,
     samples: Vec<(i64, Vec<u8>, Arc<str>)>,
-    /// What it takes at least.
+    /// Lower bound of the bytes needed.
     bytes: i64,
 }
 
@@ -304,9 +306,9 @@ impl Rows {
     }
 }
 
-/// A count's name in the file: values and account.
+/// Key of a count in the file: its values and the account.
 fn name(group: &Group) -> String {
-    // as before accounts were told
+    // Without an account the key is as older versions wrote it.
     let account = (!group.account.is_empty()).then_some(&group.account);
     serde_json::to_string(&group.key.iter().chain(account).collect::<Vec<_>>()).unwrap_or_default()
 }
@@ -317,7 +319,7 @@ fn named(name: &str) -> Option<(Key, Arc<str>)> {
     Some((Key::try_from(words).ok()?, account))
 }
 
-/// Lets a tenth go, at least `room` bytes: of those who take most, the oldest.
+/// Deletes a tenth of the bytes, or `room` bytes if that is more: the oldest rows of the accounts that take most.
 fn make_room(db: &Connection, table: &str, each: &str, room: i64) -> Result<(), rusqlite::Error> {
     let used = format!(
         "SELECT id, size, SUM(size) OVER (PARTITION BY account ORDER BY at DESC, id DESC) AS used FROM ({each})"
@@ -327,7 +329,7 @@ fn make_room(db: &Connection, table: &str, each: &str, room: i64) -> Result<(), 
     db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({gone})"), [room]).map(drop)
 }
 
-/// Lets go what is beyond `most`, once that is more than `slack`: of those who have most, the oldest.
+/// Deletes the rows beyond `most`, once they are more than `slack`: the oldest of the accounts that have most.
 fn bound(db: &Connection, table: &str, each: &str, most: usize, slack: usize) -> Result<(), rusqlite::Error> {
     let count: i64 = db.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get(0))?;
     let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
@@ -341,13 +343,14 @@ fn bound(db: &Connection, table: &str, each: &str, most: usize, slack: usize) ->
     db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({gone})"), [count.saturating_sub(number(most))]).map(drop)
 }
 
-/// Whether an error says that the file is damaged, of another version, or somebody else's.
+/// Whether an error means that the file is damaged, of another version, or foreign.
 pub(super) fn spoilt(error: &rusqlite::Error) -> bool {
     let damaged = [Some(ErrorCode::DatabaseCorrupt), Some(ErrorCode::NotADatabase)];
     damaged.contains(&error.sqlite_error_code()) || matches!(error, rusqlite::Error::InvalidQuery)
 }
 
-/// What a check of the file says; what could not be read may be whole.
+/// Interprets the result of SQLite's check. A page that could not be read may be intact, so that counts as an I/O
+/// error.
 pub(super) fn judged(said: &str) -> Result<(), rusqlite::Error> {
     let unread = said.split("unable to get the page. error code=").nth(1);
     let code = unread.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
@@ -358,9 +361,9 @@ pub(super) fn judged(said: &str) -> Result<(), rusqlite::Error> {
     }
 }
 
-/// The file, if it is ours, whole, and not newer.
+/// Opens the file and checks that it is tollgate's, intact, and not of another version.
 fn checked(path: &Path) -> Result<Connection, rusqlite::Error> {
-    // what is inside is for whoever runs the gateway
+    // The contents are only for the user who runs the gateway.
     drop(fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path));
     let db = Connection::open(path)?;
     db.execute_batch(ALONE)?;
@@ -373,7 +376,7 @@ fn checked(path: &Path) -> Result<Connection, rusqlite::Error> {
     judged(&db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?)?;
     db.execute_batch(SETUP)?;
     db.execute_batch(&format!("PRAGMA max_page_count = {MAX_PAGES}"))?;
-    // what is whole is read from a full disk, too: nothing is written that is there
+    // An intact file must be readable from a full disk, so nothing is written that exists already.
     if tables == 0 {
         db.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}"))?;
     }
@@ -385,7 +388,7 @@ fn checked(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(db)
 }
 
-/// Moves the file and its companions aside; where it went.
+/// Moves the file and its companions aside; returns the new path.
 fn move_aside(path: &Path, now: u64) -> Result<Option<PathBuf>, StoreError> {
     let with = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();

@@ -1,4 +1,4 @@
-//! Tests of history: what counts, what is kept, what a file that is wrong costs.
+//! Tests of history: aggregates, retention, and recovery from a bad file.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ fn day(history: &History) -> Figures {
     figures(&history.all(), Window::last(DAY, NOW))
 }
 
-/// Runs count once, in the window of their last event, live ones with what they did up to now (they counted nothing
-/// before they were over); yesterday's are held against them.
+/// Each run counts once, in the window of its last event; live runs count with everything they did so far (they used to
+/// count only after their end); yesterday's figures are compared.
 #[test]
 fn figures_are_those_of_the_window() {
     let history = History::default();
@@ -59,8 +59,8 @@ fn figures_are_those_of_the_window() {
     assert!(changes.first().is_some_and(|change| change.sum == *sum), "and so does what changed");
 }
 
-/// A look takes in what the tracker shows at that moment. What became part of another run is there once, in memory and
-/// on disk; a run that is over stays when the tracker forgets it.
+/// A look stores the tracker's current state. A run merged into another appears once, in memory and on disk; a finished
+/// run stays when the tracker forgets it.
 #[test]
 fn a_look_is_of_this_moment() {
     let (history, first) = (History::default(), view("sub", 2, 1, RunState::Ended, None, 5));
@@ -90,8 +90,9 @@ fn a_look_is_of_this_moment() {
     assert!(open(&path, &key).runs.is_empty());
 }
 
-/// Calls whose client reported no usage are counted by model and service, live runs included, in the page's JSON and in
-/// the report alike (both had only a count of calls without a price); without such calls nothing is said.
+/// Calls whose client reported no usage are counted by model and service, including live runs, both in the page's JSON
+/// and in the report (which used to give only the number of calls without a price); without such calls the sentence is
+/// omitted.
 #[test]
 fn calls_without_usage_are_named() {
     let history = History::default();
@@ -124,8 +125,8 @@ fn calls_without_usage_are_named() {
     assert_eq!(report_json(&report, &|_| None)["calls_without_usage"], json["calls_without_usage"]);
 }
 
-/// A run that gets another id is there once, also if its clock is ahead of ours (it was there twice: its begin was held
-/// against the time of an earlier look).
+/// A run whose id changes appears once, even if its clock is ahead of ours. (Before the fix it appeared twice, because
+/// its start was compared with the time of an earlier look.)
 #[test]
 fn a_run_that_is_renamed_is_one_run() {
     let board = |run: RunView| Made { runs: vec![(run, Vec::new())], ..Made::default() };
@@ -138,7 +139,7 @@ fn a_run_that_is_renamed_is_one_run() {
     assert_eq!((sum.runs, sum.atto), (1, 5));
 }
 
-/// No runs: no numbers, rather than zeros that look like good news.
+/// Without runs the figures are `None` rather than zeros that look like good results.
 #[test]
 fn nothing_is_no_number() {
     let figures = day(&History::default());
@@ -147,7 +148,7 @@ fn nothing_is_no_number() {
     assert_eq!(figures.failure.course, vec![None; 24]);
 }
 
-/// A table has ten names, `other` and `unattributed`, and adds up to the whole.
+/// A table has ten names, `other` and `unattributed`, and adds up to the total.
 #[test]
 fn tables_are_bounded_and_whole() {
     let history = History::default();
@@ -163,7 +164,7 @@ fn tables_are_bounded_and_whole() {
     assert_eq!(figures.by_tenant.last().map(|share| share.name.as_str()), Some(UNATTRIBUTED));
 }
 
-/// A run of a clock that is ahead counts now, and is not news at every look.
+/// A run whose clock is ahead counts in the current window, and is not a change at every look.
 #[test]
 fn a_clock_that_is_ahead_is_now() {
     let history = History::default();
@@ -174,7 +175,7 @@ fn a_clock_that_is_ahead_is_now() {
     assert_eq!(day(&history).sum.runs, 1);
 }
 
-/// 48 hours and no more; too many lose the oldest.
+/// Runs are kept for 48 hours; beyond the maximum the oldest are removed.
 #[test]
 fn it_forgets() {
     let history = History::default();
@@ -209,7 +210,7 @@ fn group(slot: u64, count: u64) -> Group {
     Group { account: "default".into(), key: sample(NOW).key, slot, count }
 }
 
-/// What was written is there again; samples are sealed; another key opens none and harms nothing else.
+/// Written data is read again; samples are sealed, and another key can't open them but has no other effect.
 #[test]
 fn it_survives_a_restart() {
     let folder = tempfile::tempdir().expect("folder");
@@ -237,7 +238,7 @@ fn it_survives_a_restart() {
     assert!(other.samples.is_empty() && other.runs.len() == 1);
 }
 
-/// A damaged, a newer, and somebody else's file are moved aside; the file is for nobody else.
+/// A damaged, a newer, and a foreign file are moved aside; only the owner can read the file.
 #[test]
 fn a_file_that_is_wrong_is_moved_aside() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -265,7 +266,7 @@ fn a_file_that_is_wrong_is_moved_aside() {
     }
 }
 
-/// Groups are by what was asked for; samples are bounded, the latest first; a batch of two pipelines counts once.
+/// Groups are by the requested attributes; samples are bounded, latest first; a batch in two pipelines counts once.
 #[test]
 fn the_report_groups() {
     let failures = Failures::default();
@@ -295,7 +296,7 @@ fn the_report_groups() {
     assert!(text.contains("107 × acme") && text.contains("CANARY-sealed"), "{text}");
 }
 
-/// Nothing in a name is markup.
+/// Names can't inject markup.
 #[test]
 fn markdown_means_nothing() {
     let failures = Failures::default();
@@ -309,7 +310,7 @@ fn markdown_means_nothing() {
     assert!(!text.contains('\u{202e}') && !text.contains("https://evil") && !text.contains("@team"), "{text}");
 }
 
-/// The comment has what the ticket needs, per session.
+/// The comment has the data for the ticket, by session.
 #[test]
 fn the_ticket_is_told() {
     let history = History::default();
@@ -331,8 +332,8 @@ fn the_ticket_is_told() {
     assert_eq!(JiraComment::of("OPS-2", &history.all(), &link, &vault).runs, 0);
 }
 
-/// What could not be written goes with the next, before it: what is written last holds; what waits does not grow for
-/// ever. (A look's own news are never cut: a bound on both lost runs that came in a crowd.)
+/// A failed write is merged with the next one and precedes it, so that the latest state wins; the waiting data is
+/// bounded. (A bound on the new data as well lost runs that arrived in a crowd.)
 #[test]
 fn what_could_not_be_written_waits() {
     let write = |slots: std::ops::Range<u64>, count: u64| Write {
@@ -347,7 +348,7 @@ fn what_could_not_be_written_waits() {
     assert_eq!(told(&all.newest(3)), [(2, 2), (3, 2), (4, 2)]);
 }
 
-/// Texts that the vault step fills in later are in no sample; whose name is only like theirs is.
+/// Texts that the vault step fills in later are in no sample; attributes with only similar names are.
 #[test]
 fn slots_are_in_no_sample() {
     for key in

@@ -1,8 +1,7 @@
-//! **What**: [`NoUsage`]: model calls whose client reported no usage, by model and service.
-//! **Why**: they have no price, so an operator must learn which client to change.
-//! **Invariants**: counts come from the same entries as all other figures, so that these calls are a part of
-//! `unpriced`.
-//! **Not here**: which call is one (`genai`), how it looks (`pages`).
+//! [`NoUsage`]: model calls whose client reported no usage, by model and service. Such calls have no price, so an
+//! operator must learn which client to change. The counts come from the same entries as all other figures, so these
+//! calls are a part of `unpriced`.
+//! `genai` decides which calls these are; `pages` shows them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::entry::Entry;
 
-/// Rows that are shown.
+/// Maximum number of rows shown.
 const ROWS: usize = 5;
 
 /// See the module.
@@ -19,14 +18,14 @@ const ROWS: usize = 5;
 pub struct NoUsage {
     /// All such calls.
     pub calls: u64,
-    /// Model, service ("" = not reported) and calls; most calls first.
+    /// Model, service ("" = not reported) and number of calls; most calls first.
     pub rows: Vec<(String, String, u64)>,
-    /// Rows that are left out.
+    /// Number of rows left out.
     pub left_out: usize,
 }
 
 impl NoUsage {
-    /// Of some runs.
+    /// Counts over some runs.
     pub fn of<'r>(runs: impl IntoIterator<Item = &'r Entry>) -> Self {
         let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for run in runs {
@@ -45,7 +44,7 @@ impl NoUsage {
         Self { calls, rows, left_out }
     }
 
-    /// In a sentence, with what to switch on; none where there are no such calls. `shown`: a name as it may be shown.
+    /// A sentence with a hint what to switch on; `None` if there are no such calls. `shown` formats a name.
     pub fn sentence(&self, shown: impl Fn(&str) -> String) -> Option<String> {
         let calls = match self.calls {
             0 => return None,

@@ -1,7 +1,7 @@
-//! **What**: [`Watch`]: a step at the end of each pipeline that notices spans which failed. **Why**: the report of the
-//! night groups and shows them. **Invariants**: it looks at what was stripped and redacted only, changes nothing, and
-//! costs a look at three fields of a span that did not fail; what it notices counts once the batch is committed, and is
-//! never stored in the spool. **Not here**: configuration: it is there wherever the admin port is.
+//! [`Watch`]: a step at the end of each pipeline that records failed spans for the nightly report. It sees only
+//! stripped and redacted spans and changes nothing; a span that did not fail costs a check of three fields. Records
+//! count once the batch is committed and are never stored in the spool. The step has no configuration: it exists
+//! wherever the admin port does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use kernel::hex;
 use otlp::{Field, Node, NodeKind, Payload, Signal, Value};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
 
-/// Its id, which no component can have.
+/// Id of the step, which no component can have.
 const ID: &str = "(failures)";
 /// The span at the end of a turn that failed.
 const STOP_FAILURE: &str = "claude_code.turn.stop_failure";
-/// Samples of one batch.
+/// Maximum samples per batch.
 const MAX_SAMPLES: usize = 50;
-/// Kinds of one batch.
+/// Maximum kinds per batch.
 const MAX_KINDS: usize = 1000;
-/// Attributes of a sample, and bytes of one.
+/// Maximum attributes of a sample, and bytes of one.
 const MAX_ATTRIBUTES: usize = 48;
 const MAX_VALUE: usize = 400;
-/// Bytes of a value that is grouped by.
+/// Maximum bytes of a grouping value.
 const MAX_WORD: usize = 120;
 /// Status code ERROR.
 const ERROR: i32 = 2;
-/// References into the vault and what is told of its content: not fixed yet where this step stands.
+/// Prefixes of vault references and statements about content, whose values are not fixed yet at this step.
 const REFERENCES: [&str; 2] = ["gen_ai.payload.", "tollgate.content."];
-/// The end of the name of a reference to one part.
+/// Suffix of a reference to one part.
 const REFERENCE: &str = "_ref";
 
 /// See the module.
@@ -38,7 +38,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Notices into `failures`.
+    /// A step that records into `failures`.
     pub fn new(failures: Arc<Failures>) -> Self {
         Self { id: ID.into(), failures }
     }
@@ -80,7 +80,7 @@ impl Processor for Watch {
     }
 }
 
-/// `name = "claude_code.turn.stop_failure" OR error = true`, an ERROR status being the same.
+/// `name = "claude_code.turn.stop_failure" OR error = true`; an ERROR status counts as the latter.
 fn failed(payload: &Payload, span: Node) -> bool {
     payload.status_code(span) == ERROR
         || payload.text(span, Field::Name) == STOP_FAILURE
@@ -125,7 +125,7 @@ fn sample(payload: &Payload, span: Node, account: Arc<str>, key: &Key, at: u64) 
     }
 }
 
-/// A text of the vault step that is filled in later.
+/// Whether the attribute is a text of the vault step that is filled in later.
 pub(super) fn is_slot(key: &str) -> bool {
     REFERENCES.iter().any(|begin| key.starts_with(begin)) || (key.starts_with("gen_ai.") && key.ends_with(REFERENCE))
 }
@@ -141,7 +141,7 @@ fn text(value: Value<'_>) -> String {
     }
 }
 
-/// At most so many bytes, whole characters.
+/// At most `most` bytes, whole characters.
 pub(super) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }

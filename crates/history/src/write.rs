@@ -1,6 +1,6 @@
-//! **What**: [`Write`]: what is to be written at once, and what of it waits for a file that can't be written.
-//! **Invariants**: of a run, and of a count, the latest waits; whichever account has most gives way, oldest first.
-//! **Not here**: the file (`store`).
+//! [`Write`]: data to be written in one transaction, and the part of it that waits while the file can't be written.
+//! Only the latest state of a run or a count waits; beyond the bound the account with most data loses its oldest. The
+//! file is in `store`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,24 +9,25 @@ use super::entry::Entry;
 use super::failures::{Group, Sample};
 use runs::share::fair;
 
-/// Details that wait, bytes of JSON.
+/// Bytes of run details (JSON) that may wait.
 const MAX_WAITING: usize = 16 << 20;
 
-/// What is to be written at once.
+/// Data to be written in one transaction.
 #[derive(Default)]
 pub struct Write {
-    /// Runs that are new or changed; their JSON, if it was fetched.
+    /// New or changed runs, with their JSON if it was fetched.
     pub runs: Vec<(Arc<Entry>, Option<String>)>,
-    /// Keys of runs that became part of others.
+    /// Keys of runs that were merged into others.
     pub gone: Vec<String>,
-    /// Counts as they stand; 0 = gone.
+    /// Current counts; 0 deletes the count.
     pub counts: Vec<Group>,
     /// New samples.
     pub samples: Vec<Arc<Sample>>,
 }
 
 impl Write {
-    /// This with what could not be written before, which goes first; of one run, and of one count, what is said last.
+    /// Merges this with an older `Write` that failed. The older data comes first; of a run or a count the latest state
+    /// is kept.
     pub fn after(self, older: Self) -> Self {
         if older.is_empty() {
             return self;
@@ -60,7 +61,7 @@ impl Write {
         Self { runs, gone, counts, samples }
     }
 
-    /// What of it waits for a file that can be written: of each kind `most`, of details 16 MiB.
+    /// The part that waits for a later write: `most` of each kind, and 16 MiB of details.
     pub fn newest(self, most: usize) -> Self {
         let Self { mut runs, mut gone, mut counts, mut samples } = self;
         gone.truncate(most);
@@ -82,13 +83,13 @@ impl Write {
         Self { runs, gone, counts, samples }
     }
 
-    /// Nothing to do.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.gone.is_empty() && self.counts.is_empty() && self.samples.is_empty()
     }
 }
 
-/// What stands at `places` goes.
+/// Removes the elements at `places`.
 fn drop_these<T>(all: &mut Vec<T>, mut places: Vec<usize>) {
     places.sort_unstable();
     let mut next = 0..;

@@ -1,6 +1,6 @@
-//! **What**: [`Batch`]: one request on its way through the processors of one pipeline.
-//! **Invariants**: owned by one worker at a time; processors change only the batch; no `Debug`.
-//! **Not here**: how it is stored (`spool/`), numbered (`sequencer`).
+//! [`Batch`]: one request on its way through the processors of one pipeline. One worker owns it at a time, and
+//! processors change nothing but the batch. It holds telemetry, so it has no `Debug`.
+//! Batches are numbered in `sequencer` and stored by `spool/`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -14,67 +14,71 @@ use super::inquiry::Answer;
 /// Where a batch came from and when.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// Account of the credential; `default` without one. Limits and vault separation.
+    /// Account of the client's credential; `default` without one. Rate limits and the vault are separate per account.
     pub account: Arc<str>,
     /// Id of the receiver, e.g. `otlp`.
     pub receiver: Arc<str>,
-    /// Whether the receiver is `trust: internal` (stamps of an upstream tollgate are kept).
+    /// Whether the receiver is `trust: internal`, in which case the stamps of an upstream tollgate are kept.
     pub trust: Trust,
     /// Gateway clock at arrival.
     pub received: UnixNanos,
     /// Random id of the batch: the holder of its claims.
     pub id: [u8; 16],
-    /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): a new request whose calls are not
-    /// counted again.
+    /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): this is a new request, but its
+    /// calls are not counted again.
     pub repeat: bool,
 }
 
-/// What a processor wants changed once the batch is committed. Stored with the commit (sealed), applied in commit
-/// order, applied again from the spool after a crash.
+/// A state change that a processor requests for the time after the batch's commit. It is stored (sealed) with the
+/// commit, applied in commit order, and applied again from the spool after a crash.
 #[derive(Clone)]
 pub struct Effect {
     /// The processor's component id, e.g. `runs`.
     pub processor: Arc<str>,
-    /// Its own encoding.
+    /// The change, in the processor's own encoding.
     pub body: Vec<u8>,
-    /// What is applied with it but never stored: a bounded memory that may be lost at a restart. Its own type.
+    /// Data that is applied with the effect but never stored, for a bounded memory that a restart may lose. The type is
+    /// the processor's own.
     pub aside: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Effect {
-    /// One that is stored whole.
+    /// An effect without data aside: all of it is stored.
     pub fn new(processor: Arc<str>, body: Vec<u8>) -> Self {
         Self { processor, body, aside: None }
     }
 }
 
-/// What a processor hands to its [`super::Ticketer`] (vault drafts). Not cloned: only one pipeline carries it.
+/// Data that a processor hands to its [`super::Ticketer`] (vault drafts). It is not cloned: only one pipeline carries
+/// it.
 pub struct Draft {
     /// The processor's component id, e.g. `vault`.
     pub processor: Arc<str>,
-    /// Upper bound of the bytes of the records it becomes (bodies and about 64 bytes each): reserved before the ticket.
+    /// Upper bound of the bytes of the records that the draft becomes (bodies and about 64 bytes each). This room is
+    /// reserved before the ticket.
     pub bytes: u64,
-    /// Its own type.
+    /// The draft itself; the type is the processor's own.
     pub body: Box<dyn Any + Send>,
 }
 
-/// One request on its way.
+/// One request on its way through a pipeline.
 pub struct Batch {
-    /// Where it came from.
+    /// Origin of the request.
     pub origin: Arc<Origin>,
-    /// The data.
+    /// The telemetry, with the edits made so far.
     pub payload: Payload,
     /// How far it may travel.
     pub clearance: Clearance,
-    /// Collected for after the commit.
+    /// Effects collected so far, to be committed with the batch.
     pub effects: Vec<Effect>,
-    /// Collected for the ticket.
+    /// Drafts collected so far, to be given to the ticketers.
     pub drafts: Vec<Draft>,
-    /// What the vocabulary read in the batch; made once by the first processor that needs it.
+    /// Facts that the vocabulary (`genai`) read in the batch, made once by the first processor that needs them.
     pub facts: Option<Arc<dyn Any + Send + Sync>>,
-    /// What the step that strips content says about texts that repeat it; its own type, read by the redaction step.
+    /// Texts that repeat stripped content, as the stripping step found them. The type is the step's own; the redaction
+    /// step reads it.
     pub echoes: Option<Arc<dyn Any + Send + Sync>>,
-    /// What the step that works on the batch now has asked for ([`super::Processor::inquire`]).
+    /// Answer to the inquiry of the step that works on the batch now ([`super::Processor::inquire`]).
     pub answer: Option<Answer>,
 }
 

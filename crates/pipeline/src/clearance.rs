@@ -1,10 +1,10 @@
-//! **What**: how far a batch may travel, as two facts. **Invariants**: only the vault processor raises `content`,
-//! only redact raises `text`; the check runs when the graph is loaded and again before each send.
-//! **Not here**: what content is (`genai/`), what is private (`processors/redact`).
+//! [`Clearance`]: how far a batch may travel, as two facts (content, text). Only the vault processor raises `content`,
+//! only the redact processor raises `text`. The check runs when the graph is loaded and again before each send.
+//! Content is defined in `genai/`, private text in `processors/redact`.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether content (prompts, completions, tool payloads) is still inside.
+/// Whether content (prompts, completions, tool payloads) is still in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
@@ -14,17 +14,17 @@ pub enum Content {
     Stripped,
 }
 
-/// Whether texts have passed the redaction rules.
+/// Whether the texts have passed the redaction rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Text {
     /// As received.
     Raw,
-    /// Every text place was visited.
+    /// Every text was searched and redacted.
     Redacted,
 }
 
-/// The two facts.
+/// Both facts about a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clearance {
     /// Content kept or stripped.
@@ -34,10 +34,10 @@ pub struct Clearance {
 }
 
 impl Clearance {
-    /// What every batch starts with.
+    /// The clearance that every batch starts with.
     pub const RECEIVED: Self = Self { content: Content::Kept, text: Text::Raw };
 
-    /// What holds for two batches together: the lower of each fact.
+    /// The clearance of two batches together: the lower of each fact.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Clearance {
         }
     }
 
-    /// Whether a batch with these facts may go to an exporter of `trust`.
+    /// Whether a batch with this clearance may go to an exporter of `trust`.
     pub fn allows(self, trust: Trust) -> bool {
         match trust {
             Trust::Internal => true,
@@ -55,13 +55,13 @@ impl Clearance {
     }
 }
 
-/// How far an exporter (or a receiver's clients) is trusted.
+/// How far an exporter, or the clients of a receiver, are trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
-    /// Outside: needs content stripped and text redacted.
+    /// Outside the organisation: needs content stripped and text redacted.
     #[default]
     ThirdParty,
-    /// Inside: may see everything.
+    /// Inside the organisation: may see everything.
     Internal,
 }

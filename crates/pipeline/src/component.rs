@@ -1,4 +1,5 @@
-//! **What**: the contract between the engine and components. **Not here**: which components exist (`components`).
+//! The contract between the engine and its components: traits that processors, exporters, sources and receivers
+//! implement. The components themselves are listed in `components`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,26 +16,27 @@ use super::inquiry::Inquiry;
 use super::outcome::{Outcome, Reason};
 use super::spool::Record;
 
-/// A synchronous, pure step over an owned batch: no I/O, no clock but `origin.received`, no shared state changed
-/// (claims excepted, which are released by [`Processor::discard`]).
+/// A synchronous, pure step over an owned batch: no I/O, no clock but `origin.received`, no change to shared state
+/// (except claims, which [`Processor::discard`] releases).
 pub trait Processor: Send + Sync {
     /// Component id, e.g. `redact` or `redact/strict`.
     fn id(&self) -> &Arc<str>;
-    /// What has to be asked outside before [`Processor::process`] may see this batch, which stands as it will stand
-    /// then; nothing of it may be changed that shows. The answer is found in [`Batch::answer`]. None: nothing is asked.
-    /// A batch that is tried in parts because of a panic is not asked about: a step that finds no answer must do
-    /// without.
+    /// Returns the question that must be answered from outside before [`Processor::process`] may see this batch, or
+    /// `None` if there is none. It is called with the batch in the state in which `process` will get it, and must make
+    /// no visible change to it. The answer arrives in [`Batch::answer`].
+    /// While the engine bisects a batch after a panic it does not ask, so a step must be able to work without an
+    /// answer.
     fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
         let _ = batch;
         None
     }
-    /// Works on the batch. `Err` keeps the batch back (fail closed). A panic is caught and bisected by the engine.
+    /// Works on the batch. `Err` keeps the batch back (fail closed). The engine catches a panic and bisects the batch.
     fn process(&self, batch: &mut Batch) -> Result<(), Reason>;
-    /// Applies one effect after its batch was committed, in commit order; also on recovery. Must not fail.
+    /// Applies one effect after its batch was committed, in commit order; also during recovery. Must not fail.
     fn apply(&self, effect: &Effect) {
         let _ = effect;
     }
-    /// The batch was not committed: release what it claimed.
+    /// Called when the batch was not committed: releases what the batch claimed.
     fn discard(&self, batch_id: &[u8; 16]) {
         let _ = batch_id;
     }
@@ -42,11 +44,11 @@ pub trait Processor: Send + Sync {
     fn tick(&self, now: UnixNanos) {
         let _ = now;
     }
-    /// State to be restored after a restart (sealed by the engine before it touches the disk); None = stateless.
+    /// State to restore after a restart, sealed by the engine before it is written to disk. `None`: stateless.
     fn checkpoint(&self) -> Option<Vec<u8>> {
         None
     }
-    /// Restores what [`Processor::checkpoint`] gave. An unreadable one is ignored (start empty).
+    /// Restores the state that [`Processor::checkpoint`] returned. A state that can't be read is ignored (start empty).
     fn restore(&self, checkpoint: &[u8]) {
         let _ = checkpoint;
     }
@@ -54,7 +56,7 @@ pub trait Processor: Send + Sync {
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
         None
     }
-    /// Who seals what no processor of its pipelines can finish, if this one can.
+    /// The [`Quarantine`] that seals items which no processor of its pipelines can finish, if this processor has one.
     fn quarantine(&self) -> Option<&dyn Quarantine> {
         None
     }
@@ -62,38 +64,38 @@ pub trait Processor: Send + Sync {
 
 /// Numbers drafts in commit order. Called under the sequencer's lock: no I/O, may not fail.
 pub trait Ticketer: Send {
-    /// Fixes object, offset, leaf and record numbers of one batch's draft.
+    /// Fixes the object, offset, leaf and record numbers of one batch's draft.
     fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed;
 }
 
-/// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`; never with the
-/// spool's key. Implemented by the processor that has such recipients ([`Processor::quarantine`]); where no pipeline of
-/// the route has one such items are dropped and counted.
+/// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`, never with the
+/// spool's key. The processor that has such recipients implements it ([`Processor::quarantine`]). If no pipeline of the
+/// route has one, such items are dropped and counted.
 pub trait Quarantine: Send + Sync {
-    /// A draft (with the id of the processor whose ticketer takes it) that holds `request`, an
-    /// `Export*ServiceRequest` of `signal` as it was received, with `items` items. `None`: it can't be sealed.
+    /// Seals `request`, an `Export*ServiceRequest` of `signal` as it was received, with `items` items. Returns a draft
+    /// with the id of the processor whose ticketer takes it, or `None` if the request can't be sealed.
     fn seal(&self, origin: &Origin, signal: Signal, request: &Bytes, items: u64) -> Option<Draft>;
 }
 
-/// What a ticket fixed.
+/// The numbers that a ticket fixed, as records and as texts.
 #[derive(Default)]
 pub struct Ticketed {
     /// Records to be committed with the batch, in order (keys before fragments before leaves).
     pub records: Vec<Record>,
-    /// Texts for the slots of the batch's payloads; each exactly as wide as its slot.
+    /// Texts for the slots of the batch's payloads, each exactly as wide as its slot.
     pub slots: Vec<(SlotId, String)>,
 }
 
-/// One attempt's request: encoded OTLP of one signal and account.
+/// The request of one delivery attempt: encoded OTLP of one signal and account.
 #[derive(Clone)]
 pub struct ExportRequest {
     /// The signal.
     pub signal: Signal,
-    /// The account whose data this is.
+    /// The account that owns the data.
     pub account: Arc<str>,
     /// `Export*ServiceRequest` in protobuf.
     pub body: Bytes,
-    /// Spans, records or points inside.
+    /// Number of spans, log records or data points in `body`.
     pub items: u64,
 }
 
@@ -101,40 +103,44 @@ pub struct ExportRequest {
 pub trait Exporter: Send + Sync {
     /// Component id, e.g. `otlp/honeycomb`.
     fn id(&self) -> &Arc<str>;
-    /// What it may be given.
+    /// The exporter's trust: whether it may be given uncleared data.
     fn trust(&self) -> Trust;
-    /// Largest request body before compression, bytes; the outlet merges up to it and splits above it.
+    /// Largest request body before compression, in bytes. The outlet merges batches up to it and splits requests above
+    /// it.
     fn max_request_bytes(&self) -> usize;
-    /// The same for what can't be split: then it goes alone, up to this size.
+    /// Largest body, in bytes, for a single item that can't be split: it is sent alone.
     fn max_item_bytes(&self) -> usize {
         self.max_request_bytes()
     }
-    /// Sends one request. `Partial` and `Accepted` end the delivery; `Retry` repeats it; `Refused` with
-    /// [`Reason::BadData`] or [`Reason::TooLarge`] is halved, then quarantined; `Denied` keeps retrying and alarms;
-    /// `Retry` with `TooLarge` means that nobody can tell the size from want of room: halved, then asked again for a
-    /// while, then quarantined.
+    /// Sends one request. `Accepted` and `Partial` end the delivery; `Retry` repeats it. `Refused` with
+    /// [`Reason::BadData`] or [`Reason::TooLarge`] is split in halves, then quarantined.
+    /// `Retry` with [`Reason::Denied`] keeps retrying and raises an alarm. `Retry` with `TooLarge` is ambiguous (too
+    /// large, or no room at the moment): the request is split in halves, a single item is retried for a while and then
+    /// quarantined.
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
 }
 
-/// A step that tells something beside the batches it sees: what a connector sends into the pipelines it feeds.
+/// A step that produces requests of its own, besides the batches it sees: a connector sends them into the pipelines it
+/// feeds.
 pub trait Source: Send + Sync {
-    /// A connector that feeds pipelines of these signals asks from now on. Called while components are built.
+    /// Tells the source that a connector feeds pipelines of these signals. Called while components are built.
     fn ask(&self, signals: &[Signal]);
-    /// The next request of `signal` as of `now`, if there is any; the same again until its effect was applied.
+    /// The next request of `signal` as of `now`, if there is one. Returns the same request until its effect was
+    /// applied.
     fn portion(&self, signal: Signal, now: UnixNanos) -> Option<Portion>;
 }
 
-/// What a [`Source`] tells, as one request.
+/// One request that a [`Source`] produced.
 pub struct Portion {
-    /// Whose it is.
+    /// The account that owns the data.
     pub account: Arc<str>,
-    /// `Export*ServiceRequest` in protobuf; it holds no content, its texts are to be redacted like any others.
+    /// `Export*ServiceRequest` in protobuf. It holds no content; its texts still have to be redacted.
     pub wire: Bytes,
-    /// Says that it was told: committed with it.
+    /// Records that the request was emitted; committed in the same transaction.
     pub effect: Effect,
 }
 
-/// Owns sockets; knows nothing but its inlet.
+/// Owns sockets and hands requests to its inlet; it knows no other part of the engine.
 pub trait Receiver: Send {
     /// Component id, e.g. `otlp`.
     fn id(&self) -> &Arc<str>;

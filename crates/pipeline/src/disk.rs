@@ -1,8 +1,8 @@
-//! **What**: the seam to the file system: [`Disk`], [`Directory`], [`DiskFile`]; [`RealDisk`] is the operating
-//! system's. **Why**: a seeded simulation (`testing/sim_disk`) crashes, tears and fills the disk at every step.
-//! **Invariants**: files are 0600 in a 0700 directory; one level, plain names; nothing is durable before
-//! [`DiskFile::sync_data`] (contents and size) and [`Directory::sync`] (names); a short write is the caller's to judge.
-//! **Not here**: what is in the files (`spool/`).
+//! The seam to the file system: [`Disk`], [`Directory`], [`DiskFile`]; [`RealDisk`] is the operating system's. A seeded
+//! simulation (`testing/sim_disk`) crashes, tears and fills the disk at every step.
+//! Files have mode 0600 in a flat 0700 directory, with plain names. Nothing is durable before [`DiskFile::sync_data`]
+//! (contents and size) and [`Directory::sync`] (names). The caller handles short writes. The contents of the files are
+//! defined in `spool/`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -15,117 +15,116 @@ use kernel::files::make_folders;
 #[cfg(test)]
 mod tests;
 
-/// Where directories come from.
+/// Opens directories.
 pub trait Disk: Send + Sync + 'static {
-    /// Opens `path`, making it (0700, durable in its parent) if it does not exist.
+    /// Opens `path`, creating it (0700, durable in its parent) if it does not exist.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn directory(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
     /// Opens `path`, which must exist.
     ///
     /// # Errors
-    /// `NotFound`, or whatever the file system says.
+    /// `NotFound`, or another error of the file system.
     fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>>;
 }
 
-/// One name in a directory.
+/// One file in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its plain name.
+    /// Plain name, without a directory.
     pub name: String,
     /// Size in bytes.
     pub len: u64,
 }
 
-/// What is left on the volume.
+/// Free space of the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Free {
-    /// Bytes an ordinary process may still take.
+    /// Bytes available to an unprivileged process.
     pub bytes: u64,
-    /// The volume's size, bytes; `u64::MAX` where it does not tell.
+    /// Size of the volume in bytes; `u64::MAX` if the volume does not report it.
     pub total: u64,
-    /// Files that may still be made; `u64::MAX` where the volume has no such count.
+    /// Number of files that can still be created; `u64::MAX` if the volume has no such limit.
     pub files: u64,
 }
 
-/// A flat folder of files. All names are plain (no `/`).
+/// A flat directory of files. All names are plain (no `/`).
 pub trait Directory: Send + Sync {
-    /// Makes a new file of mode 0600; it must not exist. `reserve` > 0 also takes that many bytes of room (the file
-    /// then has that size and reads as zeros). The flag says whether the room is really taken: some file systems
-    /// can't, and the file then is empty.
+    /// Creates a file of mode 0600; it must not exist. `reserve` > 0 also allocates that many bytes; the file then has
+    /// that size and reads as zeros. The flag is false if the file system can't allocate; the file is then empty.
     ///
     /// # Errors
-    /// `StorageFull` and `QuotaExceeded` when there is no room; the file is then gone again.
+    /// `StorageFull` and `QuotaExceeded` if there is no room; the file is then removed.
     fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)>;
-    /// Opens an existing file for reading and cutting.
+    /// Opens an existing file for reading and truncating.
     ///
     /// # Errors
-    /// `NotFound`, or whatever the file system says.
+    /// `NotFound`, or another error of the file system.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// All plain files.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn list(&self) -> io::Result<Vec<Entry>>;
-    /// Takes a name away; open handles stay usable.
+    /// Removes a name; open handles stay usable.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Gives a file another name, replacing what had it, at once or not at all.
+    /// Renames a file atomically, replacing any file of the new name.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes names durable.
     ///
     /// # Errors
-    /// Whatever the file system says; the names may then be gone after a crash.
+    /// The file system's; the names may then be lost after a crash.
     fn sync(&self) -> io::Result<()>;
-    /// What is left on the volume.
+    /// Free space of the volume.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn free(&self) -> io::Result<Free>;
-    /// Takes the lock file `name`; `None`: another process has it. It is released when the value is dropped or the
-    /// process ends.
+    /// Takes the lock file `name`; `None`: another process has it. The lock is released when the value is dropped or
+    /// the process ends.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
 /// An open file. Positioned access only.
 pub trait DiskFile: Send + Sync {
-    /// One write; may take fewer bytes than given.
+    /// Writes once; may write fewer bytes than given.
     ///
     /// # Errors
-    /// Whatever the file system says; any part may have been written.
+    /// The file system's; any part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize>;
-    /// One read; 0 = end of the file.
+    /// Reads once; 0 = end of the file.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// Makes contents and size durable.
     ///
     /// # Errors
-    /// Whatever the file system says; what was not yet durable must then be taken as lost.
+    /// The file system's; everything not yet durable must then be considered lost.
     fn sync_data(&self) -> io::Result<()>;
-    /// Cuts or extends (with zeros).
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Size in bytes.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     fn size(&self) -> io::Result<u64>;
 }
 
-/// Whether an error says that there is no room: it may come back.
+/// Whether an error means that there is no room now; there may be room later.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
@@ -190,7 +189,7 @@ impl Directory for RealDirectory {
         match taken {
             Ok(taken) => Ok((Arc::new(RealFile(file)), taken)),
             Err(error) => {
-                // Best effort: a file without its room is of no use, and is swept at the next start.
+                // Best effort: a file without its allocation is useless, and the next start removes it.
                 let _ = fs::remove_file(&path);
                 Err(error)
             }
@@ -243,7 +242,7 @@ impl Directory for RealDirectory {
     }
 }
 
-/// Takes room on the volume. `Ok(false)`: this file system can't; the file is left empty.
+/// Allocates room on the volume. `Ok(false)`: this file system can't; the file is left empty.
 #[cfg(target_os = "linux")]
 fn take_room(file: &File, bytes: u64) -> io::Result<bool> {
     use rustix::io::Errno;

@@ -1,8 +1,8 @@
-//! **What**: the door between receivers and the engine: [`Admission`], what is handed in ([`Submission`]), and the
-//! byte budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]).
-//! **Why**: receivers charge bytes while they arrive and inflate; tests give them a fake door.
-//! **Invariants**: bytes held by a permit return when it is dropped, whatever path that takes; a charge never waits
-//! longer than the admission wait. **Not here**: sockets (`net/`), statuses (`receivers/otlp/reply`).
+//! The interface between receivers and the engine: [`Admission`], the requests handed in ([`Submission`]), and the byte
+//! budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes while they arrive
+//! and inflate; tests substitute a fake.
+//! The bytes of a permit return to the budget when it is dropped, on every path. A charge never waits longer than the
+//! admission wait. Sockets are in `net/`, statuses in `receivers/otlp/reply`.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,40 +20,43 @@ use super::clearance::{Clearance, Trust};
 use super::outcome::{Outcome, Reason};
 use super::pressure::{Level, Pressure};
 
-/// How long a request in hand waits for more before any gives up.
+/// How long a request that already holds bytes waits for more before any such request gives up.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// From one that gives up to the next.
+/// Interval between two requests that give up.
 const TURN: Duration = Duration::from_millis(10);
 
-/// What a receiver is given. Object-safe, so that tests can fake it; without defaults, so that none is half a door.
+/// The engine as a receiver sees it. Object-safe, so that tests can fake it; no default methods, so that every fake is
+/// complete.
 pub trait Admission: Send + Sync {
-    /// Whether a pipeline takes this signal.
+    /// Whether a pipeline takes this signal from the receiver.
     fn takes(&self, signal: Signal) -> bool;
     /// Whether the account may send one more request now; asked before the body is read.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::RateLimited`] or [`Reason::LowMemory`]: to be answered as it is.
+    /// `Retry` with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
     fn admit(&self, account: &Arc<str>) -> Result<(), Outcome>;
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`]: to be answered as it is.
+    /// `Retry` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to the client
+    /// unchanged.
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
-    /// Whether somebody waits for room at the moment.
+    /// Whether any request is waiting for room in the budget now.
     fn crowded(&self) -> bool;
-    /// Counts bytes of `account` that came and were refused: whoever sends only such has used up its rate all the same.
+    /// Counts bytes of `account` that arrived and were refused, so that a client which only sends refused requests
+    /// still uses up its rate.
     fn spend(&self, account: &Arc<str>, bytes: usize);
-    /// Hands in one whole request. The work goes on when the returned future is dropped; the outcome is then lost.
+    /// Hands in one complete request. The work continues if the returned future is dropped; the outcome is then lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
 }
 
-/// One whole request, as a receiver hands it in. No `Debug`: it holds telemetry.
+/// One complete request, as a receiver hands it in. No `Debug`: it holds telemetry.
 pub struct Submission {
-    /// Its signal.
+    /// Signal of the request.
     pub signal: Signal,
     /// `Export*ServiceRequest` in protobuf, not yet parsed.
     pub wire: Bytes,
-    /// What it holds of the byte budget: at least `wire.len()`.
+    /// Bytes that the request holds of the budget: at least `wire.len()`.
     pub permit: BytePermit,
     /// Account of the credential; `default` without one.
     pub account: Arc<str>,
@@ -65,15 +68,15 @@ pub struct Submission {
     pub trust: Trust,
 }
 
-/// What a request that tollgate makes itself brings besides its bytes.
+/// Additional input of a request that tollgate makes itself.
 pub struct Made {
-    /// Committed with it, in one transaction; applied after the commit, like those of processors.
+    /// Effects committed in the same transaction and applied after the commit, like those of processors.
     pub effects: Vec<Effect>,
-    /// How far its bytes may travel: whoever made them knows what is in them.
+    /// How far the request's bytes may travel, as declared by the code that made them.
     pub clearance: Clearance,
 }
 
-/// Bytes held of a [`ByteBudget`]; they return on drop.
+/// Bytes held of a [`ByteBudget`]; dropping the permit returns them.
 #[derive(Default)]
 pub struct BytePermit {
     held: Option<OwnedSemaphorePermit>,
@@ -90,15 +93,15 @@ impl BytePermit {
         self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
-    /// Gives back up to `n` bytes before the rest.
+    /// Returns up to `n` bytes early; the rest stays held.
     pub fn release(&mut self, n: usize) {
         if let Some(held) = &mut self.held {
             drop(held.split(n.min(held.num_permits())));
         }
     }
 
-    /// Adds what was just acquired. A permit of another budget replaces what is held (a mix can't happen in a
-    /// running gateway: a receiver has one door).
+    /// Adds bytes just acquired. A permit of another budget replaces the bytes held; that can't happen in a running
+    /// gateway, where a receiver has one budget.
     fn add(&mut self, more: OwnedSemaphorePermit) {
         match &mut self.held {
             Some(held) if Arc::ptr_eq(held.semaphore(), more.semaphore()) => held.merge(more),
@@ -107,20 +110,20 @@ impl BytePermit {
     }
 }
 
-/// The bytes that may be in flight at once. Clones share it.
+/// The bytes that may be in flight at once. Clones share the budget.
 #[derive(Clone)]
 pub struct ByteBudget {
     free: Arc<Semaphore>,
     size: usize,
     wait: Duration,
     pressure: Arc<Pressure>,
-    /// Held by the one that gives up.
+    /// Held by the request that gives up.
     giving_up: Arc<Semaphore>,
     /// Charges that wait for room.
     waiting: Arc<AtomicUsize>,
 }
 
-/// One of them.
+/// Counts one charge that waits for room, until dropped.
 struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
@@ -150,14 +153,14 @@ impl ByteBudget {
         }
     }
 
-    /// Where it is told how short memory is.
+    /// The memory level that the budget reads; `app/memory` sets it.
     pub fn pressure(&self) -> &Arc<Pressure> {
         &self.pressure
     }
 
-    /// Whether a request that holds `own` bytes has to come again for want of memory. One alone never has: memory that
-    /// was freed is often given back to the system only when more is asked for, and a gateway that stands still gives
-    /// none.
+    /// Whether a request that holds `own` bytes must be refused because memory is short. A request that is alone is
+    /// never refused: freed memory often returns to the system only when more is requested, so an idle gateway would
+    /// stay short for ever.
     pub fn is_short(&self, own: usize) -> bool {
         match self.pressure.level() {
             Level::Fine => false,
@@ -166,32 +169,32 @@ impl ByteBudget {
         }
     }
 
-    /// The same budget with an endless wait, for tests that wait until every byte came back.
+    /// The same budget with an endless wait, for tests that wait until every byte has returned.
     #[cfg(any(test, feature = "testing"))]
     pub fn patient(self) -> Self {
         Self { wait: Duration::from_secs(3600), ..self }
     }
 
-    /// Its size, bytes.
+    /// Size of the budget, in bytes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether a charge waits for room at the moment.
+    /// Whether a charge is waiting for room now.
     pub fn crowded(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Bytes held at the moment.
+    /// Bytes held now.
     pub fn in_use(&self) -> usize {
         self.size.saturating_sub(self.free.available_permits())
     }
 
-    /// Adds `n` bytes to `permit`, waiting for room in the order of arrival.
+    /// Adds `n` bytes to `permit`, waiting for room in order of arrival.
     ///
     /// # Errors
-    /// [`Reason::Overloaded`] when there was none in time, or could never be; [`Reason::LowMemory`]; `permit` is as
-    /// before.
+    /// [`Reason::Overloaded`] if there was no room in time, or never can be; [`Reason::LowMemory`]. `permit` is then
+    /// unchanged.
     pub async fn charge(&self, permit: &mut BytePermit, n: usize) -> Result<(), Outcome> {
         if n == 0 {
             return Ok(());
@@ -211,7 +214,7 @@ impl ByteBudget {
         let _waits = Waits::begin(&self.waiting);
         let granted = pin!(Arc::clone(&self.free).acquire_many_owned(n));
         let more = if permit.bytes() == 0 {
-            // Holds nothing, and stands in nobody's way.
+            // The permit holds nothing yet, so this request blocks no other.
             tokio::time::timeout(self.wait, granted).await.ok()
         } else {
             self.wait_in_hand(granted).await
@@ -225,8 +228,8 @@ impl ByteBudget {
         }
     }
 
-    /// Waits as one that holds a part already. When many do, each may keep the others from being whole: one after the
-    /// other gives up and gives its part back, until the rest get on.
+    /// Waits for more bytes with a permit that already holds some. If many requests do this, each may keep the others
+    /// from completing, so they give up one after the other and return their bytes until the rest can go on.
     async fn wait_in_hand<G: Future>(&self, mut granted: Pin<&mut G>) -> Option<G::Output> {
         if let Ok(more) = tokio::time::timeout(PATIENCE.min(self.wait), &mut granted).await {
             return Some(more);

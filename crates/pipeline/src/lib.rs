@@ -1,8 +1,9 @@
-//! **What**: the engine: what happens to a batch between receiver and exporters.
-//! **Why**: durability, order and clearance are decided once, for all components.
-//! **Invariants**: knows no component by name; makes no thread; nothing fails between ticket and append but I/O;
-//! an item whose processing failed is never forwarded as it was.
-//! **Not here**: protobuf (`otlp/`), what components do (`processors/`, `exporters/`), tasks (`app/tasks`).
+//! The engine: everything that happens to a batch between a receiver and the exporters. It decides durability, order
+//! and clearance once, for all components.
+//! The engine knows no component by name and starts no thread. Between a batch's ticket and its append to the spool
+//! nothing can fail but I/O. An item whose processing failed is never forwarded unprocessed.
+//! Protobuf is handled in the crate `otlp`, the components are in `processors/` and `exporters/`, the tasks in
+//! `app/tasks`.
 
 pub mod accounts;
 pub mod batch;

@@ -1,16 +1,16 @@
-//! **What**: [`Offload`]: where outlets send disk and CPU work, so that it does not hold up sockets.
-//! **Why**: a seam like `Workers`, but not drained with the requests: outlets go on after the last one.
-//! **Not here**: the threads (`app/tasks`).
+//! [`Offload`]: runs the disk and CPU work of outlets, so that it does not block tasks that own sockets. The threads
+//! are in `app/tasks`.
+//! It is a seam like `Workers`, but is not drained with the requests: outlets continue after the last request.
 
 use tokio::sync::oneshot;
 
 /// Runs work off the async threads.
 pub trait Offload: Send + Sync {
-    /// Runs `work`; it may be run at once, on this thread. `name` is a fixed word for logs.
+    /// Runs `work`, possibly at once on the calling thread. `name` is a fixed word for logs.
     fn offload(&self, name: &'static str, work: Box<dyn FnOnce() + Send>);
 }
 
-/// Runs everything at once on the calling thread.
+/// Runs all work at once on the calling thread.
 pub struct Inline;
 
 impl Offload for Inline {
@@ -19,7 +19,7 @@ impl Offload for Inline {
     }
 }
 
-/// Runs `work` and waits for what it gives; `None` when it vanished.
+/// Runs `work` and waits for its result; `None` if the work ended without one.
 pub async fn offload<T, W>(offload: &dyn Offload, name: &'static str, work: W) -> Option<T>
 where
     T: Send + 'static,

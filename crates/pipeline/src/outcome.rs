@@ -1,35 +1,36 @@
-//! **What**: the only four things that can happen to a batch, and why. **Invariants**: [`Reason`] is finite: it is the
-//! metric label, the log field and the client's text (which may name an exporter of the configuration); it never holds
-//! payload. **Not here**: statuses of a protocol (`receivers/otlp/reply`, `exporters/otlp/verdict`).
+//! [`Outcome`]: the four things that can happen to a batch, and [`Reason`]: why. [`Reason`] is finite: it is the metric
+//! label, the log field and the text for clients (which may name an exporter of the configuration). It never holds
+//! payload.
+//! Statuses of a protocol are in `receivers/otlp/reply` and `exporters/otlp/verdict`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// A back end that asks for more time is asked again after this.
+/// Longest wait before a retry that a back end can ask for; a longer one is cut to this.
 pub const LONGEST_WISH: Duration = Duration::from_secs(3600);
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Safe (or delivered): the sender may forget it.
+    /// The data is safe (or delivered): the sender may discard it.
     Accepted,
-    /// Accepted but for `rejected` items, which must not be sent again.
+    /// Accepted except for `rejected` items, which must not be sent again.
     Partial {
-        /// Items refused.
+        /// Number of items refused.
         rejected: u64,
         /// Why.
         reason: Reason,
     },
-    /// Not now; the same bytes may be sent again.
+    /// Not accepted now; the same bytes may be sent again.
     Retry {
-        /// When, if known.
+        /// Wait before the retry, if known.
         after: Option<Duration>,
         /// Why.
         reason: Reason,
     },
-    /// Never: the same bytes would be refused again.
+    /// Refused for good: the same bytes would be refused again.
     Refused {
         /// Why.
         reason: Reason,
@@ -37,9 +38,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What a sender is told of a batch of `items` items that had to satisfy two: the whole truth about both. Who must
-    /// come again must; who was refused by one and taken by the other must not, and is told how many went astray at
-    /// most.
+    /// Joins the outcomes of a batch of `items` items that had to satisfy two parties, e.g. two exporters. A retry wins
+    /// over every other outcome. If one party refused and the other accepted, the result is `Partial` with all items as
+    /// the upper bound of the rejected ones, because a retry would duplicate the accepted copy.
     #[must_use]
     pub fn join(self, other: Self, items: u64) -> Self {
         match (self, other) {
@@ -61,19 +62,19 @@ impl Outcome {
     }
 }
 
-/// An exporter that has as much waiting as may, in the words for clients. As small as a number, so that a [`Reason`]
-/// is: the words are kept as long as the process lives, once for each exporter that it ever had.
+/// The text for clients about an exporter whose `max_pending` is reached. It is a leaked string, one per exporter for
+/// the life of the process, so that a [`Reason`] stays `Copy` and small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Full(&'static str);
 
-/// The words, by exporter.
+/// The leaked texts, by exporter.
 static FULL: Mutex<BTreeMap<String, Full>> = Mutex::new(BTreeMap::new());
 
 impl Full {
-    /// What is said where nobody knows which.
+    /// The text where the exporter is not known.
     const SOMEBODY: Self = Self("as much waits for an exporter as its `max_pending` allows");
 
-    /// For this exporter of the configuration.
+    /// The text for this exporter of the configuration.
     pub fn of(exporter: &str) -> Self {
         let words = || format!("as much waits for the exporter `{exporter}` as its `max_pending` allows");
         *FULL.lock().entry(exporter.to_owned()).or_insert_with(|| Self(Box::leak(words().into_boxed_str())))
@@ -86,7 +87,7 @@ macro_rules! reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$doc])* $name,)*
-            /// As much waits for one of the batch's exporters as may.
+            /// The `max_pending` of one of the batch's exporters is reached.
             PendingFull(Full),
         }
 
@@ -110,50 +111,51 @@ reasons! {
     Malformed = "malformed", "the body is not a valid OTLP request";
     /// Larger than the limit, before or after decompression.
     TooLarge = "too_large", "the request is larger than the limit";
-    /// The byte budget stayed full for the admission wait.
+    /// The byte budget stayed full for the whole admission wait.
     Overloaded = "overloaded", "too many requests are being worked on";
-    /// The process is near the limit of its memory.
+    /// The process is near its memory limit.
     LowMemory = "low_memory", "memory is short";
-    /// The spool reached its size bound or the disk is full.
+    /// The spool reached its size limit, or the disk is full.
     SpoolFull = "spool_full", "the spool is full";
     /// The spool can't be written.
     SpoolFailed = "spool_failed", "the spool can't be written";
     /// The gateway is shutting down.
     ShuttingDown = "shutting_down", "the gateway is shutting down";
-    /// The batch vanished without a verdict.
+    /// The batch disappeared without a result.
     Lost = "lost", "the request was not finished";
     /// The client's connection ended before the body did.
     Disconnected = "disconnected", "the connection ended before the request did";
     /// The client was too slow.
     TimedOut = "timed_out", "the request took too long";
-    /// The account sends more than it may.
+    /// The account exceeds its rate limit.
     RateLimited = "rate_limited", "the account sends more than it may";
-    /// Spans whose ids have the wrong length or are all zero.
+    /// Spans have ids of the wrong length, or all zero.
     BadIds = "bad_ids", "items with ids of the wrong length, or all zero, were refused";
-    /// Items over the limit.
+    /// Items are larger than the limit.
     ItemTooLarge = "item_too_large", "items larger than the limit (`limits.max_item_size`) were refused";
-    /// Both.
+    /// Both [`Reason::BadIds`] and [`Reason::ItemTooLarge`].
     BadItems = "bad_items", "items with ids of the wrong length or all zero, and items larger than the limit, were refused";
     /// No pipeline takes this signal.
     NoPipeline = "no_pipeline", "no pipeline takes this signal";
     /// A processor failed on these items; they are quarantined.
     Quarantined = "quarantined", "items that could not be processed were kept back";
-    /// The back end could not be reached or asked for a retry.
+    /// The back end could not be reached, or asked for a retry.
     Unavailable = "unavailable", "the back end is not available";
     /// The back end refused the credential or the path.
     Denied = "denied", "the back end refused the credential or the address";
     /// The back end refused the data.
     BadData = "bad_data", "the back end refused the data";
-    /// More than this exporter may send in one request, and it can't be divided; the back end was not asked.
+    /// The request is larger than the exporter's limit and can't be split; it was not sent to the back end.
     AboveLimit = "above_max_request_size", "the item is larger than the exporter's `max_request_size`";
-    /// The external recogniser gave no answer, and texts may not go on without one.
+    /// The external recogniser gave no answer, and the texts may not be forwarded without one.
     Held = "held", "the texts could not be checked";
     /// The batch's clearance does not satisfy the exporter.
     NotCleared = "not_cleared", "the batch may not go to this exporter";
 }
 
 impl Reason {
-    /// What a sender is told whose batch was kept back for this reason: whether and when the same bytes may come again.
+    /// The outcome for a sender whose batch was kept back for this reason: whether and when the same bytes may be sent
+    /// again.
     pub fn outcome(self) -> Outcome {
         let retry = |seconds: u64| Outcome::Retry { after: Some(Duration::from_secs(seconds)), reason: self };
         match self {

@@ -1,6 +1,7 @@
-//! **What**: what the engine is built from: [`EnginePlan`]. **Why**: configuration decides, the engine only runs it.
-//! **Invariants**: component objects are shared by pointer: two pipelines that name one processor hold one object.
-//! **Not here**: reading configuration (`config/`), naming components (`components`).
+//! [`EnginePlan`] and its parts: what the engine is built from. The configuration decides, the engine only runs the
+//! plan.
+//! Component objects are shared by pointer: two pipelines that name one processor hold the same object. The
+//! configuration is read in `config/`; components are named in `components`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,42 +14,41 @@ use super::{accounts, repeats};
 /// One pipeline.
 #[derive(Clone)]
 pub struct PipelinePlan {
-    /// `traces`, `logs/agents` …
+    /// Id from the configuration: `traces`, `logs/agents` …
     pub id: Arc<str>,
-    /// Its signal.
+    /// Signal that the pipeline takes.
     pub signal: Signal,
     /// Ids of the receivers that feed it.
     pub receivers: Vec<Arc<str>>,
-    /// In order.
+    /// The processors, in the order in which they run.
     pub processors: Vec<Arc<dyn Processor>>,
-    /// All get every batch.
+    /// The exporters; every one of them gets every batch.
     pub exporters: Vec<Arc<dyn Exporter>>,
 }
 
 /// Bounds of the engine.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Memory that requests in flight may take, bytes: what they hold while they arrive and while they are worked on.
+    /// Memory for requests in flight, in bytes: while they arrive and while they are processed.
     pub in_flight_bytes: usize,
-    /// How long a request waits for room before it is told to come back.
+    /// How long a request waits for room before the client is asked to retry.
     pub admission_wait: Duration,
-    /// Tries to find the poison items of one batch.
+    /// Attempts to find the poison items of one batch.
     pub bisect_tries: usize,
-    /// Memory of repeats.
+    /// Bounds of the tables that recognise repeated requests.
     pub repeats: repeats::Limits,
-    /// Largest span, record or point, bytes; larger ones are refused one by one.
+    /// Largest span, log record or data point, in bytes. Larger ones are refused individually.
     pub max_item_bytes: usize,
-    /// What accounts may send.
+    /// Rate limits of the accounts.
     pub accounts: accounts::Rates,
 }
 
-/// Memory that inflating one request takes beside what comes of it, bytes: a zstd window and a stride.
+/// Memory that inflating one request takes besides the result, in bytes: a zstd window and a stride.
 pub const INFLATING: u64 = 9 << 20;
 
-/// A request of `n` bytes takes about this many times `n` while it is worked on: as received, joined, indexed and
-/// edited, encoded, as fragments, as sealed records. Measured as the growth of peak resident memory over one request of
-/// a release build with all steps, per byte: 4.6 between 8 and 32 MiB of agent traces in 50 spans, 5.2 in 4,000 spans,
-/// 4.0 of logs.
+/// Memory use per byte of a request while it is processed: as received, joined, indexed and edited, encoded, as
+/// fragments, as sealed records. Measured as the growth of peak resident memory over one request in a release build
+/// with all steps, per byte: 4.6 for 8 to 32 MiB of agent traces in 50 spans, 5.2 in 4,000 spans, 4.0 for logs.
 pub const WORKING_FACTOR: usize = 5;
 
 impl Default for Limits {
@@ -64,55 +64,55 @@ impl Default for Limits {
     }
 }
 
-/// How one exporter is served.
+/// Delivery settings of one exporter.
 #[derive(Clone, Debug)]
 pub struct OutletSettings {
-    /// Requests on their way at once.
+    /// Concurrent requests to the back end.
     pub consumers: usize,
-    /// How long a small batch waits for others to go with.
+    /// How long a small batch waits to be merged with others.
     pub linger: Duration,
-    /// Merge at most to this size, bytes (the exporter's own limit holds too).
+    /// Upper bound of a merged request, in bytes; the exporter's own limit applies as well.
     pub merge_bytes: usize,
-    /// Bytes read ahead from the spool, at least one batch.
+    /// Bytes read ahead from the spool; one batch is always read.
     pub window_bytes: usize,
-    /// First wait after a failed attempt.
+    /// Wait after the first failed attempt.
     pub retry_initial: Duration,
-    /// Longest wait between attempts (a back end's own wish may be longer).
+    /// Longest wait between attempts. A back end may ask for a longer one.
     pub retry_max: Duration,
-    /// What a client's OK stands for.
+    /// The guarantee behind a client's OK.
     pub ack: Ack,
-    /// Bytes that may wait for it; no bound of its own without.
+    /// Bytes that may be pending for this exporter. `None`: no limit of its own.
     pub max_pending: Option<u64>,
-    /// What happens beyond.
+    /// Action when `max_pending` is reached.
     pub on_full: OnFull,
-    /// One request at a time, in the order of arrival (of each signal and account).
+    /// Sends one request at a time, in order of arrival within each signal and account.
     pub ordered: bool,
-    /// Consumers who must be done with everything before a record before it goes.
+    /// Consumers that must have finished every earlier record before a record is sent.
     pub waits_for: Vec<Arc<str>>,
 }
 
-/// What a client's OK stands for.
+/// The guarantee behind a client's OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ack {
-    /// It is in the spool: no crash loses it.
+    /// The data is in the spool: no crash loses it.
     #[default]
     Spooled,
-    /// It is in the spool, and the back end has given its verdict.
+    /// The data is in the spool, and the back end has accepted or refused it.
     Delivered,
-    /// Nothing: it is held in memory, up to `max_pending` and what is read ahead, and lost at a crash; what is dropped
-    /// is counted.
+    /// No guarantee. The data is held in memory, up to `max_pending` plus what is read ahead, and lost in a crash.
+    /// Dropped data is counted.
     Offered,
 }
 
-/// What happens when more waits than may.
+/// Action when more data is pending than `max_pending` allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFull {
-    /// Clients are told to come again.
+    /// Clients are asked to retry.
     #[default]
     Refuse,
-    /// The oldest goes, and is counted.
+    /// The oldest data is dropped and counted.
     Expire,
 }
 
@@ -134,11 +134,11 @@ impl Default for OutletSettings {
     }
 }
 
-/// What runs.
+/// Everything that the engine runs.
 pub struct EnginePlan {
     /// Every pipeline.
     pub pipelines: Vec<PipelinePlan>,
-    /// Bounds.
+    /// Bounds of the engine.
     pub limits: Limits,
 }
 

@@ -1,27 +1,26 @@
-//! **What**: [`Pressure`]: how short the memory of this process is. **Why**: whoever looks at it is not who refuses.
-//! **Invariants**: always says something; begins as [`Level::Fine`]. **Not here**: measuring (`app/memory`), refusing
-//! (`inlet`).
+//! [`Pressure`]: how short this process is of memory. `app/memory` measures and sets the level, `inlet` reads it and
+//! refuses requests. The initial level is [`Level::Fine`].
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How short memory is.
+/// How short the process is of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// It is not.
+    /// Memory is sufficient.
     #[default]
     Fine = 0,
-    /// Requests in hand go on, new ones come again.
+    /// Requests in progress continue; clients are asked to retry new ones.
     Short = 1,
-    /// One request at a time.
+    /// Only one request at a time is processed.
     Critical = 2,
 }
 
-/// The level of the moment; who measures sets it, who admits reads it.
+/// The current level, shared by the task that measures and the inlet that admits.
 #[derive(Debug, Default)]
 pub struct Pressure(AtomicU8);
 
 impl Pressure {
-    /// How short memory is.
+    /// The level set last.
     pub fn level(&self) -> Level {
         match self.0.load(Ordering::Relaxed) {
             0 => Level::Fine,
@@ -30,7 +29,7 @@ impl Pressure {
         }
     }
 
-    /// From now on.
+    /// Sets the level.
     pub fn set(&self, level: Level) {
         self.0.store(level as u8, Ordering::Relaxed);
     }

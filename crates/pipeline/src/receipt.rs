@@ -1,6 +1,7 @@
-//! **What**: [`Receipt`]: the duty to answer one request. **Why**: every way a request can end passes here: its permit
-//! returns, those who wait hear of it, it is counted. **Invariants**: a receipt that vanishes answers *retry*.
-//! **Not here**: which requests wait together (`repeats`).
+//! [`Receipt`]: the duty to answer one request. Every way in which a request can end passes through it: the receipt
+//! returns the bytes, answers the waiting clients and counts the request. A receipt that is dropped unanswered answers
+//! *retry*.
+//! Requests that wait for the same answer are kept in `repeats`.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::inlet::BytePermit;
 use super::outcome::{Outcome, Reason};
 use super::repeats::{Fingerprint, Repeats};
 
-/// What all receipts share.
+/// State that all receipts share.
 pub struct Desk {
     repeats: Repeats,
     clock: Arc<dyn Clock>,
@@ -24,28 +25,28 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk with nothing open.
+    /// A desk with no open request.
     pub fn new(repeats: Repeats, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
         Self { repeats, clock, meter: meter.clone(), accepted, open: watch::Sender::new(0) }
     }
 
-    /// Remembered requests.
+    /// The tables of in-flight and remembered requests.
     pub fn repeats(&self) -> &Repeats {
         &self.repeats
     }
 
-    /// Ends when no request is open.
+    /// Completes when no request is open.
     pub async fn drained(&self) {
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
-    /// Requests between admission and answer.
+    /// Number of requests between admission and answer.
     pub fn open(&self) -> usize {
         *self.open.borrow()
     }
 
-    /// One more request is open until the value is dropped.
+    /// Counts one more open request until the returned value is dropped.
     pub fn enter(self: &Arc<Self>) -> Open {
         self.open.send_modify(|open| *open += 1);
         Open(Arc::clone(self))
@@ -62,7 +63,7 @@ impl Desk {
     }
 }
 
-/// A request that is open.
+/// Counts an open request until dropped.
 pub struct Open(Arc<Desk>);
 
 impl Drop for Open {
@@ -76,23 +77,23 @@ pub struct Receipt {
     desk: Arc<Desk>,
     fingerprint: Fingerprint,
     answered: bool,
-    // In the order in which they go: bytes return before the request counts as ended.
+    // Dropped in this order: the bytes return before the request counts as ended.
     permit: BytePermit,
     _open: Open,
 }
 
 impl Receipt {
-    /// For the request that entered under `fingerprint`.
+    /// The receipt of the request that entered under `fingerprint`.
     pub fn new(desk: &Arc<Desk>, fingerprint: Fingerprint, permit: BytePermit, open: Open) -> Self {
         Self { desk: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
     }
 
-    /// Gives the bytes back before the answer: the request is on disk and nowhere else.
+    /// Returns the bytes before the answer, once the request is on disk and no longer in memory.
     pub fn release(&mut self) {
         drop(std::mem::take(&mut self.permit));
     }
 
-    /// Answers. `committed`: the data is safe, whatever the answer says.
+    /// Answers the request. `committed`: the data is safe, whatever the outcome says.
     pub fn resolve(mut self, outcome: &Outcome, committed: bool) {
         self.end(outcome, committed);
     }

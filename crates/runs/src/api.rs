@@ -1,6 +1,6 @@
-//! **What**: `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures, alerts as JSON; and
-//! the outcome of a run, posted. **Invariants**: answers are of [`super::json`]; ids are looked up, never printed back
-//! as HTML; bodies are at most 4 KiB. **Not here**: who may ask (the admin port's guard).
+//! `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures and alerts as JSON, and a POST
+//! for the outcome of a run. Answers have the form of [`super::json`]; ids are looked up and never printed as HTML;
+//! bodies are at most 4 KiB. The admin port's guard authorises requests.
 
 use std::sync::Arc;
 
@@ -16,20 +16,20 @@ use serde_json::{Value, json};
 use super::{Board, Judge, NotTaken, Outcome, Verdict, json as shape};
 use net::{Spawn, spawn::blocking};
 
-/// Runs that one answer holds, unless asked for fewer; and at most.
+/// Default and maximum number of runs in one answer.
 const RUNS: usize = 100;
 const MOST: usize = 1000;
-/// Largest body that is read, bytes.
+/// Largest request body, in bytes.
 const BODY: usize = 4096;
 
-/// Whom the routes ask.
+/// State of the routes.
 #[derive(Clone)]
 pub struct Api {
-    /// For answers.
+    /// Answers queries.
     pub board: Arc<dyn Board>,
-    /// For outcomes.
+    /// Stores outcomes.
     pub judge: Arc<dyn Judge>,
-    /// Where answers are made: one may look through all live runs.
+    /// Runs queries off the socket threads, because one may go through all live runs.
     pub tasks: Arc<dyn Spawn>,
 }
 
@@ -49,7 +49,7 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// What `/api/runs` is asked for.
+/// Query parameters of `/api/runs`.
 #[derive(Deserialize)]
 struct Wanted {
     limit: Option<usize>,
@@ -100,7 +100,7 @@ fn found(answer: Option<Value>) -> Response {
     }
 }
 
-/// Makes an answer off the threads of the sockets.
+/// Makes an answer off the socket threads.
 async fn made(api: Api, make: impl FnOnce(&Api) -> Response + Send + 'static) -> Response {
     let tasks = Arc::clone(&api.tasks);
     let made = blocking(&*tasks, "runs", move || make(&api)).await;
@@ -115,14 +115,14 @@ async fn sessions(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Respo
     made(api, move |api| Json(shape::sessions(&wanted.list(&*api.board))).into_response()).await
 }
 
-/// Whose run is meant, where several accounts have one of the same id.
+/// Selects the account, if several have a run of the same id.
 #[derive(Deserialize)]
 struct Whose {
     account: Option<String>,
 }
 
 impl Whose {
-    /// The account; else the answer: there is none, or more than one.
+    /// The account, or the answer if there is none or more than one.
     fn of(self, api: &Api, id: &str) -> Result<String, Box<Response>> {
         if let Some(account) = self.account {
             return Ok(account);

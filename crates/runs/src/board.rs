@@ -1,5 +1,5 @@
-//! **What**: [`Board`]: whom pages, commands and the API ask about runs; and what they are told besides runs: budgets,
-//! measures, alerts. **Not here**: HTTP ([`super::api`]).
+//! [`Board`]: the interface by which pages, commands and the API query runs; also budgets, measures and alerts. HTTP is
+//! in [`super::api`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use futures_util::future::BoxFuture;
 
 use super::{Detail, Investigations, RunSums, RunView};
 
-/// What a human said of a run.
+/// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The agent was right.
+    /// The human confirmed the agent's result.
     Confirmed,
     /// A human decided otherwise.
     Overridden,
 }
 
 impl Verdict {
-    /// As in the API.
+    /// The verdict as written in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Confirmed => "confirmed",
@@ -26,7 +26,7 @@ impl Verdict {
         }
     }
 
-    /// The word, in any case.
+    /// Parses a verdict, in any case.
     pub fn parse(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "confirmed" | "confirm" => Some(Self::Confirmed),
@@ -36,42 +36,42 @@ impl Verdict {
     }
 }
 
-/// The result of a run as a human sees it.
+/// The result of a run as a human judges it.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// Confirmed or overridden.
     pub verdict: Verdict,
-    /// How sure the agent was, 0 to 1.
+    /// The agent's confidence, 0 to 1.
     pub confidence: Option<f64>,
     /// Seconds until the matter was resolved.
     pub resolved_in: Option<f64>,
 }
 
-// NaN never gets in.
+// Values are never NaN.
 impl Eq for Outcome {}
 
-/// Why an outcome was not taken.
+/// Why an outcome was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTaken {
     /// No run has this id.
     Unknown,
-    /// It could not be made durable: come again.
+    /// The outcome could not be made durable now; the client should retry.
     Later,
 }
 
-/// Where a run stands against its ceiling.
+/// State of a run relative to its iteration ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BudgetState {
     /// Below 80 %.
     Ok,
     /// At 80 % or above.
     Warned,
-    /// At the ceiling or above: stop.
+    /// At or above the ceiling: the run should stop.
     Exceeded,
 }
 
 impl BudgetState {
-    /// One word.
+    /// The state's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -81,27 +81,27 @@ impl BudgetState {
     }
 }
 
-/// What a run may still do.
+/// Remaining budget of a run.
 pub struct Budget {
     /// The run.
     pub view: RunView,
-    /// Most iterations.
+    /// Maximum number of iterations.
     pub ceiling: u64,
-    /// Where it stands.
+    /// State relative to the ceiling.
     pub state: BudgetState,
 }
 
-/// How loud an alert is.
+/// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// To be looked at.
+    /// Should be looked at.
     Warning,
-    /// Somebody must wake up.
+    /// Needs immediate action.
     Critical,
 }
 
 impl Severity {
-    /// One word.
+    /// The severity's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Warning => "warning",
@@ -113,31 +113,31 @@ impl Severity {
 /// One alert that tollgate computes itself.
 #[derive(Clone, PartialEq)]
 pub struct Alert {
-    /// The rule's name.
+    /// Name of the rule.
     pub rule: &'static str,
-    /// How loud.
+    /// Severity.
     pub severity: Severity,
     /// The account.
     pub account: String,
-    /// The run it is about; "" = none.
+    /// Id of the run; "" = none.
     pub run: String,
-    /// Its session.
+    /// Session id.
     pub session: String,
-    /// Its trace, for a link.
+    /// Trace id, for a link.
     pub trace: String,
-    /// Whose work.
+    /// Tenant of the run.
     pub tenant: Option<String>,
-    /// What for.
+    /// Feature of the run.
     pub feature: Option<String>,
-    /// The tool it is about; "" = none.
+    /// Name of the tool; "" = none.
     pub tool: String,
-    /// What was measured.
+    /// Measured value.
     pub value: f64,
-    /// What it was held against.
+    /// Threshold of the rule.
     pub threshold: f64,
-    /// When it began, unix ns by the gateway's clock.
+    /// When the alert started firing, unix ns by the gateway's clock.
     pub since: u64,
-    /// When it ended; none = it still holds.
+    /// When it was resolved; `None` = it is still firing.
     pub until: Option<u64>,
 }
 
@@ -147,9 +147,9 @@ impl crate::share::Owned for Alert {
     }
 }
 
-/// One numeric span attribute, added up.
+/// Aggregate of one numeric span attribute.
 pub struct Measure {
-    /// The attribute.
+    /// Name of the attribute.
     pub name: String,
     /// `service.name`.
     pub service: String,
@@ -157,37 +157,37 @@ pub struct Measure {
     pub tenant: String,
     /// `build.commit_sha`.
     pub commit: String,
-    /// Values.
+    /// Number of values.
     pub count: u64,
-    /// Their sum.
+    /// Sum of the values.
     pub sum: f64,
-    /// The 95th percentile, within 1 %.
+    /// 95th percentile, within 1 %.
     pub p95: f64,
 }
 
-/// Whom to ask. Calls take milliseconds at most.
+/// Answers queries about runs. Calls take milliseconds at most.
 pub trait Board: Send + Sync {
     /// The latest runs, live ones first, at most `most`.
     fn recent(&self, most: usize) -> Vec<RunView>;
-    /// One run by its id; of several with one id the latest.
+    /// One run by its id; the latest if several have the id.
     fn run(&self, id: &str) -> Option<Detail>;
-    /// The same, of one account.
+    /// One run by its id, of one account.
     fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
         self.run(id).filter(|detail| detail.view.account == account)
     }
-    /// The accounts that have a run of this id, each once.
+    /// Accounts that have a run of this id, each once.
     fn accounts(&self, id: &str) -> Vec<String> {
         self.run(id).map(|detail| detail.view.account).into_iter().collect()
     }
-    /// What a run of an account may still do.
+    /// Remaining budget of a run.
     fn budget(&self, account: &str, id: &str) -> Option<Budget>;
-    /// What runs add up to, live ones up to now.
+    /// Sums over runs, live ones up to now.
     fn sums(&self) -> RunSums;
-    /// By agent type.
+    /// Investigations by agent type.
     fn investigations(&self) -> BTreeMap<String, Investigations>;
-    /// Numeric span attributes.
+    /// Aggregates of numeric span attributes.
     fn measures(&self) -> Vec<Measure>;
-    /// Alerts that hold, then those that ended last; at most 1,000.
+    /// Firing alerts, then the latest resolved ones; at most 1,000.
     fn alerts(&self) -> Vec<Alert>;
 }
 
@@ -229,7 +229,7 @@ impl Board for Boards {
     }
 
     fn investigations(&self) -> BTreeMap<String, Investigations> {
-        // more than one tracker for one agent type: the one with more is shown
+        // If several trackers know one agent type, the one with more investigations is shown.
         let mut all: BTreeMap<String, Investigations> = BTreeMap::new();
         for (kind, one) in self.0.iter().flat_map(|board| board.investigations()) {
             let known = all.entry(kind).or_default();
@@ -249,8 +249,8 @@ impl Board for Boards {
     }
 }
 
-/// Who takes the words of humans in.
+/// Stores verdicts of humans.
 pub trait Judge: Send + Sync {
-    /// Remembers what became of a run of an account; the answer follows once that is durable.
+    /// Stores the outcome of a run; completes once it is durable.
     fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>>;
 }

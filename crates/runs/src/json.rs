@@ -1,6 +1,6 @@
-//! **What**: the JSON of runs: what the API answers, what pages and commands pass on. **Why**: one schema, documented
-//! in docs/runs.md; `schema` is raised when a field changes its meaning or goes, not when one is added. **Invariants**:
-//! money is decimal text in USD, exact; times are RFC 3339 in UTC or null; durations are seconds.
+//! The JSON of runs, as the API returns it and pages and commands pass it on: one schema, documented in docs/runs.md.
+//! `schema` is raised when a field is removed or changes its meaning, not when one is added.
+//! Money is exact decimal text in USD; times are RFC 3339 in UTC or null; durations are seconds.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use super::{
     input,
 };
 
-/// Version of the schema. 2: sums are of all runs, live ones up to now; `output` is without `reasoning`; what has no
-/// price has a cost of null.
+/// Version of the schema. 2: sums are over all runs, live ones up to now; `output` excludes `reasoning`; the cost of
+/// unpriced calls alone is null.
 pub const SCHEMA: u32 = 2;
 
 const NANOS: f64 = 1e9;
@@ -27,7 +27,7 @@ fn time(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
 }
 
-/// A cost as decimal text; null if nothing of it has a price (`unpriced`: calls that are not in it).
+/// A cost as decimal text; null if no part of it has a price. `unpriced`: number of calls that are not in it.
 pub fn cost(atto: i128, unpriced: u64) -> Value {
     super::words::priced(atto, unpriced).map_or(Value::Null, |atto| Usd(atto).to_string().into())
 }
@@ -40,7 +40,7 @@ fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 
-/// Disjoint: what is thought is not in what is said.
+/// The buckets are disjoint: `output` excludes `reasoning`.
 fn tokens(tokens: &Buckets) -> Value {
     json!({
         "input": tokens.input,
@@ -54,7 +54,7 @@ fn tokens(tokens: &Buckets) -> Value {
     })
 }
 
-/// What a run or session did.
+/// Totals of a run or session.
 pub fn totals(totals: &Totals) -> Value {
     let parts = |all: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
         let part = |one: &ModelTotals| {
@@ -175,7 +175,7 @@ pub fn detail(detail: &Detail) -> Value {
     all
 }
 
-/// What a run may still do.
+/// Remaining budget of a run.
 pub fn budget(budget: &Budget) -> Value {
     let totals = &budget.view.totals;
     json!({
@@ -209,7 +209,7 @@ fn sum(sum: &Sum) -> Value {
     })
 }
 
-/// What runs add up to, live ones up to now.
+/// Sums over runs, live ones up to now.
 pub fn sums(sums: &RunSums) -> Value {
     let accounts: Map<String, Value> = sums.by_account.iter().map(|(name, one)| (name.clone(), sums_of(one))).collect();
     let mut all = sums_of(sums);
@@ -256,7 +256,7 @@ pub fn investigations(all: &BTreeMap<String, Investigations>) -> Value {
     json!({"schema": SCHEMA, "by_agent_type": types})
 }
 
-/// One run as it was written down, in the form of today: in schema 1 reasoning was also in `output`.
+/// Converts a stored run to the present schema: in schema 1, `output` included reasoning.
 pub fn renewed(mut run: Value) -> Value {
     let old = run.get("schema").and_then(Value::as_u64) == Some(1);
     let Some(fields) = run.as_object_mut().filter(|_| old) else { return run };
@@ -321,7 +321,7 @@ pub fn runs(all: &[RunView]) -> Value {
     json!({"schema": SCHEMA, "runs": all.iter().map(run).collect::<Vec<_>>()})
 }
 
-/// Sessions of these runs, by session, the one with the latest event first.
+/// Sessions of these runs, the one with the latest event first.
 pub fn sessions(all: &[RunView]) -> Value {
     let mut by_session: BTreeMap<(&str, &str), Vec<&RunView>> = BTreeMap::new();
     for view in all {
@@ -355,7 +355,7 @@ pub fn sessions(all: &[RunView]) -> Value {
     json!({"schema": SCHEMA, "sessions": sessions.into_iter().map(|(_, one)| one).collect::<Vec<_>>()})
 }
 
-/// Tokens of several, for whoever adds up views.
+/// Sum of the tokens of several totals.
 pub fn add_tokens<'a>(all: impl Iterator<Item = &'a Totals>) -> Buckets {
     all.fold(Buckets::default(), |sum, totals| add(sum, totals.tokens()))
 }

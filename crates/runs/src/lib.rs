@@ -1,8 +1,9 @@
-//! **What**: runs as the outside sees them: what one did ([`Totals`], [`Peaks`]), where it stands ([`RunView`]), sums,
-//! budgets, alerts, and [`Board`], whom pages and commands ask. **Why**: the tracker, the connector, the admin port and
-//! commands share one model and one JSON. **Invariants**: ids and names have passed the id policy; users are keyed
-//! pseudonyms; no content; nothing here has `Debug`; counts are whole and cost is exact (1e-18 USD). **Not here**: how
-//! runs are told apart and added up (the crate `tracker`), sockets and guards (`telemetry/admin`).
+//! Runs as pages, commands and the API see them: results ([`Totals`], [`Peaks`]), state ([`RunView`]), sums, budgets,
+//! alerts, and [`Board`], which answers queries. The tracker, the connector, the admin port and commands share this one
+//! model and its JSON.
+//! Ids and names have passed the id policy; users are keyed pseudonyms; there is no content, and nothing has `Debug`.
+//! Counts are whole and cost is exact (1e-18 USD). Runs are identified and added up in the crate `tracker`; sockets and
+//! guards are in `telemetry/admin`.
 
 pub mod api;
 mod board;

@@ -1,12 +1,13 @@
-//! **What**: who makes room where there is not enough for all: [`victim`], [`Used`], [`Queue`], and for many at once
-//! [`fair`]. **Why**: one account that names a thousand tenants, or floods its own past, must not take away what
-//! others' medians, alerts and history rest on. **Invariants**: whoever has most makes room, with what was used longest
-//! ago; exactly what is over goes, also where all have one time. **Not here**: how much there is (their owners).
+//! Fair eviction between accounts: [`victim`], [`Used`], [`Queue`], and [`fair`] for many entries at once. One account
+//! that names a thousand tenants, or floods its own history, must not evict the data behind other accounts' medians,
+//! alerts and history.
+//! The account with most entries loses its least recently used ones, exactly as many as exceed the bound, even if all
+//! have the same time. The owners of the data define the bounds.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// Of entries as (account, when used, key): the one that goes.
+/// Chooses the entry to evict, of entries given as (account, last use, key).
 pub fn victim<'k, K: 'k>(entries: impl Iterator<Item = (&'k str, u64, K)>) -> Option<K> {
     let mut accounts: BTreeMap<&str, (usize, u64, K)> = BTreeMap::new();
     for (account, used, key) in entries {
@@ -25,8 +26,8 @@ pub fn victim<'k, K: 'k>(entries: impl Iterator<Item = (&'k str, u64, K)>) -> Op
     accounts.into_values().max_by_key(|(count, used, _)| (*count, Reverse(*used))).map(|(.., key)| key)
 }
 
-/// Who stays, those first that would stay in less room, and who goes. `all`: account, when (the later stays), weight,
-/// what.
+/// Splits entries into those that stay (in the order in which they would survive a smaller bound) and those to evict.
+/// `all`: account, time (later ones stay), weight, entry.
 pub fn fair<'a, T: Ord + Copy, K>(all: impl Iterator<Item = (&'a str, T, usize, K)>, room: usize) -> (Vec<K>, Vec<K>) {
     let mut accounts: BTreeMap<&str, Vec<(T, usize, K)>> = BTreeMap::new();
     for (account, at, weight, what) in all {
@@ -55,7 +56,7 @@ pub fn fair<'a, T: Ord + Copy, K>(all: impl Iterator<Item = (&'a str, T, usize, 
     (stay, go)
 }
 
-/// When names were used, in uses.
+/// Last use of names, counted in uses.
 #[derive(Clone, Default)]
 pub struct Used {
     now: u64,
@@ -63,7 +64,7 @@ pub struct Used {
 }
 
 impl Used {
-    /// The entry of a name of an account (`account`, a line end, the name), of which there are at most `most`.
+    /// The entry of a name (account, line feed, name) in a map of at most `most` entries; evicts one if needed.
     pub fn entry<'m, T: Default>(&mut self, map: &'m mut BTreeMap<String, T>, name: &str, most: usize) -> &'m mut T {
         if map.len() >= most && !map.contains_key(name) {
             let used = |name: &String| self.last.get(name).copied().unwrap_or(0);
@@ -79,19 +80,19 @@ impl Used {
     }
 }
 
-/// Who owns an entry.
+/// An entry that belongs to an account.
 pub trait Owned {
     /// The account.
     fn account(&self) -> &str;
 }
 
-/// Entries in the order they came. Making room takes no longer the more there are.
+/// Entries in order of insertion. The cost of an eviction does not grow with their number.
 #[derive(Clone)]
 pub struct Queue<T> {
-    /// By number.
+    /// Entries by number.
     all: BTreeMap<u64, T>,
     next: u64,
-    /// Those of each account, the oldest first.
+    /// Numbers of each account's entries, oldest first.
     of: HashMap<Box<str>, VecDeque<u64>>,
 }
 
@@ -102,7 +103,7 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T: Owned> Queue<T> {
-    /// Adds one. Beyond `most` the oldest of the account with most goes: it is returned.
+    /// Adds an entry. Beyond `most` the oldest entry of the account with most is evicted and returned.
     pub fn push(&mut self, one: T, most: usize) -> Option<T> {
         match self.of.get_mut(one.account()) {
             Some(own) => own.push_back(self.next),
@@ -123,7 +124,7 @@ impl<T: Owned> Queue<T> {
         Some(gone)
     }
 
-    /// Keeps what `keep` says.
+    /// Keeps the entries for which `keep` returns true.
     pub fn retain_mut(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let before = self.all.len();
         self.all.retain(|_, one| keep(one));
@@ -133,22 +134,22 @@ impl<T: Owned> Queue<T> {
         }
     }
 
-    /// The oldest first.
+    /// Entries, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.all.values()
     }
 
-    /// The same, to be changed; not whose they are.
+    /// Entries, oldest first, mutable; their account must not be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.all.values_mut()
     }
 
-    /// How many.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -1,5 +1,4 @@
-//! **What**: runs added up, live ones up to now: [`Sum`] by tenant, feature, model, user and session;
-//! [`Investigations`].
+//! Sums over runs, live ones up to now: [`Sum`] by tenant, feature, model, user and session; [`Investigations`].
 
 use std::collections::BTreeMap;
 
@@ -7,28 +6,28 @@ use genai::Buckets;
 
 use super::{ModelTotals, RunView, add, subtract};
 
-/// Runs of one tenant, model and so on, added up, live ones up to now.
+/// Sum over the runs of one tenant, model and so on, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sum {
-    /// Runs (of a model: in which it answered; of a tenant: with calls of theirs).
+    /// Runs; for a model, those in which it answered; for a tenant, those with calls of the tenant.
     pub runs: u64,
-    /// Of these, not over.
+    /// Runs that are live.
     pub live: u64,
-    /// Of these, failed.
+    /// Finished runs that failed.
     pub failed: u64,
-    /// Of these, ended by a limit.
+    /// Runs that were ended by a limit.
     pub killed: u64,
-    /// Iterations (of a model: none).
+    /// Iterations (0 for a model).
     pub iterations: u64,
     /// Model calls that were answered.
     pub calls: u64,
-    /// Model calls that were not (of a model: none).
+    /// Model calls that were not answered (0 for a model).
     pub failed_calls: u64,
-    /// Tool calls (of a model: none).
+    /// Tool calls (0 for a model).
     pub tool_calls: u64,
-    /// Of these, failed.
+    /// Tool calls that failed.
     pub tool_failures: u64,
-    /// Their durations, ns (of a model: none).
+    /// Sum of the durations, ns (0 for a model).
     pub duration: u64,
     /// Tokens.
     pub tokens: Buckets,
@@ -57,7 +56,7 @@ impl Sum {
         self.runs += 1;
         let live = run.state == super::RunState::Live;
         self.live += u64::from(live);
-        // a live run may still go well
+        // A live run with a failure may still succeed.
         self.failed += u64::from(run.failed && !live);
         self.killed += u64::from(run.state == super::RunState::Killed);
         self.calls += share.calls;
@@ -66,7 +65,7 @@ impl Sum {
         self.unpriced += share.unpriced;
     }
 
-    /// Takes out what was added before.
+    /// Subtracts a sum that was added before.
     pub fn subtract(&mut self, other: &Self) {
         let less = |mine: &mut u64, theirs: u64| *mine = mine.saturating_sub(theirs);
         less(&mut self.runs, other.runs);
@@ -102,27 +101,27 @@ impl Sum {
     }
 }
 
-/// What runs add up to since the state began, live ones up to now.
+/// Sums over all runs since the state began, live ones up to now.
 #[derive(Clone, Default)]
 pub struct RunSums {
-    /// All of them.
+    /// Sum over all runs.
     pub all: Sum,
-    /// By tenant (of one name in all accounts); `unattributed` without one, `other` beyond 200.
+    /// By tenant (names are added up across accounts); `unattributed` without one, `other` beyond 200.
     pub by_tenant: BTreeMap<String, Sum>,
     /// By feature, likewise.
     pub by_feature: BTreeMap<String, Sum>,
     /// By model, likewise.
     pub by_model: BTreeMap<String, Sum>,
-    /// By user (keyed pseudonyms): the 1,000 of the highest cost, and `other`.
+    /// By user (keyed pseudonyms): the 1,000 most expensive, and `other`.
     pub by_user: BTreeMap<String, Sum>,
     /// By session, likewise.
     pub by_session: BTreeMap<String, Sum>,
-    /// The same of each account, whose names are its own; empty in these.
+    /// The same for each account, where names are the account's own; empty in the inner sums.
     pub by_account: BTreeMap<String, RunSums>,
 }
 
 impl RunSums {
-    /// Adds what another tracker added up.
+    /// Adds the sums of another tracker.
     pub fn add(&mut self, other: &Self) {
         self.all.add(&other.all);
         let maps = [
@@ -144,11 +143,11 @@ impl RunSums {
 /// Investigations (runs that share an incident) of one kind of agent.
 #[derive(Clone, Default)]
 pub struct Investigations {
-    /// How many are known.
+    /// Number of known investigations.
     pub count: u64,
-    /// Of these, judged by a human.
+    /// Investigations judged by a human.
     pub judged: u64,
-    /// Of these, overridden.
+    /// Investigations overridden by a human.
     pub overridden: u64,
     /// The 95th percentile of tool calls per investigation.
     pub tool_calls_p95: f64,
@@ -156,7 +155,7 @@ pub struct Investigations {
     pub tool_calls_mean: f64,
     /// Cost of all, 1e-18 USD.
     pub atto_usd: i128,
-    /// Mean seconds to resolution by tenths of confidence (0.0–0.1 is the first) and how many; only of those that tell
-    /// both.
+    /// Number, and mean seconds to resolution, by tenths of confidence (the first is 0.0–0.1); only of investigations
+    /// that report both.
     pub resolution: [(u64, f64); 10],
 }

@@ -1,4 +1,4 @@
-//! The API over a board of one run: its schema, its errors, what is taken.
+//! The API over a board of one run: its schema, its errors, the outcomes it stores.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ async fn get(router: &Router, path: &str) -> (StatusCode, Value) {
     ask(router, Request::get(path).body(Body::empty()).unwrap()).await
 }
 
-/// The fields that others build on, with their forms: exact money, RFC 3339, seconds, null for what is not told.
+/// The fields that clients rely on, with their forms: exact money, RFC 3339, seconds, null for unknown values.
 #[tokio::test]
 async fn the_schema_of_a_run() {
     let (api, _) = api();
@@ -168,7 +168,7 @@ async fn the_schema_of_a_run() {
     assert_eq!(get(&api, "/api/runs/other").await.0, StatusCode::NOT_FOUND);
 }
 
-/// Lists keep to their limit and to what was asked for.
+/// Lists obey their limit and filters.
 #[tokio::test]
 async fn lists() {
     let (api, _) = api();
@@ -190,7 +190,7 @@ async fn lists() {
     assert_eq!(get(&api, "/api/runs?limit=many").await.0, StatusCode::BAD_REQUEST);
 }
 
-/// An outcome is taken whole or refused with what is wrong.
+/// An outcome is either stored completely or refused with a reason.
 #[tokio::test]
 async fn outcomes() {
     let (api, heard) = api();
@@ -227,7 +227,8 @@ async fn outcomes() {
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
-/// Two accounts have a run of one id: nobody's outcome goes to the other; who says whose gets it.
+/// Two accounts have a run of the same id: an outcome never goes to the wrong account; a request that names the account
+/// is served.
 #[tokio::test]
 async fn an_id_of_two_accounts() {
     let (api, heard) = api();
@@ -245,8 +246,8 @@ async fn an_id_of_two_accounts() {
     assert_eq!(heard.0.lock()[0].0, "theirs/shared");
 }
 
-/// What a person reads of money: rounded half up from the exact amount, two significant digits of small amounts, never
-/// $0 of what has no price. ($2.025 was "$2.02" beside three times "$0.68".)
+/// Money for people: rounded half up from the exact amount, two significant digits for small amounts, never $0 for
+/// unpriced cost. ($2.025 was "$2.02" beside three times "$0.68".)
 #[test]
 fn money_misleads_nobody() {
     use crate::words::{cost, dollars, seconds, usd};
@@ -278,7 +279,7 @@ fn money_misleads_nobody() {
     assert_eq!([seconds(30.0 * 86_400.0), seconds(0.25), seconds(3700.0)], ["30 d", "250 ms", "1 h 1 min"]);
 }
 
-/// An alert says its value with a unit and how many times the limit it is, whatever the rule.
+/// An alert states its value with a unit and the multiple of the limit, whatever the rule.
 #[test]
 fn alerts_say_what_was_measured() {
     let said = |rule, value, threshold| Alert { value, threshold, ..testing::runs::alert(rule, "r", 1) }.measured();
@@ -292,8 +293,8 @@ fn alerts_say_what_was_measured() {
     assert_eq!((&alerts["alerts"][0]["unit"], &alerts["alerts"][0]["multiple"]), (&json!("count"), &json!(1.4)));
 }
 
-/// Buckets of tokens add up: reasoning is not in the output too. What nobody has a price for costs null, not 0; and
-/// what was written down in the form of before says the same.
+/// Token buckets are disjoint: reasoning is not part of the output. The cost of unpriced calls is null, not 0; and
+/// stored data of the earlier schema is converted to the same.
 #[test]
 fn tokens_are_disjoint_and_no_price_is_null() {
     let mut sum = Totals::default();

@@ -1,28 +1,28 @@
-//! **What**: what a run or a session adds up to: [`Totals`]. **Invariants**: exact: counts are whole, cost is in 1e-18
-//! USD; what has no price is counted apart, never as zero; sums are the same in any order; no map tells more than 64
-//! kinds apart. **Not here**: what belongs to a run (the crate `tracker`), what can't be added ([`super::Peaks`]).
+//! [`Totals`]: exact sums over a run or session. Counts are whole, cost is in 1e-18 USD; unpriced calls are counted
+//! separately, never as zero cost. Sums do not depend on the order. No map has more than 64 kinds, plus `other`. The
+//! crate `tracker` decides what belongs to a run; maxima, which can't be added up, are in [`super::Peaks`].
 
 use std::collections::BTreeMap;
 
 use genai::Buckets;
 
-/// Tools, models or finish reasons that one sum tells apart.
+/// Maximum number of tools, models or finish reasons in one sum.
 const MAX_KINDS: usize = 64;
-/// What the rest is called.
+/// Name of the kinds beyond the maximum.
 pub const OTHER: &str = "other";
-/// What has no name.
+/// Name used if none was given.
 pub const UNKNOWN: &str = "unknown";
 
 /// Calls of one tool.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct ToolTotals {
-    /// Ended well, as far as anyone told.
+    /// Calls without a reported failure.
     pub ok: u64,
-    /// Failed.
+    /// Calls that failed.
     pub failed: u64,
-    /// Not allowed to run.
+    /// Calls that were not allowed to run.
     pub denied: u64,
-    /// Made again after a failed call of the same tool.
+    /// Calls made after a failed call of the same tool.
     pub retries: u64,
 }
 
@@ -31,26 +31,26 @@ pub struct ToolTotals {
 pub struct ModelTotals {
     /// Calls that were answered.
     pub calls: u64,
-    /// Their tokens.
+    /// Tokens of these calls.
     pub tokens: Buckets,
-    /// Their cost, 1e-18 USD, without the unpriced ones.
+    /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
-    /// Of these, the calls whose client reported no usage.
+    /// Those of `unpriced` whose client reported no usage.
     pub no_usage: u64,
 }
 
 /// A permission that was denied.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Denial {
-    /// The tool that may not run.
+    /// The tool that was not allowed to run.
     pub tool: String,
-    /// Who denied it: `config`, `hook`, `user_reject` …; `unknown` where nobody tells.
+    /// Source of the denial: `config`, `hook`, `user_reject` …; `unknown` if not reported.
     pub source: String,
 }
 
-/// One model stood in for another.
+/// A fallback from one model to another.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fallback {
     /// `refusal`, `rate_limited_429`, `overloaded_529` or `other`.
@@ -59,41 +59,41 @@ pub struct Fallback {
     pub provider: String,
     /// The model that did not answer.
     pub from: String,
-    /// The model that did.
+    /// The model that answered.
     pub to: String,
 }
 
-/// Why model calls were not answered as asked.
+/// Reason and provider of model calls that were not answered as asked.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trouble {
     /// As [`Fallback::reason`].
     pub reason: String,
-    /// Who was asked.
+    /// Provider of the calls.
     pub provider: String,
 }
 
-/// What a run or session did.
+/// Sums over the calls of a run or session.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Model calls that were answered: by model.
+    /// Answered model calls, by model.
     pub models: BTreeMap<String, ModelTotals>,
     /// Model calls that failed without an answer.
     pub failed_calls: u64,
-    /// Model calls made again after a failure, with the same model.
+    /// Model calls repeated after a failure, with the same model.
     pub retries: u64,
-    /// Tool calls: by tool.
+    /// Tool calls, by tool.
     pub tools: BTreeMap<String, ToolTotals>,
     /// Iterations of the agent's loop.
     pub iterations: u64,
-    /// Agents below the run's own.
+    /// Sub-agents of the run's own agent.
     pub sub_agents: u64,
-    /// Finish reasons of answered calls and turns, in one spelling each.
+    /// Finish reasons of answered calls and turns, each normalised to one spelling.
     pub finish: BTreeMap<String, u64>,
-    /// Failures of model calls, tools and the run itself: by type of error.
+    /// Failures of model calls, tools and the run itself, by error type.
     pub errors: BTreeMap<String, u64>,
-    /// Model calls that were refused, rate limited, overloaded …
+    /// Model calls that were refused, rate-limited, overloaded …
     pub troubles: BTreeMap<Trouble, u64>,
-    /// Changes to another model after one that did not answer.
+    /// Fallbacks to another model.
     pub fallbacks: BTreeMap<Fallback, u64>,
     /// Permissions that were denied.
     pub denials: BTreeMap<Denial, u64>,
@@ -101,9 +101,9 @@ pub struct Totals {
     pub reads: u64,
     /// Tool calls that change something.
     pub writes: u64,
-    /// Answers by another model than was asked for.
+    /// Answers from a model other than the requested one.
     pub swapped: u64,
-    /// Of all this, what calls took that name another tenant than the run's: by tenant.
+    /// The part of calls that name another tenant than the run's, by tenant.
     pub others: BTreeMap<String, ModelTotals>,
 }
 
@@ -117,7 +117,7 @@ impl ModelTotals {
         self.no_usage += other.no_usage;
     }
 
-    /// Takes calls out.
+    /// Subtracts other calls.
     pub fn subtract(&mut self, other: &Self) {
         self.calls = self.calls.saturating_sub(other.calls);
         self.tokens = subtract(self.tokens, other.tokens);
@@ -133,7 +133,7 @@ impl Totals {
         self.models.values().map(|model| model.calls).sum()
     }
 
-    /// Tool calls, whatever became of them.
+    /// Tool calls, including failed and denied ones.
     pub fn tool_calls(&self) -> u64 {
         self.tools.values().map(|tool| tool.ok + tool.failed + tool.denied).sum()
     }
@@ -153,7 +153,7 @@ impl Totals {
         self.models.values().fold(Buckets::default(), |sum, model| add(sum, model.tokens))
     }
 
-    /// The size of all prompts: tokens that were read from or written to a cache included.
+    /// Input tokens, including those read from or written to a cache.
     pub fn input_tokens(&self) -> u64 {
         input(&self.tokens())
     }
@@ -168,7 +168,7 @@ impl Totals {
         self.models.values().map(|model| model.unpriced).sum()
     }
 
-    /// What each tenant's calls took: that of the run, then the others.
+    /// The part of each tenant's calls: first the run's own tenant, then the others.
     pub fn by_tenant<'t>(&'t self, own: Option<&'t str>) -> impl Iterator<Item = (Option<&'t str>, ModelTotals)> {
         let mut rest = ModelTotals::default();
         self.models.values().for_each(|model| rest.add(model));
@@ -176,21 +176,21 @@ impl Totals {
         std::iter::once((own, rest)).chain(self.others.iter().map(|(name, other)| (Some(&**name), *other)))
     }
 
-    /// The model that took the most tokens; of equals the first in the alphabet.
+    /// The model with the most tokens; of equal ones the alphabetically first.
     pub fn main_model(&self) -> Option<&str> {
         let size = |model: &ModelTotals| input(&model.tokens).saturating_add(model.tokens.output);
         let by_size = self.models.iter().rev().max_by_key(|(_, model)| size(model));
         by_size.map(|(name, _)| name.as_str())
     }
 
-    /// Adds what another run of the same tenant did.
+    /// Adds the totals of another run of the same tenant.
     pub fn add(&mut self, other: &Self) {
         self.add_names(other, str::to_owned);
         other.others.iter().for_each(|(name, other)| kind(&mut self.others, name).add(other));
     }
 
-    /// The same but for tenants, with names in the form in which `shown` gives them; names that look the same then are
-    /// added up.
+    /// As [`Totals::add`], without the parts of other tenants, and with names mapped by `shown`; names that become
+    /// equal are added up.
     pub fn add_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
         for (name, model) in &other.models {
             kind(&mut self.models, &shown(name)).add(model);
@@ -226,7 +226,7 @@ impl Totals {
         self.swapped += other.swapped;
     }
 
-    /// One answered call; `price` in 1e-18 USD, none = unpriced.
+    /// Adds an answered call; `price` in 1e-18 USD, `None` = unpriced.
     pub fn add_call(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
         self.add_spent(model, tokens, price);
         kind(&mut self.models, model).calls += 1;
@@ -237,7 +237,7 @@ impl Totals {
         kind(&mut self.models, model).no_usage += 1;
     }
 
-    /// What a call took that failed all the same; `price` in 1e-18 USD, none = unpriced.
+    /// Adds the tokens and cost of a call that failed nevertheless; `price` in 1e-18 USD, `None` = unpriced.
     pub fn add_spent(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
         let sum = kind(&mut self.models, model);
         sum.tokens = add(sum.tokens, tokens);
@@ -247,24 +247,24 @@ impl Totals {
         }
     }
 
-    /// The sum of one tool.
+    /// The totals of one tool.
     pub fn tool(&mut self, name: &str) -> &mut ToolTotals {
         kind(&mut self.tools, name)
     }
 
-    /// One finish reason; "" is none.
+    /// Adds a finish reason; "" is none.
     pub fn add_finish(&mut self, reason: &str) {
         if !reason.is_empty() {
             *kind(&mut self.finish, reason) += 1;
         }
     }
 
-    /// One failure.
+    /// Adds a failure.
     pub fn add_error(&mut self, name: &str) {
         *kind(&mut self.errors, name) += 1;
     }
 
-    /// Model calls in trouble.
+    /// Adds model calls that were not answered as asked.
     pub fn add_trouble(&mut self, reason: &str, provider: &str, count: u64) {
         let [reason, provider] = [reason, provider].map(named);
         let rest = || Trouble { reason: reason.to_owned(), provider: OTHER.to_owned() };
@@ -272,7 +272,7 @@ impl Totals {
         *slot(&mut self.troubles, key, rest) += count;
     }
 
-    /// Changes of model: reason, provider, from, to.
+    /// Adds fallbacks: reason, provider, from, to.
     pub fn add_fallback(&mut self, words: [&str; 4], count: u64) {
         let [reason, provider, from, to] = words.map(|word| named(word).to_owned());
         let other = || OTHER.to_owned();
@@ -281,7 +281,7 @@ impl Totals {
         *slot(&mut self.fallbacks, key, rest) += count;
     }
 
-    /// Denied permissions.
+    /// Adds denied permissions.
     pub fn add_denial(&mut self, tool: &str, source: &str, count: u64) {
         let [tool, source] = [tool, source].map(|word| named(word).to_owned());
         let rest = || Denial { tool: OTHER.to_owned(), source: source.clone() };
@@ -293,26 +293,26 @@ fn named(name: &str) -> &str {
     if name.is_empty() { UNKNOWN } else { name }
 }
 
-/// The entry of a name, of which there are not too many.
+/// The entry of a name, or of `other` if there are too many.
 fn kind<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) -> &'m mut T {
     let name = named(name);
     let name = if map.len() < MAX_KINDS || map.contains_key(name) { name } else { OTHER };
     map.entry(name.to_owned()).or_default()
 }
 
-/// The entry of a key, or of what the rest is called.
+/// The entry of a key, or of `rest` if there are too many.
 fn slot<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, rest: impl FnOnce() -> K) -> &mut u64 {
     let key = if map.len() < MAX_KINDS || map.contains_key(&key) { key } else { rest() };
     map.entry(key).or_default()
 }
 
-/// The input side.
+/// All input tokens, including cached ones.
 pub fn input(tokens: &Buckets) -> u64 {
     let Buckets { input, cache_read, cache_write_5m, cache_write_1h, .. } = *tokens;
     [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
 }
 
-/// Bucket by bucket.
+/// Subtracts bucket by bucket.
 pub fn subtract(a: Buckets, b: Buckets) -> Buckets {
     Buckets {
         input: a.input.saturating_sub(b.input),
@@ -324,7 +324,7 @@ pub fn subtract(a: Buckets, b: Buckets) -> Buckets {
     }
 }
 
-/// Bucket by bucket.
+/// Adds bucket by bucket.
 pub fn add(a: Buckets, b: Buckets) -> Buckets {
     Buckets {
         input: a.input.saturating_add(b.input),

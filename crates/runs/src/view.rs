@@ -1,30 +1,30 @@
-//! **What**: one run or session as pages, metrics and stamps see it: [`RunView`], [`SessionView`], [`Detail`].
-//! **Not here**: how they come about (the crate `tracker`), their JSON ([`super::json`]).
+//! One run or session as pages, metrics and stamps see it: [`RunView`], [`SessionView`], [`Detail`]. The crate
+//! `tracker` makes them; their JSON is in [`super::json`].
 
 use super::{Outcome, Totals};
 
-/// Where a run stands.
+/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunState {
-    /// Nobody told its end yet.
+    /// No end is known yet.
     Live,
-    /// It ended well.
+    /// Ended without a failure.
     Ended,
-    /// It ended with a failure.
+    /// Ended with a failure.
     Failed,
-    /// A limit ended it: turns, recursion, iterations.
+    /// Ended by a limit: turns, recursion, iterations.
     Killed,
-    /// Nothing came of it for the idle time.
+    /// No event arrived for the idle time.
     Idle,
-    /// It was given up to make room: its numbers are not complete.
+    /// Evicted from memory to make room: the numbers are incomplete.
     Evicted,
 }
 
 impl RunState {
-    /// Every one.
+    /// Every state.
     pub const ALL: [Self; 6] = [Self::Live, Self::Ended, Self::Failed, Self::Killed, Self::Idle, Self::Evicted];
 
-    /// One word, for pages and labels.
+    /// The state's name, for pages and labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -37,7 +37,7 @@ impl RunState {
     }
 }
 
-/// What a step is.
+/// Kind of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StepKind {
     /// A model call.
@@ -48,7 +48,7 @@ pub enum StepKind {
 }
 
 impl StepKind {
-    /// One word.
+    /// The kind's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -60,82 +60,82 @@ impl StepKind {
 /// One model or tool call of a run.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Step {
-    /// What it is.
+    /// Kind of the step.
     pub kind: StepKind,
-    /// Model or tool.
+    /// Name of the model or tool.
     pub name: String,
-    /// Its span's id; all zero where a log alone tells of it.
+    /// Span id; all zero if only a log reported the call.
     pub span: [u8; 8],
-    /// The span above; all zero = none, or not known.
+    /// Id of the parent span; all zero = none, or unknown.
     pub parent: [u8; 8],
-    /// Unix ns; 0 = not told.
+    /// Start, unix ns; 0 = unknown.
     pub start: u64,
-    /// Ns.
+    /// Duration, ns.
     pub duration: u64,
-    /// It failed.
+    /// The call failed.
     pub failed: bool,
-    /// It was not allowed to run.
+    /// The call was not allowed to run.
     pub denied: bool,
-    /// A sub-agent made it.
+    /// A sub-agent made the call.
     pub sub_agent: bool,
-    /// Tokens that went in, cached ones included.
+    /// Input tokens, including cached ones.
     pub input_tokens: u64,
-    /// Tokens that came out.
+    /// Output tokens.
     pub output_tokens: u64,
-    /// 1e-18 USD; none = no price, or no model call.
+    /// Cost, 1e-18 USD; `None` = no price, or no model call.
     pub atto_usd: Option<i128>,
 }
 
-/// Calls that look like a loop.
+/// Repeated calls that look like a loop.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Streak {
     /// The tool.
     pub tool: String,
-    /// How many.
+    /// Number of calls.
     pub count: u64,
 }
 
-/// What a run's calls are at most: what can't be added up.
+/// Maxima over a run's calls, which can't be added up.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Peaks {
     /// The call that took longest.
     pub slowest: Option<Step>,
-    /// The call that cost most.
+    /// The most expensive call.
     pub most_expensive: Option<Step>,
-    /// Most calls in a row of one tool with equal arguments.
+    /// Longest series of consecutive calls of one tool with equal arguments.
     pub row: Option<Streak>,
-    /// Most calls of one tool in a window of time.
+    /// Largest number of calls of one tool within a time window.
     pub window: Option<Streak>,
-    /// Input tokens of the first call of the run's own loop, of the last, and the most.
+    /// Input tokens of the first and the last call of the run's own loop, and the maximum.
     pub context: [u64; 3],
 }
 
 impl Peaks {
-    /// How many times the first prompt the last one is; 0 = not known.
+    /// Ratio of the last prompt to the first; 0 = unknown.
     pub fn context_growth(&self) -> f64 {
         let [first, last, _] = self.context;
         if first == 0 { 0.0 } else { last as f64 / first as f64 }
     }
 }
 
-/// What somebody said of a run's result.
+/// One evaluation of a run's result.
 #[derive(Clone, Default, PartialEq)]
 pub struct Score {
-    /// What was judged.
+    /// Name of the evaluated property.
     pub name: String,
-    /// A word, or "".
+    /// Label, or "".
     pub label: String,
-    /// A number.
+    /// Numeric value.
     pub value: Option<f64>,
 }
 
-// NaN never gets in.
+// Values are never NaN.
 impl Eq for Score {}
 
-/// What is known of a run's result.
+/// Judgements of a run's result.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Judged {
-    /// A human's word.
+    /// Verdict of a human.
     pub outcome: Option<Outcome>,
     /// Evaluations, at most 8.
     pub scores: Vec<Score>,
@@ -144,25 +144,25 @@ pub struct Judged {
 /// One run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RunView {
-    /// Whose credential sent it.
+    /// Account of the credential that sent it.
     pub account: String,
-    /// Id, as in `tollgate.run.id`.
+    /// Run id, as in `tollgate.run.id`.
     pub run: String,
-    /// Id of its session.
+    /// Session id.
     pub session: String,
-    /// Trace id in hex; "" = none told.
+    /// Trace id in hex; "" = unknown.
     pub trace: String,
-    /// Id of its root span; all zero = none told.
+    /// Id of its root span; all zero = unknown.
     pub root: [u8; 8],
-    /// Whose work it was, if told.
+    /// Tenant for which the run worked, if known.
     pub tenant: Option<String>,
-    /// What it was for, if told.
+    /// Feature for which the run worked, if known.
     pub feature: Option<String>,
-    /// Who asked for it: a keyed pseudonym.
+    /// User who requested the run: a keyed pseudonym.
     pub user: Option<String>,
-    /// The prompt template it came from.
+    /// Prompt template of the run.
     pub template: Option<String>,
-    /// The incident it belongs to.
+    /// Incident to which the run belongs.
     pub incident: Option<String>,
     /// `build.commit_sha`.
     pub commit: Option<String>,
@@ -170,46 +170,46 @@ pub struct RunView {
     pub issue: Option<String>,
     /// `service.name`.
     pub service: Option<String>,
-    /// Where it stands.
+    /// State of the run.
     pub state: RunState,
-    /// Its root, its end or its last model call failed.
+    /// The root, the end or the last model call failed.
     pub failed: bool,
-    /// First event, unix ns; 0 = not told.
+    /// First event, unix ns; 0 = unknown.
     pub start: u64,
     /// Last event, unix ns.
     pub last: u64,
-    /// From begin to end, ns: by the root's own clock where there is one.
+    /// From start to end, ns; by the root's own clock if there is a root.
     pub duration: u64,
-    /// What it did.
+    /// Sums over its calls.
     pub totals: Totals,
-    /// What stands out.
+    /// Maxima over its calls.
     pub peaks: Peaks,
-    /// What became of it.
+    /// Judgements of its result.
     pub judged: Judged,
 }
 
 /// One session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionView {
-    /// Whose credential sent it.
+    /// Account of the credential that sent it.
     pub account: String,
-    /// Its id.
+    /// Session id.
     pub session: String,
-    /// Whose work it was, if told.
+    /// Tenant for which the session worked, if known.
     pub tenant: Option<String>,
-    /// What it was for, if told.
+    /// Feature for which the session worked, if known.
     pub feature: Option<String>,
-    /// Who asked for it: a keyed pseudonym.
+    /// User who requested it: a keyed pseudonym.
     pub user: Option<String>,
-    /// Runs in it.
+    /// Number of runs.
     pub runs: u64,
-    /// A run of it failed.
+    /// A run of the session failed.
     pub failed: bool,
     /// First event, unix ns.
     pub start: u64,
     /// From the first event to the last, ns.
     pub duration: u64,
-    /// What its runs did.
+    /// Sums over its runs.
     pub totals: Totals,
 }
 
@@ -217,8 +217,8 @@ pub struct SessionView {
 pub struct Detail {
     /// The run.
     pub view: RunView,
-    /// Its calls by start, at most 2,000 (the first ones); none once its items are forgotten.
+    /// Calls by start, at most the first 2,000; `None` once the run's items are evicted.
     pub steps: Option<Vec<Step>>,
-    /// All its calls, also those that `steps` leaves out.
+    /// Number of all calls, including those that `steps` leaves out.
     pub step_count: u64,
 }

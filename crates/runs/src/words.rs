@@ -1,34 +1,35 @@
-//! **What**: amounts as people read them: money, counts, times, multiples, and what an alert measured. **Why**: pages,
-//! webhooks, alert events and commands must write one amount in one way. **Invariants**: money is rounded half up from
-//! its exact amount, so that parts and their sum don't contradict each other; small amounts keep two significant
-//! digits; what has no price is never $0. **Not here**: JSON for programs ([`super::json`]), names (`pages`).
+//! Amounts as text for people: money, counts, times, multiples, and the measurement of an alert. Pages, webhooks, alert
+//! events and commands all use these forms.
+//! Money is rounded half up from its exact amount, so that parts and their sum don't contradict each other; small
+//! amounts keep two significant digits; unpriced cost is never shown as $0. JSON for programs is in [`super::json`],
+//! names are formatted in `pages`.
 
 use rates::Usd;
 
 use super::Alert;
 
-/// 1e-18 USD in one.
+/// One USD in 1e-18 USD.
 const ONE: i128 = 1_000_000_000_000_000_000;
-/// What stands where there is no price.
+/// Shown instead of a cost without a price.
 pub const NO_PRICE: &str = "no price";
 
-/// What an alert's value and threshold are.
+/// Unit of an alert's value and threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// USD.
     Usd,
     /// Seconds.
     Seconds,
-    /// So many of these.
+    /// A number of these things.
     Count(&'static str),
-    /// How many times what was usual.
+    /// A multiple of the usual value.
     Times(&'static str),
-    /// It happened, or not.
+    /// Something happened or did not.
     Event(&'static str),
 }
 
 impl Unit {
-    /// Of a rule.
+    /// Unit of a rule's value.
     pub fn of(rule: &str) -> Self {
         match rule {
             "session_cost" | "session_cost_runaway" => Self::Usd,
@@ -44,7 +45,7 @@ impl Unit {
         }
     }
 
-    /// For programs.
+    /// Name of the unit, for programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Usd => "USD",
@@ -57,18 +58,18 @@ impl Unit {
 }
 
 impl Alert {
-    /// What its value and threshold are.
+    /// Unit of the value and threshold.
     pub fn unit(&self) -> Unit {
         Unit::of(self.rule)
     }
 
-    /// How many times the threshold the value is; none where that says nothing.
+    /// Ratio of value to threshold; `None` if that is meaningless.
     pub fn multiple(&self) -> Option<f64> {
         let counts = !matches!(self.unit(), Unit::Event(_)) && self.threshold > 0.0 && self.value.is_finite();
         counts.then(|| self.value / self.threshold)
     }
 
-    /// What was measured, in a sentence: `$0.01, 2 × the limit of $0.005`.
+    /// The measurement as a sentence: `$0.01, 2 × the limit of $0.005`.
     pub fn measured(&self) -> String {
         let amount = |amount: f64| match self.unit() {
             Unit::Usd => dollars(amount),
@@ -90,12 +91,12 @@ impl Alert {
     }
 }
 
-/// A cost in 1e-18 USD; none if nothing of it has a price.
+/// A cost in 1e-18 USD; `None` if no part of it has a price.
 pub fn priced(atto: i128, unpriced: u64) -> Option<i128> {
     (atto != 0 || unpriced == 0).then_some(atto)
 }
 
-/// A cost for people; `unpriced`: calls that are not in it.
+/// A cost for people; `unpriced`: number of calls that are not in it.
 pub fn cost(atto: i128, unpriced: u64) -> String {
     priced(atto, unpriced).map_or_else(|| NO_PRICE.to_owned(), usd)
 }
@@ -104,7 +105,7 @@ pub fn cost(atto: i128, unpriced: u64) -> String {
 pub fn usd(atto: i128) -> String {
     let (sign, amount) = (if atto < 0 { "-" } else { "" }, atto.unsigned_abs());
     let one = ONE.unsigned_abs();
-    // (places, least places that stay)
+    // (decimal places, decimal places that are kept even if zero)
     let (places, least) = match amount {
         0 => return "$0".to_owned(),
         large if large >= 1000 * one => (0, 0),
@@ -126,7 +127,7 @@ pub fn usd(atto: i128) -> String {
     format!("{sign}${whole}{point}{digits}")
 }
 
-/// Money for people; what a binary fraction adds or lacks beyond 1e-12 is no amount.
+/// Money for people from a float; differences below 1e-12 are rounding errors of the float.
 pub fn dollars(usd_amount: f64) -> String {
     let picos = (usd_amount * 1e12).round();
     if picos == 0.0 && usd_amount > 0.0 {
@@ -135,12 +136,12 @@ pub fn dollars(usd_amount: f64) -> String {
     usd((picos as i128).saturating_mul(1_000_000))
 }
 
-/// The exact amount, for whoever points at it.
+/// The exact amount, for a tooltip.
 pub fn exact(atto: i128) -> String {
     format!("{} USD", Usd(atto))
 }
 
-/// `12,345`.
+/// A number with thousands separators: `12,345`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -153,7 +154,7 @@ pub fn count(number: u64) -> String {
     out
 }
 
-/// A number with as many places as say something: whole ones without any.
+/// A number with as many decimal places as are significant; whole numbers have none.
 pub fn decimal(number: f64) -> String {
     match number.abs() {
         large if large >= 100.0 => count(number.round().max(0.0) as u64),
@@ -163,7 +164,7 @@ pub fn decimal(number: f64) -> String {
     }
 }
 
-/// `2`, `1.2`, `170`: a multiple, two digits where they say something.
+/// A multiple, with at most two decimal places: `2`, `1.2`, `170`.
 pub fn times(multiple: f64) -> String {
     if multiple >= 10.0 {
         return count(multiple.round() as u64);

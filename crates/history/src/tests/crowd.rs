@@ -1,4 +1,4 @@
-//! Tests of what one account's flood may take: its own past, never that of others.
+//! Tests of floods: one account's flood may evict its own history, never that of others.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ fn of<'e>(all: &'e [Arc<Entry>], account: &str) -> Vec<&'e Arc<Entry>> {
     all.iter().filter(|entry| &*entry.account == account).collect()
 }
 
-/// Runs that all end in one nanosecond are as many as are kept, no more; those that came last stay.
+/// Of runs that all end in the same nanosecond no more than the maximum are kept; the latest ones stay.
 #[test]
 fn one_time_for_all_is_no_way_around_the_bound() {
     let history = History::default();
@@ -26,7 +26,7 @@ fn one_time_for_all_is_no_way_around_the_bound() {
     assert!(history.find_of("flood", "r29").is_none() && history.find_of("flood", "r30").is_some());
 }
 
-/// An account that sends as many runs as are kept, all of them now, takes nothing of others, whose runs are older.
+/// An account that sends the maximum number of runs at once evicts no older runs of others.
 #[test]
 fn a_flood_takes_its_own_past() {
     let history = History::default();
@@ -37,7 +37,7 @@ fn a_flood_takes_its_own_past() {
     assert_eq!((of(&all, "quiet").len(), of(&all, "flood").len()), (100, MAX_RUNS - 100));
 }
 
-/// Of live runs that were not shown for long, some of each account are asked for.
+/// Of live runs not shown for long, some of each account are queried.
 #[test]
 fn unseen_runs_of_all_are_asked_for() {
     let history = History::default();
@@ -52,7 +52,7 @@ fn unseen_runs_of_all_are_asked_for() {
     assert_eq!((unseen.len(), of(&unseen, "quiet").len()), (32, 2));
 }
 
-/// Where weights differ, what an account uses counts, not how many things it has.
+/// If weights differ, an account's total weight counts, not its number of entries.
 #[test]
 fn what_is_used_counts() {
     let all = [("big", 3, 60, 'a'), ("big", 2, 60, 'b'), ("small", 1, 5, 'c'), ("small", 0, 5, 'd')];
@@ -74,8 +74,8 @@ fn noticed(account: &str, number: u64, kinds: std::ops::Range<usize>) -> Noticed
     }
 }
 
-/// An account that fails in more kinds than are kept takes neither samples nor names of others, before nor after; what
-/// it counts is `other` then, and nothing is lost of the sum; the file is told what went.
+/// An account with more kinds of failures than the maximum displaces neither samples nor names of others, before or
+/// after; its further counts go to `other`, the total stays exact, and the file is updated accordingly.
 #[test]
 fn failures_of_others_keep_their_names() {
     let failures = Failures::default();
@@ -101,7 +101,7 @@ fn failures_of_others_keep_their_names() {
     assert_eq!((gone, fresh.len()), (2, 2));
 }
 
-/// Of a flood's samples between two looks, only those that are kept are written, and none of others is missing.
+/// Of a flood's samples between two looks only the kept ones are written, and none of other accounts is missing.
 #[test]
 fn fresh_samples_of_others_are_written() {
     let failures = Failures::default();
@@ -114,7 +114,7 @@ fn fresh_samples_of_others_are_written() {
     assert!(failures.changed().1.is_empty(), "once");
 }
 
-/// Failures that were counted before the file could be opened are added to those in it, which are written again.
+/// Failures counted before the file could be opened are added to its counts, which are then rewritten.
 #[test]
 fn a_file_that_comes_late_adds() {
     let failures = Failures::default();
@@ -128,8 +128,8 @@ fn a_file_that_comes_late_adds() {
     assert_eq!((groups.iter().map(|group| group.count).collect::<Vec<_>>(), fresh.len()), (vec![7], 0));
 }
 
-/// What waits for the file is shared out: runs, counts and samples of an account stay though another floods; details
-/// that wait are bounded in bytes.
+/// Data waiting for the file is bounded fairly: runs, counts and samples of an account stay while another floods;
+/// waiting details are bounded in bytes.
 #[test]
 fn what_waits_is_shared_out() {
     let detail = || Some("x".repeat(1 << 20));

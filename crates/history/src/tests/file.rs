@@ -1,4 +1,4 @@
-//! Tests of the file: what may move it aside, what takes runs from it.
+//! Tests of the file: when it is moved aside, and when runs are deleted from it.
 
 use rusqlite::ffi::Error as Code;
 
@@ -9,7 +9,7 @@ fn runs(account: &str, numbers: std::ops::Range<usize>, ago: u64, detail: usize)
     let run = |number: usize| {
         let mut view = view(&format!("r{number}"), ago, 1, RunState::Ended, None, 1);
         view.account = account.into();
-        // what can't be compressed
+        // Incompressible data.
         let mut noise = vec![0; detail / 2];
         SystemRng.fill(&mut noise);
         (Arc::new(Entry::of(&view, NOW)), Some(kernel::hex::encode(&noise)))
@@ -23,8 +23,8 @@ fn count(store: &Store, account: &str) -> usize {
     usize::try_from(count).expect("count")
 }
 
-/// A file that can't be opened now (here: a folder stands where its log belongs) is not moved aside: once the reason is
-/// gone, all is there.
+/// A file that can't be opened now (here: its log's name is taken by a folder) is not moved aside: once the cause is
+/// gone, its data is read.
 #[test]
 fn a_file_that_cant_be_opened_now_stays() {
     let folder = tempfile::tempdir().expect("folder");
@@ -42,8 +42,8 @@ fn a_file_that_cant_be_opened_now_stays() {
     assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("aside")));
 }
 
-/// No index of the log is mapped into memory, in a file that was there before neither: where the disk is full, touching
-/// it ends the process.
+/// The WAL index must not be memory-mapped, not even for an existing file: on a full disk, touching it kills the
+/// process.
 #[test]
 fn nothing_is_mapped() {
     let folder = tempfile::tempdir().expect("folder");
@@ -55,7 +55,7 @@ fn nothing_is_mapped() {
     }
 }
 
-/// Only what says that the file itself is wrong moves it aside; what could not be read does not.
+/// Only an error about the file itself moves it aside; an I/O error does not.
 #[test]
 fn only_damage_moves_aside() {
     use rusqlite::ffi;
@@ -74,8 +74,8 @@ fn only_damage_moves_aside() {
     assert_eq!(of("Tree 2 page 3: unable to get the page. error code=11"), Some(true));
 }
 
-/// A disk that is full takes nothing from the file (SQLite says the same there as at the file's own bound), however
-/// often it is tried; at the file's own bound the account that takes most gives way.
+/// A full disk must delete nothing from the file, however often a write is tried, although SQLite reports the same
+/// error as for the file's own limit; at that limit the account that takes most loses data.
 #[test]
 fn a_full_disk_costs_no_past() {
     let folder = tempfile::tempdir().expect("folder");
@@ -99,8 +99,8 @@ fn a_full_disk_costs_no_past() {
     assert!(store.detail(&newest).is_some(), "the oldest went");
 }
 
-/// The file holds as many runs and samples as memory does, also where all have one time; an account's flood takes its
-/// own.
+/// The file holds as many runs and samples as memory does, even if all have the same time; an account's flood evicts
+/// its own.
 #[test]
 fn the_file_is_bounded_by_account() {
     let folder = tempfile::tempdir().expect("folder");
@@ -129,8 +129,8 @@ fn the_file_is_bounded_by_account() {
     assert_eq!(number("SELECT COUNT(*) FROM samples WHERE account = 'quiet'"), 1);
 }
 
-/// A count that went elsewhere goes from the file; counts and samples of a file from before accounts were told are
-/// read.
+/// A count that was merged into another is deleted from the file; counts and samples of an older file without accounts
+/// are read.
 #[test]
 fn counts_have_accounts() {
     let folder = tempfile::tempdir().expect("folder");

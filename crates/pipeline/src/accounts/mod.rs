@@ -1,8 +1,8 @@
-//! **What**: [`Limiter`]: how many requests and bytes a second each account may send. **Why**: one account's storm must
-//! not take the room of the others. **Invariants**: what is over is refused before its body is read, with the time
-//! after which it fits; what was taken in is never refused afterwards: an account that sent more than it had pays it
-//! back by waiting; accounts come from credentials, so that there are few. **Not here**: whose a request is
-//! (`receivers/`).
+//! [`Limiter`]: rate limits of accounts, in requests and bytes per second, so that one account's storm leaves room for
+//! the others.
+//! A request above the limit is refused before its body is read, with the time after which it fits. An admitted request
+//! is never refused later: if its bytes exceed what is left, the account owes them and must wait. Accounts come from
+//! credentials, so there are few. Receivers (`receivers/`) determine the account of a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use super::outcome::{Outcome, Reason};
 #[cfg(test)]
 mod tests;
 
-/// What one account may send.
+/// Rate limit of one account.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rate {
-    /// Requests a second.
+    /// Requests per second.
     pub requests: Option<f64>,
-    /// Bytes a second, inflated.
+    /// Bytes per second, after decompression.
     pub bytes: Option<f64>,
-    /// What was not sent counts for so long.
+    /// Unused rate accumulates for this long.
     pub burst: Duration,
 }
 
-/// What accounts may send.
+/// Rate limits of all accounts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Those that are not named.
+    /// Limit of each account that is not in `named`.
     pub others: Option<Rate>,
-    /// By name.
+    /// Limits by account name.
     pub named: HashMap<Arc<str>, Rate>,
 }
 
-/// Watches over rates.
+/// Enforces the rate limits.
 pub struct Limiter {
     rates: Rates,
     clock: Arc<dyn Clock>,
@@ -46,16 +46,16 @@ pub struct Limiter {
     buckets: Mutex<HashMap<Arc<str>, Bucket>>,
 }
 
-/// What an account has left. Bytes may be owed.
+/// Remaining requests and bytes of an account. Bytes may be negative (owed).
 struct Bucket {
     requests: f64,
     bytes: f64,
-    /// Monotonic.
+    /// Time of the last update, monotonic.
     at: Duration,
 }
 
 impl Limiter {
-    /// All accounts begin with a full burst.
+    /// A limiter in which every account starts with a full burst.
     pub fn new(rates: Rates, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         Self { rates, clock, meter: meter.clone(), buckets: Mutex::default() }
     }
@@ -72,7 +72,7 @@ impl Limiter {
         let Some(rate) = self.rate(account) else { return Ok(()) };
         let after = self.with(account, rate, |bucket| {
             let requests = rate.requests.map_or(0.0, |each| (1.0 - bucket.requests) / each);
-            // A byte at least: what is owed is paid back first.
+            // Requires at least one byte: owed bytes are paid back first.
             let bytes = rate.bytes.map_or(0.0, |each| (1.0 - bucket.bytes) / each);
             let after = requests.max(bytes);
             if after <= 0.0 {
@@ -88,7 +88,7 @@ impl Limiter {
         Err(Outcome::Retry { after: Some(after), reason: Reason::RateLimited })
     }
 
-    /// Counts a request of `account` with so many bytes.
+    /// Counts a request of `account` with this many bytes.
     pub fn charge(&self, account: &Arc<str>, bytes: usize) {
         if let Some(rate) = self.rate(account) {
             self.with(account, rate, |bucket| bucket.bytes -= bytes as f64);
@@ -98,7 +98,7 @@ impl Limiter {
     fn with<T>(&self, account: &Arc<str>, rate: &Rate, then: impl FnOnce(&mut Bucket) -> T) -> T {
         let now = self.clock.monotonic();
         let burst = rate.burst.as_secs_f64();
-        // At least one request, or none would ever pass.
+        // Allows at least one request, or none would ever pass.
         let most = |each: Option<f64>| each.map_or(f64::MAX, |each| (each * burst).max(1.0));
         let (requests, bytes) = (most(rate.requests), most(rate.bytes));
         let mut buckets = self.buckets.lock();
@@ -111,5 +111,5 @@ impl Limiter {
     }
 }
 
-/// Who owes more is told to come back after this, and then again.
+/// Longest wait that a client is asked for; an account that owes more is refused again after it.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! Rates per account: refused is what is over, with the time after which it fits; accounts do not share.
+//! Rate limits per account: only requests above the limit are refused, with the time after which they fit; accounts do
+//! not share a limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,8 @@ fn after(limiter: &Limiter, account: &str) -> Option<Duration> {
     }
 }
 
-/// A burst passes, one more is told when; each account has its own; one that is named has its own rate.
+/// A burst passes; the next request is refused with a retry time. Each account has its own limit, and a named account
+/// has its configured one.
 #[test]
 fn requests_over_the_rate_are_told_when_to_come() {
     let clock = ManualClock::at(UnixNanos(0));
@@ -40,7 +42,8 @@ fn requests_over_the_rate_are_told_when_to_come() {
     assert_eq!((0..100).filter(|_| after(&limiter, "acme").is_none()).count(), 20, "no more than a burst is saved");
 }
 
-/// Bytes are known when they are there: what was too much is paid back before the next request.
+/// The size of a request is known only after it has arrived, so bytes beyond the limit are owed, and paid back before
+/// the next request.
 #[test]
 fn bytes_that_were_too_many_are_paid_back() {
     let clock = ManualClock::at(UnixNanos(0));

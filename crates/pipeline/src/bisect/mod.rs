@@ -1,12 +1,12 @@
-//! **What**: [`poison`]: finds the items on which processing fails, by halving. **Why**: one bad item must not keep its
-//! neighbours back. **Invariants**: the number of tries is bounded; what can't be told apart within it counts as poison
-//! (fail closed). **Not here**: running processors (`worker`), sealing what was found (`quarantine`).
+//! [`poison`]: finds the items on which processing fails, by halving, so that one bad item does not hold back the
+//! others. The number of attempts is bounded; items that can't be told apart within it count as poison (fail closed).
+//! Processors are run in `worker`, which also has the poison items sealed.
 
 #[cfg(test)]
 mod tests;
 
-/// Which of `count` items are poison, given that all of them together fail. `fails(from, to)` tries the items
-/// `from..to`; it is called at most `tries` times. Ends with a list as long as `count`.
+/// Finds which of `count` items are poison, given that all of them together fail. `fails(from, to)` tries the items
+/// `from..to`; it is called at most `tries` times. The result has `count` entries.
 pub fn poison(count: usize, tries: usize, mut fails: impl FnMut(usize, usize) -> bool) -> Vec<bool> {
     let mut found = vec![false; count];
     let mut left = tries;
@@ -19,10 +19,10 @@ pub fn poison(count: usize, tries: usize, mut fails: impl FnMut(usize, usize) ->
         let middle = from + (to - from) / 2;
         left -= 2;
         match (fails(from, middle), fails(middle, to)) {
-            // Only the two halves together fail: they can't be told apart.
+            // The halves fail only together, so the poison items can't be told apart.
             (false, false) => mark(&mut found, from, to),
             (first, second) => {
-                // The left half is looked at first: it is pushed last.
+                // Pushed last, so that the left half is tried first.
                 suspects.extend(second.then_some((middle, to)));
                 suspects.extend(first.then_some((from, middle)));
             }

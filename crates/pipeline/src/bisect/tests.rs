@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 proptest! {
-    /// Exactly the bad items must be found when there are tries enough, whatever their number and places.
+    /// With enough attempts exactly the bad items must be found, whatever their number and positions.
     #[test]
     fn exactly_the_bad_items_are_found(bad in proptest::collection::vec(any::<bool>(), 1..200)) {
         prop_assume!(bad.contains(&true));
@@ -11,7 +11,7 @@ proptest! {
         prop_assert_eq!(found, bad);
     }
 
-    /// With few tries every bad item must still be among those found, and the bound must hold.
+    /// With few attempts every bad item must still be among those found, and the bound must hold.
     #[test]
     fn no_bad_item_is_missed(bad in proptest::collection::vec(any::<bool>(), 1..200), tries in 0_usize..40) {
         prop_assume!(bad.contains(&true));

@@ -1,6 +1,5 @@
-//! **What**: the checkpoint's bytes: magic, key id, salt, then the sealed snapshot. **Invariants**: the key is made for
-//! this one file (HKDF of the spool's key over a random salt), so the fixed nonce is used once; the head is
-//! authenticated.
+//! Format of the checkpoint file: magic, key id, salt, then the sealed snapshot. The key is derived for this one file
+//! (HKDF of the spool's key over a random salt), so the fixed nonce is used only once. The head is authenticated.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -48,7 +47,7 @@ fn nonce() -> Nonce {
 
 fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
-    // Room for the tag as well.
+    // Includes room for the tag.
     let mut out = Vec::with_capacity(size + 9 + 16);
     out.push(u8::from(snapshot.applied.is_some()));
     out.extend_from_slice(&snapshot.applied.map_or(0, |seq| seq.0).to_le_bytes());

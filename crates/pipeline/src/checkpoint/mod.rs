@@ -1,10 +1,10 @@
-//! **What**: [`Checkpoints`]: the processors' state on disk, and how it is rebuilt after a start. **Why**: what was
-//! committed counts exactly once, also over a crash: the state up to a position comes from the file, everything behind
-//! it from the spool's effects records. **Invariants**: the file is replaced whole or not at all, and is durable before
-//! the records it stands for are given up, and a start gives up those it finds; it is sealed under a key of its own,
-//! derived from the spool's. A file that can't be read is said so and counted, and set aside before another takes its
-//! place: it may be its key that is missing; the state then begins with what the spool still holds. **Not here**: what
-//! the state is (processors), when effects are applied (`effects`).
+//! [`Checkpoints`]: the processors' state on disk, and its recovery after a start. Committed effects count exactly
+//! once, even across a crash: the state up to a position comes from the file, everything after it from the spool's
+//! effects records.
+//! The file is replaced atomically, and is durable before the records that it covers are released; a start releases
+//! those that a crash left. It is sealed under its own key, derived from the spool's. A file that can't be read is
+//! logged and counted, and kept aside before a new one replaces it, because only its key may be missing; the state then
+//! starts with the effects still in the spool.
 
 mod file;
 #[cfg(test)]
@@ -28,14 +28,14 @@ use super::spool::{ReadError, RecordKind, Seq, Spool, SpoolKey};
 /// Name of the file.
 pub const FILE: &str = "checkpoint";
 const DRAFT: &str = "checkpoint.new";
-/// What it is called once another takes its place, where nobody could read it. One is kept, the newest.
+/// New name of a file that could not be read, once another replaces it. Only the newest one is kept.
 const ASIDE: &str = "checkpoint.unreadable";
-/// A larger file than this is not ours.
+/// A larger file was not written by tollgate.
 const LARGEST: u64 = 1 << 30;
 const REPLAY_BYTES: usize = 4 << 20;
 const REPLAY_RECORDS: usize = 1024;
 
-/// Where state rests.
+/// Writes and restores the processors' state.
 pub struct Checkpoints {
     directory: Arc<dyn Directory>,
     keys: Vec<SpoolKey>,
@@ -43,9 +43,9 @@ pub struct Checkpoints {
     clock: Arc<dyn Clock>,
     spool: Arc<Spool>,
     applier: Arc<Applier>,
-    /// What the file on disk holds. Held while one is written.
+    /// Position of the file on disk. The lock is held while a file is written.
     written: Mutex<Option<Seq>>,
-    /// The file on disk says what nobody here could read.
+    /// The file on disk could not be read.
     unreadable: AtomicBool,
     seconds: Histogram,
     bytes: Gauge,
@@ -57,28 +57,28 @@ pub struct Checkpoints {
 pub struct Seams {
     /// The file system.
     pub disk: Arc<dyn Disk>,
-    /// Time.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// Salts.
+    /// Source of salts.
     pub rng: Arc<dyn Rng>,
-    /// Metrics.
+    /// Registry of the metrics.
     pub meter: Meter,
 }
 
-/// What a start found.
+/// Result of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// The file was read.
     pub file: bool,
-    /// Effects records applied from the spool.
+    /// Number of effects records applied from the spool.
     pub replayed: u64,
 }
 
 impl Checkpoints {
-    /// In the folder `path`, which is made if it is not there. The first key writes, all of them read.
+    /// Opens the folder `path`, creating it if it does not exist. The first key encrypts, all of them decrypt.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The file system's.
     pub fn open(
         seams: &Seams,
         path: &std::path::Path,
@@ -103,24 +103,24 @@ impl Checkpoints {
         })
     }
 
-    /// Brings the processors' state to where the spool stands. Call it once, before anything is admitted.
+    /// Restores the processors' state up to the end of the spool. To be called once, before anything is admitted.
     ///
     /// # Errors
-    /// The spool, or the file, can't be read now: to go on without it would lose for good what it says. A damaged file
-    /// is no error.
+    /// The spool or the file can't be read now; starting without it would lose its state for good. A damaged file is
+    /// not an error.
     pub fn restore(&self) -> Result<Restored, ReadError> {
         let mut restored = Restored::default();
         let (snapshot, bytes) = self.read()?;
         self.spool.spare(CHECKPOINT, bytes);
         if let Some(mut snapshot) = snapshot {
             if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
-                // Another spool's position: its numbers mean nothing here.
+                // The position belongs to another spool and is meaningless here.
                 snapshot.applied = None;
             }
             self.applier.restore(&snapshot);
             *self.written.lock() = snapshot.applied;
             if let Some(applied) = snapshot.applied {
-                // A crash may have come before these were given up; an idle gateway has no later write to do it.
+                // A crash may have prevented their release, and an idle gateway has no later write that would do it.
                 self.spool.drop_pending(CHECKPOINT, Some(applied));
             }
             restored.file = true;
@@ -137,7 +137,7 @@ impl Checkpoints {
                 Err(ReadError::Damaged(seq)) => {
                     tracing::error!(record = seq.0, "effects in the spool are damaged; counts may be too low");
                     self.read_failures.increment(1);
-                    // What can't be counted is passed by: the next checkpoint gives it up.
+                    // Skips effects that can't be read; the next checkpoint releases them.
                     self.applier.apply(&[], seq);
                     after = Some(seq);
                     continue;
@@ -162,10 +162,10 @@ impl Checkpoints {
         }
     }
 
-    /// Writes the state as it is now, if something changed, and gives up the effects it covers.
+    /// Writes the current state if it changed, and releases the effects that it covers.
     ///
     /// # Errors
-    /// Whatever the file system says; the last file and all effects behind it are then still there.
+    /// The file system's. The last file and all effects after it are then still there.
     pub fn write(&self) -> io::Result<()> {
         let mut written = self.written.lock();
         if self.applier.applied() <= *written {
@@ -190,15 +190,15 @@ impl Checkpoints {
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
         let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
-        // on a volume that fills up the next one must still fit beside this one: until it is written, effects hold the
-        // spool
+        // On a volume that fills up, the next checkpoint must still fit next to this one: until it is written, effects
+        // occupy the spool.
         self.spool.spare(CHECKPOINT, sealed.len() as u64);
         match self.directory.remove(DRAFT) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         if let Err(error) = self.draft(&sealed) {
-            // Best effort: half of a draft would take the last bytes of a full volume.
+            // Best effort: a partial draft would take the last bytes of a full volume.
             let _ = self.directory.remove(DRAFT);
             return Err(error);
         }
@@ -209,8 +209,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Keeps what nobody could read from being written over. A crash behind it finds no file, and begins as this start
-    /// did.
+    /// Renames an unreadable file so that it is not overwritten. After a crash at this point the next start finds no
+    /// file, and starts as this one did.
     fn set_aside(&self) -> io::Result<()> {
         if !self.unreadable.load(Ordering::SeqCst) {
             return Ok(());
@@ -231,7 +231,7 @@ impl Checkpoints {
         draft.sync_data()
     }
 
-    /// What the file holds, and its bytes.
+    /// The file's snapshot, if there is a readable one, and the file's size in bytes.
     fn read(&self) -> Result<(Option<Snapshot>, u64), ReadError> {
         let sealed = match self.read_file() {
             Ok(Some(sealed)) => sealed,

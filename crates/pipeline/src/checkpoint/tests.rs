@@ -33,13 +33,13 @@ fn state_is_rebuilt_after_a_crash() {
     let (rig, tally) = open(folder.path());
     assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
     drop(rig);
-    // The checkpoint is there, but giving up the effects it covers was lost.
+    // The checkpoint exists, but the release of the effects that it covers was lost.
     let (_, tally) = open(folder.path());
     assert_eq!(counted(&tally), "a=1 b=1 c=1 d=1");
 }
 
-/// A gateway that comes back from a crash and gets nothing to do must let go of effects that its checkpoint covers:
-/// they would keep their segments for ever, and look like a backlog that grows older.
+/// After a crash, an idle gateway must release the effects that its checkpoint covers: otherwise they would keep their
+/// segments for ever, and look like an ageing backlog.
 #[test]
 fn an_idle_start_gives_up_what_the_checkpoint_covers() {
     let folder = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn an_idle_start_gives_up_what_the_checkpoint_covers() {
         rig.put(spans(&[name]));
     }
     rig.checkpoints.write().unwrap();
-    // Killed before the committer kept its progress.
+    // Killed before the committer wrote its progress.
     drop(rig);
     let (mut rig, tally) = open(folder.path());
     assert_eq!(counted(&tally), "a=1 b=1 c=1");
@@ -59,7 +59,7 @@ fn an_idle_start_gives_up_what_the_checkpoint_covers() {
     assert_eq!((held.records, held.oldest), (0, None));
 }
 
-/// A file that can't be read for the moment must end the start: counts that begin at zero would be written over it.
+/// A file that can't be read at the moment must stop the start: counts that start at zero would overwrite it.
 #[test]
 fn a_file_that_can_not_be_read_now_is_not_given_up() {
     let disk = SimDisk::new();
@@ -75,9 +75,9 @@ fn a_file_that_can_not_be_read_now_is_not_given_up() {
     assert!(rig.checkpoints.restore().unwrap().file);
 }
 
-/// A volume that somebody else fills to the last byte: the checkpoint fails, is counted, leaves nothing behind and
-/// covers nothing; what was delivered meanwhile is remembered; with the first room all goes on. (Without the removal in
-/// `replace` half of a draft stays.)
+/// If another process fills the volume to the last byte, the checkpoint fails, is counted, leaves no file behind and
+/// covers nothing; deliveries meanwhile are remembered; with the first free room everything continues. (Without the
+/// removal in `replace` half of a draft remains.)
 #[test]
 fn a_volume_filled_by_others_is_outlived() {
     let disk = SimDisk::new();
@@ -87,7 +87,7 @@ fn a_volume_filled_by_others_is_outlived() {
     parts.disk = Arc::new(disk.clone());
     let mut rig = parts.open(Path::new("/sim"));
     rig.put(spans(&["a"]));
-    // so much room that a draft can be begun and not ended
+    // Enough room to start a draft, but not to finish it.
     disk.set_capacity(disk.used() + 20);
     assert_eq!(rig.checkpoints.write().unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert!(!disk.names().iter().any(|name| name == DRAFT), "{:?}", disk.names());
@@ -114,7 +114,7 @@ fn a_volume_filled_by_others_is_outlived() {
     assert_eq!(rig.put(spans(&["b"])), crate::Outcome::Accepted);
 }
 
-/// Effects of another version can't be counted; they must not be held for ever.
+/// Effects of another version can't be counted; they must not be kept for ever.
 #[test]
 fn effects_of_another_version_are_passed_by() {
     let folder = tempfile::tempdir().unwrap();
@@ -133,7 +133,7 @@ fn effects_of_another_version_are_passed_by() {
     assert!(rig.waiting(CHECKPOINT).is_empty());
 }
 
-/// A checkpoint with nothing new must cost nothing.
+/// A checkpoint without changes must cost nothing.
 #[test]
 fn an_unchanged_state_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ fn an_unchanged_state_is_not_written() {
     assert_eq!(std::fs::read(&file).unwrap(), first, "the salt would differ");
 }
 
-/// The file must hold nothing readable, and a damaged one must be noticed, not believed.
+/// The file must contain nothing readable, and a damaged file must be detected.
 #[test]
 fn the_file_is_sealed() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,8 +165,8 @@ fn the_file_is_sealed() {
     assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
 }
 
-/// A file that nobody can read is not written over: with its key, or by whoever mends it, it may be read again. One is
-/// kept. (Shown to fail: the next checkpoint took its place, and what it counted was gone.)
+/// A file that can't be read must not be overwritten: it may become readable with its key or after a repair. One such
+/// file is kept. (Before the fix the next checkpoint replaced it, and its counts were lost.)
 #[test]
 fn what_can_not_be_read_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
@@ -201,7 +201,7 @@ fn snapshot() -> Snapshot {
     Snapshot { applied: Some(Seq(77)), states: vec![("cost".into(), b"state".to_vec()), ("runs".into(), Vec::new())] }
 }
 
-/// A sealed snapshot must open with its key only, and any changed byte must be noticed.
+/// A sealed snapshot must open only with its key, and any changed byte must be detected.
 #[test]
 fn sealed_snapshots_come_back() {
     let (key, other) = (SpoolKey::from_bytes([1; 32]), SpoolKey::from_bytes([2; 32]));

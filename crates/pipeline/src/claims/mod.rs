@@ -1,9 +1,8 @@
-//! **What**: [`Claims`]: "count once" as a claim, key → batch. **Why**: a copy or repeat of a call that was counted
-//! elsewhere must not count again, whichever of the copies comes first.
-//! **Invariants**: a key is held by at most one batch; a claim counts for good only when its batch was committed
-//! ([`Claims::settle`]) and is free again when it was not ([`Claims::discard`]); only settled claims are saved; at most
-//! the configured number of keys is kept, and what is dropped is counted.
-//! **Not here**: what a key is made of (the processor that counts), when batches commit (`sequencer`).
+//! [`Claims`]: "count once", as a claim of a key by a batch. A copy or repeat of a call that was counted elsewhere must
+//! not count again, whichever copy arrives first.
+//! At most one batch holds a key. A claim becomes permanent when its batch is committed ([`Claims::settle`]), and is
+//! released if the batch is not ([`Claims::discard`]). Only settled claims are saved. The number of keys is bounded,
+//! and dropped keys are counted. The processor that counts defines the keys.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,20 +15,21 @@ use kernel::clock::UnixNanos;
 #[cfg(test)]
 mod tests;
 
-/// How long a claim is kept at least, if there is room.
+/// Minimum time for which a claim is kept, if there is room.
 pub const KEEP: Duration = Duration::from_secs(3600);
-/// How many keys are kept at most.
+/// Maximum number of keys.
 pub const LIMIT: usize = 1_000_000;
 
 const SAVED_VERSION: u8 = 1;
 const SAVED_ENTRY: usize = 40;
 
-/// What is to be counted once: a digest of account and ids.
+/// Key of something that must be counted once: a digest of account and ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClaimKey([u8; 16]);
 
 impl ClaimKey {
-    /// The key of these parts, in order; no two lists of parts share one (but for a collision of 128 bits).
+    /// The key of these parts, in order. Different lists of parts have different keys (except for a collision of 128
+    /// bits).
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
@@ -43,48 +43,48 @@ impl ClaimKey {
         Self(key)
     }
 
-    /// For an effect's body.
+    /// Encodes the key for an effect's body.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0
     }
 
-    /// From an effect's body.
+    /// Decodes a key from an effect's body.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
 
-/// Answer to a claim.
+/// Result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is yours: count it.
+    /// The batch now holds the key: count it.
     First,
-    /// That batch (maybe the asking one) has it: don't count.
+    /// This batch (possibly the asking one) holds the key: do not count it.
     Held([u8; 16]),
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     batch: [u8; 16],
-    /// Nanoseconds since the epoch, as of the claiming batch's arrival.
+    /// Nanoseconds since the epoch at which the claiming batch arrived.
     at: u64,
     settled: bool,
 }
 
-/// Keys and who holds them. Shared by all workers.
+/// Keys and the batches that hold them. Shared by all workers.
 pub struct Claims {
     keep: Duration,
     limit: usize,
     inner: Mutex<Inner>,
 }
 
-/// Two generations: keys go into `young`; a full or old `young` becomes `old`, and what was `old` is forgotten. So a
-/// key lives for one to two times `keep`, and at most `limit` keys live.
+/// Two generations: new keys go into `young`. When `young` is full or too old, it replaces `old`, whose keys are
+/// forgotten. So a key is kept for one to two times `keep`, and at most `limit` keys are kept.
 #[derive(Default)]
 struct Inner {
     young: HashMap<[u8; 16], Entry>,
     old: HashMap<[u8; 16], Entry>,
-    /// When `young` began.
+    /// Start of `young`.
     since: Option<u64>,
     /// Keys claimed by batches that are not committed yet.
     open: HashMap<[u8; 16], Vec<[u8; 16]>>,
@@ -98,13 +98,12 @@ impl Default for Claims {
 }
 
 impl Claims {
-    /// Keeps each key for at least `keep` unless there are more than `limit`.
+    /// Keeps each key for at least `keep`, unless there are more than `limit`.
     pub fn new(keep: Duration, limit: usize) -> Self {
         Self { keep, limit: limit.max(2), inner: Mutex::new(Inner::default()) }
     }
 
-    /// Claims `key` for `batch`, which arrived at `now`. Asking twice for one batch gives `Held(batch)` the second
-    /// time.
+    /// Claims `key` for `batch`, which arrived at `now`. The second claim of one batch returns `Held(batch)`.
     pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> Claim {
         let mut inner = self.inner.lock();
         if let Some(entry) = inner.find(&key.0) {
@@ -115,13 +114,13 @@ impl Claims {
         Claim::First
     }
 
-    /// Who holds `key`, without claiming it.
+    /// The batch that holds `key`, without claiming it.
     pub fn holder(&self, key: ClaimKey) -> Option<[u8; 16]> {
         self.inner.lock().find(&key.0).map(|entry| entry.batch)
     }
 
-    /// The batch was committed: these of its keys are counted for good. Called from `Processor::apply`, also for
-    /// effects read back after a crash, when the keys are not there yet.
+    /// Makes these claims of a committed batch permanent, and releases its other ones. Called from `Processor::apply`,
+    /// also for effects replayed after a crash, when the keys are not in the table yet.
     pub fn settle(&self, batch: &[u8; 16], at: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
         let mut inner = self.inner.lock();
         for ClaimKey(key) in keys {
@@ -134,12 +133,12 @@ impl Claims {
         inner.release(batch);
     }
 
-    /// The batch was not committed: all it claimed is free again.
+    /// Releases all claims of a batch that was not committed.
     pub fn discard(&self, batch: &[u8; 16]) {
         self.inner.lock().release(batch);
     }
 
-    /// Forgets what is old. Call it about once a second.
+    /// Forgets old keys. To be called about once a second.
     pub fn expire(&self, now: UnixNanos) {
         let keep = u64::try_from(self.keep.as_nanos()).unwrap_or(u64::MAX);
         let mut inner = self.inner.lock();
@@ -152,12 +151,12 @@ impl Claims {
         }
     }
 
-    /// Keys dropped so far, by age or for room.
+    /// Number of keys dropped so far, by age or for room.
     pub fn forgotten(&self) -> u64 {
         self.inner.lock().forgotten
     }
 
-    /// Keys kept now.
+    /// Number of keys kept now.
     pub fn len(&self) -> usize {
         let inner = self.inner.lock();
         inner.young.len() + inner.old.len()
@@ -181,7 +180,7 @@ impl Claims {
         out
     }
 
-    /// Replaces everything by what [`Claims::save`] gave. False: it is not readable, and nothing is kept.
+    /// Replaces all keys by the output of [`Claims::save`]. Returns false if it can't be read; then no key is kept.
     pub fn load(&self, saved: &[u8]) -> bool {
         let mut inner = self.inner.lock();
         let forgotten = inner.forgotten;
@@ -230,7 +229,7 @@ impl Inner {
         self.since = if self.old.is_empty() { None } else { Some(now) };
     }
 
-    /// Ends the batch's open claims; those that were not settled are free again.
+    /// Ends the batch's open claims and releases those that were not settled.
     fn release(&mut self, batch: &[u8; 16]) {
         for key in self.open.remove(batch).unwrap_or_default() {
             for map in [&mut self.young, &mut self.old] {

@@ -20,7 +20,7 @@ fn a_key_is_claimed_once() {
     assert_eq!(claims.claim(key(2), &batch(2), UnixNanos(6)), Claim::First);
 }
 
-/// What a batch claimed must be free again when it is not committed, and only then.
+/// Claims of a batch must be released when it is not committed, and only then.
 #[test]
 fn discard_frees_only_what_was_not_settled() {
     let claims = Claims::default();
@@ -44,7 +44,7 @@ fn settle_frees_what_it_does_not_name() {
     assert_eq!(claims.holder(key(2)), None);
 }
 
-/// A restart must keep what was committed and nothing of batches that were in flight.
+/// A restart must keep the claims of committed batches, and none of batches that were in flight.
 #[test]
 fn only_settled_claims_are_saved() {
     let claims = Claims::default();

@@ -1,7 +1,7 @@
-//! **What**: [`Bound`]: how much may wait for one exporter (`max_pending`), and whether that much does. **Why**:
-//! clients are refused for it while everything else is well: whoever is on call must see which exporter it is.
-//! **Invariants**: that it began and that it ended is said once each, however often data comes and goes at the bound;
-//! it is over only after a rest below it. **Not here**: what is refused or given up for it (the parent).
+//! [`Bound`]: the `max_pending` of one exporter, and whether it is reached. Clients are refused because of it while
+//! everything else is healthy, so the log and a gauge must show operators which exporter is the cause.
+//! The beginning and the end are logged once each, however often data arrives and leaves at the bound; the end requires
+//! a rest below it. Refusing and expiring are in the parent module.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::plan::OnFull;
 use crate::spool::Spool;
 use telemetry::{Gauge, Meter, names};
 
-/// Below the bound for so long, and it is over: those who were told to come again have come.
+/// How long less than the bound must be pending before it counts as over: by then the refused clients have retried.
 const REST: Duration = Duration::from_secs(10);
 
 /// See the module.
@@ -24,15 +24,15 @@ pub(super) struct Bound {
     pub(super) on_full: OnFull,
     full: Full,
     gauge: Option<Gauge>,
-    /// When as much waited as may (monotonic); `None`: it is over.
+    /// When the bound was reached last (monotonic). `None`: not reached, or over.
     reached: Mutex<Option<Duration>>,
 }
 
 impl Bound {
-    /// Not reached yet.
+    /// A bound that is not reached yet.
     pub(super) fn new(exporter: &Arc<str>, limit: u64, on_full: OnFull, meter: &Meter) -> Self {
         let gauge = meter.gauge(&names::PENDING_FULL, &[("exporter", exporter)]);
-        // of the round before
+        // Clears a value that an earlier configuration of this process left.
         gauge.set(0.0);
         Self {
             exporter: Arc::clone(exporter),
@@ -44,12 +44,13 @@ impl Bound {
         }
     }
 
-    /// Whether clients are refused beyond it.
+    /// Whether clients are refused when it is reached.
     pub(super) fn refuses(&self) -> bool {
         self.on_full == OnFull::Refuse
     }
 
-    /// Why a batch that is for this exporter, too, can't be taken in now.
+    /// Compares the pending bytes with the bound, logs the beginning or the end, and returns the reason to refuse a
+    /// batch for this exporter, if there is one.
     pub(super) fn look(&self, spool: &Spool, now: Duration) -> Option<Reason> {
         let bytes = spool.pending_bytes(&self.exporter);
         let is_full = bytes >= self.limit;
@@ -84,7 +85,7 @@ impl Bound {
         is_full.then_some(Reason::PendingFull(self.full))
     }
 
-    /// Whether it was reached a moment ago.
+    /// Whether it was reached within [`REST`] before the last check.
     pub(super) fn is_reached(&self) -> bool {
         self.reached.lock().is_some()
     }

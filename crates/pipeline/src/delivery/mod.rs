@@ -1,9 +1,8 @@
-//! **What**: [`Delivery`]: exporters that ask for more than the spool's word (`ack: delivered`), for less
-//! (`ack: offered`), or that may have only so much waiting (`max_pending`, `bounds`). **Why**: some owners want to hear
-//! of a back end's refusal, others must not be held up by one back end. **Invariants**: what is answered late is
-//! committed already, so that a client that comes again is answered by its first request's end; whoever waits has an
-//! end, holds no bytes of the budget, and is one of `MOST_WAITING` at most; memory of offers is bounded. **Not here**:
-//! sending (`outlet/`), order of commits (`sequencer`).
+//! [`Delivery`]: exporters with `ack: delivered` (the client waits for the back end's result), `ack: offered` (memory
+//! only) or `max_pending` (module `bounds`).
+//! A late answer is for data that is committed already, so a client that retries gets the result of its first request.
+//! Every wait ends after `LONGEST_WAIT`, holds no bytes of the budget, and is one of at most `MOST_WAITING`. Requests
+//! are sent in `outlet/`, commits are ordered in `sequencer`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,15 +27,16 @@ mod tests;
 use bounds::Bound;
 pub use offers::Offers;
 
-/// Longest wait for a verdict: shorter than most clients' own deadline would be of no use, much longer holds memory.
+/// Longest wait for a back end's result. Much less would end before most clients' own deadline, much more would hold
+/// memory.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Answers that wait at once. Each is a few kilobytes of a connection, a stream and an entry here; one more is told to
-/// come again at once, as those are that waited for too long.
+/// Answers that may wait at once; each is a few kilobytes of a connection, a stream and an entry here. Beyond it a
+/// client is asked to retry at once, as after `LONGEST_WAIT`.
 const MOST_WAITING: usize = 4096;
-/// Memory of offers of one exporter without `max_pending`, bytes.
+/// Bytes of memory for one exporter with `ack: offered` and no `max_pending`.
 const OFFERS: u64 = 64 << 20;
 
-/// Who wants to hear of one record's end.
+/// Exporter and spool position whose result a client waits for.
 type Awaited = (Arc<str>, u64);
 
 /// See the module.
@@ -52,31 +52,31 @@ pub struct Delivery {
 
 #[derive(Default)]
 struct Inner {
-    /// Positions up to here were told by [`Delivery::committed`].
+    /// [`Delivery::committed`] was called for positions up to here.
     told: u64,
-    /// Verdicts on positions behind it: an outlet may be quicker than the committer's word.
+    /// Results of later positions: an outlet may finish before the committer's callback runs.
     early: HashMap<Awaited, Outcome>,
     entry_of: HashMap<Awaited, u64>,
     entries: HashMap<u64, Entry>,
     next: u64,
 }
 
-/// An answer that waits.
+/// An answer that waits for exporters.
 struct Entry {
     left: usize,
     items: u64,
-    /// What the engine itself says.
+    /// Outcome of the engine itself.
     answer: Outcome,
-    /// What the exporters that have one said together.
+    /// Joined results of the exporters that have finished.
     verdict: Option<Outcome>,
     receipt: Receipt,
-    /// Monotonic.
+    /// Deadline, monotonic.
     due: Duration,
 }
 
 impl Delivery {
-    /// For exporters with these settings. What stands before `first` in the spool is of earlier runs: nobody waits for
-    /// it.
+    /// Delivery for exporters with these settings. Positions before `first` belong to earlier runs: no client waits for
+    /// them.
     pub fn new(outlets: &HashMap<Arc<str>, OutletSettings>, first: Seq, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let of = |wanted: Ack| outlets.iter().filter(move |(_, outlet)| outlet.ack == wanted);
         let bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
@@ -96,12 +96,12 @@ impl Delivery {
         }
     }
 
-    /// The memory of an exporter that is offered only.
+    /// The queue of an exporter with `ack: offered`.
     pub fn offers(&self, exporter: &str) -> Option<&Arc<Offers>> {
         self.offers.get(exporter)
     }
 
-    /// Why a batch can't be taken in: more waits for one of its exporters than may.
+    /// Why a batch can't be admitted: `max_pending` of one of its exporters is reached.
     pub fn full(&self, spool: &Spool, product: &Product) -> Option<Reason> {
         let holds = |bound: &&Bound| product.copies.iter().any(|copy| copy.holders.contains(&bound.exporter));
         let now = self.clock.monotonic();
@@ -112,7 +112,7 @@ impl Delivery {
         self.bounds.iter().filter(|bound| bound.refuses())
     }
 
-    /// Sees which exporters have as much waiting as may, also while nobody asks.
+    /// Checks the bounds of all exporters, so that the end of a full state is noticed even without traffic.
     pub fn look(&self, spool: &Spool) {
         let now = self.clock.monotonic();
         for bound in self.refusing() {
@@ -120,12 +120,12 @@ impl Delivery {
         }
     }
 
-    /// Exporters for whose sake clients can be refused, and whether they are.
+    /// Exporters whose `max_pending` refuses clients, and whether it is reached.
     pub fn crowded(&self) -> impl Iterator<Item = (&Arc<str>, bool)> {
         self.refusing().map(|bound| (&bound.exporter, bound.is_reached()))
     }
 
-    /// Gives up the oldest of what waits beyond its bound.
+    /// Drops the oldest data beyond the bound of each exporter with `on_full: expire`.
     pub fn expire(&self, spool: &Spool) {
         for Bound { exporter, limit, .. } in self.bounds.iter().filter(|bound| !bound.refuses()) {
             let expired = spool.expire(exporter, *limit);
@@ -140,13 +140,13 @@ impl Delivery {
         }
     }
 
-    /// Whether a client's answer waits for this exporter's verdict.
+    /// Whether a client's answer waits for this exporter's result.
     pub fn awaits(&self, exporter: &str) -> bool {
         self.delivered.contains(exporter)
     }
 
-    /// A batch was committed at `seqs`: its receipt is answered when all of `awaited` (places among `seqs`) have a
-    /// verdict.
+    /// Called after a batch was committed at `seqs`: answers its receipt once all of `awaited` (indexes into `seqs`)
+    /// have a result.
     pub fn committed(
         &self,
         seqs: &[Seq],
@@ -185,7 +185,7 @@ impl Delivery {
         self.waiting.set(inner.entries.len() as f64);
     }
 
-    /// `exporter` is done with these, with this verdict on each.
+    /// Records that `exporter` has finished these positions, all with this result.
     pub fn settle(&self, exporter: &Arc<str>, seqs: &[Seq], verdict: &Outcome) {
         if !self.awaits(exporter) {
             return;
@@ -195,7 +195,7 @@ impl Delivery {
         for seq in seqs {
             let key = (Arc::clone(exporter), seq.0);
             let Some(id) = inner.entry_of.remove(&key) else {
-                // Older ones are of an earlier run, or were answered at their deadline.
+                // Older positions are of an earlier run, or their client was answered at the deadline.
                 if seq.0 > inner.told {
                     inner.early.insert(key, verdict.clone());
                 }
@@ -215,13 +215,13 @@ impl Delivery {
         }
     }
 
-    /// Answers whose time is over: the data is safe, and who comes again is told so.
+    /// Answers clients whose deadline has passed. The data is safe, so a retry is answered with its result.
     pub fn tick(&self) {
         let now = self.clock.monotonic();
         self.give_up(|entry| entry.due <= now, Reason::TimedOut);
     }
 
-    /// Answers all that wait: the gateway stops.
+    /// Answers all waiting clients, because the gateway stops.
     pub fn close(&self) {
         self.give_up(|_| true, Reason::ShuttingDown);
     }
@@ -241,7 +241,7 @@ impl Delivery {
     }
 }
 
-/// The verdicts of two exporters; the first one's alone where there is no other.
+/// Joins the results of two exporters; if there is only one, returns it.
 fn both(known: Option<Outcome>, verdict: Outcome, items: u64) -> Outcome {
     match known {
         None => verdict,
@@ -249,7 +249,7 @@ fn both(known: Option<Outcome>, verdict: Outcome, items: u64) -> Outcome {
     }
 }
 
-/// What the client is told: the engine's word where it has one to say, and the exporters'.
+/// The client's answer: the exporters' result joined with the engine's own outcome, if that is not `Accepted`.
 fn whole(answer: Outcome, verdict: Option<Outcome>, items: u64) -> Outcome {
     match (answer, verdict) {
         (answer, None) => answer,

@@ -1,5 +1,5 @@
-//! **What**: [`Offers`]: what waits in memory for one exporter. **Invariants**: bounded; the oldest goes first, and is
-//! counted.
+//! [`Offers`]: batches that wait in memory for one exporter with `ack: offered`. The memory is bounded; when it is
+//! full, the oldest batch is dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ struct Inner {
 }
 
 impl Offers {
-    /// Nothing waits yet; at most `bound` bytes will.
+    /// An empty queue of at most `bound` bytes.
     pub fn new(bound: u64, meter: &Meter, exporter: &str) -> Self {
         let dropped = meter.counter(&names::OFFERED_DROPPED, &[("exporter", exporter)]);
         Self { bound, inner: Mutex::default(), changed: watch::Sender::new(0), dropped }
     }
 
-    /// One more forward copy.
+    /// Adds a forward copy and drops the oldest ones beyond the bound.
     pub fn push(&self, account: Arc<str>, committed: UnixNanos, body: Bytes) {
         let mut inner = self.inner.lock();
         inner.next += 1;
@@ -53,7 +53,7 @@ impl Offers {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Takes what waits, oldest first: no more than `room` bytes unless the first alone is larger.
+    /// Takes waiting batches, oldest first, up to `room` bytes; the first one is taken even if it is larger.
     pub fn take(&self, room: usize) -> Vec<Stored> {
         let mut inner = self.inner.lock();
         let (mut taken, mut left) = (Vec::new(), room);
@@ -70,12 +70,12 @@ impl Offers {
         self.inner.lock().bytes
     }
 
-    /// Given up by its outlet.
+    /// Counts batches that the outlet dropped after taking them.
     pub fn lost(&self, batches: u64) {
         self.dropped.increment(batches);
     }
 
-    /// Changes whenever something comes.
+    /// Changes with every added batch.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

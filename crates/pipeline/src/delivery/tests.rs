@@ -1,4 +1,4 @@
-//! Verdicts, offers, bounds: what clients are told, and what waits where.
+//! Results of back ends, offers and `max_pending`: the clients' answers, and where data waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -55,8 +55,8 @@ fn refused(reason: Reason) -> Outcome {
     Outcome::Refused { reason }
 }
 
-/// All pairs: who must come again must, who was refused by one and taken by the other must not and is told what went
-/// astray at most, and the order of the two does not matter but for words.
+/// Over all pairs: a retry must win; if one party refused and the other accepted, the result must not be a retry, and
+/// give the upper bound of rejected items. The order of the two only affects the reason's text.
 #[test]
 fn the_join_over_all_pairs() {
     use Reason::{BadData, TooLarge, Unavailable};
@@ -84,8 +84,8 @@ fn the_join_over_all_pairs() {
     assert_eq!(no.join(refused(TooLarge), 10), refused(BadData), "the first one's words");
 }
 
-/// With `delivered` the answer waits for the verdict, and is it. (Shown to fail: without `settle` in the outlet nobody
-/// is ever answered but at the deadline.)
+/// With `delivered` the answer waits for the back end's result and equals it. (Without `settle` in the outlet clients
+/// are only answered at the deadline.)
 #[test]
 fn the_answer_is_the_back_ends_verdict() {
     let delivered = || OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
@@ -94,7 +94,7 @@ fn the_answer_is_the_back_ends_verdict() {
         (vec![retry(None, Reason::Unavailable), accepted()], accepted()),
         (vec![partial(1, Reason::BadData)], partial(1, Reason::BadData)),
         (vec![refused(Reason::BadData)], refused(Reason::BadData)),
-        // Two items: halved, one is taken.
+        // Two items: the request is split, and one half is accepted.
         (vec![refused(Reason::BadData), accepted(), refused(Reason::BadData)], partial(1, Reason::BadData)),
     ] {
         let sink = scripted(said.clone());
@@ -107,7 +107,7 @@ fn the_answer_is_the_back_ends_verdict() {
     }
 }
 
-/// A verdict that does not come: the client is told to come again, and when it does, its data is not doubled.
+/// If no result arrives, the client is asked to retry, and its retry does not duplicate the data.
 #[test]
 fn who_waited_too_long_comes_again_and_doubles_nothing() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
@@ -128,8 +128,8 @@ fn who_waited_too_long_comes_again_and_doubles_nothing() {
     assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
 }
 
-/// Who waits for a verdict holds nothing of the budget: a dead back end must not take the memory of those who don't.
-/// (Shown to fail: with the permit in the receipt the second request finds no room.)
+/// A client that waits for a result must hold none of the budget: a dead back end must not use up the memory of other
+/// requests. (With the permit kept in the receipt the second request finds no room.)
 #[test]
 fn who_waits_holds_no_bytes() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
@@ -152,8 +152,8 @@ fn who_waits_holds_no_bytes() {
     assert_eq!(rig.engine.inlet.budget().in_use(), 0);
 }
 
-/// Answers that wait are memory too: of so many, one more is told to come again at once, and doubles nothing when it
-/// does. (Shown to fail: without the bound it waits like the others.)
+/// Waiting answers need memory, too: beyond the maximum a client is asked to retry at once, and its retry does not
+/// duplicate the data. (Without the bound it waits like the others.)
 #[test]
 fn only_so_many_wait() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
@@ -166,8 +166,8 @@ fn only_so_many_wait() {
     assert_eq!(rig.forwarded("x").iter().filter(|name| *name == "one more").count(), 1);
 }
 
-/// What an earlier run left is delivered without a word to anybody: verdicts on it are not kept, however many. (Shown
-/// to fail: with positions told from 0 on each of them stays for good.)
+/// No client waits for the backlog of an earlier run, so its results must not be kept, however many there are. (With
+/// positions counted from 0 each of them stays for good.)
 #[test]
 fn a_backlog_of_earlier_runs_takes_no_memory() {
     let delivered = OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
@@ -181,7 +181,8 @@ fn a_backlog_of_earlier_runs_takes_no_memory() {
     assert_eq!(delivery.inner.lock().early.len(), 1, "one that the committer has not told of yet");
 }
 
-/// Offers are never in the spool, are bounded, oldest out first, counted; what is lost at a stop is, too.
+/// Offers are never in the spool; they are bounded, the oldest is dropped first, and drops are counted, also those at a
+/// stop.
 #[test]
 fn offers_are_held_in_memory() {
     let sink = Sink::open("x", Trust::ThirdParty);
@@ -206,7 +207,7 @@ fn offers_are_held_in_memory() {
     assert!(rig.meter.render().contains(r#"offered_dropped_batches_total{exporter="x"} 1"#), "{}", rig.meter.render());
 }
 
-/// Beyond `max_pending` clients are told to come again, or the oldest goes; delivered data makes room.
+/// Beyond `max_pending` clients are asked to retry, or the oldest data is dropped; delivered data makes room.
 #[test]
 fn what_may_wait_is_bounded() {
     let sink = Sink::open("x", Trust::ThirdParty);
@@ -236,7 +237,7 @@ fn what_may_wait_is_bounded() {
     assert!(rig.meter.render().contains(&line), "{line}");
 }
 
-/// What was logged.
+/// Captures the log.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -258,8 +259,9 @@ impl Written {
     }
 }
 
-/// That clients are refused for an exporter's `max_pending` must be told once when it begins and once when it is over,
-/// however often they ask and data goes in between, and be seen while it lasts. (Shown to fail: nothing was told.)
+/// A refusal because of an exporter's `max_pending` must be logged once when it begins and once when it is over,
+/// however often clients retry and data is delivered in between, and be visible in the gauge meanwhile. (Before the fix
+/// nothing was logged.)
 #[test]
 fn refusals_for_max_pending_are_told() {
     let written = Written::default();
@@ -300,12 +302,12 @@ fn refusals_for_max_pending_are_told() {
     assert_eq!(written.lines(&["item0"]), 0, "no payload");
 }
 
-/// After an outage what comes goes at once, in turn with what waited, and nothing is lost or doubled; with `ordered`
-/// the order of arrival stays. (Shown to fail: without `part_fresh_from_old` the fresh ones come last.)
+/// After an outage new data is sent at once, alternating with the backlog, and nothing is lost or duplicated; with
+/// `ordered` the order of arrival is kept. (Without `part_fresh_from_old` new data comes last.)
 #[test]
 fn fresh_and_old_data_take_turns() {
     for ordered in [false, true] {
-        // Each takes its time, so that commits happen in between.
+        // Each request takes time, so that commits happen in between.
         let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (Duration::from_millis(100), accepted()));
         let settings = OutletSettings {
             consumers: 1,
@@ -322,7 +324,7 @@ fn fresh_and_old_data_take_turns() {
         rig.clock.advance(3600 * SECOND);
         let outlet = Arc::clone(&rig.engine.outlets[0]);
         let stop = watch::Sender::new(false);
-        // The first reads tell that it is behind; then fresh data comes.
+        // The first reads show that the outlet is behind; then new data arrives.
         let arrivals: Vec<_> = (0..10).map(|n| rig.submit(padded(&[format!("new{n:02}")], 900))).collect();
         let run = outlet.run(stop.subscribe());
         rig.run(60 * SECOND, run);

@@ -28,7 +28,7 @@ fn real_disk_keeps_files_private() {
     assert!(directory.lock("lock").unwrap().is_some());
 }
 
-/// Looking must not make anything.
+/// Opening an existing directory must not create it.
 #[test]
 fn a_missing_directory_is_not_made_by_looking() {
     let scratch = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ fn a_missing_directory_is_not_made_by_looking() {
     assert!(RealDisk.existing(scratch.path()).is_ok());
 }
 
-/// A directory that can't be made must be an error, not a panic.
+/// A directory that can't be created must be an error, not a panic.
 #[test]
 fn a_path_under_a_file_is_refused() {
     let scratch = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! **What**: effects of committed batches: their record, and [`Applier`], which applies them in commit order.
-//! **Why**: state follows the spool; after a crash it is rebuilt from a checkpoint and the records behind it.
-//! **Invariants**: a processor's state and the position it stands at are read together (one lock); effects of an
-//! unknown processor or version are skipped; a panic in `apply` is caught and counted.
-//! **Not here**: what effects mean (processors), the checkpoint's file (`checkpoint`).
+//! Effects of committed batches: the encoding of their record, and [`Applier`], which applies them in commit order.
+//! After a crash the state is rebuilt from a checkpoint and the records behind it.
+//! The processors' state and its position in the spool are read together, under one lock. Effects of an unknown
+//! processor or version are skipped; a panic in `apply` is caught and counted. The checkpoint's file is in
+//! `checkpoint`.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ mod tests;
 
 const VERSION: u8 = 1;
 
-/// The body of an Effects record. What is aside stays out of it.
+/// Encodes the body of an effects record, without the parts that are never stored ([`Effect::aside`]).
 pub fn encode(effects: &[Effect]) -> Vec<u8> {
     let size = effects.iter().map(|effect| effect.body.len() + effect.processor.len() + 6).sum::<usize>();
     let mut out = Vec::with_capacity(size + 1);
@@ -34,7 +34,7 @@ pub fn encode(effects: &[Effect]) -> Vec<u8> {
     out
 }
 
-/// Reads what [`encode`] wrote. `None`: damaged, or of another version.
+/// Decodes the output of [`encode`]. `None`: damaged, or of another version.
 pub fn decode(body: &[u8]) -> Option<Vec<Effect>> {
     let (&VERSION, mut rest) = body.split_first()? else { return None };
     let mut effects = Vec::new();
@@ -57,25 +57,25 @@ pub(super) fn take(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
-/// Applies effects, and answers for where the state stands.
+/// Applies effects, and knows up to which record they are part of the state.
 pub struct Applier {
     processors: HashMap<Arc<str>, Arc<dyn Processor>>,
-    /// The last effects record whose effects are in the state. The lock is held while effects are applied.
+    /// The last effects record that is part of the state. The lock is held while effects are applied.
     applied: Mutex<Option<Seq>>,
     panics: Counter,
 }
 
-/// State of all processors at one position.
+/// State of all processors at one position of the spool.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Effects up to here are inside. `None`: nothing was applied yet.
+    /// The last effects record that is part of the state. `None`: nothing was applied yet.
     pub applied: Option<Seq>,
-    /// Processor id and its own bytes.
+    /// State by processor id, in the processor's own encoding.
     pub states: Vec<(Arc<str>, Vec<u8>)>,
 }
 
 impl Applier {
-    /// Applies to these processors.
+    /// An applier for these processors.
     pub fn new(processors: Vec<Arc<dyn Processor>>, meter: &Meter) -> Self {
         Self {
             processors: processors.into_iter().map(|processor| (Arc::clone(processor.id()), processor)).collect(),
@@ -84,7 +84,7 @@ impl Applier {
         }
     }
 
-    /// Applies a committed batch's effects, whose record stands at `seq`.
+    /// Applies a committed batch's effects, whose record is at `seq`.
     pub fn apply(&self, effects: &[Effect], seq: Seq) {
         let mut applied = self.applied.lock();
         for effect in effects {
@@ -96,7 +96,7 @@ impl Applier {
         *applied = (*applied).max(Some(seq));
     }
 
-    /// A batch was not committed: its claims are free again.
+    /// Releases the claims of a batch that was not committed.
     pub fn discard(&self, batch: &[u8; 16]) {
         for processor in self.processors.values() {
             if catch_unwind(AssertUnwindSafe(|| processor.discard(batch))).is_err() {
@@ -105,7 +105,7 @@ impl Applier {
         }
     }
 
-    /// Lets processors see the time.
+    /// Calls [`Processor::tick`] of every processor.
     pub fn tick(&self, now: UnixNanos) {
         for processor in self.processors.values() {
             if catch_unwind(AssertUnwindSafe(|| processor.tick(now))).is_err() {
@@ -114,7 +114,7 @@ impl Applier {
         }
     }
 
-    /// The state, between two batches.
+    /// The state of all processors, between two batches.
     pub fn snapshot(&self) -> Snapshot {
         let applied = self.applied.lock();
         let mut states: Vec<_> = (self.processors.iter())
@@ -130,7 +130,7 @@ impl Applier {
         Snapshot { applied: *applied, states }
     }
 
-    /// Brings processors to a saved state. Those that it does not name stay empty.
+    /// Restores a saved state. Processors without one stay empty.
     pub fn restore(&self, snapshot: &Snapshot) {
         let mut applied = self.applied.lock();
         for (id, state) in &snapshot.states {
@@ -142,7 +142,7 @@ impl Applier {
         *applied = snapshot.applied;
     }
 
-    /// Where the state stands.
+    /// The last effects record that is part of the state.
     pub fn applied(&self) -> Option<Seq> {
         *self.applied.lock()
     }

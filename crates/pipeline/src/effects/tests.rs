@@ -13,7 +13,7 @@ fn counts(name: &str) -> Effect {
     effect("tally", &body)
 }
 
-/// Effects must come back from their record as they were.
+/// Decoded effects must equal the encoded ones.
 #[test]
 fn effects_come_back() {
     let effects = [effect("cost", b"\0\xff"), effect("runs", b"")];
@@ -25,7 +25,7 @@ fn effects_come_back() {
     assert!(decode(&encode(&[])).unwrap().is_empty());
 }
 
-/// A damaged or newer record must read as nothing, and never panic.
+/// A damaged or newer record must decode to nothing, and never panic.
 #[test]
 fn damaged_effects_are_refused() {
     let whole = encode(&[effect("cost", b"body")]);
@@ -36,7 +36,7 @@ fn damaged_effects_are_refused() {
     assert!(decode(&[VERSION, 255, 255, 255, 255]).is_none());
 }
 
-/// State and position must move together, and a restored state must be the saved one.
+/// State and position must be consistent, and a restored state must equal the saved one.
 #[test]
 fn a_snapshot_is_restored() {
     let (tally, meter) = (Tally::new("tally"), Meter::new());
@@ -53,7 +53,7 @@ fn a_snapshot_is_restored() {
     assert_eq!(applier.applied(), Some(Seq(9)));
 }
 
-/// A processor that panics on an effect must not stop the committer, nor keep others' effects from being applied.
+/// A processor that panics on an effect must not stop the committer, nor prevent the other effects from being applied.
 #[test]
 fn a_panic_in_apply_is_caught() {
     let (tally, meter) = (Tally::new("tally"), Meter::new());

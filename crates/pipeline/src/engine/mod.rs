@@ -1,6 +1,6 @@
-//! **What**: [`Engine`]: the parts of the engine put together from a plan and an open spool.
-//! **Why**: the app, and a simulation on one thread, run the same parts. **Invariants**: spawns and binds nothing.
-//! **Not here**: tasks and threads (`app/tasks`), start and stop (`app/`).
+//! [`Engine`]: the parts of the engine, put together from a plan and an open spool. The gateway and the single-threaded
+//! simulation use the same parts. It spawns no task and binds no socket; tasks and threads are in `app/tasks`, start
+//! and stop in `app/`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,39 +38,39 @@ mod tests;
 pub struct Context {
     /// The durable queue.
     pub spool: Arc<Spool>,
-    /// Time.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// Ids and jitter.
+    /// Source of ids and jitter.
     pub rng: Arc<dyn Rng>,
-    /// Metrics.
+    /// Registry of the metrics.
     pub meter: Meter,
     /// Runs disk and CPU work of outlets.
     pub offload: Arc<dyn Offload>,
     /// Runs requests.
     pub workers: Arc<dyn Workers>,
-    /// Runs what steps ask outside.
+    /// Runs the inquiries of processors.
     pub errands: Arc<dyn Errands>,
 }
 
-/// A running engine's parts.
+/// The parts of a running engine.
 pub struct Engine {
-    /// Where requests come in.
+    /// Entry point for requests.
     pub inlet: Arc<Inlet>,
-    /// State of the processors.
+    /// Applies effects to the state of the processors.
     pub applier: Arc<Applier>,
-    /// Order of commits.
+    /// Orders commits.
     pub sequencer: Arc<Sequencer>,
-    /// Answers that wait for back ends, and bounds of what waits.
+    /// Answers that wait for back ends, and the `max_pending` bounds.
     pub delivery: Arc<Delivery>,
-    /// One per exporter.
+    /// One outlet per exporter.
     pub outlets: Vec<Arc<Outlet>>,
     trend: Mutex<Trend>,
     context: Context,
 }
 
 impl Engine {
-    /// Puts the parts together. `outlets`: settings by exporter id; those that are not named get the defaults.
-    /// `others`: consumers of the spool besides the exporters.
+    /// Puts the parts together. `outlets`: settings by exporter id, defaults for the others. `others`: consumers of the
+    /// spool besides the exporters.
     pub fn new(
         plan: &EnginePlan,
         outlets: &HashMap<Arc<str>, OutletSettings>,
@@ -121,7 +121,7 @@ impl Engine {
         Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, trend: Mutex::default() }
     }
 
-    /// Once a second: lets processors see the time and brings gauges up to date.
+    /// To be called once a second: calls the processors' `tick` and updates gauges.
     pub fn tick(&self) {
         let Context { spool, clock, meter, workers, .. } = &self.context;
         let now = clock.now();
@@ -151,19 +151,19 @@ impl Engine {
 /// How fast the spool fills.
 #[derive(Default)]
 struct Trend {
-    /// When it was looked at last, monotonic, and the bytes that it could take then.
+    /// Time (monotonic) and free bytes of the spool at the last update.
     last: Option<(Duration, u64)>,
-    /// Bytes a second, smoothed.
+    /// Bytes per second, smoothed.
     rate: f64,
 }
 
 impl Trend {
-    /// Looks back so long, mostly.
+    /// Time constant of the smoothing, seconds.
     const MEMORY: f64 = 300.0;
-    /// What is said where it does not fill: seconds.
+    /// Reported if the spool does not fill: seconds.
     const MOST: f64 = 10_000.0 * 3600.0;
 
-    /// Seconds until it is full at the present rate.
+    /// Seconds until the spool is full at the present rate.
     fn time_left(&mut self, now: Duration, left: u64) -> f64 {
         if let Some((then, before)) = self.last {
             let seconds = now.saturating_sub(then).as_secs_f64();

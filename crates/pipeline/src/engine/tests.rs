@@ -1,6 +1,6 @@
 //! The engine as a whole.
 
-/// The time until the spool is full follows how fast it fills, and has a bound where it does not.
+/// The estimated time until the spool is full follows the rate at which it fills, and is bounded if it does not fill.
 #[test]
 fn the_time_left_follows_the_rate() {
     let mut trend = super::Trend::default();

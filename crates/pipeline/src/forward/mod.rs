@@ -1,10 +1,9 @@
-//! **What**: the body of a Forward record: OTLP bytes, then a [`Label`] that says what they are and how far they may
-//! go. **Why**: the clearance travels with the bytes and is checked again before each send, by whatever configuration
-//! runs then. The label stands behind the bytes, so that slots patched into the bytes keep their places and nothing is
-//! copied. **Invariants**: a body whose label can't be read is never sent. Layout, from the end backwards: version (1
-//! byte), length of the label (u32 LE), then the label: signal, content, text, unknown fields (1 byte each), items (u64
-//! LE), pipeline, exporter, reason (each u16 LE and text). **Not here**: sealing and account (`spool/`), who sends
-//! (`outlet/`).
+//! The body of a forward record: OTLP bytes, then a [`Label`] that says what they are and how far they may go. The
+//! clearance travels with the bytes and is checked again before each send, under the configuration that runs then. The
+//! label is behind the bytes, so that patched slots keep their offsets and nothing is copied.
+//! A body whose label can't be read is never sent. Layout, from the end backwards: version (1 byte), length of the
+//! label (u32 LE), then the label: signal, content, text, unknown fields (1 byte each), items (u64 LE), pipeline,
+//! exporter, reason (each u16 LE and text). Sealing and the account are in `spool/`, sending is in `outlet/`.
 
 use bytes::Bytes;
 
@@ -19,20 +18,20 @@ mod tests;
 const VERSION: u8 = 1;
 const FIXED: usize = 12;
 
-/// What a forward copy is.
+/// Description of a forward copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Its signal.
+    /// Signal of the copy.
     pub signal: Signal,
-    /// What was done to it.
+    /// Whether content was stripped and text redacted.
     pub clearance: Clearance,
-    /// Whether fields that the schema does not know are still inside.
+    /// Whether fields that the OTLP schema does not know are still in the copy.
     pub unknown: UnknownFields,
-    /// Spans, records or points inside.
+    /// Number of spans, log records or data points.
     pub items: u64,
-    /// The pipeline it passed, e.g. `traces/agents`.
+    /// The pipeline that made the copy, e.g. `traces/agents`.
     pub pipeline: String,
-    /// Set once a back end refused it for good: who refused, and why.
+    /// Exporter and reason, once a back end refused the copy for good.
     pub refused: Option<(String, Reason)>,
 }
 
@@ -58,12 +57,12 @@ impl Label {
         body.push(VERSION);
     }
 
-    /// Upper bound of the bytes a label of this pipeline takes.
+    /// Upper bound of a label's bytes for this pipeline.
     pub fn room(pipeline: &str) -> usize {
         FIXED + 3 * 2 + pipeline.len() + 256 + 32 + 5
     }
 
-    /// Takes a record's body apart. `None`: no label of a version that is known.
+    /// Splits a record's body into label and OTLP bytes. `None`: no label of a known version.
     pub fn split(body: &Bytes) -> Option<(Self, Bytes)> {
         let (rest, &version) = body.split_last().map(|(version, rest)| (rest, version))?;
         let (rest, length) = rest.split_last_chunk::<4>()?;

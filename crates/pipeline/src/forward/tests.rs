@@ -11,7 +11,7 @@ fn label() -> Label {
     }
 }
 
-/// What is stored must come back as it was: bytes and label.
+/// Bytes and label must be read back as they were stored.
 #[test]
 fn a_label_comes_back() {
     for refused in [None, Some(("otlp/honeycomb".to_owned(), Reason::BadData))] {
@@ -31,7 +31,7 @@ fn raw(refused: Option<(String, Reason)>) -> Label {
     Label { signal: Signal::Traces, clearance, unknown: UnknownFields::Keep, refused, ..label() }
 }
 
-/// A damaged or newer label must read as nothing, never as a clearance, and never panic.
+/// A damaged or newer label must decode to nothing, never to a clearance, and never panic.
 #[test]
 fn damaged_labels_are_refused() {
     let mut body = b"x".to_vec();

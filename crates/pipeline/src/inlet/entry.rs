@@ -1,6 +1,6 @@
-//! **What**: [`Inlet`]: the engine's own door, and [`Door`], what one receiver sees of it.
-//! **Invariants**: after [`Inlet::close`] nothing new is admitted; what was admitted is answered.
-//! **Not here**: the budget itself (the parent module), what is done with a request (`worker`).
+//! [`Inlet`], the engine's entry point, and [`Door`], one receiver's view of it. After [`Inlet::close`] no new request
+//! is admitted, and every admitted one is answered.
+//! The byte budget is in the parent module, the processing of requests in `worker`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// Admitted requests go to `worker`, on `workers`.
+    /// Creates an open inlet that runs admitted requests with `worker`, on `workers`.
     pub fn new(
         worker: Arc<Worker>,
         workers: Arc<dyn Workers>,
@@ -39,22 +39,22 @@ impl Inlet {
         Arc::new(Self { worker, workers, budget, limiter, clock, open: AtomicBool::new(true) })
     }
 
-    /// What the receiver with this id is given.
+    /// The interface for the receiver with this id.
     pub fn door(self: &Arc<Self>, receiver: &str) -> Arc<dyn Admission> {
         Arc::new(Door { inlet: Arc::clone(self), receiver: receiver.into() })
     }
 
-    /// Admits nothing new.
+    /// Stops admitting requests.
     pub fn close(&self) {
         self.open.store(false, Ordering::SeqCst);
     }
 
-    /// Ends when everything that was admitted is answered.
+    /// Completes when every admitted request is answered.
     pub async fn drained(&self) {
         self.worker.desk.drained().await;
     }
 
-    /// Shows what is committed.
+    /// The tap that shows committed data.
     pub fn tap(&self) -> &Tap {
         self.worker.sequencer.tap()
     }
@@ -64,13 +64,14 @@ impl Inlet {
         &self.budget
     }
 
-    /// Hands in what tollgate makes itself. Without bytes the effects alone are committed, and no pipeline is needed.
+    /// Hands in a request that tollgate makes itself. If it has no bytes, only its effects are committed, and no
+    /// pipeline is needed.
     pub fn submit_made(&self, submission: Submission, made: Made) -> BoxFuture<'static, Outcome> {
         reply(self.submit(submission, Some(made)))
     }
 
     fn submit(&self, submission: Submission, made: Option<Made>) -> Result<oneshot::Receiver<Outcome>, Reason> {
-        // Counted first: whoever closes the inlet and then waits sees every request that found it open.
+        // Counted before the check, so that a task that closes the inlet and then waits for open requests misses none.
         let open = self.worker.desk.enter();
         if !self.open.load(Ordering::SeqCst) {
             return Err(Reason::ShuttingDown);

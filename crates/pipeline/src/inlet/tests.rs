@@ -42,13 +42,13 @@ async fn a_waiter_gets_the_room_that_another_gives_back() {
 async fn what_can_never_fit_is_refused_at_once() {
     let budget = budget(100);
     let mut permit = BytePermit::new();
-    // the budget's wait is a minute; a test runner would notice it
+    // The budget would wait for a minute, which a test runner would notice.
     assert!(budget.charge(&mut permit, 101).await.is_err());
 }
 
 proptest::proptest! {
-    /// Whatever is charged, released and dropped in whatever order: the budget knows what is held, never gives more
-    /// than it has, and has all of it back at the end.
+    /// For any sequence of charges, releases and drops, the budget knows how much is held, never grants more than it
+    /// has, and has all of it back at the end.
     #[test]
     fn the_budget_adds_up(steps in proptest::collection::vec((0..4_usize, 0..3_u8, 0..700_usize), 0..60)) {
         use futures_util::FutureExt;
@@ -59,7 +59,7 @@ proptest::proptest! {
             match what {
                 0 => {
                     let room = budget.size() - budget.in_use();
-                    // Polled once: whoever would have to wait gives up.
+                    // Polled once: a charge that has to wait is dropped.
                     let charged = if n <= room { budget.charge(&mut permits[which], n).now_or_never() } else { None };
                     let wanted = if charged == Some(Ok(())) { held + n } else { held };
                     proptest::prop_assert_eq!(charged.is_some(), n <= room);
@@ -79,8 +79,8 @@ proptest::proptest! {
     }
 }
 
-/// What is near the limit of memory begins nothing new beside other work, and goes on alone; begun work is finished
-/// unless there is next to nothing left. It ends when memory does not run short any more.
+/// Near the memory limit no request starts beside another, but one alone continues; a started request is finished
+/// unless almost no memory is left. The restriction ends when memory is sufficient again.
 #[tokio::test]
 async fn short_memory_lets_one_at_a_time_through() {
     let budget = budget(1000);
@@ -107,8 +107,8 @@ async fn short_memory_lets_one_at_a_time_through() {
     budget.charge(&mut BytePermit::new(), 10).await.expect("room");
 }
 
-/// Requests that all hold a part and wait for the rest must not all fail: one after the other gives up, and the rest
-/// are whole.
+/// Requests that all hold a part and wait for the rest must not all fail: they give up one after the other until the
+/// rest complete.
 #[tokio::test]
 async fn requests_in_hand_do_not_all_give_up() {
     let budget = ByteBudget::new(1000, Duration::from_secs(2));
@@ -122,7 +122,7 @@ async fn requests_in_hand_do_not_all_give_up() {
     };
     let answers = futures_util::future::join_all((0..20).map(|_| client())).await;
     let whole = answers.iter().filter(|answer| answer.is_ok()).count();
-    // all of them at once hold all of it when none is whole; at most 5 fit
+    // If none completes, they hold the whole budget together; at most 5 fit.
     assert!((4..20).contains(&whole), "{whole}");
     assert_eq!(budget.in_use(), 0);
 }

@@ -1,9 +1,9 @@
-//! **What**: the asynchronous stage of the engine: a step that has to know something from outside asks before it works
-//! ([`super::Processor::inquire`]), and [`Errands`] run the question while no worker is held up.
-//! **Why**: workers are synchronous and keep CPUs busy; an answer from another process takes as long as it takes.
-//! **Invariants**: only a batch's own step asks, with the batch as it stands just before that step; a batch that waits
-//! holds its bytes, its receipt and its claims, and gives all of them back if the question vanishes.
-//! **Not here**: what is asked (processors), how tasks are made (`app/tasks`), the waiting request (`worker/parked`).
+//! The asynchronous stage of the engine: a processor that needs an answer from outside asks before it works
+//! ([`super::Processor::inquire`]), and [`Errands`] run the question, because workers are synchronous and must not wait
+//! for another process.
+//! Only a batch's current step asks, with the batch in the state just before that step. A waiting batch holds its
+//! bytes, its receipt and its claims, and releases all of them if the question disappears. The waiting request is in
+//! `worker/parked`, the tasks are in `app/tasks`.
 
 #[cfg(test)]
 mod tests;
@@ -15,19 +15,19 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::outcome::Reason;
 
-/// What a step learnt; its own type.
+/// The answer to an inquiry; the type is the processor's own.
 pub type Answer = Arc<dyn Any + Send + Sync>;
 
-/// A question on its way. It must end by itself: whoever asks sets a deadline. An error keeps the batch back.
+/// A running question. It must end by itself: the processor sets a deadline. An error keeps the batch back.
 pub type Inquiry = BoxFuture<'static, Result<Answer, Reason>>;
 
-/// Runs questions. A seam, as [`super::offload::Offload`] is.
+/// Runs questions; a seam like [`super::offload::Offload`].
 pub trait Errands: Send + Sync {
-    /// Runs `errand` to its end. It may be dropped at the end of the gateway. `name` is a fixed word for logs.
+    /// Runs `errand` to its end; it may be dropped when the gateway stops. `name` is a fixed word for logs.
     fn run(&self, name: &'static str, errand: BoxFuture<'static, ()>);
 }
 
-/// Looks at each question once, on the calling thread; one that has to wait is dropped.
+/// Polls each question once, on the calling thread; a question that has to wait is dropped.
 pub struct Inline;
 
 impl Errands for Inline {

@@ -22,7 +22,8 @@ fn first(rig: &Rig, exporter: &str) -> std::collections::BTreeMap<String, String
     attributes(&Label::split(&rig.waiting(exporter)[0].body).unwrap().1)
 }
 
-/// A step's question must stand between the steps before it and itself; what it learnt goes on, each step runs once.
+/// A step's question must be asked after the steps before it; the batch resumes with the answer, and each step runs
+/// once.
 #[test]
 fn a_step_that_asks_goes_on_with_its_answer() {
     let (before, asker, after) = (Step::mark("before"), Asker::new("asker"), Step::mark("after"));
@@ -42,7 +43,7 @@ fn a_step_that_asks_goes_on_with_its_answer() {
     assert!(rig.meter.render().contains("tollgate_work_parked_requests 0"));
 }
 
-/// A question that fails must keep the batch back for a retry, store nothing, and free claims and bytes.
+/// A failed question must keep the batch back for a retry, store nothing, and release claims and bytes.
 #[test]
 fn a_question_that_fails_holds_the_batch() {
     let (tally, asker) = (Tally::new("tally"), Asker::new("asker"));
@@ -61,7 +62,7 @@ fn a_question_that_fails_holds_the_batch() {
     assert_eq!(tally.counted()["a"], 1, "the claim of the held batch was released");
 }
 
-/// Later requests must pass one that waits, and the numbers of tickets follow the commits.
+/// Later requests must overtake one that waits, and ticket numbers follow the commits.
 #[test]
 fn a_request_that_waits_holds_up_no_other() {
     let asker = Asker::new("asker");
@@ -82,8 +83,8 @@ fn a_request_that_waits_holds_up_no_other() {
     assert_eq!(fragments, [&b"0000000001:fast"[..], b"0000000002:slow"]);
 }
 
-/// Bytes of a request that waits must stay charged, and come back however the question ends, also when it vanishes;
-/// equal bytes must wait with it.
+/// The bytes of a waiting request must stay charged, and return however the question ends, also if it is dropped; a
+/// request with equal bytes must wait with it.
 #[tokio::test]
 async fn a_question_that_vanishes_gives_everything_back() {
     let asker = Asker::new("asker");
@@ -104,8 +105,8 @@ async fn a_question_that_vanishes_gives_everything_back() {
     rig.engine.inlet.drained().await;
 }
 
-/// A batch that fails with its answer must not be forwarded: the bad items are found or all are kept back, and the loop
-/// of asking and failing ends.
+/// A batch that fails after its answer must not be forwarded: the bad items are found, or all are kept back, and the
+/// loop of asking and failing ends.
 #[test]
 fn a_panic_after_the_answer_ends_in_quarantine() {
     let asker = Asker::new("asker");
@@ -121,7 +122,7 @@ fn a_panic_after_the_answer_ends_in_quarantine() {
     assert!(String::from_utf8_lossy(&rig.waiting("vault")[0].body).contains("quarantine 2: a,b"));
 }
 
-/// Items that fail before anybody is asked must be sealed, and the others asked about and forwarded.
+/// Items that fail before the question must be sealed, and the others asked about and forwarded.
 #[test]
 fn poison_before_the_question_costs_only_itself() {
     let asker = Asker::new("asker");
@@ -136,7 +137,7 @@ fn poison_before_the_question_costs_only_itself() {
     assert_eq!(first(&rig, "x")["asker"], "yes");
 }
 
-/// Each fork's step must get the answer to its own question, and the copies go to their own exporters.
+/// Each branch's step must get the answer to its own question, and the copies go to their own exporters.
 #[test]
 fn each_fork_asks_for_itself() {
     let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(Later::default()));

@@ -1,4 +1,4 @@
-//! **What**: how long to wait before the next attempt. **Not here**: what is retried (`deliver`).
+//! How long to wait before the next attempt. `deliver` decides what is retried.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use crate::plan::OutletSettings;
 use kernel::rng::Rng;
 
 const SHORTEST: Duration = Duration::from_millis(100);
-/// A shorter wish, `Retry-After: 0` or a date that is over, is none: it says that the back end's clock is behind, or
-/// nothing at all.
+/// A shorter wait (`Retry-After: 0`, or a date in the past) is ignored: the back end's clock may be behind.
 const SHORTEST_WISH: Duration = Duration::from_secs(1);
 
-/// Grows by half from attempt to attempt, up to a bound, with a quarter of jitter either way.
+/// Waits that grow by half from attempt to attempt, up to a maximum, with a quarter of jitter either way.
 pub(super) struct Backoff {
     next: Duration,
     max: Duration,
@@ -22,8 +21,8 @@ impl Backoff {
         Self { next: settings.retry_initial, max: settings.retry_max }
     }
 
-    /// The next wait. `wish`: what the back end asked for; it wins, unless it asks for no wait, and only grows by
-    /// jitter.
+    /// The next wait. `wish`: the wait that the back end asked for; it takes precedence unless it is too short, and
+    /// jitter only makes it longer.
     pub(super) fn wait(&mut self, wish: Option<Duration>, rng: &dyn Rng) -> Duration {
         let mut bytes = [0; 2];
         rng.fill(&mut bytes);

@@ -1,8 +1,9 @@
-//! **What**: the delivery of one parcel: merge, attempt, wait, halve, set aside (`refused`); then its records are done.
-//! **Invariants**: ends only with a verdict for every item, or because the gateway stops (then nothing is done, and all
-//! of it is delivered again after the start). A refused item is kept in the spool's quarantine before its record is
-//! done; those beside it are delivered, unless it looks as if the back end took nothing at all, or to find them all
-//! would hold up what waits behind the parcel (`evidence`): then what is left goes in the pieces it is in.
+//! Delivery of one parcel: merge, send, wait, split, quarantine (`refused`); then its records are done.
+//! It ends only with a result for every item, or because the gateway stops; in that case nothing is marked done, and
+//! the whole parcel is delivered again after the start. A refused item is in the spool's quarantine before its record
+//! is done, and the other items are delivered. If the back end seems to accept nothing at all, or finding every refused
+//! item would delay the records behind the parcel too long (`evidence`), the remaining pieces are no longer split and
+//! go to the quarantine whole if refused.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -26,70 +27,72 @@ use super::gather::{Group, Intake, Parcel};
 use super::slots::Slot;
 use super::{Condition, Outlet, READ_RETRY};
 
-/// Exporters have their own, shorter limits; this is the net below them.
+/// Upper bound of one attempt, for an exporter that ignores its own, shorter timeout.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(300);
-/// A back end that takes nothing of a parcel, not even one item alone, and says that it is the size or that it has no
-/// room (gRPC has one word for both), may be overloaded: so long it is asked again before the size is believed.
+/// A back end that accepts nothing of a parcel, not even a single item, with an answer that means either "too large" or
+/// "no room" (gRPC has one code for both), may be overloaded. The item is retried for this long before it counts as too
+/// large.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(300);
-/// The same where nothing else of its signal and account can go meanwhile.
+/// The same if no other request of its signal and account can be sent meanwhile.
 const LONGEST_PATIENCE_ALONE: Duration = Duration::from_secs(30);
 
-/// How a delivery ended.
+/// The end of a delivery.
 pub(super) struct Delivered {
-    /// Whose it was.
+    /// Group of the parcel.
     pub(super) group: Group,
-    /// What it was of them.
+    /// Range of the parcel.
     pub(super) range: (Seq, Seq),
-    /// Something was left because the gateway stops.
+    /// Some data was not delivered because the gateway stops.
     pub(super) left: bool,
 }
 
-/// A parcel on its way.
+/// A parcel that is being delivered.
 pub(super) struct Load {
     pub(super) parcel: Parcel,
-    /// What is left of it.
+    /// Pieces still to be sent.
     pub(super) pieces: VecDeque<Piece>,
-    /// Refused, and there was no room to set them aside: they are asked for again later.
+    /// Refused pieces for which the quarantine had no room; they are sent again later.
     pub(super) unplaced: Vec<Piece>,
     pub(super) evidence: Evidence,
-    /// There was a verdict on some of it: it is not in the pieces that the spool has any more.
+    /// The back end gave a result for a part, so the pieces no longer match the records in the spool.
     pub(super) touched: bool,
-    /// Some of it was taken or set aside: it is not all that the spool has any more.
+    /// A part was accepted or quarantined, so what is left is less than the records in the spool.
     pub(super) settled: bool,
     patience: Option<Patience>,
-    /// How long it waits for room to set refused items aside.
+    /// Backoff of the wait for room in the quarantine.
     pub(super) places: Option<Backoff>,
-    /// How many requests of its group had been taken when it first had no room.
+    /// Number of accepted requests of the group when the quarantine first had no room.
     refused_at: Option<u64>,
 }
 
-/// How long an item is asked for that was refused for its size, or for want of room.
+/// State of the retries of an item that was refused as too large or for want of room.
 struct Patience {
     backoff: Backoff,
-    /// Then it is the size.
+    /// After this time (monotonic) the item counts as too large.
     until: Duration,
-    /// Requests of the group that were taken before; one more, and there is room.
+    /// Accepted requests of the group at the first refusal. If more are accepted later, the back end has room, so the
+    /// item is too large.
     taken: u64,
 }
 
-/// What waits can't be read again now.
+/// The parcel's records can't be read again now.
 struct Unread;
 
-/// How a wait ended.
+/// The end of a wait.
 pub(super) enum Waited {
-    /// It may ask again.
+    /// The parcel may be sent again.
     Over,
-    /// Nobody needs it any more: it was given up meanwhile.
+    /// The records were released meanwhile (expired or dropped): nothing is left to send.
     Gone,
     /// The gateway stops.
     Left,
 }
 
-/// What becomes of an item that was refused for its size, or for want of room.
+/// Decision about an item that was refused as too large or for want of room.
 enum Room {
-    /// It is asked again.
+    /// Send it again: there may be room now.
     Perhaps,
-    /// It is the size.
+    /// The item is too large.
     Never,
     /// The gateway stops.
     Left,
@@ -102,12 +105,12 @@ impl Load {
         Self { parcel, pieces, unplaced, evidence, touched: false, settled: false, patience, places, refused_at }
     }
 
-    /// Bytes of what is left.
+    /// Bytes of all pieces that are left.
     fn bytes(&self) -> usize {
         self.pieces.iter().chain(&self.unplaced).map(|piece| piece.body.len()).sum()
     }
 
-    /// The next piece; in order nothing comes before what has no place.
+    /// The next piece. With `ordered`, nothing is sent before a piece that waits for the quarantine.
     fn next(&mut self) -> Option<Piece> {
         let waits = self.evidence.in_order() && !self.unplaced.is_empty();
         if waits { None } else { self.evidence.next(&mut self.pieces) }
@@ -119,23 +122,23 @@ impl Load {
     }
 }
 
-/// How one piece ended.
+/// Result of one piece.
 enum Verdict {
-    /// But for so many items.
+    /// Accepted, except for this many items.
     Taken(Option<(u64, Reason)>),
-    /// Why; whether it may be for want of room only.
+    /// Refused, with the reason, and whether only room may be missing.
     Refused(Reason, bool),
-    /// Nobody needs it any more: it was given up meanwhile.
+    /// The records were released meanwhile.
     Gone,
     /// The gateway stops.
     Left,
 }
 
-/// What became of a piece that was refused.
+/// Handling of a refused piece.
 enum Refusal {
-    /// It is asked for again, as it is or in halves, or waits for a place.
+    /// It is sent again, whole or split, or waits for room in the quarantine.
     GoesOn,
-    /// So many items are set aside.
+    /// This many items are in the quarantine.
     Aside(u64),
     /// The gateway stops.
     Left,
@@ -171,7 +174,7 @@ impl Outlet {
                     Waited::Left => return self.left(&load.parcel, end(true)),
                 }
             };
-            // What is too large by our own measure costs no attempt; what is above the limit still could not be split.
+            // A piece above our own limit costs no attempt; a piece that is still too large here could not be split.
             let fits = piece.body.len() <= self.exporter.max_item_bytes();
             let (piece, verdict) = if fits {
                 self.send(&mut load, piece, (&mut slot, &mut stop)).await
@@ -208,7 +211,7 @@ impl Outlet {
         end(false)
     }
 
-    /// What becomes of a piece that was refused: its halves are asked for, or it once more, or it is set aside.
+    /// Handles a refused piece: splits it, sends it again, or puts it into the quarantine.
     async fn refused(
         &self,
         load: &mut Load,
@@ -234,7 +237,7 @@ impl Outlet {
             }
             load.evidence.alone(asked);
         }
-        // what was taken before says nothing of a back end that takes nothing any more
+        // Data accepted earlier says nothing about a back end that has stopped accepting.
         let others_go = load.evidence.taken || load.refused_at.is_some_and(|taken| slot.taken() != taken);
         if !self.set_aside(&load.parcel, &piece, reason, others_go).await {
             load.refused_at.get_or_insert_with(|| slot.taken());
@@ -253,7 +256,7 @@ impl Outlet {
         }
     }
 
-    /// What was offered is lost with its parcel; all else stays in the spool.
+    /// Data of an exporter with `ack: offered` is lost with its parcel; all other data stays in the spool.
     fn left(&self, parcel: &Parcel, delivered: Delivered) -> Delivered {
         if let Some(offers) = &self.offers {
             offers.lost(parcel.seqs.len() as u64);
@@ -261,7 +264,7 @@ impl Outlet {
         delivered
     }
 
-    /// What goes in one request each, last first; only they hold the parcel's bytes then.
+    /// Splits the parcel into one piece per request, last piece first. Afterwards only the pieces hold the bytes.
     async fn pieces(&self, parcel: &mut Parcel, limit: usize) -> VecDeque<Piece> {
         let (signal, items, bodies) = (parcel.signal, parcel.items, std::mem::take(&mut parcel.bodies));
         if parcel.bytes <= limit {
@@ -275,12 +278,12 @@ impl Outlet {
             parts.into_iter().map(|body| Piece { items: count_items(signal, &body).unwrap_or(0), body }).collect()
         };
         let pieces = offload(&*self.shared.offload, "split", work).await;
-        // Work that vanished must not make a parcel vanish.
+        // If the offloaded work disappears, the parcel is sent whole instead.
         pieces.unwrap_or_else(|| [Piece { body: merge(&bodies), items }].into())
     }
 
-    /// Attempts until there is a verdict, and on what: while all of the parcel is to come again, and stands aside, it
-    /// holds no bytes.
+    /// Sends until there is a result. Returns it with the piece it is about: while the parcel is parked it may be read
+    /// again, into other pieces.
     async fn send(
         &self,
         load: &mut Load,
@@ -316,8 +319,8 @@ impl Outlet {
         }
     }
 
-    /// Waits, aside if there is a place: then others may ask meanwhile, and a load of which nothing was settled holds
-    /// no bytes: it is read again.
+    /// Waits, parked if possible: other parcels may send meanwhile, and a load without any result yet drops its bytes
+    /// and is read again afterwards.
     pub(super) async fn wait_aside(
         &self,
         load: &mut Load,
@@ -352,9 +355,9 @@ impl Outlet {
         }
     }
 
-    /// One item alone was refused for its size, or because the back end has no room, and it took nothing else of the
-    /// parcel: unless it takes others of the group meanwhile, it is asked again for a while before it is said to be the
-    /// size.
+    /// A single item was refused as too large or for want of room, and nothing else of the parcel was accepted. Unless
+    /// the back end accepts other data of the group meanwhile, the item is retried for a while before it counts as too
+    /// large.
     async fn wait_for_room(&self, load: &mut Load, slot: &mut Slot, stop: &mut watch::Receiver<bool>) -> Room {
         let (now, taken) = (self.shared.clock.monotonic(), slot.taken());
         let patience = load.patience.get_or_insert_with(|| {
@@ -375,7 +378,7 @@ impl Outlet {
         Room::Perhaps
     }
 
-    /// The parcel's bytes again, from the spool; false if nobody needs them any more.
+    /// Reads the parcel again from the spool. Returns false if all of its records were released.
     async fn reload(&self, load: &mut Load) -> Result<bool, Unread> {
         let (spool, id, seqs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), load.parcel.seqs.clone());
         let trust = self.exporter.trust();
@@ -397,7 +400,7 @@ impl Outlet {
         Ok(true)
     }
 
-    /// What an answer says of a piece; `Err`: it is to come again, after what time, and why.
+    /// Interprets the outcome of a piece. `Err`: send it again, after this wait, for this reason.
     fn verdict(&self, parcel: &Parcel, piece: &Piece, outcome: Outcome) -> Result<Verdict, (Option<Duration>, Reason)> {
         match outcome {
             Outcome::Accepted => {
@@ -423,7 +426,7 @@ impl Outlet {
     }
 
     async fn attempt(&self, parcel: &Parcel, piece: &Piece) -> Outcome {
-        // Checked when it was read; the last look before it leaves costs nothing.
+        // Checked already when the record was read; a last check costs nothing.
         if !parcel.clearance.allows(self.exporter.trust()) {
             return Outcome::Retry { after: None, reason: Reason::NotCleared };
         }
@@ -442,14 +445,14 @@ impl Outlet {
         }
     }
 
-    /// Two pieces with half of the items each; `None` if there is only one, or it can't be read.
+    /// Two pieces with half of the items each; `None` if there is only one item, or the body can't be parsed.
     async fn halve(&self, signal: Signal, body: Bytes) -> Option<(Piece, Piece)> {
         let work = move || {
             let payload = Payload::parse(signal, body).ok()?;
             let count = payload.item_count();
             let middle = count / 2;
             let half = |keep: &dyn Fn(usize) -> bool, items: usize| {
-                // What had to be dropped is gone already.
+                // Unknown fields that must not be sent were dropped before.
                 let encoded = payload.subset(keep).encode(UnknownFields::Keep).ok()?;
                 Some(Piece { body: encoded.bytes.into(), items: items as u64 })
             };
@@ -461,7 +464,7 @@ impl Outlet {
         offload(&*self.shared.offload, "halve", work).await?
     }
 
-    /// Remembers how the back end does, and says so once when that changes.
+    /// Stores the condition of the back end, and logs it if it changed.
     fn is(&self, now: Condition, reason: Option<Reason>) {
         let before = std::mem::replace(&mut *self.condition.lock(), now);
         if before == now {
@@ -476,7 +479,7 @@ impl Outlet {
         }
     }
 
-    /// False: the gateway stops, and the time was not waited for.
+    /// Waits. Returns false at once if the gateway stops.
     pub(super) async fn pause(&self, wait: Duration, stop: &mut watch::Receiver<bool>) -> bool {
         if *stop.borrow() {
             return false;
@@ -484,7 +487,7 @@ impl Outlet {
         tokio::select! {
             biased;
             () = self.shared.clock.sleep(wait) => true,
-            // The sender's end is a stop too.
+            // A dropped sender also means stop.
             _ = stop.wait_for(|stopped| *stopped) => false,
         }
     }

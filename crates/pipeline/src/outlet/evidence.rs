@@ -1,76 +1,76 @@
-//! **What**: [`Evidence`]: what is known of a back end that refuses parts of a parcel, and which part is asked for
-//! next. **Why**: each refused item should be found alone, but not at any price. **Not here**: asking (`deliver`).
+//! [`Evidence`]: what is known about a back end that refuses parts of a parcel; chooses the next piece to send. Each
+//! refused item should be isolated, but only within a bound of requests and time. Sending is in `deliver`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// So many items of a parcel, from all over it, refused one by one, and nothing taken: the back end refuses everything,
-/// and what is left is set aside in the pieces it is in. While anything is taken refused pieces are halved down to the
-/// item.
+/// If this many single items from all over a parcel were refused and nothing was accepted, the back end refuses
+/// everything, and the remaining pieces are no longer split. As long as anything is accepted, refused pieces are split
+/// down to the item.
 const ALL_REFUSED: usize = 16;
-/// The same where items stay in their order: all are from the parcel's beginning, which says less of its end.
+/// The same with `ordered`, where all these items are from the beginning of the parcel and say less about its end.
 const ALL_REFUSED_IN_ORDER: usize = 128;
-/// So many refused requests of a parcel, or so much time in its requests since the first of them (but see
-/// [`FEW_REFUSALS`]), and no piece is halved any more: one parcel of many tiny items must not keep the exporter from
-/// everybody else's for hours. (As many again are taken, at most.)
+/// After this many refused requests of a parcel, or this much time in its requests since the first of them (but see
+/// [`FEW_REFUSALS`]), no piece is split any more, so that one parcel of many tiny items can't block the exporter for
+/// hours. At most as many requests again are accepted meanwhile.
 const MOST_REFUSALS: usize = 1_000;
 const LONGEST_SEARCH: Duration = Duration::from_secs(60);
-/// So many refused requests are always allowed, however slow the answers: a few items, or one among thousands, are
-/// found with them.
+/// This many refused requests are always allowed, however slow the answers: enough to isolate a few items, or one among
+/// thousands.
 const FEW_REFUSALS: usize = 64;
 
-/// A part of a parcel that goes in one request.
+/// The part of a parcel that is sent in one request.
 pub(super) struct Piece {
     pub(super) body: Bytes,
     pub(super) items: u64,
 }
 
 impl Piece {
-    /// Of nothing.
+    /// A piece without data.
     pub(super) fn empty() -> Self {
         Self { body: Bytes::new(), items: 0 }
     }
 }
 
-/// What is known of a back end that refuses a parcel's pieces.
+/// What is known about a back end that refuses a parcel's pieces.
 #[derive(Default)]
 pub(super) struct Evidence {
-    /// The order of items is kept.
+    /// Items are sent in order.
     ordered: bool,
-    /// It took something of this parcel.
+    /// The back end accepted a part of this parcel.
     pub(super) taken: bool,
-    /// Items that it refused one by one.
+    /// Number of single items refused.
     refused: usize,
-    /// The last piece was such an item.
+    /// The last piece was a refused single item.
     elsewhere: bool,
-    /// Requests that it refused.
+    /// Number of refused requests.
     refusals: usize,
-    /// In requests with a verdict, from the first refused one on; pauses and outages do not count.
+    /// Time in requests with a result, from the first refused one on; pauses and outages do not count.
     spent: Duration,
 }
 
 impl Evidence {
-    /// Nothing yet; `ordered`: the order of items is kept.
+    /// No evidence yet. `ordered`: items are sent in order.
     pub(super) fn new(ordered: bool) -> Self {
         Self { ordered, ..Self::default() }
     }
 
-    /// The next piece: the last one, so that halves of halves come first; while nothing was taken, after each refused
-    /// item one of the largest, so that the next refused item lies elsewhere.
+    /// The next piece: the last one, so that halves of halves come first. While nothing was accepted, each refused item
+    /// is followed by one of the largest pieces, so that the next refused item is from elsewhere.
     pub(super) fn next(&mut self, pieces: &mut VecDeque<Piece>) -> Option<Piece> {
         let elsewhere = std::mem::take(&mut self.elsewhere) && !self.taken && !self.ordered;
         if elsewhere { pieces.pop_front() } else { pieces.pop_back() }
     }
 
-    /// Whether the order of items is kept.
+    /// Whether items are sent in order.
     pub(super) fn in_order(&self) -> bool {
         self.ordered
     }
 
-    /// Nothing is known any more: it is asked some time later. Where it took nothing, one more refused item is enough
-    /// to say so again.
+    /// Forgets the evidence before a later attempt. If nothing was accepted, one more refused item is enough to
+    /// conclude the same again.
     pub(super) fn again(&mut self) {
         let refused = if self.taken { 0 } else { self.refuses_all() - 1 };
         *self = Self { refused, ..Self::new(self.ordered) };
@@ -80,7 +80,7 @@ impl Evidence {
         if self.ordered { ALL_REFUSED_IN_ORDER } else { ALL_REFUSED }
     }
 
-    /// Whether a refused piece is worth the requests for its halves.
+    /// Whether a refused piece should be split.
     pub(super) fn halves(&self) -> bool {
         let goes_on = match self.refusals {
             ..FEW_REFUSALS => true,
@@ -90,7 +90,7 @@ impl Evidence {
         (self.taken || self.refused < self.refuses_all()) && goes_on
     }
 
-    /// A request was taken or refused after this time.
+    /// A request was accepted or refused after this time.
     pub(super) fn asked(&mut self, taken: bool, took: Duration) {
         self.refusals += usize::from(!taken);
         self.taken |= taken;
@@ -99,7 +99,7 @@ impl Evidence {
         }
     }
 
-    /// A piece can't be halved; `asked`: by the back end's word, not our own measure.
+    /// A refused piece can't be split. `asked`: the back end refused it, not our own limit.
     pub(super) fn alone(&mut self, asked: bool) {
         self.refused += usize::from(asked);
         self.elsewhere = asked;

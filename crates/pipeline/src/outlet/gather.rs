@@ -1,6 +1,5 @@
-//! **What**: what was read from the spool, sorted out ([`Intake`]) and gathered into parcels ([`Gatherer`]).
-//! **Invariants**: a parcel holds one signal and one account, of these a run without gaps of what was read; only what
-//! may go gets this far.
+//! [`Intake`]: records read from the spool, checked for clearance; [`Gatherer`]: merges them into parcels. A parcel
+//! holds one signal and one account, and of these every record between its first and its last that was read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::spool::{RecordKind, Seq, Stored};
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal, UnknownFields};
 
-/// What goes together: a signal of an account.
+/// Records that may be merged: one signal of one account.
 pub(super) type Group = (Signal, Arc<str>);
 
 /// One batch to deliver.
@@ -31,26 +30,26 @@ impl Part {
     }
 }
 
-/// Batches of a parcel: what it remembers of each while it waits is bounded.
+/// Maximum number of batches in a parcel, which bounds the memory for their positions while it waits.
 const MOST_PARTS: usize = 4096;
 
 /// Records that were read.
 #[derive(Default)]
 pub(super) struct Intake {
-    /// May go.
+    /// Cleared batches.
     pub(super) parts: Vec<Part>,
-    /// May not go.
+    /// Number of records that are not cleared.
     pub(super) held: u64,
-    /// The last one's position; `None`: there was nothing.
+    /// Position of the last record. `None`: there was none.
     pub(super) last: Option<Seq>,
-    /// When that was committed.
+    /// Time at which the last record was committed.
     pub(super) committed: Option<UnixNanos>,
-    /// More was there and waits for somebody else.
+    /// There were more records, which must wait for another consumer.
     pub(super) waits: bool,
 }
 
 impl Intake {
-    /// Keeps what may go to an exporter of this trust.
+    /// Separates records that are cleared for an exporter of this trust from those that are not.
     pub(super) fn sort(records: Vec<Stored>, trust: Trust) -> Self {
         let mut intake = Self::default();
         for record in records {
@@ -74,7 +73,7 @@ fn part(record: Stored, trust: Trust) -> Option<Part> {
         return None;
     }
     if trust == Trust::ThirdParty && label.unknown == UnknownFields::Keep {
-        // Written for an exporter that was internal then.
+        // The copy was written when this exporter was internal.
         let encoded = Payload::parse(label.signal, body).ok()?.encode(UnknownFields::Drop).ok()?;
         body = encoded.bytes.into();
         label.unknown = UnknownFields::Drop;
@@ -82,16 +81,16 @@ fn part(record: Stored, trust: Trust) -> Option<Part> {
     Some(Part { seq: record.seq, account: record.account, label, body })
 }
 
-/// Batches that go together.
+/// Batches that are sent together.
 pub(super) struct Parcel {
-    /// From its first part to its last, when it was put together.
+    /// Positions of the first and the last part when the parcel was made.
     pub(super) range: (Seq, Seq),
-    /// Its bytes as the outlet's window counts them.
+    /// The parcel's bytes in the outlet's window.
     pub(super) held: Held,
     pub(super) signal: Signal,
     pub(super) account: Arc<str>,
     pub(super) pipeline: String,
-    /// The lowest of the parts.
+    /// The lowest clearance of the parts.
     pub(super) clearance: Clearance,
     pub(super) unknown: UnknownFields,
     pub(super) items: u64,
@@ -103,7 +102,7 @@ pub(super) struct Parcel {
 /// Gathers parts into parcels of up to `target` bytes.
 pub(super) struct Gatherer {
     target: usize,
-    /// In the order of their oldest part.
+    /// Ordered by their oldest part.
     groups: VecDeque<Gathered>,
 }
 
@@ -112,7 +111,7 @@ struct Gathered {
     account: Arc<str>,
     parts: VecDeque<Part>,
     bytes: usize,
-    /// Has waited long enough.
+    /// The linger time is over.
     due: bool,
 }
 
@@ -125,12 +124,12 @@ impl Gatherer {
         self.groups.is_empty()
     }
 
-    /// Whose parts are here.
+    /// Groups that have parts here.
     pub(super) fn groups(&self) -> impl Iterator<Item = Group> {
         self.groups.iter().map(|group| (group.signal, Arc::clone(&group.account)))
     }
 
-    /// Forgets what is here of this group: its first part, and the bytes of all.
+    /// Removes the parts of this group. Returns the position of the first and the bytes of all.
     pub(super) fn shed(&mut self, (signal, account): &Group) -> Option<(Seq, usize)> {
         let at = self.groups.iter().position(|group| group.signal == *signal && group.account == *account)?;
         let group = self.groups.remove(at)?;
@@ -148,19 +147,19 @@ impl Gatherer {
         self.groups.push_back(Gathered { signal, account, parts: VecDeque::from([part]), bytes, due: false });
     }
 
-    /// Whether something is neither full nor has waited long enough.
+    /// Whether any group is neither full nor due.
     pub(super) fn lingers(&self) -> bool {
         self.groups.iter().any(|group| !group.due && group.bytes < self.target)
     }
 
-    /// All that is here has waited long enough.
+    /// Marks all groups as due.
     pub(super) fn force(&mut self) {
         for group in &mut self.groups {
             group.due = true;
         }
     }
 
-    /// The next parcel that is full or has waited long enough, any with `now`, of those groups that `may` go.
+    /// The next parcel that is full or due, of those groups that `may` be sent. With `now`, any parcel.
     pub(super) fn take(&mut self, now: bool, may: impl Fn(Signal, &Arc<str>) -> bool) -> Option<Parcel> {
         let ready =
             |group: &Gathered| (now || group.due || group.bytes >= self.target) && may(group.signal, &group.account);
@@ -174,14 +173,14 @@ impl Gatherer {
         }
         if !group.parts.is_empty() {
             group.bytes = group.bytes.saturating_sub(parcel.bytes);
-            // Its place in the order stays.
+            // Keeps the group's place in the order.
             self.groups.insert(at, group);
         }
         Some(parcel)
     }
 }
 
-/// Bytes of a lane that a parcel holds; given back when dropped.
+/// A parcel's bytes in its lane's window; dropping the value returns them.
 #[derive(Default)]
 pub(super) struct Held {
     lane: Arc<AtomicUsize>,
@@ -189,12 +188,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Of what this lane counts already.
+    /// Bytes that this lane's counter already includes.
     pub(super) fn of(lane: &Arc<AtomicUsize>, bytes: usize) -> Self {
         Self { lane: Arc::clone(lane), bytes }
     }
 
-    /// From now on so many.
+    /// Changes the number of bytes.
     pub(super) fn set(&mut self, bytes: usize) {
         self.lane.fetch_add(bytes, Ordering::Relaxed);
         self.lane.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
@@ -228,14 +227,13 @@ impl Parcel {
         (self.signal, Arc::clone(&self.account))
     }
 
-    /// Forgets the bytes: they are read again.
+    /// Drops the bytes, which will be read again.
     pub(super) fn lighten(&mut self) {
         self.bodies = Vec::new();
         self.held.set(0);
     }
 
-    /// The same parcel of what was read again: of its parts, those that are still needed. False: there are none, or not
-    /// yet.
+    /// Refills the parcel with the parts that were read again and are still needed. Returns false if there are none.
     pub(super) fn fill(&mut self, parts: Vec<Part>) -> bool {
         let mut parts = parts.into_iter();
         let Some(first) = parts.next() else { return false };

@@ -1,4 +1,4 @@
-//! **What**: what an outlet counts, under the Collector's names where it has them.
+//! Metrics of an outlet, under the Collector's names where it has them.
 
 use crate::outcome::Reason;
 use otlp::Signal;

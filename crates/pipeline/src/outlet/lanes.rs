@@ -1,12 +1,13 @@
-//! **What**: [`Lanes`]: what an outlet has read, in one line or, after an outage, in two: old and fresh; and a line
-//! apart for each group that is stuck while others could go. **Why**: hours of backlog must not hold up what comes now,
-//! nor the other way round; nor may what a back end does not take fill the window, and keep from it what it would take.
-//! **Invariants**: lanes take turns, parcel by parcel; the old one ends where the fresh one began; each has its share
-//! of the window; of one signal and account no more parcels are open (on their way, or waiting for another attempt)
-//! than may be on their way at once. A record is in one place: in an open parcel's range, gathered in one lane, or
-//! behind where the one lane that has to read it stands: what a lane apart covers the others leave out. A lane apart
-//! goes on where it stopped, so that each record is read once for the others' sake, and once for its own. **Not here**:
-//! reading and sending (the parent), who is stuck (`slots`).
+//! [`Lanes`]: the records that an outlet has read, in one lane or, after an outage, in two (backlog and new data), plus
+//! a separate lane for each group that is stuck while others could be sent. Backlog must not delay new data, nor the
+//! reverse, and data that a back end does not accept must not fill the window.
+//! Lanes take turns, parcel by parcel, and share the window; the backlog lane ends where the lane of new data starts.
+//! Of one signal and account at most as many parcels are open (in flight, or waiting for another attempt) as may be in
+//! flight at once.
+//! A record is in exactly one place: in the range of an open parcel, gathered in one lane, or still unread by the one
+//! lane that covers it; the other lanes skip what a separate lane covers. A separate lane resumes where it stopped, so
+//! each record is read at most once by the common lane and once by its own. Reading and sending are in the parent
+//! module; `slots` knows which groups are stuck.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,27 +23,28 @@ pub(super) struct Lanes {
     target: usize,
     window: usize,
     next: u64,
-    /// Ranges of the parcels that were taken and are not delivered.
+    /// Ranges of the parcels that were taken and are not yet delivered.
     open: HashMap<Group, Vec<(Seq, Seq)>>,
     most_open: usize,
-    /// The one whose turn it is first.
+    /// The front lane has the next turn.
     all: VecDeque<Lane>,
 }
 
 struct Lane {
     id: u64,
-    /// Only of this group, and whatever of it lies behind the position: `None`: of all that have no lane apart.
+    /// If set, the lane reads only this group, from after this position on; otherwise it reads every group that has no
+    /// separate lane there.
     apart: Option<(Group, Seq)>,
     gatherer: Gatherer,
-    /// Read up to here.
+    /// Position of the last record read.
     after: Option<Seq>,
-    /// Ends here.
+    /// Position at which the lane ends.
     until: Option<Seq>,
-    /// Whether the spool may have more behind `after`.
+    /// Whether the spool may have more records after `after`.
     more: bool,
-    /// A read is under way.
+    /// A read is in progress.
     reading: bool,
-    /// Bytes gathered and on their way.
+    /// Bytes gathered and in open parcels.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -55,17 +57,17 @@ impl Lane {
         self.apart.as_ref().map(|(group, _)| group)
     }
 
-    /// Whether this lane has to read the record, whoever comes by it.
+    /// Whether only this separate lane may read the record.
     fn covers(&self, group: &Group, seq: Seq) -> bool {
         let apart = self.apart.as_ref().is_some_and(|(of, behind)| of == group && seq > *behind);
         apart && self.until.is_none_or(|until| seq <= until)
     }
 }
 
-/// What is to be read next.
+/// The next read.
 pub(super) struct Wanted {
     pub(super) lane: u64,
-    /// Only of this one.
+    /// Restricts the read to this account.
     pub(super) account: Option<Arc<str>>,
     pub(super) after: Option<Seq>,
     pub(super) until: Option<Seq>,
@@ -73,7 +75,8 @@ pub(super) struct Wanted {
 }
 
 impl Lanes {
-    /// One, from the beginning. Parcels of `target` bytes, `window` bytes at once, `most_open` parcels of a group.
+    /// One lane, from the beginning of the spool. `target`: bytes of a parcel; `window`: bytes in memory; `most_open`:
+    /// open parcels of one group.
     pub(super) fn new(target: usize, window: usize, most_open: usize) -> Self {
         let mut lanes = Self { target, window, next: 0, open: HashMap::new(), most_open, all: VecDeque::new() };
         lanes.open(None, None);
@@ -95,12 +98,12 @@ impl Lanes {
         self.all.iter_mut().find(|lane| lane.id == id)
     }
 
-    /// Whether this lane reads for all that have none apart.
+    /// Whether this lane reads all groups without a separate lane.
     pub(super) fn is_common(&self, id: u64) -> bool {
         self.all.iter().any(|lane| lane.id == id && lane.apart.is_none())
     }
 
-    /// Parts what is there (positions before `next`) from what comes, if that is not done yet.
+    /// Separates backlog (positions before `next`) from new data, unless that is done already.
     pub(super) fn part(&mut self, next: Seq) {
         let last = Seq(next.0.saturating_sub(1));
         let mut common = self.all.iter_mut().filter(|lane| lane.apart.is_none());
@@ -131,18 +134,18 @@ impl Lanes {
         None
     }
 
-    /// Whose turn it is to be read, and how much; the read is then under way. Of whom is `stuck` nothing is read for
-    /// itself.
+    /// The next read and its size; it counts as in progress from now on. Separate lanes of groups that are `stuck` are
+    /// not read.
     pub(super) fn wanted(&mut self, stuck: impl Fn(&Group) -> bool) -> Option<Wanted> {
         let awake = |lane: &Lane| lane.group().is_none_or(|group| !stuck(group));
         let share = self.window.div_ceil(self.all.iter().filter(|lane| awake(lane)).count().max(1));
         self.make_room(share, &stuck);
         let read = self.all.iter().filter(|lane| lane.apart.is_none()).filter_map(|lane| lane.after).max();
         for lane in self.all.iter_mut().filter(|lane| lane.apart.is_some() && lane.until.is_none() && awake(lane)) {
-            // what comes behind goes with the others again
+            // Records after this position are read by the common lane again.
             lane.until = read;
         }
-        // lanes apart together keep within the window, however many they are
+        // Limits the separate lanes together to the window, however many there are.
         let room = self.all.iter().map(Lane::bytes).sum::<usize>() < self.window;
         let hungry = (self.all.iter_mut())
             .filter(|lane| lane.more && lane.bytes() < share && awake(lane) && (room || lane.apart.is_none()));
@@ -153,8 +156,7 @@ impl Lanes {
         Some(Wanted { lane: lane.id, account, after: lane.after, until: lane.until, room })
     }
 
-    /// Where a lane is full, whoever is stuck there leaves it for a lane apart; a lane apart that is stuck holds
-    /// nothing.
+    /// Moves stuck groups out of full lanes into separate ones, and empties separate lanes that are stuck.
     fn make_room(&mut self, share: usize, stuck: &impl Fn(&Group) -> bool) {
         let full = |lane: &&Lane| !lane.gatherer.is_empty() && (lane.apart.is_some() || lane.bytes() >= share);
         let groups: Vec<Group> =
@@ -162,7 +164,7 @@ impl Lanes {
         groups.into_iter().for_each(|group| self.set_apart(group));
     }
 
-    /// What is gathered of this group is read again, in a lane of its own, with what comes.
+    /// Drops the records gathered for this group; a lane of its own reads them again, with the later ones.
     fn set_apart(&mut self, group: Group) {
         let mut first: Option<Seq> = None;
         for lane in &mut self.all {
@@ -173,7 +175,7 @@ impl Lanes {
         }
         let Some(first) = first else { return };
         let behind = Seq(first.0.saturating_sub(1));
-        // a read that is under way for it says nothing any more
+        // The new id makes the result of a read in progress invalid.
         let id = self.name();
         let known = self.all.iter_mut().find_map(|lane| match &mut lane.apart {
             Some((of, from)) if *of == group => Some((&mut *from, &mut lane.id, &mut lane.after, &mut lane.until)),
@@ -190,7 +192,7 @@ impl Lanes {
         }
     }
 
-    /// A read came to `last`, and all of it was added; the end is known only from an empty one.
+    /// A read ended at `last`, and its records were added. Only an empty read proves the end of the spool.
     pub(super) fn read(&mut self, id: u64, last: Option<Seq>) {
         if let Some(lane) = self.lane(id) {
             lane.reading = false;
@@ -200,14 +202,14 @@ impl Lanes {
         self.tidy();
     }
 
-    /// A read failed; it will be tried again.
+    /// A read failed and must be repeated.
     pub(super) fn failed(&mut self, id: u64) {
         if let Some(lane) = self.lane(id) {
             (lane.reading, lane.more) = (false, true);
         }
     }
 
-    /// What a lane has read; what is open or another lane's is left out.
+    /// Adds a record that a lane has read, unless it is in an open parcel or covered by another lane.
     pub(super) fn add(&mut self, id: u64, part: Part) {
         let (group, seq) = (part.group(), part.seq);
         let open = self.open.get(&group);
@@ -225,7 +227,7 @@ impl Lanes {
         }
     }
 
-    /// A parcel of this group, over this range, is at its end.
+    /// The delivery of the parcel of this group and range has ended.
     pub(super) fn delivered(&mut self, group: &Group, range: (Seq, Seq)) {
         if let Some(open) = self.open.get_mut(group) {
             if let Some(at) = open.iter().position(|one| *one == range) {
@@ -238,8 +240,8 @@ impl Lanes {
         self.tidy();
     }
 
-    /// An old lane that came to its end goes, and a lane apart, unless a read is under way that may still come by what
-    /// it covered.
+    /// Removes a finished backlog lane, and a finished separate lane, unless a read in progress may still return
+    /// records that it covered.
     fn tidy(&mut self) {
         let reading = self.all.iter().any(|lane| lane.reading);
         let open = &self.open;
@@ -259,17 +261,17 @@ impl Lanes {
         }
     }
 
-    /// The spool may have more; nothing comes before where a lane ends.
+    /// The spool may have more records, which are after the end of any lane that has one.
     pub(super) fn more(&mut self) {
         self.all.iter_mut().filter(|lane| lane.until.is_none()).for_each(|lane| lane.more = true);
     }
 
-    /// All that is here has waited long enough.
+    /// Marks everything gathered as due.
     pub(super) fn force(&mut self) {
         self.all.iter_mut().for_each(|lane| lane.gatherer.force());
     }
 
-    /// Whether something small waits for others to go with.
+    /// Whether a small parcel is waiting to be merged with others.
     pub(super) fn lingers(&self) -> bool {
         self.all.iter().any(|lane| lane.gatherer.lingers())
     }
@@ -279,7 +281,7 @@ impl Lanes {
         self.all.iter().all(|lane| lane.gatherer.is_empty())
     }
 
-    /// Whether nothing is gathered and there is nothing to read.
+    /// Whether nothing is gathered and nothing is left to read.
     pub(super) fn is_done(&self) -> bool {
         self.is_empty() && self.all.iter().all(|lane| !lane.more)
     }

@@ -1,11 +1,12 @@
-//! **What**: [`Outlet`]: serves one exporter from the spool: reads ahead, merges small batches, splits large ones,
-//! sends several at once, retries without end. **Why**: exporters only know one attempt; what is lost or doubled is
-//! decided here. **Invariants**: a record is done only after its back end's verdict; its clearance is checked against
-//! the exporter as it is configured now; where it waits for others ([`OutletSettings::waits_for`]), nothing goes before
-//! they are done with what stands before it; what waits for another attempt takes no slot from other signals and
-//! accounts, and (unless all is kept in order, or in memory alone) no place in the window; no request mixes accounts or
-//! signals; memory is bounded by the window and what is on its way; a record that may not go is held and counted, never
-//! dropped. **Not here**: protocols (`exporters/`), durability (`spool/`), tasks (`app/tasks`).
+//! [`Outlet`]: delivers the spool's records to one exporter: reads ahead, merges small batches, splits large ones,
+//! sends several at once, and retries without end. An exporter only knows single attempts; loss and duplication are
+//! decided here.
+//! A record is done only after the back end's result. Its clearance is checked against the exporter's present
+//! configuration; a record that is not cleared is held and counted, never dropped. With [`OutletSettings::waits_for`]
+//! no record is sent before the named consumers have finished the records before it.
+//! A parked parcel takes no slot from other signals and accounts, and (except with `ordered` or memory-only data) no
+//! room in the window. No request mixes accounts or signals. Memory is bounded by the window and the requests in
+//! flight. Protocols are in `exporters/`, durability is in `spool/`, tasks are in `app/tasks`.
 
 mod backoff;
 mod deliver;
@@ -46,25 +47,25 @@ use super::spool::{ReadError, Spool};
 
 const RECORDS_AT_ONCE: usize = 256;
 const READ_RETRY: Duration = Duration::from_secs(5);
-/// What was committed longer ago is old: what comes now need not wait for it.
+/// Data committed longer ago than this is backlog, and new data need not wait for it.
 const BEHIND: Duration = Duration::from_secs(30);
-/// How often it is looked whether those are done that records wait for.
+/// Interval at which the progress of `waits_for` consumers is checked.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// What outlets share.
+/// Dependencies that all outlets share.
 #[derive(Clone)]
 pub struct Shared {
-    /// Where records come from.
+    /// Source of the records.
     pub spool: Arc<Spool>,
     /// Runs disk and CPU work off the async threads.
     pub offload: Arc<dyn Offload>,
     /// Timers.
     pub clock: Arc<dyn Clock>,
-    /// Jitter.
+    /// Source of jitter.
     pub rng: Arc<dyn Rng>,
-    /// Metrics.
+    /// Registry of the metrics.
     pub meter: Meter,
-    /// Who hears of verdicts.
+    /// Receives the back ends' results.
     pub delivery: Arc<Delivery>,
 }
 
@@ -75,13 +76,13 @@ pub struct Outlet {
     shared: Shared,
     gauges: Gauges,
     condition: Mutex<Condition>,
-    /// When it was last said that there is no room for refused items.
+    /// Time (monotonic) of the last log line about missing room for refused items.
     said_no_room: Mutex<Option<Duration>>,
-    /// What waits in memory, for an exporter that is offered only; else it waits in the spool.
+    /// Queue in memory of an exporter with `ack: offered`; the others read from the spool.
     offers: Option<Arc<Offers>>,
 }
 
-/// Whether the back end took the last attempt; for one log line a change.
+/// Result of the last attempt, so that each change is logged once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Condition {
     Well,
@@ -89,21 +90,21 @@ enum Condition {
     Denied,
 }
 
-/// What is going on in [`Outlet::run`].
+/// State of [`Outlet::run`].
 struct Run {
     lanes: Lanes,
-    /// Records that may not go.
+    /// Records that are not cleared for this exporter.
     held: u64,
     stopping: bool,
-    /// Stopping, and the back end takes nothing.
+    /// The outlet is stopping, and the back end accepts nothing.
     given_up: bool,
     reading: Waiting<(u64, Option<Result<Intake, ReadError>>)>,
     linger: Waiting<()>,
-    /// Until the spool is read again after a failure.
+    /// Runs until the spool is read again after a failure.
     pause: Waiting<()>,
 }
 
-/// At most one future at a time. Waiting for none takes for ever; dropping the wait loses nothing.
+/// At most one future at a time. Without one, waiting takes for ever. Dropping the wait loses nothing.
 struct Waiting<T>(Option<BoxFuture<'static, T>>);
 
 impl<T> Waiting<T> {
@@ -139,8 +140,8 @@ impl Outlet {
         self.exporter.id()
     }
 
-    /// Delivers until `stop` turns true; then sends what still goes through at the first try, and ends when nothing
-    /// more does. What is left stays in the spool. Dropping the future ends it at once.
+    /// Delivers until `stop` turns true; then sends whatever succeeds at the first attempt, and ends when nothing more
+    /// does. The rest stays in the spool. Dropping the future ends delivery at once.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut changed = match &self.offers {
             Some(offers) => offers.changed(),
@@ -184,7 +185,7 @@ impl Outlet {
         }
     }
 
-    /// Up to so many bytes go together. Where clients wait for verdicts each batch goes alone, so that each has its
+    /// Upper bound for merging, in bytes. If clients wait for results, each batch is sent alone, so that it gets its
     /// own.
     fn merge_target(&self) -> usize {
         if self.settings.ack == Ack::Delivered {
@@ -193,7 +194,7 @@ impl Outlet {
         self.settings.merge_bytes.min(self.exporter.max_request_bytes())
     }
 
-    /// Where parcels wait for their next attempt.
+    /// How parcels wait for their next attempt.
     fn aside(&self) -> Aside {
         match (self.settings.ordered, &self.offers) {
             (true, _) => Aside::Never,
@@ -204,7 +205,7 @@ impl Outlet {
 
     fn read_ahead(&self, run: &mut Run, slots: &Slots) {
         let free = !run.reading.busy() && !run.pause.busy() && !run.given_up;
-        // what is in memory alone can't be read again
+        // Data that is only in memory can't be read again.
         let stuck = |group: &Group| self.offers.is_none() && slots.stuck(group);
         if free && let Some(wanted) = run.lanes.wanted(stuck) {
             let (spool, exporter, offers) =
@@ -220,7 +221,8 @@ impl Outlet {
                         (None, None) => spool.read(exporter.id(), after, room, most)?,
                     };
                     records.retain(|record| wanted.until.is_none_or(|until| record.seq <= until));
-                    // after the read: whoever stands before a record that is seen is seen too
+                    // Must follow the read: a consumer that is behind a record which was read is then certainly visible
+                    // here.
                     let first = spool.first_waiting(&waits_for);
                     let all = records.len();
                     records.retain(|record| first.is_none_or(|first| record.seq < first));
@@ -235,14 +237,14 @@ impl Outlet {
         }
     }
 
-    /// What was offered is in memory alone: with the outlet it is gone.
+    /// Counts the queue's content as lost: it exists only in memory, and the outlet ends.
     fn forget_offers(&self) {
         if let Some(offers) = &self.offers {
             offers.lost(offers.take(usize::MAX).len() as u64);
         }
     }
 
-    /// After an outage what waits must not hold up what comes: both go, turn by turn.
+    /// Separates backlog from new data after an outage, so that new data is not delayed: both are sent alternately.
     fn part_fresh_from_old(&self, run: &mut Run, committed: Option<UnixNanos>) {
         let behind = committed.is_some_and(|then| self.shared.clock.now().since(then) > BEHIND);
         if behind && !self.settings.ordered && self.offers.is_none() {
@@ -254,10 +256,10 @@ impl Outlet {
         match read {
             Some(Ok(intake)) => {
                 let common = run.lanes.is_common(lane);
-                // before what was read is known to be read
+                // Must precede `read`, which marks these records as read.
                 intake.parts.into_iter().for_each(|part| run.lanes.add(lane, part));
                 if intake.waits {
-                    // no end: there is more to read
+                    // Not the end: there are more records to read.
                     run.lanes.failed(lane);
                     run.given_up |= run.stopping && intake.last.is_none();
                     run.pause.begin(self.shared.clock.sleep(WAIT));
@@ -265,7 +267,7 @@ impl Outlet {
                 if !intake.waits || intake.last.is_some() {
                     run.lanes.read(lane, intake.last);
                 }
-                // what is read again was held before
+                // Records that another lane reads again were counted by the common one.
                 if common && intake.held > 0 {
                     run.held += intake.held;
                     self.gauges.held(run.held);
@@ -281,7 +283,7 @@ impl Outlet {
                 return;
             }
             Some(Err(ReadError::Damaged(seq))) => {
-                // It stays where it is; those behind it must not wait for it.
+                // The record stays where it is; later ones must not wait for it.
                 run.lanes.read(lane, Some(seq));
                 tracing::error!(exporter = &**self.id(), record = seq.0, "a record of the spool is damaged");
             }

@@ -1,9 +1,8 @@
-//! **What**: what becomes of items that a back end refused for good: they are kept in the spool's quarantine, or, where
-//! that has no room, wait. **Why**: whoever waits for room where it stands may hold the very records whose end would
-//! make it: nothing would ever go on. **Invariants**: who waits for room gives its slot to others (unless all is kept
-//! in order), and asks the back end again: it may be well; half of the spool's last room stays for what lets data go by
-//! itself; the quarantine has a bound of its own, and what goes for it is counted. **Not here**: which items these are
-//! (`deliver`).
+//! Items that a back end refused for good are kept in the spool's quarantine; if it has no room, they wait. A parcel
+//! that waited for room in its slot could block the very records whose delivery would make the room.
+//! So a parcel that waits for room gives its slot to others (except with `ordered`), and later asks the back end again,
+//! which may have recovered. Half of the spool's last room is reserved for work that lets data go by itself. The
+//! quarantine has its own bound; items deleted for it are counted. `deliver` finds the refused items.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +21,13 @@ use super::gather::Parcel;
 use super::slots::Slot;
 use super::{Outlet, QUARANTINE};
 
-/// How often it is said that there is no room for refused items.
+/// Interval of the log line about missing room for refused items.
 const SAY_EVERY: Duration = Duration::from_secs(600);
 
 impl Outlet {
-    /// Keeps a refused piece in the spool's quarantine; what was offered only is counted. False: there is no room.
-    /// `others_go`: the back end took other data since; it is these items, not the back end.
+    /// Stores a refused piece in the spool's quarantine, or only counts it if the exporter has `ack: offered`. Returns
+    /// false if there is no room. `others_go`: the back end has accepted other data since, so the items are the cause,
+    /// not the back end.
     pub(super) async fn set_aside(&self, parcel: &Parcel, piece: &Piece, reason: Reason, others_go: bool) -> bool {
         if self.offers.is_some() {
             self.gauges.failed(parcel.signal, piece.items);
@@ -74,8 +74,8 @@ impl Outlet {
 
     async fn store(&self, account: &Arc<str>, body: Bytes, others_go: bool) -> bool {
         let room = room_for(1, body.len() as u64);
-        // A full spool must not keep the item at the head of the line, nor the item the last room from what lets older
-        // data go.
+        // A full spool must not keep the item at the head of the queue, and the item must not take the last room from
+        // work that lets older data go.
         let Ok(reservation) = self.shared.spool.reserve_to_prepare(room) else { return false };
         if !self.keep_the_bound(room, others_go) {
             return false;
@@ -90,10 +90,10 @@ impl Outlet {
         committed.await.unwrap_or(false)
     }
 
-    /// Whether the quarantine may take so much more. Where the back end has taken other data since, the oldest of it
-    /// goes for that, not much more than comes; a back end that takes nothing at all may be well again, and what it
-    /// refuses stays with its exporter instead. In order nothing else could be taken: there the quarantine grows beyond
-    /// its bound, and loses nothing.
+    /// Whether the quarantine may take `room` more bytes. If the back end has accepted other data since, the oldest
+    /// items are deleted to make room, at most about twice what is needed. A back end that accepts nothing may recover,
+    /// so its refused items stay with the exporter. With `ordered` no other data could be accepted, so the quarantine
+    /// may exceed its bound and nothing is deleted.
     fn keep_the_bound(&self, room: u64, others_go: bool) -> bool {
         let spool = &self.shared.spool;
         let (bound, held) = (spool.settings().quarantine, spool.pending_bytes(QUARANTINE));
@@ -115,7 +115,7 @@ impl Outlet {
         true
     }
 
-    /// There was no room for what was refused: later all that is left is asked for again.
+    /// Waits after the quarantine had no room; then everything that is left is sent again.
     pub(super) async fn wait_for_place(
         &self,
         load: &mut Load,
@@ -126,7 +126,7 @@ impl Outlet {
         self.say_no_room();
         let pieces = load.unplaced.drain(..).rev();
         load.pieces.extend(pieces);
-        // in what pieces it is says nothing later
+        // The split into pieces proves nothing about a later attempt.
         load.touched = load.settled;
         load.evidence.again();
         let backoff = load.places.get_or_insert_with(|| Backoff::new(&self.settings));

@@ -1,10 +1,10 @@
-//! **What**: [`Slots`]: how many requests may be on their way, and [`Slot`], one parcel's right to one. **Why**: a
-//! parcel that waits for its next attempt asks nothing of the back end; with a slot of its own a signal or an account
-//! that is not taken would hold up all others. **Invariants**: at most so many attempts at once; who waited comes
-//! before what is new; so many wait aside at once, those beyond keep their slot; where the order counts nobody stands
-//! aside; a group is stuck while as many of its parcels as may be open at once wait aside or come back from there
-//! without a verdict yet. **Not here**: how long is waited (`backoff`), how many of one signal and account are begun
-//! (`lanes`).
+//! [`Slots`]: bounds the requests in flight; [`Slot`]: the permission of one parcel to send. A parcel that waits for
+//! its next attempt sends nothing, so it gives its slot to other parcels; otherwise a signal or account that is not
+//! accepted would block all others.
+//! Parcels that waited come before new ones. The number of parked parcels is bounded, and those beyond the bound keep
+//! their slot. With `ordered` no parcel is parked. A group is stuck while as many of its parcels as may be open at once
+//! are parked, or retrying after that without a result yet. Waiting times are in `backoff`; `lanes` bounds the open
+//! parcels of one group.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::gather::Group;
 
-/// Parcels that wait aside at once and hold nothing but their places in the spool.
+/// Maximum number of parked parcels that hold only their positions in the spool.
 const MOST_ASIDE: usize = 1024;
-/// The same where each holds its bytes, because they are nowhere else.
+/// Maximum number of parked parcels if each holds its bytes, because they exist nowhere else.
 const MOST_ASIDE_IN_MEMORY: usize = 64;
-/// Of those that could be read again, so many may wait with their bytes, beside the window, because a part of them went
-/// already.
+/// Maximum number of parked parcels that hold their bytes, outside the window, although the spool has them, because a
+/// part of them was already delivered.
 const MOST_BEGUN: usize = 16;
 
-/// Where parcels go that wait.
+/// How parcels wait for their next attempt.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aside {
-    /// Nowhere: nothing may overtake them.
+    /// In their slot: no other parcel may overtake them.
     Never,
-    /// Aside, with their bytes.
+    /// Parked, with their bytes.
     InMemory,
-    /// Aside; their bytes are read again.
+    /// Parked without their bytes, which are read again.
     InSpool,
 }
 
@@ -43,17 +43,17 @@ pub(super) struct Slots {
     groups: Mutex<HashMap<Group, Known>>,
 }
 
-/// What is known of a group.
+/// State of a group.
 #[derive(Default)]
 struct Known {
-    /// Parcels that wait aside, or ask again since.
+    /// Parcels that are parked, or retrying after that.
     waiting: usize,
-    /// Requests that were taken.
+    /// Requests that the back end accepted.
     taken: u64,
 }
 
 impl Slots {
-    /// So many attempts at once.
+    /// Slots for this many concurrent attempts.
     pub(super) fn new(at_once: usize, aside: Aside) -> Arc<Self> {
         let aside = match aside {
             Aside::Never => 0,
@@ -70,36 +70,36 @@ impl Slots {
         })
     }
 
-    /// A slot, if one is free and nobody waits for it.
+    /// A slot, if one is free and no parked parcel waits for it.
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
         let held = Arc::clone(&self.free).try_acquire_owned().ok()?;
         Some(Slot { slots: Arc::clone(self), held: Some(held), aside: None, begun: None, group: None, waits: false })
     }
 
-    /// Ends when somebody stood aside, or was taken after that, since the last time.
+    /// Completes when a parcel was parked, or got a result after that, since the last call.
     pub(super) async fn rested(&self) {
         self.rested.notified().await;
     }
 
-    /// Whether nothing of this group can be asked for now, because all that may be open of it waits.
+    /// Whether no further parcel of this group can be sent now, because all that may be open are waiting.
     pub(super) fn stuck(&self, group: &Group) -> bool {
         self.groups.lock().get(group).is_some_and(|known| known.waiting >= self.at_once)
     }
 }
 
-/// One parcel's right to ask the back end; given back when dropped.
+/// One parcel's permission to send; dropping it returns the slot.
 pub(super) struct Slot {
     slots: Arc<Slots>,
     held: Option<OwnedSemaphorePermit>,
     aside: Option<OwnedSemaphorePermit>,
     begun: Option<OwnedSemaphorePermit>,
     group: Option<Group>,
-    /// Counted as waiting.
+    /// The parcel is counted in [`Known::waiting`].
     waits: bool,
 }
 
 impl Slot {
-    /// It is for a parcel of this group.
+    /// Assigns the slot to a parcel of this group.
     pub(super) fn serve(&mut self, group: Group) {
         self.group = Some(group);
     }
@@ -113,7 +113,7 @@ impl Slot {
         Some(act(groups.entry(group.clone()).or_default()))
     }
 
-    /// Lets others ask meanwhile, if there is a place aside; whether there is.
+    /// Parks the parcel and frees its slot. Returns false if too many parcels are parked; then the slot is kept.
     pub(super) fn stand_aside(&mut self) -> bool {
         let Ok(place) = Arc::clone(&self.slots.aside).try_acquire_owned() else { return false };
         (self.aside, self.held) = (Some(place), None);
@@ -124,13 +124,13 @@ impl Slot {
         true
     }
 
-    /// Whether it may wait with bytes that nobody counts.
+    /// Whether the parcel may be parked with bytes outside the window.
     pub(super) fn waits_begun(&mut self) -> bool {
         self.begun = Arc::clone(&self.slots.begun).try_acquire_owned().ok();
         self.begun.is_some()
     }
 
-    /// Waits until it may ask again.
+    /// Waits until the parcel may send again.
     pub(super) async fn come_back(&mut self) {
         if self.held.is_none() {
             self.held = Arc::clone(&self.slots.free).acquire_owned().await.ok();
@@ -138,7 +138,7 @@ impl Slot {
         }
     }
 
-    /// There is a verdict: it waits no more. `taken`: it was.
+    /// Records a result of the back end, which ends the waiting. `taken`: the data was accepted.
     pub(super) fn heard(&mut self, taken: bool) {
         let waited = std::mem::take(&mut self.waits);
         self.known(|known| {
@@ -150,12 +150,13 @@ impl Slot {
         }
     }
 
-    /// Requests of its group that were taken.
+    /// Number of accepted requests of the slot's group.
     pub(super) fn taken(&self) -> u64 {
         self.known(|known| known.taken).unwrap_or_default()
     }
 
-    /// Whether nothing else of its group can be asked for meanwhile.
+    /// Whether the outlet sends only one request at a time, so that no other request of the group can be sent
+    /// meanwhile.
     pub(super) fn is_the_only_one(&self) -> bool {
         self.slots.at_once == 1
     }

@@ -31,7 +31,7 @@ fn going() -> watch::Sender<bool> {
     watch::Sender::new(false)
 }
 
-/// A sink that gives these answers in turn, the last one for ever.
+/// A sink that gives these answers in turn, repeating the last one.
 fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
     let asked = AtomicUsize::new(0);
     Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
@@ -55,7 +55,7 @@ fn quarantined(rig: &Rig) -> Vec<(Label, Vec<String>)> {
     split.map(|(label, otlp)| (label, names(&otlp))).collect()
 }
 
-/// What is in the spool must be delivered, and only then be done; small batches must go together.
+/// Records in the spool must be delivered, and only then be done; small batches must be merged.
 #[test]
 fn batches_are_merged_and_delivered() {
     let sink = Sink::open("x", Trust::ThirdParty);
@@ -86,7 +86,7 @@ fn accounts_are_kept_apart() {
     }
 }
 
-/// A request must never be larger than the back end takes, and splitting must lose and double nothing.
+/// A request must never exceed the back end's limit, and splitting must neither lose nor duplicate items.
 #[test]
 fn large_batches_are_split() {
     let sink = Sink::new("x", Trust::ThirdParty, 4_000, |_| (Duration::ZERO, Outcome::Accepted));
@@ -104,7 +104,7 @@ fn large_batches_are_split() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// A dead back end must be tried again without end, ever more rarely, with jitter, within the bounds.
+/// A dead back end must be retried without end, with growing, jittered waits within the bounds.
 #[test]
 fn retries_grow_and_do_not_end() {
     let mut answers = vec![retry(None, Reason::Unavailable); 30];
@@ -122,7 +122,7 @@ fn retries_grow_and_do_not_end() {
     assert!(gaps[10..].windows(2).any(|pair| (pair[0] - pair[1]).abs() > 0.1), "jitter: {gaps:?}");
 }
 
-/// What a back end asks for must be honoured.
+/// A back end's `Retry-After` must be honoured.
 #[test]
 fn retry_after_wins() {
     let sink =
@@ -132,7 +132,7 @@ fn retry_after_wins() {
     rig.run_outlet(100 * SECOND, &going());
     let gaps = gaps(&sink);
     assert!((60.0..=66.1).contains(&gaps[0]) && (1.0..=1.2).contains(&gaps[1]), "{gaps:?}");
-    // up to an hour (shown to fail: a second bound cut it to a quarter of one)
+    // Up to an hour. (Before the fix a second bound cut it to a quarter of an hour.)
     let sink = scripted(vec![retry(Some(50_000), Reason::Unavailable), Outcome::Accepted]);
     let (mut rig, _folder) = self::rig(&sink);
     rig.put(spans(&["a"]));
@@ -140,8 +140,8 @@ fn retry_after_wins() {
     assert!((3600.0..=3960.1).contains(&self::gaps(&sink)[0]), "{:?}", self::gaps(&sink));
 }
 
-/// "Come at once" (`Retry-After: 0`, or a date that is over) must not undercut the exporter's own waits. (Shown to
-/// fail: ten attempts a second.)
+/// `Retry-After: 0`, or a date in the past, must not undercut the exporter's own waits. (Before the fix there were ten
+/// attempts a second.)
 #[test]
 fn a_wish_for_no_wait_is_none() {
     for wish in [Duration::ZERO, SECOND / 2] {
@@ -157,7 +157,7 @@ fn a_wish_for_no_wait_is_none() {
     }
 }
 
-/// A refused credential must not lose data: it is tried again, and alarms until it works.
+/// A refused credential must not lose data: the exporter keeps retrying and raises an alarm until it works.
 #[test]
 fn a_refused_credential_alarms_and_is_retried() {
     let denied = Outcome::Refused { reason: Reason::Denied };
@@ -172,7 +172,7 @@ fn a_refused_credential_alarms_and_is_retried() {
     assert_eq!(sink.all(), ["a"]);
 }
 
-/// Items that a back end refuses for good must be set aside, and cost their neighbours nothing.
+/// Items that a back end refuses for good must be quarantined without affecting their neighbours.
 #[test]
 fn refused_items_are_quarantined() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |request| {
@@ -200,8 +200,8 @@ fn refused_items_are_quarantined() {
     assert!(metrics.contains("tollgate_exporter_quarantined_items_total{exporter=\"x\"} 2"));
 }
 
-/// However many refused items a request holds, and wherever they are, each is set aside alone and all others are
-/// delivered. (With 64 halvings a parcel, as it once was, good items go to the quarantine with their neighbours.)
+/// However many refused items a request has, and wherever they are, each is quarantined alone and all others are
+/// delivered. (With at most 64 splits per parcel good items were quarantined with their neighbours.)
 #[test]
 fn many_refused_items_cost_their_neighbours_nothing() {
     let every_third: fn(usize) -> bool = |n| n.is_multiple_of(3);
@@ -238,9 +238,9 @@ fn many_refused_items_cost_their_neighbours_nothing() {
     }
 }
 
-/// gRPC has one word for "too large" and "no room now". A back end without room for some minutes must cost nothing of a
-/// parcel, not even where one item is all there is; an item that stays refused is set aside after some minutes, and
-/// what stood beside it was delivered before. (Shown to fail: each item went to the quarantine at once.)
+/// gRPC has one code for "too large" and "no room now". If a back end has no room for some minutes, no item of a parcel
+/// may be lost, not even a single one; an item that stays refused is quarantined after some minutes, and the items
+/// beside it were delivered before. (Before the fix each item was quarantined at once.)
 #[test]
 fn no_room_now_is_not_too_large() {
     let word = || retry(None, Reason::TooLarge);
@@ -264,7 +264,7 @@ fn no_room_now_is_not_too_large() {
     assert!(quarantined(&rig).is_empty(), "not believed yet");
     rig.run_outlet(400 * SECOND, &going());
     assert_eq!(quarantined(&rig)[0].1, ["large"]);
-    // where others are taken meanwhile there is room
+    // If other items are accepted meanwhile, the back end has room.
     rig.put(padded(&["larger"], 3_000));
     let (outlet, stop) = (Arc::clone(&rig.engine.outlets[0]), going());
     let mut run = Box::pin(outlet.run(stop.subscribe()));
@@ -275,7 +275,7 @@ fn no_room_now_is_not_too_large() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// A back end that refuses everything must not be asked for every single item, and nothing may vanish.
+/// A back end that refuses everything must not be sent every single item, and no item may disappear.
 #[test]
 fn halving_is_bounded() {
     for (ordered, most) in [(false, 200), (true, 400)] {
@@ -296,8 +296,8 @@ fn halving_is_bounded() {
     }
 }
 
-/// A parcel of many tiny items of which every second one is refused must end within bounds, of requests and of time, or
-/// it keeps the exporter from everybody else's; nothing of it may vanish or be sent again.
+/// A parcel of many tiny items of which every second one is refused must end within bounds of requests and time, or it
+/// blocks the exporter; no item may disappear or be sent twice.
 #[test]
 fn a_search_for_refused_items_ends() {
     for (each, count, most) in [(Duration::ZERO, 6_000, 2_100), (SECOND / 2, 1_000, 200)] {
@@ -321,7 +321,8 @@ fn a_search_for_refused_items_ends() {
     }
 }
 
-/// An outage in the middle of a search is none of its time: what is good is still found beside what is refused.
+/// An outage in the middle of a search does not count towards its time: good items are still separated from refused
+/// ones.
 #[test]
 fn an_outage_is_no_part_of_a_search() {
     let asked = AtomicUsize::new(0);
@@ -341,8 +342,8 @@ fn an_outage_is_no_part_of_a_search() {
     assert_eq!(quarantined(&rig).len(), 2);
 }
 
-/// What can't be split must go alone where the limit is not the back end's own; halves of it must not. (Shown to fail:
-/// it was accepted and never sent.)
+/// An item that can't be split must be sent alone if the exporter allows a larger size for it; halves of it must not.
+/// (Before the fix it was accepted and never sent.)
 #[test]
 fn an_item_above_the_size_of_a_request_goes_alone() {
     let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
@@ -357,7 +358,7 @@ fn an_item_above_the_size_of_a_request_goes_alone() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// One item above the limit must be set aside without an attempt.
+/// An item above the limit must be quarantined without an attempt.
 #[test]
 fn an_item_above_the_limit_is_quarantined() {
     let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
@@ -372,7 +373,7 @@ fn an_item_above_the_limit_is_quarantined() {
     assert_eq!(aside[0].1, ["large"]);
 }
 
-/// Items that a back end takes only in part must not be sent again.
+/// After a partial success the request must not be sent again.
 #[test]
 fn a_partial_success_ends_the_delivery() {
     let sink = scripted(vec![Outcome::Partial { rejected: 1, reason: Reason::BadData }]);
@@ -385,7 +386,8 @@ fn a_partial_success_ends_the_delivery() {
     assert!(metrics.contains("otelcol_exporter_send_failed_spans_total{exporter=\"x\"} 1"));
 }
 
-/// What is not cleared for an exporter must never be sent, whatever was configured when it was stored, and must stay.
+/// A copy that is not cleared for an exporter must never be sent, whatever was configured when it was stored, and must
+/// stay in the spool.
 #[test]
 fn what_is_not_cleared_is_held() {
     let sink = Sink::open("x", Trust::ThirdParty);
@@ -400,7 +402,7 @@ fn what_is_not_cleared_is_held() {
     assert!(sink.requests.lock().is_empty());
 }
 
-/// Exactly the copies that are cleared must go, for every clearance and trust.
+/// For every clearance and trust, exactly the cleared copies must be sent.
 #[test]
 fn the_last_look_agrees_with_the_rule() {
     use crate::{Clearance, Content, Text};
@@ -424,7 +426,7 @@ fn the_last_look_agrees_with_the_rule() {
     }
 }
 
-/// A copy stored for an internal exporter must lose unknown fields when the exporter is a third party now.
+/// A copy stored for an internal exporter must lose unknown fields if the exporter is a third party now.
 #[test]
 fn unknown_fields_are_dropped_late_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -440,7 +442,7 @@ fn unknown_fields_are_dropped_late_too() {
     assert!(!outside.requests.lock()[0].body.contains(&b'?'));
 }
 
-/// Several requests must be on their way at once, but not more than configured.
+/// Several requests must be in flight at once, but not more than configured.
 #[test]
 fn sends_run_side_by_side() {
     let sink = Sink::new("x", Trust::ThirdParty, 300, |_| (10 * SECOND, Outcome::Accepted));
@@ -456,7 +458,7 @@ fn sends_run_side_by_side() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// Memory must be bounded by the window, however much waits.
+/// Memory must be bounded by the window, however large the backlog is.
 #[test]
 fn reading_ahead_is_bounded() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (10 * SECOND, Outcome::Accepted));
@@ -473,7 +475,7 @@ fn reading_ahead_is_bounded() {
     assert_eq!(sink.all().len(), 50);
 }
 
-/// An exporter that panics must be asked again like one that failed.
+/// A panic in an exporter must be retried like a failure.
 #[test]
 fn a_panic_in_an_exporter_is_a_retry() {
     let asked = AtomicUsize::new(0);
@@ -487,7 +489,7 @@ fn a_panic_in_an_exporter_is_a_retry() {
     assert_eq!(sink.all(), ["a"]);
 }
 
-/// At a stop, what goes through at once must go, without waiting for company.
+/// At a stop, pending data must be sent at once, without lingering.
 #[test]
 fn a_stop_delivers_what_it_can() {
     let sink = Sink::open("x", Trust::ThirdParty);
@@ -504,7 +506,7 @@ fn a_stop_delivers_what_it_can() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// At a stop, a dead back end must not hold things up, and everything must stay in the spool.
+/// At a stop, a dead back end must not cause a delay, and everything must stay in the spool.
 #[test]
 fn a_stop_leaves_the_rest_in_the_spool() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
@@ -527,7 +529,7 @@ fn a_stop_leaves_the_rest_in_the_spool() {
     assert_eq!(rig.forwarded("x").len(), 10);
 }
 
-/// What comes while the outlet runs must be delivered soon, not at the next restart.
+/// Data that arrives while the outlet runs must be delivered soon, not at the next restart.
 #[test]
 fn news_is_noticed() {
     let sink = Sink::open("x", Trust::ThirdParty);
@@ -539,7 +541,7 @@ fn news_is_noticed() {
     assert_eq!(sink.all(), ["late"]);
 }
 
-/// A request's shape for the property below: item counts, padding.
+/// Shape of a request for the property below: item counts, padding.
 fn shapes() -> impl Strategy<Value = Vec<(usize, usize)>> {
     proptest::collection::vec((1..12_usize, 0..600_usize), 1..12)
 }
@@ -547,7 +549,7 @@ fn shapes() -> impl Strategy<Value = Vec<(usize, usize)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the sizes, limits and failures: every item is delivered exactly once or set aside.
+    /// For any sizes, limits and failures, every item is either delivered exactly once or quarantined.
     #[test]
     fn no_item_is_lost_or_doubled(shapes in shapes(), limit in 300..6_000_usize, merge in 100..6_000_usize, seed: u64) {
         let calls = AtomicUsize::new(0);
@@ -580,8 +582,8 @@ proptest! {
     }
 }
 
-/// Where exporters wait for puts: nothing goes before everything that stands before it is put, what stands before that
-/// goes at once, and what waits goes soon after, in order.
+/// With an exporter that waits for puts, no record is sent before all records before it are put; records before the
+/// first unfinished put are sent at once, the others soon after their put, in order.
 #[test]
 fn nothing_goes_before_its_content_is_put() {
     use crate::spool::{Record, RecordKind, Seq, Transaction, room_for};
@@ -603,7 +605,7 @@ fn nothing_goes_before_its_content_is_put() {
     rig.run_outlet(600 * SECOND, &going());
     assert_eq!(sink.all(), ["before"]);
     let waiting: Vec<Seq> = rig.waiting("vault+put").iter().map(|stored| stored.seq).collect();
-    // the later one first: it helps nobody
+    // The later one first, which does not release anything.
     rig.spool.done("vault+put", &waiting[1..]);
     rig.run_outlet(5 * SECOND, &going());
     assert_eq!(sink.all(), ["before"]);

@@ -1,9 +1,9 @@
-//! **What**: [`Repeats`]: what becomes of a request whose bytes were seen before. **Why**: clients send again when they
-//! heard no answer; that must neither lose nor double anything.
-//! **Invariants**: equal bytes join a request only while it is in flight, or when it was committed and nobody heard the
-//! answer. After an answer was heard, equal bytes are a new request, marked as a repeat. Each table is bounded; a
-//! request that ends without a verdict answers *retry*.
-//! **Not here**: which calls count again (`claims`), what the hash covers (`inlet`).
+//! [`Repeats`]: recognises requests whose bytes were seen before. A client that received no answer sends again; that
+//! must neither lose nor duplicate data.
+//! Equal bytes join an earlier request only while that request is in flight, or if it was committed but its answer
+//! reached no client. Once an answer was delivered, equal bytes are a new request, marked as a repeat. Each table is
+//! bounded.
+//! `claims` decides which calls of a repeat are counted; the hash is made in `worker`.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -21,19 +21,19 @@ mod tests;
 /// Digest of account, receiver, signal and body.
 pub type Fingerprint = [u8; 16];
 
-/// Who waits for an answer.
+/// Channel to a client that waits for an answer.
 pub type Waiter = oneshot::Sender<Outcome>;
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long an answered request is remembered at least, if there is room.
+    /// Minimum time for which an answered request is remembered, if there is room.
     pub keep: Duration,
-    /// Answered requests remembered at most.
+    /// Maximum number of answered requests remembered.
     pub answered: usize,
-    /// Committed requests whose answer nobody heard, remembered at most.
+    /// Maximum number of committed requests remembered whose answer reached no client.
     pub unheard: usize,
-    /// Requests that may wait for one in flight.
+    /// Maximum number of requests that wait for one in flight.
     pub waiters: usize,
 }
 
@@ -43,19 +43,19 @@ impl Default for Limits {
     }
 }
 
-/// What [`Repeats::enter`] decided.
+/// Decision of [`Repeats::enter`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entered {
-    /// Go on; end it with [`Repeats::finish`]. `repeat`: equal bytes were accepted before.
+    /// Process the request and end it with [`Repeats::finish`].
     First {
         /// Equal bytes were accepted before.
         repeat: bool,
     },
-    /// The waiter was answered or will be, by another request.
+    /// Do not process the request: another request with equal bytes answers the waiter, now or later.
     Joined,
 }
 
-/// Requests in flight and remembered ones.
+/// Requests in flight, and remembered ones.
 pub struct Repeats {
     limits: Limits,
     inner: Mutex<Inner>,
@@ -68,7 +68,7 @@ struct Inner {
     answered: Generations<HashSet<Fingerprint>>,
 }
 
-/// `young` takes what comes; full or old, it becomes `old`, and `old` is forgotten.
+/// New entries go into `young`. When `young` is full or too old, it replaces `old`, whose entries are forgotten.
 #[derive(Default)]
 struct Generations<T> {
     young: T,
@@ -96,7 +96,7 @@ impl Repeats {
         Self { limits, inner: Mutex::new(Inner::default()) }
     }
 
-    /// A request arrives; `waiter` gets its answer, sooner or later.
+    /// Registers an arriving request; `waiter` gets its answer at once or later.
     pub fn enter(&self, fingerprint: Fingerprint, waiter: Waiter, now: UnixNanos) -> Entered {
         let mut inner = self.inner.lock();
         if let Some(waiters) = inner.in_flight.get_mut(&fingerprint) {
@@ -120,11 +120,11 @@ impl Repeats {
         Entered::First { repeat }
     }
 
-    /// The request ends. `committed`: its data is safe, whatever the answer.
+    /// Ends a request. `committed`: its data is safe, whatever the outcome says.
     pub fn finish(&self, fingerprint: Fingerprint, outcome: &Outcome, committed: bool, now: UnixNanos) {
         let mut inner = self.inner.lock();
         let waiters = inner.in_flight.remove(&fingerprint).unwrap_or_default();
-        // Everyone is told, also after the first who heard it.
+        // A fold rather than `any`, which would stop at the first waiter that is still connected.
         let heard = waiters.into_iter().map(|waiter| waiter.send(outcome.clone()).is_ok()).fold(false, |a, b| a | b);
         if committed {
             let heard = heard && !matches!(outcome, Outcome::Retry { .. });
@@ -133,7 +133,7 @@ impl Repeats {
         }
     }
 
-    /// Requests in flight.
+    /// Number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.inner.lock().in_flight.len()
     }

@@ -10,7 +10,7 @@ fn retry(reason: Reason) -> Outcome {
     Outcome::Retry { after: None, reason }
 }
 
-/// Equal bytes must join a request in flight and get its answer, not be worked on twice.
+/// A request with equal bytes must join the one in flight and get its answer, not be processed again.
 #[test]
 fn equal_bytes_join_while_in_flight() {
     let repeats = repeats();
@@ -24,7 +24,7 @@ fn equal_bytes_join_while_in_flight() {
     assert_eq!(repeats.in_flight(), 0);
 }
 
-/// After an OK was heard, equal bytes must be a new request, marked as a repeat.
+/// After an OK was delivered, equal bytes must be a new request, marked as a repeat.
 #[test]
 fn equal_bytes_after_an_ok_are_a_marked_repeat() {
     let repeats = repeats();
@@ -37,7 +37,7 @@ fn equal_bytes_after_an_ok_are_a_marked_repeat() {
     assert_eq!(repeats.enter([2; 16], other, NOW), Entered::First { repeat: false });
 }
 
-/// A committed request whose client went away must answer the client's next try, and not be stored twice.
+/// If a committed request's client went away, its retry must get the stored answer, and not be stored twice.
 #[test]
 fn an_answer_nobody_heard_is_given_to_the_next_try() {
     let repeats = repeats();
@@ -55,7 +55,7 @@ fn an_answer_nobody_heard_is_given_to_the_next_try() {
     assert_eq!(repeats.enter([1; 16], fourth, NOW), Entered::First { repeat: true });
 }
 
-/// A request that was not committed must leave nothing behind: its repeat is the first.
+/// A request that was not committed must leave no trace: its repeat is a first request.
 #[test]
 fn what_was_not_committed_is_forgotten() {
     let repeats = repeats();
@@ -67,7 +67,7 @@ fn what_was_not_committed_is_forgotten() {
     assert_eq!(repeats.enter([1; 16], second, NOW), Entered::First { repeat: false });
 }
 
-/// A client told *retry* after its data was committed must join when it comes back, not store it again.
+/// If a client was asked to retry although its data was committed, the retry must join, not be stored again.
 #[test]
 fn a_retry_after_the_commit_is_joined() {
     let repeats = repeats();
@@ -102,7 +102,7 @@ fn tables_are_bounded() {
     assert_eq!(repeats.enter([199; 16], waiter, later), Entered::First { repeat: false }, "forgotten by age");
 }
 
-/// A flood of equal requests must not pile up behind one.
+/// A flood of equal requests must not accumulate behind one.
 #[test]
 fn waiters_are_bounded() {
     let repeats = Repeats::new(Limits { waiters: 2, ..Limits::default() });

@@ -1,8 +1,7 @@
-//! **What**: [`Route`]: the pipelines that take a receiver's signal, as a tree: what they have in common runs once.
-//! **Why**: a record that reaches two pipelines is priced, tracked and vaulted once.
-//! **Invariants**: the payload is cloned at a fork, effects and drafts are not; a copy for third parties is encoded
-//! without unknown fields; copies carry their clearance.
-//! **Not here**: panics and poison (`worker`), storing (`sequencer`).
+//! [`Route`]: the pipelines that take one signal of a receiver, as a tree whose common steps run once, so that an item
+//! in two pipelines is priced, tracked and vaulted once.
+//! The payload is cloned at a fork; effects and drafts are not. A copy for third parties is encoded without unknown
+//! fields. Copies carry their clearance. Panics and poison items are handled in `worker`, storage in `sequencer`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ mod walk;
 
 pub use walk::Walk;
 
-/// Who needs a copy: consumer ids of the spool.
+/// Consumer ids of the spool that need a copy.
 pub type Holders = Arc<[Arc<str>]>;
 
 /// The routes of a plan.
@@ -31,7 +30,7 @@ pub struct Routes {
     by_receiver: HashMap<Arc<str>, HashMap<Signal, Arc<Route>>>,
 }
 
-/// A part of the tree: steps all pipelines below share, then where pipelines end, then where they part.
+/// A part of the tree: the steps that all pipelines below share, the pipelines that end there, and the branches.
 #[derive(Default)]
 pub struct Route {
     steps: Vec<Step>,
@@ -39,7 +38,7 @@ pub struct Route {
     forks: Vec<Arc<Route>>,
 }
 
-/// A step, and how many items come to it and go on.
+/// A step, with counters of the items that enter and leave it.
 struct Step {
     processor: Arc<dyn Processor>,
     incoming: Counter,
@@ -62,46 +61,46 @@ impl Step {
     }
 }
 
-/// A pipeline's end.
+/// The end of a pipeline: its exporters by trust.
 struct End {
     pipeline: Arc<str>,
     third_parties: Holders,
     internal: Holders,
 }
 
-/// What a batch becomes.
+/// The result of processing a batch.
 #[derive(Default)]
 pub struct Product {
-    /// For after the commit.
+    /// Effects to apply after the commit.
     pub effects: Vec<Effect>,
-    /// For the ticket.
+    /// Drafts for the ticketers.
     pub drafts: Vec<Draft>,
-    /// For the exporters.
+    /// Forward copies for the exporters.
     pub copies: Vec<ForwardCopy>,
-    /// Unknown fields that copies for third parties do without.
+    /// Number of unknown fields left out of copies for third parties.
     pub unknown_dropped: u64,
 }
 
 /// One forward copy: OTLP bytes and label.
 pub struct ForwardCopy {
-    /// Who needs it.
+    /// Consumers that need the copy.
     pub holders: Holders,
-    /// OTLP bytes, label behind them.
+    /// OTLP bytes, then the label.
     pub body: Vec<u8>,
-    /// Texts to be filled in after the ticket.
+    /// Byte ranges whose texts are filled in after the ticket.
     pub slots: Vec<SlotRange>,
-    /// What is inside.
+    /// Signal of the copy.
     pub signal: Signal,
-    /// How many of them.
+    /// Number of spans, log records or data points.
     pub items: u64,
 }
 
-/// Why a batch did not get through.
+/// Why a batch was not processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A processor keeps it back.
+    /// A processor keeps the batch back.
     Kept(Reason),
-    /// It can't be encoded.
+    /// The payload can't be encoded.
     Encode,
 }
 
@@ -128,7 +127,7 @@ impl Routes {
         Self { by_receiver: grouped.into_iter().map(|(receiver, signals)| (receiver, tree(signals))).collect() }
     }
 
-    /// The route of what `receiver` takes in, if a pipeline wants it.
+    /// The route for this receiver and signal, if a pipeline takes them.
     pub fn find(&self, receiver: &str, signal: Signal) -> Option<&Arc<Route>> {
         self.by_receiver.get(receiver)?.get(&signal)
     }
@@ -157,8 +156,8 @@ impl Route {
         route
     }
 
-    /// Who seals what these pipelines can't process: the vault of one of them. (Pipelines that share a receiver and a
-    /// signal share their vault: `config/graph`.) None: no pipeline of the route keeps anything.
+    /// The [`Quarantine`] (vault) of one of these pipelines. Pipelines that share a receiver and a signal share their
+    /// vault (`config/graph`). `None`: no pipeline of the route has a vault.
     pub fn quarantine(&self) -> Option<&dyn Quarantine> {
         let own = self.steps.iter().find_map(|step| step.processor.quarantine());
         own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
@@ -204,7 +203,7 @@ impl End {
         if !self.third_parties.is_empty() {
             let encoded = batch.payload.encode(UnknownFields::Drop)?;
             product.unknown_dropped += encoded.unknown_dropped;
-            // Nothing was dropped: the one copy serves all.
+            // If no field was dropped, one copy serves all exporters.
             shared = encoded.unknown_dropped == 0;
             let holders = if shared && !self.internal.is_empty() {
                 self.third_parties.iter().chain(self.internal.iter()).cloned().collect()
@@ -242,7 +241,7 @@ impl ForwardCopy {
         Self { holders, body, slots: encoded.slots, signal: label.signal, items: label.items }
     }
 
-    /// Fills the texts of the ticket in. Returns how many slots got none of their width.
+    /// Fills the ticket's texts into the slots. Returns how many slots got no text of their width.
     pub fn patch(&mut self, texts: &HashMap<otlp::SlotId, String>) -> u64 {
         let mut missing = 0;
         for slot in &self.slots {

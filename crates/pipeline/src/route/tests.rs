@@ -22,7 +22,7 @@ fn read(copy: &ForwardCopy) -> (Label, bytes::Bytes) {
     Label::split(&bytes::Bytes::copy_from_slice(&copy.body)).unwrap()
 }
 
-/// What two pipelines have in common must run once, and what differs must not show in the other's copy.
+/// Common steps of two pipelines must run once, and differing steps must not affect the other's copy.
 #[test]
 fn a_shared_prefix_runs_once() {
     let (shared, one, two) = (Step::mark("shared"), Step::mark("one"), Step::mark("two"));
@@ -56,7 +56,7 @@ fn a_shared_prefix_runs_once() {
     assert_eq!(found, wanted);
 }
 
-/// Drafts and effects of a shared step must be there once, whatever the number of pipelines.
+/// Drafts and effects of a shared step must exist once, whatever the number of pipelines.
 #[test]
 fn drafts_are_not_doubled_at_a_fork() {
     let vault = Drafter::new("vault");
@@ -69,7 +69,7 @@ fn drafts_are_not_doubled_at_a_fork() {
     assert!(product.copies.iter().all(|copy| copy.slots.len() == 1), "each copy has the reference");
 }
 
-/// A field that no schema knows must not reach a third party, and must reach an internal exporter.
+/// A field that is not in the schema must not reach a third party, and must reach an internal exporter.
 #[test]
 fn unknown_fields_are_dropped_for_third_parties_only() {
     let both = [("outside", Trust::ThirdParty), ("inside", Trust::Internal)];
@@ -89,7 +89,7 @@ fn unknown_fields_are_dropped_for_third_parties_only() {
     assert_eq!(product.copies[0].holders.len(), 2);
 }
 
-/// The copy must say what was done to it, and no more.
+/// The copy's label must state exactly the clearance that it has.
 #[test]
 fn a_copy_carries_its_clearance() {
     for (processors, wanted) in [
@@ -117,7 +117,7 @@ fn a_refusal_keeps_everything_back() {
     assert_eq!(run(pipelines, spans(&["keep"])).err(), Some(Failure::Kept(Reason::SpoolFull)));
 }
 
-/// A ticket's text must stand in the copy, and one that does not fit must be seen.
+/// A ticket's text must be patched into the copy, and one that does not fit must be counted.
 #[test]
 fn slots_are_patched_in_place() {
     let mut product =

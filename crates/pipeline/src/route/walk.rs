@@ -1,7 +1,7 @@
-//! **What**: [`Walk`]: one batch on its way through the tree of a route. **Why**: a step may have to ask somebody
-//! outside; the walk is put aside meanwhile and goes on where it stood. **Invariants**: steps run once each, in order,
-//! forks one after the other; a payload is cloned when its fork begins, not before. **Not here**: panics and poison
-//! (`worker`).
+//! [`Walk`]: one batch on its way through the tree of a route. A walk can be suspended before a step that asks a
+//! question outside, and resumes at that step.
+//! Each step runs once, in order; branches run one after the other. A payload is cloned only when its branch begins.
+//! Panics and poison items are handled in `worker`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{Failure, Product, Route, fork_of};
 
 /// See the module.
 pub struct Walk {
-    /// The part of the tree that is walked, below those that lead to it.
+    /// Path from the root of the tree to the part that is being processed.
     legs: Vec<Leg>,
     product: Product,
 }
@@ -20,28 +20,29 @@ pub struct Walk {
 /// A batch in one part of the tree.
 struct Leg {
     route: Arc<Route>,
-    /// None: the last fork has it.
+    /// `None`: the batch was moved into the last branch.
     batch: Option<Batch>,
-    /// The next step.
+    /// Index of the next step.
     step: usize,
-    /// That step has asked.
+    /// The next step has asked its question.
     asked: bool,
-    /// The steps are done, what the batch became is in the product.
+    /// The steps are done, and their results are in the product.
     ended: bool,
-    /// The next fork.
+    /// Index of the next branch.
     fork: usize,
 }
 
 impl Walk {
-    /// A batch before the first step of `route`.
+    /// A walk before the first step of `route`.
     pub fn begin(route: &Arc<Route>, batch: Batch) -> Self {
         Self { legs: vec![Leg::new(route, batch)], product: Product::default() }
     }
 
-    /// Goes on until a step asks, or to the end (`None`). With `ask` false no step does.
+    /// Runs steps until one of them asks a question, or to the end (`None`). If `ask` is false, no step is asked for a
+    /// question.
     ///
     /// # Errors
-    /// The whole batch is then kept back, and the walk is to be dropped.
+    /// The whole batch is then kept back, and the walk must be dropped.
     pub fn go(&mut self, ask: bool) -> Result<Option<Inquiry>, Failure> {
         while let Some(leg) = self.legs.last_mut() {
             if let Some(inquiry) = leg.steps(ask)? {
@@ -56,19 +57,19 @@ impl Walk {
         Ok(None)
     }
 
-    /// Hands the step that asked its answer.
+    /// Stores the answer for the step that asked.
     pub fn answer(&mut self, answer: Answer) {
         if let Some(batch) = self.legs.last_mut().and_then(|leg| leg.batch.as_mut()) {
             batch.answer = Some(answer);
         }
     }
 
-    /// What the batch became, once the walk has come to its end.
+    /// The result, once the walk is complete.
     pub fn product(self) -> Product {
         self.product
     }
 
-    /// The whole way without a question.
+    /// Runs all steps without questions.
     ///
     /// # Errors
     /// As [`Walk::go`].
@@ -109,7 +110,7 @@ impl Leg {
         Ok(())
     }
 
-    /// The next fork's leg; the last one takes the batch along.
+    /// The walk through the next branch; the last branch takes the batch without cloning it.
     fn next_fork(&mut self) -> Option<Self> {
         let fork = self.route.forks.get(self.fork)?;
         self.fork += 1;

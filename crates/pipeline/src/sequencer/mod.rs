@@ -1,8 +1,8 @@
-//! **What**: [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its
-//! answer. **Why**: object, offset, leaf and record numbers must follow the order of commits, across all workers.
-//! **Invariants**: room is reserved before the ticket; tickets and appends happen in one order, under one lock; between
-//! them nothing can fail but I/O; effects are applied in commit order before the client hears *OK*; after a failed
-//! commit nothing is accepted any more. **Not here**: what a ticket fixes (ticketers), writing (`spool/`).
+//! [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its answer. Object,
+//! offset, leaf and record numbers must follow the order of commits, across all workers.
+//! Room is reserved before the ticket. Tickets and appends happen in one order, under one lock, and nothing between
+//! them can fail but I/O. Effects are applied in commit order before the client gets its *OK*. After a failed commit
+//! nothing is accepted any more. Ticketers decide what a ticket fixes; `spool/` writes.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,13 +35,13 @@ pub const CHECKPOINT: &str = "checkpoint";
 
 /// A batch that went through its pipelines.
 pub struct Finished {
-    /// Where it came from.
+    /// Origin of the batch.
     pub origin: Arc<Origin>,
-    /// What it became.
+    /// The records-to-be: effects, drafts and forward copies.
     pub product: Product,
-    /// The answer once it is committed.
+    /// The client's answer once the batch is committed.
     pub answer: Outcome,
-    /// Who is answered.
+    /// The receipt to answer.
     pub receipt: Receipt,
 }
 
@@ -57,7 +57,7 @@ pub struct Sequencer {
     tickets: Mutex<Tickets>,
     /// Processors whose drafts have a ticketer.
     drafters: HashSet<Arc<str>>,
-    /// Set once: nothing can be committed any more.
+    /// Set once, when commits have become impossible.
     failed: watch::Sender<Option<Reason>>,
     tap: Tap,
     meter: Meter,
@@ -66,7 +66,7 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Tickets come from these processors' ticketers.
+    /// A sequencer that takes its tickets from these processors' ticketers.
     pub fn new(
         spool: Arc<Spool>,
         applier: Arc<Applier>,
@@ -93,22 +93,22 @@ impl Sequencer {
         })
     }
 
-    /// Becomes `Some` when nothing can be committed any more; the process must then end.
+    /// Becomes `Some` when commits have become impossible; the process must then end.
     pub fn failed(&self) -> watch::Receiver<Option<Reason>> {
         self.failed.subscribe()
     }
 
-    /// Nothing can be committed any more.
+    /// Records that commits have become impossible.
     pub fn fail(&self, reason: Reason) {
         self.failed.send_if_modified(|failed| failed.replace(reason).is_none());
     }
 
-    /// Shows what is committed.
+    /// The tap that shows committed data.
     pub fn tap(&self) -> &Tap {
         &self.tap
     }
 
-    /// Queues the batch for its commit; its receipt is answered after that, or now if there is no room.
+    /// Queues the batch for its commit. Its receipt is answered after the commit, or at once if there is no room.
     pub fn commit(self: &Arc<Self>, finished: Finished) {
         let Finished { origin, mut product, answer, receipt } = finished;
         let effects = std::mem::take(&mut product.effects);
@@ -121,7 +121,7 @@ impl Sequencer {
             return self.refuse(&origin, receipt, reason);
         }
         if product.drafts.iter().any(|draft| !self.drafters.contains(&draft.processor)) {
-            // Nobody would store it: content must not be lost by a plan that is not whole.
+            // No ticketer would store this draft: an incomplete plan must not lose content.
             return self.refuse(&origin, receipt, Reason::Lost);
         }
         let offered = self.take_offers(&mut product);
@@ -155,7 +155,7 @@ impl Sequencer {
         let mut tickets = self.tickets.lock();
         let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
         let Ok((mut records, texts)) = ticketed else {
-            // Numbers may be taken that will never be committed: the order is broken.
+            // Numbers may be taken that will never be committed, so the order is broken.
             self.fail(Reason::SpoolFailed);
             drop(tickets);
             return self.refuse(&origin, pending.receipt, Reason::SpoolFailed);
@@ -174,7 +174,7 @@ impl Sequencer {
         self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
     }
 
-    /// Everything that must happen in ticket order, up to the append.
+    /// Does everything that must happen in ticket order, up to the append.
     fn ticket(&self, tickets: &mut Tickets, product: Product) -> (Vec<Record>, Texts) {
         let mut records = Vec::new();
         let mut texts = Texts::new();
@@ -183,7 +183,7 @@ impl Sequencer {
             let mut ticketed = ticketer.ticket(draft.body);
             records.append(&mut ticketed.records);
             for (slot, text) in ticketed.slots {
-                // A draft of items that were kept back comes last; it has no say in the copies.
+                // The first draft wins: a draft of items that were kept back comes last and must not change the copies.
                 texts.entry(slot).or_insert(text);
             }
         }
@@ -208,7 +208,7 @@ impl Sequencer {
         (copy.holders, Bytes::from(copy.body))
     }
 
-    /// Takes out of the copies what is for exporters that are offered only.
+    /// Removes from the copies the holders with `ack: offered`, and returns copies for them.
     fn take_offers(&self, product: &mut Product) -> Vec<ForwardCopy> {
         let is_offered = |id: &Arc<str>| self.delivery.offers(id).is_some();
         let mut offered = Vec::new();
@@ -246,7 +246,7 @@ impl Sequencer {
         }
     }
 
-    /// Whose verdicts the client waits for, by place among the records.
+    /// Exporters whose results the client waits for, with the index of the record.
     fn awaited(&self, records: &[Record]) -> Vec<(usize, Arc<str>)> {
         let forward = records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Forward);
         let holders = forward.flat_map(|(at, record)| record.holders.iter().map(move |holder| (at, holder)));
@@ -282,7 +282,7 @@ impl Sequencer {
         self.delivery.committed(seqs, awaited, items, answer, receipt);
     }
 
-    /// Counts, for each exporter, what the spool does not take for it.
+    /// Counts, per exporter, the items that were refused by the spool.
     fn not_queued(&self, product: &Product) {
         for copy in &product.copies {
             let def = match copy.signal {
@@ -302,31 +302,31 @@ impl Sequencer {
     }
 }
 
-/// What is left to do once the batch is committed.
+/// State of a batch between append and commit.
 struct Pending {
     effects: Vec<Effect>,
     answer: Outcome,
     receipt: Receipt,
-    /// Monotonic.
+    /// Start of the commit, monotonic.
     began: Duration,
     /// Index of the effects record in the transaction.
     effects_at: Option<usize>,
-    /// Whose verdicts the client waits for, by place in the transaction.
+    /// Exporters whose results the client waits for, with the index of the record in the transaction.
     awaited: Vec<(usize, Arc<str>)>,
     items: u64,
-    /// Copies to be shown, if somebody looks on.
+    /// Copies for the tap, if it has clients.
     tapped: Vec<Bytes>,
 }
 
-/// Bodies of copies for exporters.
+/// Bodies of the forward records.
 fn forwarded(records: &[Record]) -> impl Iterator<Item = &Bytes> {
     records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body)
 }
 
-/// What slots are filled with.
+/// Texts for the slots.
 type Texts = HashMap<SlotId, String>;
 
-/// Upper bound of what the batch takes in the spool.
+/// Upper bound of the batch's bytes in the spool.
 fn room(product: &Product, effects: &Bytes) -> u64 {
     let mut records = usize::from(!effects.is_empty());
     let mut bytes = effects.len() as u64;

@@ -14,7 +14,7 @@ fn rig(processors: Vec<Arc<dyn Processor>>, spool_bytes: u64) -> (Rig, tempfile:
     (parts.open(folder.path()), folder)
 }
 
-/// Tickets, appends and answers must be in one order, whatever the number of batches in one commit.
+/// Tickets, appends and answers must have one order, whatever the number of batches in one commit.
 #[test]
 fn tickets_and_records_are_in_one_order() {
     let (mut rig, _folder) = rig(vec![Drafter::new("vault")], 16 << 20);
@@ -28,7 +28,7 @@ fn tickets_and_records_are_in_one_order() {
     assert!(fragments.is_sorted_by_key(|fragment| fragment.seq));
 }
 
-/// Effects must be applied after the commit and not before, and be in the spool until a checkpoint covers them.
+/// Effects must be applied after the commit and not before, and stay in the spool until a checkpoint covers them.
 #[test]
 fn effects_follow_the_commit() {
     let tally = Tally::new("tally");
@@ -43,7 +43,7 @@ fn effects_follow_the_commit() {
     assert!(rig.waiting(CHECKPOINT).is_empty());
 }
 
-/// A full spool must be told as *retry*, with nothing claimed and no number taken.
+/// A full spool must be answered with *retry*, with nothing claimed and no number taken.
 #[test]
 fn a_full_spool_is_told() {
     let tally = Tally::new("tally");
@@ -108,7 +108,7 @@ fn a_broken_ticketer_ends_everything() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// A draft that nobody tickets must keep its batch back: content must not be lost by a plan that is not whole.
+/// A draft without a ticketer must keep its batch back: an incomplete plan must not lose content.
 #[test]
 fn a_draft_without_a_ticketer_is_kept_back() {
     let step = Step::new("orphan", |batch| {

@@ -1,6 +1,6 @@
-//! **What**: the seal of one segment: AES-256-GCM and CRC32C. **Invariants**: the key is
-//! HKDF-SHA256(spool key, salt of the segment); the nonce is the record's number in the segment, so a number is never
-//! sealed twice under one salt (`commit` opens a new segment instead). **Not here**: what is sealed (`record`).
+//! The seal of one segment: AES-256-GCM and CRC32C. The key is HKDF-SHA256(spool key, salt of the segment); the nonce
+//! is the record's number in the segment. A number is never sealed twice under one salt, because `commit` opens a new
+//! segment instead. The sealed bytes are defined in `record`.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use hkdf::Hkdf;
@@ -14,12 +14,12 @@ use super::record::{TAG, TAIL};
 pub(super) struct Cipher {
     segment: u64,
     seed: u32,
-    /// `None` only in the leak search's self-check.
+    /// `None` only in the self-check of the leak search.
     key: Option<LessSafeKey>,
 }
 
 impl Cipher {
-    /// The cipher of segment `segment` with `salt`. `None`: the library refused (it has no reason to).
+    /// The cipher of segment `segment` with `salt`. `None`: the library refused, for which there is no known cause.
     pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], segment: u64, sealing: bool) -> Option<Self> {
         let seed = crc32c::crc32c(salt);
         if !sealing {
@@ -35,12 +35,12 @@ impl Cipher {
         Some(Self { segment, seed, key: Some(LessSafeKey::new(key)) })
     }
 
-    /// Checksum of a record: the segment's salt, the header behind the checksum, the body as stored.
+    /// Starts the checksum of a record: the segment's salt, the header after the checksum, the body as stored.
     pub(super) fn checksum_start(&self, tail: &[u8; TAIL]) -> u32 {
         crc32c::crc32c_append(self.seed, tail)
     }
 
-    /// Seals `body` in place and gives the tag that is stored behind it.
+    /// Seals `body` in place and returns the tag that is stored behind it.
     pub(super) fn seal(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<[u8; TAG]> {
         let mut stored = [0; TAG];
         if let Some(key) = &self.key {
@@ -53,7 +53,7 @@ impl Cipher {
         Some(stored)
     }
 
-    /// Opens `body` (as stored, tag last) in place; gives the length of the plain text at its start.
+    /// Opens `body` (as stored, tag last) in place; returns the length of the plain text at its start.
     pub(super) fn open(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<usize> {
         match &self.key {
             Some(key) => {

@@ -1,7 +1,8 @@
-//! **What**: [`Committer`]: group commit: takes all that waits, writes it at once, syncs once, publishes, answers.
-//! **Invariants**: nothing is published or answered `Ok` before its sync returned; a segment is left for good after a
-//! failed or short write; a failed sync poisons; on a full disk transactions wait, in order, until there is room.
-//! **Not here**: progress and reclaiming (`upkeep`), encoding (`encode`).
+//! [`Committer`]: group commit. It takes all waiting transactions, writes them at once, syncs once, publishes and
+//! answers.
+//! Nothing is published or answered `Ok` before its sync returned. After a failed or short write the segment is closed
+//! for good; a failed sync poisons the spool; on a full disk transactions wait, in order, until there is room. Progress
+//! and reclaiming are in `upkeep`, encoding is in `encode`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,15 +23,15 @@ use super::segment::Segment;
 use super::status::Step;
 use super::transaction::{MAX_HOLDERS, Seq, Transaction};
 
-/// Transactions of one group.
+/// Maximum number of transactions in a group.
 const GROUP: usize = 64;
-/// Bytes after which a group takes no more.
+/// A group takes no more transactions beyond this many bytes.
 const GROUP_BYTES: usize = 16 << 20;
-/// A larger buffer is given back when nothing waits.
+/// A larger buffer is freed when no transaction waits.
 const KEEP_BUFFER: usize = 1 << 20;
-/// Failed writes in a row after which the spool is given up.
+/// Failed writes in a row after which the spool is poisoned.
 const ATTEMPTS: u32 = 3;
-/// Steps in a row that could not make a file, after which the spool is given up (some seconds: each waits).
+/// Steps in a row that could not create a file after which the spool is poisoned (some seconds, because each waits).
 const SICK_STEPS: u32 = 20;
 
 /// The writing end; one thread (or the simulation) calls [`Committer::step`].
@@ -41,14 +42,14 @@ pub struct Committer {
     pub(super) active: Option<Active>,
     /// Number and valid bytes of the newest segment.
     pub(super) newest: (u64, u64),
-    /// Number and synced bytes of the segment that the progress file knows of.
+    /// Number and synced bytes of the segment, as last written to the progress file.
     pub(super) told: (u64, u64),
-    /// Taken from the queue, not yet committed.
+    /// Transactions taken from the queue, not yet committed.
     backlog: VecDeque<Queued>,
     buffer: Vec<u8>,
-    /// The disk is full: nothing is taken before it was asked again.
+    /// The disk is full: no transactions are taken before the next attempt.
     stalled: bool,
-    /// Steps in a row that could not make a file, though the disk is not full.
+    /// Steps in a row that could not create a file although the disk is not full.
     sick: u32,
     pub(super) lines: Lines,
     pub(super) removed: BTreeSet<u64>,
@@ -57,14 +58,14 @@ pub struct Committer {
     pub(super) _lock: Box<dyn Send + Sync>,
 }
 
-/// The segment that is written to.
+/// The segment that is being written.
 pub(super) struct Active {
     pub(super) number: u64,
     first: u64,
     file: Arc<dyn DiskFile>,
     encoder: Encoder,
     capacity: u64,
-    /// Bytes that are written and synced.
+    /// Bytes written and synced.
     pub(super) written: u64,
 }
 
@@ -75,15 +76,15 @@ struct Member {
     end: u64,
 }
 
-/// Why a group was not written. It is back in the backlog.
+/// Why a group was not written. Its transactions are back in the backlog.
 enum Failure {
-    /// No room; try later.
+    /// No room; retry later.
     Full,
-    /// No file can be made; try later, some times.
+    /// No file can be created; retry later, a limited number of times.
     Sick,
-    /// The segment was left; try again now.
+    /// The segment was closed; retry now.
     Again,
-    /// The spool can't go on.
+    /// The spool can't continue.
     Poison(String),
 }
 
@@ -112,8 +113,8 @@ impl Committer {
         }
     }
 
-    /// Takes all that waits (or waits up to `idle` for something), writes it, syncs once, publishes, calls the
-    /// [`super::OnCommit`]s in order, keeps progress, reclaims segments.
+    /// Takes all waiting transactions (or waits up to `idle` for one), writes them, syncs once, publishes, calls the
+    /// [`super::OnCommit`]s in order, writes progress, and reclaims segments.
     pub fn step(&mut self, idle: Duration) -> Step {
         let mut step = Step::default();
         let poisoned = self.spool.poisoned().is_some();
@@ -134,9 +135,9 @@ impl Committer {
         step
     }
 
-    /// Commits what waits, makes progress durable, gives the lock back. Call it at the end of an orderly shutdown;
-    /// without it nothing is lost, but some records may be delivered again. False: progress could not be made durable,
-    /// or transactions still waited (the disk is full).
+    /// Commits waiting transactions, makes progress durable, and releases the lock. To be called at the end of an
+    /// orderly shutdown; without it nothing is lost, but some records may be delivered again. Returns false if progress
+    /// could not be made durable, or transactions still waited (the disk is full).
     pub fn close(mut self) -> bool {
         self.ending();
         let waiting = loop {
@@ -152,7 +153,7 @@ impl Committer {
         self.finish() && waiting == 0
     }
 
-    /// From now on only what was queued is worked off: what would make room is not begun any more.
+    /// Starts no more repacking; only queued transactions are still committed.
     pub fn ending(&mut self) {
         self.clean.repacking.over = true;
     }
@@ -205,12 +206,12 @@ impl Committer {
         tracing::error!(why, "the spool can't be written; tollgate stops acknowledging and must be restarted");
         self.spool.poison();
         if let Some(active) = self.active.take() {
-            // Best effort: what was not acknowledged should not come back after a restart.
+            // Best effort: transactions that were not acknowledged should not reappear after a restart.
             let _ = active.file.set_len(active.written);
         }
     }
 
-    /// Writes as many of the backlog as one group holds; gives how many.
+    /// Writes as many transactions of the backlog as fit into one group; returns their number.
     fn group(&mut self) -> Result<usize, Failure> {
         let now = self.spool.clock.now().0;
         self.buffer.clear();
@@ -232,7 +233,7 @@ impl Committer {
         }
     }
 
-    /// Takes transactions of a group that was not written back to the front.
+    /// Returns the transactions of an unwritten group to the front of the backlog.
     fn put_back(&mut self, members: Vec<Member>) {
         for member in members.into_iter().rev() {
             self.backlog.push_front(member.queued);
@@ -269,7 +270,7 @@ impl Committer {
         Ok(members)
     }
 
-    /// Writes the buffer behind what is written, and syncs it.
+    /// Writes the buffer after the written bytes, and syncs it.
     fn write(&mut self) -> Result<(), Failure> {
         let Some(active) = &mut self.active else { return Err(Failure::Again) };
         let failure = match active.file.write_at(active.written, &self.buffer) {
@@ -298,7 +299,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes what was synced visible and answers.
+    /// Makes the synced records visible, and answers.
     fn publish(&mut self, members: Vec<Member>, now: u64) -> usize {
         let Some(active) = &self.active else { return 0 };
         let mut touched: Vec<usize> = Vec::new();
@@ -306,7 +307,7 @@ impl Committer {
         {
             let mut index = self.spool.index.lock();
             for Member { encoded, end, .. } in &members {
-                // The encoder numbers the tables the way the index does; a test holds it to that.
+                // The encoder numbers the tables as the index does; a test ensures it.
                 index.extend_tables(active.number, &encoded.additions);
                 touched.extend(index.commit(active.number, encoded, *end, now));
             }
@@ -325,10 +326,10 @@ impl Committer {
         count
     }
 
-    /// Appends nothing more to the active segment.
+    /// Ends appending to the active segment.
     pub(super) fn close_active(&mut self) {
         let Some(active) = self.active.take() else { return };
-        // Best effort: what is behind the valid length is never read.
+        // Best effort: bytes behind the valid length are never read.
         let cut = active.file.set_len(active.written).is_ok();
         let size = if cut { active.written } else { active.capacity };
         self.spool.index.lock().close(active.number, size);
@@ -354,7 +355,7 @@ impl Committer {
                 Ok(())
             }
             Err(failure) => {
-                // Best effort: swept at the next start.
+                // Best effort: the next start removes leftovers.
                 let _ = self.directory.remove(&name);
                 Err(failure)
             }
@@ -399,12 +400,12 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.spool.queue.close();
-        // Before the lock: whoever opens the folder next has the file for itself.
+        // Closed before the lock is released, so that the next owner of the folder has the file to itself.
         self.spool.progress.lock().close();
     }
 }
 
-/// Whether a transaction keeps the rules of [`Spool::enqueue`].
+/// Whether a transaction obeys the rules of [`Spool::enqueue`].
 fn valid(transaction: &Transaction) -> bool {
     transaction.account.len() <= MAX_NAME
         && transaction.records.iter().all(|record| {
@@ -414,7 +415,7 @@ fn valid(transaction: &Transaction) -> bool {
         })
 }
 
-/// Most bytes that a transaction takes in an empty segment.
+/// Upper bound of the bytes that a transaction takes in an empty segment.
 fn bound(transaction: &Transaction) -> u64 {
     let records = transaction.records.iter().map(|record| {
         let names: usize = record.holders.iter().map(|name| name.len() + 7).sum();

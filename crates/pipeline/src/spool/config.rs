@@ -1,5 +1,5 @@
-//! **What**: the `spool:` stanza, and what it means. **Invariants**: [`Settings`] is valid: at least four segments fit
-//! into the limit. **Not here**: key files beside the spool (the app makes them).
+//! The `spool:` section of the configuration, and the checked [`Settings`] made from it. [`Settings`] are valid: at
+//! least four segments fit into the limit. The app creates key files.
 
 use std::path::{Path, PathBuf};
 
@@ -11,34 +11,36 @@ use kernel::secret::Secret;
 
 use super::key::SpoolKey;
 
-/// Smallest segment, bytes.
+/// Smallest segment, in bytes.
 pub const MIN_SEGMENT: u64 = 64 << 10;
-/// Largest segment, bytes: offsets in a segment are 32 bits wide.
+/// Largest segment, in bytes: offsets in a segment are 32 bits wide.
 pub const MAX_SEGMENT: u64 = 1 << 30;
 
 /// The durable queue between the receivers and the vault and exporters.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Its folder, on a volume that survives the process; one gateway each. Default: `spool` in the data directory.
+    /// Folder of the spool, on a volume that outlives the process. Each gateway needs its own. Default: `spool` in the
+    /// data directory.
     pub directory: Option<PathBuf>,
-    /// All its files together never take more; requests are refused (retryable) when it is reached.
+    /// Maximum size of all spool files together. When it is reached, requests are refused with a retryable error.
     pub max_size: ByteSize,
-    /// Size of one file; default 64MiB, less for a small and more for a very large `max_size`. At most a quarter of it.
+    /// Size of one spool file, at most a quarter of `max_size`. Default: 64MiB; smaller for a small, larger for a very
+    /// large `max_size`.
     pub segment_size: Option<ByteSize>,
-    /// What is kept of items that back ends refused for good.
+    /// Storage for items that back ends refused for good.
     pub quarantine: Quarantine,
-    /// Keys that seal it, 32 bytes as base64 or hex. The first one writes, all of them read. Default: a key file is
-    /// made beside the spool.
+    /// Keys that encrypt the spool, 32 bytes as base64 or hex. The first key encrypts, all of them decrypt. Default:
+    /// tollgate creates a key file beside the spool.
     pub keys: Vec<Secret>,
 }
 
-/// What is kept of items that back ends refused for good. It is a part of the spool.
+/// Storage for items that back ends refused for good. It is a part of the spool.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quarantine {
-    /// Bytes of it; a quarter of the spool's `max_size` without this key. Beyond, the oldest goes, and is counted;
-    /// where a back end takes nothing else, what it refuses stays with its exporter instead.
+    /// Maximum size. When it is exceeded, the oldest items are deleted and counted; if the back end accepts no other
+    /// data, refused items stay in its exporter's queue instead. Default: a quarter of the spool's `max_size`.
     pub max_size: Option<ByteSize>,
 }
 
@@ -50,7 +52,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks the numbers; `fallback` is the directory when none is given.
+    /// Checks the numbers; `fallback` is the directory if none is given.
     ///
     /// # Errors
     /// Every problem at once.
@@ -88,7 +90,7 @@ impl Config {
         Ok(Settings { segment_size, quarantine, ..Settings::new(directory, max_size) })
     }
 
-    /// The keys as given, in order; empty when none is given.
+    /// The keys as given, in order; empty if none is given.
     ///
     /// # Errors
     /// One problem for each key that is not 32 bytes of base64 or hex, or that is given twice.
@@ -108,18 +110,18 @@ impl Config {
     }
 }
 
-/// How the spool is to work. Valid by construction.
+/// Settings of the spool, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Its folder.
+    /// Folder of the spool.
     pub directory: PathBuf,
-    /// Bytes that all files together may take.
+    /// Maximum bytes of all files together.
     pub max_size: u64,
     /// Bytes of an ordinary segment.
     pub segment_size: u64,
-    /// Bytes of what is kept of items that back ends refused for good.
+    /// Maximum bytes of items that back ends refused for good.
     pub quarantine: u64,
-    /// Records (internal ones too) that may be held: 16 bytes of memory each.
+    /// Maximum number of records (including internal ones): 16 bytes of memory each.
     pub max_records: u64,
     pub(super) sealing: bool,
 }
@@ -137,28 +139,28 @@ impl Settings {
         max_size / 4
     }
 
-    /// Size at which the progress file is written anew.
+    /// Size at which the progress file is rewritten.
     pub(super) fn progress_size(&self) -> u64 {
         (self.max_size / 32).min(4 << 20)
     }
 
-    /// Room kept so that progress can be written on a full disk.
+    /// Room reserved for writing progress on a full disk.
     pub(super) fn cushion(&self) -> u64 {
         (self.max_size / 32).min(1 << 20)
     }
 
-    /// What segments may take: the progress file, its successor and the cushion have their own room.
+    /// Bytes available to segments: the progress file, its successor and the cushion have their own room.
     pub(super) fn room(&self) -> u64 {
         self.max_size - 2 * self.progress_size() - self.cushion()
     }
 
-    /// A sixteenth, at most 64 MiB; but no more than about 512 files, since each is held open.
+    /// A sixteenth of the limit, at most 64 MiB; but no more than about 512 files, since each is held open.
     fn default_segment(max_size: u64) -> u64 {
         (max_size / 16).clamp(MIN_SEGMENT / 4, 64 << 20).max(max_size / 512).min(MAX_SEGMENT)
     }
 
-    /// Writes and reads unsealed segments, so that a leak search can show that it would find something. No
-    /// configuration leads here, and a sealed spool refuses what was written this way.
+    /// Writes and reads unsealed segments, so that a leak search can prove that it would find something. No
+    /// configuration sets this, and a sealed spool refuses segments written this way.
     #[doc(hidden)]
     #[must_use]
     pub fn unsealed_for_self_check(mut self) -> Self {

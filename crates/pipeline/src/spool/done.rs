@@ -1,11 +1,11 @@
-//! **What**: what consumers did since somebody last looked, as lines of the progress file.
+//! Turns the consumers' progress since the last call into lines of the progress file.
 
 use std::sync::Arc;
 
 use super::index::{GivenRun, Index};
 use super::progress::Lines;
 
-/// What is done, and was given away, since somebody last looked, as lines.
+/// Takes the done and transferred records since the last call, as lines.
 pub(super) fn take_done(index: &mut Index, lines: &mut Lines) {
     let given = index.take_given_log();
     let known: &Index = index;

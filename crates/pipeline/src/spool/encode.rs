@@ -1,5 +1,5 @@
-//! **What**: [`Encoder`]: turns transactions into the next bytes of one segment. **Invariants**: record numbers only
-//! grow; an encoder is thrown away when what it encoded could not be written. **Not here**: writing (`commit`).
+//! [`Encoder`]: turns transactions into the next bytes of one segment. Record numbers only grow. An encoder whose
+//! output could not be written must be discarded. Writing is in `commit`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::record::{
 };
 use super::transaction::{Record, Transaction};
 
-/// The next bytes of a segment and the numbers in use in it.
+/// The next bytes of a segment, and the numbers in use in it.
 pub(super) struct Encoder {
     cipher: Arc<Cipher>,
     /// Offset behind the last encoded record.
@@ -21,7 +21,7 @@ pub(super) struct Encoder {
     sets: HashMap<Vec<u16>, u16>,
 }
 
-/// A record as it will be known in memory.
+/// A record as the index stores it.
 #[derive(Clone, Copy)]
 pub(super) struct Placed {
     pub(super) offset: u32,
@@ -29,20 +29,20 @@ pub(super) struct Placed {
     pub(super) set: u16,
 }
 
-/// A transaction as encoded.
+/// An encoded transaction.
 #[derive(Default)]
 pub(super) struct Encoded {
     /// Number of its first record in the segment.
     pub(super) first: u32,
-    /// All records, internal ones too, in order.
+    /// All records, including internal ones, in order.
     pub(super) records: Vec<Placed>,
-    /// How many of them come before the caller's own (0 or 1).
+    /// Number of internal records before the caller's own (0 or 1).
     pub(super) leading: u32,
-    /// Names and sets that it adds to the segment's tables.
+    /// Names and sets that the transaction adds to the segment's tables.
     pub(super) additions: Additions,
 }
 
-/// What a transaction adds to the tables, in the order of the new numbers.
+/// Additions to the tables, in order of the new numbers.
 #[derive(Default)]
 pub(super) struct Additions {
     pub(super) names: Vec<(u16, Arc<str>)>,
@@ -62,7 +62,7 @@ impl Additions {
     }
 }
 
-/// What goes into a record's header beside what the encoder knows.
+/// The header fields of a record that the encoder does not know by itself.
 #[derive(Clone, Copy)]
 struct Fields<'a> {
     kind: u8,
@@ -72,7 +72,7 @@ struct Fields<'a> {
     stamp: Stamp,
 }
 
-/// What all records of a write group share.
+/// Header fields that all records of a write group share.
 #[derive(Clone, Copy)]
 pub(super) struct Stamp {
     /// Offset at which the group starts.
@@ -85,7 +85,7 @@ pub(super) struct Stamp {
 pub(super) struct Unsealable;
 
 impl Encoder {
-    /// For an empty segment.
+    /// An encoder for an empty segment.
     pub(super) fn new(cipher: Arc<Cipher>) -> Self {
         let (mut names, mut sets) = (HashMap::new(), HashMap::new());
         names.insert(Arc::from(""), 0);
@@ -98,11 +98,11 @@ impl Encoder {
         self.end
     }
 
-    /// Appends `transaction` to `out` (which is to be written at the end of what was encoded before) if it ends at or
+    /// Appends `transaction` to `out`, which must be written directly after the bytes encoded before, if it ends at or
     /// before `capacity`. `Ok(None)`: it does not fit, and nothing changed.
     ///
     /// # Errors
-    /// It can't be sealed; neither `out` nor the encoder may be used any more.
+    /// A record can't be sealed; neither `out` nor the encoder may be used any more.
     pub(super) fn append(
         &mut self,
         transaction: &Transaction,

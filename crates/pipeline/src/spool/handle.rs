@@ -1,6 +1,5 @@
-//! **What**: [`Spool`]: what everybody but the committer does with the spool. **Invariants**: nothing here writes
-//! records; the progress file is written by whoever is first, and synced by the committer. **Not here**: opening
-//! (`open`), commits (`commit`).
+//! [`Spool`]: the queue as all threads but the committer use it. Nothing here writes records. Any thread may write the
+//! progress file; the committer syncs it. Opening is in `open`, commits are in `commit`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,11 +21,11 @@ use crate::outcome::Reason;
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 
-/// The queue. Shared by all; nothing but [`Spool::read`] and its likes, [`Spool::done_and_kept`] and (rarely)
-/// [`Spool::reserve`] touches the disk here.
+/// The queue, shared by all threads. Only the `read` methods, [`Spool::done_and_kept`] and (rarely) [`Spool::reserve`]
+/// touch the disk here.
 pub struct Spool {
     pub(super) settings: Settings,
-    /// Locked before the index, where both are.
+    /// Locked before `index` where both are needed.
     pub(super) progress: Mutex<Progress>,
     pub(super) index: Mutex<Index>,
     pub(super) queue: Queue,
@@ -35,7 +34,7 @@ pub struct Spool {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
     pub(super) poisoned: AtomicBool,
-    /// Whose records tell by how much that grows which others write on the volume (see [`Spool::spare`]).
+    /// Consumer whose pending bytes bound the growth of other files on the volume (see [`Spool::spare`]).
     pub(super) beside: OnceLock<Arc<str>>,
     /// A reservation was refused because there are too many records.
     pub(super) crowded: AtomicBool,
@@ -65,16 +64,15 @@ impl Spool {
         }
     }
 
-    /// How it is to work.
+    /// Settings of the spool.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Takes room for a transaction (see [`room_for`](super::room_for)) before its ticket. May touch the disk, rarely.
+    /// Reserves room for a transaction (see [`room_for`](super::room_for)) before its ticket. Rarely touches the disk.
     ///
     /// # Errors
-    /// `SpoolFull` (it may have room again later), `TooLarge` (never), `SpoolFailed` (poisoned, or no file can be
-    /// made).
+    /// `SpoolFull` (may have room later), `TooLarge` (never fits), `SpoolFailed` (poisoned, or no file can be created).
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Reason> {
         let crowded = {
             let index = self.index.lock();
@@ -86,7 +84,7 @@ impl Spool {
     }
 
     /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
-    /// others can't be finished and reclaimed (the vault's seals). A full spool must still be able to drain.
+    /// other records can't be finished and reclaimed (the vault's seals). A full spool must still be able to drain.
     ///
     /// # Errors
     /// As [`Spool::reserve`].
@@ -95,9 +93,9 @@ impl Spool {
         self.reserve_for(bytes, Purpose::Drain, crowded)
     }
 
-    /// As [`Spool::reserve_to_drain`], but leaves half of that room: for what must be there before older data can be
-    /// worked off, but lets nothing go by itself (seals of objects). However much of it comes while a store is away,
-    /// there is room for what lets data go (digests) when it is back.
+    /// As [`Spool::reserve_to_drain`], but leaves half of that room free: for records that are needed before older data
+    /// can be processed, but release nothing by themselves (seals of objects). However many of them accumulate while a
+    /// store is down, there is room for the records that release data (digests) when it is back.
     ///
     /// # Errors
     /// As [`Spool::reserve`].
@@ -118,18 +116,18 @@ impl Spool {
         result
     }
 
-    /// Queues a transaction; call it in ticket order, under the sequencer's lock. Never blocks on I/O. At most
-    /// [`MAX_HOLDERS`](super::MAX_HOLDERS) holders a record, names of at most 1024 bytes, no record of kind
-    /// [`RecordKind::Commit`](super::RecordKind::Commit).
+    /// Queues a transaction. To be called in ticket order, under the sequencer's lock; never blocks on I/O. A record
+    /// may have at most [`MAX_HOLDERS`](super::MAX_HOLDERS) holders, with names of at most 1024 bytes, and must not be
+    /// of kind [`RecordKind::Commit`](super::RecordKind::Commit).
     pub fn enqueue(&self, transaction: Transaction, reservation: Reservation, on_commit: OnCommit) {
         self.queue.push(Queued { transaction, reservation, on_commit });
     }
 
-    /// Records held by `consumer`, not yet done, behind `after`, in order: at most `max_records`, and no more than
-    /// `max_bytes` as stored unless the first alone is larger. Reads and decrypts: call it off the async threads.
+    /// Records after `after` that `consumer` has not finished, in order: at most `max_records`, and at most `max_bytes`
+    /// as stored unless the first alone is larger. Reads and decrypts, so call it off the async threads.
     ///
     /// # Errors
-    /// The disk failed at the first record, or that one is damaged; one further on ends what is read.
+    /// The first record is damaged or can't be read. A later bad record only ends the result.
     pub fn read(
         &self,
         consumer: &str,
@@ -141,7 +139,7 @@ impl Spool {
         Self::open_all(&plan)
     }
 
-    /// The same, only of this account.
+    /// As [`Spool::read`], only records of this account.
     ///
     /// # Errors
     /// As [`Spool::read`].
@@ -157,10 +155,10 @@ impl Spool {
         Self::open_all(&plan)
     }
 
-    /// Those of `seqs` that `consumer` still needs, in that order. One that is damaged is left out.
+    /// Those of `seqs` that `consumer` has not finished, in that order, without damaged ones.
     ///
     /// # Errors
-    /// The disk failed.
+    /// A record can't be read.
     pub fn read_these(&self, consumer: &str, seqs: &[Seq]) -> Result<Vec<Stored>, ReadError> {
         let plan = self.index.lock().plan_these(consumer, seqs);
         let mut records = Vec::with_capacity(plan.len());
@@ -174,7 +172,7 @@ impl Spool {
         Ok(records)
     }
 
-    /// Whether any of `seqs` still waits for `consumer`.
+    /// Whether `consumer` has not finished any of `seqs`.
     pub fn any_waits(&self, consumer: &str, seqs: &[Seq]) -> bool {
         !self.index.lock().plan_these(consumer, seqs).is_empty()
     }
@@ -184,7 +182,7 @@ impl Spool {
         for planned in plan {
             match read::read(planned) {
                 Ok(record) => records.push(record),
-                // What is good before it is given out; the next read names it.
+                // Returns the records before the bad one; the next read reports it.
                 Err(_) if !records.is_empty() => break,
                 Err(error) => return Err(error),
             }
@@ -192,14 +190,14 @@ impl Spool {
         Ok(records)
     }
 
-    /// The first record that any of these consumers needs.
+    /// The first record that any of these consumers has not finished.
     pub fn first_waiting(&self, consumers: &[Arc<str>]) -> Option<Seq> {
         let mut index = self.index.lock();
         consumers.iter().filter_map(|consumer| index.first_waiting(consumer)).min()
     }
 
-    /// `consumer` needs these no more. Made durable lazily, and always before the records are unlinked: a `done` that
-    /// is lost in a crash means delivery again. Unknown positions are ignored.
+    /// Marks these records as done for `consumer`. Made durable lazily, but always before the records are unlinked: if
+    /// a crash loses a `done`, the record is delivered again. Unknown positions are ignored.
     pub fn done(&self, consumer: &str, seqs: &[Seq]) {
         let news = self.index.lock().done_by_name(consumer, seqs.iter().map(|seq| seq.0));
         if news > 0 {
@@ -207,9 +205,9 @@ impl Spool {
         }
     }
 
-    /// As [`Spool::done`], and told to the progress file at once where the committer is not at it: what a process that
-    /// is killed the moment after has delivered already is then not delivered again. Writes, does not sync: call it off
-    /// the async threads.
+    /// As [`Spool::done`], and writes to the progress file at once unless the committer is using it, so that a process
+    /// killed right afterwards does not deliver the records again. Writes without a sync, so call it off the async
+    /// threads.
     pub fn done_and_kept(&self, consumer: &str, seqs: &[Seq]) {
         self.done(consumer, seqs);
         let Some(mut progress) = self.progress.try_lock() else { return };
@@ -218,13 +216,13 @@ impl Spool {
         }
         let mut lines = Lines::default();
         take_done(&mut self.index.lock(), &mut lines);
-        // An error leaves the file to be written anew, by the committer.
+        // After an error the committer rewrites the file.
         let _ = progress.append(&lines);
     }
 
-    /// What waits for `from` at this position waits for `to` from now on; nothing is copied, so that it takes no room.
-    /// False: it does not, or `to` has or had the record in its own name and did not give it away. Durable as
-    /// [`Spool::done`] is; if that is lost in a crash, it waits for `from`.
+    /// Transfers a record from the consumer `from` to the consumer `to`. Nothing is copied, so it takes no room.
+    /// Returns false if `from` does not hold the record, or if `to` holds or held it in its own name and did not give
+    /// it away. Durable as [`Spool::done`] is; if a crash loses the transfer, `from` holds the record.
     pub fn give(&self, from: &Arc<str>, to: &Arc<str>, seq: Seq) -> bool {
         let given = self.index.lock().give_by_name(from, to, seq.0);
         if given {
@@ -233,7 +231,7 @@ impl Spool {
         given
     }
 
-    /// The same of everything that waits for `from`; gives how many records.
+    /// Transfers all records of `from` to `to`; returns their number.
     pub fn give_all(&self, from: &Arc<str>, to: &Arc<str>) -> u64 {
         let mut index = self.index.lock();
         let all = index.waiting(from, u64::MAX);
@@ -245,17 +243,17 @@ impl Spool {
         given
     }
 
-    /// Changes whenever records for `consumer` are committed. Subscribe first, then read.
+    /// Changes when records for `consumer` are committed. Subscribe first, then read.
     pub fn changed(&self, consumer: &str) -> watch::Receiver<u64> {
         self.index.lock().watch(consumer)
     }
 
-    /// Says which consumers are configured now; all others that have records are listed as such in [`Status`].
+    /// Declares the configured consumers; [`Status`] marks all others that have records.
     pub fn expect(&self, consumers: &[Arc<str>]) {
         self.index.lock().expect(consumers);
     }
 
-    /// Numbers for metrics, page, `spool list`.
+    /// Numbers for metrics, the status page and `spool list`.
     pub fn status(&self) -> Status {
         let mut index = self.index.lock();
         let (segments, records, next) = (index.segments().count() as u64, index.records(), Seq(index.next()));
@@ -275,9 +273,9 @@ impl Spool {
         }
     }
 
-    /// New data leaves free on the volume what others need there so that old data can go: twice the next file of
-    /// `consumer`, which is at most so much larger than its last, of `bytes`, as waits for it; and a little in any
-    /// case. There is one such consumer.
+    /// Makes new data leave free space on the volume for other files whose writing lets old data go: twice the size of
+    /// `consumer`'s next file, and a small minimum. The next file is assumed to exceed the last (`bytes`) by at most
+    /// the bytes pending for `consumer`. There is one such consumer.
     pub fn spare(&self, consumer: &str, bytes: u64) {
         self.beside.get_or_init(|| consumer.into());
         self.room.spare(bytes);
@@ -288,8 +286,8 @@ impl Spool {
         self.room.grown(self.beside.get().map_or(0, |consumer| index.pending_bytes(consumer)));
     }
 
-    /// Everything that waits for `consumer` is given up (`spool drop`), up to and including `through` if given.
-    /// Gives how many records. Durable after the committer's next sync of its progress, at the latest
+    /// Releases all records that wait for `consumer` (`spool drop`), up to and including `through` if given. Returns
+    /// their number. Durable after the committer's next sync of its progress, at the latest
     /// [`Committer::close`](super::Committer::close).
     pub fn drop_pending(&self, consumer: &str, through: Option<Seq>) -> u64 {
         let mut index = self.index.lock();
@@ -302,7 +300,7 @@ impl Spool {
         self.index.lock().pending_bytes(consumer)
     }
 
-    /// Gives up the oldest of what waits for `consumer` until no more than `keep` bytes wait; gives how many records.
+    /// Releases the oldest records of `consumer` until at most `keep` bytes wait; returns the number of records.
     pub fn expire(&self, consumer: &str, keep: u64) -> u64 {
         let mut index = self.index.lock();
         if index.pending_bytes(consumer) <= keep {
@@ -315,12 +313,12 @@ impl Spool {
         news
     }
 
-    /// Position that the next record will be at or behind.
+    /// Lower bound of the next record's position.
     pub fn next(&self) -> Seq {
         Seq(self.index.lock().next())
     }
 
-    /// Set once the spool can't be written any more.
+    /// The reason, once the spool can no longer be written.
     pub fn poisoned(&self) -> Option<Reason> {
         self.poisoned.load(Ordering::Acquire).then_some(Reason::SpoolFailed)
     }
@@ -335,7 +333,7 @@ impl Spool {
         self.room.refusing().or_else(|| self.crowded.load(Ordering::Relaxed).then_some(Reason::SpoolFull))
     }
 
-    /// Ends a refusal for too many records when there is room again.
+    /// Ends a refusal for too many records once there is room again.
     pub(super) fn look_for_room(&self) {
         if self.crowded.load(Ordering::Relaxed) && self.index.lock().records() < self.settings.max_records {
             self.crowded.store(false, Ordering::Relaxed);

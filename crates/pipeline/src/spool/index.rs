@@ -1,6 +1,6 @@
-//! **What**: [`Index`]: what is in all segments, and who still needs it. **Invariants**: segments in rising order of
-//! number and position; counts per consumer agree with the segments'. **Not here**: bodies (`read`), locks (the
-//! spool's).
+//! [`Index`]: the records in all segments, and the consumers that still need them. Segments are in rising order of
+//! number and position; counts per consumer agree with the segments'. Bodies are read in `read`; the spool holds the
+//! lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ struct Consumer {
     configured: bool,
     records: u64,
     bytes: u64,
-    /// Bytes that are stored anew, and counted twice until that is done.
+    /// Bytes that are being repacked, and exist twice until that is done.
     doubled: u64,
     changed: watch::Sender<u64>,
 }
@@ -46,10 +46,10 @@ impl Planned {
     }
 }
 
-/// Positions that a consumer is done with: its number, the first, how many.
+/// Positions that a consumer finished: consumer number, first position, count.
 pub(super) type DoneRun = (usize, u64, u32);
 
-/// Positions that a consumer gave to another: their numbers, the first, how many.
+/// Positions transferred between consumers: numbers of giver and receiver, first position, count.
 pub(super) type GivenRun = (usize, usize, u64, u32);
 
 /// Everything that is held.
@@ -57,13 +57,13 @@ pub(super) struct Index {
     segments: VecDeque<Segment>,
     consumers: Vec<Consumer>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Records in memory.
+    /// Number of records in memory.
     records: u64,
-    /// Position of the next record, at least.
+    /// Lower bound of the next record's position.
     next: u64,
-    /// Done since the committer last looked.
+    /// Finished positions since the committer's last call.
     done_log: Vec<DoneRun>,
-    /// Given away since then.
+    /// Transferred positions since the committer's last call.
     given_log: Vec<GivenRun>,
 }
 
@@ -80,17 +80,17 @@ impl Index {
         }
     }
 
-    /// Records in memory, internal ones too.
+    /// Number of records in memory, including internal ones.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
 
-    /// Position of the next record, at least.
+    /// Lower bound of the next record's position.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// Positions below `next` are taken.
+    /// Marks positions below `next` as used.
     pub(super) fn reserve_positions(&mut self, next: u64) {
         self.next = self.next.max(next);
     }
@@ -99,7 +99,7 @@ impl Index {
         self.segments.iter()
     }
 
-    /// The consumer's number; made when it is new.
+    /// The consumer's number; assigned if the consumer is new.
     pub(super) fn consumer(&mut self, name: &Arc<str>) -> usize {
         if let Some(known) = self.by_name.get(name) {
             return *known;
@@ -136,14 +136,14 @@ impl Index {
         }
     }
 
-    /// Tells these that something waits for them.
+    /// Notifies these consumers of new records.
     pub(super) fn notify(&self, consumers: &[usize]) {
         for consumer in consumers.iter().filter_map(|number| self.consumers.get(*number)) {
             consumer.changed.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
-    /// Adds a segment; its number is higher than all before.
+    /// Adds a segment; its number must be higher than all others.
     pub(super) fn add(&mut self, segment: Segment) {
         self.reserve_positions(segment.first);
         self.segments.push_back(segment);
@@ -154,31 +154,31 @@ impl Index {
         self.segments.get(at).filter(|segment| segment.number == number).map(|_| at)
     }
 
-    /// Nothing more will be appended to segment `number`; its file has `size` bytes.
+    /// Marks segment `number` as complete, with a file of `size` bytes.
     pub(super) fn close(&mut self, number: u64, size: u64) {
         if let Some(segment) = self.place(number).and_then(|at| self.segments.get_mut(at)) {
             segment.close(size);
         }
     }
 
-    /// Forgets a segment whose file is gone; gives the bytes that it took.
+    /// Removes a segment whose file is deleted; returns the bytes that it took.
     pub(super) fn remove(&mut self, number: u64) -> u64 {
         let Some(segment) = self.place(number).and_then(|at| self.segments.remove(at)) else { return 0 };
         self.records = self.records.saturating_sub(segment.records());
         segment.size
     }
 
-    /// Segments that nobody needs.
+    /// Segments without pending records, which can be unlinked.
     pub(super) fn reclaimable(&self) -> Vec<u64> {
         self.segments.iter().filter(|segment| segment.reclaimable()).map(|segment| segment.number).collect()
     }
 
-    /// Whether segment `number` holds records and nobody needs any of them.
+    /// Whether segment `number` has records, none of which is pending.
     pub(super) fn finished(&self, number: u64) -> bool {
         self.place(number).and_then(|at| self.segments.get(at)).is_some_and(Segment::finished)
     }
 
-    /// Adds to the tables of segment `number`. False: the numbers don't follow those before.
+    /// Adds to the tables of segment `number`. Returns false if the numbers don't continue the existing ones.
     pub(super) fn extend_tables(&mut self, number: u64, additions: &Additions) -> bool {
         let Some(at) = self.place(number) else { return false };
         for (id, name) in &additions.names {
@@ -198,7 +198,7 @@ impl Index {
         true
     }
 
-    /// Adds a committed transaction of segment `number` that ends at offset `end`. Gives who needs it.
+    /// Adds a committed transaction of segment `number` that ends at offset `end`. Returns the consumers that need it.
     pub(super) fn commit(&mut self, number: u64, encoded: &Encoded, end: u64, committed: u64) -> Vec<usize> {
         let mut touched = Vec::new();
         let Some(at) = self.place(number) else { return touched };
@@ -218,7 +218,7 @@ impl Index {
         touched
     }
 
-    /// Marks one position; true if that is news.
+    /// Marks one position as done; returns whether it was pending.
     pub(super) fn mark(&mut self, consumer: usize, seq: u64) -> bool {
         let at = self.segments.partition_point(|segment| segment.next() <= seq);
         let Some(segment) = self.segments.get_mut(at) else { return false };
@@ -231,8 +231,8 @@ impl Index {
         true
     }
 
-    /// What waits for `from` at this position waits for `to` from now on. False: it does not, or `to` has a part in it
-    /// of its own.
+    /// Transfers the record at this position from `from` to `to`. Returns false if `from` does not hold it, or `to`
+    /// holds or held it in its own name.
     pub(super) fn give(&mut self, from: usize, to: usize, seq: u64) -> bool {
         let at = self.segments.partition_point(|segment| segment.next() <= seq);
         let Some(segment) = self.segments.get_mut(at) else { return false };
@@ -249,7 +249,7 @@ impl Index {
         true
     }
 
-    /// The same by name; it goes to the log.
+    /// As `give`, by name; adds the transfer to the log.
     pub(super) fn give_by_name(&mut self, from: &Arc<str>, to: &Arc<str>, seq: u64) -> bool {
         let (from, to) = (self.consumer(from), self.consumer(to));
         let given = from != to && self.give(from, to, seq);
@@ -267,7 +267,7 @@ impl Index {
         given
     }
 
-    /// `consumer` needs these no more; what is news goes to the log.
+    /// Marks positions as done for `consumer`; adds those that were pending to the log, and returns their number.
     pub(super) fn done(&mut self, consumer: usize, seqs: impl IntoIterator<Item = u64>) -> u64 {
         let mut news = 0;
         for seq in seqs {
@@ -285,12 +285,12 @@ impl Index {
         news
     }
 
-    /// The same by name.
+    /// As `done`, by name.
     pub(super) fn done_by_name(&mut self, consumer: &str, seqs: impl IntoIterator<Item = u64>) -> u64 {
         self.by_name.get(consumer).copied().map_or(0, |consumer| self.done(consumer, seqs))
     }
 
-    /// Positions that wait for `consumer`, up to and including `through`.
+    /// Positions pending for `consumer`, up to and including `through`.
     pub(super) fn waiting(&self, consumer: &str, through: u64) -> Vec<u64> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
         let all = self.segments.iter().flat_map(|segment| {
@@ -299,14 +299,14 @@ impl Index {
         all.take_while(|seq| *seq <= through).collect()
     }
 
-    /// Bytes that wait for `consumer`.
+    /// Bytes pending for `consumer`.
     pub(super) fn pending_bytes(&self, consumer: &str) -> u64 {
         let known = self.by_name.get(consumer).and_then(|number| self.consumers.get(*number));
         known.map_or(0, |consumer| consumer.bytes.saturating_sub(consumer.doubled))
     }
 
-    /// Closed segments of which nobody but `consumer` needs anything, and it no more than half and `most` bytes; those
-    /// with least of it first.
+    /// Closed segments in which only `consumer` has pending records, of at most half the segment and `most` bytes;
+    /// those with the fewest bytes first.
     pub(super) fn sparse(&self, consumer: &str, most: u64) -> Vec<(u64, u64)> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
         let needed = self.segments.iter().filter_map(|segment| {
@@ -318,22 +318,23 @@ impl Index {
         sparse
     }
 
-    /// What of segment `number` waits for `consumer`.
+    /// Records of segment `number` that are pending for `consumer`.
     pub(super) fn plan_in(&self, consumer: &str, number: u64) -> Vec<Planned> {
         let segment = self.place(number).and_then(|at| self.segments.get(at));
         let (Some(segment), Some(consumer)) = (segment, self.by_name.get(consumer)) else { return Vec::new() };
         segment.waiting(*consumer, 0).filter_map(|record| Planned::of(segment, record)).collect()
     }
 
-    /// So many bytes of `consumer` will be stored anew: they do not count until [`Index::stored_anew`].
+    /// Announces that this many bytes of `consumer` will be repacked: the copies do not count until
+    /// [`Index::stored_anew`].
     pub(super) fn store_anew(&mut self, consumer: &str, bytes: u64) {
         if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
             consumer.doubled = consumer.doubled.saturating_add(bytes);
         }
     }
 
-    /// What `consumer` had at the first positions stands at the second ones too. What it needs no more at the first
-    /// ones (it was given up, or to another) it does not need there.
+    /// Ends the repacking of pairs of old and new positions. If the consumer no longer needs the old record (it was
+    /// dropped or transferred), the new one is marked as done, too.
     pub(super) fn stored_anew(&mut self, consumer: &str, bytes: u64, seqs: impl IntoIterator<Item = (u64, u64)>) {
         for (before, now) in seqs {
             if self.done_by_name(consumer, [before]) == 0 {
@@ -345,7 +346,7 @@ impl Index {
         }
     }
 
-    /// Positions of the oldest that wait for `consumer`, so many that the others have no more than `keep` bytes.
+    /// Positions of the oldest pending records of `consumer`, so many that the others have at most `keep` bytes.
     pub(super) fn oldest_beyond(&self, consumer: &str, keep: u64) -> Vec<u64> {
         let mut over = self.pending_bytes(consumer).saturating_sub(keep);
         let mut oldest = Vec::new();
@@ -362,17 +363,17 @@ impl Index {
         oldest
     }
 
-    /// What was marked since the last call.
+    /// Takes the log of finished positions.
     pub(super) fn take_done_log(&mut self) -> Vec<DoneRun> {
         std::mem::take(&mut self.done_log)
     }
 
-    /// What was given away since the last call.
+    /// Takes the log of transferred positions.
     pub(super) fn take_given_log(&mut self) -> Vec<GivenRun> {
         std::mem::take(&mut self.given_log)
     }
 
-    /// Everything that was given away in the segments that exist.
+    /// All transfers in the existing segments.
     pub(super) fn given_runs(&self) -> Vec<GivenRun> {
         let of = |segment: &Segment| {
             let first = segment.first;
@@ -382,7 +383,7 @@ impl Index {
         self.segments.iter().flat_map(of).collect()
     }
 
-    /// Everything that is done in the segments that exist.
+    /// All finished positions in the existing segments.
     pub(super) fn done_runs(&self) -> Vec<DoneRun> {
         let mut runs = Vec::new();
         for segment in &self.segments {
@@ -397,7 +398,7 @@ impl Index {
         runs
     }
 
-    /// What `consumer` may read next, of one account or of all; `most`: bytes and records.
+    /// The next records that `consumer` may read, of one account or of all; `most`: bytes and records.
     pub(super) fn plan(
         &self,
         consumer: &str,
@@ -427,7 +428,7 @@ impl Index {
         plan
     }
 
-    /// Those of `seqs` that wait for `consumer`.
+    /// Those of `seqs` that are pending for `consumer`.
     pub(super) fn plan_these(&self, consumer: &str, seqs: &[Seq]) -> Vec<Planned> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
         let planned = seqs.iter().filter_map(|seq| {
@@ -439,7 +440,7 @@ impl Index {
         planned.collect()
     }
 
-    /// The first record that `consumer` needs.
+    /// The first record pending for `consumer`.
     pub(super) fn first_waiting(&mut self, consumer: &str) -> Option<Seq> {
         let consumer = *self.by_name.get(consumer)?;
         self.segments.iter_mut().find_map(|segment| {
@@ -448,7 +449,7 @@ impl Index {
         })
     }
 
-    /// Numbers of every consumer that is configured or has records.
+    /// Status of every consumer that is configured or has records.
     pub(super) fn consumers(&mut self) -> Vec<ConsumerStatus> {
         let mut first: Vec<Option<(Seq, UnixNanos)>> = vec![None; self.consumers.len()];
         for segment in &mut self.segments {

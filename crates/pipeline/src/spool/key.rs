@@ -1,5 +1,5 @@
-//! **What**: [`SpoolKey`]: what seals the spool. **Invariants**: never printed; the id is a hash of the key, so a key
-//! can't be taken for another. **Not here**: the cipher (`cipher`), key files (the app).
+//! [`SpoolKey`]: the key that seals the spool. It is never printed; its id is a hash of the key, so that keys can't be
+//! confused. The cipher is in `cipher`; the app handles key files.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -18,7 +18,7 @@ pub struct SpoolKey {
 }
 
 impl SpoolKey {
-    /// From 32 bytes.
+    /// Makes a key from 32 bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"tollgate spool key id\0");
@@ -30,8 +30,8 @@ impl SpoolKey {
         Self { id, bytes: Zeroizing::new(bytes) }
     }
 
-    /// From 32 bytes written as base64 (either alphabet, padded or not) or as 64 hex digits; white space around is
-    /// ignored.
+    /// Makes a key from 32 bytes written as base64 (either alphabet, padded or not) or as 64 hex digits; surrounding
+    /// white space is ignored.
     ///
     /// # Errors
     /// A fixed text.
@@ -65,11 +65,11 @@ impl SpoolKey {
         hex::encode(&self.id)
     }
 
-    /// A key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the file's
-    /// own.
+    /// Derives a key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the
+    /// file's own.
     pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut derived = Zeroizing::new([0; 32]);
-        // 32 bytes are within what HKDF can give: it can't fail.
+        // HKDF can output 32 bytes, so it can't fail.
         let _ = hkdf::Hkdf::<Sha256>::new(Some(salt), self.bytes.as_slice()).expand(info, derived.as_mut_slice());
         derived
     }

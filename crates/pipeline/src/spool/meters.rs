@@ -1,4 +1,4 @@
-//! **What**: the spool's metric handles. **Not here**: their names (`telemetry/names`).
+//! The spool's metric handles. Their names are in `telemetry/names`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::status::{ConsumerStatus, Status};
 
-/// The handles. Label values are consumers (component ids) and reasons: finite.
+/// The handles. Label values are consumers (component ids) and reasons, so they are finite.
 pub(super) struct Meters {
     meter: Meter,
     bytes: Gauge,

@@ -1,6 +1,6 @@
-//! **What**: the durable queue: sealed, append-only segments with group commit; consumers are cursors. **Why**: a
-//! client's OK follows the fsync of its batch; from then on nothing loses it. **Invariants**:
-//! `docs/decisions/0003-the-spool-on-disk.md`. **Not here**: who sends (`outlet`), who uploads (`vault/uploader`).
+//! The durable queue: sealed, append-only segments with group commit; consumers are cursors. A client gets its OK after
+//! the fsync of its batch, and from then on nothing loses the batch. The invariants are in
+//! `docs/decisions/0003-the-spool-on-disk.md`. Records are sent by `outlet` and uploaded by `vault/uploader`.
 
 mod cipher;
 mod commit;

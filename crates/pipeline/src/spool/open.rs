@@ -1,5 +1,5 @@
-//! **What**: makes a spool directory ready: lock, recovery, sweeping. **Invariants**: what was read is synced before it
-//! counts as committed; nothing that was written before is appended to. **Not here**: reading (`recover`).
+//! Opens a spool directory: lock, recovery, removal of leftovers. Records that were read are synced before they count
+//! as committed; no existing segment is appended to. Reading is in `recover`.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::upkeep::Clean;
 
 const LOCK: &str = "lock";
 const PIECE: usize = 1 << 20;
-/// Looks at a directory that does not hold still.
+/// Attempts to survey a directory that changes meanwhile.
 const LOOKS: u32 = 5;
 
 fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
@@ -73,8 +73,9 @@ fn open(
     Ok((spool, committer))
 }
 
-/// Files no larger than the volume lets them be useful: of one that is a few segments large most could not be taken, or
-/// nothing at all. What others have on it does not count: they may go, and small files would stay.
+/// Limits the segment size to a part of the volume: of large files on a small volume, few or none could be allocated.
+/// The volume's other contents are ignored, because they may be deleted later, while the small segment size would
+/// remain.
 fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
     let mut settings = settings.clone();
     let volume = directory.free().map_or(u64::MAX, |free| free.total);
@@ -91,7 +92,7 @@ fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
     settings
 }
 
-/// Makes durable what was read, and removes what is of no use.
+/// Makes the recovered records durable, and removes useless files.
 fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
     if let Some((file, from, to)) = &found.unproven {
         prove(&**file, *from, *to)?;
@@ -101,14 +102,14 @@ fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
     }
     directory.sync()?;
     for (file, len) in &found.cut {
-        // Best effort: it only gives room back.
+        // Best effort: it only frees room.
         let _ = file.set_len(*len);
     }
     Ok(())
 }
 
-/// Writes the last group once more, byte for byte, and syncs. After a sync that failed, the system shows data that the
-/// disk does not have and calls it clean; only writing it again brings it there.
+/// Rewrites the last group, byte for byte, and syncs. After a failed sync the page cache may show data as clean that
+/// the disk does not have; only a rewrite brings it there.
 fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     let mut at = from;
     while at < to {
@@ -116,7 +117,7 @@ fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
         read_exact_at(file, at, &mut piece)?;
         match file.write_at(at, &piece) {
             Ok(written) if written == piece.len() => {}
-            // The disk is full, and this file system takes room even for the same bytes: the sync has to do.
+            // The disk is full, and this file system needs room even for the same bytes; the sync must suffice.
             Ok(_) => break,
             Err(error) if is_full(&error) => break,
             Err(error) => return Err(error),
@@ -126,7 +127,7 @@ fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     file.sync_data()
 }
 
-/// What is in a spool directory, without taking its lock or changing anything; one that is missing stays missing.
+/// Status of a spool directory, without taking its lock or changing anything. A missing directory is not created.
 fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
     let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => OpenError::no_spool(&settings.directory),
@@ -147,8 +148,8 @@ fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Statu
     })
 }
 
-/// Surveys a directory in which a gateway may be at work: files come and go between the look at their names and the
-/// look into them. An error counts once all names and sizes stayed as they were meanwhile.
+/// Surveys a directory that a running gateway may be changing: files appear and disappear between listing and reading.
+/// An error counts only if all names and sizes stayed the same meanwhile.
 pub(super) fn survey_beside(
     directory: &Arc<dyn Directory>,
     settings: &Settings,
@@ -170,7 +171,8 @@ pub(super) fn survey_beside(
 }
 
 impl Spool {
-    /// Opens or recovers `settings.directory` through `disk`; takes its lock file. The first key writes, all read.
+    /// Opens or recovers `settings.directory` through `disk`, and takes its lock file. The first key encrypts, all
+    /// decrypt.
     ///
     /// # Errors
     /// One clear line and its exit code: no key, a missing key, a newer format, damage, another process, the disk.
@@ -185,8 +187,8 @@ impl Spool {
         open(&*disk, settings, keys, (clock, rng, meter))
     }
 
-    /// What is in a spool directory, without taking its lock or changing anything; also beside a running gateway
-    /// (then parts of it may be newer than others).
+    /// Status of a spool directory, without taking its lock or changing anything. A gateway may be running there; then
+    /// parts of the status may be newer than others.
     ///
     /// # Errors
     /// As [`Spool::open`].

@@ -1,19 +1,20 @@
-//! **What**: the progress file: what consumers are done with, and what became of segments. **Why**: it is synced
-//! before any segment is unlinked, so a lost segment is never mistaken for a finished one, nor the reverse.
-//! **Invariants**: appended to by the process that wrote it, until a write fails; else written anew (tmp, sync, rename,
-//! directory sync). A line that is lost means delivery again, nothing worse. **Not here**: when (`reclaim`).
+//! The progress file: positions that consumers have finished, and the state of segments. It is synced before any
+//! segment is unlinked, so a lost segment is never mistaken for a finished one, nor the reverse.
+//! The process that wrote the file appends to it until a write fails; otherwise it is rewritten (tmp, sync, rename,
+//! directory sync). A lost line only means that records are delivered again. `upkeep` decides when to write.
 //!
 //! ```text
 //! progress: magic "TGPROGR\n" | u16 version | 6 zeros, then lines, each:
 //!   u32 length of the payload | u32 CRC32C(payload) | payload =
 //!     1 | u16 length | consumer | (u64 first position | u32 count)…     done
-//!     2 | u64 segment | u64 valid bytes                                 nothing is appended to it any more
-//!     3 | u64 segment                                                   everything in it is done, it may be unlinked
-//!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below the first and segments up to
-//!                                                                       the second were used; below the third none exists
-//!     5 | u64 segment | u64 bytes                                       so much of it was synced, said after the sync
+//!     2 | u64 segment | u64 valid bytes                                 the segment is closed
+//!     3 | u64 segment                                                   all of it is done, it may be unlinked
+//!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below the first and segments up
+//!                                                                       to the second were used; none is below the
+//!                                                                       third
+//!     5 | u64 segment | u64 bytes                                       bytes synced, written after the sync
 //!     6 | twice u16 length | consumer, then (u64 first position | u32 count)…
-//!                                                                       what the first needed the second has instead
+//!                                                                       transferred from the first to the second
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,41 +27,41 @@ use super::record::Take;
 
 /// Name of the file.
 pub(super) const NAME: &str = "progress";
-/// Name while it is written anew.
+/// Name while it is rewritten.
 pub(super) const TEMPORARY: &str = "progress.tmp";
 
 const MAGIC: [u8; 8] = *b"TGPROGR\n";
 const VERSION: u16 = 1;
 const HEADER: usize = 16;
-/// Runs of one line.
+/// Maximum number of runs in one line.
 const RUNS: usize = 4096;
 
-/// What the file says.
+/// Contents of the file.
 #[derive(Default)]
 pub(super) struct Known {
     /// Consumer, first position, count.
     pub(super) done: Vec<(Arc<str>, u64, u32)>,
-    /// By whom, to whom, first position, count: before anything is done by the latter.
+    /// Giver, receiver, first position, count. To be applied before the receiver's `done`.
     pub(super) given: Vec<(Arc<str>, Arc<str>, u64, u32)>,
     /// Valid bytes of closed segments.
     pub(super) closed: BTreeMap<u64, u64>,
-    /// Bytes of segments that are known to have been synced.
+    /// Synced bytes of segments, as far as recorded.
     pub(super) synced: BTreeMap<u64, u64>,
-    /// Segments that may be gone.
+    /// Segments that may be unlinked.
     pub(super) removed: BTreeSet<u64>,
-    /// Lowest position that may be given out.
+    /// Lowest position that may be used next.
     pub(super) next: u64,
     /// Highest segment number used.
     pub(super) highest: u64,
-    /// Segments below are gone for good.
+    /// Segments below this number no longer exist.
     pub(super) lowest: u64,
     /// Bytes that could be read; 0: there was no usable file.
     pub(super) read: u64,
-    /// The format is of a later version.
+    /// Set if the format is of a later version.
     pub(super) newer: Option<u16>,
 }
 
-/// Reads a progress file's contents as far as it is whole.
+/// Reads a progress file up to the first line that is not intact.
 pub(super) fn read(bytes: &[u8]) -> Known {
     let mut known = Known::default();
     let mut take = Take(bytes);
@@ -156,7 +157,7 @@ impl Lines {
         self.runs(6, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
     }
 
-    /// Runs in their order; those of the same consumers that follow each other share a line.
+    /// Adds runs in their order; consecutive runs of the same consumers share a line.
     fn runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
         let mut open: Option<([&Arc<str>; N], usize)> = None;
         let mut payload = Vec::new();
@@ -217,18 +218,18 @@ fn numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
 
 /// The file as this process writes it.
 pub(super) struct Progress {
-    /// `None`: must be written anew before anything can be appended.
+    /// `None`: must be rewritten before anything can be appended.
     file: Option<Arc<dyn DiskFile>>,
     len: u64,
-    /// Size when it was last written anew.
+    /// Size after the last rewrite.
     base: u64,
-    /// Above this size it is written anew when it has doubled.
+    /// Above this size the file is rewritten when it has doubled.
     large: u64,
     synced: bool,
 }
 
 impl Progress {
-    /// Nothing written yet.
+    /// Nothing is written yet.
     pub(super) fn new(large: u64) -> Self {
         Self { file: None, len: 0, base: 0, large, synced: true }
     }
@@ -238,22 +239,22 @@ impl Progress {
         self.len
     }
 
-    /// Whether it can be appended to.
+    /// Whether lines can be appended.
     pub(super) fn usable(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Whether it must (or should) be written anew.
+    /// Whether the file must or should be rewritten.
     pub(super) fn wants_rewrite(&self) -> bool {
         self.file.is_none() || (self.len > self.large && self.len > self.base.saturating_mul(2))
     }
 
-    /// Whether everything in it is durable.
+    /// Whether everything in the file is durable.
     pub(super) fn synced(&self) -> bool {
         self.file.is_some() && self.synced
     }
 
-    /// Appends. After an error the file must be written anew.
+    /// Appends lines. After an error the file must be rewritten.
     pub(super) fn append(&mut self, lines: &Lines) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::Error::other("the progress file is closed")) };
         if lines.is_empty() {
@@ -272,7 +273,7 @@ impl Progress {
         result
     }
 
-    /// Makes it durable. After an error the file must be written anew.
+    /// Makes the file durable. After an error the file must be rewritten.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::Error::other("the progress file is closed")) };
         if self.synced {
@@ -286,12 +287,12 @@ impl Progress {
         result
     }
 
-    /// Nothing more is written.
+    /// Ends all writing.
     pub(super) fn close(&mut self) {
         self.file = None;
     }
 
-    /// Replaces the file by one that says `lines`, durably.
+    /// Replaces the file by one with these lines, durably.
     pub(super) fn rewrite(&mut self, directory: &dyn Directory, lines: &Lines) -> io::Result<()> {
         self.file = None;
         match directory.remove(TEMPORARY) {

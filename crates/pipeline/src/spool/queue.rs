@@ -1,5 +1,5 @@
-//! **What**: transactions on their way to the committer, in ticket order. **Invariants**: bounded by the reservations
-//! that each of them carries. **Not here**: what is done with them (`commit`).
+//! Transactions on their way to the committer, in ticket order. The reservation that each of them carries bounds their
+//! number. `commit` processes them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use super::room::Reservation;
 use super::transaction::{OnCommit, Transaction};
 
-/// One transaction that waits.
+/// One waiting transaction.
 pub(super) struct Queued {
     pub(super) transaction: Transaction,
     pub(super) reservation: Reservation,
@@ -31,7 +31,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds one; dropped (a batch without a verdict is to be sent again) when nobody will take it any more.
+    /// Adds a transaction. If the committer has ended, drops it; its receipt then asks the client to retry.
     pub(super) fn push(&self, queued: Queued) {
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -44,7 +44,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Something other than a transaction came; it may wait for the next step.
+    /// Signals work other than a transaction, which may wait for the next step.
     pub(super) fn hint(&self) {
         self.changed.notify_one();
     }
@@ -55,7 +55,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits up to `idle` for something (for a wake-up only, if `stalled`), then moves up to `max` into `to`.
+    /// Waits up to `idle` for a transaction (if `stalled`, only for a wake-up), then moves up to `max` into `to`.
     pub(super) fn take(&self, idle: Duration, stalled: bool, max: usize, to: &mut VecDeque<Queued>) {
         let mut inner = self.inner.lock();
         let nothing = (inner.items.is_empty() && to.is_empty()) || stalled;
@@ -67,12 +67,12 @@ impl Queue {
         to.extend(inner.items.drain(..room));
     }
 
-    /// How many wait.
+    /// Number of waiting transactions.
     pub(super) fn len(&self) -> usize {
         self.inner.lock().items.len()
     }
 
-    /// Nothing is taken any more.
+    /// Refuses further transactions and drops the waiting ones.
     pub(super) fn close(&self) {
         let items = {
             let mut inner = self.inner.lock();

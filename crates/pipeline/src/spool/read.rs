@@ -1,4 +1,4 @@
-//! **What**: reads one committed record back. **Invariants**: number, checksum and seal must all be right.
+//! Reads one committed record back. Number, checksum and seal must all be right.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use super::record::{RECORD_HEADER, RecordHeader};
 use super::status::ReadError;
 use super::transaction::{RecordKind, Stored};
 
-/// Reads and opens `planned`.
+/// Reads and decrypts `planned`.
 pub(super) fn read(planned: &Planned) -> Result<Stored, ReadError> {
     let damaged = || ReadError::Damaged(planned.seq);
     let size = usize::try_from(planned.size).map_err(|_| damaged())?;

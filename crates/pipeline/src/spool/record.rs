@@ -1,5 +1,5 @@
-//! **What**: the bytes of a segment. **Invariants**: little endian; every record starts at a multiple of 8; version 1.
-//! **Not here**: the seal (`cipher`), reading a segment through (`scan`), building one (`encode`).
+//! Format of a segment: little endian, every record at a multiple of 8, version 1. The seal is in `cipher`, reading
+//! through a segment in `scan`, building one in `encode`.
 //!
 //! ```text
 //! seg-{number:010}.spool
@@ -12,16 +12,16 @@
 //!     stored body = AES-256-GCM(body), tag last; AAD = u64 segment number, tail, account's name | zeros up to 8
 //! ```
 //! A record's position is the segment's first sequence number plus its number; internal records use up numbers too.
-//! A transaction is its records, an internal *table* record first when names are new to the segment, and a *commit*
-//! record (u32 count, SHA-256 over header and tag of each); it lies in one segment. Account and holder set are numbers
-//! of the segment's tables: entries `1 | u16 id | u16 length | name` and `2 | u16 id | u8 count | u16 name id …`.
-//! Number 0 is the empty name and the empty set.
+//! A transaction is its records, preceded by an internal *table* record if names are new to the segment, and followed
+//! by a *commit* record (u32 count, SHA-256 over header and tag of each); it is never split between segments. Account
+//! and holder set are numbers of the segment's tables: entries `1 | u16 id | u16 length | name` and `2 | u16 id | u8
+//! count | u16 name id …`. Number 0 is the empty name and the empty set.
 //!
-//! A group is written only after the group before it was synced, so a valid record of a group that starts *behind* an
-//! invalid record proves that the invalid one was once durable: damage, not a torn tail. For the last group of a
-//! killed process the progress file says so, in a line that is written after the sync. What is not told apart: a last
-//! group that is damaged *and* whose line is missing, because the process ended between sync and line, or the machine
-//! stopped within the second before the progress file is synced; it counts as torn, though it may have been answered.
+//! A group is written only after the group before it was synced. So a valid record of a group that starts *behind* an
+//! invalid record proves that the invalid one was once durable: damage, not a torn tail. For the last group of a killed
+//! process, a line in the progress file, written after the sync, proves the same. One case can't be distinguished: a
+//! damaged last group whose line is missing, because the process ended between sync and line, or the machine stopped
+//! within the second before the progress file is synced. It counts as torn, although it may have been acknowledged.
 
 use sha2::{Digest, Sha256};
 
@@ -29,29 +29,29 @@ use super::transaction::RecordKind;
 
 /// First bytes of a segment.
 pub(super) const MAGIC: [u8; 8] = *b"TGSPOOL\n";
-/// The format that is written.
+/// The version that is written.
 pub(super) const VERSION: u16 = 1;
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 104;
 /// Bytes of a record's header.
 pub(super) const RECORD_HEADER: usize = 32;
-/// Bytes of a record's header that are authenticated.
+/// Authenticated bytes of a record's header.
 pub(super) const TAIL: usize = 24;
 /// Bytes of the tag behind each body.
 pub(super) const TAG: usize = 16;
-/// Stored bytes of a commit record, all told.
+/// Bytes of a commit record as stored, including header and padding.
 pub(super) const COMMIT_SIZE: usize = padded(RECORD_HEADER + 36 + TAG);
 /// Kind byte of the internal table record.
 pub(super) const KIND_TABLE: u8 = 128;
 /// Kind byte of the commit record.
 pub(super) const KIND_COMMIT: u8 = RecordKind::Commit as u8;
-/// Longest name of an account or consumer, bytes.
+/// Longest name of an account or consumer, in bytes.
 pub(super) const MAX_NAME: usize = 1024;
 
 const CIPHER_AES: u8 = 1;
 const CIPHER_OFF: u8 = 0;
 
-/// `len` rounded up to where the next record starts.
+/// `len` rounded up to the start of the next record.
 pub(super) const fn padded(len: usize) -> usize {
     len.div_ceil(8) * 8
 }
@@ -61,12 +61,12 @@ pub(super) const fn record_size(len: usize) -> usize {
     padded(RECORD_HEADER + len + TAG)
 }
 
-/// Name of the file of segment `number`.
+/// File name of segment `number`.
 pub(super) fn segment_name(number: u64) -> String {
     format!("seg-{number:010}.spool")
 }
 
-/// Reads little-endian numbers off the front.
+/// Reads little-endian numbers from the front.
 pub(super) struct Take<'a>(pub(super) &'a [u8]);
 
 impl<'a> Take<'a> {
@@ -99,7 +99,7 @@ impl<'a> Take<'a> {
     }
 }
 
-/// Writes arrays one behind the other; what does not fit is left out.
+/// Writes arrays one behind the other; an array that does not fit is left out.
 struct Put<'a>(&'a mut [u8]);
 
 impl Put<'_> {
@@ -128,7 +128,7 @@ pub(super) struct SegmentHeader {
 pub(super) enum HeaderError {
     /// Written by a version that this one does not know.
     Newer(u16),
-    /// Not what it should be.
+    /// Wrong magic, checksum, length or cipher.
     Damaged,
 }
 
@@ -184,7 +184,7 @@ impl SegmentHeader {
 /// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHeader {
-    /// Stored length of the body, tag included.
+    /// Stored length of the body, including the tag.
     pub(super) len: u32,
     pub(super) checksum: u32,
     pub(super) record: u32,
@@ -233,7 +233,7 @@ impl RecordHeader {
         (take.array::<3>()? == [0; 3]).then_some(header)
     }
 
-    /// Whether it can be a record at `offset` of a file that ends at `end`.
+    /// Whether this can be a record at `offset` of a file that ends at `end`.
     pub(super) fn plausible(&self, offset: u64, end: u64) -> bool {
         (self.len as usize) >= TAG
             && offset.saturating_add(RECORD_HEADER as u64 + u64::from(self.len)) <= end
@@ -241,7 +241,7 @@ impl RecordHeader {
             && (self.kind == KIND_TABLE || RecordKind::from_byte(self.kind).is_some())
     }
 
-    /// Where the next record starts, from this one's offset.
+    /// Distance from this record's offset to the next record's.
     pub(super) fn size(&self) -> u64 {
         padded(RECORD_HEADER + self.len as usize) as u64
     }
@@ -302,7 +302,7 @@ pub(super) fn put_set(out: &mut Vec<u8>, id: u16, members: &[u16]) {
     }
 }
 
-/// Reads a table record's body. `None`: not one.
+/// Parses a table record's body. `None`: it is not one.
 pub(super) fn table(body: &[u8]) -> Option<Vec<TableEntry<'_>>> {
     let mut take = Take(body);
     let mut entries = Vec::new();

@@ -1,6 +1,6 @@
-//! **What**: finds out what a spool directory holds, without changing anything. **Invariants**: what was acknowledged
-//! is found or its loss is reported with what to do; a missing key, a newer format, a missing segment stop the start.
-//! **Not here**: making the directory ready for writing (`open`), one segment's records (`scan`).
+//! Reads the contents of a spool directory without changing anything. Every acknowledged record is found, or its loss
+//! is reported with what to do; a missing key, a newer format or a missing segment stops the start. `open` prepares the
+//! directory for writing, `scan` reads the records of one segment.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,22 +19,22 @@ use super::scan::{Scanned, Source, Trouble, scan};
 use super::segment::Segment;
 use super::status::OpenError;
 
-/// What was found.
+/// Contents of a spool directory.
 pub(super) struct Found {
     pub(super) index: Index,
-    /// Valid bytes of the newest segment that was found.
+    /// Valid bytes of the newest segment found.
     pub(super) newest_len: u64,
-    /// Segments known to be gone.
+    /// Segments known to be unlinked.
     pub(super) removed: BTreeSet<u64>,
     /// Highest segment number ever used.
     pub(super) highest: u64,
-    /// The file that was written to last, and the part of it (from, to) that may be in the page cache only.
+    /// The file written last, and the part of it (from, to) that may exist only in the page cache.
     pub(super) unproven: Option<(Arc<dyn DiskFile>, u64, u64)>,
     /// Bytes of the segments' files.
     pub(super) bytes: u64,
-    /// Files with something behind what counts, and the size that is enough.
+    /// Files with bytes behind their valid part, and the size to which they can be cut.
     pub(super) cut: Vec<(Arc<dyn DiskFile>, u64)>,
-    /// Files that are of no use any more.
+    /// Useless files.
     pub(super) sweep: Vec<String>,
 }
 
@@ -113,7 +113,7 @@ fn failed(what: &str, error: &io::Error) -> OpenError {
     OpenError::failed(format!("the spool directory {what}: {error}"))
 }
 
-/// Segments by number. `suffix` tells what kind of file.
+/// Files by segment number; `suffix` selects the kind of file.
 fn numbered(entries: &[Entry], suffix: &str) -> Vec<Named> {
     let number = |name: &str| {
         let digits = name.strip_prefix("seg-")?.strip_suffix(suffix)?;
@@ -154,7 +154,7 @@ fn newer(name: &str, version: u16) -> OpenError {
     ))
 }
 
-/// Every number between the lowest and the highest segment must be accounted for.
+/// Checks that every number between the lowest and the highest segment is accounted for.
 fn missing(segments: &[Named], lost: &BTreeSet<u64>, known: &Known) -> Result<(), OpenError> {
     if known.read == 0 {
         return Ok(());

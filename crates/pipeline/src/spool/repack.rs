@@ -1,9 +1,10 @@
-//! **What**: stores what the quarantine holds anew, further on, where little of it holds whole segments. **Why**: a
-//! segment is unlinked when nobody needs any of it, and what back ends refused stays until somebody looks at it: some
-//! items a day would take the whole spool. **Invariants**: only the quarantine's records, which nobody reads in order;
-//! only under pressure; all of a segment or nothing, from room that is taken before, the last one too: each segment
-//! gives more back; the old record counts until the new one is durable, so that a crash may leave both, never none.
-//! **Not here**: what comes into the quarantine (`outlet`), unlinking (`upkeep`).
+//! Repacking: rewrites quarantine records further on, where a few of them keep whole segments alive. A segment is
+//! unlinked only when none of its records is pending, and refused items stay until an operator handles them, so a few
+//! items a day would fill the spool.
+//! Only quarantine records are moved, because no consumer reads them in order, and only under pressure. Of a segment
+//! all of them are moved or none, into room reserved before, the last room included: each segment frees more than it
+//! costs. The old record counts until the new one is durable, so a crash may leave both, but never none. `outlet` fills
+//! the quarantine, `upkeep` unlinks segments.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,42 +17,42 @@ use super::room::{Purpose, Reservation};
 use super::status::ReadError;
 use super::transaction::{OnCommit, QUARANTINE, Record, Seq, Stored, Transaction, room_for};
 
-/// No sooner after the last time.
+/// Minimum time between two attempts.
 const EVERY: Duration = Duration::from_millis(250);
-/// Most segments at once: what waits to be committed waits for it.
+/// Maximum number of segments at once, because transactions that wait for a commit wait for it.
 const AT_ONCE: u64 = 16;
-/// Most bytes of one segment that are held in memory for it.
+/// Maximum bytes of one segment held in memory for it.
 const MOST: u64 = 16 << 20;
 
-/// Where it stands.
+/// State of the repacking.
 #[derive(Default)]
 pub(super) struct Repacking {
-    /// When it was last looked for something.
+    /// Time of the last attempt.
     looked: Option<Duration>,
-    /// Shared by what is on its way.
+    /// Cloned by each transaction in progress.
     on_its_way: Arc<()>,
-    /// Segments with a record that can't be read: they stay.
+    /// Segments with an unreadable record, which are not repacked.
     unreadable: BTreeSet<u64>,
-    /// The spool is being closed: no more of it.
+    /// The spool is being closed: start no more.
     pub(super) over: bool,
 }
 
-/// Why a segment stays.
+/// Why a segment can't be repacked.
 enum Stays {
-    /// There is no room; later.
+    /// There is no room; try again later.
     NoRoom,
-    /// It can't be read.
+    /// A record can't be read.
     Unreadable(ReadError),
 }
 
 impl Committer {
-    /// Under pressure: stores anew what keeps the emptiest segments, as much as a sixteenth of a segment, or one
-    /// segment's.
+    /// Under pressure, rewrites the records that keep the emptiest segments: one segment's records, or more up to a
+    /// sixteenth of a segment's size.
     pub(super) fn repack(&mut self, now: Duration) {
         let repacking = &mut self.clean.repacking;
         let soon = repacking.looked.is_some_and(|looked| now.saturating_sub(looked) < EVERY);
         let busy = repacking.over || Arc::strong_count(&repacking.on_its_way) > 1;
-        // what can't be unlinked would only be there twice
+        // If the old segments can't be unlinked, the records would only exist twice.
         if soon || busy || self.clean.hampered() || self.stalled() || !self.pressed() {
             return;
         }
@@ -86,17 +87,17 @@ impl Committer {
         }
     }
 
-    /// Whether room is, or soon will be, wanted.
+    /// Whether room is needed now or soon.
     fn pressed(&self) -> bool {
         let spool = &self.spool;
         spool.refusing().is_some() || spool.room.total() > spool.settings.max_size / 2
     }
 
-    /// Queues all that the quarantine has in a segment; when it is committed, the old records are done.
+    /// Queues copies of all quarantine records of a segment; the old ones are marked as done after the commit.
     fn store_anew(&self, number: u64) -> Result<(), Stays> {
         let plan = self.spool.index.lock().plan_in(QUARANTINE, number);
         let mut stored = plan.iter().map(read::read).collect::<Result<Vec<_>, _>>().map_err(Stays::Unreadable)?;
-        // a transaction is of one account; among those the order means nothing
+        // A transaction belongs to one account, and the order of accounts does not matter.
         stored.sort_by(|one, other| one.account.cmp(&other.account));
         let groups: Vec<&[Stored]> = stored.chunk_by(|one, next| one.account == next.account).collect();
         let reserved = groups.iter().map(|group| {

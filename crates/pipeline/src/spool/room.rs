@@ -1,9 +1,9 @@
-//! **What**: [`Room`]: who may take how much of the disk. **Why**: a full disk is met before the ticket, never after
-//! it. **Invariants**: all files together stay within the limit; what is reserved fits into files whose room is already
-//! taken (twice over, since a segment's last bytes may be too few for the next transaction), or, where the file system
-//! can't take room ahead, into what the volume says is free; new data never takes the volume's last bytes and files,
-//! which checkpoint and positions of chains need before old data can go, and leaves them as much more as waits to be
-//! covered by the next checkpoint. **Not here**: writing (`commit`).
+//! [`Room`]: allocation of disk space. A full disk must be noticed before the ticket, never after it.
+//! All files together stay within the limit. Reserved bytes fit into files whose room is already allocated (twice over,
+//! because a segment's last bytes may be too few for the next transaction) or, if the file system can't allocate ahead,
+//! into the free space that the volume reports.
+//! New data never takes the volume's last bytes and files: checkpoints and chain positions need them before old data
+//! can go, and more of them the more effects wait for the next checkpoint. Writing is in `commit`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,25 +18,25 @@ use kernel::clock::Clock;
 use super::config::MAX_SEGMENT;
 use super::record::SEGMENT_HEADER;
 
-/// First letters of files that wait to become segments.
+/// Prefix of files that wait to become segments.
 pub(super) const SPARE: &str = "spare-";
-/// The file whose room is given up so that progress can be kept on a full disk.
+/// A file that is deleted to make room for the progress file on a full disk.
 pub(super) const CUSHION: &str = "cushion";
-/// After the disk said that it is full, it is asked again no sooner.
+/// Minimum time between a report that the disk is full and the next attempt.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// While the volume has so much more than must be left, it is not asked at each reservation.
+/// While the volume has this much more than must stay free, it is not queried at each reservation.
 const ASK_EVERY: u64 = 1 << 20;
-/// Files that must be left on the volume.
+/// Number of files that must stay available on the volume.
 const LOW_FILES: u64 = 16;
 
-/// What room is wanted for.
+/// Purpose of a reservation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// New data.
     Accept,
-    /// What must be there before older data can be worked off; it leaves half of the room that is kept for draining.
+    /// Records that are needed before older data can be processed. They leave half of the room kept for draining.
     Prepare,
-    /// What lets older data go; it may take all the room that is kept for it.
+    /// Records that release older data. They may take all the room kept for draining.
     Drain,
 }
 
@@ -47,13 +47,13 @@ pub(super) struct Spare {
     pub(super) size: u64,
 }
 
-/// Room taken for one transaction. Given back when dropped.
+/// Room taken for one transaction; returned when dropped.
 pub struct Reservation {
     room: Arc<Room>,
     bytes: u64,
-    /// It was given a file of its own, so it is not among the ledger's reserved bytes.
+    /// The reservation got its own file, so it is not part of `Inner::reserved`.
     own: bool,
-    /// A file of its own, for a transaction that is larger than a segment.
+    /// The file for a transaction that is larger than a segment.
     spare: Option<Spare>,
 }
 
@@ -63,12 +63,12 @@ impl Reservation {
         self.bytes
     }
 
-    /// Whether it has a file of its own.
+    /// Whether the reservation has its own file.
     pub(super) fn has_own_file(&self) -> bool {
         self.spare.is_some()
     }
 
-    /// The file of its own, if it has one.
+    /// Takes the reservation's own file, if it has one.
     pub(super) fn take_own_file(&mut self) -> Option<Spare> {
         let spare = self.spare.take()?;
         let mut inner = self.room.inner.lock();
@@ -90,46 +90,46 @@ impl Drop for Reservation {
     }
 }
 
-/// The ledger.
+/// Accounts for the disk space of the spool.
 pub(super) struct Room {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
     limit: u64,
     segment: u64,
-    /// Bytes that new data leaves free on the volume in any case.
+    /// Minimum of the bytes that new data leaves free on the volume.
     least: u64,
-    /// Bytes of what others wrote on the volume, and will write anew beside it.
+    /// Size of other files on the volume that will be rewritten next to the old version.
     beside: AtomicU64,
-    /// By how much that may have grown since.
+    /// By how much those may have grown since.
     grown: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Bytes of segments that are not written to any more.
+    /// Bytes of closed segments.
     closed: u64,
-    /// Size of the segment that is written to, and what is left of it.
+    /// Size of the active segment, and its unused bytes.
     active: u64,
     active_free: u64,
-    /// Progress file and cushion.
+    /// Bytes of progress file and cushion.
     other: u64,
     spares: Vec<Spare>,
-    /// Files of reservations that have their own.
+    /// Bytes of files that belong to reservations.
     own: u64,
     reserved: u64,
     next_spare: u64,
-    /// Room can't be taken ahead here.
+    /// The file system can't allocate ahead.
     unsure: bool,
-    /// Monotonic time before which the disk is not asked again for new data, and what it said.
+    /// Monotonic time before which new data does not query the disk again, and the last refusal.
     again: Option<(Duration, Reason)>,
-    /// The same for the rest, which may have what new data may not.
+    /// The same for the other purposes, which may take room that new data may not.
     again_to_drain: Option<(Duration, Reason)>,
-    /// When the volume was last asked for what is free, where room can't be taken ahead.
+    /// Last query of the volume's free space, if the file system can't allocate ahead.
     looked: Option<Duration>,
-    /// So much may have to be left to others before the volume is asked again.
+    /// The volume is queried again once more than this must stay free.
     asked_for: u64,
-    /// Why the last reservation was refused, and how large it was.
+    /// Reason and size of the last refused reservation.
     refusing: Option<(Reason, u64)>,
 }
 
@@ -139,7 +139,7 @@ impl Inner {
         self.closed + self.active + self.other + spares + self.own
     }
 
-    /// What can be written without taking more room.
+    /// Bytes that can be written without allocating more.
     fn taken(&self) -> u64 {
         let spares: u64 = self.spares.iter().map(|spare| spare.size.saturating_sub(SEGMENT_HEADER as u64)).sum();
         // A transaction with its own file ends the active segment early.
@@ -148,7 +148,7 @@ impl Inner {
 }
 
 impl Room {
-    /// All files stay within `limit`; new data leaves `least` bytes free on the volume.
+    /// All files stay within `limit`; new data leaves at least `least` bytes free on the volume.
     pub(super) fn new(
         directory: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,
@@ -160,23 +160,24 @@ impl Room {
         Arc::new(Self { directory, clock, limit, segment, least, beside, grown, inner })
     }
 
-    /// Others wrote `bytes` on the volume, and will write that anew beside it: it lets old data go.
+    /// Sets the size of other files on the volume (`bytes`), which will be rewritten next to the old version to let old
+    /// data go.
     pub(super) fn spare(&self, bytes: u64) {
         self.beside.store(bytes, Ordering::Relaxed);
     }
 
-    /// What they will write may have grown by `bytes` since.
+    /// Sets the possible growth of those files since they were written.
     pub(super) fn grown(&self, bytes: u64) {
         self.grown.store(bytes, Ordering::Relaxed);
     }
 
-    /// What the others will write at most.
+    /// Upper bound of the next version of those files.
     fn next_beside(&self) -> u64 {
         self.beside.load(Ordering::Relaxed).saturating_add(self.grown.load(Ordering::Relaxed))
     }
 
-    /// What new data leaves on the volume: twice what the others will write, since what must be prepared takes some of
-    /// it.
+    /// Bytes that new data leaves free on the volume: twice the next version of the other files, because
+    /// [`Purpose::Prepare`] takes some of it.
     fn leaves(&self) -> u64 {
         self.next_beside().saturating_mul(2).max(self.least)
     }
@@ -200,7 +201,7 @@ impl Room {
         Ok(Reservation { room: Arc::clone(self), bytes, own, spare })
     }
 
-    /// Room that is taken already but kept for draining.
+    /// Allocated room that is kept for draining.
     fn kept(&self) -> u64 {
         self.segment / 4
     }
@@ -233,10 +234,10 @@ impl Room {
         Ok(None)
     }
 
-    /// Size of the next file of what lets data go. A start closes the segment that was written to and cuts its tail, in
-    /// which room for draining was kept: that room is then what is left of the limit, or of the volume, less than a
-    /// segment. What the others need is left to them, unless they could not have it anyway, and a little for the
-    /// spool's own progress; only what lets data go at once takes even that, and no more of it than it must.
+    /// Size of the next file for draining. A start closes the active segment and cuts its tail, which held the room for
+    /// draining; afterwards that room may be the rest of the limit or of the volume, smaller than a segment. The file
+    /// leaves free what the other files need (unless that is missing anyway) and a little for the spool's own progress.
+    /// Only [`Purpose::Drain`] takes even that, and no more than it must.
     fn file_to_drain(&self, inner: &Inner, want: u64, purpose: Purpose) -> Result<u64, Reason> {
         self.rested(inner, purpose)?;
         let within = self.limit.saturating_sub(inner.total());
@@ -251,7 +252,7 @@ impl Room {
         }
     }
 
-    /// Makes a file of `size` bytes.
+    /// Allocates a file of `size` bytes.
     fn allocate(&self, inner: &mut Inner, size: u64, purpose: Purpose) -> Result<Spare, Reason> {
         if inner.total().saturating_add(size) > self.limit {
             return Err(Reason::SpoolFull);
@@ -271,7 +272,7 @@ impl Room {
                     _ => self.free_above(inner, size, self.on_top(purpose)),
                 };
                 if enough.is_err() {
-                    // Best effort: what stays is swept at the next start.
+                    // Best effort: the next start removes leftovers.
                     let _ = self.directory.remove(&name);
                 }
                 enough.map(|()| Spare { name, file, size })
@@ -284,12 +285,12 @@ impl Room {
         }
     }
 
-    /// Where room can't be taken ahead, only what is free above what is left to others makes it sure.
+    /// Margin for file systems that can't allocate ahead: only the space above what is left to other files is certain.
     fn on_top(&self, purpose: Purpose) -> u64 {
         if purpose == Purpose::Accept { self.segment.max(self.leaves()) } else { 0 }
     }
 
-    /// What the disk said a moment ago, if it is too early to ask again.
+    /// The last refusal, if it is too early to query the disk again.
     fn rested(&self, inner: &Inner, purpose: Purpose) -> Result<(), Reason> {
         let now = self.clock.monotonic();
         match if purpose == Purpose::Accept { inner.again } else { inner.again_to_drain } {
@@ -298,7 +299,7 @@ impl Room {
         }
     }
 
-    /// Asks the disk, unless it refused a moment ago.
+    /// Queries the disk, unless it refused a moment ago.
     fn rarely<T>(
         &self,
         inner: &mut Inner,
@@ -313,7 +314,8 @@ impl Room {
         said
     }
 
-    /// Whether the volume still has what others need to let old data go. One that does not tell counts as having it.
+    /// Whether the volume still has what other files need to let old data go. A volume that does not report it counts
+    /// as having it.
     fn leaves_enough(&self, inner: &mut Inner) -> Result<(), Reason> {
         let leaves = self.leaves();
         let free = self.directory.free().unwrap_or(Free { bytes: u64::MAX, total: u64::MAX, files: u64::MAX });
@@ -324,7 +326,7 @@ impl Room {
         Ok(())
     }
 
-    /// Asks the volume, since more must be left than when it was last asked.
+    /// Queries the volume, because more must stay free than at the last query.
     fn ask(&self, inner: &mut Inner) -> Result<(), Reason> {
         self.rarely(inner, Purpose::Accept, |inner| self.leaves_enough(inner))
     }
@@ -337,7 +339,7 @@ impl Room {
         if enough { Ok(()) } else { Err(Reason::SpoolFull) }
     }
 
-    /// Asks the volume every now and then, where room can't be taken ahead.
+    /// Queries the volume now and then, if the file system can't allocate ahead.
     fn look(&self, inner: &mut Inner, want: u64) -> Result<(), Reason> {
         self.rarely(inner, Purpose::Accept, |inner| {
             let lately = inner.looked.is_some_and(|looked| self.clock.monotonic().saturating_sub(looked) < ASK_AGAIN);
@@ -359,7 +361,7 @@ impl Room {
         self.allocate(&mut inner, size.max(self.segment), Purpose::Drain)
     }
 
-    /// The segment that is written to has `size` bytes, `free` of them left. The one before takes `closed` now.
+    /// Sets size and unused bytes of the new active segment. The one before now takes `closed` bytes.
     pub(super) fn active(&self, size: u64, free: u64, closed: u64) {
         let mut inner = self.inner.lock();
         inner.active = size;
@@ -367,32 +369,32 @@ impl Room {
         inner.closed += closed;
     }
 
-    /// What is left of the segment that is written to.
+    /// Sets the unused bytes of the active segment.
     pub(super) fn left(&self, free: u64) {
         self.inner.lock().active_free = free;
     }
 
-    /// Closed segments took `bytes` and are gone.
+    /// Closed segments of `bytes` were unlinked.
     pub(super) fn reclaimed(&self, bytes: u64) {
         let mut inner = self.inner.lock();
         inner.closed = inner.closed.saturating_sub(bytes);
     }
 
-    /// Progress file and cushion take `bytes` together.
+    /// Sets the bytes of progress file and cushion together.
     pub(super) fn other(&self, bytes: u64) {
         self.inner.lock().other = bytes;
     }
 
-    /// Whether the disk said that it is full, and it is too early to ask again.
+    /// Whether the disk was full, and it is too early to try again.
     pub(super) fn resting(&self) -> bool {
         self.rested(&self.inner.lock(), Purpose::Accept).is_err()
     }
 
-    /// Bytes that new data may still take while it is not refused: of the limit, and of the volume as far as it tells.
+    /// Bytes that new data may take before it is refused: of the limit, and of the volume as far as that is reported.
     pub(super) fn takes(&self) -> u64 {
         let free = self.directory.free().map_or(u64::MAX, |free| free.bytes).saturating_sub(self.leaves());
         let inner = self.inner.lock();
-        // files are of one size, and what is less stays
+        // Files have a fixed size; a smaller rest is not used.
         let more = self.limit.saturating_sub(inner.total()).min(free) / self.segment.max(1) * self.segment;
         more.saturating_add(inner.taken().saturating_sub(inner.reserved.saturating_add(self.kept())))
     }
@@ -402,12 +404,12 @@ impl Room {
         self.inner.lock().total()
     }
 
-    /// Why the last reservation was refused, until one succeeds.
+    /// Reason of the last refusal, until a reservation succeeds.
     pub(super) fn refusing(&self) -> Option<Reason> {
         self.inner.lock().refusing.map(|(reason, _)| reason)
     }
 
-    /// Ends a refusal as soon as what was refused would fit, also if nobody asks.
+    /// Ends a refusal once the refused reservation would fit, even if none is attempted.
     fn look_again(&self, inner: &mut Inner) {
         let Some((_, bytes)) = inner.refusing else { return };
         match self.try_reserve(inner, bytes, Purpose::Accept) {
@@ -422,7 +424,7 @@ impl Room {
         }
     }
 
-    /// Takes room ahead, so that reservations seldom have to, and gives back what is too much.
+    /// Allocates room ahead, so that reservations rarely have to, and frees what is too much.
     pub(super) fn tend(&self) {
         let mut inner = self.inner.lock();
         self.look_again(&mut inner);
@@ -442,7 +444,7 @@ impl Room {
             }
             let Some(at) = inner.spares.iter().position(|spare| spare.size == largest) else { return };
             let spare = inner.spares.swap_remove(at);
-            // Best effort: what stays is swept at the next start.
+            // Best effort: the next start removes leftovers.
             let _ = self.directory.remove(&spare.name);
         }
     }

@@ -1,7 +1,6 @@
-//! **What**: reads one segment through and puts what is committed in it into the index. **Invariants**: changes nothing
-//! on disk; a torn tail ends the segment, a valid record behind an invalid one of an earlier write group is damage;
-//! where the valid length is known, anything short of it is damage, and so is anything short of what was synced. **Not
-//! here**: which segments (`recover`).
+//! Reads through one segment and adds its committed records to the index. It changes nothing on disk. A torn tail ends
+//! the segment; a valid record behind an invalid one of an earlier write group is damage. If the valid length is known,
+//! anything shorter is damage, and so is anything shorter than the synced length. `recover` chooses the segments.
 
 use std::io;
 use std::sync::Arc;
@@ -16,14 +15,14 @@ use super::record::{
 };
 
 const WINDOW: usize = 1 << 20;
-/// Internal records are small; a longer one is not ours.
+/// Internal records are small; a longer one was not written by tollgate.
 const MAX_INTERNAL: u32 = 64 << 20;
 
-/// What is wrong with a segment.
+/// Why a segment can't be used.
 pub(super) enum Trouble {
-    /// It could not be read.
+    /// The file could not be read.
     Io(io::Error),
-    /// It is not what was written; the offset of the first wrong record.
+    /// The contents are damaged, at the offset of the first wrong record.
     Damage(u64),
 }
 
@@ -33,24 +32,24 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// Where the segment lies and how much of it counts.
+/// A segment's file, and how much of it counts.
 pub(super) struct Source {
     pub(super) number: u64,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) cipher: Arc<Cipher>,
     /// Size of the file.
     pub(super) size: u64,
-    /// Valid bytes, if that is on record.
+    /// Valid bytes, if recorded.
     pub(super) known: Option<u64>,
-    /// At least so many bytes were synced.
+    /// Lower bound of the synced bytes.
     pub(super) synced: u64,
     /// Position of record 0.
     pub(super) first: u64,
-    /// Records at or behind this position belong to the next segment.
+    /// Records from this position on belong to the next segment.
     pub(super) bound: u64,
 }
 
-/// A record that passed its checksum.
+/// A record with a correct checksum.
 struct Whole {
     header: RecordHeader,
     raw: [u8; RECORD_HEADER],
@@ -61,13 +60,13 @@ struct Whole {
 pub(super) struct Scanned {
     /// Bytes that hold committed records.
     pub(super) valid: u64,
-    /// Bytes up to the last one that is not zero (or `valid` where that is on record): what is to be kept.
+    /// Bytes to keep: up to the last one that is not zero, or `valid` if that is recorded.
     pub(super) used: u64,
-    /// Where the last write group with a committed transaction starts: all before it is known to be durable.
+    /// Start of the last write group with a committed transaction; everything before it is known to be durable.
     pub(super) group: u64,
 }
 
-/// Reads `source` into `index` (the segment must have been added).
+/// Reads `source` into `index`; the segment must have been added before.
 pub(super) fn scan(index: &mut Index, source: &Source) -> Result<Scanned, Trouble> {
     let end = source.known.unwrap_or(source.size);
     if end > source.size || end < SEGMENT_HEADER as u64 {
@@ -168,7 +167,7 @@ fn additions(body: &[u8]) -> Option<Additions> {
     Some(additions)
 }
 
-/// Reads through a window.
+/// Reads the file in windows.
 struct Reader<'a> {
     source: &'a Source,
     end: u64,
@@ -205,7 +204,7 @@ impl<'a> Reader<'a> {
         Ok(RecordHeader::decode(&raw).filter(|header| header.plausible(offset, end)).map(|header| (raw, header)))
     }
 
-    /// The record at `offset` if it is whole and has the number `record`.
+    /// The record at `offset` if it is intact and has the number `record`.
     fn whole(&mut self, offset: u64, record: u32) -> io::Result<Option<Whole>> {
         match self.header(offset)? {
             Some((raw, header)) if header.record == record => self.check(offset, raw, header),
@@ -225,7 +224,7 @@ impl<'a> Reader<'a> {
             }
             checksum = crc32c::crc32c_append(checksum, piece);
             let taken = piece.len();
-            // The tag's bytes that lie in this piece.
+            // The tag's bytes in this piece.
             let before_tag = left.saturating_sub(TAG);
             let inside = piece.get(before_tag.min(taken)..).unwrap_or_default();
             let place = TAG - left.min(TAG);
@@ -238,8 +237,8 @@ impl<'a> Reader<'a> {
         Ok((checksum == header.checksum).then_some(Whole { header, raw, tag }))
     }
 
-    /// Looks behind the first record that is not whole (number `record`, at `offset`) for one that proves damage.
-    /// Gives the end of what is not zero.
+    /// Searches behind the first invalid record (number `record`, at `offset`) for one that proves damage. Returns the
+    /// end of the bytes that are not zero.
     fn look_behind(&mut self, offset: u64, record: u32) -> Result<u64, Trouble> {
         let (mut at, mut used) = (offset, offset);
         while at < self.end {
@@ -262,7 +261,7 @@ impl<'a> Reader<'a> {
         Ok(used.min(self.end))
     }
 
-    /// How many bytes at `offset` are zeros, in multiples of 8.
+    /// Number of zero bytes at `offset`, in multiples of 8.
     fn zeros(&mut self, offset: u64) -> io::Result<u64> {
         let bytes = self.bytes(offset, 4096)?;
         let zeros = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());

@@ -1,5 +1,5 @@
-//! **What**: [`Segment`]: what one segment holds, in memory: 12 bytes a record. **Invariants**: committed records only;
-//! `held` and `live` always agree with the records' pending bits. **Not here**: all segments together (`index`).
+//! [`Segment`]: the index of one segment, 12 bytes of memory per record. It has committed records only; `held` and
+//! `live` always agree with the records' pending bits. All segments together are in `index`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use super::encode::{Encoded, Placed};
 #[derive(Clone, Copy)]
 struct Entry {
     offset: u32,
-    /// Bit i: the i-th member of its set still needs it.
+    /// Bit i: the i-th member of its set has not finished it.
     pending: u32,
     account: u16,
     set: u16,
 }
 
-/// What waits in one segment for one consumer.
+/// Records pending in one segment for one consumer.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Held {
     pub(super) records: u64,
     pub(super) bytes: u64,
-    /// No record before this number waits.
+    /// No record before this number is pending.
     from: u32,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Segment {
     pub(super) first: u64,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) cipher: Arc<Cipher>,
-    /// Bytes that hold committed records, header included.
+    /// Bytes that hold committed records, including the header.
     pub(super) len: u64,
     /// Nothing will be appended.
     pub(super) closed: bool,
@@ -48,14 +48,14 @@ pub(super) struct Segment {
     /// (record, time of its commit), where that differs by a second or more from the one before.
     times: Vec<(u32, u64)>,
     held: HashMap<usize, Held>,
-    /// What members of a record's set gave to other consumers: (record, that member), who has it instead.
+    /// Transfers to consumers outside of a record's set: (record, member of the set), consumer that holds it instead.
     given: BTreeMap<(u32, usize), usize>,
-    /// Records that somebody needs.
+    /// Number of records that are pending for any consumer.
     live: u64,
 }
 
 impl Segment {
-    /// An empty one whose header takes `len` bytes of a file of `size` bytes.
+    /// An empty segment whose header takes `len` bytes of a file of `size` bytes.
     pub(super) fn new(
         number: u64,
         first: u64,
@@ -87,17 +87,17 @@ impl Segment {
         self.first.saturating_add(self.entries.len() as u64)
     }
 
-    /// Records in it, internal ones too.
+    /// Number of records, including internal ones.
     pub(super) fn records(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Whether nobody needs it any more and nothing more comes.
+    /// Whether nothing is pending and nothing will be appended.
     pub(super) fn reclaimable(&self) -> bool {
         self.closed && self.live == 0
     }
 
-    /// Whether it holds records and nobody needs any of them.
+    /// Whether there are records, none of which is pending.
     pub(super) fn finished(&self) -> bool {
         self.live == 0 && !self.entries.is_empty()
     }
@@ -113,7 +113,7 @@ impl Segment {
         self.names.get(usize::from(id))
     }
 
-    /// Adds a name to the table. False: its number is not the next one.
+    /// Adds a name to the table. Returns false if its number is not the next one.
     pub(super) fn add_name(&mut self, id: u16, name: Arc<str>) -> bool {
         let next = self.names.len() == usize::from(id);
         if next {
@@ -122,7 +122,7 @@ impl Segment {
         next
     }
 
-    /// Adds a set to the table. False: its number is not the next one.
+    /// Adds a set to the table. Returns false if its number is not the next one.
     pub(super) fn add_set(&mut self, id: u16, consumers: Box<[usize]>) -> bool {
         let next = self.sets.len() == usize::from(id) && consumers.len() <= super::transaction::MAX_HOLDERS;
         if next {
@@ -131,8 +131,8 @@ impl Segment {
         next
     }
 
-    /// Adds a committed transaction that ends at `end`; `waits(consumer, bytes)` is called for everyone who needs a
-    /// record of it.
+    /// Adds a committed transaction that ends at `end`; `waits(consumer, bytes)` is called for every consumer of each
+    /// record.
     pub(super) fn commit(&mut self, encoded: &Encoded, end: u64, committed: u64, mut waits: impl FnMut(usize, u64)) {
         let last = self.times.last().map(|(_, time)| *time);
         if last.is_none_or(|last| committed.abs_diff(last) >= 1_000_000_000) {
@@ -161,7 +161,7 @@ impl Segment {
         self.entries.push(Entry { offset, pending, account, set });
     }
 
-    /// `consumer` needs record `record` no more. Gives the record's bytes if that is news.
+    /// Marks `record` as done for `consumer`. Returns the record's bytes if it was pending.
     pub(super) fn done(&mut self, consumer: usize, record: u32) -> Option<u64> {
         let (_, bytes) = self.place(record)?;
         let bit = self.bit(consumer, record)?;
@@ -185,8 +185,8 @@ impl Segment {
         }
     }
 
-    /// A record that waits for `from` waits for `to` from now on, also where `to` once gave it away. Gives its bytes;
-    /// `None`: it does not wait for `from`, or `to` has a part in it of its own.
+    /// Transfers a pending record from `from` to `to`, even if `to` once gave it away. Returns its bytes, or `None` if
+    /// it is not pending for `from`, or `to` holds or held it in its own name.
     pub(super) fn give(&mut self, from: usize, to: usize, record: u32) -> Option<u64> {
         let (_, bytes) = self.place(record)?;
         let set = self.entries.get(record as usize)?.set;
@@ -209,7 +209,7 @@ impl Segment {
         Some(bytes)
     }
 
-    /// Runs of records that were given away: (by whom, to whom, first record, count). For the progress file.
+    /// Runs of transferred records for the progress file: (giver, receiver, first record, count).
     pub(super) fn given_runs(&self) -> Vec<(usize, usize, u32, u32)> {
         let mut all: Vec<(usize, usize, u32)> =
             self.given.iter().map(|((record, member), whose)| (*member, *whose, *record)).collect();
@@ -228,12 +228,12 @@ impl Segment {
         runs
     }
 
-    /// Who gave a record away, and to whom.
+    /// Transfers of a record: (giver, receiver).
     fn gifts(&self, record: u32) -> impl Iterator<Item = (usize, usize)> {
         self.given.range((record, 0)..=(record, usize::MAX)).map(|((_, member), whose)| (*member, *whose))
     }
 
-    /// The bit of a consumer in a record's set, its own or one that was given to it.
+    /// The bit in a record's set by which a consumer holds it, its own or a transferred one.
     fn bit(&self, consumer: usize, record: u32) -> Option<u32> {
         let set = self.entries.get(record as usize)?.set;
         let member = match self.gifts(record).find(|(_, whose)| *whose == consumer) {
@@ -257,30 +257,31 @@ impl Segment {
         self.entries.get(record as usize).and_then(|entry| self.name(entry.account))
     }
 
-    /// When the record was committed, to the second.
+    /// Time at which the record was committed, to the second.
     pub(super) fn time(&self, record: u32) -> u64 {
         let after = self.times.partition_point(|(from, _)| *from <= record);
         after.checked_sub(1).and_then(|at| self.times.get(at)).map_or(0, |(_, time)| *time)
     }
 
-    /// What waits here for `consumer`.
+    /// Records pending here for `consumer`.
     pub(super) fn held(&self, consumer: usize) -> Option<Held> {
         self.held.get(&consumer).copied().filter(|held| held.records > 0)
     }
 
-    /// Bytes that wait here for `consumer`, if it is closed and something does, and for nobody else.
+    /// Bytes pending here for `consumer`, if the segment is closed, and something is pending for `consumer` and nothing
+    /// for others.
     pub(super) fn only(&self, consumer: usize) -> Option<u64> {
         let held = self.held(consumer).filter(|_| self.closed)?;
         let others = self.held.iter().any(|(who, held)| *who != consumer && held.records > 0);
         (!others).then_some(held.bytes)
     }
 
-    /// Everyone for whom something waits here.
+    /// Consumers for which something is pending here.
     pub(super) fn holders(&self) -> Vec<usize> {
         self.held.iter().filter(|(_, held)| held.records > 0).map(|(consumer, _)| *consumer).collect()
     }
 
-    /// Records at or behind `from` that wait for `consumer`, in order.
+    /// Records from `from` on that are pending for `consumer`, in order.
     pub(super) fn waiting(&self, consumer: usize, from: u32) -> impl Iterator<Item = u32> {
         let bits: Vec<u32> = self
             .sets
@@ -299,13 +300,13 @@ impl Segment {
         })
     }
 
-    /// Whether this record waits for `consumer`.
+    /// Whether this record is pending for `consumer`.
     pub(super) fn waits(&self, consumer: usize, record: u32) -> bool {
         let bit = self.bit(consumer, record).unwrap_or(0);
         self.entries.get(record as usize).is_some_and(|entry| entry.pending & bit != 0)
     }
 
-    /// The first record that waits for `consumer`; remembers where it is.
+    /// The first record pending for `consumer`; caches where it is.
     pub(super) fn first_waiting(&mut self, consumer: usize) -> Option<u32> {
         let first = self.waiting(consumer, 0).next()?;
         if let Some(held) = self.held.get_mut(&consumer) {
@@ -314,7 +315,7 @@ impl Segment {
         Some(first)
     }
 
-    /// Runs of records that were held by `consumer` and are done: (first record, count). For the progress file.
+    /// Runs of records that `consumer` has finished, for the progress file: (first record, count).
     pub(super) fn done_runs(&self, consumer: usize) -> Vec<(u32, u32)> {
         let mut runs: Vec<(u32, u32)> = Vec::new();
         for (record, entry) in (0_u32..).zip(&self.entries) {
@@ -329,7 +330,7 @@ impl Segment {
         runs
     }
 
-    /// Everyone who is in one of its sets, or was given a record.
+    /// Members of the sets, and receivers of transfers.
     pub(super) fn consumers(&self) -> Vec<usize> {
         let members = self.sets.iter().flat_map(|members| members.iter().copied());
         let mut all: Vec<usize> = members.chain(self.given.values().copied()).collect();
@@ -338,7 +339,7 @@ impl Segment {
         all
     }
 
-    /// Cipher, file and all that a reader needs of a record.
+    /// File and cipher, as a reader needs them.
     pub(super) fn reader(&self) -> (Arc<dyn DiskFile>, Arc<Cipher>) {
         (Arc::clone(&self.file), Arc::clone(&self.cipher))
     }

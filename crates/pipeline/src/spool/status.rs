@@ -1,4 +1,4 @@
-//! **What**: what the spool says of itself: [`Status`], errors. **Invariants**: no payload; every error is one line.
+//! [`Status`] of the spool, and its errors. They hold no payload; every error is one line.
 
 use std::fmt;
 use std::path::Path;
@@ -12,32 +12,32 @@ use super::transaction::Seq;
 /// The spool at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Bytes of all its files, room taken ahead included.
+    /// Bytes of all files, including room allocated ahead.
     pub bytes: u64,
-    /// The bound of `bytes`.
+    /// The limit of `bytes`.
     pub limit: u64,
-    /// Bytes that it may still take: of `limit`, and of the volume it lies on; 0 while it refuses.
+    /// Bytes that the spool can still take, of `limit` and of its volume; 0 while it refuses.
     pub left: u64,
-    /// Segment files.
+    /// Number of segment files.
     pub segments: u64,
-    /// Records held (internal ones and those done but not yet reclaimed included).
+    /// Number of records held, including internal ones and those done but not yet reclaimed.
     pub records: u64,
-    /// The bound of `records`.
+    /// The limit of `records`.
     pub max_records: u64,
-    /// Position that the next record will be at or behind.
+    /// Lower bound of the next record's position.
     pub next: Seq,
-    /// Set once it can't be written any more; the process must stop acknowledging.
+    /// Set once the spool can't be written any more; the process must stop acknowledging.
     pub poisoned: Option<Reason>,
-    /// Why the last reservation was refused, until one succeeds.
+    /// Reason of the last refusal, until a reservation succeeds.
     pub refusing: Option<Reason>,
-    /// Everyone who holds or held records, by name.
+    /// Every consumer that is configured or has pending records.
     pub consumers: Vec<ConsumerStatus>,
 }
 
 impl Status {
-    /// Records that could wait for a consumer for which `waiting` waits now: those, and as many of their mean size as
-    /// there is room for; as many as can be held at all while none waits. Waiting to capacity is then as waiting bytes
-    /// to what they could be.
+    /// Number of records that could wait for a consumer: those in `waiting`, plus as many of their mean size as there
+    /// is room for; `max_records` if none waits. So waiting records relate to capacity as waiting bytes to the bytes
+    /// that could wait.
     pub fn capacity(&self, waiting: Option<&ConsumerStatus>) -> u64 {
         let (records, bytes) = waiting.map_or((0, 0), |waiting| (waiting.records, waiting.bytes));
         let free = u128::from(self.left);
@@ -46,20 +46,20 @@ impl Status {
     }
 }
 
-/// What waits for one consumer.
+/// Records that wait for one consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerStatus {
-    /// Its name.
+    /// Name of the consumer.
     pub name: Arc<str>,
-    /// False: records wait for it on disk, but nothing of that name is configured (see [`super::Spool::expect`]).
+    /// False: records wait on disk, but no consumer of that name is configured (see [`super::Spool::expect`]).
     pub configured: bool,
-    /// Records that wait.
+    /// Number of waiting records.
     pub records: u64,
     /// Their bytes on disk.
     pub bytes: u64,
-    /// The first that waits.
+    /// Position of the first waiting record.
     pub first: Option<Seq>,
-    /// When that was committed (to the second).
+    /// Time at which that record was committed (to the second).
     pub oldest: Option<UnixNanos>,
 }
 
@@ -70,7 +70,7 @@ pub struct OpenError {
 }
 
 impl OpenError {
-    /// There is none in this folder.
+    /// There is no spool in this folder.
     pub fn no_spool(directory: &Path) -> Self {
         let remedy = "give the `--config` or `--data-dir` of the gateway that is meant";
         Self::failed(format!("there is no spool in {}: {remedy}", directory.display()))
@@ -81,7 +81,7 @@ impl OpenError {
         Self { text: text.into(), exit: 1 }
     }
 
-    /// The configuration's fault (exit code 78).
+    /// A mistake in the configuration (exit code 78).
     pub(super) fn config(text: impl Into<String>) -> Self {
         Self { text: text.into(), exit: 78 }
     }
@@ -106,12 +106,12 @@ impl fmt::Debug for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// Why stored records could not be read. They stay where they are.
+/// Why stored records could not be read. The records stay in the spool.
 #[derive(Debug)]
 pub enum ReadError {
     /// The file system failed.
     Io(std::io::Error),
-    /// A record that was whole when the spool was opened is not any more.
+    /// A record is damaged that was intact when the spool was opened.
     Damaged(Seq),
 }
 
@@ -126,15 +126,15 @@ impl fmt::Display for ReadError {
 
 impl std::error::Error for ReadError {}
 
-/// What one [`super::Committer::step`] did.
+/// Result of one [`super::Committer::step`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// Transactions whose callback was called with `Ok`.
     pub committed: usize,
     /// Transactions whose callback was called with `Err`.
     pub failed: usize,
-    /// Transactions still waiting (they came meanwhile, or the disk is full).
+    /// Transactions that still wait, because they arrived meanwhile or the disk is full.
     pub waiting: usize,
-    /// Set: stop acknowledging, say so, exit.
+    /// Set if the caller must stop acknowledging, report it, and exit.
     pub poisoned: Option<Reason>,
 }

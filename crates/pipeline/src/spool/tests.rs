@@ -39,7 +39,7 @@ fn open(path: &Path, max_size: u64, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Co
     Spool::open(Arc::new(RealDisk), &settings, keys, clock, Arc::new(kernel::rng::SystemRng), &Meter::new())
 }
 
-/// Queues a transaction; what became of it arrives in the returned slot.
+/// Queues a transaction; its result arrives in the returned slot.
 fn send(spool: &Arc<Spool>, account: &str, records: Vec<Record>) -> Result<Answer, Reason> {
     let bytes = records.iter().map(|record| record.body.len() as u64).sum();
     let reservation = spool.reserve(room_for(records.len(), bytes))?;
@@ -61,7 +61,7 @@ fn bodies(spool: &Spool, consumer: &str) -> Vec<String> {
     stored.into_iter().map(|stored| String::from_utf8(stored.body.to_vec()).unwrap()).collect()
 }
 
-/// What was committed must be there, sealed and whole, for exactly its holders, also after a restart.
+/// Committed records must be there, sealed and intact, for exactly their holders, also after a restart.
 #[test]
 fn records_come_back_to_their_holders() {
     let scratch = tempfile::tempdir().unwrap();
@@ -119,8 +119,8 @@ fn records_come_back_to_their_holders() {
     assert_eq!(spool.status().segments, 1, "finished segments are unlinked");
 }
 
-/// What a back end took is told to the progress file before the committer's next step, so that a kill in between brings
-/// nothing again. (With `done` alone the record waits again.)
+/// A finished delivery is written to the progress file before the committer's next step, so that a kill in between
+/// repeats nothing. (With `done` alone the record is pending again.)
 #[test]
 fn what_is_done_outlives_a_kill_at_once() {
     let scratch = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ fn what_is_done_outlives_a_kill_at_once() {
     assert_eq!(bodies(&spool, "b"), ["one"]);
 }
 
-/// Keys come as base64 or hex, say their id, and never show themselves.
+/// Keys are given as base64 or hex, have an id, and are never printed.
 #[test]
 fn keys() {
     let made = SpoolKey::generate(&SeededRng::new(5));
@@ -152,7 +152,7 @@ fn keys() {
     }
 }
 
-/// Numbers that can't work must be refused, all at once, without values.
+/// Impossible numbers must be refused, all at once, without quoting values.
 #[test]
 fn config_is_checked() {
     let settings = Config::default().settings(Path::new("/data/spool")).unwrap();
@@ -176,7 +176,7 @@ fn config_is_checked() {
     assert_eq!(small.settings(Path::new("/x")).unwrap_err()[0].path, "segment_size");
 }
 
-/// Looking into a spool that is not there must not make one.
+/// Peeking into a missing spool must not create one.
 #[test]
 fn peek_makes_nothing() {
     let scratch = tempfile::tempdir().unwrap();
@@ -190,7 +190,8 @@ fn peek_makes_nothing() {
     assert!(!path.exists());
 }
 
-/// Waiting batches to capacity is as full as the spool is: an alert on the ratio fires before the spool refuses.
+/// Waiting batches relative to capacity are as full as the spool is, so that an alert on the ratio fires before the
+/// spool refuses.
 #[test]
 fn capacity_follows_the_room_that_is_left() {
     let scratch = tempfile::tempdir().unwrap();
@@ -213,8 +214,8 @@ fn capacity_follows_the_room_that_is_left() {
     assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
 }
 
-/// Each member of a record's set may give its part away, and have it back: two exporters that are pointed elsewhere at
-/// once are both held. Also after restarts.
+/// Each member of a record's set can transfer its part and get it back, so two exporters that are redirected at once
+/// both have held records. Also after restarts.
 #[test]
 fn all_members_of_a_set_give_and_take_back() {
     let scratch = tempfile::tempdir().unwrap();
@@ -257,9 +258,9 @@ fn all_members_of_a_set_give_and_take_back() {
     assert!(committer.close());
 }
 
-/// What is given to another consumer takes no room, so that a full spool does not matter; waits for that one alone,
-/// once, in its place, also after restarts; and is done as anything else. Who has or had a record in its own name is
-/// given nothing.
+/// A transferred record takes no room, so a full spool does not matter; it is pending for the receiver alone, once, at
+/// its position, also after restarts; and it can be done like any other. A consumer that holds or held the record in
+/// its own name receives nothing.
 #[test]
 fn what_is_given_waits_for_another() {
     let scratch = tempfile::tempdir().unwrap();
@@ -290,7 +291,7 @@ fn what_is_given_waits_for_another() {
     };
     check(&spool);
     assert!(committer.close());
-    // what the file says, and what it says when it is written anew
+    // First as appended to the file, then as the file is rewritten.
     for _ in 0..2 {
         let (spool, committer) = opened();
         check(&spool);

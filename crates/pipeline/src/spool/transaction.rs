@@ -1,5 +1,4 @@
-//! **What**: what goes into the spool and comes out of it: records, the transactions that hold them, their positions.
-//! **Not here**: their bytes on disk (`record`).
+//! Records, the transactions that hold them, and their positions. Their bytes on disk are defined in `record`.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ pub enum RecordKind {
     Fragment = 2,
     /// A forward copy: stripped, redacted OTLP; sealed with the spool key.
     Forward = 3,
-    /// Ends a transaction: it counts only with this.
+    /// Ends a transaction, which counts only with this record.
     Commit = 4,
     /// An object was closed: its fragment list, before its first PUT.
     Seal = 5,
@@ -27,53 +26,54 @@ pub enum RecordKind {
     Effects = 7,
 }
 
-/// One record to append. Every body is sealed with the segment key on disk, whatever it holds.
+/// One record to append. On disk every body is sealed with the segment key, whatever it holds.
 #[derive(Clone)]
 pub struct Record {
-    /// What it is.
+    /// Kind of the record.
     pub kind: RecordKind,
-    /// Who needs it: consumer names (`vault`, `checkpoint`, exporter ids). It is kept until all are done with it.
+    /// Names of the consumers that need it (`vault`, `checkpoint`, exporter ids). The record is kept until all of them
+    /// are done with it.
     pub holders: Arc<[Arc<str>]>,
-    /// Its bytes.
+    /// Plain bytes of the record.
     pub body: Bytes,
 }
 
-/// Position of a committed record: commit order. Never reused in a spool directory.
+/// Position of a committed record, in commit order. Never reused in a spool directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
 /// Records that are committed together or not at all.
 pub struct Transaction {
-    /// The account they belong to (AAD of each record).
+    /// The account that owns the records (part of each record's AAD).
     pub account: Arc<str>,
-    /// In order.
+    /// The records, in order.
     pub records: Vec<Record>,
 }
 
 /// A committed record as read back.
 #[derive(Clone)]
 pub struct Stored {
-    /// Its position.
+    /// Position of the record.
     pub seq: Seq,
-    /// What it is.
+    /// Kind of the record.
     pub kind: RecordKind,
-    /// Its account.
+    /// The account that owns the record.
     pub account: Arc<str>,
-    /// When its transaction was committed (wall clock, ns).
+    /// Commit time of its transaction (wall clock, ns).
     pub committed: kernel::clock::UnixNanos,
-    /// Its bytes, opened.
+    /// Decrypted bytes of the record.
     pub body: Bytes,
 }
 
-/// Called on the committer's side, in commit order, after the fsync (`Ok`, positions in order of the records) or
-/// when the transaction can't be committed (`Err`: the spool is poisoned, the process must stop acknowledging).
+/// Called on the committer's side, in commit order, after the fsync (`Ok`, positions in order of the records), or if
+/// the transaction can't be committed (`Err`: the spool is poisoned, the process must stop acknowledging).
 pub type OnCommit = Box<dyn FnOnce(Result<&[Seq], Reason>) + Send>;
 
-/// Consumer name of what back ends refused for good. It is read by nobody in order, so its records may be stored anew
-/// further on.
+/// Consumer name of items that back ends refused for good. No consumer reads it in order, so its records may be
+/// repacked.
 pub const QUARANTINE: &str = "quarantine";
 
-/// Most holders one record may have.
+/// Maximum number of holders of one record.
 pub const MAX_HOLDERS: usize = 32;
 
 /// Bytes to reserve for a transaction of `records` records whose bodies are `body_bytes` together.

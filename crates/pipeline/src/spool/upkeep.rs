@@ -1,6 +1,6 @@
-//! **What**: what the committer does beside committing: keeps progress, reclaims segments, takes room ahead, shows
-//! metrics. **Invariants**: progress is synced before a segment is unlinked, the directory after it; a failing progress
-//! file is written anew from memory and blocks reclaiming, nothing else. **Not here**: commits (`commit`).
+//! The committer's work besides committing: writes progress, reclaims segments, allocates room ahead, updates metrics.
+//! Progress is synced before a segment is unlinked, and the directory after it. A failing progress file is rewritten
+//! from memory and blocks reclaiming, but nothing else. Commits are in `commit`.
 
 use std::io;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use super::progress::{Lines, Progress};
 use super::record::segment_name;
 use super::room::CUSHION;
 
-/// Progress is synced at least this often.
+/// Longest time between two syncs of the progress.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// After a failure it is tried again no sooner.
+/// Minimum time between a failure and the next attempt.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
-/// Gauges are set this often.
+/// Interval of updating gauges.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 const STUFFING: usize = 64 << 10;
 
-/// When things were done last (monotonic), and the cushion.
+/// Times (monotonic) of the last actions, and the size of the cushion.
 #[derive(Default)]
 pub(super) struct Clean {
     synced: Duration,
     failed: Option<Duration>,
-    /// When a finished segment could not be unlinked.
+    /// Time at which a finished segment could not be unlinked.
     stuck: Option<Duration>,
     shown: Option<Duration>,
     cushion: u64,
-    /// It was said that new data is refused.
+    /// The refusal of new data has been logged.
     told_full: bool,
-    /// When the cushion was last tried.
+    /// Time of the last attempt to make the cushion.
     asked: Option<Duration>,
-    /// What is stored anew so that segments can go.
+    /// Rewriting of records so that segments can be unlinked.
     pub(super) repacking: super::repack::Repacking,
 }
 
 impl Clean {
-    /// A cushion of that size is there already.
+    /// State for a cushion of this size that exists already.
     pub(super) fn with_cushion(size: u64) -> Self {
         Self { cushion: size, ..Self::default() }
     }
 
-    /// Whether progress can't be kept, or a finished segment not be unlinked, at the moment.
+    /// Whether progress can't be written, or a finished segment can't be unlinked, at the moment.
     pub(super) fn hampered(&self) -> bool {
         self.failed.is_some() || self.stuck.is_some()
     }
@@ -74,12 +74,12 @@ impl Committer {
         }
     }
 
-    /// Makes durable now who is done with what and who gave what to whom. False: that can't be.
+    /// Makes finished and transferred positions durable now. Returns false if that fails.
     pub fn keep(&mut self) -> bool {
         self.finish()
     }
 
-    /// At the end: everything durable, if that can be.
+    /// Makes everything durable at the end, if possible.
     pub(super) fn finish(&mut self) -> bool {
         self.write_progress();
         let failed = {
@@ -108,7 +108,7 @@ impl Committer {
         self.spool.meters.show(&status, self.spool.clock.now());
     }
 
-    /// A refusing spool gives up its newest segment too, when nobody needs it.
+    /// Closes the active segment of a refusing spool if none of its records is pending, so that it can be unlinked.
     fn rotate(&mut self) {
         let Some(active) = &self.active else { return };
         if self.spool.refusing() == Some(Reason::SpoolFull) && self.spool.index.lock().finished(active.number) {
@@ -123,7 +123,7 @@ impl Committer {
             self.clean.synced = now;
             let mut progress = self.spool.progress.lock();
             if !progress.synced() {
-                // An error leaves the file to be written anew, at the next step.
+                // After an error the next step rewrites the file.
                 let _ = progress.sync();
             }
         }
@@ -131,7 +131,7 @@ impl Committer {
         self.clean.failed = if self.spool.progress.lock().usable() { None } else { Some(now) };
     }
 
-    /// Brings the progress file up to what is in memory (not yet durable, unless it is written anew).
+    /// Brings the progress file up to date with memory. Not yet durable, unless the file is rewritten.
     fn write_progress(&mut self) {
         let spool = Arc::clone(&self.spool);
         let mut progress = spool.progress.lock();
@@ -144,8 +144,8 @@ impl Committer {
         spool.room.other(progress.len() + self.clean.cushion);
     }
 
-    /// Says how much of the active segment was synced, so that damage in its last group is not taken for a torn tail.
-    /// Not synced itself: it outlives the process at once, the machine after the next sync.
+    /// Records how much of the active segment was synced, so that damage in its last group is not mistaken for a torn
+    /// tail. The line is not synced itself: it survives the process at once, and the machine after the next sync.
     fn tell_synced(&mut self) {
         if let Some(active) = &self.active
             && self.told != (active.number, active.written)
@@ -172,7 +172,7 @@ impl Committer {
         self.spool.room.other(self.spool.progress.lock().len() + self.clean.cushion);
     }
 
-    /// Everything that a progress file must say.
+    /// Lines of a complete progress file.
     fn snapshot(&mut self) -> Lines {
         let index = self.spool.index.lock();
         let mut lines = Lines::default();
@@ -195,7 +195,7 @@ impl Committer {
         lines
     }
 
-    /// Unlinks what nobody needs.
+    /// Unlinks segments without pending records.
     fn reclaim(&mut self) {
         let (gone, next) = {
             let index = self.spool.index.lock();
@@ -241,7 +241,7 @@ impl Committer {
         self.spool.room.reclaimed(bytes);
     }
 
-    /// Keeps a file whose room can be given up for the progress file on a full disk.
+    /// Keeps a file that can be deleted to make room for the progress file on a full disk.
     fn fill_cushion(&mut self, now: Duration) {
         let wanted = self.spool.settings.cushion();
         let asked = self.clean.asked.is_some_and(|asked| now.saturating_sub(asked) < TRY_AGAIN);
@@ -255,12 +255,12 @@ impl Committer {
             .and_then(|(file, taken)| if taken { Ok(()) } else { self.stuff(&*file, wanted) });
         match made {
             Ok(()) => self.clean.cushion = wanted,
-            // Best effort: a cushion that is too small only takes room. The disk is full; it is tried again.
+            // Best effort: a cushion that is too small only takes room. The disk is full; a later step tries again.
             Err(_) => drop(self.directory.remove(CUSHION)),
         }
         self.tell_room();
     }
-    /// Fills a file with bytes that no file system can make smaller, where room can't be taken ahead.
+    /// Fills a file with incompressible bytes, for file systems that can't allocate ahead.
     fn stuff(&self, file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
         let mut piece = vec![0; STUFFING];
         let mut at = 0;

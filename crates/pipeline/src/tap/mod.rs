@@ -1,8 +1,8 @@
-//! **What**: [`Tap`]: what was committed for exporters, shown to who looks on. **Why**: to see live what passes.
-//! **Invariants**: only copies that third parties may see, after their commit; nobody waits for a looker: what does not
-//! fit in its queue is left out and counted; without lookers it costs one read of a number per batch; queues are
-//! bounded in requests and bytes, and so are the lookers. **Not here**: who may look, and how it is written
-//! (`app/tap`).
+//! [`Tap`]: shows committed data live to clients of the admin port. It shows only copies that third parties may see,
+//! after their commit.
+//! The gateway never waits for a tap client: data that does not fit into the client's queue is left out and counted.
+//! Queues are bounded in requests and bytes, and so is the number of clients; without clients the tap costs one atomic
+//! read per batch. Access and output are in `app/tap`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use super::forward::Label;
 #[cfg(test)]
 mod tests;
 
-/// Who may look at once.
+/// Maximum number of concurrent tap clients.
 const LOOKERS: usize = 4;
-/// Requests that wait for one looker.
+/// Maximum number of requests in one client's queue.
 const WAITING: usize = 256;
-/// Bytes of them, where it is more than one.
+/// Maximum bytes in one client's queue, if it holds more than one request.
 const WAITING_BYTES: usize = 8 << 20;
 
 /// See the module.
@@ -34,37 +34,37 @@ pub struct Tap {
     left_out: Counter,
 }
 
-/// Who looks.
+/// The connected clients.
 struct Lookers {
-    /// How many.
+    /// Number of clients, readable without the lock.
     number: AtomicUsize,
     queues: Mutex<Vec<Looker>>,
     looking: Gauge,
 }
 
-/// What a looker wants to see.
+/// Filter of a tap client; `None` matches all.
 #[derive(Clone, Default)]
 pub struct Wanted {
-    /// Id of a pipeline.
+    /// Id of the pipeline to show.
     pub pipeline: Option<String>,
-    /// A signal.
+    /// Signal to show.
     pub signal: Option<Signal>,
 }
 
-/// One request that passed. No `Debug`: it holds telemetry.
+/// One committed request. No `Debug`: it holds telemetry.
 pub struct Tapped {
-    /// What it is, and which pipeline it passed.
+    /// Signal, clearance and pipeline of the request.
     pub label: Label,
-    /// Whose it is.
+    /// The account that owns the data.
     pub account: Arc<str>,
     /// `Export*ServiceRequest` in protobuf.
     pub body: Bytes,
 }
 
-/// What a looker was not shown.
+/// Counts of matching requests that a client did not get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Requests for which there was no room: it reads too slowly.
+    /// Requests that did not fit into the queue because the client reads too slowly.
     pub slow: u64,
     /// Requests that third parties may not see.
     pub withheld: u64,
@@ -83,7 +83,7 @@ struct Looker {
     shared: Arc<Shared>,
 }
 
-/// The looker's end. Dropping it ends the look.
+/// The client's end of the tap. Dropping it disconnects the client.
 pub struct Look {
     queue: mpsc::Receiver<Tapped>,
     shared: Arc<Shared>,
@@ -91,19 +91,19 @@ pub struct Look {
 }
 
 impl Tap {
-    /// Nobody looks yet.
+    /// A tap without clients.
     pub fn new(meter: &Meter) -> Self {
         let looking = meter.gauge(&names::TAP_CLIENTS, &[]);
         let lookers = Lookers { number: AtomicUsize::new(0), queues: Mutex::default(), looking };
         Self { lookers: Arc::new(lookers), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
     }
 
-    /// Whether somebody looks.
+    /// Whether any client is connected.
     pub fn on(&self) -> bool {
         self.lookers.number.load(Ordering::Relaxed) > 0
     }
 
-    /// Begins to look. None: as many look as may.
+    /// Connects a client. `None`: too many clients are connected.
     pub fn look(&self, wanted: Wanted) -> Option<Look> {
         let mut queues = self.lookers.queues.lock();
         if queues.len() >= LOOKERS {
@@ -116,15 +116,15 @@ impl Tap {
         Some(Look { queue, shared, lookers: Arc::clone(&self.lookers) })
     }
 
-    /// Ends every look, once what waits is read.
+    /// Disconnects every client, once it has read what is queued.
     pub fn close(&self) {
         let mut queues = self.lookers.queues.lock();
         queues.clear();
         self.lookers.told(0);
     }
 
-    /// Bodies of forward records (OTLP and label) of one batch that was committed. A pipeline's copies say the same:
-    /// one is shown.
+    /// Shows the forward records (OTLP and label) of one committed batch. Copies of one pipeline are equal, so only the
+    /// first is shown.
     pub fn show(&self, account: &Arc<str>, bodies: &[Bytes]) {
         let queues = self.lookers.queues.lock();
         let mut seen = HashSet::new();
@@ -167,7 +167,7 @@ impl Looker {
             return;
         }
         let waits = self.shared.bytes.load(Ordering::Relaxed);
-        // one alone always fits, or large ones would never be seen
+        // A single request always fits, or large ones would never be shown.
         let fits = waits == 0 || waits.saturating_add(body.len()) <= WAITING_BYTES;
         let tapped = || Tapped { label: label.clone(), account: Arc::clone(account), body: body.clone() };
         self.shared.bytes.fetch_add(body.len(), Ordering::Relaxed);
@@ -180,14 +180,14 @@ impl Looker {
 }
 
 impl Look {
-    /// The next request; None: the gateway ends.
+    /// The next request; `None`: the gateway stops.
     pub async fn next(&mut self) -> Option<Tapped> {
         let tapped = self.queue.recv().await?;
         self.shared.bytes.fetch_sub(tapped.body.len(), Ordering::Relaxed);
         Some(tapped)
     }
 
-    /// What was not shown since this was asked last.
+    /// Counts since the last call.
     pub fn left_out(&self) -> LeftOut {
         let take = |number: &AtomicU64| number.swap(0, Ordering::Relaxed);
         LeftOut { slow: take(&self.shared.slow), withheld: take(&self.shared.withheld) }

@@ -20,7 +20,8 @@ fn seen(look: &mut Look) -> Vec<String> {
     std::iter::from_fn(|| Some(look.next().now_or_never()??.label.pipeline)).collect()
 }
 
-/// What third parties may not see must never be shown, whatever is asked for; that it was withheld is told.
+/// Data that third parties may not see must never be shown, whatever the filter; the client learns how much was
+/// withheld.
 #[test]
 fn only_what_third_parties_may_see() {
     let tap = Tap::new(&Meter::new());
@@ -39,7 +40,7 @@ fn only_what_third_parties_may_see() {
     assert_eq!((seen(&mut look), look.left_out()), (vec!["traces".to_owned()], LeftOut::default()));
 }
 
-/// A looker sees the pipeline and signal that it asked for, and a pipeline's copies once.
+/// A client sees the pipeline and signal that it asked for, and only one of a pipeline's copies.
 #[test]
 fn one_copy_of_what_is_wanted() {
     let tap = Tap::new(&Meter::new());
@@ -56,7 +57,7 @@ fn one_copy_of_what_is_wanted() {
     assert_eq!((seen(&mut logs), seen(&mut agents)), (vec!["logs".to_owned()], vec!["traces/agents".to_owned()]));
 }
 
-/// One that reads too slowly must hold nobody up and take bounded memory; what it misses is counted.
+/// A slow client must delay nothing and take bounded memory; data that it misses is counted.
 #[test]
 fn a_slow_looker_misses_some() {
     let tap = Tap::new(&Meter::new());
@@ -72,14 +73,14 @@ fn a_slow_looker_misses_some() {
     }
     assert_eq!(look.left_out().slow, 5, "requests are bounded");
     assert_eq!(seen(&mut look).len(), WAITING);
-    // a request that is larger than all that may wait is seen all the same, one at a time
+    // A request larger than the queue's byte limit is still shown, one at a time.
     for _ in 0..2 {
         tap.show(&"a".into(), &[body("traces", Signal::Traces, CLEARED, WAITING_BYTES + 1)]);
     }
     assert_eq!((seen(&mut look).len(), look.left_out().slow), (1, 1));
 }
 
-/// Lookers are bounded, those that went away make room, and at the end all looks end.
+/// The number of clients is bounded, disconnected ones free their place, and at the end all are disconnected.
 #[test]
 fn lookers_come_and_go() {
     let tap = Tap::new(&Meter::new());
@@ -96,7 +97,7 @@ fn lookers_come_and_go() {
     assert!(!tap.on(), "who went away costs nothing more, also while nothing passes");
 }
 
-/// What is shown was committed, with its references filled in; nothing before that.
+/// Shown data is committed, with its references filled in; nothing is shown before that.
 #[test]
 fn shown_once_it_is_committed() {
     let folder = tempfile::tempdir().unwrap();

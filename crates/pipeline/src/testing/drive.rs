@@ -1,4 +1,4 @@
-//! **What**: [`drive`]: runs a future on this thread under a [`ManualClock`]: time moves when nothing else does.
+//! [`drive`]: runs a future on this thread under a [`ManualClock`]; time advances when nothing else can be done.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -18,8 +18,8 @@ impl Wake for Flag {
     }
 }
 
-/// Polls `future` until it ends, or `span` of the clock's time has gone by (then `None`). When it waits, `idle` is
-/// asked to do something (true: it did); when that has nothing to do either, time moves to the next timer.
+/// Polls `future` until it ends, or until `span` of the clock's time has passed (then `None`). While the future waits,
+/// `idle` is called to do some work (true: it did); if it has none, time advances to the next timer.
 pub fn drive<T>(
     clock: &ManualClock,
     span: Duration,

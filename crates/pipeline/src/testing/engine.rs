@@ -1,5 +1,5 @@
-//! **What**: fakes for tests of the engine: small requests whose items are known by name, processors and exporters that
-//! do as they are told.
+//! Fakes for tests of the engine: small requests whose items are identified by name, and scripted processors and
+//! exporters.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -31,7 +31,7 @@ pub fn spans<S: AsRef<str>>(names: &[S]) -> Bytes {
     padded(names, 0)
 }
 
-/// The same, each span with `extra` bytes of attribute.
+/// As [`spans`], with an attribute of `extra` bytes on each span.
 pub fn padded<S: AsRef<str>>(names: &[S], extra: usize) -> Bytes {
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
     let pad = (extra > 0).then(|| KeyValue {
@@ -56,7 +56,7 @@ pub fn padded<S: AsRef<str>>(names: &[S], extra: usize) -> Bytes {
     request.encode_to_vec().into()
 }
 
-/// A trace request with one span, and a field that no schema knows.
+/// A trace request with one span, and a field that is not in the schema.
 pub fn with_unknown_field(name: &str) -> Bytes {
     let mut bytes = spans(&[name]).to_vec();
     // Field 1000, length-delimited, "?".
@@ -75,12 +75,12 @@ pub fn logs<S: AsRef<str>>(names: &[S]) -> Bytes {
     request.encode_to_vec().into()
 }
 
-/// Names of the items of a request of [`spans`] or [`logs`], which no reader of the other takes.
+/// Names of the items of a request made by [`spans`] or [`logs`]; each kind is invalid for the other's decoder.
 pub fn names(request: &[u8]) -> Vec<String> {
     names_with(request, "").into_iter().map(|(name, _)| name).collect()
 }
 
-/// The same, each with one attribute's text.
+/// As [`names`], each with the text of the attribute `key`.
 pub fn names_with(request: &[u8], key: &str) -> Vec<(String, String)> {
     use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
     let text = |attributes: Vec<KeyValue>| {
@@ -117,7 +117,7 @@ pub fn item_names(payload: &Payload) -> Vec<String> {
     payload.items().map(|item| payload.text(item, field).to_owned()).collect()
 }
 
-/// Where test batches come from.
+/// Origin of test batches.
 pub fn origin() -> Arc<Origin> {
     Arc::new(Origin {
         account: "default".into(),
@@ -129,10 +129,10 @@ pub fn origin() -> Arc<Origin> {
     })
 }
 
-/// What a [`Step`] does with a batch.
+/// The closure of a [`Step`].
 type Act = Box<dyn Fn(&mut Batch) -> Result<(), Reason> + Send + Sync>;
 
-/// A processor made from a closure; counts its runs.
+/// A processor made from a closure; counts its calls.
 pub struct Step {
     id: Arc<str>,
     act: Act,
@@ -145,7 +145,7 @@ impl Step {
         Arc::new(Self { id: id.into(), act: Box::new(act), runs: AtomicUsize::new(0), discarded: AtomicUsize::new(0) })
     }
 
-    /// Sets the attribute `mark.ID` on every item.
+    /// A step that sets the attribute `mark.ID` on every item.
     pub fn mark(id: &str) -> Arc<Self> {
         let key = format!("mark.{id}");
         Self::new(id, move |batch| {
@@ -156,7 +156,7 @@ impl Step {
         })
     }
 
-    /// Says that content is stripped and text redacted.
+    /// A step that declares content stripped and text redacted.
     pub fn clear(id: &str) -> Arc<Self> {
         Self::new(id, |batch| {
             batch.clearance = Clearance { content: Content::Stripped, text: Text::Redacted };
@@ -164,12 +164,13 @@ impl Step {
         })
     }
 
-    /// Panics when an item's name starts with `poison`, keeps back when one starts with `keep`.
+    /// A step that panics if an item's name starts with `poison`, and keeps the batch back if one starts with `keep`.
     pub fn picky(id: &str) -> Arc<Self> {
         Self::new(id, |batch| {
             let names = item_names(&batch.payload);
             if names.iter().any(|name| name.starts_with("poison")) {
-                // a panic like any other, but no hook writes a backtrace of it: simulations do this thousands of times
+                // Unwinds like any panic, but without the hook that writes a backtrace: simulations do this thousands
+                // of times.
                 std::panic::resume_unwind(Box::new("poison"));
             }
             if names.iter().any(|name| name.starts_with("keep")) { Err(Reason::SpoolFull) } else { Ok(()) }
@@ -208,7 +209,7 @@ impl Tally {
         Arc::new(Self { id: id.into(), claims: Claims::default(), counted: Mutex::default() })
     }
 
-    /// How often each name was counted.
+    /// Number of times each name was counted.
     pub fn counted(&self) -> BTreeMap<String, u64> {
         self.counted.lock().clone()
     }
@@ -267,7 +268,7 @@ impl Processor for Tally {
     }
 }
 
-/// Makes one draft a batch, and one reference of ten bytes on every item, as the vault does.
+/// Makes one draft per batch, and a reference of ten bytes on every item, as the vault does.
 pub struct Drafter {
     id: Arc<str>,
     next: Arc<Mutex<u64>>,
@@ -281,7 +282,7 @@ impl Drafter {
         Self::after(id, 0)
     }
 
-    /// One whose numbers go on behind `last`.
+    /// A drafter whose numbers continue after `last`.
     pub fn after(id: &str, last: u64) -> Arc<Self> {
         Arc::new(Self { id: id.into(), next: Arc::new(Mutex::new(last)) })
     }
@@ -315,7 +316,7 @@ impl Processor for Drafter {
     }
 }
 
-/// Keeps the names.
+/// Seals the names of the items.
 impl Quarantine for Drafter {
     fn seal(&self, _: &Origin, _: Signal, request: &Bytes, items: u64) -> Option<Draft> {
         let body = format!("quarantine {items}: {}", names(request).join(",")).into_bytes();
@@ -346,22 +347,22 @@ impl Ticketer for Numbers {
     }
 }
 
-/// What a [`Sink`] answers.
+/// The scripted answer of a [`Sink`].
 type Answer = Box<dyn Fn(&ExportRequest) -> (Duration, Outcome) + Send + Sync>;
 
-/// An exporter that remembers what it took.
+/// An exporter that records its requests.
 pub struct Sink {
     id: Arc<str>,
     trust: Trust,
     limit: usize,
-    /// Largest request with what can't be split, if not the same.
+    /// Largest request with an item that can't be split, if it differs from `limit`.
     pub alone: OnceLock<usize>,
     answer: Answer,
-    /// Names of the items of each request that was taken.
+    /// Item names of each accepted request.
     pub taken: Mutex<Vec<Vec<String>>>,
-    /// Every request, taken or not.
+    /// Every request, accepted or not.
     pub requests: Mutex<Vec<ExportRequest>>,
-    /// When each request came, by the clock if there is one.
+    /// Time of each request, if there is a clock.
     pub asked: Mutex<Vec<Duration>>,
     /// Needed by answers that take time.
     pub clock: OnceLock<Arc<dyn Clock>>,
@@ -388,12 +389,12 @@ impl Sink {
         })
     }
 
-    /// Takes everything.
+    /// An exporter that accepts everything.
     pub fn open(id: &str, trust: Trust) -> Arc<Self> {
         Self::new(id, trust, 1 << 20, |_| (Duration::ZERO, Outcome::Accepted))
     }
 
-    /// Names of all items taken, in order.
+    /// Names of all accepted items, in order.
     pub fn all(&self) -> Vec<String> {
         self.taken.lock().concat()
     }

@@ -1,4 +1,4 @@
-//! **What**: [`Later`]: questions that wait until the test looks at them, and [`Asker`], a step that asks.
+//! [`Later`]: runs questions when the test polls them; [`Asker`]: a processor that asks.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -18,7 +18,7 @@ use otlp::OwnedValue;
 pub struct Later(Mutex<Vec<BoxFuture<'static, ()>>>);
 
 impl Later {
-    /// Polls each once; those that wait are kept.
+    /// Polls each errand once, and keeps those that wait.
     pub fn look(&self) {
         let errands = std::mem::take(&mut *self.0.lock());
         for mut errand in errands {
@@ -32,7 +32,7 @@ impl Later {
         self.0.lock().len()
     }
 
-    /// As at the end of a runtime.
+    /// Drops all errands, as at the end of a runtime.
     pub fn drop_all(&self) {
         self.0.lock().clear();
     }

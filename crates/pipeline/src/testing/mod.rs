@@ -1,4 +1,4 @@
-//! Fixtures for the tests of this crate and of those that use it.
+//! Fixtures for the tests of this crate and of its dependents.
 
 #![allow(
     clippy::unwrap_used,

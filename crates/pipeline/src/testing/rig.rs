@@ -1,5 +1,4 @@
-//! **What**: [`Rig`]: a whole engine on one thread over a spool in a scratch folder; commits happen when the test says
-//! so.
+//! [`Rig`]: a whole engine on one thread over a spool in a scratch folder; the test triggers commits.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -40,17 +39,17 @@ pub struct Rig {
     pub checkpoints: Checkpoints,
 }
 
-/// How a [`Rig`] is made.
+/// Parameters of a [`Rig`].
 pub struct Parts {
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<ManualClock>,
     pub seed: u64,
     pub pipelines: Vec<PipelinePlan>,
     pub outlets: OutletSettings,
-    /// Exporters that have others.
+    /// Settings of exporters that differ from `outlets`.
     pub others: HashMap<Arc<str>, OutletSettings>,
     pub spool_bytes: u64,
-    /// The quarantine's own bound, if not a part of that.
+    /// Bound of the quarantine, if not the default.
     pub quarantine_bytes: Option<u64>,
     pub errands: Arc<dyn Errands>,
 }
@@ -78,12 +77,12 @@ impl Parts {
         }
     }
 
-    /// Opens the spool in `folder` and puts the engine together; state is rebuilt.
+    /// Opens the spool in `folder`, puts the engine together and restores its state.
     pub fn open(self, folder: &Path) -> Rig {
         self.try_open(folder).unwrap()
     }
 
-    /// The same on a disk that may be sick.
+    /// As [`Parts::open`], on a disk that may fail.
     pub fn try_open(self, folder: &Path) -> Result<Rig, String> {
         let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
         let mut settings = Settings::new(folder.join("spool"), self.spool_bytes);
@@ -116,7 +115,7 @@ impl Parts {
     }
 }
 
-/// A trace request as the receiver `otlp` hands it in, with what it holds of the budget.
+/// A trace request as the receiver `otlp` hands it in, with its bytes of the budget.
 pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
     Submission {
         signal: Signal::Traces,
@@ -130,43 +129,43 @@ pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
 }
 
 impl Rig {
-    /// Hands a trace request in; the answer comes with a commit.
+    /// Hands in a trace request; the answer needs a commit.
     pub fn submit(&self, wire: Bytes) -> BoxFuture<'static, Outcome> {
         self.submit_as("default", wire)
     }
 
-    /// The same for an account.
+    /// As [`Rig::submit`], for an account.
     pub fn submit_as(&self, account: &str, wire: Bytes) -> BoxFuture<'static, Outcome> {
         self.submit_signal(account, Signal::Traces, wire)
     }
 
-    /// The same of any signal.
+    /// As [`Rig::submit_as`], for any signal.
     pub fn submit_signal(&self, account: &str, signal: Signal, wire: Bytes) -> BoxFuture<'static, Outcome> {
         let submission = Submission { account: account.into(), signal, ..submission(wire, BytePermit::new()) };
         self.engine.inlet.door("otlp").submit(submission)
     }
 
-    /// Hands a trace request in, commits, gives the answer.
+    /// Hands in a trace request, commits, and returns the answer.
     pub fn put(&mut self, wire: Bytes) -> Outcome {
         let answer = self.submit(wire);
         self.commit();
         answer.now_or_never().unwrap()
     }
 
-    /// Runs the first outlet for `time` (or until it ends), committing when it waits. True: it ended.
+    /// Runs the first outlet for `time` (or until it ends), committing while it waits. Returns whether it ended.
     pub fn run_outlet(&mut self, time: Duration, stop: &watch::Sender<bool>) -> bool {
         let outlet = Arc::clone(&self.engine.outlets[0]);
         let run = outlet.run(stop.subscribe());
         self.run(time, run)
     }
 
-    /// Runs a future likewise.
+    /// Runs a future as [`Rig::run_outlet`] does.
     pub fn run(&mut self, time: Duration, future: impl Future<Output = ()>) -> bool {
         let clock = Arc::clone(&self.clock);
         drive(&clock, time, future, || self.commit().committed > 0).is_some()
     }
 
-    /// What waits for a consumer, bodies as stored.
+    /// Records that wait for a consumer, with their bodies.
     pub fn waiting(&self, consumer: &str) -> Vec<Stored> {
         self.spool.read(consumer, None, usize::MAX, usize::MAX).unwrap()
     }
@@ -177,7 +176,7 @@ impl Rig {
         copies.iter().flat_map(|copy| names(&Label::split(&copy.body).unwrap().1)).collect()
     }
 
-    /// One step of the committer.
+    /// Runs one step of the committer.
     pub fn commit(&mut self) -> Step {
         self.committer.step(Duration::ZERO)
     }

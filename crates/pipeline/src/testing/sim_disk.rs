@@ -1,8 +1,8 @@
-//! **What**: [`SimDisk`]: a file system in memory that crashes, tears, fills up and fails where told.
-//! **Why**: the same spool code runs on it, in one thread, thousands of times from seeds; take an fsync away and the
-//! simulation must find losses. **Invariants**: contents are durable after `sync_data`, names after `Directory::sync`;
-//! a reboot keeps any subset of the unsynced 512-byte sectors and names; a failed `sync_data` drops what was pending,
-//! as Linux does. **Not here**: what is checked (the tests that use it), the seam's traits (`handles`).
+//! [`SimDisk`]: a file system in memory that crashes, tears, fills up and fails as scripted. The real spool code runs
+//! on it in one thread, thousands of times from seeds; with an fsync removed, the simulation must find losses.
+//! Contents are durable after `sync_data`, names after `Directory::sync`. A reboot keeps any subset of the unsynced
+//! 512-byte sectors and names; a failed `sync_data` drops the pending writes, as Linux does. The checks are in the
+//! tests that use it, the seam's traits in `handles`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,10 +14,10 @@ mod handles;
 
 const SECTOR: u64 = 512;
 
-/// What an operation does; for faults.
+/// Kind of an operation, for faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// A file is made.
+    /// A file is created.
     Create,
     /// Contents are written.
     Write,
@@ -27,28 +27,28 @@ pub enum Op {
     Sync,
     /// `Directory::sync`.
     SyncDirectory,
-    /// A name is taken away.
+    /// A name is removed.
     Remove,
-    /// A name is changed.
+    /// A file is renamed.
     Rename,
-    /// A file is cut or extended.
+    /// A file is truncated or extended.
     SetLen,
-    /// Anything else (open, list, lock, free, size).
+    /// Any other operation (open, list, lock, free, size).
     Other,
 }
 
-/// What goes wrong with an operation.
+/// Fault of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// EIO.
     Io,
     /// ENOSPC.
     Full,
-    /// A write that takes only part.
+    /// A write of only a part.
     Short,
 }
 
-/// Called before each operation; tells what goes wrong.
+/// Called before each operation; returns its fault, if any.
 pub type Faults = Box<dyn FnMut(Op) -> Option<Fault> + Send>;
 
 #[derive(Clone)]
@@ -62,15 +62,15 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
-    /// Room taken ahead.
+    /// Allocated bytes.
     taken: u64,
-    /// Life of the process that made it.
+    /// Number of the process that created it.
     life: u64,
     /// A write failed or was short.
     spoilt: bool,
 }
 
-/// Names set at once: a creation, a removal, or both sides of a renaming.
+/// Names changed atomically: a creation, a removal, or both sides of a renaming.
 type Names = Vec<(String, Option<u64>)>;
 
 struct World {
@@ -123,12 +123,12 @@ impl SimDisk {
         })))
     }
 
-    /// Operations so far.
+    /// Number of operations so far.
     pub fn ops(&self) -> u64 {
         self.0.lock().ops
     }
 
-    /// The power fails just before operation number `op` (counted from 0 over the disk's whole life).
+    /// Makes the power fail just before operation number `op` (counted from 0 over the disk's whole life).
     pub fn crash_at(&self, op: Option<u64>) {
         self.0.lock().crash_at = op;
     }
@@ -138,7 +138,7 @@ impl SimDisk {
         self.0.lock().crashed
     }
 
-    /// Bytes that fit.
+    /// Sets the capacity in bytes.
     pub fn set_capacity(&self, bytes: u64) {
         self.0.lock().capacity = bytes;
     }
@@ -148,17 +148,17 @@ impl SimDisk {
         self.0.lock().used()
     }
 
-    /// Room can't be taken ahead (EOPNOTSUPP).
+    /// Makes allocation ahead fail (EOPNOTSUPP).
     pub fn set_no_room_ahead(&self, on: bool) {
         self.0.lock().no_room_ahead = on;
     }
 
-    /// Mutation seam: `sync_data` does nothing (and says Ok).
+    /// Mutation seam: `sync_data` does nothing and returns Ok.
     pub fn set_ignore_sync_data(&self, on: bool) {
         self.0.lock().ignore_sync_data = on;
     }
 
-    /// Mutation seam: `Directory::sync` does nothing (and says Ok).
+    /// Mutation seam: `Directory::sync` does nothing and returns Ok.
     pub fn set_ignore_sync_dir(&self, on: bool) {
         self.0.lock().ignore_sync_dir = on;
     }
@@ -168,18 +168,18 @@ impl SimDisk {
         self.0.lock().faults = faults;
     }
 
-    /// What an append-only writer must not do: writes to a file of an earlier process, after a failed write, or over
-    /// bytes that were written before (unless with the same bytes).
+    /// Violations of the rules for an append-only writer: a write to a file of an earlier process, after a failed
+    /// write, or over existing bytes (except with equal bytes).
     pub fn rule_breaks(&self) -> Vec<String> {
         self.0.lock().rule_breaks.clone()
     }
 
-    /// Contents of every file that ever was, also removed ones, as last seen.
+    /// Last contents of every file that ever existed, including removed ones.
     pub fn all_contents(&self) -> Vec<Vec<u8>> {
         self.0.lock().inodes.values().map(|inode| inode.live.clone()).collect()
     }
 
-    /// Flips a bit of `name` behind everybody's back, durably. False: there is no such byte.
+    /// Flips a bit of `name` durably, unnoticed by the process. Returns false if there is no such byte.
     pub fn flip(&self, name: &str, offset: u64, bit: u8) -> bool {
         let mut world = self.0.lock();
         let Some(inode) = world.live.get(name).copied().and_then(|id| world.inodes.get_mut(&id)) else { return false };
@@ -196,20 +196,20 @@ impl SimDisk {
         self.0.lock().live.keys().cloned().collect()
     }
 
-    /// Contents of `name` as a process sees it.
+    /// Contents of `name` as a process sees them.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.0.lock();
         world.live.get(name).and_then(|id| world.inodes.get(id)).map(|inode| inode.live.clone())
     }
 
-    /// Takes away the name, durably. False: there is none.
+    /// Removes the name durably. Returns false if there is none.
     pub fn lose(&self, name: &str) -> bool {
         let mut world = self.0.lock();
         world.durable.remove(name);
         world.live.remove(name).is_some()
     }
 
-    /// Puts a file there, durably.
+    /// Creates a file durably.
     pub fn put(&self, name: &str, contents: &[u8]) {
         let mut world = self.0.lock();
         let id = world.inodes.len() as u64;
@@ -219,7 +219,7 @@ impl SimDisk {
         world.durable.insert(name.to_owned(), id);
     }
 
-    /// A copy of the volume at this moment: clones no longer share it.
+    /// An independent copy of the volume at this moment.
     pub fn fork(&self) -> Self {
         let world = self.0.lock();
         let copy = Self::new();
@@ -235,7 +235,7 @@ impl SimDisk {
         copy
     }
 
-    /// The process ends without a word; the machine goes on. Open handles are dead.
+    /// Kills the process while the machine keeps running. Open handles become invalid.
     pub fn kill(&self) {
         let mut world = self.0.lock();
         world.life += 1;
@@ -244,8 +244,8 @@ impl SimDisk {
         world.crash_at = None;
     }
 
-    /// The power fails and comes back: of what was not synced, each sector and each change of names stays if `coin`
-    /// says so. Open handles are dead.
+    /// Fails the power and restores it: each unsynced sector and each unsynced change of names is kept if `coin`
+    /// returns true. Open handles become invalid.
     pub fn reboot(&self, mut coin: impl FnMut() -> bool) {
         self.kill();
         let mut world = self.0.lock();
@@ -309,7 +309,7 @@ fn eio() -> io::Error {
 }
 
 impl World {
-    /// Counts an operation; tells whether it fails.
+    /// Counts an operation; returns its fault, if any.
     fn op(&mut self, op: Op, life: u64) -> io::Result<Option<Fault>> {
         if self.crashed || life != self.life {
             return Err(io::Error::other("the simulated machine is off"));
@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    /// Notes what an append-only writer must not do. A draft that replaces its file as a whole is none.
+    /// Records a violation by an append-only writer. A draft that replaces its file as a whole is exempt.
     fn broken(&mut self, inode: u64, offset: u64, what: &[&str]) {
         let name = self.live.iter().find(|(_, id)| **id == inode).map_or("", |(name, _)| name);
         let draft = name.ends_with(".new");

@@ -1,9 +1,9 @@
-//! **What**: [`Worker`]: what happens to one request on a worker: seen before? parse, processors, encode; then the
-//! sequencer. A step that asks somebody outside ends its turn; another turn goes on with the answer. **Why**: all CPU
-//! work of a request is in one place and on one thread at a time. **Invariants**: what a processor refuses or panics on
-//! is never forwarded; a panic costs only the items that cause it, and those are sealed to the auditors of their
-//! pipelines' vault or dropped and counted; tries to find them leave no claims behind. **Not here**: the order of
-//! commits (`sequencer`), threads (`workers`).
+//! [`Worker`]: processes one request: recognises repeats, parses, runs the processors, encodes, and hands the result to
+//! the sequencer. All CPU work of a request is on one thread at a time; a processor that asks a question ends the turn,
+//! and another turn resumes with the answer.
+//! Data that a processor refuses or panics on is never forwarded. A panic costs only the items that cause it: they are
+//! sealed to the auditors of their pipelines' vault, or dropped and counted. The search for them leaves no claims
+//! behind. Commits are ordered in `sequencer`, threads are in `workers`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,33 +35,33 @@ mod refused;
 #[cfg(test)]
 mod tests;
 
-/// What a worker needs. Shared by all.
+/// Dependencies of all worker threads, shared by them.
 pub struct Worker {
-    /// Which pipelines take what.
+    /// Pipelines by receiver and signal.
     pub routes: Routes,
     /// Orders commits.
     pub sequencer: Arc<Sequencer>,
-    /// Frees claims.
+    /// Releases claims of batches that are not committed.
     pub applier: Arc<Applier>,
-    /// Answers.
+    /// Answers requests.
     pub desk: Arc<Desk>,
-    /// Where turns run.
+    /// Runs the turns of suspended requests.
     pub workers: Arc<dyn Workers>,
-    /// What runs the questions of steps.
+    /// Runs the inquiries of processors.
     pub errands: Arc<dyn Errands>,
-    /// Time.
+    /// Source of time.
     pub clock: Arc<dyn Clock>,
-    /// Ids of batches.
+    /// Source of batch ids.
     pub rng: Arc<dyn Rng>,
-    /// Tries to find the poison items of one batch.
+    /// Attempts to find the poison items of one batch.
     pub bisect_tries: usize,
-    /// Largest span, record or point, bytes.
+    /// Largest span, log record or data point, in bytes.
     pub max_item_bytes: usize,
-    /// Counters.
+    /// The workers' metrics.
     pub metrics: Metrics,
 }
 
-/// What a worker counts.
+/// The workers' metrics.
 pub struct Metrics {
     meter: Meter,
     joined: Counter,
@@ -73,7 +73,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(meter: &Meter) -> Self {
         Self {
             meter: meter.clone(),
@@ -88,54 +88,54 @@ impl Metrics {
 
 /// A request that was admitted.
 pub struct Request {
-    /// As handed in.
+    /// The request as handed in.
     pub submission: Submission,
-    /// When.
+    /// Time of arrival.
     pub received: UnixNanos,
-    /// Who hears the answer, maybe.
+    /// Channel to the client, which may be gone.
     pub waiter: Waiter,
-    /// Counts it as open.
+    /// Counts the request as open.
     pub open: Open,
-    /// What it brings if tollgate itself made it.
+    /// Effects and clearance, if tollgate itself made the request.
     pub made: Option<Made>,
 }
 
-/// A request that this worker answers.
+/// A request that this worker must answer.
 struct Work {
     origin: Arc<Origin>,
     signal: Signal,
-    /// As received, for another try.
+    /// Bytes as received, for another attempt.
     wire: Bytes,
     route: Arc<Route>,
     receipt: Receipt,
-    /// Time that turns took before this one.
+    /// Time spent in earlier turns.
     busy: Duration,
-    /// When this turn began, monotonic.
+    /// Start of this turn, monotonic.
     began: Duration,
     poisoned: Option<Poisoned>,
-    /// Effects that came with it.
+    /// Effects that were handed in with the request.
     effects: Vec<Effect>,
-    /// How far its bytes may travel as they came.
+    /// Clearance of the bytes as handed in.
     clearance: Clearance,
-    /// Items that were refused one by one, and why.
+    /// Number of items that were refused individually, and the reason.
     refused: Option<(u64, Reason)>,
 }
 
 /// A request with items that can't be processed.
 struct Poisoned {
-    /// All of it.
+    /// The whole request.
     payload: Payload,
-    /// Which items.
+    /// True for each poison item.
     items: Vec<bool>,
 }
 
 impl Worker {
-    /// Does everything up to the commit, or to a question; the answer follows the commit.
+    /// Does everything up to the commit or to a question. The answer follows the commit.
     pub fn work(self: &Arc<Self>, request: Request) {
         let began = self.clock.monotonic();
         let Request { submission, received, waiter, open, made } = request;
         let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
-        // What tollgate makes is never a repeat: its effects are its own.
+        // Requests that tollgate makes are never repeats: each has its own effects.
         let own = made.as_ref().map(|_| self.rng.id());
         let fingerprint = fingerprint(&account, &receiver, signal, own.as_ref().map_or(&*wire, |id| id.as_slice()));
         let alone = made.is_some() && wire.is_empty();
@@ -162,7 +162,7 @@ impl Worker {
         }
     }
 
-    /// One turn: steps until one asks, fails, or all are done.
+    /// Runs one turn: steps until one asks a question or fails, or all are done.
     fn advance(self: &Arc<Self>, mut work: Work, mut walk: Walk) {
         loop {
             match catch_unwind(AssertUnwindSafe(|| walk.go(true))) {
@@ -172,7 +172,7 @@ impl Worker {
                 Ok(Err(Failure::Encode)) => {}
                 Err(_) => self.metrics.panics.increment(1),
             }
-            // Processing changed the payload: begin again from the bytes.
+            // Processing changed the payload, so start again from the bytes.
             match self.without_poison(&mut work) {
                 Ok(Some(again)) => walk = again,
                 Ok(None) => return self.finish(work, Product::default()),
@@ -208,7 +208,7 @@ impl Worker {
         work.receipt.resolve(&reason.outcome(), false);
     }
 
-    /// `None`: another request answers.
+    /// `None`: another request with equal bytes answers the client.
     fn enter(
         &self,
         fingerprint: Fingerprint,
@@ -233,14 +233,14 @@ impl Worker {
         match catch_unwind(AssertUnwindSafe(|| Payload::parse(signal, wire))) {
             Ok(parsed) => parsed.map_err(|_| Reason::Malformed),
             Err(_) => {
-                // Bytes that can't be read have no items to tell apart; sent again they would do the same.
+                // Bytes that can't be parsed have no items to bisect, and a retry would fail in the same way.
                 self.metrics.panics.increment(1);
                 Err(Reason::Malformed)
             }
         }
     }
 
-    /// Whether the processors fail on something inside of `payload`.
+    /// Whether the processors panic on `payload`, or it can't be encoded.
     fn fails(&self, work: &Work, payload: Payload) -> Result<bool, Reason> {
         let walk = work.walk(payload);
         match catch_unwind(AssertUnwindSafe(|| walk.to_end())) {
@@ -254,11 +254,11 @@ impl Worker {
         }
     }
 
-    /// Finds the items that can't be processed; the rest begins again as one batch, if there is any.
+    /// Finds the items that can't be processed. Returns a new walk for the other items, if there are any.
     fn without_poison(&self, work: &mut Work) -> Result<Option<Walk>, Reason> {
         self.applier.discard(&work.origin.id);
         if let Some(poisoned) = &mut work.poisoned {
-            // Good ones apart and poison together: nothing is known to be good.
+            // The remaining items passed one by one, but fail together: none of them is known to be good.
             poisoned.items.fill(true);
             return Ok(None);
         }
@@ -294,7 +294,7 @@ impl Worker {
                 product.drafts.push(draft);
                 (meter.counter(&names::QUARANTINED_ITEMS, &[("signal", signal)]), "sealed to the auditors")
             }
-            // Another pipeline's auditors are not these items' auditors.
+            // These items must not be sealed to the auditors of another pipeline.
             None => (dropped(meter, signal, "no_vault"), "dropped: their pipelines have no vault that keeps anything"),
             Some(_) => (dropped(meter, signal, "not_sealed"), "dropped: they can't be sealed"),
         };
@@ -314,7 +314,7 @@ fn dropped(meter: &Meter, signal: &str, reason: &str) -> Counter {
     meter.counter(&names::DROPPED_ITEMS, &[("signal", signal), ("reason", reason)])
 }
 
-/// Requests are equal when these are.
+/// Requests with equal fingerprints count as equal.
 pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> Fingerprint {
     let mut hash = Sha256::new();
     for part in [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire] {

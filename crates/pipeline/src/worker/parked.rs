@@ -1,7 +1,7 @@
-//! **What**: [`Parked`]: a request whose step asked somebody outside, between two turns. **Why**: no worker waits.
-//! **Invariants**: it holds what the request holds (bytes, receipt, claims); whatever becomes of the question, the
-//! request is answered: it goes on, is kept back for the question's reason, or, if it vanishes, is told to come again.
-//! **Not here**: deadlines (whoever asks has one).
+//! [`Parked`]: a request between two turns, whose step waits for an answer from outside. No worker thread waits.
+//! It holds the request's bytes, receipt and claims. The request is always answered: it resumes, is kept back for the
+//! question's reason, or, if the question disappears, the client is asked to retry. The processor that asks sets the
+//! deadline.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use super::{Work, Worker};
 /// See the module.
 struct Parked {
     worker: Arc<Worker>,
-    /// Until it goes on.
+    /// `None` once the request has resumed.
     inside: Option<(Work, Walk)>,
 }
 
 impl Worker {
-    /// Ends this turn; the next one begins with the answer.
+    /// Ends this turn; the next one starts with the answer.
     pub(super) fn park(self: &Arc<Self>, mut work: Work, walk: Walk, inquiry: Inquiry) {
         work.busy += self.clock.monotonic().saturating_sub(work.began);
         let parked = Parked::new(self, work, walk);
@@ -45,7 +45,7 @@ impl Parked {
             walk.answer(answer);
         }
         let workers = Arc::clone(&self.worker.workers);
-        // A job that is refused is dropped, and says so.
+        // If the job is refused, it is dropped, and `Drop` keeps the request back.
         workers.submit(Box::new(move || self.resume()));
     }
 

@@ -1,7 +1,7 @@
-//! **What**: items that are refused one by one: spans that no back end could place, items over the limit. **Why**: OTLP
-//! has `partial_success` for this, so that the rest of a batch needs not suffer. **Invariants**: what is refused is
-//! counted, told to the client and goes nowhere; the rest is processed as if it had come alone. **Not here**: items on
-//! which processors fail (`worker`), requests that can't be read at all.
+//! Items that are refused individually: spans with invalid ids, and items above the size limit. OTLP has
+//! `partial_success` for this, so that the other items are not affected.
+//! Refused items are counted, reported to the client and not forwarded; the rest is processed as a request of its own.
+//! Items on which processors fail are handled in the parent module.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use otlp::{Payload, Signal, UnknownFields};
 use super::{Work, Worker, dropped};
 
 impl Worker {
-    /// The payload without what is refused; `work` keeps how much that is, and the bytes of the rest.
+    /// Returns the payload without refused items. Stores their number, and the bytes of the rest, in `work`.
     pub(super) fn without_refused(&self, work: &mut Work, payload: Payload) -> Result<Payload, Reason> {
         let large = payload_may_hold(work.wire.len(), self.max_item_bytes);
         if work.signal != Signal::Traces && !large {
@@ -39,7 +39,7 @@ impl Worker {
         }
         let rest = payload.subset(&|item| matches!(reasons.get(item), Some(None)));
         let encoded = rest.encode(UnknownFields::Keep).map_err(|_| Reason::Malformed)?;
-        // From now on the request is what is left of it.
+        // From here on the request consists of the remaining items.
         work.wire = Bytes::from(encoded.bytes);
         work.refused = Some((ids.saturating_add(size), reason));
         self.parse(work.signal, work.wire.clone())

@@ -22,7 +22,7 @@ fn fragments(rig: &Rig) -> Vec<String> {
     rig.waiting("vault").iter().map(|stored| String::from_utf8(stored.body.to_vec()).unwrap()).collect()
 }
 
-/// OK must follow the commit, and what was accepted must wait for its exporter.
+/// OK must follow the commit, and accepted data must wait for its exporter.
 #[test]
 fn ok_follows_the_commit() {
     let (mut rig, _folder) = rig(vec![Drafter::new("vault")]);
@@ -36,7 +36,7 @@ fn ok_follows_the_commit() {
     assert_eq!(attributes(&copy)["reference"], "0000000001", "the ticket's number stands in the copy");
 }
 
-/// Requests with nothing inside, nonsense and signals nobody takes must be answered without a commit.
+/// Empty requests, malformed ones and signals without a pipeline must be answered without a commit.
 #[test]
 fn some_answers_need_no_commit() {
     let (rig, _folder) = rig(vec![]);
@@ -50,7 +50,7 @@ fn some_answers_need_no_commit() {
     assert_eq!(door.submit(other).now_or_never(), Some(Outcome::Refused { reason: Reason::NoPipeline }));
 }
 
-/// A processor's refusal must keep the batch back: *retry*, nothing stored, claims free.
+/// A processor's refusal must keep the batch back: *retry*, nothing stored, claims released.
 #[test]
 fn a_refusal_is_told_and_nothing_stored() {
     let (tally, picky) = (Tally::new("tally"), Step::picky("picky"));
@@ -96,7 +96,7 @@ fn items_that_fail_together_are_kept_together() {
     assert!(rig.waiting("x").is_empty());
 }
 
-/// Without anybody to seal them, poison items must be dropped and counted, never stored.
+/// Without a quarantine, poison items must be dropped and counted, never stored.
 #[test]
 fn without_a_vault_poison_is_dropped_and_counted() {
     let (mut rig, _folder) = rig(vec![Step::picky("picky")]);
@@ -106,8 +106,8 @@ fn without_a_vault_poison_is_dropped_and_counted() {
     assert!(rig.meter.render().contains(dropped), "{}", rig.meter.render());
 }
 
-/// Items must be sealed to the auditors of their own pipelines' vault, whichever stands first in the configuration;
-/// where their pipelines have none they must be dropped and counted, not shown to other pipelines' auditors.
+/// Items must be sealed to the auditors of their own pipelines' vault, whatever the order of the configuration; if
+/// their pipelines have none, the items must be dropped and counted, not shown to the auditors of other pipelines.
 #[test]
 fn poison_goes_to_its_own_vault_alone() {
     let other: Vec<Arc<dyn Processor>> = vec![Drafter::new("vault/other"), Step::picky("picky/other")];
@@ -128,7 +128,8 @@ fn poison_goes_to_its_own_vault_alone() {
     }
 }
 
-/// A pipeline beside it that keeps nothing must not keep a shared record's poison from the vault it was on its way to.
+/// If one pipeline of a route has a vault, its vault must take the poison items that it shares with pipelines without
+/// one.
 #[test]
 fn one_vault_serves_the_pipelines_of_a_route() {
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +144,7 @@ fn one_vault_serves_the_pipelines_of_a_route() {
     assert_eq!(fragments(&rig), ["0000000001:a", "0000000002:quarantine 1: poison"]);
 }
 
-/// Equal bytes in flight must be worked on once, and both clients must be answered.
+/// Equal bytes in flight must be processed once, and both clients must be answered.
 #[test]
 fn equal_requests_in_flight_are_one() {
     let step = Step::mark("step");
@@ -172,7 +173,7 @@ fn equal_requests_after_an_ok_are_marked_repeats() {
     assert_eq!(tally.counted()["a"], 1);
 }
 
-/// Work must go on when the client goes away, and its next try must join the committed request.
+/// Processing must continue when the client goes away, and its retry must join the committed request.
 #[test]
 fn a_client_that_goes_away_loses_nothing() {
     let step = Step::mark("step");
@@ -183,7 +184,7 @@ fn a_client_that_goes_away_loses_nothing() {
     assert_eq!((step.runs(), rig.forwarded("x").len()), (1, 1));
 }
 
-/// A closed inlet must refuse what comes and let what is inside end.
+/// A closed inlet must refuse new requests and let admitted ones finish.
 #[tokio::test]
 async fn a_closed_inlet_drains() {
     let (mut rig, _folder) = rig(vec![]);
@@ -202,7 +203,7 @@ async fn a_closed_inlet_drains() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever is poison: every item is forwarded or sealed, none twice, none of the poison forwarded.
+    /// Whatever is poison, every item is forwarded or sealed, none twice, and no poison is forwarded.
     #[test]
     fn every_item_is_forwarded_or_sealed(bad in proptest::collection::vec(any::<bool>(), 1..40)) {
         let all: Vec<String> =
@@ -226,7 +227,7 @@ proptest! {
     }
 }
 
-/// Requests that differ in account, receiver, signal or body must not be taken for each other.
+/// Requests that differ in account, receiver, signal or body must have different fingerprints.
 #[test]
 fn fingerprints_differ() {
     let base = fingerprint("a", "r", Signal::Traces, b"x");

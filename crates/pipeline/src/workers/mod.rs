@@ -1,8 +1,7 @@
-//! **What**: [`Workers`]: where CPU work runs: a bounded queue served by threads, or inline. **Why**: parsing, scanning
-//! and sealing must not stall the tasks that own sockets; a simulation needs it all on one thread.
-//! **Invariants**: makes no thread (`app/tasks` does, and calls [`Queue::serve`]); a full queue refuses; jobs that were
-//! taken are finished before `serve` ends; a job's panic ends neither thread nor process.
-//! **Not here**: what a job does (`worker`).
+//! [`Workers`]: runs CPU work on a bounded queue served by threads, or inline. Parsing, scanning and sealing must not
+//! block the tasks that own sockets; a simulation runs everything on one thread.
+//! This module starts no thread: `app/tasks` does, and calls [`Queue::serve`]. A full queue refuses. Accepted jobs are
+//! finished before `serve` ends; a job that panics ends neither the thread nor the process. The jobs are in `worker`.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,11 +14,11 @@ mod tests;
 /// A piece of CPU work.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// Where CPU work runs.
+/// Runs CPU work.
 pub trait Workers: Send + Sync {
-    /// Takes the job, or refuses it because too many wait or the workers have ended. A refused job is dropped.
+    /// Takes the job, or returns false because too many jobs wait or the workers have ended. A refused job is dropped.
     fn submit(&self, job: Job) -> bool;
-    /// Jobs that wait.
+    /// Number of waiting jobs.
     fn waiting(&self) -> usize;
 }
 
@@ -56,15 +55,15 @@ impl Queue {
         Self { capacity, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// A worker thread's life: runs jobs until the queue is closed and empty.
+    /// Main loop of a worker thread: runs jobs until the queue is closed and empty.
     pub fn serve(&self) {
         while let Some(job) = self.next() {
-            // The job itself reports failures of processors; this is the net below it.
+            // The job itself reports failures of processors; this catches everything else.
             let _ = catch_unwind(AssertUnwindSafe(job));
         }
     }
 
-    /// Takes no more jobs; what waits is still done.
+    /// Takes no more jobs; waiting jobs are still run.
     pub fn close(&self) {
         self.state.lock().open = false;
         self.changed.notify_all();

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-/// A full or closed queue must refuse, and what was taken must be done before the worker ends.
+/// A full or closed queue must refuse, and accepted jobs must be run before the worker ends.
 #[test]
 fn the_queue_is_bounded_and_drained() {
     let (queue, done) = (Queue::new(2), Arc::new(AtomicUsize::new(0)));

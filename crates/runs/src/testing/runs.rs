@@ -1,5 +1,5 @@
-//! **What**: runs that are made up: [`ended`], and [`Made`], a board of such. **Why**: pages, history and alerts need
-//! one, not a tracker. **Not here**: runs of recorded telemetry (the crate `tracker`).
+//! Test runs: [`ended`], and [`Made`], a board of them, for tests of pages, history and alerts that need no tracker.
+//! Runs of recorded telemetry are in the crate `tracker`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 use genai::Buckets;
 
-/// When runs that are made up end, unless a test says otherwise, unix ns.
+/// Default end of test runs, unix ns.
 pub const NOW: u64 = 1_800_000_000 * 1_000_000_000;
 /// One minute, ns.
 pub const MINUTE: u64 = 60_000_000_000;
@@ -45,7 +45,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
     }
 }
 
-/// An alert about a run, which holds.
+/// A firing alert about a run.
 pub fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
     Alert {
         rule,
@@ -64,12 +64,12 @@ pub fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
     }
 }
 
-/// What a tracker would know.
+/// A board with fixed contents.
 #[derive(Default)]
 pub struct Made {
-    /// Runs with their calls, the latest first.
+    /// Runs with their calls, latest first.
     pub runs: Vec<(RunView, Vec<Step>)>,
-    /// What fires, or did.
+    /// Firing and resolved alerts.
     pub alerts: Mutex<Vec<Alert>>,
 }
 

@@ -1,4 +1,4 @@
-//! Who is not taken holds up nobody else.
+//! A group that the back end does not accept does not block others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,8 +8,8 @@ use kernel::rng::SeededRng;
 
 use super::*;
 
-/// An outlet over batches of the account `bad` and then of `good`, each a request of its own; the sink takes bad ones
-/// only when `mended`.
+/// An outlet over batches of the account `bad` and then of `good`, each in its own request; the sink accepts bad ones
+/// only once `mended` is set.
 fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, tempfile::TempDir) {
     let mended = Arc::clone(mended);
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
@@ -27,8 +27,9 @@ fn bad_then_good(ordered: bool, mended: &Arc<AtomicBool>) -> (Arc<Sink>, Rig, te
     (sink, rig, folder)
 }
 
-/// An account whose data is always to come again must not keep the slots from others; with `ordered` nothing overtakes
-/// it. Each goes once in the end. (Shown to fail: the four slots were taken, and nothing of the other account went.)
+/// An account whose data must always be retried must not occupy the slots of others; with `ordered` nothing overtakes
+/// it. In the end each batch is sent once. (Before the fix the four slots were taken, and nothing of the other account
+/// was sent.)
 #[test]
 fn an_account_that_is_not_taken_holds_up_no_other() {
     for ordered in [false, true] {
@@ -52,7 +53,7 @@ fn an_account_that_is_not_taken_holds_up_no_other() {
     }
 }
 
-/// Hands in so many batches of an account, and commits them together.
+/// Hands in this many batches of an account, and commits them together.
 fn fill(rig: &mut Rig, account: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
     let names: Vec<String> = numbers.map(|n| format!("{account}-{n}")).collect();
     names.iter().for_each(|name| drop(rig.submit_as(account, padded(&[name], 60))));
@@ -60,10 +61,10 @@ fn fill(rig: &mut Rig, account: &str, numbers: std::ops::Range<usize>) -> Vec<St
     names
 }
 
-/// Thousands of batches that are always to come again, of one account or of forty, more than what is read ahead holds
-/// and more than stand aside at once: what another account has behind them must go within seconds, and go on going;
-/// what is held in memory must not grow; the spool must be read once for each of them, and once more when they go,
-/// however they fail and come; each item arrives once. (Shown to fail: nothing of the other account went.)
+/// Thousands of batches that must always be retried, of one account or of forty, exceed the window and the number of
+/// parked parcels. Another account's data behind them must be sent within seconds, and keep being sent; memory must not
+/// grow; the spool must be read once for each batch, and once more when it is sent, however attempts fail; each item
+/// arrives once. (Before the fix nothing of the other account was sent.)
 #[test]
 fn who_is_not_taken_does_not_fill_the_window() {
     for accounts in [1, 40] {
@@ -97,7 +98,7 @@ fn who_is_not_taken_does_not_fill_the_window() {
             assert_eq!(good(&sink), wanted, "round {round} of {accounts}");
         }
         let reads = disk.ops() - before;
-        // four parcels of an account are read again for each attempt
+        // Four parcels of an account are read again for each attempt.
         let most = 3 * 4_600 + accounts as u64 * 4_000;
         assert!(reads < most, "{reads} operations for {accounts} accounts");
         assert!(sink.all().iter().all(|name| name.starts_with("good")));
@@ -114,8 +115,8 @@ fn who_is_not_taken_does_not_fill_the_window() {
     }
 }
 
-/// Accounts and signals that fail and work again as a seed has it, over a backlog and what comes: nothing is lost, sent
-/// twice, or left. With `ordered` each group's items come in order.
+/// Accounts and signals fail and recover at random, over a backlog and new data: nothing is lost, sent twice, or left.
+/// With `ordered` each group's items arrive in order.
 #[test]
 fn whatever_fails_when_all_arrives_once() {
     for seed in 0..150 {
@@ -126,7 +127,7 @@ fn whatever_fails_when_all_arrives_once() {
         let clock: Arc<std::sync::OnceLock<Arc<dyn Clock>>> = Arc::default();
         let theirs = Arc::clone(&clock);
         let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, move |request| {
-            // by a group's name and the minute
+            // Depends on the group's name and the minute.
             let minute = theirs.get().unwrap().monotonic().as_secs() / 60;
             let group = request.account.len() as u64 * 3 + u64::from(request.signal == Signal::Logs);
             let fails =
@@ -163,7 +164,7 @@ fn whatever_fails_when_all_arrives_once() {
                 wanted.entry((account, log)).or_default().push(name);
             }
             rig.commit();
-            // a backlog first, at times
+            // For half of the seeds with a backlog first.
             if step > 10 || seed % 2 == 0 {
                 rig.run(SECOND * u32::try_from(pick(100)).unwrap(), &mut run);
             } else {
@@ -187,14 +188,15 @@ fn whatever_fails_when_all_arrives_once() {
     }
 }
 
-/// Whoever comes back waits for a slot: no more requests than `consumers` are on their way, however many wait aside.
+/// A parcel that returns from parking waits for a slot: at most `consumers` requests are in flight, however many are
+/// parked.
 #[test]
 fn no_more_than_so_many_are_asked_at_once() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let asked = AtomicUsize::new(0);
     let (counted, top) = (Arc::clone(&now), Arc::clone(&most));
     let exporter = Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
-        // all fail at first, at different times, and take long
+        // At first all fail, at different times, and take long.
         let first = asked.fetch_add(1, Ordering::SeqCst);
         (3 * SECOND, if first < 40 { retry(None, Reason::Unavailable) } else { Outcome::Accepted })
     });
@@ -215,7 +217,7 @@ fn no_more_than_so_many_are_asked_at_once() {
     assert_eq!(now.load(Ordering::SeqCst), 0);
 }
 
-/// Counts requests on their way.
+/// Counts requests in flight.
 struct Counting {
     inner: Arc<Sink>,
     now: Arc<AtomicUsize>,

@@ -1,4 +1,4 @@
-//! What becomes of refused items where there is no room to set them aside.
+//! Refused items when the quarantine has no room.
 
 use futures_util::future::join_all;
 
@@ -9,7 +9,7 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How a back end does.
+/// State of the back end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mind {
     Away,
@@ -18,7 +18,7 @@ enum Mind {
     Well,
 }
 
-/// A back end that does so, until that is changed.
+/// A back end in this state, which can be changed.
 fn of_mind(mind: &Arc<Mutex<Mind>>, reason: Reason) -> Arc<Sink> {
     let mind = Arc::clone(mind);
     Sink::new("x", Trust::ThirdParty, 1 << 20, move |request: &ExportRequest| {
@@ -33,7 +33,7 @@ fn of_mind(mind: &Arc<Mutex<Mind>>, reason: Reason) -> Arc<Sink> {
     })
 }
 
-/// A small spool on a simulated disk, and these exporters.
+/// A small spool on a simulated disk, with these exporters.
 fn small(sinks: &[&Arc<Sink>], outlets: OutletSettings) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let exporters = sinks.iter().map(|sink| Arc::clone(*sink) as Arc<dyn crate::Exporter>).collect();
@@ -45,7 +45,7 @@ fn small(sinks: &[&Arc<Sink>], outlets: OutletSettings) -> (Rig, tempfile::TempD
     (parts.open(folder.path()), folder)
 }
 
-/// Hands in a batch, a few of them with a bad item; gives their names and the answer.
+/// Hands in a batch, some of them with a bad item; returns the names and the answer.
 fn send(rig: &mut Rig, run: &mut (impl Future<Output = ()> + Unpin), n: usize) -> (Vec<String>, Outcome) {
     let names = named(&n.to_string(), if n.is_multiple_of(25) { "bad" } else { "good" });
     let answer = rig.submit(padded(&names, 1_000));
@@ -57,10 +57,10 @@ fn named(of: &str, second: &str) -> Vec<String> {
     ["good", second, "good"].iter().enumerate().map(|(at, kind)| format!("{kind}-{of}-{at}")).collect()
 }
 
-/// A back end is away until the spool is full, and then refuses all, for an hour: the other exporter has all that was
-/// accepted; the one that refuses goes on being asked, at the pace of its waits. Well again, or but for some items, it
-/// has what it takes, once each; the rest is in the quarantine; clients are served again. (Shown to fail: nothing was
-/// asked or freed any more, for good.)
+/// A back end is down until the spool is full, and then refuses everything for an hour. The other exporter gets all
+/// accepted data; the refusing one keeps being retried with its backoff. Once it recovers, entirely or except for some
+/// items, it gets everything it accepts, once each; the rest is in the quarantine, and clients are served again.
+/// (Before the fix sending and reclaiming stopped for good.)
 #[test]
 fn a_full_spool_and_refusals_drain() {
     let mut cases = Vec::new();
@@ -113,7 +113,7 @@ fn a_full_spool_and_refusals_drain() {
     }
 }
 
-/// Takes what room is left, for the vault.
+/// Takes the remaining room, for the vault.
 fn crowd(rig: &mut Rig) {
     let holders: Arc<[Arc<str>]> = Arc::new(["vault".into()]);
     for bytes in [8_000, 1_000, 100, 1] {
@@ -129,9 +129,9 @@ fn crowd(rig: &mut Rig) {
     }
 }
 
-/// Without any room, refused items wait; what stands beside and behind them, of this account and of others, goes at
-/// once, and once; as soon as there is room they are set aside, and their records are done. What is given up meanwhile
-/// is asked for no more.
+/// Without any room, refused items wait; items beside and behind them, of this account and of others, are sent at once,
+/// and once. As soon as there is room the refused items are quarantined, and their records are done. Records that are
+/// dropped meanwhile are not sent again.
 #[test]
 fn without_room_refused_items_wait_alone() {
     for given_up in [false, true] {
@@ -170,7 +170,7 @@ fn without_room_refused_items_wait_alone() {
     }
 }
 
-/// A gateway that stops does not wait for room; all is delivered again after the start.
+/// A gateway that stops does not wait for room; everything is delivered again after the start.
 #[test]
 fn a_stop_does_not_wait_for_room() {
     let mind = Arc::new(Mutex::new(Mind::RefusesBad));
@@ -184,9 +184,9 @@ fn a_stop_does_not_wait_for_room() {
     assert_eq!(rig.forwarded("x").len(), 3);
 }
 
-/// The quarantine must not fill the spool: beyond its bound the oldest goes, is counted and told, where the back end
-/// takes other data. A back end that takes nothing at all keeps what it refuses waiting, and has it once it is well.
-/// (Shown to fail: it grew until clients were refused.)
+/// The quarantine must not fill the spool: beyond its bound the oldest items are deleted, counted and logged, if the
+/// back end accepts other data. A back end that accepts nothing keeps its refused data pending, and gets it once it
+/// recovers. (Before the fix it grew until clients were refused.)
 #[test]
 fn the_quarantine_keeps_within_its_bound() {
     let mind = Arc::new(Mutex::new(Mind::RefusesBad));
@@ -213,7 +213,7 @@ fn the_quarantine_keeps_within_its_bound() {
     assert!((10..20).contains(&kept.len()) && kept.last().unwrap() == "bad-59-1", "{kept:?}");
     assert_eq!(expired(&rig), 60 - kept.len());
     assert_eq!((sink.all().len(), rig.spool.pending_bytes("x")), (120, 0));
-    // also what it refuses right after it took other data: that says nothing any more
+    // Also if the back end accepted other data just before: that no longer proves anything.
     *mind.lock() = Mind::RefusesAll;
     for n in 60..90 {
         rig.put(padded(&named(&format!("{n:02}"), "bad"), 1_000));

@@ -1,4 +1,4 @@
-//! What is on disk and what is made of it when it is not right: keys, formats, damage, lost files, clones.
+//! Contents of the disk that are not right: keys, formats, damage, lost files, clones.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn seeded(
     seed: u64,
 ) -> Result<(Arc<Spool>, Committer), OpenError> {
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
-    // The disk's own operations move the seed on, so that a second life draws other salts, as a real one does.
+    // The seed depends on the disk's operations, so that a second life draws other salts, as a real one does.
     let rng = Arc::new(SeededRng::new(seed ^ (disk.ops() << 8)));
     Spool::open(Arc::new(disk.clone()), settings, keys, clock, rng, &Meter::new())
 }
@@ -51,7 +51,7 @@ fn segments(disk: &SimDisk) -> Vec<String> {
     disk.names().into_iter().filter(|name| name.starts_with("seg-")).collect()
 }
 
-/// A key that is not given must be named, with the exit code of a wrong configuration.
+/// A missing key must be named, with the exit code of a wrong configuration.
 #[test]
 fn a_missing_key_is_named() {
     let (disk, _) = filled(1);
@@ -63,16 +63,16 @@ fn a_missing_key_is_named() {
     assert_eq!(nobody.map(|_| ()).unwrap_err().exit_code(), 78);
 }
 
-/// The key is rotated again and again with records waiting and more coming, the process killed each time: what an older
-/// key sealed still comes back, what is new is sealed by the newest, and a key is needed exactly as long as its records
-/// wait.
+/// The key is rotated repeatedly while records are pending and arriving, and the process is killed each time. Records
+/// sealed with an older key can still be read, new ones are sealed with the newest, and a key is needed exactly as long
+/// as its records are pending.
 #[test]
 fn keys_rotate_under_load() {
     const KEYS: u8 = 5;
     let disk = SimDisk::new();
     let mut waiting: Vec<(u8, String)> = Vec::new();
     for newest in 1..=KEYS {
-        // newest first, as `spool.key` lists them
+        // Newest first, as in `spool.key`.
         let keys: Vec<SpoolKey> = (1..=newest).rev().map(key).collect();
         let (spool, mut committer) = on(&disk, &keys).unwrap();
         let here = |waiting: &[(u8, String)]| waiting.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>();
@@ -82,7 +82,7 @@ fn keys_rotate_under_load() {
             send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], body.clone())]).unwrap();
             assert_eq!(committer.step(STEP).committed, 1);
             waiting.push((newest, body));
-            // deliveries go on: half as fast
+            // Deliveries continue at half the rate.
             if number % 2 == 0 {
                 let first = spool.read("a", None, usize::MAX, 1).unwrap();
                 spool.done("a", &[first[0].seq]);
@@ -98,7 +98,7 @@ fn keys_rotate_under_load() {
         assert_eq!(sealed.last(), Some(&key(newest).id_bytes()), "what is new has the newest key");
         drop((spool, committer));
         disk.kill();
-        // without the oldest key that is still needed there is no start, and the key is named
+        // Without the oldest key that is still needed the start fails, and the key is named.
         let oldest = waiting.first().map_or(newest, |(by, _)| *by);
         if oldest < newest {
             let without: Vec<SpoolKey> = (oldest + 1..=newest).rev().map(key).collect();
@@ -123,8 +123,8 @@ fn keys_rotate_under_load() {
     assert_eq!(bodies(&spool, "a"), ["last"]);
 }
 
-/// Wherever a bit flips in what was synced, the start must be refused or everything must still come back, the last
-/// write group of a killed process included.
+/// Wherever a bit flips in synced data, either the start must be refused or every record must still be read, including
+/// the last write group of a killed process.
 #[test]
 fn a_flipped_bit_never_loses_silently() {
     let (disk, sent) = filled(24);
@@ -154,7 +154,7 @@ fn a_flipped_bit_never_loses_silently() {
     assert!(refused > 100, "{refused}");
 }
 
-/// After an orderly end even the last group is known, so damage there is reported too.
+/// After an orderly end even the last group is recorded, so damage there is reported, too.
 #[test]
 fn damage_in_the_last_group_is_found_after_an_orderly_end() {
     let disk = SimDisk::new();
@@ -168,7 +168,7 @@ fn damage_in_the_last_group_is_found_after_an_orderly_end() {
     assert!(error(on(&disk, &[key(1)])).to_string().contains("damaged"));
 }
 
-/// Damage must say what to do, and doing it must work.
+/// The error for damage must say what to do, and doing it must work.
 #[test]
 fn a_damaged_segment_can_be_given_up() {
     let (disk, sent) = filled(40);
@@ -191,11 +191,11 @@ fn a_damaged_segment_can_be_given_up() {
     assert_eq!(found[..], sent[sent.len() - found.len()..]);
 }
 
-/// A lost segment must be noticed, the newest one too.
+/// A lost segment must be detected, even the newest one.
 #[test]
 fn lost_segments_are_noticed() {
     let (disk, _) = filled(40);
-    // A second life, whose progress file knows all segments.
+    // A second life, whose progress file lists all segments.
     drop(on(&disk, &[key(1)]).unwrap());
     for name in segments(&disk) {
         let clone = disk.fork();
@@ -204,7 +204,7 @@ fn lost_segments_are_noticed() {
     }
 }
 
-/// A group that is known to have been synced is no torn tail when its end is missing.
+/// If the end of a group that was synced is missing, that is damage, not a torn tail.
 #[test]
 fn a_missing_end_of_a_synced_group_is_damage() {
     let (disk, _) = filled(8);
@@ -217,7 +217,7 @@ fn a_missing_end_of_a_synced_group_is_damage() {
     assert_eq!(disk.contents(&name), Some(cut));
 }
 
-/// After every group, and also where the progress file was written anew, it says how much was synced.
+/// The progress file must record the synced bytes after every group, also after a rewrite.
 #[test]
 fn every_synced_group_is_told() {
     use crate::spool::progress;
@@ -238,11 +238,11 @@ fn every_synced_group_is_told() {
     assert!(anew > 0, "never written anew");
 }
 
-/// A torn tail is no damage: what stands before it comes back, and nothing is appended behind it.
+/// A torn tail is not damage: the records before it are read, and nothing is appended behind it.
 #[test]
 fn a_torn_tail_is_ignored() {
     let (disk, sent) = filled(8);
-    // As it was before the last group was synced.
+    // The state before the last group was synced.
     disk.put("progress", &filled(7).0.contents("progress").unwrap());
     let name = segments(&disk).pop().unwrap();
     let whole = disk.contents(&name).unwrap();
@@ -264,10 +264,10 @@ fn a_torn_tail_is_ignored() {
     }
 }
 
-/// What a nonce depends on: salt of the segment, number of the record.
+/// Inputs of a nonce: salt of the segment, number of the record.
 type Sealing = ([u8; 32], u32);
 
-/// Stored bytes of every record in every file that ever was.
+/// Stored bytes of every record in every file that ever existed.
 fn sealed_records(disk: &SimDisk) -> Vec<(Sealing, Vec<u8>)> {
     let mut all = Vec::new();
     for contents in disk.all_contents() {
@@ -283,7 +283,7 @@ fn sealed_records(disk: &SimDisk) -> Vec<(Sealing, Vec<u8>)> {
     all
 }
 
-/// Two gateways on clones of one volume, crashes and failed writes: no (key, nonce) may ever seal two things.
+/// Two gateways on clones of one volume, with crashes and failed writes: no (key, nonce) may ever seal two things.
 #[test]
 fn a_cloned_volume_never_repeats_a_nonce() {
     let (disk, _) = filled(5);
@@ -323,7 +323,7 @@ fn a_cloned_volume_never_repeats_a_nonce() {
     assert!(records > 100 && seen.len() < records, "{records} records, {} nonces", seen.len());
 }
 
-/// A gateway must not take what was not sealed by it; the leak search's switch must really leave clear text.
+/// A gateway must refuse segments that are not sealed; the leak search's switch must really leave clear text.
 #[test]
 fn unsealed_segments_are_refused() {
     let disk = SimDisk::new();
@@ -341,7 +341,7 @@ fn unsealed_segments_are_refused() {
     assert_eq!(bodies(&spool, "a"), ["canary-in-clear"]);
 }
 
-/// Whatever stands in the files, opening must answer, not panic.
+/// Whatever the files contain, opening must return a result, not panic.
 #[test]
 fn garbage_never_panics() {
     let (disk, _) = filled(12);
@@ -374,7 +374,7 @@ fn garbage_never_panics() {
     }
 }
 
-/// `spool list` beside a running gateway must see what is there and touch nothing.
+/// `spool list` beside a running gateway must see the contents and change nothing.
 #[test]
 fn peek_changes_nothing() {
     let (disk, sent) = filled(6);
@@ -387,15 +387,15 @@ fn peek_changes_nothing() {
     assert_eq!(disk.names().iter().map(|name| disk.contents(name)).collect::<Vec<_>>(), before);
 }
 
-/// A record that is damaged while the process runs must not take the good ones before it along: what was read up to it
-/// is given out, and the next read names it.
+/// A record that is damaged while the process runs must not affect the good ones before it: they are returned, and the
+/// next read reports the damaged one.
 #[test]
 fn records_before_a_damaged_one_are_read() {
     let (disk, sent) = filled(3);
     let (spool, _committer) = on(&disk, &[key(1)]).unwrap();
     let name = segments(&disk).remove(0);
     let len = disk.contents(&name).unwrap().len() as u64;
-    // The last record's body lies in the last third.
+    // The last record's body is in the last third.
     assert!(disk.flip(&name, len - 400, 1));
     let first = spool.read("a", None, 1 << 20, 100).map_err(|error| error.to_string()).expect("the good ones");
     assert!(!first.is_empty() && first.len() < sent.len(), "{} of {}", first.len(), sent.len());

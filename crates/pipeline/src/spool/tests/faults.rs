@@ -27,7 +27,7 @@ pub(super) fn body(len: usize) -> Vec<Record> {
     vec![record(RecordKind::Forward, &["a"], vec![7; len])]
 }
 
-/// All that waits must go with one write and one sync, answered in order.
+/// All waiting transactions must share one write and one sync, and be answered in order.
 #[test]
 fn a_group_shares_one_sync() {
     let Rig { spool, mut committer, disk, meter, .. } = rig(4 << 20, |_| {});
@@ -54,7 +54,7 @@ fn a_group_shares_one_sync() {
     assert!(meter.render().contains("tollgate_spool_commits_total 2"), "{}", meter.render());
 }
 
-/// After a failed sync nothing may be acknowledged any more, and what was not must not come back by itself.
+/// After a failed sync nothing may be acknowledged, and unacknowledged data must not reappear.
 #[test]
 fn a_failed_sync_poisons() {
     let Rig { spool, mut committer, disk, meter, .. } = rig(4 << 20, |_| {});
@@ -82,15 +82,15 @@ fn a_failed_sync_poisons() {
     assert_eq!(again.unwrap().0.read("a", None, usize::MAX, 9).unwrap().len(), 1);
 }
 
-/// What a sync that failed left in the page cache only must not be taken for durable by the next process: it is
-/// written again, so that a power failure later finds it.
+/// After a failed sync, data that exists only in the page cache must not count as durable in the next process: it is
+/// written again, so that it survives a later power failure.
 #[test]
 fn recovery_does_not_trust_the_page_cache() {
     let Rig { spool, mut committer, disk, .. } = rig(4 << 20, |_| {});
     send(&spool, "acme", body(100)).unwrap();
     committer.step(STEP);
     send(&spool, "acme", body(200)).unwrap();
-    // The sync fails, and the process is killed before it can cut the file.
+    // The sync fails, and the process is killed before it can truncate the file.
     disk.set_faults(Some(Box::new(|op| matches!(op, Op::Sync | Op::SetLen).then_some(Fault::Io))));
     committer.step(STEP);
     drop((spool, committer));
@@ -109,7 +109,8 @@ fn recovery_does_not_trust_the_page_cache() {
     assert_eq!(spool.read("a", None, usize::MAX, 9).unwrap().len(), 2);
 }
 
-/// The bound must be met before the ticket, must hold for all files together, and end by itself when room comes back.
+/// The size limit must refuse before the ticket, hold for all files together, and end by itself when there is room
+/// again.
 #[test]
 fn the_size_bound_refuses_and_recovers() {
     const LIMIT: u64 = 256 << 10;
@@ -134,7 +135,7 @@ fn the_size_bound_refuses_and_recovers() {
     assert_eq!(committer.step(STEP).committed, 1);
 }
 
-/// A spool that refuses new data must still take what lets old data go (seals), on every kind of disk.
+/// A spool that refuses new data must still accept records that let old data go (seals), on every kind of disk.
 #[test]
 fn a_full_spool_can_drain() {
     for (limit, capacity, no_room_ahead) in
@@ -159,7 +160,7 @@ fn a_full_spool_can_drain() {
     }
 }
 
-/// On a disk that is full against all promises, transactions must wait in order, not fail, and go on with the room.
+/// If the disk is unexpectedly full, transactions must wait in order, not fail, and continue once there is room.
 #[test]
 fn transactions_wait_for_room() {
     let Rig { spool, mut committer, disk, clock, .. } = rig(4 << 20, |disk| disk.set_no_room_ahead(true));
@@ -180,7 +181,7 @@ fn transactions_wait_for_room() {
     assert_eq!(spool.read("a", None, usize::MAX, 9).unwrap().len(), 3, "what failed half way does not count");
 }
 
-/// A process that is out of file handles for a while must not give its spool up; one that can never go on must.
+/// A process that has no file handles for a while must not poison its spool; one that can never continue must.
 #[test]
 fn files_that_can_not_be_made() {
     for heals in [true, false] {
@@ -188,7 +189,7 @@ fn files_that_can_not_be_made() {
         send(&spool, "acme", body(100)).unwrap();
         committer.step(STEP);
         let answer = send(&spool, "acme", body(100)).unwrap();
-        // Writes fall short until no file is left, and new ones can't be made.
+        // Writes are short until no file is left, and new ones can't be created.
         let mut short = 3;
         disk.set_faults(Some(Box::new(move |op| match op {
             Op::Write if short > 0 => {
@@ -235,7 +236,7 @@ fn large_transactions() {
         clock.advance(Duration::from_secs(1));
         committer.step(STEP);
     }
-    // Its room comes back when it is not used.
+    // Unused room is freed.
     let before = spool.status().bytes;
     drop(spool.reserve(1_500_000).unwrap());
     committer.step(STEP);
@@ -243,7 +244,7 @@ fn large_transactions() {
     assert!(spool.status().bytes <= before + 1000, "{} > {before}", spool.status().bytes);
 }
 
-/// Memory for the index must be bounded: too many records refuse, and it ends when they are reclaimed.
+/// The index's memory must be bounded: too many records cause a refusal, which ends when they are reclaimed.
 #[test]
 fn too_many_records_are_refused() {
     let disk = SimDisk::new();
@@ -276,7 +277,7 @@ fn rules_of_enqueue() {
     assert!(matches!(*answer.lock(), Some(Err(Reason::SpoolFailed))));
 }
 
-/// Consumers that are not configured any more must keep their records and be shown as such.
+/// Consumers that are no longer configured must keep their records and be marked in the status.
 #[test]
 fn orphans_are_listed() {
     let Rig { spool, mut committer, clock, meter, .. } = rig(4 << 20, |_| {});
@@ -345,7 +346,7 @@ fn many_senders_on_a_real_disk() {
     assert!(bodies(&spool, "a").iter().eq(acked.iter().map(|(_, text)| text)));
 }
 
-/// A directory that can't be used must be one clear line with the exit code of a wrong configuration.
+/// An unusable directory must be one clear line with the exit code of a wrong configuration.
 #[test]
 fn an_unusable_directory() {
     let scratch = tempfile::tempdir().unwrap();
@@ -355,7 +356,7 @@ fn an_unusable_directory() {
     assert!(error.to_string().contains("file/spool") && !error.to_string().contains('\n'), "{error}");
 }
 
-/// How long a start with 1 GiB takes; run by hand.
+/// Measures a start with 1 GiB; run by hand.
 #[test]
 #[ignore = "writes 1 GiB; a figure, not a check"]
 #[expect(clippy::print_stdout, reason = "a figure, shown on request")]

@@ -1,12 +1,12 @@
-//! Formats on disk: what an earlier build wrote opens, what a later one wrote is refused.
+//! Formats on disk: files of an earlier build open, files of a later one are refused.
 
 use super::damage::{error, filled, on};
 use super::*;
 
-/// What stands in the spool of each format, by consumer.
+/// Pending records in the spool of each format, by consumer.
 const LEFT: [(&str, &[&str]); 2] = [("otlp/a", &["second", "third"]), ("vault", &["key", "fragment"])];
 
-/// The spool of a format as it was written: some of it delivered, the rest waiting in two segments.
+/// Writes the spool of a format: some of it delivered, the rest pending in two segments.
 fn write(folder: &Path) {
     let scratch = tempfile::tempdir().unwrap();
     let (spool, mut committer) = open(scratch.path(), 1 << 20, &[key(1)]).unwrap();
@@ -30,9 +30,9 @@ fn write(folder: &Path) {
     }
 }
 
-/// `tests/cases/spool` holds a spool of each format that there ever was, as the build of its time wrote it: each must
-/// open, with all that waited and nothing that was delivered. A new format needs a new one beside them:
-/// `TOLLGATE_UPDATE=1 cargo test -p pipeline spools_of_every_format`.
+/// `tests/cases/spool` holds a spool of each format that ever existed, as the build of its time wrote it. Each must
+/// open, with all pending and no delivered records. A new format needs a new one beside them: `TOLLGATE_UPDATE=1 cargo
+/// test -p pipeline spools_of_every_format`.
 #[test]
 fn spools_of_every_format_open() {
     let root = fixtures::at("tests/cases/spool");
@@ -56,7 +56,7 @@ fn spools_of_every_format_open() {
     }
 }
 
-/// A format of the future must be refused, for segments and progress, and left alone.
+/// A future format must be refused, for segments and progress, and left unchanged.
 #[test]
 fn a_newer_format_is_refused() {
     for (name, at) in [("seg-0000000001.spool", 8), ("progress", 8)] {

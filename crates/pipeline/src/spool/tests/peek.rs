@@ -1,4 +1,4 @@
-//! A look into a spool beside the gateway that works in it.
+//! Peeking into a spool beside the running gateway.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,7 +7,7 @@ use super::super::open::survey_beside;
 use super::*;
 use crate::disk::{Directory, Disk, DiskFile, Entry, Free};
 
-/// A directory that lists a segment for so many looks after it is gone.
+/// A directory that still lists a segment for this many lists after its removal.
 struct Lagging {
     inner: Arc<dyn Directory>,
     looks: AtomicU32,
@@ -51,7 +51,7 @@ impl Directory for Lagging {
     }
 }
 
-/// A segment that the gateway drops while somebody looks is no failure; one that is listed and can't be read is.
+/// A segment that the gateway unlinks during a peek is not a failure; one that is listed and can't be read is.
 #[test]
 fn what_goes_meanwhile_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();

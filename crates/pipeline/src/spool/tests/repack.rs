@@ -1,4 +1,4 @@
-//! What the quarantine holds, spread over many segments, must not take the spool from all others.
+//! Quarantined items, spread over many segments, must not use up the spool.
 
 use super::*;
 use crate::testing::sim_disk::SimDisk;
@@ -11,11 +11,11 @@ struct Small {
     disk: SimDisk,
     spool: Arc<Spool>,
     committer: Committer,
-    /// Transactions that waited after the last step: they can only be what is stored anew.
+    /// Transactions waiting after the last step, which can only be repacked ones.
     on_its_way: usize,
     /// A round ends as soon as there are any.
     halts: bool,
-    /// Bodies of what the quarantine must have.
+    /// Bodies that the quarantine must have.
     kept: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl Small {
         step
     }
 
-    /// One refused item among so much data that goes. False: there was no room.
+    /// One refused item among much data that is delivered. Returns false if there was no room.
     fn round(&mut self, round: usize) -> bool {
         let account = ["a", "b"][round / 3 % 2];
         let body = format!("kept {round} {}", "k".repeat(round % 40));
@@ -71,9 +71,9 @@ impl Small {
     }
 }
 
-/// A refused item in each segment, and ten times the spool's size goes by: it takes all, each refused item is there
-/// once, in order but for what was stored anew, also after a restart. (Without it the spool is full after some thirty
-/// items.)
+/// With a refused item in each segment, ten times the spool's size passes through: all of it is accepted, and each
+/// refused item is there once, in order except for repacked ones, also after a restart. (Without repacking the spool is
+/// full after some thirty items.)
 #[test]
 fn some_kept_items_do_not_hold_the_spool() {
     let mut small = Small::new();
@@ -96,9 +96,9 @@ fn some_kept_items_do_not_hold_the_spool() {
     assert!(["a", "b"].iter().all(|account| stored.iter().any(|stored| *stored.account == **account)));
 }
 
-/// A spool full of what waits for a back end that is away, with refused items in every segment, and nothing left of the
-/// room that prepares: once the back end has taken all, there is room again, also after a restart. (Without the room
-/// that is kept for draining, or where a start loses it, it refused for good.)
+/// A spool is full of data for a back end that is down, with refused items in every segment, and no room left to
+/// prepare records. Once the back end has accepted everything, there is room again, also after a restart. (Without the
+/// room kept for draining, or if a start loses it, the spool refused for good.)
 #[test]
 fn a_full_spool_makes_room_for_itself() {
     for restarts in [false, true] {
@@ -143,7 +143,7 @@ fn full_spool(restarts: bool) {
     assert!(there > 30 && status.bytes < LIMIT * 3 / 4, "{there} kept in {} bytes", status.bytes);
 }
 
-/// What is given up, or to somebody else, while it is stored anew, must not come back.
+/// A record that is dropped or transferred while it is repacked must not reappear.
 #[test]
 fn what_goes_meanwhile_stays_away() {
     let mut small = Small::new();
@@ -162,7 +162,7 @@ fn what_goes_meanwhile_stays_away() {
     assert_eq!(bodies(&small.spool, "x"), [small.kept[0].clone()]);
 }
 
-/// The power fails at every single step: nothing that was kept is lost; what was being stored anew may be there twice.
+/// The power fails at every single step: no quarantined record is lost; those being repacked may exist twice.
 #[test]
 fn a_power_failure_loses_nothing_that_is_kept() {
     let life = |small: &mut Small| {
@@ -194,7 +194,7 @@ fn a_power_failure_loses_nothing_that_is_kept() {
             assert!(times > 0, "step {at}: {kept} is lost");
             assert!(times < 3, "step {at}: {kept} is there {times} times");
         }
-        // the last steps are those in which something is stored anew
+        // In the last steps something is repacked.
         at += if at + 400 < whole.disk.ops() { 7 } else { 1 };
     }
 }

@@ -1,5 +1,5 @@
 //! The spool on a simulated disk, driven from seeds in one thread: crashes (also during recovery), torn writes, full
-//! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` runs that seed, `TOLLGATE_SEEDS=n` so many.
+//! disks, I/O errors, jumping clocks. `TOLLGATE_SEED=n` runs that seed, `TOLLGATE_SEEDS=n` that many.
 
 #![expect(clippy::print_stdout, reason = "seeds and figures, shown on request")]
 #![expect(clippy::needless_range_loop, reason = "a consumer's number is its name in the model")]
@@ -19,7 +19,7 @@ const LIMIT: u64 = 512 << 10;
 
 static METER: LazyLock<Meter> = LazyLock::new(Meter::new);
 
-/// Wall and monotonic time, apart.
+/// Independent wall and monotonic time.
 struct SimClock {
     wall: AtomicU64,
     monotonic: AtomicU64,
@@ -59,7 +59,7 @@ impl Dice {
     }
 }
 
-/// What the driver knows of a record it sent.
+/// A record that the driver sent.
 struct Sent {
     transaction: u64,
     account: Arc<str>,
@@ -72,13 +72,13 @@ struct Sent {
 struct Model {
     sent: Vec<Sent>,
     transactions: u64,
-    /// Position and record number of what was acknowledged.
+    /// Position and record number of acknowledged records.
     acked: BTreeMap<u64, usize>,
-    /// (consumer, record) given up or delivered.
+    /// (consumer, record) dropped or delivered.
     done: BTreeSet<(usize, usize)>,
-    /// The same, and durable.
+    /// Those of `done` that are durable.
     done_for_good: BTreeSet<(usize, usize)>,
-    /// Every position ever seen and what was there.
+    /// Every position ever seen, with its record.
     positions: BTreeMap<u64, usize>,
 }
 
@@ -93,7 +93,7 @@ struct Sim {
     model: Model,
     answers: Answers,
     losses: Vec<String>,
-    /// How often what happened, to see that the simulation gets everywhere.
+    /// Counts of events, to prove that the simulation covers them.
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -198,7 +198,7 @@ impl Sim {
         assert!(before.is_none_or(|before| before == id), "position {} was used twice: {before:?}, {id}", seq.0);
     }
 
-    /// Reads everything that waits for a consumer: (position, record).
+    /// Reads everything pending for a consumer: (position, record).
     fn waiting(&mut self, consumer: usize) -> Vec<(Seq, usize)> {
         let Some((spool, _)) = &self.running else { return Vec::new() };
         let mut found = Vec::new();
@@ -245,7 +245,7 @@ impl Sim {
         }
     }
 
-    /// Compares what is there with what must be.
+    /// Compares the spool with the model.
     fn check(&mut self) {
         let mut whole: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
         let mut came_back = BTreeSet::new();
@@ -276,7 +276,7 @@ impl Sim {
                 assert!(there, "transaction {transaction} came back without record {id}");
             }
         }
-        // A `done` that was not durable is forgotten: delivered again.
+        // A `done` that was not durable is forgotten, and the record delivered again.
         self.model.done.retain(|done| !came_back.contains(done));
     }
 
@@ -286,10 +286,10 @@ impl Sim {
         let dice = &self.dice;
         self.disk.reboot(|| dice.below(4) < keep);
         self.collect();
-        // What was done in memory only may come back; what is gone may be gone.
+        // Records that were done in memory only may reappear or be gone.
     }
 
-    /// Opens again, perhaps with the power failing meanwhile; in the end it must open.
+    /// Opens again, perhaps with another power failure meanwhile; in the end it must open.
     fn recover(&mut self) {
         if self.dice.one_in(3) {
             self.disk.crash_at(Some(self.disk.ops() + self.dice.below(40)));
@@ -353,7 +353,7 @@ impl Sim {
                 self.running = None;
                 self.disk.kill();
                 self.collect();
-                // With whatever is wrong with the disk at the moment; if that fails, without.
+                // With the disk's present faults first; if that fails, without.
                 self.count("killed");
                 if self.open().is_err() {
                     self.count("did not open on a sick disk");
@@ -382,7 +382,7 @@ impl Sim {
         }
     }
 
-    /// In the end, with a healthy disk, everything must flow and all room come back.
+    /// In the end, on a healthy disk, everything must be delivered and all room freed.
     fn finish(&mut self) {
         self.disk.crash_at(None);
         self.disk.set_faults(None);
@@ -432,7 +432,7 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Whatever the disk does: acked ⊆ recovered ⊆ sent, in order, whole, never appended behind a torn record.
+/// Whatever the disk does: acked ⊆ recovered ⊆ sent, in order, intact, never appended behind a torn record.
 #[test]
 fn seeds() {
     let (first, count) = match (from_env("TOLLGATE_SEED"), from_env("TOLLGATE_SEEDS")) {

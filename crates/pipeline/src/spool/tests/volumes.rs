@@ -3,8 +3,8 @@
 use super::faults::{Rig, body, rig};
 use super::*;
 
-/// A full volume must refuse before the ticket, keep progress going, and be noticed when it has room again; on file
-/// systems that can take room ahead and on those that can't.
+/// A full volume must refuse before the ticket and keep progress working, and new room must be noticed; on file systems
+/// that can allocate ahead and on those that can't.
 #[test]
 fn a_full_volume_refuses_and_recovers() {
     for no_room_ahead in [false, true] {
@@ -23,7 +23,7 @@ fn a_full_volume_refuses_and_recovers() {
         };
         assert_eq!(refused, Reason::SpoolFull);
         assert!(sent > 30, "{sent}");
-        // Somebody else takes the rest.
+        // Another process takes the rest.
         disk.set_capacity(disk.used());
         let half: Vec<Seq> =
             spool.read("a", None, usize::MAX, sent / 2).unwrap().iter().map(|stored| stored.seq).collect();
@@ -41,9 +41,9 @@ fn a_full_volume_refuses_and_recovers() {
     }
 }
 
-/// What is left is what new data can take: of the volume too, where that is less than the limit, so that the time left
-/// goes to 0 before anything is refused. A volume that is small beside a file of the spool is used all the same. (Shown
-/// to fail: with `limit - bytes` 20 GiB were left.)
+/// `left` is what new data can take: limited by the volume if that is smaller than the limit, so that the estimated
+/// time reaches 0 before anything is refused. A volume that is small compared to a spool file is used nevertheless.
+/// (With `limit - bytes`, 20 GiB were left.)
 #[test]
 fn what_is_left_counts_the_volume() {
     for volume in [40 << 20, 100 << 20, 400 << 20] {
@@ -71,8 +71,8 @@ fn what_is_left_counts_the_volume() {
     }
 }
 
-/// New data leaves others their room: without it a checkpoint could never be written again, and the effects it covers
-/// would hold a full volume for ever. (Shown to fail: without `leaves_enough` nothing is left.)
+/// New data leaves room for other files: otherwise a checkpoint could never be written again, and the effects it covers
+/// would fill the volume for ever. (Without `leaves_enough` no room is left.)
 #[test]
 fn a_volume_is_never_filled_to_the_last_byte() {
     let Rig { spool, mut committer, disk, clock, .. } = rig(64 << 20, |disk| disk.set_capacity(24 << 20));
@@ -88,9 +88,9 @@ fn a_volume_is_never_filled_to_the_last_byte() {
     assert!(send(&spool, "acme", body(300_000)).is_ok(), "there is more");
 }
 
-/// A process that is killed on a full volume, before its first checkpoint: what waits to be covered by that one has
-/// room, and beside it what must be prepared before data can go. (Shown to fail: without `grown` the checkpoint has no
-/// room, without `file_to_drain` the rest has none.)
+/// A process is killed on a full volume, before its first checkpoint: the effects that this checkpoint will cover have
+/// room, and so have the records that are needed before data can go. (Without `grown` the checkpoint has no room,
+/// without `file_to_drain` the rest has none.)
 #[test]
 fn a_full_volume_that_is_killed_drains() {
     for (no_room_ahead, effects, more) in
@@ -115,7 +115,7 @@ fn a_full_volume_that_is_killed_drains() {
         spool.spare("checkpoint", 0);
         committer.step(STEP);
         for _ in 0..20 {
-            // new data asks all the time, and keeps nothing else from asking
+            // New data keeps trying, and prevents nothing else from trying.
             while send(&spool, "acme", both()).is_ok() {
                 committer.step(STEP);
             }
@@ -158,7 +158,7 @@ fn a_real_full_volume() {
         }
     };
     assert!(full == Reason::SpoolFull && acked > 20, "{acked}");
-    // Fill what is left, as somebody else would.
+    // Fill the rest, as another process would.
     let stuffing = path.parent().unwrap().join("stuffing");
     let mut size = 16 << 20;
     while size > 512 {

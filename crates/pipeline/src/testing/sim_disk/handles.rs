@@ -1,4 +1,4 @@
-//! **What**: the simulated disk behind the seam's traits: directories, files, locks.
+//! The simulated disk's implementation of the seam's traits: directories, files, locks.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ impl Disk for SimDisk {
         Ok(Arc::new(Handle { disk: self.clone(), life, inode: 0 }))
     }
 
-    /// Its one directory is always there.
+    /// The only directory always exists.
     fn existing(&self, path: &Path) -> io::Result<Arc<dyn Directory>> {
         self.directory(path)
     }
@@ -196,7 +196,7 @@ impl DiskFile for Handle {
         let ignored = world.ignore_sync_data;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         if fault.is_some() {
-            // The pages are marked clean: readers see them, the disk never will.
+            // The pages are marked clean: readers see them, but the disk will never have them.
             inode.pending.clear();
             return Err(eio());
         }

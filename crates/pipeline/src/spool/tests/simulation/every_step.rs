@@ -33,7 +33,7 @@ fn script(sim: &mut Sim) {
     }
 }
 
-/// Runs the script once for each operation, with the power failing just before it; gives (runs, losses).
+/// Runs the script once for each operation, with the power failing just before it; returns (runs, losses).
 fn at_every_step(prepare: impl Fn(&SimDisk)) -> (u64, usize) {
     let mut whole = Sim::new(1);
     prepare(&whole.disk);
@@ -69,7 +69,7 @@ fn at_every_step(prepare: impl Fn(&SimDisk)) -> (u64, usize) {
     (runs, losses)
 }
 
-/// The power fails at every single step: nothing that was acknowledged may be lost.
+/// The power fails at every single step: no acknowledged record may be lost.
 #[test]
 fn power_failure_at_every_step_loses_nothing() {
     let (runs, losses) = at_every_step(|_| {});
@@ -77,7 +77,7 @@ fn power_failure_at_every_step_loses_nothing() {
     assert_eq!(losses, 0);
 }
 
-/// The proof that the simulation sees: without the file's fsync data is lost.
+/// Proves that the simulation detects losses: without the file's fsync data is lost.
 #[test]
 fn without_the_files_sync_data_is_lost() {
     let (runs, losses) = at_every_step(|disk| disk.set_ignore_sync_data(true));
@@ -85,7 +85,7 @@ fn without_the_files_sync_data_is_lost() {
     assert!(losses > 20, "{losses}");
 }
 
-/// The proof that the simulation sees: without the directory's fsync data is lost.
+/// Proves that the simulation detects losses: without the directory's fsync data is lost.
 #[test]
 fn without_the_directorys_sync_data_is_lost() {
     let (runs, losses) = at_every_step(|disk| disk.set_ignore_sync_dir(true));
