@@ -82,10 +82,18 @@ def stop_all():
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
+GIVEN_PORTS = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing listens on, never the same twice: the system may offer a port again before it is used."""
+    while True:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        if port not in GIVEN_PORTS:
+            GIVEN_PORTS.add(port)
+            return port
 
 
 def until(what, test, seconds=30.0, step=0.02):
