@@ -44,8 +44,8 @@ pub enum Gravity {
     Warning,
 }
 
-/// Sorts errors before warnings, each by position, and removes repetitions: a block that is read twice reports its fault
-/// twice.
+/// Sorts errors before warnings, each by position, and removes repetitions: a block that is read twice reports its
+/// fault twice.
 pub fn sort_and_dedup(problems: &mut Vec<Problem>) {
     problems.sort_by_key(|problem| (problem.gravity, problem.at.map_or(usize::MAX, |at| at.offset)));
     problems.dedup();
