@@ -16,7 +16,7 @@ use config::file::{self, File, Pipeline, Reading, Section};
 use config::graph::{self, Known};
 use config::problem::nearest;
 use config::tree::{Node, Val};
-use config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de};
+use config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de, sort_and_dedup};
 use connectors::forward;
 use net::Kept;
 use otlp::Signal;
@@ -57,6 +57,7 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Rea
         at += 1;
         at <= known || problem.at.is_none_or(|at| !unresolved.contains(&at))
     });
+    sort_and_dedup(&mut problems);
     let errors = problems.iter().any(|problem| problem.gravity == Gravity::Error);
     match found {
         Some(found) if !errors => Read { source, warnings: problems, result: Ok(found), faulty: None },

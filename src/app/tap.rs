@@ -67,13 +67,10 @@ async fn tap(State(site): State<Site>, Query(asked): Query<Asked>, request: Requ
         let text = "only clients on this machine may look: set `extensions.admin.auth`, or `tls.client_ca_file`\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    let signal =
-        match asked.signal.as_deref().map(|name| (name, Signal::ALL.into_iter().find(|one| one.as_str() == name))) {
-            Some((_, None)) => {
-                return (StatusCode::BAD_REQUEST, "`signal` is traces, metrics or logs\n").into_response();
-            }
-            found => found.and_then(|(_, signal)| signal),
-        };
+    let signal = match asked.signal.as_deref().map(Signal::named) {
+        Some(None) => return (StatusCode::BAD_REQUEST, "`signal` is traces, metrics or logs\n").into_response(),
+        found => found.flatten(),
+    };
     let wanted = Wanted { pipeline: asked.pipeline.clone(), signal };
     let Some(inlet) = site.way.get() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the gateway starts\n").into_response();

@@ -12,6 +12,7 @@ use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKin
 use config::ComponentId;
 use config::schema::Documented;
 use kernel::clock::{Clock, SystemClock};
+use kernel::terminal::counted;
 
 #[derive(Args, Clone, Copy)]
 pub(super) struct ValidateOptions {
@@ -35,11 +36,11 @@ pub(super) fn validate(common: &Common, options: ValidateOptions) -> Result<Exit
         complain(&format!("warning: {warning}"));
     }
     outside::untried(&loaded.valid).iter().for_each(|what| complain(&format!("note: {what}")));
-    let pipelines = loaded.typed.file.pipelines.len();
+    let pipelines = counted(loaded.typed.file.pipelines.len(), "pipeline");
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
     let profiles = loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.what.privacy()?)));
     let profiles: String = profiles.map(|(id, profile)| format!("{id}: privacy `{profile}`\n")).collect();
-    out(&format!("{name} is valid: {pipelines} pipeline{}\n{profiles}", if pipelines == 1 { "" } else { "s" }))
+    out(&format!("{name} is valid: {pipelines}\n{profiles}"))
 }
 
 /// Prints the configuration with every default filled in.

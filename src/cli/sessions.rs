@@ -22,7 +22,7 @@ use audit::read::{
 use audit::signed::Signed;
 use config::types::ByteSize;
 use kernel::clock::{Clock, SystemClock};
-use kernel::terminal::{clean, escaped};
+use kernel::terminal::{clean, counted, escaped};
 use vault::chain::note::VerifyKey;
 use vault::row::Row;
 
@@ -286,8 +286,7 @@ fn looked(not: bool, unsigned: usize) {
 
 /// Prints the number of lines and sessions to stderr.
 fn eprintln_counts(lines: u64, sessions: usize) {
-    let plural = |count: u64| if count == 1 { "" } else { "s" };
-    let text = format!("{lines} line{} of {sessions} session{}\n", plural(lines), plural(sessions as u64));
+    let text = format!("{} of {}\n", counted(lines, "line"), counted(sessions, "session"));
     // Stderr may be closed.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }

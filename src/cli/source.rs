@@ -14,8 +14,9 @@ use crate::app::defaults::{DATA_DIR, TEXT, TRYOUT_RECIPIENT};
 use crate::app::keyfile;
 use crate::app::resolve::{Read, Typed, Valid, read};
 use config::env::{FileError, Lookup, Process};
-use config::{Gravity, Problem, Source, sort_and_dedup};
+use config::{Gravity, Problem, Source};
 use kernel::secret::Secret;
+use kernel::terminal::counted;
 
 /// File name of the try-out auditor's key in the data directory.
 pub(super) const TRYOUT_KEY: &str = "auditor.key";
@@ -199,20 +200,19 @@ fn loaded(common: &Common, (make, files): (Make, Files), look: Look) -> Result<(
             let told = if embedded { Told::default() } else { Told::of(&source, &warnings) };
             Ok((Loaded { typed, valid, embedded, said }, told))
         }
-        Err(mut problems) => {
-            sort_and_dedup(&mut problems);
+        Err(problems) => {
             let mut told = Told::of(&source, &problems);
-            told.shown.push_str(&format!("\n{}: {}", source.name(), counted(&problems)));
+            told.shown.push_str(&format!("\n{}: {}", source.name(), summary(&problems)));
             Err(told)
         }
     }
 }
 
 /// `2 problems, 1 warning`; warnings are counted apart because they need no correction.
-fn counted(problems: &[Problem]) -> String {
+fn summary(problems: &[Problem]) -> String {
     let of = |gravity, name: &str| {
         let count = problems.iter().filter(|problem| problem.gravity == gravity).count();
-        (count > 0).then(|| format!("{count} {name}{}", if count == 1 { "" } else { "s" }))
+        (count > 0).then(|| counted(count, name))
     };
     [of(Gravity::Error, "problem"), of(Gravity::Warning, "warning")]
         .into_iter()

@@ -195,9 +195,8 @@ impl Shape<'_> {
                 }
                 // the name is reported; the pipeline is still read, so that errors inside it are reported too
                 None => {
-                    let kind = key.name.split('/').next().unwrap_or_default();
-                    let signal = Signal::ALL.into_iter().find(|signal| signal.as_str() == kind);
-                    (ComponentId { kind: key.name.clone(), name: String::new() }, signal.unwrap_or(Signal::Traces))
+                    let signal = key.name.split('/').next().and_then(Signal::named).unwrap_or(Signal::Traces);
+                    (ComponentId { kind: key.name.clone(), name: String::new() }, signal)
                 }
             };
             self.keys(body, &path, &["receivers", "processors", "exporters"]);
@@ -218,15 +217,14 @@ impl Shape<'_> {
     /// Returns the signal of a pipeline. For a misspelt signal it reports the error and returns the most similar one,
     /// so that errors inside the pipeline are reported too.
     fn signal(&mut self, key: &Key, id: &ComponentId, path: &str) -> Signal {
-        let named = |name: &str| Signal::ALL.into_iter().find(|signal| signal.as_str() == name);
-        if let Some(signal) = named(&id.kind) {
+        if let Some(signal) = Signal::named(&id.kind) {
             return signal;
         }
         let near = nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()));
         let hint =
             near.map_or("expected one of: traces, metrics, logs".to_owned(), |near| format!("did you mean `{near}`?"));
         self.error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
-        near.and_then(named).unwrap_or(Signal::Traces)
+        near.and_then(Signal::named).unwrap_or(Signal::Traces)
     }
 
     fn references(&mut self, node: &Node, path: &str) -> Vec<(ComponentId, At)> {

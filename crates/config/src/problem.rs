@@ -47,7 +47,7 @@ pub enum Gravity {
 /// Sorts errors before warnings, each by position, and removes repetitions: a block that is read twice reports its
 /// fault twice.
 pub fn sort_and_dedup(problems: &mut Vec<Problem>) {
-    problems.sort_by_key(|problem| (problem.gravity, problem.at.map_or(usize::MAX, |at| at.offset)));
+    problems.sort_by_key(Problem::order);
     problems.dedup();
 }
 
@@ -67,6 +67,11 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The sort key of problems: errors before warnings, then the position; those without a position come last.
+    fn order(&self) -> (Gravity, usize) {
+        (self.gravity, self.at.map_or(usize::MAX, |at| at.offset))
+    }
+
     /// An error at `path`.
     pub fn error(at: Option<At>, path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { gravity: Gravity::Error, at, path: path.into(), what: what.into(), hint: String::new() }
@@ -126,11 +131,11 @@ impl Source {
     /// Renders problems for a terminal (`colour`) or a log, errors first.
     pub fn render(&self, problems: &[Problem], colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let mut sorted = problems.to_vec();
-        sort_and_dedup(&mut sorted);
+        let mut sorted: Vec<&Problem> = problems.iter().collect();
+        sorted.sort_by_key(|problem| problem.order());
         let mut out = String::new();
         for problem in sorted {
-            out.push_str(&self.render_one(&problem, &renderer));
+            out.push_str(&self.render_one(problem, &renderer));
             out.push('\n');
         }
         out

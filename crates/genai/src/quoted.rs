@@ -14,7 +14,7 @@ pub(super) fn unquoted(raw: &str) -> &str {
 
 /// Decodes a string's escapes, as JSON and Python write them.
 pub fn unescape(raw: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
+    if next_escape(raw) == raw.len() {
         return raw.into();
     }
     let mut out = String::with_capacity(raw.len());
@@ -22,8 +22,9 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     let mut high: Option<u32> = None;
     loop {
         // up to the next escape all is copied at once, unless half a surrogate pair waits for its other half
-        let rest = chars.as_str();
-        if let Some((plain, escape)) = high.is_none().then(|| rest.split_at(next_escape(rest))) {
+        if high.is_none() {
+            let rest = chars.as_str();
+            let (plain, escape) = rest.split_at(next_escape(rest));
             out.push_str(plain);
             chars = escape.chars();
         }

@@ -27,6 +27,11 @@ impl Signal {
         }
     }
 
+    /// The signal with this name, as [`Signal::as_str`] writes it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signal| signal.as_str() == name)
+    }
+
     /// The Collector's noun for items in metric names: `spans`, `metric_points`, `log_records`.
     pub fn items(self) -> &'static str {
         match self {

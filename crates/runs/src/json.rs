@@ -13,8 +13,7 @@ use kernel::hex;
 use rates::Usd;
 
 use super::{
-    Alert, Budget, Detail, Investigations, Measure, ModelTotals, RunSums, RunView, Step, Streak, Sum, Totals, add,
-    input,
+    Alert, Budget, Detail, Investigations, Measure, ModelTotals, RunSums, RunView, Step, Streak, Sum, Totals, input,
 };
 
 /// Version of the schema. 2: sums are over all runs, live ones up to now; `output` excludes `reasoning`; the cost of
@@ -353,9 +352,4 @@ pub fn sessions(all: &[RunView]) -> Value {
         .collect();
     sessions.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
     json!({"schema": SCHEMA, "sessions": sessions.into_iter().map(|(_, one)| one).collect::<Vec<_>>()})
-}
-
-/// Sum of the tokens of several totals.
-pub fn add_tokens<'a>(all: impl Iterator<Item = &'a Totals>) -> Buckets {
-    all.fold(Buckets::default(), |sum, totals| add(sum, totals.tokens()))
 }

@@ -51,8 +51,7 @@ pub(super) struct Options {
 }
 
 fn signal(text: &str) -> Result<Signal, CommandError> {
-    let known = Signal::ALL.into_iter().find(|signal| signal.as_str() == text);
-    known.ok_or_else(|| CommandError::Usage("`traces`, `logs` or `metrics`".to_owned()))
+    Signal::named(text).ok_or_else(|| CommandError::Usage("`traces`, `logs` or `metrics`".to_owned()))
 }
 
 /// Explains one file.

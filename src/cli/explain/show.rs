@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::look::{Change, Item, Part, Price, Request, Tokens};
-use kernel::terminal::clean;
+use kernel::terminal::{clean, counted};
 
 /// Formatting options.
 #[derive(Clone, Copy)]
@@ -23,14 +23,10 @@ const CONTENT: usize = 8;
 /// Formats one request.
 pub(super) fn request(request: &Request, look: Look) -> String {
     let mut out = String::new();
-    let count = request.items.len();
+    let items = counted(request.items.len(), "item");
     let steps = request.processors.join(" ▸ ");
     let privacy = request.privacy.map_or_else(String::new, |profile| format!(" · privacy: {profile}"));
-    let plural = if count == 1 { "" } else { "s" };
-    line(
-        &mut out,
-        &format!("{} · {count} item{plural} · pipeline {}: {steps}{privacy}", request.signal, clean(&request.pipeline)),
-    );
+    line(&mut out, &format!("{} · {items} · pipeline {}: {steps}{privacy}", request.signal, clean(&request.pipeline)));
     request.items.iter().for_each(|one| item(one, look, &mut out));
     for part in &request.shared {
         line(&mut out, &format!("\n{}", paint(look, "1", &clean(&part.what))));
