@@ -4,7 +4,6 @@
 //! `processors/cost/config`.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 use crate::app::build::{Companion, Seams};
 use crate::app::start_error::StartError;
 use kernel::clock::UnixNanos;
+use kernel::files;
 use net::client::{self, Client, ClientError, read, upload};
 use net::spawn::blocking;
 use net::{Proxies, Spawn, TlsError, tls};
@@ -288,9 +288,9 @@ impl RatesTask {
 
     fn store(&self, fetched: &Fetched) {
         let write = || {
-            replace(&self.good, &fetched.table)?;
+            files::replace(&self.good, &fetched.table)?;
             match &fetched.signature {
-                Some(signature) => replace(&beside(&self.good), signature),
+                Some(signature) => files::replace(&beside(&self.good), signature),
                 None => Ok(()),
             }
         };
@@ -363,15 +363,4 @@ fn capped(path: &Path, cap: usize) -> Result<Bytes, RefreshError> {
         return Err(failed(SourceError::TooLarge));
     }
     fs::read(path).map(Bytes::from).map_err(|error| failed(SourceError::Unreadable(error.kind())))
-}
-
-/// Replaces the file atomically.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let temporary = PathBuf::from(name);
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }

@@ -136,11 +136,15 @@ impl Spawn for Tasks {
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
     fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
         let (member, meter) = (self.all.join(), self.meter.clone());
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let _member = member;
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 report(&meter, name);
             }
+        };
+        drop(match &self.runtime {
+            Some(runtime) => runtime.spawn_blocking(work),
+            None => tokio::task::spawn_blocking(work),
         });
     }
 }

@@ -3,7 +3,6 @@
 //! `vault/store/probe`, the policies in `vault/policy`.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -11,7 +10,7 @@ use serde_json::json;
 
 use super::common::Common;
 use super::error::{CommandError, Exit};
-use super::output;
+use super::output::{self, colour_out};
 use super::runtime::block_on;
 use super::source::{Make, load};
 use super::vault::erase::ERASER;
@@ -232,8 +231,7 @@ fn as_line(check: &Check) -> String {
         Verdict::Fails => ("×", "31"),
         Verdict::Weak => ("!", "33"),
     };
-    let mark =
-        if std::io::stdout().is_terminal() { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
+    let mark = if colour_out() { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
     let remedy = if check.remedy.is_empty() { String::new() } else { format!("    {}\n", check.remedy) };
     format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
 }

@@ -113,6 +113,10 @@ fn unused(file: &File, problems: &mut Vec<Problem>) {
             }
         }
     }
+    for section in file.extensions.iter().filter(|section| !file.enabled.iter().any(|(id, _)| *id == section.id)) {
+        let what = format!("`{}` is not in `service.extensions` and will not run", section.id);
+        problems.push(Problem::warning(Some(section.at), format!("extensions.{}", section.id), what));
+    }
 }
 
 /// Checks order, clearance and destinations of every pipeline, and that no receiver's data is tracked twice.

@@ -208,17 +208,20 @@ fn costs(sum: &Counted) -> String {
 pub fn markdown(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> String {
     let names = report.names();
     let hours = report.asked.since as f64 / 3.6e12;
-    let mut out =
-        format!("# Failures of the last {hours:.1} h\n\n{} failing spans in {} groups", report.spans, report.groups);
+    let mut out = format!(
+        "# Failures of the last {hours:.1} h\n\n{} in {}",
+        counted(report.spans, "failing span"),
+        counted(report.groups, "group")
+    );
     let sum = &report.sum;
     let _ = write!(out, " by {}; the {} largest.\n\n", names.join(", "), report.largest.len());
     let _ = writeln!(
         out,
-        "Runs, live ones up to now: {} ({} live, {} failed), {} iterations, cost {}.\n",
+        "Runs, live ones up to now: {} ({} live, {} failed), {}, cost {}.\n",
         sum.runs,
         sum.live,
         sum.failed,
-        sum.iterations,
+        counted(sum.iterations, "iteration"),
         costs(sum)
     );
     if let Some(sentence) = report.no_usage.sentence(plain) {

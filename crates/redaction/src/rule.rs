@@ -252,8 +252,11 @@ pub enum Family {
     KeyBlock,
     /// Random values near a provider's name.
     ProviderValue,
-    /// Telegram bot tokens, `123456789:AA…`, and some other tokens with an anchor of digits or signs.
+    /// Telegram bot tokens, `123456789:AA…`.
     TelegramToken,
+    /// Tokens that a short mark makes recognisable: `s.…` (Vault), `u+…` (PagerDuty), `1//0…` (Google), `123|…`
+    /// (Facebook), `….atlasv1.…` (Terraform Cloud).
+    MarkedToken,
     /// Mailchimp keys: 32 hex digits and `-us1`.
     MailchimpKey,
     /// Discord tokens: three parts, the first beginning with `M`, `N` or `O`.

@@ -33,6 +33,13 @@ pub enum Kind {
     KeyCopies,
 }
 
+impl Kind {
+    /// Whether a line of this kind lists any number of keys, so that it may be longer than [`MAX_LINE`].
+    pub fn may_be_long(self) -> bool {
+        matches!(self, Self::Erasure | Self::KeyCopies)
+    }
+}
+
 /// State of an erasure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -304,7 +311,7 @@ impl Row {
             &tail.writer,
             &tail.epoch,
         ];
-        (line <= MAX_LINE || matches!(tail.kind, Some(Kind::Erasure | Kind::KeyCopies)))
+        (line <= MAX_LINE || tail.kind.is_some_and(Kind::may_be_long))
             && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
             && told.into_iter().flatten().chain(always).all(|text| text.len() <= MAX_TEXT)
     }

@@ -8,7 +8,6 @@ mod machine;
 mod tried;
 
 use crate::app::build::Seams;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use serde_json::json;
 
 use super::common::{Common, NoFile};
 use super::error::{CommandError, Exit};
-use super::output;
+use super::output::{self, colour_out};
 use super::runtime::block_on;
 use super::source::{Loaded, Make, load};
 use crate::app::exporters::exporter;
@@ -210,7 +209,7 @@ fn as_json(one: &Tried) -> String {
 
 fn as_line(one: &Tried) -> String {
     let (mark, colour) = if one.wrong.is_none() { ("√", "32") } else { ("×", "31") };
-    let coloured = std::io::stdout().is_terminal() && env::var("NO_COLOR").is_none();
+    let coloured = colour_out();
     let mark = if coloured { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
     match &one.wrong {
         None => format!("{mark} {}\n", one.what),

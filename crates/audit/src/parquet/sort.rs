@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ReadError;
-use vault::row::{self, Row};
+use vault::row::{self, Kind, Row};
 
 /// Most bytes of lines in memory.
 const IN_MEMORY: usize = 128 << 20;
@@ -56,7 +56,7 @@ pub(super) fn is_sane(text: &str) -> bool {
     let Some(line) = Line::parse(text) else { return false };
     // the table's columns are filled from its fields
     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
-    let large = fields.get("kind").and_then(Value::as_str) == Some("erasure");
+    let large = fields.get("kind").and_then(|kind| Kind::deserialize(kind).ok()).is_some_and(Kind::may_be_long);
     let fits = line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE);
     // a reader of the tables must get the same line as from the index
     fits && Row::deserialize(Value::Object(fields)).is_ok()

@@ -172,7 +172,7 @@ fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done,
             done.blocks = blocks::putty(scan, word.at, rule, claims)
         }
         (Cue::Atlas, ..) => {
-            if let Some(rule) = rules.shapes.telegram {
+            if let Some(rule) = rules.shapes.marked {
                 near::atlas(scan, word.at, word.end, rule, claims);
             }
         }

@@ -179,16 +179,16 @@ pub(super) fn shapes(scan: &Scan<'_>, run: &Number, shapes: &Shapes, claims: &mu
     }
     match (run.behind, run.len()) {
         (b':', 8..=13) => telegram(scan, &run.range(), shapes.telegram, claims),
-        (b'|', 14..=17) => facebook(scan, &run.range(), shapes.telegram, claims),
+        (b'|', 14..=17) => facebook(scan, &run.range(), shapes.marked, claims),
         (b'-', 32) => mailchimp(scan, &run.range(), shapes.mailchimp, claims),
         (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
             discord(scan, &run.range(), shapes.discord, claims)
         }
         (b'$', ..=8) => hash(scan, &run.range(), shapes.hash, claims),
-        (_, 24) if run.before == b'.' => lettered(scan, &run.range(), b"s.", shapes.telegram, claims),
-        (_, 18) if run.before == b'+' => lettered(scan, &run.range(), b"u+", shapes.telegram, claims),
+        (_, 24) if run.before == b'.' => lettered(scan, &run.range(), b"s.", shapes.marked, claims),
+        (_, 18) if run.before == b'+' => lettered(scan, &run.range(), b"u+", shapes.marked, claims),
         (_, _) if run.before == b'/' && scan.byte(run.start) == b'0' => {
-            refresh(scan, &run.range(), shapes.telegram, claims)
+            refresh(scan, &run.range(), shapes.marked, claims)
         }
         (_, 40) if run.before == b'*' => mysql_hash(scan, &run.range(), shapes.hash, claims),
         (b'~', _) if scan.before(run.end, 1) == b'Q' => azure(scan, &run.range(), shapes.azure, claims),

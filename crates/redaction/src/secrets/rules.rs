@@ -45,6 +45,7 @@ impl Rules {
             phrase: of(Family::SeedPhrase),
             shapes: Shapes {
                 telegram: of(Family::TelegramToken),
+                marked: of(Family::MarkedToken),
                 mailchimp: of(Family::MailchimpKey),
                 azure: of(Family::AzureKey),
                 discord: of(Family::DiscordToken),
@@ -75,6 +76,7 @@ impl Rules {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Shapes {
     pub(super) telegram: Option<u16>,
+    pub(super) marked: Option<u16>,
     pub(super) mailchimp: Option<u16>,
     pub(super) azure: Option<u16>,
     pub(super) discord: Option<u16>,

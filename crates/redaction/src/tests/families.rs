@@ -136,6 +136,7 @@ fn made(family: Family, random: &mut Random) -> Made {
         | Family::KeyBlock
         | Family::ProviderValue
         | Family::TelegramToken
+        | Family::MarkedToken
         | Family::MailchimpKey
         | Family::DiscordToken
         | Family::PasswordHash
@@ -318,6 +319,7 @@ fn made_secret(family: Family, random: &mut Random) -> Made {
         }
         Family::ProviderValue => of("datadog ", some(random, 24, HEX) + "0a1b2c3d", ""),
         Family::TelegramToken => of("bot ", format!("{}:AA{}", number(random, 9), token(random, 28)), ""),
+        Family::MarkedToken => of("vault token ", format!("s.{}", token(random, 19)), " of old"),
         Family::MailchimpKey => of("key ", format!("{}0a1b2c3d-us{}", some(random, 24, HEX), 1 + random.below(20)), ""),
         Family::DiscordToken => {
             of("bot ", format!("MT{}.G{}.{}", token(random, 19), some(random, 5, MIXED), token(random, 25)), "")
@@ -420,6 +422,7 @@ fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
         | Family::KeyBlock
         | Family::ProviderValue
         | Family::TelegramToken
+        | Family::MarkedToken
         | Family::MailchimpKey
         | Family::DiscordToken
         | Family::PasswordHash
@@ -446,9 +449,8 @@ fn may_be_credential(family: Family, found: &str, before: &str, behind: &str) ->
                 || before.contains("Private-Lines:")
         }
         Family::ProviderValue => found.len() >= 16,
-        Family::TelegramToken => {
-            found.contains(':') || found.contains('|') || found.contains("atlasv1") || lettered(found)
-        }
+        Family::TelegramToken => found.contains(':'),
+        Family::MarkedToken => found.contains('|') || found.contains("atlasv1") || lettered(found),
         Family::MailchimpKey => found.contains("-us"),
         Family::DiscordToken => found.matches('.').count() == 2,
         Family::PasswordHash => found.starts_with(['$', '*']) || found.starts_with("pbkdf2_"),

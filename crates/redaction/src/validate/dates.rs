@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::wordlists;
 
-/// Whether this is a valid day from 1900 to 2026.
+/// Whether this is a valid day from 1900 to 2099.
 pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = match month {
@@ -14,7 +14,7 @@ pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
         1..=12 => 31,
         _ => return false,
     };
-    (1900..2027).contains(&year) && (1..=last).contains(&day)
+    (1900..2100).contains(&year) && (1..=last).contains(&day)
 }
 
 /// Month names in several languages, by their first letters.

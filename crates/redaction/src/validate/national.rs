@@ -152,7 +152,7 @@ pub(crate) fn thai(digits: &[u8]) -> bool {
     digits.first() != Some(&0) && (11 - sum % 11) % 10 == check
 }
 
-/// Emirates id: 784 and a year. The Luhn check is left to the caller.
+/// Emirates id: 784 and a birth year. A caller that sees neither hyphens nor a cue checks Luhn too.
 pub(crate) fn emirates(digits: &[u8]) -> bool {
     digits.len() == 15 && part(digits, 0, 3) == 784 && matches!(part(digits, 3, 7), 1900..=2099)
 }
