@@ -1,15 +1,15 @@
 # syntax=docker/dockerfile:1
-# Build: the caches of cargo live in mounts, so that a change of ours rebuilds only what it touches.
+# Build: cargo's caches are in mounts, so that a change of our code rebuilds only the affected crates.
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin tollgate && cp target/release/tollgate /tollgate
-# Where the gateway may write: a volume takes its owner and mode from the folder that the image has there.
+# The folder that the gateway may write to: a volume takes its owner and mode from this folder of the image.
 RUN mkdir /data && mkdir -m 0700 /data/tollgate
 
-# Run: no shell, no package manager, not root. The image holds libc, libm and libgcc, which is all the binary links.
+# Run: no shell, no package manager, not root. The binary links only libc, libm and libgcc, which the image has.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /tollgate /usr/local/bin/tollgate
 COPY --from=build --chown=65532:65532 /data/ /var/lib/

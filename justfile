@@ -1,6 +1,6 @@
-# Commands by name; `.ci/run` calls the same ones. Nothing here needs more than the toolchain unless it says so.
+# Commands by name; `.ci/run` calls the same ones. They need only the toolchain unless the comment says otherwise.
 
-# Everything that CI runs.
+# All steps of CI.
 ci:
     bash .ci/run
 
@@ -17,17 +17,19 @@ lint:
 deny:
     cargo deny check bans licenses sources
 
-# Real peers by name: sdk, claude, radosgw, crash, leak (installs what it needs under target/peers).
+# Real peers by name: sdk, claude, radosgw, crash, leak (installs its programs under target/peers).
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
-# Slow runs, each under an hour, resumable: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak, fuzz. `alerts`: those
-# of SigNoz too; begins anew each time. `release`: the production build. `speed`: the limits of the benches. `instructions`:
-# what the redaction rules cost a byte, counted. `alone`: each crate compiles without the others.
+# Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak,
+# fuzz. Other parts: `alerts` (SigNoz's form of the rules too; starts anew each time), `release` (the production build),
+# `speed` (the limits of the benches), `instructions` (instructions per byte of the redaction rules), `alone` (each
+# crate compiles without the others).
+# Runs one slow part; tests/nightly.sh explains each.
 nightly PART:
     bash tests/nightly.sh {{PART}}
 
-# Makes config/semconv.yaml anew from a resolved registry of the semantic conventions, then dialects.json.
+# Regenerates config/semconv.yaml from a resolved registry of the semantic conventions, then dialects.json.
 semconv FILE VERSION:
     python3 config/semconv.py {{FILE}} "{{VERSION}}" > target/semconv.yaml && mv target/semconv.yaml config/semconv.yaml
     TOLLGATE_UPDATE=1 cargo test -p genai --lib

@@ -11,10 +11,10 @@ use criterion::{Criterion, Throughput, criterion_group};
 use genai::{self, Vocabulary};
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal, json};
-use pipeline::{Batch, Origin, Processor, Trust};
-use processors::cost::{Config, Cost};
-use processors::normalize::{self, Normalize};
-use rates::{Circumstances, Query, Rates, Source, Table, Unit};
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
+use processors::cost::{CostConfig, CostProcessor};
+use processors::normalize::{self, NormalizeProcessor};
+use rates::{CallCircumstances, RateQuery, RateTable, RateTables, TableSource, Unit};
 use telemetry::Meter;
 
 /// One agent run: one span in ten is a model call with 4 KiB of content, the others are tools.
@@ -49,11 +49,11 @@ fn request(spans: usize) -> Bytes {
 }
 
 fn parsed(wire: &Bytes) -> Payload {
-    Payload::parse(Signal::Traces, wire.clone()).unwrap_or_else(|error| panic!("{}", error.what))
+    Payload::parse(Signal::Traces, wire.clone()).unwrap_or_else(|error| panic!("{}", error.message))
 }
 
 fn batch(payload: Payload) -> Batch {
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -66,24 +66,26 @@ fn batch(payload: Payload) -> Batch {
 
 fn starts(c: &mut Criterion) {
     c.bench_function("start/vocabulary", |b| b.iter(|| black_box(Vocabulary::builtin().is_ok())));
-    c.bench_function("start/rates", |b| b.iter(|| black_box(Table::builtin().is_ok())));
+    c.bench_function("start/rates", |b| b.iter(|| black_box(RateTable::builtin().is_ok())));
 }
 
 fn batches(c: &mut Criterion) {
     let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
     let meter = Meter::new();
-    let (first, second) = (Config::default().settings(), normalize::Config::default().settings());
+    let (first, second) = (CostConfig::default().settings(), normalize::NormalizeConfig::default().settings());
     let (Ok(first), Ok(second)) = (first, second) else { return };
-    let cost =
-        Cost::new("cost".into(), &first, vocabulary.clone(), &meter).unwrap_or_else(|error| panic!("{}", error.0));
-    let normalize = Normalize::new("normalize".into(), &second, vocabulary.clone(), &meter);
+    let cost = CostProcessor::new("cost".into(), &first, vocabulary.clone(), &meter)
+        .unwrap_or_else(|error| panic!("{}", error.0));
+    let normalize = NormalizeProcessor::new("normalize".into(), &second, vocabulary.clone(), &meter);
     let mut group = c.benchmark_group("batch");
     for spans in [100, 1_000, 10_000] {
         let wire = request(spans);
         group.throughput(Throughput::Elements(spans as u64));
         let payload = parsed(&wire);
         group.bench_function(format!("parse/{spans}"), |b| b.iter(|| black_box(parsed(&wire))));
-        group.bench_function(format!("facts/{spans}"), |b| b.iter(|| black_box(genai::facts(&vocabulary, &payload))));
+        group.bench_function(format!("facts/{spans}"), |b| {
+            b.iter(|| black_box(genai::read_facts(&vocabulary, &payload)))
+        });
         group.bench_function(format!("normalize+cost/{spans}"), |b| {
             b.iter(|| {
                 let mut batch = batch(payload.clone());
@@ -120,15 +122,15 @@ fn gates() -> bool {
     let vocabulary = Arc::new(Vocabulary::builtin().unwrap_or_else(|error| panic!("{}", error.0)));
     let payload = parsed(&request(1_000));
     let chains = [10, 5_000].map(|models| {
-        let source = Source::parse("bench", &table(models)).unwrap_or_else(|error| panic!("{}", error.0));
-        let rates = Rates::build(&source, &[]).unwrap_or_else(|error| panic!("{}", error.0));
-        let settings = Config::default().settings().unwrap_or_else(|_| panic!("valid"));
-        let cost = Cost::new("cost".into(), &settings, vocabulary.clone(), &Meter::new());
+        let source = TableSource::parse("bench", &table(models)).unwrap_or_else(|error| panic!("{}", error.0));
+        let rates = RateTables::build(&source, &[]).unwrap_or_else(|error| panic!("{}", error.0));
+        let settings = CostConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
+        let cost = CostProcessor::new("cost".into(), &settings, vocabulary.clone(), &Meter::new());
         let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
-        cost.adopt(rates, UnixNanos(1));
+        cost.replace_tables(rates, UnixNanos(1));
         cost
     });
-    let once = |cost: &Cost| {
+    let once = |cost: &CostProcessor| {
         let mut batch = batch(payload.clone());
         let began = Instant::now();
         let done = cost.process(&mut batch);
@@ -165,22 +167,22 @@ fn tables(c: &mut Criterion) {
     let payload = parsed(&request(1_000));
     let mut group = c.benchmark_group("table");
     for models in [10, 5_000] {
-        let source = Source::parse("bench", &table(models)).unwrap_or_else(|error| panic!("{}", error.0));
-        let rates = Rates::build(&source, &[]).unwrap_or_else(|error| panic!("{}", error.0));
-        let query = Query {
+        let source = TableSource::parse("bench", &table(models)).unwrap_or_else(|error| panic!("{}", error.0));
+        let rates = RateTables::build(&source, &[]).unwrap_or_else(|error| panic!("{}", error.0));
+        let query = RateQuery {
             provider: Some("anthropic"),
             models: &["claude-sonnet-4-5-20250929", ""],
             time: 1_795_132_800_000_000_000,
-            circumstances: Circumstances::default(),
+            circumstances: CallCircumstances::default(),
         };
         let common = Arc::clone(rates.common());
         group.bench_function(format!("row/{models}"), |b| {
             b.iter(|| black_box(common.row(&query, 1_000).map(|row| row.price(Unit::Input)).is_ok()));
         });
-        let Ok(settings) = Config::default().settings() else { return };
-        let cost = Cost::new("cost".into(), &settings, vocabulary.clone(), &Meter::new());
+        let Ok(settings) = CostConfig::default().settings() else { return };
+        let cost = CostProcessor::new("cost".into(), &settings, vocabulary.clone(), &Meter::new());
         let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
-        cost.adopt(rates, UnixNanos(1));
+        cost.replace_tables(rates, UnixNanos(1));
         group.bench_function(format!("cost/{models}"), |b| {
             b.iter(|| {
                 let mut batch = batch(payload.clone());

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ::vault::books::Writer;
-use ::vault::names::Names;
-use ::vault::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal};
+use ::vault::object_names::ObjectNames;
+use ::vault::seal::{AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 use ::vault::ticket::UriBase;
+use ::vault::vault_writer::VaultWriter;
 use bytes::Bytes;
-use config::env::Nothing;
+use config::env::EmptyLookup;
 use criterion::{Criterion, SamplingMode, Throughput};
-use echoes::{Echoes, Memory, Prints};
+use echoes::{ContentFingerprints, EchoReplacements, FingerprintCache};
 use genai::Vocabulary;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::Pseudonymizer;
@@ -35,13 +35,13 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp::{Payload, Signal, UnknownFields};
-use pipeline::{Batch, Effect, Origin, Processor, Trust};
+use pipeline::{Batch, BatchOrigin, Effect, Processor, Trust};
 use processors::{cost, normalize, redact, vault};
 use prost::Message;
-use redaction::Ids;
+use redaction::RedactionIdPolicy;
 use telemetry::Meter;
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve, tasks};
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::{RunningGateway, assemble, resolve, tasks};
 
 /// The allocator that the binary uses.
 #[global_allocator]
@@ -269,13 +269,13 @@ struct Plain;
 
 struct PlainSession;
 
-impl Sealer for Plain {
-    fn new_session(&self) -> Result<NewSession, SealFailed> {
-        Ok(NewSession { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
+impl SessionKeyGenerator for Plain {
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+        Ok(NewSessionKey { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
     }
 }
 
-impl SessionSeal for PlainSession {
+impl FragmentSealer for PlainSession {
     fn key_id(&self) -> &str {
         "0000000000000000"
     }
@@ -306,47 +306,58 @@ impl Chain {
     fn new(vault: Vault) -> Self {
         let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
         let pseudonyms = Pseudonymizer::new(&Secret::new("00".repeat(32)));
-        let redact = redact::Config::default().settings().ok().unwrap();
-        let ids = Arc::new(Ids::new(vec![Arc::clone(&redact.detector)], pseudonyms));
-        let mut cost = cost::Config::default().settings().ok().unwrap();
+        let redact = redact::RedactConfig::default().settings().ok().unwrap();
+        let ids = Arc::new(RedactionIdPolicy::new(vec![Arc::clone(&redact.detector)], pseudonyms));
+        let mut cost = cost::CostConfig::default().settings().ok().unwrap();
         cost.signals = vec![Signal::Traces];
         let runs = tracker::Config::default().settings().ok().unwrap();
-        let normalize = normalize::Config::default().settings().ok().unwrap();
+        let normalize = normalize::NormalizeConfig::default().settings().ok().unwrap();
         let mut processors: Vec<Arc<dyn Processor>> = vec![
-            Arc::new(normalize::Normalize::new("normalize".into(), &normalize, Arc::clone(&vocabulary), &meter)),
-            Arc::new(cost::Cost::new("cost".into(), &cost, Arc::clone(&vocabulary), &meter).ok().unwrap()),
-            Arc::new(tracker::Runs::new("runs".into(), runs, Arc::clone(&vocabulary), ids.clone(), &meter)),
+            Arc::new(normalize::NormalizeProcessor::new(
+                "normalize".into(),
+                &normalize,
+                Arc::clone(&vocabulary),
+                &meter,
+            )),
+            Arc::new(cost::CostProcessor::new("cost".into(), &cost, Arc::clone(&vocabulary), &meter).ok().unwrap()),
+            Arc::new(tracker::RunTracker::new("runs".into(), runs, Arc::clone(&vocabulary), ids.clone(), &meter)),
         ];
-        let sealer: Option<Arc<dyn Sealer>> = match vault {
+        let sealer: Option<Arc<dyn SessionKeyGenerator>> = match vault {
             Vault::Age => {
                 let auditors = [(); 2].map(|()| age::x25519::Identity::generate().to_public());
-                Some(Arc::new(AgeSealer::new(auditors.into())))
+                Some(Arc::new(AgeKeyGenerator::new(auditors.into())))
             }
             Vault::Plain => Some(Arc::new(Plain)),
             Vault::None => None,
         };
         if let Some(sealer) = sealer {
-            let writer = Arc::new(Writer::new(Names::new("", "bench", "00000000000000000000000000"), 1 << 20));
-            let parts = vault::Parts {
+            let writer =
+                Arc::new(VaultWriter::new(ObjectNames::new("", "bench", "00000000000000000000000000"), 1 << 20));
+            let parts = vault::VaultProcessorParts {
                 id: "vault".into(),
                 vocabulary: Arc::clone(&vocabulary),
                 ids: ids.clone(),
                 rng: Arc::new(SystemRng),
-                store: Some(vault::Store { sealer, writer, uri: UriBase("vault:///".into()), awaited: false }),
-                leave: vault::Leave::Nothing,
-                unlisted: genai::Unlisted::Text,
-                agents: vault::Declared::Learnt,
+                store: Some(vault::ContentStore {
+                    sealer,
+                    writer,
+                    uri: UriBase("vault:///".into()),
+                    forward_after_put: false,
+                }),
+                leave: vault::LeftContent::Nothing,
+                unlisted: genai::UnlistedTextPolicy::Text,
+                agents: vault::DeclaredServices::Learned,
                 labels: vault::LabelPolicy::default(),
-                privacy: vault::Privacy::Standard,
-                echoing: vault::Echoing {
-                    memory: Arc::new(Memory::new(&SystemRng)),
-                    error_text: redact::ERROR_TEXT,
-                    scan: redact::SCAN,
+                privacy: vault::PrivacyProfile::Standard,
+                echo_finder: vault::EchoFinder {
+                    memory: Arc::new(FingerprintCache::new(&SystemRng)),
+                    max_error_text: redact::DEFAULT_MAX_ERROR_TEXT,
+                    max_scan: redact::DEFAULT_MAX_SCAN,
                 },
             };
             processors.push(Arc::new(vault::VaultProcessor::new(parts, &meter)));
         }
-        processors.push(Arc::new(redact::Redact::new("redact".into(), redact, vocabulary, ids, &meter)));
+        processors.push(Arc::new(redact::RedactProcessor::new("redact".into(), redact, vocabulary, ids, &meter)));
         Self { processors, batches: AtomicU64::new(0) }
     }
 
@@ -355,7 +366,7 @@ impl Chain {
     fn request(&self, wire: Bytes, mut step: impl FnMut(&str)) -> usize {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.batches.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(BatchOrigin {
             account: "default".into(),
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
@@ -506,9 +517,9 @@ fn echoes(time: Duration) -> [f64; 3] {
     let content: Vec<&str> =
         payload.items().flat_map(|node| keys.map(|key| payload.get_str(node, key))).flatten().collect();
     let bytes: usize = content.iter().map(|text| text.len()).sum();
-    let memory = Memory::new(&SystemRng);
+    let memory = FingerprintCache::new(&SystemRng);
     let print = || {
-        let mut prints = Prints::default();
+        let mut prints = ContentFingerprints::default();
         content.iter().for_each(|text| prints.add(memory.key(), text));
         prints
     };
@@ -518,13 +529,13 @@ fn echoes(time: Duration) -> [f64; 3] {
     let mut texts: Vec<String> = (0..9).map(|at| Source(at).failure()).collect();
     texts.push(format!("bad input: {quote}"));
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let session = memory.session("default", b"s");
+    let session = memory.session_key("default", b"s");
     for index in 0..200 {
-        let mut more = Prints::default();
+        let mut more = ContentFingerprints::default();
         more.add(memory.key(), &Source(index + 100).prose(20_000));
-        memory.remember(session, &more);
+        memory.add_session_content(session, &more);
     }
-    let known = memory.of(session);
+    let known = memory.session_texts(session);
     let timed = |work: &dyn Fn()| {
         let (began, mut count) = (Instant::now(), 0_u32);
         while began.elapsed() < time / 4 {
@@ -534,10 +545,10 @@ fn echoes(time: Duration) -> [f64; 3] {
         began.elapsed().as_secs_f64() / f64::from(count)
     };
     let fingerprints = timed(&|| drop(black_box(print())));
-    let search = timed(&|| drop(black_box(Echoes::find(memory.key(), &texts, &[], prints.texts()))));
+    let search = timed(&|| drop(black_box(EchoReplacements::find(memory.key(), &texts, &[], prints.texts()))));
     let remembered = timed(&|| {
         let all = prints.texts().chain(known.iter().map(|text| &**text));
-        drop(black_box(Echoes::find(memory.key(), &texts, &[], all)));
+        drop(black_box(EchoReplacements::find(memory.key(), &texts, &[], all)));
     });
     let whole = reference(&template, time / 4);
     println!(
@@ -603,7 +614,7 @@ impl Tracked {
         self.template.renew(self.number);
         let at = self.chain.processors.iter().position(|one| &**one.id() == "runs").unwrap();
         let (before, runs) = (&self.chain.processors[..at], &self.chain.processors[at]);
-        let origin = Origin {
+        let origin = BatchOrigin {
             account: "default".into(),
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
@@ -721,7 +732,7 @@ fn gates() -> bool {
 // --- over sockets ---
 
 fn configuration(folder: &Path) -> String {
-    let public = ::vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = ::vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let processors = ["normalize", "cost", "runs", "vault", "redact"];
     serde_json::json!({
@@ -740,12 +751,12 @@ fn configuration(folder: &Path) -> String {
     .to_string()
 }
 
-async fn gateway(folder: &Path) -> App {
-    let read = resolve::read("bench", &configuration(folder), &Nothing, folder);
+async fn gateway(folder: &Path) -> RunningGateway {
+    let read = resolve::resolve_config("bench", &configuration(folder), &EmptyLookup, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams::real();
-    let blueprint = assemble::blueprint(valid, &seams).await.unwrap();
-    App::start(blueprint, seams).await.unwrap()
+    let seams = GatewayDeps::system();
+    let blueprint = assemble::build_blueprint(valid, &seams).await.unwrap();
+    RunningGateway::start(blueprint, seams).await.unwrap()
 }
 
 /// Sends a request and returns the status of the response.
@@ -837,7 +848,7 @@ fn reference(template: &Template, time: Duration) -> f64 {
 
 fn over_sockets(time: Duration) {
     let root = std::env::var_os("TOLLGATE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let runtime = tasks::runtime(2).unwrap();
+    let runtime = tasks::build_runtime(2).unwrap();
     println!(
         "\nover sockets (OTLP/HTTP; acknowledged = durable)          req/s  of one core in process   p50 ms   p99 ms  refused"
     );

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use config::load;
-use redaction::{BUILTIN, Custom, Detector, RuleData, Scratch};
+use redaction::{BUILTIN, CustomRule, Detector, RuleData, SearchScratch};
 
 /// Bytes of each corpus.
 const SIZE: usize = 2 << 20;
@@ -39,10 +39,13 @@ struct Corpus {
 }
 
 fn rules() -> Vec<RuleData> {
-    BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("a rule file")).collect()
+    BUILTIN
+        .iter()
+        .flat_map(|(name, text)| load::parse_data::<Vec<RuleData>>(name, text).expect("a rule file"))
+        .collect()
 }
 
-fn detector(custom: &[Custom]) -> Detector {
+fn detector(custom: &[CustomRule]) -> Detector {
     Detector::new(&rules(), custom).map_err(|errors| errors.len()).expect("the rules compile")
 }
 
@@ -80,7 +83,7 @@ fn cold_ratio(detector: &Detector, texts: &[String]) -> f64 {
 }
 
 fn engine_pass(detector: &Detector, texts: &[String], rounds: usize) -> f64 {
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     best(rounds, || {
         texts.iter().for_each(|text| {
             black_box(detector.find(text, &mut scratch).len());
@@ -270,10 +273,10 @@ fn hostile(detector: &Detector, logs: f64, gate: &mut Gate) {
 
 /// The built-in rules and a hundred custom ones, each for a text that occurs nowhere.
 fn with_users() -> Detector {
-    let rule = |i: usize| Custom {
+    let rule = |i: usize| CustomRule {
         name: format!("USER_{i}"),
         pattern: format!("{:06X}-{i:04}", i * 2_654_435),
-        ..Custom::default()
+        ..CustomRule::default()
     };
     detector(&(0..100).map(rule).collect::<Vec<_>>())
 }
@@ -316,7 +319,7 @@ const COUNTED: usize = 256 << 10;
 fn count(name: &str, passes: usize) {
     let users = name.strip_prefix("users: ");
     let (detector, name) = users.map_or_else(|| (detector(&[]), name), |name| (with_users(), name));
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     let corpus = corpora().into_iter().find(|corpus| corpus.name == name).map(|corpus| corpus.texts);
     let hostile = || hostile_texts().find(|(hostile, _)| *hostile == name).map(|(_, text)| vec![text]);
     let Some(texts) = corpus.or_else(hostile) else {

@@ -13,7 +13,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use kernel::clock::SystemClock;
 use kernel::rng::{Rng, SeededRng, SystemRng};
 use pipeline::RealDisk;
-use pipeline::spool::{Committer, Record, RecordKind, Settings, Spool, SpoolKey, Transaction, room_for};
+use pipeline::spool::{
+    Committer, RecordKind, Spool, SpoolKey, SpoolRecord, SpoolSettings, Transaction, bytes_to_reserve,
+};
 use telemetry::Meter;
 
 const BODY: usize = 64 << 10;
@@ -25,7 +27,7 @@ fn scratch() -> tempfile::TempDir {
 }
 
 fn open(path: PathBuf) -> (Arc<Spool>, Committer) {
-    let settings = Settings::new(path, LIMIT);
+    let settings = SpoolSettings::new(path, LIMIT);
     let key = SpoolKey::from_bytes([1; 32]);
     let clock = Arc::new(SystemClock::new());
     Spool::open(Arc::new(RealDisk), &settings, &[key], clock, Arc::new(SystemRng), &Meter::new()).expect("a spool")
@@ -38,8 +40,8 @@ fn noise() -> Bytes {
 }
 
 fn enqueue(spool: &Spool, body: &Bytes) {
-    let reservation = spool.reserve(room_for(1, body.len() as u64)).expect("room");
-    let record = Record { kind: RecordKind::Forward, holders: Arc::new([Arc::from("a")]), body: body.clone() };
+    let reservation = spool.reserve(bytes_to_reserve(1, body.len() as u64)).expect("room");
+    let record = SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([Arc::from("a")]), body: body.clone() };
     let transaction = Transaction { account: Arc::from("default"), records: vec![record] };
     spool.enqueue(transaction, reservation, Box::new(|result| assert!(result.is_ok())));
 }

@@ -36,8 +36,9 @@ def main():
     if "groups" in data:
         data = {one["name"]: one for group in data["groups"] for one in group.get("attributes", [])}
     shapes = {key: shape(key, attribute) for key, attribute in data.items()}
-    print("# Attributes of the OpenTelemetry semantic conventions that hold labels, and the shape of their values. A text under another key of")
-    print("# their namespaces is one that nobody listed. Shapes: label (may hold blanks), path (the same), enum, id, host, version (never blanks).")
+    print("# Attributes of the OpenTelemetry semantic conventions that hold labels, and the shape of their values. Text under any")
+    print("# other key of their namespaces counts as unlisted. Shapes: label and path (may contain blanks), enum, id, host, version")
+    print("# (never contain blanks).")
     print(f"# Made from the registry at {sys.argv[2]} by `just semconv FILE VERSION`.")
     for key in sorted(shapes):
         if shapes[key] in KEPT:

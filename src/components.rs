@@ -6,9 +6,9 @@
 use schemars::SchemaGenerator;
 
 use ::otlp::Signal;
-use ::vault::chain::digest::MadeBy;
-use config::tree::Node;
-use config::{ComponentId, FieldProblem, Problem, de, graph::Step, schema::Documented};
+use ::vault::chain::digest::GatewayIdentity;
+use config::tree::TreeNode;
+use config::{ComponentId, FieldProblem, Problem, de, graph::StepRole, schema::DocumentedValue};
 use connectors::{forward, runs as connector};
 use exporters::spec::ExporterSpec;
 use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
@@ -17,7 +17,7 @@ use receivers::otlp;
 use telemetry::{admin, health};
 
 macro_rules! table {
-    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident $(=> $spec:path)?: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $module:ident, $summary:literal;)*) => {
+    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident $(=> $spec:path)?: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $row_config:ty, $row_settings:ty, $summary:literal;)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $kind { $($(#[$row])* $name,)* }
@@ -43,7 +43,7 @@ macro_rules! table {
 
             /// The JSON schema of this component's configuration; shared definitions go to `generator`.
             pub fn schema(self, generator: &mut SchemaGenerator) -> serde_json::Value {
-                match self { $(Self::$name => generator.subschema_for::<$module::Config>().to_value(),)* }
+                match self { $(Self::$name => generator.subschema_for::<$row_config>().to_value(),)* }
             }
 
             /// A one-line description for `tollgate components`.
@@ -52,15 +52,15 @@ macro_rules! table {
             }
 
             /// The default configuration with its documentation.
-            pub fn defaults(self) -> Documented {
-                match self { $(Self::$name => Documented::of(&$module::Config::default()),)* }
+            pub fn defaults(self) -> DocumentedValue {
+                match self { $(Self::$name => DocumentedValue::from_value(&<$row_config>::default()),)* }
             }
 
             /// Types a component's body: the configuration without invalid entries, and every problem.
-            pub fn typed(self, body: &Node, path: &str) -> (Option<$config>, Vec<Problem>) {
+            pub fn typed(self, body: &TreeNode, path: &str) -> (Option<$config>, Vec<Problem>) {
                 match self {
                     $(Self::$name => {
-                        let (config, problems) = de::partly::<$module::Config>(body, path);
+                        let (config, problems) = de::deserialize_partial::<$row_config>(body, path);
                         (config.map($config::$name), problems)
                     })*
                 }
@@ -70,7 +70,7 @@ macro_rules! table {
         /// A configuration as written by a user, with defaults filled in.
         #[derive(Clone)]
         #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
-        pub enum $config { $($(#[$row])* $name($module::Config),)* }
+        pub enum $config { $($(#[$row])* $name($row_config),)* }
 
         impl $config {
             /// The kind of component that this configures.
@@ -79,8 +79,8 @@ macro_rules! table {
             }
 
             /// The configuration with its documentation, for `print-config`.
-            pub fn documented(&self) -> Documented {
-                match self { $(Self::$name(config) => Documented::of(config),)* }
+            pub fn documented(&self) -> DocumentedValue {
+                match self { $(Self::$name(config) => DocumentedValue::from_value(config),)* }
             }
 
             /// Validates the configuration.
@@ -95,7 +95,7 @@ macro_rules! table {
         /// Validated settings.
         #[allow(clippy::large_enum_variant, reason = "one per component, made once")]
         #[derive(Clone)]
-        pub enum $settings { $($(#[$row])* $name($module::Settings),)* }
+        pub enum $settings { $($(#[$row])* $name($row_settings),)* }
 
         spec!($settings: $($name)*; $($spec)?);
     };
@@ -118,59 +118,59 @@ table! {
     /// Receivers.
     ReceiverKind, ReceiverConfig, ReceiverSettings:
     /// OTLP over gRPC and HTTP.
-    Otlp = "otlp", otlp, "OTLP over gRPC and HTTP (protobuf, JSON): traces, logs, metrics";
+    Otlp = "otlp", otlp::OtlpReceiverConfig, otlp::OtlpReceiverSettings, "OTLP over gRPC and HTTP (protobuf, JSON): traces, logs, metrics";
 }
 
 table! {
     /// Processors, in the order that a pipeline must keep.
     ProcessorKind, ProcessorConfig, ProcessorSettings:
     /// Adds the current names of the GenAI conventions.
-    Normalize = "normalize", normalize, "writes today's OpenTelemetry GenAI names beside what came";
+    Normalize = "normalize", normalize::NormalizeConfig, normalize::NormalizeSettings, "adds the current OpenTelemetry GenAI attribute names to items";
     /// Prices model calls.
-    Cost = "cost", cost, "prices each model call once, exactly, from a versioned rate table";
+    Cost = "cost", cost::CostConfig, cost::CostSettings, "prices each model call once, exactly, from a versioned rate table";
     /// Tracks runs and sessions.
-    Runs = "runs", tracker, "tells which run an item belongs to; adds up what runs and sessions did and cost";
+    Runs = "runs", tracker::Config, tracker::Settings, "assigns items to runs; sums up activity and cost of runs and sessions";
     /// Moves content to the vault.
-    Vault = "vault", vault, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
+    Vault = "vault", vault::VaultConfig, vault::VaultSettings, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
     /// Replaces private text by typed placeholders.
-    Redact = "redact", redact, "puts typed placeholders in place of what is private, in every text";
+    Redact = "redact", redact::RedactConfig, redact::RedactSettings, "replaces private data in every text with typed placeholders";
     /// Edits attributes of items.
-    Attributes = "attributes", attributes, "inserts, updates and deletes attributes of spans, log records and data points";
+    Attributes = "attributes", attributes::AttributesConfig, attributes::AttributesSettings, "inserts, updates and deletes attributes of spans, log records and data points";
     /// Edits attributes of resources.
-    Resource = "resource", resource, "inserts, updates and deletes attributes of resources";
+    Resource = "resource", resource::ResourceConfig, resource::ResourceSettings, "inserts, updates and deletes attributes of resources";
     /// Drops items.
-    Filter = "filter", filter, "drops items before they are sent: rules, noise of known clients, a part of all traces";
+    Filter = "filter", filter::FilterConfig, filter::FilterSettings, "drops items before they are sent: by rule, noise of known clients, sampling of traces";
 }
 
 table! {
     /// Exporters.
     ExporterKind, ExporterConfig, ExporterSettings => ExporterSpec:
     /// OTLP over gRPC.
-    Otlp = "otlp" | "otlp_grpc", otlp_grpc, "OTLP over gRPC; presets honeycomb, signoz";
+    Otlp = "otlp" | "otlp_grpc", otlp_grpc::Config, otlp_grpc::OtlpGrpcSettings, "OTLP over gRPC; presets honeycomb, signoz";
     /// OTLP over HTTP, protobuf.
-    OtlpHttp = "otlp_http" | "otlphttp", otlp_http, "OTLP over HTTP (protobuf); presets honeycomb, signoz";
+    OtlpHttp = "otlp_http" | "otlphttp", otlp_http::Config, otlp_http::OtlpHttpSettings, "OTLP over HTTP (protobuf); presets honeycomb, signoz";
     /// Prints to standard output.
-    Debug = "debug", debug, "prints telemetry to the standard output";
+    Debug = "debug", debug::DebugExporterConfig, debug::DebugExporterSettings, "prints telemetry to the standard output";
     /// Appends OTLP/JSON lines to a file.
-    File = "file", file, "appends OTLP/JSON lines to a file";
+    File = "file", file::FileExporterConfig, file::FileExporterSettings, "appends OTLP/JSON lines to a file";
 }
 
 table! {
     /// Connectors: exporters of some pipelines, receivers of others.
     ConnectorKind, ConnectorConfig, ConnectorSettings:
     /// Sends summaries of finished runs.
-    Runs = "runs", connector, "tells runs and sessions that are over: summaries as logs, agent.* metrics";
+    Runs = "runs", connector::RunsConfig, connector::RunsSettings, "reports finished runs and sessions: summaries as logs, agent.* metrics";
     /// Passes data from one pipeline to another.
-    Forward = "forward", forward, "what a pipeline exports to it goes on in the pipelines that receive from it";
+    Forward = "forward", forward::ForwardConfig, forward::ForwardSettings, "passes data from pipelines that export to it to pipelines that receive from it";
 }
 
 table! {
     /// Extensions.
     ExtensionKind, ExtensionConfig, ExtensionSettings:
     /// The admin port: pages, API, metrics and probes.
-    Admin = "admin", admin, "the first page, /metrics, /livez, /readyz";
+    Admin = "admin", admin::AdminConfig, admin::AdminSettings, "the admin page, /metrics, /livez, /readyz";
     /// Health probes only.
-    HealthCheck = "health_check", health, "whether it runs and is ready, as the Collector's health_check";
+    HealthCheck = "health_check", health::HealthCheckConfig, health::HealthCheckSettings, "health and readiness probes, as in the Collector's health_check";
 }
 
 impl ReceiverSettings {
@@ -191,14 +191,14 @@ impl ReceiverSettings {
 
 impl ProcessorSettings {
     /// Whether the processor only counts findings and changes nothing.
-    pub fn only_counts(&self) -> bool {
-        matches!(self, Self::Redact(settings) if settings.mode == redact::Mode::Audit)
+    pub fn is_audit_only(&self) -> bool {
+        matches!(self, Self::Redact(settings) if settings.mode == redact::RedactMode::Audit)
     }
 
-    /// Passes the text of the whole configuration to the processor; a vault signs its digest (`MadeBy`).
-    pub fn told_configuration(&mut self, text: &str) {
+    /// Passes the text of the whole configuration to the processor; a vault signs its digest (`GatewayIdentity`).
+    pub fn set_configuration_text(&mut self, text: &str) {
         if let Self::Vault(settings) = self {
-            settings.made_by = Some(MadeBy::this(text));
+            settings.made_by = Some(GatewayIdentity::current(text));
         }
     }
 
@@ -218,14 +218,14 @@ impl ProcessorSettings {
 
 impl ProcessorKind {
     /// The processor's role in ordering and clearance.
-    pub fn step(self) -> Step {
+    pub fn step(self) -> StepRole {
         match self {
-            Self::Normalize => Step::Normalize,
-            Self::Cost => Step::Cost,
-            Self::Runs => Step::Runs,
-            Self::Vault => Step::Vault,
-            Self::Redact => Step::Redact,
-            Self::Attributes | Self::Resource | Self::Filter => Step::Last,
+            Self::Normalize => StepRole::Normalize,
+            Self::Cost => StepRole::Cost,
+            Self::Runs => StepRole::Runs,
+            Self::Vault => StepRole::Vault,
+            Self::Redact => StepRole::Redact,
+            Self::Attributes | Self::Resource | Self::Filter => StepRole::Last,
         }
     }
 }
@@ -233,9 +233,9 @@ impl ProcessorKind {
 impl ConnectorKind {
     /// The step that a pipeline must contain to export to this connector, because the connector sends that step's
     /// results. `None` if the connector passes on the pipeline's own data.
-    pub fn of_step(self) -> Option<Step> {
+    pub fn required_step(self) -> Option<StepRole> {
         match self {
-            Self::Runs => Some(Step::Runs),
+            Self::Runs => Some(StepRole::Runs),
             Self::Forward => None,
         }
     }
@@ -276,7 +276,7 @@ impl ExtensionSettings {
 }
 
 /// The type names of a section of the configuration, for "did you mean" hints.
-pub fn names(section: &str) -> Vec<&'static str> {
+pub fn type_names(section: &str) -> Vec<&'static str> {
     match section {
         "receivers" => ReceiverKind::ALL.iter().map(|kind| kind.name()).collect(),
         "processors" => ProcessorKind::ALL.iter().map(|kind| kind.name()).collect(),

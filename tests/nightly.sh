@@ -1,34 +1,43 @@
 #!/usr/bin/env bash
-# What is too long for every change: nightly.sh PART, each at most MINUTES (default 60). Each run goes on with other seeds, so stopping and
-# starting again loses nothing; a failure prints the seed that repeats it.
+# Tests that take too long for every change: nightly.sh PART [MINUTES]. Each part runs for at most MINUTES (default 60).
+# Each run continues with other seeds, so stopping and starting again loses nothing; a failure prints the seed that
+# repeats it.
 #
-#   spool-sim   the spool on the simulated disk, round after round with new seeds
-#   simulation  the whole engine in simulated time: back ends, disk, clocks and process fail as a seed has it; 10,000 seeds a round. A seed that
-#               finds something goes into crates/exporters/tests/engine/regressions.txt
-#   truth       random sessions whose truth is known, against every surface that tells of runs; 20,000 seeds a round. An hour
-#               or more in which fewer than 100,000 seeds ran is a failure
-#   closed      what an agent's item says in any place, and chat shapes in any service, 20,000 seeds a round: none may leave
-#   properties  the property tests of `cargo test` with other cases, a round for each seed
-#   mutations   objects of every kind of a vault, and tables, changed in every way, and 200 places of each kind flipped: on a folder, then on a
-#               real S3 with Object Lock (versitygw; MUTATIONS_S3=radosgw: that one), in turn, a seed a round. A kind that is done is not done
-#               again when a round goes on
-#   chain       vaults written through crashes verify with nothing to find, 1,000 a round
-#   crash       SIGKILL under load, 100 cycles a round
-#   faults      500 SIGKILLs under load and a million items (50 a round, each at the end of a life of two seconds), then five minutes of overload
-#   alerts      the cases of alerts, those too whose rules SigNoz has in another form; once
+#   spool-sim   the spool on the simulated disk, in rounds with new seeds
+#   simulation  the whole engine in simulated time: a seed decides when back ends, disk, clocks and process fail; 10,000
+#               seeds per round. Add a seed that finds a failure to crates/exporters/tests/engine/regressions.txt
+#   truth       random sessions with known results, compared with every surface that shows runs; 20,000 seeds per round.
+#               An hour or more in which fewer than 100,000 seeds ran is a failure
+#   closed      text of an agent's item in any place, and chat shapes in any service; 20,000 seeds per round. No text
+#               may leave
+#   properties  the property tests of `cargo test` with other cases, one round per seed
+#   mutations   objects of every kind of a vault, and tables, changed in every way, and 200 places of each kind flipped:
+#               in a folder, then in a real S3 with Object Lock (versitygw, or radosgw with MUTATIONS_S3=radosgw), in
+#               turn, one seed per round. A round that continues does not repeat the kinds that are done
+#   chain       vaults written through crashes verify without findings, 1,000 per round
+#   crash       SIGKILL under load, 100 cycles per round
+#   faults      500 SIGKILLs under load and a million items (50 kills per round, each after two seconds of life), then
+#               five minutes of overload
+#   alerts      the cases of alerts, also those whose rules SigNoz has in another form; once
 #   leak        the leak search over every recording
-#   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; it must stand in the opened vault only
-#   tables      `vault compact` and `find --parquet` beside DuckDB over ten million lines; once, and goes on where it was stopped
-#   vault-speed acknowledgement beside fdatasync, `vault verify` beside sha256sum, `find --parquet` over a million lines beside DuckDB, the share
-#               of sealing, puts by layout, the size of a proof: a line each, in one run. On a quiet machine; once
+#   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; the marker may appear
+#               only in the opened vault
+#   tables      `vault compact` and `find --parquet` compared with DuckDB over ten million lines; once; an interrupted
+#               run continues
+#   vault-speed one line for each figure: acknowledgement and fdatasync, `vault verify` and sha256sum, `find --parquet`
+#               over a million lines and DuckDB, the share of sealing, puts by layout, the size of a proof. On an idle
+#               machine; once
 #   runs        100,000 live runs in 256 MiB, and a million runs of one span; once
-#   speed       what may not become slower (shares of the pipeline's time, tracking from 10 to 100,000 live runs, the rate table's size), on a quiet machine; once
-#   instructions  what the redaction rules cost a byte, in instructions that valgrind counts: no load changes them. More than a tenth above
-#               benches/redact.counts fails; TOLLGATE_UPDATE=1 writes what is counted now. Texts made to be slow are told beside logs. Once
-#   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and chain on it; once
+#   speed       figures that must not get worse (shares of the pipeline's time, tracking from 10 to 100,000 live runs,
+#               the rate table's size), on an idle machine; once
+#   instructions  instructions per byte of the redaction rules, counted by valgrind and so independent of load. A tenth
+#               more than benches/redact.counts is a failure; TOLLGATE_UPDATE=1 stores the present counts. Slow texts
+#               are reported relative to logs. Once
+#   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and
+#               chain on it; once
 #   alone       each crate and its tests compile without the others, whose features cargo would join; once
-#   fuzz        the targets of tests/fuzz in turn, ten minutes each (FUZZ_SECONDS: other ones); the corpus is kept under target/fuzz-corpus, what
-#               made a target fail under target/fuzz-found
+#   fuzz        the targets of tests/fuzz in turn, ten minutes each (or FUZZ_SECONDS). The corpus is kept under
+#               target/fuzz-corpus, inputs that made a target fail under target/fuzz-found
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
@@ -38,15 +47,15 @@ minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
 
-# By night peers run the binary that goes to production.
+# At night, peers run the production binary.
 released() {
   cargo build --release --locked --bin tollgate >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
 case $part in crash | faults | alerts | leak | canary | tables | vault-speed | release) released ;; esac
 
-# rounds STEP COMMAND…: again and again until the time is up, TOLLGATE_SEED going on from where the last night
-# stopped; `count` is how many rounds ended
+# rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
+# `count` is the number of completed rounds.
 count=0
 rounds() {
   local step=$1
@@ -73,10 +82,10 @@ case $part in
   simulation) rounds 10000 bash -c 'TOLLGATE_SIM_SEED=$TOLLGATE_SEED TOLLGATE_SIM_SEEDS=10000 CARGO_PROFILE_RELEASE_LTO=off cargo test --release --locked -p exporters --test engine simulation::every -- --nocapture' ;;
   truth)
     export CARGO_PROFILE_RELEASE_LTO=off TOLLGATE_SEEDS=20000
-    # the build takes minutes the first time; its time is not the sessions'
+    # the first build takes minutes, which do not count as time of the sessions
     cargo test --release --locked -p tracker --lib --no-run
     end=$(($(date +%s) + minutes * 60))
-    # a test that is renamed would pass as none at all
+    # without the check, a renamed test would pass because no test runs
     rounds "$TOLLGATE_SEEDS" bash -c 'cargo test --release --locked -p tracker --lib tests::truth::every_surface_tells_the_truth -- --exact --nocapture | tee /dev/stderr | grep "^test result: ok. 1 passed" >/dev/null'
     required=100000 ran=$((count * TOLLGATE_SEEDS))
     if [ "$minutes" -ge 60 ] && [ "$ran" -lt "$required" ]; then
@@ -89,7 +98,7 @@ case $part in
     export TOLLGATE_PLACES=200 TOLLGATE_OBJECTS=1000000
     server=${MUTATIONS_S3:-versitygw} folder=$PWD/target/nightly/mutations-s3
     mkdir -p target/nightly
-    # builds take minutes the first time; their time is not the suite's
+    # the first builds take minutes, which do not count as time of the suite
     cargo test --locked -p audit --lib --no-run
     TOLLGATE_S3=$(tests/peers/"$server"/run.sh --dir "$folder" | tail -1)
     export TOLLGATE_S3
@@ -153,7 +162,7 @@ case $part in
     cargo test --locked -p vault -p processors --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
     exit $code ;;
   runs)
-    # a process each: the first one reads what it holds
+    # one process per figure, because the first one measures the memory of its process
     for figure in life::a_hundred_thousand_runs bounds::a_million_small_runs; do
       said=$(CARGO_PROFILE_RELEASE_LTO=off timeout "$((minutes * 60))" cargo test --locked --release -p tracker --lib "tests::$figure" -- --ignored --nocapture 2>&1) || { echo "$said" >&2; exit 1; }
       grep -E 'MiB|^test .*ok$' <<< "$said"
@@ -170,12 +179,12 @@ case $part in
   instructions)
     command -v valgrind >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind; } >&2
     bench=$(cargo bench --locked -p benches --bench redact --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\)).*/\1/p' | tail -1)
-    counted() { # NAME PASSES: instructions of so many passes; the corpus' bytes come first
+    counted() { # NAME PASSES: prints the bytes of the corpus, then the instructions of so many passes
       valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" 2>&1 | sed -n 's/^[0-9]*$/&/p; s/.*Collected : \([0-9]*\)/\1/p' | tr '\n' ' '
     }
     stored=benches/redact.counts code=0 now=$(mktemp)
     for name in "agent JSON" code logs dense "values of 10 to 60 bytes"; do
-      # the first pass also makes the worker's memory and the rules
+      # the first pass also allocates the worker's memory and compiles the rules
       read -r bytes one <<< "$(counted "$name" 1)"
       read -r _ three <<< "$(counted "$name" 3)"
       cost=$(((three - one) * 10 / 2 / bytes))
@@ -186,7 +195,7 @@ case $part in
       if [ -n "$before" ] && [ $((cost * 10)) -lt $((before * 9)) ]; then echo "nightly: instructions: $name: a tenth less than stored: TOLLGATE_UPDATE=1 keeps it so"; fi
       [ "$name" != logs ] || logs=$cost
     done
-    # what was made to be slow, beside logs: the aim is three times that
+    # texts made to be slow, relative to logs: the aim is at most three times as much
     for name in at dashes jwt colons cards phones pem sk passwords escapes percent greetings headers labels brackets "dfa cache thrash"; do
       read -r bytes one <<< "$(counted "$name" 1)"
       read -r _ three <<< "$(counted "$name" 3)"
@@ -196,13 +205,13 @@ case $part in
     [ -z "${TOLLGATE_UPDATE:-}" ] || mv "$now" "$stored"
     exit $code ;;
   fuzz)
-    # the build takes minutes the first time; its time is not the targets'
+    # the first build takes minutes, which do not count as time of the targets
     folder=$(tests/fuzz/build.sh)
     end=$(($(date +%s) + minutes * 60))
     read -ra targets <<< "$(sed -n 's/^name = "\([a-z_]*\)"$/\1/p' tests/fuzz/Cargo.toml | tr '\n' ' ')"
     mark=target/nightly/fuzz.next
     mkdir -p target/nightly target/fuzz-found
-    # ten minutes each; the next night goes on with the next one
+    # ten minutes each; the next night continues with the next target
     each=${FUZZ_SECONDS:-600}
     while [ "$(left)" -ge 20 ]; do
       next=$(cat "$mark" 2>/dev/null || echo 0)

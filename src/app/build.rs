@@ -1,6 +1,6 @@
-//! The parts of a running gateway: [`Blueprint`], and the [`Site`] that builders use. The configuration decides which
-//! components exist; starting and stopping is the same for all. Building may open clients and files, but neither spawns
-//! nor binds. `assemble` makes the blueprint, `running` starts it.
+//! The parts of a running gateway: [`GatewayBlueprint`], and the [`GatewayResources`] that builders use. The configuration decides
+//! which components exist; starting and stopping is the same for all. Building may open clients and files, but neither
+//! spawns nor binds. `assemble` makes the blueprint, `running` starts it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-pub use super::seams::Seams;
-use crate::app::destinations::Pointed;
-use crate::app::memory::Limit;
+pub use super::gateway_deps::GatewayDeps;
+use crate::app::destinations::ExporterDestination;
+use crate::app::memory::MemoryLimit;
 use crate::app::start_error::StartError;
 use net::Spawn;
 use pipeline::spool::{self, Spool, SpoolKey};
@@ -21,9 +21,9 @@ use telemetry::{Health, Meter};
 
 /// The resources that builders of components use.
 #[derive(Clone)]
-pub struct Site {
+pub struct GatewayResources {
     /// Clock, randomness, disk, metrics and health.
-    pub seams: Seams,
+    pub seams: GatewayDeps,
     /// The open spool.
     pub spool: Arc<Spool>,
     /// Spawns tasks, for exporters and companions once they run.
@@ -32,27 +32,27 @@ pub struct Site {
 
 /// Operating parameters of a gateway.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct GatewaySettings {
     /// Number of worker threads for requests.
     pub workers: usize,
     /// Number of requests that may wait for a worker.
     pub worker_queue: usize,
     /// The least time between two checkpoints.
-    pub checkpoint_every: Duration,
+    pub checkpoint_interval: Duration,
     /// How long a shutdown waits for open requests.
     pub drain_requests: Duration,
     /// How long a shutdown waits for exporters and companions.
     pub drain_outlets: Duration,
     /// The memory limit; with `None`, memory is not watched.
-    pub memory: Option<Limit>,
+    pub memory: Option<MemoryLimit>,
 }
 
-impl Default for Settings {
+impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             worker_queue: 4096,
-            checkpoint_every: Duration::from_secs(10),
+            checkpoint_interval: Duration::from_secs(10),
             drain_requests: Duration::from_secs(10),
             drain_outlets: Duration::from_secs(10),
             memory: None,
@@ -61,25 +61,25 @@ impl Default for Settings {
 }
 
 /// Makes the components once the spool is open.
-pub type Build = Box<dyn FnOnce(&Site) -> Result<Built, StartError> + Send>;
+pub type BuildComponents = Box<dyn FnOnce(&GatewayResources) -> Result<GatewayComponents, StartError> + Send>;
 
 /// Everything that is known before anything is opened.
-pub struct Blueprint {
+pub struct GatewayBlueprint {
     /// Settings of the spool.
-    pub spool: spool::Settings,
+    pub spool: spool::SpoolSettings,
     /// The spool's keys: the first one seals, all of them open.
     pub keys: Vec<SpoolKey>,
     /// Operating parameters.
-    pub settings: Settings,
+    pub settings: GatewaySettings,
     /// Makes the components.
-    pub build: Build,
+    pub build: BuildComponents,
 }
 
 /// The engine's inlet, set once the engine exists.
-pub type Way = Arc<OnceLock<Arc<Inlet>>>;
+pub type InletCell = Arc<OnceLock<Arc<Inlet>>>;
 
 /// The components.
-pub struct Built {
+pub struct GatewayComponents {
     /// Pipelines and limits.
     pub plan: EnginePlan,
     /// Settings of outlets by exporter id; an exporter without an entry gets the defaults.
@@ -87,17 +87,17 @@ pub struct Built {
     /// Consumers of the spool besides exporters, such as `vault`.
     pub consumers: Vec<Arc<str>>,
     /// The destinations of the exporters.
-    pub pointed: Vec<Pointed>,
+    pub destinations: Vec<ExporterDestination>,
     /// Background tasks beside the pipelines, such as the vault's uploader.
-    pub companions: Vec<Arc<dyn Companion>>,
+    pub background_tasks: Vec<Arc<dyn BackgroundTask>>,
     /// Listeners to bind: receivers and web ports.
     pub listeners: Vec<Box<dyn Listener>>,
     /// Filled with the engine's inlet at start, for components that are not receivers.
-    pub way: Way,
+    pub inlet: InletCell,
 }
 
 /// A background task that runs beside the pipelines for as long as the gateway does.
-pub trait Companion: Send + Sync {
+pub trait BackgroundTask: Send + Sync {
     /// A fixed name for logs.
     fn name(&self) -> &'static str;
     /// Called off the async threads, after the spool was recovered and before anything is admitted.
@@ -113,7 +113,7 @@ pub trait Companion: Send + Sync {
 
 /// The resources that a listener serves with.
 #[derive(Clone)]
-pub struct Serve {
+pub struct ListenerResources {
     /// The engine's inlet.
     pub inlet: Arc<Inlet>,
     /// Spawns the listener's tasks.
@@ -135,9 +135,9 @@ pub trait BoundListener: Send {
     /// The bound addresses, each with a label such as `otlp grpc`.
     fn addresses(&self) -> Vec<(String, SocketAddr)>;
     /// Starts to accept connections.
-    fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>>;
+    fn serve(self: Box<Self>, serve: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>>;
     /// Whether the listener stays open until the end of the shutdown (admin) or is drained first (receivers).
-    fn lasts(&self) -> bool {
+    fn stays_until_end(&self) -> bool {
         false
     }
 }

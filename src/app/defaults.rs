@@ -2,41 +2,41 @@
 //! read what runs without `--config`. It is generated from the components' defaults and doc comments; a test compares
 //! it with the file.
 
-use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
+use crate::app::resolve::{LimitsConfig, PseudonymsConfig, TelemetryConfig};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
-use config::graph::Step;
-use config::schema::Documented;
+use config::graph::StepRole;
+use config::schema::DocumentedValue;
 use pipeline::spool;
 
 /// The committed file, which is the configuration used without `--config`.
-pub const TEXT: &str = include_str!("../../config/default.yaml");
+pub const DEFAULT_CONFIG: &str = include_str!("../../config/default.yaml");
 
 /// The variable for the data directory in the embedded default.
-pub const DATA_DIR: &str = "TOLLGATE_DATA_DIR";
+pub const DATA_DIR_VARIABLE: &str = "TOLLGATE_DATA_DIR";
 /// The variable for the try-out auditor's public key in the embedded default.
-pub const TRYOUT_RECIPIENT: &str = "TOLLGATE_TRYOUT_RECIPIENT";
+pub const TRYOUT_RECIPIENT_VARIABLE: &str = "TOLLGATE_TRYOUT_RECIPIENT";
 
-const HEAD: &str = "\
-# What tollgate runs without `--config`, with every option and its default. Generated from the code: change a default
+const FILE_HEADER: &str = "\
+# The configuration used without `--config`, with every option and its default. Generated from the code: change a default
 # there, then run `TOLLGATE_UPDATE=1 cargo test default_yaml`.
 #
-# Under the data directory ($TOLLGATE_DATA_DIR, else the XDG state directory) it keeps a vault, a spool and try-out keys.
-# Options of components that are not part of the default stand in comments.
+# The vault, the spool and try-out keys are in the data directory ($TOLLGATE_DATA_DIR, else the XDG state directory).
+# Components that are not part of the default are commented out.
 
 ";
 
 /// Changes to the components' own defaults: component, line, replacement.
-const CHANGES: &[(&str, &str, &str)] = &[
+const OPTION_OVERRIDES: &[(&str, &str, &str)] = &[
     (
         "vault",
         "recipients: []",
-        "recipients: [\"${env:TOLLGATE_TRYOUT_RECIPIENT}\"] # a try-out auditor's key, made in the data directory",
+        "recipients: [\"${env:TOLLGATE_TRYOUT_RECIPIENT}\"] # a try-out auditor's key, generated in the data directory",
     ),
     ("vault", "# store:", "store: { directory: \"${env:TOLLGATE_DATA_DIR}/vault\" }"),
     // For someone trying tollgate out, the first `vault find` should find something.
-    ("vault", "# object_age:", "object_age: 2s # soon, for trying out: the index comes with it"),
-    ("vault", "index_interval: 1m", "index_interval: 2s # likewise"),
-    ("debug", "verbosity: basic", "verbosity: spans # somebody looks at them"),
+    ("vault", "# object_age:", "object_age: 2s # short for trying out: `vault find` sees new runs soon"),
+    ("vault", "index_interval: 1m", "index_interval: 2s # short for trying out"),
+    ("debug", "verbosity: basic", "verbosity: spans # prints each span, for trying out"),
     (
         "debug",
         "# open_with:",
@@ -47,49 +47,49 @@ const CHANGES: &[(&str, &str, &str)] = &[
 ];
 
 /// Exporters that the embedded default uses; the others are written as comments.
-const EXPORTERS: &[ExporterKind] = &[ExporterKind::Debug];
+const DEFAULT_EXPORTERS: &[ExporterKind] = &[ExporterKind::Debug];
 /// Extensions that the embedded default uses.
-const EXTENSIONS: &[ExtensionKind] = &[ExtensionKind::Admin];
+const DEFAULT_EXTENSIONS: &[ExtensionKind] = &[ExtensionKind::Admin];
 
 /// Generates the text of `config/default.yaml`.
 pub fn generate() -> String {
-    let mut out = HEAD.to_owned();
+    let mut out = FILE_HEADER.to_owned();
     let section = |out: &mut String, name: &str| out.push_str(&format!("{name}:\n"));
     section(&mut out, "receivers");
     for kind in ReceiverKind::ALL {
-        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), true);
+        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), true);
     }
     section(&mut out, "processors");
     for kind in ProcessorKind::ALL {
-        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), kind.step() != Step::Last);
+        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), kind.step() != StepRole::Last);
     }
     section(&mut out, "exporters");
     for kind in ExporterKind::ALL {
-        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), EXPORTERS.contains(kind));
+        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), DEFAULT_EXPORTERS.contains(kind));
     }
     section(&mut out, "connectors");
     for kind in ConnectorKind::ALL {
-        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), false);
+        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), false);
     }
     section(&mut out, "extensions");
     for kind in ExtensionKind::ALL {
-        component(&mut out, kind.name(), kind.summary(), &kind.defaults(), EXTENSIONS.contains(kind));
+        write_component(&mut out, kind.name(), kind.summary(), &kind.defaults(), DEFAULT_EXTENSIONS.contains(kind));
     }
     for (name, documented) in [
-        ("spool", Documented::of(&spool::Config::default())),
-        ("pseudonyms", Documented::of(&Pseudonyms::default())),
-        ("limits", Documented::of(&Limits::default())),
+        ("spool", DocumentedValue::from_value(&spool::SpoolConfig::default())),
+        ("pseudonyms", DocumentedValue::from_value(&PseudonymsConfig::default())),
+        ("limits", DocumentedValue::from_value(&LimitsConfig::default())),
     ] {
         section(&mut out, name);
-        out.push_str(&changed(name, &documented, 2));
+        out.push_str(&render_with_overrides(name, &documented, 2));
     }
-    out.push_str(&service());
+    out.push_str(&render_service());
     out
 }
 
 /// Writes `name:` and its options; as comments unless the component is `part` of the default.
-fn component(out: &mut String, name: &str, summary: &str, documented: &Documented, part: bool) {
-    let body = changed(name, documented, 4);
+fn write_component(out: &mut String, name: &str, summary: &str, documented: &DocumentedValue, part: bool) {
+    let body = render_with_overrides(name, documented, 4);
     let head = if body.lines().all(|line| line.trim_start().starts_with('#')) {
         format!("  # {summary}\n  {name}: {{}}\n{body}")
     } else {
@@ -104,24 +104,24 @@ fn component(out: &mut String, name: &str, summary: &str, documented: &Documente
     }
 }
 
-fn changed(name: &str, documented: &Documented, indent: usize) -> String {
+fn render_with_overrides(name: &str, documented: &DocumentedValue, indent: usize) -> String {
     let mut body = String::new();
     documented.write(&mut body, indent, true);
     let pad = " ".repeat(indent);
-    for (_, from, to) in CHANGES.iter().filter(|(owner, ..)| *owner == name) {
+    for (_, from, to) in OPTION_OVERRIDES.iter().filter(|(owner, ..)| *owner == name) {
         body = body.replace(&format!("{pad}{from}\n"), &format!("{pad}{to}\n"));
     }
     body
 }
 
-fn service() -> String {
+fn render_service() -> String {
     let list = |names: Vec<&str>| format!("[{}]", names.join(", "));
-    let steps = ProcessorKind::ALL.iter().filter(|kind| kind.step() != Step::Last);
+    let steps = ProcessorKind::ALL.iter().filter(|kind| kind.step() != StepRole::Last);
     let all = list(steps.map(|kind| kind.name()).collect());
-    let exporters = list(EXPORTERS.iter().map(|kind| kind.name()).collect());
-    let extensions = list(EXTENSIONS.iter().map(|kind| kind.name()).collect());
+    let exporters = list(DEFAULT_EXPORTERS.iter().map(|kind| kind.name()).collect());
+    let extensions = list(DEFAULT_EXTENSIONS.iter().map(|kind| kind.name()).collect());
     let mut telemetry = String::new();
-    Documented::of(&Telemetry::default()).write(&mut telemetry, 4, true);
+    DocumentedValue::from_value(&TelemetryConfig::default()).write(&mut telemetry, 4, true);
     format!(
         "service:\n  extensions: {extensions}\n  telemetry:\n{telemetry}  pipelines:\n\
          \x20   traces: {{ receivers: [otlp], processors: {all}, exporters: {exporters} }}\n\

@@ -9,51 +9,51 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::app::placed::Placed;
+use crate::app::configured_component::ConfiguredComponent;
 use crate::app::start_error::StartError;
-use crate::app::valid::Valid;
+use crate::app::valid_settings::ValidSettings;
 use crate::components::{ExporterSettings, id_text};
 use config::ComponentId;
 use kernel::files;
 use pipeline::spool::{Committer, ConsumerStatus, Spool};
 
 /// Name of the file in the spool's folder.
-const FILE: &str = "destinations";
+const DESTINATIONS_FILE: &str = "destinations";
 /// Prefix of the consumers that hold data; no component type contains a colon.
-const HELD: &str = "held:";
+const HELD_PREFIX: &str = "held:";
 
 /// An exporter's destination.
 #[derive(Clone, Debug)]
-pub struct Pointed {
+pub struct ExporterDestination {
     /// The exporter's id.
     pub exporter: Arc<str>,
     /// `host:port`; several are separated by commas.
-    pub to: String,
+    pub destination: String,
     /// Former destinations whose waiting data goes to the present one.
     pub moved_from: Vec<String>,
 }
 
-impl Pointed {
+impl ExporterDestination {
     /// The destination of an exporter; `None` if it has none outside this machine.
-    pub fn of(placed: &Placed<ExporterSettings>) -> Option<Self> {
-        let (to, moved_from) = placed.what.spec().profile().destination?;
-        Some(Self { exporter: id_text(&placed.id), to, moved_from: moved_from.to_vec() })
+    pub fn from_exporter(placed: &ConfiguredComponent<ExporterSettings>) -> Option<Self> {
+        let (to, moved_from) = placed.value.spec().profile().destination?;
+        Some(Self { exporter: id_text(&placed.id), destination: to, moved_from: moved_from.to_vec() })
     }
 
     /// Whether data that waited for `place` goes to the present destination.
-    fn takes(&self, place: &str) -> bool {
-        self.to == place || self.moved_from.iter().any(|former| former == place)
+    fn accepts_data_for(&self, place: &str) -> bool {
+        self.destination == place || self.moved_from.iter().any(|former| former == place)
     }
 
     /// The consumer name that holds data for `place`.
-    fn holder(&self, place: &str) -> Arc<str> {
-        format!("{HELD}{}@{place}", self.exporter).into()
+    fn held_consumer_name(&self, place: &str) -> Arc<str> {
+        format!("{HELD_PREFIX}{}@{place}", self.exporter).into()
     }
 }
 
 /// The exporter and its former destination, if `consumer` is one that holds data.
-pub fn held(consumer: &str) -> Option<(&str, &str)> {
-    consumer.strip_prefix(HELD)?.rsplit_once('@')
+pub fn parse_held_consumer(consumer: &str) -> Option<(&str, &str)> {
+    consumer.strip_prefix(HELD_PREFIX)?.rsplit_once('@')
 }
 
 /// Holds the data of exporters that point elsewhere now, releases held data that may go on, and records all
@@ -61,51 +61,58 @@ pub fn held(consumer: &str) -> Option<(&str, &str)> {
 ///
 /// # Errors
 /// Data of an exporter can't be held.
-pub(super) fn settle(spool: &Spool, committer: &mut Committer, pointed: &[Pointed]) -> Result<(), StartError> {
-    let path = spool.settings().directory.join(FILE);
+pub(super) fn update_destinations(
+    spool: &Spool,
+    committer: &mut Committer,
+    pointed: &[ExporterDestination],
+) -> Result<(), StartError> {
+    let path = spool.settings().directory.join(DESTINATIONS_FILE);
     let before = read(&path).unwrap_or_else(|why| {
         tracing::warn!(
             why = why.to_string(),
-            "where exporters pointed before is not known: what waits for them goes to where they point now"
+            "the record of exporters' former destinations can't be read; waiting data is sent to the present ones"
         );
         BTreeMap::new()
     });
     let (mut now, mut moved) = (before.clone(), 0);
     for exporter in pointed {
-        if let Some(was) = before.get(&*exporter.exporter).filter(|was| !exporter.takes(was)) {
-            moved += spool.give_all(&exporter.exporter, &exporter.holder(was));
+        if let Some(was) = before.get(&*exporter.exporter).filter(|was| !exporter.accepts_data_for(was)) {
+            moved += spool.transfer_all(&exporter.exporter, &exporter.held_consumer_name(was));
             if spool.pending_bytes(&exporter.exporter) > 0 {
-                let (id, to) = (&exporter.exporter, &exporter.to);
+                let (id, to) = (&exporter.exporter, &exporter.destination);
                 return Err(StartError::new(format!(
-                    "`{id}` points to {to} now, and what waits for {was} can't be held: give it another name"
+                    "`{id}` now points to {to}, and the data waiting for {was} can't be held: give the exporter another name"
                 )));
             }
         }
-        for place in [&exporter.to].into_iter().chain(&exporter.moved_from) {
-            let records = spool.give_all(&exporter.holder(place), &exporter.exporter);
+        for place in [&exporter.destination].into_iter().chain(&exporter.moved_from) {
+            let records = spool.transfer_all(&exporter.held_consumer_name(place), &exporter.exporter);
             if records > 0 {
-                let (exporter, to) = (&*exporter.exporter, &*exporter.to);
-                tracing::info!(exporter, records, formerly = &**place, to, "what was held goes on");
+                let (exporter, to) = (&*exporter.exporter, &*exporter.destination);
+                tracing::info!(exporter, records, formerly = &**place, to, "held data is released to the exporter");
             }
             moved += records;
         }
-        now.insert(exporter.exporter.to_string(), exporter.to.clone());
+        now.insert(exporter.exporter.to_string(), exporter.destination.clone());
     }
     now.retain(|id, _| pointed.iter().any(|known| *known.exporter == **id) || spool.pending_bytes(id) > 0);
-    let kept = moved == 0 || committer.keep();
+    let kept = moved == 0 || committer.sync_progress();
     let written = if kept && now != before { write(&path, &now) } else { Ok(()) };
     if let Some(why) =
         written.err().map(|why| why.to_string()).or((!kept).then(|| "the spool's progress can't be written".to_owned()))
     {
-        tracing::warn!(why, "where exporters point can't be noted; what waits for them may be held at the next start");
+        tracing::warn!(
+            why,
+            "the exporters' destinations can't be recorded; waiting data may be held at the next start"
+        );
     }
     Ok(())
 }
 
 /// Logs that a consumer's data is held and how to release it. Returns false for other consumers.
-pub(super) fn tell(consumer: &ConsumerStatus, pointed: &[Pointed]) -> bool {
-    let Some((exporter, formerly)) = held(&consumer.name) else { return false };
-    let to = pointed.iter().find(|known| *known.exporter == *exporter).map_or("nowhere", |known| &known.to);
+pub(super) fn log_held_data(consumer: &ConsumerStatus, pointed: &[ExporterDestination]) -> bool {
+    let Some((exporter, formerly)) = parse_held_consumer(&consumer.name) else { return false };
+    let to = pointed.iter().find(|known| *known.exporter == *exporter).map_or("nowhere", |known| &known.destination);
     tracing::warn!(
         consumer = &*consumer.name,
         exporter,
@@ -113,20 +120,20 @@ pub(super) fn tell(consumer: &ConsumerStatus, pointed: &[Pointed]) -> bool {
         to,
         records = consumer.records,
         bytes = consumer.bytes,
-        "an exporter points elsewhere: what waited for its former destination is held; to send it to the new one, name the former under `moved_from` of the exporter, or use `spool reassign`; `spool drop` gives it up"
+        "an exporter's destination changed: data waiting for the former destination is held; to send it to the new one, list the former one under the exporter's `moved_from` or use `spool reassign`; to delete it, use `spool drop`"
     );
     true
 }
 
 /// Exporters that point elsewhere than when they last ran, with a description of each change. Only reads the file.
-pub fn changes(valid: &Valid) -> Vec<(ComponentId, String)> {
-    let Ok(before) = read(&valid.spool.directory.join(FILE)) else { return Vec::new() };
-    let change = |placed: &Placed<ExporterSettings>| {
-        let pointed = Pointed::of(placed)?;
-        let was = before.get(&*pointed.exporter).filter(|was| !pointed.takes(was))?;
-        let to = pointed.to;
+pub fn find_changed_destinations(valid: &ValidSettings) -> Vec<(ComponentId, String)> {
+    let Ok(before) = read(&valid.spool.directory.join(DESTINATIONS_FILE)) else { return Vec::new() };
+    let change = |placed: &ConfiguredComponent<ExporterSettings>| {
+        let pointed = ExporterDestination::from_exporter(placed)?;
+        let was = before.get(&*pointed.exporter).filter(|was| !pointed.accepts_data_for(was))?;
+        let to = pointed.destination;
         let what = format!(
-            "points to {to} now, and to {was} when it ran last: what still waits for {was} will be held; to send it to {to}, \
+            "now points to {to}, but to {was} at its last run: data still waiting for {was} will be held; to send it to {to}, \
              add `moved_from: ['{was}']`"
         );
         Some((placed.id.clone(), what))
@@ -137,13 +144,13 @@ pub fn changes(valid: &Valid) -> Vec<(ComponentId, String)> {
 /// The file of destinations can't be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {why}", path.display())]
-struct FileError {
+struct DestinationsFileError {
     path: PathBuf,
     why: io::Error,
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, String>, FileError> {
-    let cant = |why| FileError { path: path.to_owned(), why };
+fn read(path: &Path) -> Result<BTreeMap<String, String>, DestinationsFileError> {
+    let cant = |why| DestinationsFileError { path: path.to_owned(), why };
     match std::fs::read(path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|error| cant(error.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
@@ -151,8 +158,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, String>, FileError> {
     }
 }
 
-fn write(path: &Path, places: &BTreeMap<String, String>) -> Result<(), FileError> {
-    let cant = |why| FileError { path: path.to_owned(), why };
+fn write(path: &Path, places: &BTreeMap<String, String>) -> Result<(), DestinationsFileError> {
+    let cant = |why| DestinationsFileError { path: path.to_owned(), why };
     let text = serde_json::to_vec(places).map_err(|error| cant(error.into()))?;
-    files::replace(path, &text).map_err(cant)
+    files::replace_file(path, &text).map_err(cant)
 }

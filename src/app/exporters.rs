@@ -4,40 +4,44 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::app::placed::Placed;
+use crate::app::configured_component::ConfiguredComponent;
 use crate::app::start_error::StartError;
-use crate::app::vaults::Vault;
+use crate::app::vaults::BuiltVault;
 use crate::components::{ExporterSettings, id_text};
-use ::exporters::remote::Deps;
+use ::exporters::remote::ExporterDeps;
 use config::ComponentId;
-use pipeline::plan::Ack;
+use pipeline::plan::AckMode;
 use pipeline::{EnginePlan, Exporter, OutletSettings};
 
-pub(super) type Exporters = HashMap<ComponentId, Arc<dyn Exporter>>;
+pub(super) type ExportersById = HashMap<ComponentId, Arc<dyn Exporter>>;
 
 /// Settings of outlets by exporter; an exporter without an entry gets the defaults.
-pub(super) type Outlets = HashMap<Arc<str>, OutletSettings>;
+pub(super) type OutletSettingsById = HashMap<Arc<str>, OutletSettings>;
 
 /// Builds one exporter.
 ///
 /// # Errors
 /// A TLS file can't be used, or no root certificates are found.
-pub fn exporter(id: &ComponentId, settings: &ExporterSettings, deps: Deps) -> Result<Arc<dyn Exporter>, StartError> {
-    settings.spec().build(id, deps).map_err(|why| StartError::from(why).at(format_args!("exporters.{id}")))
+pub fn build_exporter(
+    id: &ComponentId,
+    settings: &ExporterSettings,
+    deps: ExporterDeps,
+) -> Result<Arc<dyn Exporter>, StartError> {
+    settings.spec().build(id, deps).map_err(|why| StartError::from(why).with_place(format_args!("exporters.{id}")))
 }
 
 /// Builds all exporters.
 ///
 /// # Errors
 /// See [`exporter`].
-pub(super) fn exporters(
-    placed: Vec<Placed<ExporterSettings>>,
-    deps: &Deps,
-) -> Result<(Exporters, Outlets), StartError> {
-    let (mut exporters, mut outlets) = (HashMap::new(), Outlets::new());
-    for Placed { id, what } in placed {
+pub(super) fn build_exporters(
+    placed: Vec<ConfiguredComponent<ExporterSettings>>,
+    deps: &ExporterDeps,
+) -> Result<(ExportersById, OutletSettingsById), StartError> {
+    let (mut exporters, mut outlets) = (HashMap::new(), OutletSettingsById::new());
+    for ConfiguredComponent { id, value: what } in placed {
         outlets.extend(what.spec().profile().outlet.map(|outlet| (id_text(&id), outlet.clone())));
-        let exporter = exporter(&id, &what, deps.clone())?;
+        let exporter = build_exporter(&id, &what, deps.clone())?;
         exporters.insert(id, exporter);
     }
     Ok((exporters, outlets))
@@ -47,16 +51,20 @@ pub(super) fn exporters(
 ///
 /// # Errors
 /// An exporter has `ack: offered`, so it keeps no data that could wait.
-pub(super) fn wait_for_puts(vaults: &[Vault], plan: &EnginePlan, outlets: &mut Outlets) -> Result<(), StartError> {
+pub(super) fn wait_for_puts(
+    vaults: &[BuiltVault],
+    plan: &EnginePlan,
+    outlets: &mut OutletSettingsById,
+) -> Result<(), StartError> {
     for vault in vaults {
-        let Some(waits) = &vault.waits else { continue };
+        let Some(waits) = &vault.put_holder else { continue };
         let behind = plan.pipelines.iter().filter(|plan| plan.processors.iter().any(|step| *step.id() == vault.id));
         for exporter in behind.flat_map(|plan| &plan.exporters) {
             let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
-            if outlet.ack == Ack::Offered {
+            if outlet.ack == AckMode::Offered {
                 let id = exporter.id();
                 return Err(StartError::new(format!(
-                    "`{id}` has `ack: offered` and can't wait for puts: `forward: after_put` of `{}`",
+                    "`{id}` has `ack: offered`, which can't be combined with `forward: after_put` of `{}`: change one of them",
                     vault.id
                 )));
             }

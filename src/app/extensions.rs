@@ -1,5 +1,5 @@
-//! [`Ports`] builds the listeners of extensions: the admin port with its pages and API, and the health check. The pages
-//! are in `pages` and `runs/api`, access control in `telemetry/admin` and `strangers`.
+//! [`ExtensionListeners`] builds the listeners of extensions: the admin port with its pages and API, and the health
+//! check. The pages are in `pages` and `runs/api`, access control in `telemetry/admin` and `strangers`.
 
 use std::sync::Arc;
 
@@ -9,79 +9,96 @@ use axum::routing::post;
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use crate::app::build::{Listener, Site, Way};
-use crate::app::erasures;
-use crate::app::humans::Humans;
-use crate::app::listeners::{REST, Web};
-use crate::app::notify::{self, Notify as Alerting};
-use crate::app::past::Past;
-use crate::app::processors::Processors;
-use crate::app::{strangers, tap};
+use crate::app::alert_sender::{self, AlertSender as Alerting};
+use crate::app::build::{GatewayResources, InletCell, Listener};
+use crate::app::erasure_reports;
+use crate::app::history_setup::HistorySetup;
+use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
+use crate::app::processors::BuiltProcessors;
+use crate::app::reported_outcomes::ReportedOutcomes;
+use crate::app::{access_control, tap};
 use crate::components::ExtensionSettings;
-use net::{Kept, Sockets, server_tls};
-use runs::api::Api;
-use telemetry::admin::{self, Admin};
+use net::{LastGoodValue, RetainedSockets, server_tls};
+use runs::api::RunsApi;
+use telemetry::admin::{self, AdminState};
 
 /// The resources that extensions show or are opened with.
-pub(super) struct Ports<'p> {
-    pub(super) site: &'p Site,
-    pub(super) past: &'p Past,
-    pub(super) processors: &'p Processors,
-    pub(super) way: &'p Way,
+pub(super) struct ExtensionListeners<'p> {
+    pub(super) site: &'p GatewayResources,
+    pub(super) history: &'p HistorySetup,
+    pub(super) processors: &'p BuiltProcessors,
+    pub(super) inlet: &'p InletCell,
+    /// The ids of all pipelines.
+    pub(super) pipelines: Arc<[String]>,
     /// The sender of alerts.
     pub(super) alerting: Option<&'p Arc<Alerting>>,
     /// The admin port's certificates, read before.
-    pub(super) files: &'p Kept<server_tls::Made>,
+    pub(super) admin_certificates: &'p LastGoodValue<server_tls::BuiltServerConfig>,
     /// The ports held over from the previous round.
-    pub(super) sockets: Option<&'p Sockets>,
+    pub(super) sockets: Option<&'p RetainedSockets>,
     /// Notified when a reload is requested.
-    pub(super) again: Option<&'p Arc<Notify>>,
+    pub(super) reload_requested: Option<&'p Arc<Notify>>,
 }
 
-impl Ports<'_> {
+impl ExtensionListeners<'_> {
     /// The listener of one extension.
-    pub(super) fn listener(&self, settings: ExtensionSettings) -> Box<dyn Listener> {
+    pub(super) fn build_listener(&self, settings: ExtensionSettings) -> Box<dyn Listener> {
         let sockets = self.sockets.cloned();
         Box::new(match settings {
-            ExtensionSettings::Admin(settings) => self.admin(settings, sockets),
+            ExtensionSettings::Admin(settings) => self.build_admin(settings, sockets),
             ExtensionSettings::HealthCheck(settings) => {
                 let router = admin::health_router(self.site.seams.health.clone(), &settings.path);
-                Web { name: "health_check", endpoint: settings.endpoint, router, rest: REST, sockets, tls: None }
+                WebListener {
+                    name: "health_check",
+                    endpoint: settings.endpoint,
+                    router,
+                    idle_timeout: IDLE_TIMEOUT,
+                    sockets,
+                    tls: None,
+                }
             }
         })
     }
 
-    fn admin(&self, settings: admin::Settings, sockets: Option<Sockets>) -> Web {
+    fn build_admin(&self, settings: admin::AdminSettings, sockets: Option<RetainedSockets>) -> WebListener {
         let seams = &self.site.seams;
         let (meter, health) = (seams.meter.clone(), seams.health.clone());
         let (allowed_hosts, auth) = (settings.allowed_hosts, settings.auth);
-        let pages = Admin { meter, health, allowed_hosts, auth, money: runs::words::dollars };
+        let pages = AdminState { meter, health, allowed_hosts, auth, money: runs::amounts::format_dollars };
         let guarded = pages.auth.is_some();
-        let tls = settings.tls.as_ref().map(|port| server_tls::Settings::from(port).keeping(self.files));
-        let tap = tap::Site {
-            way: Arc::clone(self.way),
+        let tls = settings
+            .tls
+            .as_ref()
+            .map(|port| server_tls::ServerTlsSettings::from(port).sharing_last_good(self.admin_certificates));
+        let tap = tap::TapState {
+            inlet: Arc::clone(self.inlet),
             clock: Arc::clone(&seams.clock),
             tasks: Arc::clone(&self.site.tasks),
             guarded,
+            pipelines: Arc::clone(&self.pipelines),
         };
-        let past = self.past.pages(self.site, self.processors.board(), settings.trace_link);
+        let past = self.history.build_pages(self.site, self.processors.combined_board(), settings.trace_link);
         let routes = self
-            .api()
+            .api_router()
             .merge(tap::router(tap))
-            .merge(notify::routes::router(self.alerting.cloned()))
-            .merge(self.again.cloned().map_or_else(Router::new, reload_route))
-            .merge(erasures::router(self.processors.erasures.clone()))
+            .merge(alert_sender::routes::router(self.alerting.cloned()))
+            .merge(self.reload_requested.cloned().map_or_else(Router::new, reload_route))
+            .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
             .merge(pages::router(Arc::new(past)))
-            .layer(middleware::from_fn_with_state(guarded, strangers::only_read));
+            .layer(middleware::from_fn_with_state(guarded, access_control::refuse_untrusted_changes));
         let router = admin::router(Arc::new(pages), routes);
-        Web { name: "admin", endpoint: settings.endpoint, router, rest: REST, sockets, tls }
+        WebListener { name: "admin", endpoint: settings.endpoint, router, idle_timeout: IDLE_TIMEOUT, sockets, tls }
     }
 
-    fn api(&self) -> Router {
-        let runs = self.processors.runs.iter().map(|(_, runs)| Arc::clone(runs)).collect();
-        let humans = Humans { runs, way: Arc::clone(self.way), clock: Arc::clone(&self.site.seams.clock) };
+    fn api_router(&self) -> Router {
+        let runs = self.processors.trackers.iter().map(|(_, runs)| Arc::clone(runs)).collect();
+        let humans = ReportedOutcomes {
+            trackers: runs,
+            inlet: Arc::clone(self.inlet),
+            clock: Arc::clone(&self.site.seams.clock),
+        };
         let tasks = Arc::clone(&self.site.tasks);
-        runs::api::router(Api { board: self.processors.board(), judge: Arc::new(humans), tasks })
+        runs::api::router(RunsApi { board: self.processors.combined_board(), judge: Arc::new(humans), tasks })
     }
 }
 

@@ -16,7 +16,7 @@ use kernel::rng::Rng;
 use kernel::secret::Secret;
 
 /// The number of bytes of a key file that are read.
-const MOST: u64 = 64 << 10;
+const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// The text of a key file, and whether the file is new.
 pub struct KeyFile {
@@ -41,11 +41,11 @@ pub enum KeyFileError {
     #[error("the key file {} is empty", .0.display())]
     Empty(PathBuf),
     /// The file was created and has disappeared.
-    #[error("the key file {} vanished", .0.display())]
+    #[error("the key file {} disappeared after it was created", .0.display())]
     Vanished(PathBuf),
 }
 
-fn cant(path: &Path, error: io::Error) -> KeyFileError {
+fn unusable_error(path: &Path, error: io::Error) -> KeyFileError {
     KeyFileError::Unusable { path: path.to_owned(), error }
 }
 
@@ -57,17 +57,17 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(cant(path, error)),
+        Err(error) => return Err(unusable_error(path, error)),
     };
-    let metadata = file.metadata().map_err(|error| cant(path, error))?;
+    let metadata = file.metadata().map_err(|error| unusable_error(path, error))?;
     let others = metadata.mode() & 0o077;
     if others != 0 {
-        tracing::warn!(path = %path.display(), "others than its owner may use the key file: set its mode to 0600");
+        tracing::warn!(path = %path.display(), "users other than the owner may access the key file: set its mode to 0600");
     }
     // Reserve the whole size: a growing string would leave copies of the key behind.
-    let room = usize::try_from(metadata.len().min(MOST)).unwrap_or(0).saturating_add(64);
+    let room = usize::try_from(metadata.len().min(MAX_KEY_BYTES)).unwrap_or(0).saturating_add(64);
     let mut text = Zeroizing::new(String::with_capacity(room));
-    file.take(MOST).read_to_string(&mut text).map_err(|error| cant(path, error))?;
+    file.take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(|error| unusable_error(path, error))?;
     // With an empty key anyone could compute the pseudonyms.
     if text.trim().is_empty() {
         return Err(KeyFileError::Empty(path.to_owned()));
@@ -79,23 +79,23 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn open_to_all(path: &Path) -> Result<bool, KeyFileError> {
-    let metadata = std::fs::metadata(path).map_err(|error| cant(path, error))?;
+pub fn is_open_to_all(path: &Path) -> Result<bool, KeyFileError> {
+    let metadata = std::fs::metadata(path).map_err(|error| unusable_error(path, error))?;
     Ok(metadata.mode() & 0o007 != 0)
 }
 
 /// A warning if users other than the owner have access to the file; `None` if it does not exist.
-pub fn loose(path: &Path) -> Option<String> {
+pub fn warn_if_open_to_others(path: &Path) -> Option<String> {
     let others = std::fs::metadata(path).ok()?.mode() & 0o077;
-    (others != 0).then(|| format!("others than its owner may use {}: set its mode to 0600", path.display()))
+    (others != 0).then(|| format!("users other than the owner may access {}: set its mode to 0600", path.display()))
 }
 
 /// A warning if every user of the machine has access to the file. Group access is accepted, because a group may be how
 /// this process may read a file of another user.
-pub fn open(path: &Path) -> Option<String> {
-    let all = open_to_all(path).unwrap_or_default();
+pub fn warn_if_open_to_all(path: &Path) -> Option<String> {
+    let all = is_open_to_all(path).unwrap_or_default();
     all.then(|| {
-        format!("everybody on this machine may use {}: set its mode to 0600, or 0640 for a group", path.display())
+        format!("every user of this machine may access {}: set its mode to 0600, or 0640 for a group", path.display())
     })
 }
 
@@ -103,7 +103,7 @@ pub fn open(path: &Path) -> Option<String> {
 ///
 /// # Errors
 /// See [`KeyFileError`].
-pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, KeyFileError> {
+pub fn read_or_create(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, KeyFileError> {
     if let Some(key) = read(path)? {
         return Ok(KeyFile { key, created: false });
     }
@@ -111,12 +111,13 @@ pub fn ensure(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, Key
     let mut line = Zeroizing::new(String::with_capacity(key.expose().len().saturating_add(1)));
     line.push_str(key.expose());
     line.push('\n');
-    let written = files::make_folders(files::folder_of(path)).and_then(|()| files::write_new(path, line.as_bytes()));
+    let written =
+        files::make_folders(files::parent_folder(path)).and_then(|()| files::write_new(path, line.as_bytes()));
     let created = match written {
         Ok(()) => true,
         // Another process created the file first; its key is used.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(cant(path, error)),
+        Err(error) => return Err(unusable_error(path, error)),
     };
     // Read the file again, so that this process uses the same key as the next start.
     let key = read(path)?.ok_or_else(|| KeyFileError::Vanished(path.to_owned()))?;

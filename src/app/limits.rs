@@ -8,22 +8,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::components::ReceiverSettings;
-use config::{ByteSize, FieldProblem, Span};
+use config::{ByteSize, FieldProblem, TimeSpan};
 use pipeline::accounts;
-use pipeline::plan::{INFLATING, WORKING_FACTOR};
+use pipeline::plan::{INFLATE_BYTES, WORKING_FACTOR};
 
-use super::placed::Placed;
+use super::configured_component::ConfiguredComponent;
 
 /// The least memory that holds the gateway and one request.
-pub(super) const LEAST_MEMORY: ByteSize = ByteSize::mib(128);
+pub(super) const MIN_MEMORY: ByteSize = ByteSize::mib(128);
 
 /// The number of accounts that a message lists.
-const MOST_NAMES: usize = 20;
+const MAX_LISTED_ACCOUNTS: usize = 20;
 
 /// `limits:`
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// Memory that the process may use; requests are refused before it is reached. Default: the cgroup's limit, or else
     /// the machine's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,38 +35,38 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<ByteSize>,
     /// How long a request waits for free memory before the client is asked to retry.
-    pub admission_wait: Span,
+    pub admission_wait: TimeSpan,
     /// How long a shutdown waits for open requests, and after that for exporters.
-    pub shutdown: Span,
+    pub shutdown: TimeSpan,
     /// Largest span, log record or data point, as sent; larger ones are refused one by one (`partial_success`).
     pub max_item_size: ByteSize,
     /// Rate limit of each account. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_account: Option<AccountRate>,
+    pub per_account: Option<AccountRateConfig>,
     /// Limits of single accounts, in place of `per_account`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub accounts: BTreeMap<String, AccountRate>,
+    pub accounts: BTreeMap<String, AccountRateConfig>,
 }
 
 /// The rate limit of an account. Requests above it are refused with the time to wait (429, RESOURCE_EXHAUSTED).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct AccountRate {
+pub struct AccountRateConfig {
     /// Requests per second.
     pub requests_per_second: Option<f64>,
     /// Decompressed bytes per second.
     pub bytes_per_second: Option<ByteSize>,
     /// How long an unused allowance can be saved up for later.
-    pub burst: Span,
+    pub burst: TimeSpan,
 }
 
-impl Default for AccountRate {
+impl Default for AccountRateConfig {
     fn default() -> Self {
-        Self { requests_per_second: None, bytes_per_second: None, burst: Span::seconds(2) }
+        Self { requests_per_second: None, bytes_per_second: None, burst: TimeSpan::seconds(2) }
     }
 }
 
-impl AccountRate {
+impl AccountRateConfig {
     fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
         let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}{key}"), what));
         if self.requests_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
@@ -79,24 +79,24 @@ impl AccountRate {
             problem(".burst", "must be more than zero");
         }
         if self.requests_per_second.is_none() && self.bytes_per_second.is_none() {
-            problem("", "limits nothing: give `requests_per_second`, `bytes_per_second` or both");
+            problem("", "sets no limit: add `requests_per_second`, `bytes_per_second` or both");
         }
     }
 
-    fn rate(&self) -> accounts::Rate {
+    fn to_rate(&self) -> accounts::RateLimit {
         let bytes = self.bytes_per_second.map(|bytes| bytes.0 as f64);
-        accounts::Rate { requests: self.requests_per_second, bytes, burst: self.burst.0 }
+        accounts::RateLimit { requests: self.requests_per_second, bytes, burst: self.burst.0 }
     }
 }
 
-impl Default for Limits {
+impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             memory: None,
             memory_percentage: None,
             in_flight: None,
-            admission_wait: Span::seconds(2),
-            shutdown: Span::seconds(10),
+            admission_wait: TimeSpan::seconds(2),
+            shutdown: TimeSpan::seconds(10),
             max_item_size: ByteSize::mib(32),
             per_account: None,
             accounts: BTreeMap::new(),
@@ -104,10 +104,10 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl LimitsConfig {
     /// Checks the limits. Every request that a receiver accepts must fit, or its client would retry forever.
-    pub(super) fn check(&self, receivers: &[Placed<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
-        let largest = receivers.iter().map(|placed| placed.what.largest_request()).max().unwrap_or(0) as u64;
+    pub(super) fn check(&self, receivers: &[ConfiguredComponent<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
+        let largest = receivers.iter().map(|placed| placed.value.largest_request()).max().unwrap_or(0) as u64;
         let mut problems = Vec::new();
         if self.max_item_size.0 == 0 {
             problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
@@ -117,15 +117,16 @@ impl Limits {
         }
         self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
         // Twice the size: the request as received and as parsed. Inflating takes memory besides.
-        let needed = largest.saturating_mul(2).saturating_add(INFLATING).saturating_mul(WORKING_FACTOR as u64);
-        if self.memory.is_some_and(|memory| memory < LEAST_MEMORY) {
-            problems.push(FieldProblem::new("memory", format!("must be at least {LEAST_MEMORY}")));
+        let needed = largest.saturating_mul(2).saturating_add(INFLATE_BYTES).saturating_mul(WORKING_FACTOR as u64);
+        if self.memory.is_some_and(|memory| memory < MIN_MEMORY) {
+            problems.push(FieldProblem::new("memory", format!("must be at least {MIN_MEMORY}")));
         }
         if self.memory_percentage.is_some_and(|percent| !(1..=100).contains(&percent)) {
             problems.push(FieldProblem::new("memory_percentage", "must be between 1 and 100"));
         }
         if self.memory.is_some() && self.memory_percentage.is_some() {
-            problems.push(FieldProblem::new("memory_percentage", "stands in place of `memory`: give one of them"));
+            problems
+                .push(FieldProblem::new("memory_percentage", "can't be combined with `memory`: set only one of them"));
         }
         // Without `in_flight` the limit is made to fit at start. Invalid receivers are reported on their own.
         if largest == 0 || self.in_flight.is_none_or(|in_flight| in_flight.0 >= needed) {
@@ -133,7 +134,7 @@ impl Limits {
         }
         let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
         let what = format!(
-            "too small for requests of {largest}, which the receivers take: at least {needed}, or lower their \
+            "too small for requests of {largest}, which the receivers accept: set at least {needed}, or lower their \
              `max_recv_msg_size_mib`, `max_request_body_size` and `max_wire_size`"
         );
         problems.push(FieldProblem::new("in_flight", what));
@@ -142,28 +143,38 @@ impl Limits {
 
     /// Accounts with a limit that no receiver has. Unknown if a tokens file is configured, which may name accounts
     /// later.
-    pub(super) fn of_nobody(&self, receivers: &[Placed<ReceiverSettings>]) -> Vec<FieldProblem> {
-        let settings = || receivers.iter().map(|Placed { what: ReceiverSettings::Otlp(settings), .. }| settings);
+    pub(super) fn find_unknown_accounts(
+        &self,
+        receivers: &[ConfiguredComponent<ReceiverSettings>],
+    ) -> Vec<FieldProblem> {
+        let settings =
+            || receivers.iter().map(|ConfiguredComponent { value: ReceiverSettings::Otlp(settings), .. }| settings);
         if settings().any(|otlp| otlp.auth.as_ref().is_some_and(|auth| auth.tokens_file.is_some())) {
             return Vec::new();
         }
         let known: BTreeSet<Arc<str>> = settings().flat_map(|otlp| otlp.accounts()).collect();
-        let mut names: Vec<&str> = known.iter().map(|account| &**account).take(MOST_NAMES + 1).collect();
-        if names.len() > MOST_NAMES {
-            names.truncate(MOST_NAMES);
+        let mut names: Vec<&str> = known.iter().map(|account| &**account).take(MAX_LISTED_ACCOUNTS + 1).collect();
+        if names.len() > MAX_LISTED_ACCOUNTS {
+            names.truncate(MAX_LISTED_ACCOUNTS);
             names.push("…");
         }
         let nobody = self.accounts.keys().filter(|account| !known.contains(account.as_str()));
         let told = |account: &String| {
-            let what = format!("no receiver has this account, so this limits nobody; there are: {}", names.join(", "));
+            let what = format!(
+                "no receiver has this account, so the limit has no effect; known accounts: {}",
+                names.join(", ")
+            );
             FieldProblem::new(format!("accounts.{account}"), what)
         };
         nobody.map(told).collect()
     }
 
     /// The rate limits of accounts, for the engine.
-    pub fn rates(&self) -> accounts::Rates {
-        let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.rate()));
-        accounts::Rates { others: self.per_account.as_ref().map(AccountRate::rate), named: named.collect() }
+    pub fn account_rates(&self) -> accounts::RateLimits {
+        let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.to_rate()));
+        accounts::RateLimits {
+            others: self.per_account.as_ref().map(AccountRateConfig::to_rate),
+            named: named.collect(),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Implements [`Listener`] for the `otlp` receiver, and [`Web`] for admin and health pages. The accept loop is in
-//! `net/listen`, the answers in `receivers` and `telemetry/admin`.
+//! Implements [`Listener`] for the `otlp` receiver, and [`WebListener`] for admin and health pages. The accept loop is
+//! in `net/listen`, the answers in `receivers` and `telemetry/admin`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,151 +15,156 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use config::Endpoint;
-use net::listen::{self, Handler, Meters, ReplyBody, Serving};
+use net::listen::{self, PortMetrics, ReplyBody, RequestHandler, RunningPort};
 use net::server_tls;
-use net::spawn::blocking;
-use net::{BindError, ServerTls, Sockets, Spawn};
-use receivers::otlp::{self, Otlp};
+use net::spawn::run_blocking;
+use net::{BindError, RetainedSockets, ServerTls, Spawn};
+use receivers::otlp::{self, OtlpReceiver};
 use telemetry::{Meter, names};
 
-use super::build::{BoundListener, Listener, Serve, ServingListener};
+use super::build::{BoundListener, Listener, ListenerResources, ServingListener};
 use super::start_error::StartError;
 
 /// Concurrent connections to the port of a page.
-const CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 /// How long a connection to a page may be idle. Idle connections must not block the kubelet's probe.
-pub const REST: Duration = Duration::from_secs(5);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Listener for Otlp {
+impl Listener for OtlpReceiver {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         let id = Arc::clone(pipeline::Receiver::id(&*self));
         Box::pin(async move {
             let placed = |error| match error {
-                otlp::OpenError::Port(port) => taken(port, &format!("receivers.{id}.protocols")),
+                otlp::ReceiverOpenError::Port(port) => bind_error(port, &format!("receivers.{id}.protocols")),
                 other => other.into(),
             };
-            let bound = Otlp::bind(*self).await.map_err(placed)?;
-            Ok(Box::new(Receiver { id, bound }) as Box<dyn BoundListener>)
+            let bound = OtlpReceiver::bind(*self).await.map_err(placed)?;
+            Ok(Box::new(BoundReceiver { id, bound }) as Box<dyn BoundListener>)
         })
     }
 }
 
 /// The error for a port that can't be bound, with a remedy.
-fn taken(error: BindError, place: &str) -> StartError {
-    StartError::new(format!("{error}; set another `endpoint` there")).at(place)
+fn bind_error(error: BindError, place: &str) -> StartError {
+    StartError::new(format!("{error}; set another `endpoint` there")).with_place(place)
 }
 
 /// A receiver that has bound its ports.
-struct Receiver {
+struct BoundReceiver {
     id: Arc<str>,
-    bound: otlp::Bound,
+    bound: otlp::BoundOtlpReceiver,
 }
 
-impl BoundListener for Receiver {
+impl BoundListener for BoundReceiver {
     fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let ports = [("grpc", self.bound.grpc()), ("http", self.bound.http())];
         ports.into_iter().filter_map(|(word, at)| Some((format!("{} {word}", self.id), at?))).collect()
     }
 
-    fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
+    fn serve(self: Box<Self>, serve: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            let door = serve.inlet.door(&self.id);
+            let door = serve.inlet.for_receiver(&self.id);
             let tasks = Arc::clone(&serve.tasks);
             let running = self.bound.serve(door, serve.tasks, &serve.meter).await;
-            let running = running.following(serve.health.watch(), &*tasks);
+            let running = running.follow_readiness(serve.health.watch_readiness(), &*tasks);
             Box::new(running) as Box<dyn ServingListener>
         })
     }
 }
 
-impl ServingListener for otlp::Running {
+impl ServingListener for otlp::RunningOtlpReceiver {
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(otlp::Running::drain(*self, grace))
+        Box::pin(otlp::RunningOtlpReceiver::drain(*self, grace))
     }
 }
 
 /// Pages on a port of their own; it stays open until the end of a shutdown.
-pub struct Web {
+pub struct WebListener {
     /// Name for logs and metrics: `admin`, `health_check`.
     pub name: &'static str,
     /// The address to listen on.
     pub endpoint: Endpoint,
     /// The routes.
     pub router: Router,
-    /// Time limit from accept to the request, and between requests; see [`REST`].
-    pub rest: Duration,
+    /// Time limit from accept to the request, and between requests; see [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
     /// The store of sockets that keeps the port over reloads, if any.
-    pub sockets: Option<Sockets>,
+    pub sockets: Option<RetainedSockets>,
     /// Certificate and key, if the port has TLS.
-    pub tls: Option<server_tls::Settings>,
+    pub tls: Option<server_tls::ServerTlsSettings>,
 }
 
-impl Listener for Web {
+impl Listener for WebListener {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         Box::pin(async move {
-            let Self { name, endpoint, router, rest, sockets, tls } = *self;
+            let Self { name, endpoint, router, idle_timeout: rest, sockets, tls } = *self;
             let tls = tls.map(ServerTls::read).transpose();
             let tls = tls.map_err(|why| StartError::new(format!("extensions.{name}.{why}")))?.map(Arc::new);
-            let bound = listen::bind_among(sockets.as_ref(), &endpoint).await;
-            let bound = bound.map_err(|error| taken(error, &format!("extensions.{name}")))?.with_tls(tls.clone());
-            Ok(Box::new(WebPort { name, router, rest, bound, tls }) as Box<dyn BoundListener>)
+            let bound = listen::bind_reusing(sockets.as_ref(), &endpoint).await;
+            let bound = bound.map_err(|error| bind_error(error, &format!("extensions.{name}")))?.with_tls(tls.clone());
+            Ok(Box::new(BoundWebListener { name, router, idle_timeout: rest, bound, tls }) as Box<dyn BoundListener>)
         })
     }
 }
 
-struct WebPort {
+struct BoundWebListener {
     name: &'static str,
     router: Router,
-    rest: Duration,
-    bound: listen::Bound,
+    idle_timeout: Duration,
+    bound: listen::BoundPort,
     tls: Option<Arc<ServerTls>>,
 }
 
-impl BoundListener for WebPort {
+impl BoundListener for BoundWebListener {
     fn addresses(&self) -> Vec<(String, SocketAddr)> {
         self.bound.address().map(|at| (self.name.to_owned(), at)).into_iter().collect()
     }
 
-    fn serve(self: Box<Self>, serve: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
+    fn serve(self: Box<Self>, serve: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            let reload = self.tls.map(|tls| follow(self.name, tls, &serve.meter, &serve.tasks));
-            let serving = serve_pages(self.bound, self.router, self.name, self.rest, &serve.meter, serve.tasks);
-            Box::new(WebServing { serving, _reload: reload }) as Box<dyn ServingListener>
+            let reload = self.tls.map(|tls| watch_certificates(self.name, tls, &serve.meter, &serve.tasks));
+            let serving = serve_pages(self.bound, self.router, self.name, self.idle_timeout, &serve.meter, serve.tasks);
+            Box::new(ServingWebListener { serving, _reload: reload }) as Box<dyn ServingListener>
         })
     }
 
-    fn lasts(&self) -> bool {
+    fn stays_until_end(&self) -> bool {
         true
     }
 }
 
 /// Serves pages on a bound port.
 pub fn serve_pages(
-    bound: listen::Bound,
+    bound: listen::BoundPort,
     router: Router,
     name: &'static str,
     rest: Duration,
     meter: &Meter,
     tasks: Arc<dyn Spawn>,
-) -> Serving {
-    let settings = listen::Settings {
-        max_connections: CONNECTIONS,
+) -> RunningPort {
+    let settings = listen::PortSettings {
+        max_connections: MAX_CONNECTIONS,
         first_request: rest,
         idle: rest,
-        tell_near: true,
-        ..listen::Settings::default()
+        mark_local_clients: true,
+        ..listen::PortSettings::default()
     };
-    bound.serve(Arc::new(Pages(router)), settings, meters(meter, name), tasks)
+    bound.serve(Arc::new(RouterHandler(router)), settings, connection_meters(meter, name), tasks)
 }
 
-struct WebServing {
-    serving: Serving,
+struct ServingWebListener {
+    serving: RunningPort,
     /// Stops reloading certificates when it is dropped.
     _reload: Option<watch::Sender<()>>,
 }
 
 /// Reloads certificates when their files change, until the returned sender is dropped.
-fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dyn Spawn>) -> watch::Sender<()> {
+fn watch_certificates(
+    name: &'static str,
+    tls: Arc<ServerTls>,
+    meter: &Meter,
+    tasks: &Arc<dyn Spawn>,
+) -> watch::Sender<()> {
     let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", name)]);
     let (service, mut over) = watch::channel(());
     let own = Arc::clone(tasks);
@@ -171,7 +176,7 @@ fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dy
                 () = tokio::time::sleep(tls.interval()) => {}
             }
             let tls = Arc::clone(&tls);
-            match blocking(&*own, "reload", move || tls.reload()).await {
+            match run_blocking(&*own, "reload", move || tls.reload()).await {
                 Some(Err(why)) => {
                     failures.increment(1);
                     if told.as_ref() != Some(&why) {
@@ -179,7 +184,7 @@ fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dy
                         tracing::error!(
                             port = name,
                             why = line,
-                            "a changed file can't be used: the last good one stays"
+                            "a changed TLS file can't be used; the previous one stays in use"
                         );
                         told = Some(why);
                     }
@@ -187,7 +192,7 @@ fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dy
                 Some(Ok(changed)) => {
                     told = None;
                     if changed {
-                        tracing::info!(port = name, "certificates are read again");
+                        tracing::info!(port = name, "certificates were reloaded");
                     }
                 }
                 None => {}
@@ -198,15 +203,15 @@ fn follow(name: &'static str, tls: Arc<ServerTls>, meter: &Meter, tasks: &Arc<dy
     service
 }
 
-impl ServingListener for WebServing {
+impl ServingListener for ServingWebListener {
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
         Box::pin(self.serving.drain(grace))
     }
 }
 
-struct Pages(Router);
+struct RouterHandler(Router);
 
-impl Handler for Pages {
+impl RequestHandler for RouterHandler {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         let router = self.0.clone();
         Box::pin(async move {
@@ -219,12 +224,12 @@ impl Handler for Pages {
     }
 }
 
-fn meters(meter: &Meter, name: &'static str) -> Meters {
+fn connection_meters(meter: &Meter, name: &'static str) -> PortMetrics {
     let closed = |reason| {
         let labels = [("receiver", name), ("transport", "http"), ("reason", reason)];
         meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
     };
-    Meters {
+    PortMetrics {
         open: meter.gauge(&names::RECEIVER_CONNECTIONS, &[("receiver", name), ("transport", "http")]),
         over_limit: closed("limit"),
         crowded: closed("crowded"),
@@ -232,6 +237,6 @@ fn meters(meter: &Meter, name: &'static str) -> Meters {
         idle: closed("idle"),
         aged: closed("age"),
         handshake: closed("handshake"),
-        head: closed("head"),
+        bad_head: closed("head"),
     }
 }

@@ -1,54 +1,54 @@
-//! A running gateway: [`App::start`], [`App::wait`] and shutdown. Nothing is admitted before state is rebuilt, and no
-//! port is bound before everything that can fail was built. At shutdown, open requests are answered, then workers end,
-//! then outlets get a deadline, then state is saved and the spool closed; undelivered data stays in the spool. If the
-//! spool can't be written, the process ends with an error. Configuration is in the crate `config`, the engine in
-//! `pipeline`.
+//! A running gateway: `RunningGateway::start_gateway`, [`RunningGateway::run_until`] and shutdown. Nothing is
+//! admitted before state is rebuilt, and no port is bound before everything that can fail was built. At shutdown, open
+//! requests are answered, then workers end, then outlets get a deadline, then state is saved and the spool closed;
+//! undelivered data stays in the spool. If the spool can't be written, the process ends with an error. Configuration is
+//! in the crate `config`, the engine in `pipeline`.
 
+mod access_control;
+mod alert_sender;
 pub mod assemble;
 pub mod build;
-mod collector;
-mod connect;
+mod collector_compat;
+mod configured_component;
+mod connector_task;
 pub mod defaults;
 pub mod destinations;
-pub mod dry;
-pub(crate) mod erasures;
+pub mod dry_run;
+pub(crate) mod erasure_reports;
 pub mod exporters;
 mod extensions;
-mod humans;
+pub mod external_checks;
+mod gateway_deps;
+pub mod gateway_keys;
+mod history_recorder;
+mod history_setup;
 pub mod keyfile;
-pub mod keys;
-mod life;
-mod limiter;
+mod lifecycle;
 mod limits;
 pub mod listeners;
 pub mod memory;
-mod notify;
-pub mod outside;
-pub mod own;
-mod past;
-mod placed;
-mod ports;
+mod memory_limiter;
+pub mod own_metrics;
+mod port_conflicts;
 pub mod process;
 mod processors;
-mod rates;
-pub mod rehearse;
-mod remember;
+mod rates_refresh;
+pub mod reload_check;
+mod reported_outcomes;
 pub mod resolve;
 mod running;
-mod seams;
 mod shutdown;
 mod start_error;
-mod strangers;
 mod supervise;
 mod tap;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
-mod valid;
+mod valid_settings;
 mod vaults;
 pub mod volume;
 
-pub use self::life::Life;
-pub use self::running::App;
-pub use self::shutdown::Ended;
-pub use self::start_error::{Fault, StartError};
+pub use self::lifecycle::GatewayOutcome;
+pub use self::running::RunningGateway;
+pub use self::shutdown::ShutdownReport;
+pub use self::start_error::{StartError, StartFault};

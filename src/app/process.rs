@@ -12,11 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// # Errors
 /// The operating system leaves core dumps on; the other steps are done.
-pub fn begin() -> io::Result<()> {
+pub fn prepare_process() -> io::Result<()> {
     quiet_panics();
     // Only the first call can succeed; a second one changes nothing.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    harden()
+    harden_process()
 }
 
 /// Disables core dumps, and other processes' access to this process's memory, because it holds data that must not be
@@ -24,7 +24,7 @@ pub fn begin() -> io::Result<()> {
 ///
 /// # Errors
 /// The operating system refuses.
-pub fn harden() -> io::Result<()> {
+pub fn harden_process() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
@@ -46,7 +46,7 @@ pub fn quiet_panics() {
 
 /// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopSignal {
     /// SIGTERM.
     Terminate,
     /// SIGINT, such as Ctrl-C.
@@ -68,18 +68,18 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
 ///
 /// # Errors
 /// The operating system refuses the handler.
-pub fn second_signal() -> io::Result<impl Future<Output = Stop> + Send> {
+pub fn second_signal() -> io::Result<impl Future<Output = StopSignal> + Send> {
     nth_signal(2)
 }
 
-fn nth_signal(count: u32) -> io::Result<impl Future<Output = Stop> + Send> {
+fn nth_signal(count: u32) -> io::Result<impl Future<Output = StopSignal> + Send> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
-        let mut last = Stop::Terminate;
+        let mut last = StopSignal::Terminate;
         for _ in 0..count {
             last = tokio::select! {
-                _ = term.recv() => Stop::Terminate,
-                _ = int.recv() => Stop::Interrupt,
+                _ = term.recv() => StopSignal::Terminate,
+                _ = int.recv() => StopSignal::Interrupt,
             };
         }
         last
@@ -87,7 +87,7 @@ fn nth_signal(count: u32) -> io::Result<impl Future<Output = Stop> + Send> {
 }
 
 /// Ticks of processor time per second in `/proc`, the same on all supported architectures.
-const TICKS: f64 = 100.0;
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Processor time of this process, user and system, in seconds; `None` if the system doesn't report it.
 pub fn cpu_seconds() -> Option<f64> {
@@ -95,7 +95,7 @@ pub fn cpu_seconds() -> Option<f64> {
     // The process name is in brackets and may contain anything. User and system time are fields 12 and 13 after it.
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks = |at: usize| fields.split_whitespace().nth(at)?.parse::<u64>().ok();
-    Some((ticks(11)? + ticks(12)?) as f64 / TICKS)
+    Some((ticks(11)? + ticks(12)?) as f64 / TICKS_PER_SECOND)
 }
 
 /// Resident memory in bytes; `None` if the system doesn't report it. It is read from `status`, which stays readable

@@ -5,50 +5,57 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use crate::app::{collector, ports};
+use crate::app::{collector_compat, port_conflicts};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
-    ReceiverSettings, names,
+    ReceiverSettings, type_names,
 };
-use config::env::Lookup;
-use config::file::{self, File, Pipeline, Reading, Section};
-use config::graph::{self, Known};
-use config::problem::nearest;
-use config::tree::{Node, Val};
-use config::{At, ComponentId, FieldProblem, Gravity, Problem, Source, de, sort_and_dedup};
+use config::env::SubstitutionLookup;
+use config::file::{self, ComponentSection, ConfigFile, ParsedConfig, PipelineConfig};
+use config::graph::{self, ComponentFacts};
+use config::problem::find_nearest;
+use config::tree::{NodeValue, TreeNode};
+use config::{ComponentId, FieldProblem, MaskedSource, Problem, ProblemSeverity, SourcePosition, de, sort_and_dedup};
 use connectors::forward;
-use net::Kept;
+use kernel::secret::Secret;
+use net::LastGoodValue;
 use otlp::Signal;
 use pipeline::{Trust, spool};
+use processors::vault::StoreSettings;
 
-pub use super::limits::{AccountRate, Limits};
-pub use super::placed::Placed;
-pub use super::valid::{Logs, Pseudonyms, StandsIn, Telemetry, Typed, Valid};
+pub use super::configured_component::ConfiguredComponent;
+pub use super::limits::{AccountRateConfig, LimitsConfig};
+pub use super::valid_settings::{
+    LogsConfig, PlaceholderSettings, PseudonymsConfig, TelemetryConfig, TypedConfig, ValidSettings,
+};
+
+/// Shortest key for pseudonyms, in bytes.
+const MIN_PSEUDONYM_KEY_BYTES: usize = 16;
 
 /// The result of reading a configuration.
-pub struct Read {
+pub struct ResolvedConfig {
     /// The masked text that problems are rendered against.
-    pub source: Source,
+    pub source: MaskedSource,
     /// Warnings, if the file is usable.
     pub warnings: Vec<Problem>,
     /// The typed file and its settings, or all problems.
-    pub result: Result<(Typed, Valid), Vec<Problem>>,
+    pub result: Result<(TypedConfig, ValidSettings), Vec<Problem>>,
     /// If there are problems: as much of the file as could be used in spite of them.
-    pub faulty: Option<Box<(Typed, Valid)>>,
+    pub usable_parts: Option<Box<(TypedConfig, ValidSettings)>>,
 }
 
 /// Reads a configuration. `data_dir` is the folder for the spool if the file doesn't set one.
-pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Read {
-    let Reading { source, file, mut problems, unresolved } = file::read(name, text, lookup);
+pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, data_dir: &Path) -> ResolvedConfig {
+    let ParsedConfig { source, file, mut problems, unresolved } = file::read(name, text, lookup);
     let known = problems.len();
     let found = file.and_then(|mut file| {
-        problems.extend(collector::served_otherwise(&mut file));
-        problems.extend(graph::references(&file));
-        let typed = typed(file, &mut problems);
-        let mut valid = validate(&typed, data_dir, &mut problems)?;
-        for Placed { what, .. } in &mut valid.processors {
-            what.told_configuration(text);
+        problems.extend(collector_compat::remove_unused_parts(&mut file));
+        problems.extend(graph::check_references(&file, &unknown_type_hint));
+        let typed = type_components(file, &mut problems);
+        let mut valid = validate_settings(&typed, data_dir, &mut problems)?;
+        for ConfiguredComponent { value: what, .. } in &mut valid.processors {
+            what.set_configuration_text(text);
         }
         Some((typed, valid))
     });
@@ -58,170 +65,196 @@ pub fn read(name: &str, text: &str, lookup: &dyn Lookup, data_dir: &Path) -> Rea
         at <= known || problem.at.is_none_or(|at| !unresolved.contains(&at))
     });
     sort_and_dedup(&mut problems);
-    let errors = problems.iter().any(|problem| problem.gravity == Gravity::Error);
+    let errors = problems.iter().any(|problem| problem.severity == ProblemSeverity::Error);
     match found {
-        Some(found) if !errors => Read { source, warnings: problems, result: Ok(found), faulty: None },
+        Some(found) if !errors => ResolvedConfig { source, warnings: problems, result: Ok(found), usable_parts: None },
         mut found => {
             if let Some((_, valid)) = &mut found {
-                valid.stands_in.components = true;
+                valid.placeholders.components = true;
             }
-            Read { source, warnings: Vec::new(), result: Err(problems), faulty: found.map(Box::new) }
+            ResolvedConfig { source, warnings: Vec::new(), result: Err(problems), usable_parts: found.map(Box::new) }
         }
     }
 }
 
 /// Types the file. Invalid entries are left out and reported in `problems`.
-fn typed(file: File, problems: &mut Vec<Problem>) -> Typed {
-    let mut types = Types { problems };
-    let receivers = types.all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
-    let processors = types.all("processors", &file.processors, ProcessorKind::parse, ProcessorKind::typed);
-    let exporters = types.all("exporters", &file.exporters, ExporterKind::parse, ExporterKind::typed);
-    let connectors = types.all("connectors", &file.connectors, ConnectorKind::parse, ConnectorKind::typed);
-    let extensions = types.all("extensions", &file.extensions, ExtensionKind::parse, ExtensionKind::typed);
-    let spool = types.one("spool", &file.spool);
-    let pseudonyms = types.one("pseudonyms", &file.pseudonyms);
-    let limits = types.one("limits", &file.limits);
-    let telemetry = types.one("service.telemetry", &file.telemetry);
-    Typed { receivers, processors, exporters, connectors, extensions, spool, pseudonyms, limits, telemetry, file }
+fn type_components(file: ConfigFile, problems: &mut Vec<Problem>) -> TypedConfig {
+    let mut types = ComponentTyper { problems };
+    let receivers = types.type_all("receivers", &file.receivers, ReceiverKind::parse, ReceiverKind::typed);
+    let processors = types.type_all("processors", &file.processors, ProcessorKind::parse, ProcessorKind::typed);
+    let exporters = types.type_all("exporters", &file.exporters, ExporterKind::parse, ExporterKind::typed);
+    let connectors = types.type_all("connectors", &file.connectors, ConnectorKind::parse, ConnectorKind::typed);
+    let extensions = types.type_all("extensions", &file.extensions, ExtensionKind::parse, ExtensionKind::typed);
+    let spool = types.type_section("spool", &file.spool);
+    let pseudonyms = types.type_section("pseudonyms", &file.pseudonyms);
+    let limits = types.type_section("limits", &file.limits);
+    let telemetry = types.type_section("service.telemetry", &file.telemetry);
+    TypedConfig { receivers, processors, exporters, connectors, extensions, spool, pseudonyms, limits, telemetry, file }
 }
 
-struct Types<'p> {
+struct ComponentTyper<'p> {
     problems: &'p mut Vec<Problem>,
 }
 
-impl Types<'_> {
-    fn one<T: serde::de::DeserializeOwned + Default>(&mut self, path: &str, node: &Node) -> T {
-        let (found, problems) = de::partly(node, path);
+impl ComponentTyper<'_> {
+    fn type_section<T: serde::de::DeserializeOwned + Default>(&mut self, path: &str, node: &TreeNode) -> T {
+        let (found, problems) = de::deserialize_partial(node, path);
         self.problems.extend(problems);
         found.unwrap_or_default()
     }
 
-    fn all<K, C>(
+    fn type_all<K, C>(
         &mut self,
         section: &str,
-        sections: &[Section],
+        sections: &[ComponentSection],
         parse: impl Fn(&str) -> Option<K>,
-        typed: impl Fn(K, &Node, &str) -> (Option<C>, Vec<Problem>),
-    ) -> Vec<Placed<C>> {
+        typed: impl Fn(K, &TreeNode, &str) -> (Option<C>, Vec<Problem>),
+    ) -> Vec<ConfiguredComponent<C>> {
         let mut all = Vec::new();
-        for Section { id, at, body } in sections {
+        for ComponentSection { id, at, body } in sections {
             let path = format!("{section}.{id}");
             let Some(kind) = parse(&id.kind) else {
-                let known = names(section);
-                let near = || nearest(&id.kind, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-                let hint = collector::remedy(section, &id.kind).map(str::to_owned).or_else(near);
-                let hint = hint.unwrap_or_else(|| format!("there are: {}", known.join(", ")));
-                let what = format!("`{}` is no type of {}", id.kind, section.trim_end_matches('s'));
+                let what = format!("`{}` is not a known type of {}", id.kind, section.trim_end_matches('s'));
+                let hint = unknown_type_hint(section, &id.kind).unwrap_or_default();
                 self.problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
                 continue;
             };
             let (what, problems) = typed(kind, body, &path);
-            all.extend(what.map(|what| Placed { id: id.clone(), what }));
+            all.extend(what.map(|what| ConfiguredComponent { id: id.clone(), value: what }));
             self.problems.extend(problems);
         }
         all
     }
 }
 
+/// The remedy for a type of component that does not exist; `None` for one that does. A connector may be named among
+/// receivers and exporters.
+fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
+    let known = match section {
+        "receivers" => ReceiverKind::parse(kind).is_some() || ConnectorKind::parse(kind).is_some(),
+        "processors" => ProcessorKind::parse(kind).is_some(),
+        "exporters" => ExporterKind::parse(kind).is_some() || ConnectorKind::parse(kind).is_some(),
+        "connectors" => ConnectorKind::parse(kind).is_some(),
+        _ => ExtensionKind::parse(kind).is_some(),
+    };
+    if known {
+        return None;
+    }
+    let names = type_names(section);
+    let near = || find_nearest(kind, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+    let replacement = collector_compat::find_replacement(section, kind).map(str::to_owned);
+    replacement.or_else(near).or_else(|| Some(format!("available: {}", names.join(", "))))
+}
+
 /// The settings of used components, and the checks across components.
-fn validate(typed: &Typed, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<Valid> {
+fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<ValidSettings> {
     let file = &typed.file;
-    let mut checks = Checks { problems };
-    let used = checks.components(typed);
-    checks.clashes(typed);
-    checks.notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
-    checks.notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
-    checks.notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
-    checks.notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
+    let mut checks = SettingsChecker { problems };
+    let used = checks.validate_components(typed);
+    checks.report_port_conflicts(typed);
+    checks.report_notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
+    checks.report_notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
+    checks.report_notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
+    checks.report_notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
     let beside = data_dir.join("spool");
-    let spool = checks.one("spool", &file.spool, typed.spool.settings(&beside));
-    let spool_keys = checks.one("spool", &file.spool, typed.spool.spool_keys());
-    checks.pseudonym_key(typed);
-    let own_metrics = checks.one("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
-    checks.limits(typed, &used.receivers);
-    let kind_of = |section: &Section| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
+    let spool = checks.settings_or_report("spool", &file.spool, typed.spool.settings(&beside));
+    if let Some(spool) = &spool {
+        checks.check_vault_folders(typed, &used.processors, &spool.directory);
+    }
+    let spool_keys = checks.settings_or_report("spool", &file.spool, typed.spool.spool_keys());
+    checks.check_pseudonym_key(typed);
+    let own_metrics =
+        checks.settings_or_report("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
+    checks.check_limits(typed, &used.receivers);
+    let kind_of = |section: &ComponentSection| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
-    let joined = ways(file, &kinds, checks.problems);
-    let wrong = across_pipelines(file, &joined, &kinds, &used, problems);
+    let joined = join_forwarded_pipelines(file, &kinds, checks.problems);
+    let wrong = check_across_pipelines(file, &joined, &kinds, &used, problems);
     problems.extend(wrong);
-    let stands_in = StandsIn { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
-    let Used { receivers, processors, exporters, connectors, extensions } = used;
-    Some(Valid {
+    let stands_in = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
+    let UsedComponents { receivers, processors, exporters, connectors, extensions } = used;
+    Some(ValidSettings {
         receivers,
         processors,
         exporters,
         connectors,
         extensions,
-        spool: spool.or_else(|| spool::Config::default().settings(&beside).ok())?,
+        spool: spool.or_else(|| spool::SpoolConfig::default().settings(&beside).ok())?,
         spool_keys: spool_keys.unwrap_or_default(),
         pseudonym_key: typed.pseudonyms.key.clone(),
         limits: typed.limits.clone(),
         log_level: typed.telemetry.logs.level,
         own_metrics: own_metrics.unwrap_or_default(),
         pipelines: joined,
-        admin_files: Kept::default(),
-        stands_in,
+        admin_certificates: LastGoodValue::default(),
+        placeholders: stands_in,
     })
 }
 
 /// Settings of the components named by pipelines and `service.extensions`.
-struct Used {
-    receivers: Vec<Placed<ReceiverSettings>>,
-    processors: Vec<Placed<ProcessorSettings>>,
-    exporters: Vec<Placed<ExporterSettings>>,
-    connectors: Vec<Placed<ConnectorSettings>>,
-    extensions: Vec<Placed<ExtensionSettings>>,
+struct UsedComponents {
+    receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
+    processors: Vec<ConfiguredComponent<ProcessorSettings>>,
+    exporters: Vec<ConfiguredComponent<ExporterSettings>>,
+    connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
+    extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
 }
 
 /// The ids that pipelines name in one of their lists.
-fn named(file: &File, list: fn(&Pipeline) -> &[(ComponentId, At)]) -> HashSet<&ComponentId> {
+fn ids_in_pipelines(
+    file: &ConfigFile,
+    list: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)],
+) -> HashSet<&ComponentId> {
     file.pipelines.iter().flat_map(list).map(|(id, _)| id).collect()
 }
 
 /// Problems across pipelines: references, order, and data that third parties would get.
-fn across_pipelines(
-    file: &File,
-    joined: &[Pipeline],
+fn check_across_pipelines(
+    file: &ConfigFile,
+    joined: &[PipelineConfig],
     kinds: &[(ComponentId, ConnectorKind)],
-    used: &Used,
+    used: &UsedComponents,
     problems: &[Problem],
 ) -> Vec<Problem> {
-    let step = |section: &Section| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
+    let step = |section: &ComponentSection| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
-    let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.of_step()?, kind.signals()))));
+    let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.required_step()?, kind.signals()))));
     let joins = joins.collect::<HashMap<_, _>>();
     // If the processor has other faults, only the text of this setting is available.
-    let says = |section: &Section, key: &str, word: &str| {
-        section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, Val::Str(said) if said == word))
+    let says = |section: &ComponentSection, key: &str, word: &str| {
+        section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(said) if said == word))
     };
     let of = |wanted: fn(&ProcessorSettings) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
-        let settled = |section: &Section| used.processors.iter().find(|placed| placed.id == section.id);
-        let is = |section: &&Section| match settled(section) {
-            Some(placed) => wanted(&placed.what),
+        let settled = |section: &ComponentSection| used.processors.iter().find(|placed| placed.id == section.id);
+        let is = |section: &&ComponentSection| match settled(section) {
+            Some(placed) => wanted(&placed.value),
             None => section.id.kind == "redact" && says(section, key, word),
         };
         file.processors.iter().filter(is).map(|section| section.id.clone()).collect()
     };
-    let audits = of(ProcessorSettings::only_counts, "mode", "audit");
+    let audits = of(ProcessorSettings::is_audit_only, "mode", "audit");
     let allows = of(ProcessorSettings::allows_content, "content", "allow");
-    let known = Known {
+    let known = ComponentFacts {
         steps: &steps,
-        audits: &audits,
-        allows: &allows,
-        third_party: &third_parties(file, &used.exporters),
-        not_taken: &not_taken(&used.exporters, problems),
-        joins: &joins,
+        audit_only: &audits,
+        content_allowed: &allows,
+        third_party: &find_third_parties(file, &used.exporters),
+        missing_endpoints: &find_missing_endpoints(&used.exporters, problems),
+        connectors: &joins,
     };
-    graph::check(&File { pipelines: joined.to_vec(), ..file.clone() }, &known)
+    graph::check_pipelines(&ConfigFile { pipelines: joined.to_vec(), ..file.clone() }, &known)
 }
 
-fn third_parties(file: &File, exporters: &[Placed<ExporterSettings>]) -> HashSet<ComponentId> {
+fn find_third_parties(file: &ConfigFile, exporters: &[ConfiguredComponent<ExporterSettings>]) -> HashSet<ComponentId> {
     let known_trust = |id: &ComponentId| {
-        exporters.iter().find(|known| known.id == *id).map(|known| known.what.spec().profile().trust)
+        exporters.iter().find(|known| known.id == *id).map(|known| known.value.spec().profile().trust)
     };
     // If the exporter has other faults, only the text of this setting is available.
-    let says_internal = |section: &Section| {
-        section.body.get("trust").is_some_and(|(_, node)| matches!(&node.value, Val::Str(word) if word == "internal"))
+    let says_internal = |section: &ComponentSection| {
+        section
+            .body
+            .get("trust")
+            .is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(word) if word == "internal"))
     };
     (file.exporters.iter())
         .filter(|section| match known_trust(&section.id) {
@@ -234,67 +267,80 @@ fn third_parties(file: &File, exporters: &[Placed<ExporterSettings>]) -> HashSet
 
 /// The signals for which an exporter has no endpoint. Exporters with errors are left out, since they are reported
 /// already.
-fn not_taken(exporters: &[Placed<ExporterSettings>], problems: &[Problem]) -> HashSet<(ComponentId, Signal)> {
-    let faulty = |placed: &&Placed<ExporterSettings>| {
+fn find_missing_endpoints(
+    exporters: &[ConfiguredComponent<ExporterSettings>],
+    problems: &[Problem],
+) -> HashSet<(ComponentId, Signal)> {
+    let faulty = |placed: &&ConfiguredComponent<ExporterSettings>| {
         let path = format!("exporters.{}", placed.id);
         let within = |rest: &str| rest.is_empty() || rest.starts_with('.');
-        let errors = problems.iter().filter(|problem| problem.gravity == Gravity::Error);
+        let errors = problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
         errors.filter_map(|problem| problem.path.strip_prefix(&path)).any(within)
     };
     (exporters.iter())
         .filter(|placed| !faulty(placed))
         .flat_map(|placed| Signal::ALL.map(|signal| (placed, signal)))
-        .filter(|(placed, signal)| !placed.what.spec().takes(*signal))
+        .filter(|(placed, signal)| !placed.value.spec().accepts_signal(*signal))
         .map(|(placed, signal)| (placed.id.clone(), signal))
         .collect()
 }
 
 /// The pipelines that run, after `forward` has joined those that it connects.
-fn ways(file: &File, kinds: &[(ComponentId, ConnectorKind)], problems: &mut Vec<Problem>) -> Vec<Pipeline> {
+fn join_forwarded_pipelines(
+    file: &ConfigFile,
+    kinds: &[(ComponentId, ConnectorKind)],
+    problems: &mut Vec<Problem>,
+) -> Vec<PipelineConfig> {
     let forwards = kinds.iter().filter(|(_, kind)| *kind == ConnectorKind::Forward).map(|(id, _)| id.clone()).collect();
-    problems.extend(forward::one_sided(&file.pipelines, &forwards));
-    match forward::joined(&file.pipelines, &forwards) {
+    problems.extend(forward::check_one_sided(&file.pipelines, &forwards));
+    match forward::join_pipelines(&file.pipelines, &forwards) {
         Ok(pipelines) => pipelines,
         Err(problem) => {
             problems.push(problem);
             // Pipelines without a `forward` connector are usable all the same.
-            let apart = |ids: &[(ComponentId, At)]| !ids.iter().any(|(id, _)| forwards.contains(id));
+            let apart = |ids: &[(ComponentId, SourcePosition)]| !ids.iter().any(|(id, _)| forwards.contains(id));
             let whole = file.pipelines.iter().filter(|one| apart(&one.receivers) && apart(&one.exporters));
             whole.cloned().collect()
         }
     }
 }
 
-struct Checks<'p> {
+struct SettingsChecker<'p> {
     problems: &'p mut Vec<Problem>,
 }
 
-impl Checks<'_> {
+impl SettingsChecker<'_> {
     /// The settings of every used component.
-    fn components(&mut self, typed: &Typed) -> Used {
+    fn validate_components(&mut self, typed: &TypedConfig) -> UsedComponents {
         let file = &typed.file;
-        let (from, to) = (named(file, |p| &p.receivers), named(file, |p| &p.exporters));
-        let through = named(file, |p| &p.processors);
+        let (from, to) = (ids_in_pipelines(file, |p| &p.receivers), ids_in_pipelines(file, |p| &p.exporters));
+        let through = ids_in_pipelines(file, |p| &p.processors);
         let joining = from.union(&to).copied().collect();
         let enabled = file.enabled.iter().map(|(id, _)| id).collect();
-        Used {
-            receivers: self.all("receivers", &file.receivers, &typed.receivers, &from, ReceiverConfig::settings),
-            processors: self.all(
+        UsedComponents {
+            receivers: self.validate_all(
+                "receivers",
+                &file.receivers,
+                &typed.receivers,
+                &from,
+                ReceiverConfig::settings,
+            ),
+            processors: self.validate_all(
                 "processors",
                 &file.processors,
                 &typed.processors,
                 &through,
                 ProcessorConfig::settings,
             ),
-            exporters: self.all("exporters", &file.exporters, &typed.exporters, &to, ExporterConfig::settings),
-            connectors: self.all(
+            exporters: self.validate_all("exporters", &file.exporters, &typed.exporters, &to, ExporterConfig::settings),
+            connectors: self.validate_all(
                 "connectors",
                 &file.connectors,
                 &typed.connectors,
                 &joining,
                 ConnectorConfig::settings,
             ),
-            extensions: self.all(
+            extensions: self.validate_all(
                 "extensions",
                 &file.extensions,
                 &typed.extensions,
@@ -305,94 +351,149 @@ impl Checks<'_> {
     }
 
     /// Reports listeners that want the same port.
-    fn clashes(&mut self, typed: &Typed) {
+    fn report_port_conflicts(&mut self, typed: &TypedConfig) {
         let file = &typed.file;
-        let listening = named(file, |p| &p.receivers);
+        let listening = ids_in_pipelines(file, |p| &p.receivers);
         let used = |section: &str, id: &ComponentId| match section {
             "receivers" => listening.contains(id),
             _ => file.enabled.iter().any(|(enabled, _)| enabled == id),
         };
-        for (port, what) in ports::clashes(&typed.receivers, &typed.extensions, &used) {
+        for (port, what) in port_conflicts::find_port_conflicts(&typed.receivers, &typed.extensions, &used) {
             let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
             let written = sections.iter().filter(|section| section.id == *port.id);
             let wrong = || vec![FieldProblem::new(port.field, what.as_str())];
             let path = format!("{}.{}", port.section, port.id);
-            written.for_each(|written| self.place(Gravity::Error, &path, &written.body, written.at, wrong()));
+            written.for_each(|written| {
+                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, wrong())
+            });
         }
     }
 
-    fn pseudonym_key(&mut self, typed: &Typed) {
-        if typed.pseudonyms.key.as_ref().is_some_and(|key| key.expose().trim().is_empty()) {
-            let (node, empty) = (&typed.file.pseudonyms, "is empty: anyone could make these pseudonyms");
-            self.place(Gravity::Error, "pseudonyms", node, node.at, vec![FieldProblem::new("key", empty)]);
+    /// Reports vaults in the folder of the spool: each would take the other's files for damaged ones of its own.
+    fn check_vault_folders(
+        &mut self,
+        typed: &TypedConfig,
+        processors: &[ConfiguredComponent<ProcessorSettings>],
+        spool: &Path,
+    ) {
+        for placed in processors {
+            let ProcessorSettings::Vault(vault) = &placed.value else { continue };
+            let folder = vault.store.as_ref().map(StoreSettings::spec).and_then(|store| store.folder());
+            let written = typed.file.processors.iter().find(|section| section.id == placed.id);
+            if let Some(written) = written.filter(|_| folder == Some(spool)) {
+                let what = "is the folder of the spool: give the vault a folder of its own";
+                let problems = vec![FieldProblem::new("store.directory", what)];
+                let path = format!("processors.{}", placed.id);
+                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems);
+            }
+        }
+    }
+
+    /// Reports a key that could be guessed: with it, anyone could compute the pseudonyms of known users.
+    fn check_pseudonym_key(&mut self, typed: &TypedConfig) {
+        let short = |key: &Secret| key.expose().trim().len() < MIN_PSEUDONYM_KEY_BYTES;
+        if typed.pseudonyms.key.as_ref().is_some_and(short) {
+            let what = "must have at least 16 bytes: create a key with `openssl rand -base64 32`";
+            let (node, problems) = (&typed.file.pseudonyms, vec![FieldProblem::new("key", what)]);
+            self.report_problems(ProblemSeverity::Error, "pseudonyms", node, node.at, problems);
         }
     }
 
     /// Checks the limits against each other, and against the accounts that receivers know.
-    fn limits(&mut self, typed: &Typed, receivers: &[Placed<ReceiverSettings>]) {
+    fn check_limits(&mut self, typed: &TypedConfig, receivers: &[ConfiguredComponent<ReceiverSettings>]) {
         let file = &typed.file;
-        self.one("limits", &file.limits, typed.limits.check(receivers));
-        let listening = named(file, |p| &p.receivers);
-        let whole = |section: &Section| receivers.iter().any(|placed| placed.id == section.id);
+        self.settings_or_report("limits", &file.limits, typed.limits.check(receivers));
+        let listening = ids_in_pipelines(file, |p| &p.receivers);
+        let whole = |section: &ComponentSection| receivers.iter().any(|placed| placed.id == section.id);
         // The accounts of an invalid receiver are unknown.
         if file.receivers.iter().all(|section| !listening.contains(&section.id) || whole(section)) {
-            let nobody = typed.limits.of_nobody(receivers);
-            self.place(Gravity::Warning, "limits", &file.limits, file.limits.at, nobody);
+            let nobody = typed.limits.find_unknown_accounts(receivers);
+            self.report_problems(ProblemSeverity::Warning, "limits", &file.limits, file.limits.at, nobody);
         }
     }
 
-    fn one<T>(&mut self, path: &str, node: &Node, result: Result<T, Vec<FieldProblem>>) -> Option<T> {
-        result.map_err(|problems| self.place(Gravity::Error, path, node, node.at, problems)).ok()
+    fn settings_or_report<T>(
+        &mut self,
+        path: &str,
+        node: &TreeNode,
+        result: Result<T, Vec<FieldProblem>>,
+    ) -> Option<T> {
+        result.map_err(|problems| self.report_problems(ProblemSeverity::Error, path, node, node.at, problems)).ok()
     }
 
     /// Reports field problems at their positions, except for fields that already have a typing error.
-    fn place(&mut self, gravity: Gravity, path: &str, node: &Node, at: At, problems: Vec<FieldProblem>) {
+    fn report_problems(
+        &mut self,
+        gravity: ProblemSeverity,
+        path: &str,
+        node: &TreeNode,
+        at: SourcePosition,
+        problems: Vec<FieldProblem>,
+    ) {
         let inside = format!("{path}.");
-        let mistyped: Vec<At> = (self.problems.iter())
+        let mistyped: Vec<SourcePosition> = (self.problems.iter())
             .filter(|known| known.path == path || known.path.starts_with(&inside))
             .filter_map(|known| known.at)
             .collect();
-        for FieldProblem { path: field, what } in problems {
-            let found = if field.is_empty() || node.entries().is_empty() { at } else { node.nearest(&field) };
+        for FieldProblem { path: field, message: what } in problems {
+            let found = if field.is_empty() || node.entries().is_empty() { at } else { node.nearest_position(&field) };
             let absent = found == at || found == node.at;
             if mistyped.contains(&found) || (absent && !mistyped.is_empty()) {
                 continue;
             }
             let full = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
-            self.problems.push(Problem { gravity, ..Problem::error(Some(found), full, what) });
+            // A faulty field was left out with the map around it, which therefore only seems to be missing.
+            let (below, item) = (format!("{full}."), format!("{full}["));
+            let absent = ["is missing", "must have at least one ", "has no credentials"];
+            if absent.iter().any(|start| what.starts_with(start))
+                && self.problems.iter().any(|known| known.path.starts_with(&below) || known.path.starts_with(&item))
+            {
+                continue;
+            }
+            self.problems.push(Problem { severity: gravity, ..Problem::error(Some(found), full, what) });
         }
     }
 
-    fn notes<S>(
+    fn report_notes<S>(
         &mut self,
         section: &str,
-        sections: &[Section],
-        all: &[Placed<S>],
+        sections: &[ComponentSection],
+        all: &[ConfiguredComponent<S>],
         notes: impl Fn(&S) -> &[FieldProblem],
     ) {
         for placed in all {
             let Some(written) = sections.iter().find(|section| section.id == placed.id) else { continue };
             let path = format!("{section}.{}", placed.id);
-            self.place(Gravity::Warning, &path, &written.body, written.at, notes(&placed.what).to_vec());
+            self.report_problems(
+                ProblemSeverity::Warning,
+                &path,
+                &written.body,
+                written.at,
+                notes(&placed.value).to_vec(),
+            );
         }
     }
 
-    fn all<C, S>(
+    fn validate_all<C, S>(
         &mut self,
         section: &str,
-        sections: &[Section],
-        configs: &[Placed<C>],
+        sections: &[ComponentSection],
+        configs: &[ConfiguredComponent<C>],
         used: &HashSet<&ComponentId>,
         settings: impl Fn(&C) -> Result<S, Vec<FieldProblem>>,
-    ) -> Vec<Placed<S>> {
+    ) -> Vec<ConfiguredComponent<S>> {
         let mut all = Vec::new();
         for placed in configs.iter().filter(|placed| used.contains(&placed.id)) {
             let Some(written) = sections.iter().find(|section| section.id == placed.id) else { continue };
-            match settings(&placed.what) {
-                Ok(what) => all.push(Placed { id: placed.id.clone(), what }),
-                Err(problems) => {
-                    self.place(Gravity::Error, &format!("{section}.{}", placed.id), &written.body, written.at, problems)
-                }
+            match settings(&placed.value) {
+                Ok(what) => all.push(ConfiguredComponent { id: placed.id.clone(), value: what }),
+                Err(problems) => self.report_problems(
+                    ProblemSeverity::Error,
+                    &format!("{section}.{}", placed.id),
+                    &written.body,
+                    written.at,
+                    problems,
+                ),
             }
         }
         all

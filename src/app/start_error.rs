@@ -3,7 +3,7 @@
 use super::keyfile::KeyFileError;
 use exporters::spec::BuildError;
 use net::{BindError, ProxyError, TlsError};
-use receivers::otlp::OpenError;
+use receivers::otlp::ReceiverOpenError;
 use vault::store::kinds::StoreUnusable;
 
 /// Why a gateway did not start.
@@ -13,12 +13,12 @@ pub struct StartError {
     /// The message, one line.
     pub text: String,
     /// Determines the exit code, and whether a retry makes sense.
-    pub fault: Fault,
+    pub fault: StartFault,
 }
 
 /// What has to change before the gateway can start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum StartFault {
     /// The machine or a remote service failed; a later start may succeed.
     Machine,
     /// A listener could not be opened, mostly because its port is taken.
@@ -29,29 +29,29 @@ pub enum Fault {
 
 impl StartError {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), fault: Fault::Machine }
+        Self { text: text.into(), fault: StartFault::Machine }
     }
 
     /// An error of the configuration.
     pub(super) fn config(text: impl Into<String>) -> Self {
-        Self { text: text.into(), fault: Fault::Configuration }
+        Self { text: text.into(), fault: StartFault::Configuration }
     }
 
     /// The error with its fault replaced.
-    pub(super) fn of(self, fault: Fault) -> Self {
+    pub(super) fn with_fault(self, fault: StartFault) -> Self {
         Self { fault, ..self }
     }
 
     /// Prefixes the message with the place it is about.
-    pub(super) fn at(self, place: impl std::fmt::Display) -> Self {
+    pub(super) fn with_place(self, place: impl std::fmt::Display) -> Self {
         Self { text: format!("{place}: {}", self.text), ..self }
     }
 
     /// The exit code of the process: 1, or 78 if the configuration is at fault.
     pub fn exit_code(&self) -> u8 {
         match self.fault {
-            Fault::Machine | Fault::Port => 1,
-            Fault::Configuration => 78,
+            StartFault::Machine | StartFault::Port => 1,
+            StartFault::Configuration => 78,
         }
     }
 }
@@ -66,4 +66,4 @@ macro_rules! from {
     )*};
 }
 
-from!(BindError, BuildError, KeyFileError, OpenError, ProxyError, StoreUnusable, TlsError);
+from!(BindError, BuildError, KeyFileError, ReceiverOpenError, ProxyError, StoreUnusable, TlsError);

@@ -9,57 +9,54 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::App;
-use super::build::Companion;
+use super::RunningGateway;
+use super::build::BackgroundTask;
 use telemetry::names;
 
 /// Pause before an outlet restarts; it doubles from the first to the second value.
-const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
 /// The `/readyz` message about a companion that panicked.
-const GONE: &str = "panicked and does not work any more; restart tollgate";
+const TASK_PANICKED: &str = "panicked and has stopped; restart tollgate";
 
-impl App {
+impl RunningGateway {
     /// Runs outlets and companions until they are asked to finish.
-    pub(super) fn attend(&self, companions: Vec<Arc<dyn Companion>>) {
+    pub(super) fn spawn_supervised(&self, companions: Vec<Arc<dyn BackgroundTask>>) {
         for outlet in &self.engine.outlets {
             let (outlet, finish) = (Arc::clone(outlet), self.stops.finish.subscribe());
-            let (clock, panics) = (Arc::clone(&self.seams.clock), self.panics("outlet"));
+            let (clock, panics) = (Arc::clone(&self.seams.clock), self.panic_counter("outlet"));
             let task = async move {
-                let mut rest = REST.0;
+                let mut rest = RESTART_PAUSE.0;
                 loop {
                     let run = AssertUnwindSafe(Arc::clone(&outlet).run(finish.clone()));
                     if run.catch_unwind().await.is_ok() {
                         return;
                     }
                     panics();
-                    tracing::error!(exporter = &**outlet.id(), "an outlet panicked; it begins again at its cursor");
+                    tracing::error!(exporter = &**outlet.id(), "an outlet panicked; it restarts at its cursor");
                     if *finish.borrow() {
                         return;
                     }
                     clock.sleep(rest).await;
-                    rest = (rest * 2).min(REST.1);
+                    rest = (rest * 2).min(RESTART_PAUSE.1);
                 }
             };
-            self.until_end("outlet", task, Some(self.finishing.join()));
+            self.spawn_until_end("outlet", task, Some(self.finishing_tasks.add_member()));
         }
         for companion in companions {
             let (name, run) = (companion.name(), companion.run(self.stops.finish.subscribe()));
-            let (health, panics) = (self.seams.health.clone(), self.panics(name));
+            let (health, panics) = (self.seams.health.clone(), self.panic_counter(name));
             let task = async move {
                 if AssertUnwindSafe(run).catch_unwind().await.is_err() {
                     panics();
-                    tracing::error!(
-                        task = name,
-                        "a part of the gateway panicked and does not work any more; restart it"
-                    );
-                    health.set(name, Some(GONE));
+                    tracing::error!(task = name, "a background task panicked and has stopped; restart tollgate");
+                    health.set(name, Some(TASK_PANICKED));
                 }
             };
-            self.until_end(name, task, Some(self.finishing.join()));
+            self.spawn_until_end(name, task, Some(self.finishing_tasks.add_member()));
         }
     }
 
-    fn panics(&self, place: &'static str) -> impl Fn() + Send + use<> {
+    fn panic_counter(&self, place: &'static str) -> impl Fn() + Send + use<> {
         let counter = self.seams.meter.counter(&names::PANICS, &[("place", place)]);
         move || counter.increment(1)
     }

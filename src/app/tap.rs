@@ -20,36 +20,38 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::app::build::Way;
-use crate::app::strangers::is_known;
+use crate::app::access_control::is_trusted;
+use crate::app::build::InletCell;
 use exporters::debug;
 use kernel::clock::Clock;
-use kernel::terminal::counted;
+use kernel::terminal::format_count;
 use net::Spawn;
-use net::spawn::blocking;
+use net::spawn::run_blocking;
 use otlp::{Payload, Signal, UnknownFields, json as otlp_json};
 use pipeline::ExportRequest;
-use pipeline::tap::{LeftOut, Look, Tapped, Wanted};
+use pipeline::tap::{LeftOutCounts, TapFilter, TapSubscription, TappedRequest};
 
 /// How long the stream may be silent before the number of left-out requests is reported.
-const TOLD: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The resources of the route.
 #[derive(Clone)]
-pub(super) struct Site {
+pub(super) struct TapState {
     /// The engine's inlet, set once the engine exists.
-    pub way: Way,
+    pub inlet: InletCell,
     /// The time shown with each request.
     pub clock: Arc<dyn Clock>,
     /// Runs the formatting of text.
     pub tasks: Arc<dyn Spawn>,
     /// Whether the port checks credentials.
     pub guarded: bool,
+    /// The ids of the configuration's pipelines.
+    pub pipelines: Arc<[String]>,
 }
 
 /// The query parameters.
 #[derive(Clone, Default, Deserialize)]
-struct Asked {
+struct TapQuery {
     pipeline: Option<String>,
     signal: Option<String>,
     service: Option<String>,
@@ -58,30 +60,37 @@ struct Asked {
 }
 
 /// The route `/api/tap`.
-pub(super) fn router(site: Site) -> Router {
-    Router::new().route("/api/tap", get(tap)).with_state(site)
+pub(super) fn router(site: TapState) -> Router {
+    Router::new().route("/api/tap", get(get_tap)).with_state(site)
 }
 
-async fn tap(State(site): State<Site>, Query(asked): Query<Asked>, request: Request) -> Response {
-    if !is_known(site.guarded, request.extensions()) {
-        let text = "only clients on this machine may look: set `extensions.admin.auth`, or `tls.client_ca_file`\n";
+async fn get_tap(State(site): State<TapState>, Query(asked): Query<TapQuery>, request: Request) -> Response {
+    if !is_trusted(site.guarded, request.extensions()) {
+        let text = "only clients on this machine may use the tap: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    let signal = match asked.signal.as_deref().map(Signal::named) {
-        Some(None) => return (StatusCode::BAD_REQUEST, "`signal` is traces, metrics or logs\n").into_response(),
+    let signal = match asked.signal.as_deref().map(Signal::from_name) {
+        Some(None) => return (StatusCode::BAD_REQUEST, "`signal` must be traces, metrics or logs\n").into_response(),
         found => found.flatten(),
     };
-    let wanted = Wanted { pipeline: asked.pipeline.clone(), signal };
-    let Some(inlet) = site.way.get() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the gateway starts\n").into_response();
+    if let Some(wanted) = &asked.pipeline
+        && !site.pipelines.contains(wanted)
+    {
+        let known = site.pipelines.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        let text = format!("there is no pipeline of this id; the configuration has: {known}\n");
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    let wanted = TapFilter { pipeline: asked.pipeline.clone(), signal };
+    let Some(inlet) = site.inlet.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the gateway is still starting: try again\n").into_response();
     };
-    let Some(look) = inlet.tap().look(wanted) else {
-        return (StatusCode::TOO_MANY_REQUESTS, "as many look as may\n").into_response();
+    let Some(look) = inlet.tap().connect_client(wanted) else {
+        return (StatusCode::TOO_MANY_REQUESTS, "too many clients use the tap: try again later\n").into_response();
     };
     let lines = wants_json(request.headers());
     let kind = if lines { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
     let left = asked.limit.unwrap_or(u64::MAX);
-    let view = View { site, look, service: asked.service, lines, left };
+    let view = TapStream { site, subscription: look, service: asked.service, json_lines: lines, remaining: left };
     let parts = stream::unfold(view, |mut view| async move {
         let part = view.next().await?;
         Some((Ok::<_, Infallible>(part), view))
@@ -94,40 +103,40 @@ fn wants_json(headers: &HeaderMap) -> bool {
 }
 
 /// The stream of one client.
-struct View {
-    site: Site,
-    look: Look,
+struct TapStream {
+    site: TapState,
+    subscription: TapSubscription,
     service: Option<String>,
     /// Whether to write JSON lines instead of text.
-    lines: bool,
+    json_lines: bool,
     /// The number of requests still to show.
-    left: u64,
+    remaining: u64,
 }
 
-impl View {
+impl TapStream {
     /// The next part of the stream.
     async fn next(&mut self) -> Option<Bytes> {
-        while self.left > 0 {
+        while self.remaining > 0 {
             let tapped = tokio::select! {
                 biased;
-                tapped = self.look.next() => tapped?,
-                () = self.site.clock.sleep(TOLD) => {
+                tapped = self.subscription.next() => tapped?,
+                () = self.site.clock.sleep(REPORT_INTERVAL) => {
                     // Requests are counted as left out even if none is shown.
-                    let text = told(self.look.left_out(), self.lines);
+                    let text = format_left_out(self.subscription.take_left_out(), self.json_lines);
                     if text.is_empty() {
                         continue;
                     }
                     return Some(text.into());
                 }
             };
-            let left_out = self.look.left_out();
+            let left_out = self.subscription.take_left_out();
             let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.site.clock.now().0));
             let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
-            let (service, lines) = (self.service.clone(), self.lines);
-            let write = move || write(&tapped, service.as_deref(), &time, lines);
-            let shown = blocking(&*self.site.tasks, "tap", write).await?;
-            self.left = self.left.saturating_sub(u64::from(shown.is_some()));
-            let mut text = told(left_out, self.lines);
+            let (service, lines) = (self.service.clone(), self.json_lines);
+            let write = move || format_request(&tapped, service.as_deref(), &time, lines);
+            let shown = run_blocking(&*self.site.tasks, "tap", write).await?;
+            self.remaining = self.remaining.saturating_sub(u64::from(shown.is_some()));
+            let mut text = format_left_out(left_out, self.json_lines);
             text.push_str(&shown.unwrap_or_default());
             if !text.is_empty() {
                 return Some(text.into());
@@ -138,7 +147,7 @@ impl View {
 }
 
 /// Formats one request; `None` if nothing in it matches `service`.
-fn write(tapped: &Tapped, service: Option<&str>, time: &str, lines: bool) -> Option<String> {
+fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, lines: bool) -> Option<String> {
     let (signal, pipeline, account) = (tapped.label.signal, &tapped.label.pipeline, &tapped.account);
     let whole = Payload::parse(signal, tapped.body.clone()).ok()?;
     let payload = match service {
@@ -156,7 +165,7 @@ fn write(tapped: &Tapped, service: Option<&str>, time: &str, lines: bool) -> Opt
     let body = Bytes::from(payload.encode(UnknownFields::Drop).ok()?.bytes);
     if !lines {
         let request = ExportRequest { signal, account: Arc::clone(account), body, items };
-        return Some(format!("{time} {pipeline} account={account} {}", debug::text(&request)?));
+        return Some(format!("{time} {pipeline} account={account} {}", debug::render_normal(&request)?));
     }
     let mut request = String::new();
     otlp_json::encode(signal, &body, &mut request).ok()?;
@@ -167,7 +176,7 @@ fn write(tapped: &Tapped, service: Option<&str>, time: &str, lines: bool) -> Opt
 }
 
 /// The line that reports requests that were not shown.
-fn told(LeftOut { slow, withheld }: LeftOut, lines: bool) -> String {
+fn format_left_out(LeftOutCounts { slow, withheld }: LeftOutCounts, lines: bool) -> String {
     if (slow, withheld) == (0, 0) {
         return String::new();
     }
@@ -176,10 +185,13 @@ fn told(LeftOut { slow, withheld }: LeftOut, lines: bool) -> String {
     }
     let mut text = String::new();
     if slow > 0 {
-        text.push_str(&format!("-- {} left out: more passes than is read here\n", counted(slow, "request")));
+        text.push_str(&format!(
+            "-- {} left out: this client reads more slowly than requests arrive\n",
+            format_count(slow, "request")
+        ));
     }
     if withheld > 0 {
-        text.push_str(&format!("-- {} withheld: their pipelines do not redact\n", counted(withheld, "request")));
+        text.push_str(&format!("-- {} withheld: their pipelines do not redact\n", format_count(withheld, "request")));
     }
     text
 }

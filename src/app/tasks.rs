@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
 use net::Spawn;
-use pipeline::inquiry::Errands;
+use pipeline::inquiry::ErrandRunner;
 use pipeline::offload::Offload;
 use telemetry::{Meter, names};
 
@@ -24,7 +24,7 @@ const BLOCKING_THREADS: usize = 16;
 ///
 /// # Errors
 /// The operating system can't start threads.
-pub fn runtime(threads: usize) -> io::Result<Runtime> {
+pub fn build_runtime(threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads.max(1))
         .max_blocking_threads(BLOCKING_THREADS)
@@ -43,19 +43,19 @@ pub fn run_to_end<T>(runtime: Runtime, grace: Duration, work: impl Future<Output
 
 /// Spawns tasks and threads, and counts those still running. Create it within a runtime to use it from any thread.
 pub struct Tasks {
-    all: Group,
+    all: TaskGroup,
     /// The runtime to spawn on; worker threads have no current one.
     runtime: Option<Handle>,
     meter: Meter,
 }
 
 /// Counts related tasks until they have ended.
-pub struct Group(watch::Sender<usize>);
+pub struct TaskGroup(watch::Sender<usize>);
 
-/// A running member of a [`Group`]; dropping it ends the membership.
-pub struct Member(watch::Sender<usize>);
+/// A running member of a [`TaskGroup`]; dropping it ends the membership.
+pub struct TaskMember(watch::Sender<usize>);
 
-impl Group {
+impl TaskGroup {
     /// A group without members.
     #[expect(clippy::new_without_default, reason = "an empty group is made on purpose")]
     pub fn new() -> Self {
@@ -63,13 +63,13 @@ impl Group {
     }
 
     /// Adds a member until the returned value is dropped.
-    pub fn join(&self) -> Member {
+    pub fn add_member(&self) -> TaskMember {
         self.0.send_modify(|open| *open += 1);
-        Member(self.0.clone())
+        TaskMember(self.0.clone())
     }
 
     /// Waits until no member is left, for at most `grace`. Returns false if some are left.
-    pub async fn ended(&self, grace: Duration) -> bool {
+    pub async fn wait_until_empty(&self, grace: Duration) -> bool {
         let mut open = self.0.subscribe();
         let none = open.wait_for(|open| *open == 0);
         tokio::time::timeout(grace, none).await.is_ok_and(|ended| ended.is_ok())
@@ -86,7 +86,7 @@ impl Group {
     }
 }
 
-impl Drop for Member {
+impl Drop for TaskMember {
     fn drop(&mut self) {
         self.0.send_modify(|open| *open -= 1);
     }
@@ -95,11 +95,11 @@ impl Drop for Member {
 impl Tasks {
     /// A spawner without tasks.
     pub fn new(meter: &Meter) -> Arc<Self> {
-        Arc::new(Self { all: Group::new(), runtime: Handle::try_current().ok(), meter: meter.clone() })
+        Arc::new(Self { all: TaskGroup::new(), runtime: Handle::try_current().ok(), meter: meter.clone() })
     }
 
     /// All tasks that have not ended.
-    pub fn all(&self) -> &Group {
+    pub fn all(&self) -> &TaskGroup {
         &self.all
     }
 
@@ -107,11 +107,11 @@ impl Tasks {
     ///
     /// # Errors
     /// The operating system can't start it.
-    pub fn thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    pub fn spawn_thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
         let meter = self.meter.clone();
         std::thread::Builder::new().name(format!("tollgate-{name}")).spawn(move || {
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                report(&meter, name);
+                report_panic(&meter, name);
             }
         })
     }
@@ -120,11 +120,11 @@ impl Tasks {
 impl Spawn for Tasks {
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        let (member, meter) = (self.all.join(), self.meter.clone());
+        let (member, meter) = (self.all.add_member(), self.meter.clone());
         let task = async move {
             let _member = member;
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-                report(&meter, name);
+                report_panic(&meter, name);
             }
         };
         drop(match &self.runtime {
@@ -134,12 +134,12 @@ impl Spawn for Tasks {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns tasks")]
-    fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
-        let (member, meter) = (self.all.join(), self.meter.clone());
+    fn spawn_blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+        let (member, meter) = (self.all.add_member(), self.meter.clone());
         let work = move || {
             let _member = member;
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                report(&meter, name);
+                report_panic(&meter, name);
             }
         };
         drop(match &self.runtime {
@@ -151,17 +151,17 @@ impl Spawn for Tasks {
 
 impl Offload for Tasks {
     fn offload(&self, name: &'static str, work: Box<dyn FnOnce() + Send>) {
-        self.blocking(name, work);
+        self.spawn_blocking(name, work);
     }
 }
 
-impl Errands for Tasks {
+impl ErrandRunner for Tasks {
     fn run(&self, name: &'static str, errand: BoxFuture<'static, ()>) {
         self.spawn(name, errand);
     }
 }
 
-fn report(meter: &Meter, name: &'static str) {
+fn report_panic(meter: &Meter, name: &'static str) {
     meter.counter(&names::PANICS, &[("place", name)]).increment(1);
     tracing::error!(task = name, "a task panicked");
 }

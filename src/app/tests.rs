@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::build::{
-    Blueprint, BoundListener, Built, Companion, Listener, Seams, Serve, ServingListener, Settings, Site,
+    BackgroundTask, BoundListener, GatewayBlueprint, GatewayComponents, GatewayDeps, GatewayResources, GatewaySettings,
+    Listener, ListenerResources, ServingListener,
 };
 use super::tasks::Tasks;
 use super::*;
@@ -26,7 +27,7 @@ use otlp::Signal;
 use pipeline::spool::Spool;
 use pipeline::testing::engine::{Sink, Step, Tally, spans};
 use pipeline::{
-    BytePermit, EnginePlan, Exporter, Inlet, Limits, Outcome, OutletSettings, PipelinePlan, Processor, Reason,
+    BytePermit, EngineLimits, EnginePlan, Exporter, Inlet, Outcome, OutletSettings, PipelinePlan, Processor, Reason,
     Submission, Trust, spool,
 };
 use telemetry::{Health, Meter};
@@ -40,15 +41,15 @@ mod tap;
 #[derive(Default)]
 struct Extras {
     processors: Vec<Arc<dyn Processor>>,
-    companions: Vec<Arc<dyn Companion>>,
+    companions: Vec<Arc<dyn BackgroundTask>>,
     listeners: Vec<Box<dyn Listener>>,
     outlets: HashMap<Arc<str>, OutletSettings>,
     fails: Option<&'static str>,
 }
 
-fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
+fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> GatewayBlueprint {
     let sink = Arc::clone(sink);
-    let build = move |_: &Site| {
+    let build = move |_: &GatewayResources| {
         if let Some(fails) = extras.fails {
             return Err(StartError::new(fails));
         }
@@ -59,26 +60,26 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> Blueprint {
             processors: extras.processors,
             exporters: vec![sink as Arc<dyn Exporter>],
         };
-        Ok(Built {
-            plan: EnginePlan { pipelines: vec![pipeline], limits: Limits::default() },
+        Ok(GatewayComponents {
+            plan: EnginePlan { pipelines: vec![pipeline], limits: EngineLimits::default() },
             outlets: extras.outlets,
             consumers: Vec::new(),
-            pointed: Vec::new(),
-            companions: extras.companions,
+            destinations: Vec::new(),
+            background_tasks: extras.companions,
             listeners: extras.listeners,
-            way: super::build::Way::default(),
+            inlet: super::build::InletCell::default(),
         })
     };
-    Blueprint {
-        spool: spool::Settings::new(folder.join("spool"), 64 << 20),
+    GatewayBlueprint {
+        spool: spool::SpoolSettings::new(folder.join("spool"), 64 << 20),
         keys: vec![spool::SpoolKey::from_bytes([5; 32])],
-        settings: Settings { workers: 2, drain_outlets: Duration::from_secs(2), ..Settings::default() },
+        settings: GatewaySettings { workers: 2, drain_outlets: Duration::from_secs(2), ..GatewaySettings::default() },
         build: Box::new(build),
     }
 }
 
 fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
-    inlet.door("otlp").submit(Submission {
+    inlet.for_receiver("otlp").submit(Submission {
         signal: Signal::Traces,
         wire,
         permit: BytePermit::new(),
@@ -89,8 +90,8 @@ fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
     })
 }
 
-async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> App {
-    App::start(blueprint(folder, sink, extras), Seams::real()).await.unwrap()
+async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> RunningGateway {
+    RunningGateway::start(blueprint(folder, sink, extras), GatewayDeps::system()).await.unwrap()
 }
 
 /// Data accepted by a running gateway must reach the exporter, at the latest during shutdown.
@@ -98,14 +99,14 @@ async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> App {
 async fn a_gateway_starts_delivers_and_stops() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
     let app = start(folder.path(), &sink, Extras::default()).await;
-    assert!(app.seams.health.ready());
+    assert!(app.seams.health.is_ready());
     let inlet = Arc::clone(&app.engine().inlet);
     let answers: Vec<_> = (0..50).map(|n| submit(&inlet, spans(&[format!("item{n}")]))).collect();
     for answer in answers {
         assert_eq!(answer.await, Outcome::Accepted);
     }
-    let ended = app.wait(ready(())).await;
-    assert_eq!(ended, Ended { failed: None, left: 0 });
+    let ended = app.run_until(ready(())).await;
+    assert_eq!(ended, ShutdownReport { failed: None, records_left: 0 });
     assert_eq!(ended.exit_code(), 0);
     assert_eq!(sink.all().len(), 50);
     assert_eq!(submit(&inlet, spans(&["late"])).await, Reason::ShuttingDown.outcome());
@@ -122,10 +123,10 @@ async fn what_is_left_is_delivered_after_the_next_start() {
     let extras = |tally: &Arc<Tally>| Extras { processors: vec![tally.clone()], ..Extras::default() };
     let app = start(folder.path(), &dead, extras(&tally)).await;
     assert_eq!(submit(&app.engine().inlet, spans(&["a", "b"])).await, Outcome::Accepted);
-    assert_eq!(app.shutdown().await, Ended { failed: None, left: 1 });
+    assert_eq!(app.shutdown().await, ShutdownReport { failed: None, records_left: 1 });
     let (sink, again) = (Sink::open("x", Trust::Internal), Tally::new("tally"));
     let app = start(folder.path(), &sink, extras(&again)).await;
-    assert_eq!(app.shutdown().await.left, 0);
+    assert_eq!(app.shutdown().await.records_left, 0);
     assert_eq!(sink.all(), ["a", "b"]);
     assert_eq!(again.counted(), tally.counted());
 }
@@ -137,7 +138,7 @@ fn a_crash_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let retry = Outcome::Retry { after: None, reason: Reason::Unavailable };
     let dead = Sink::new("x", Trust::Internal, 1 << 20, move |_| (Duration::ZERO, retry.clone()));
-    let runtime = tasks::runtime(1).unwrap();
+    let runtime = tasks::build_runtime(1).unwrap();
     let counts = || Extras { processors: vec![Tally::new("tally")], ..Extras::default() };
     let app = runtime.block_on(start(folder.path(), &dead, counts()));
     let answer = submit(&app.engine().inlet, spans(&["a"]));
@@ -147,10 +148,10 @@ fn a_crash_loses_nothing() {
     copy_files(&folder.path().join("spool"), &copy.path().join("spool"));
     let sink = Sink::open("x", Trust::Internal);
     let mut blueprint = blueprint(copy.path(), &sink, counts());
-    blueprint.settings.checkpoint_every = Duration::from_secs(86_400);
-    let second = runtime.block_on(App::start(blueprint, Seams::real())).unwrap();
+    blueprint.settings.checkpoint_interval = Duration::from_secs(86_400);
+    let second = runtime.block_on(RunningGateway::start(blueprint, GatewayDeps::system())).unwrap();
     runtime.block_on(until(|| copy.path().join("spool/state/checkpoint").exists()));
-    assert_eq!(runtime.block_on(second.shutdown()).left, 0);
+    assert_eq!(runtime.block_on(second.shutdown()).records_left, 0);
     assert_eq!(sink.all(), ["a"]);
     runtime.block_on(app.shutdown());
 }
@@ -169,7 +170,7 @@ type Log = Arc<Mutex<Vec<&'static str>>>;
 
 struct Beside(Log, Option<&'static str>);
 
-impl Companion for Beside {
+impl BackgroundTask for Beside {
     fn name(&self) -> &'static str {
         "beside"
     }
@@ -207,7 +208,7 @@ impl BoundListener for Port {
         vec![("port".to_owned(), SocketAddr::from(([127, 0, 0, 1], 9)))]
     }
 
-    fn serve(self: Box<Self>, _: Serve) -> BoxFuture<'static, Box<dyn ServingListener>> {
+    fn serve(self: Box<Self>, _: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
         self.0.lock().push("serve");
         Box::pin(async move { self as Box<dyn ServingListener> })
     }
@@ -251,16 +252,20 @@ async fn a_failed_start_leaves_nothing() {
         Extras { listeners: vec![port(None), port(Some("the port is in use"))], ..Extras::default() },
     ];
     for (extras, wanted) in cases.into_iter().zip(["no such file", "no store", "the port is in use"]) {
-        let failed = App::start(blueprint(folder.path(), &sink, extras), Seams::real()).await.err().unwrap();
+        let failed =
+            RunningGateway::start(blueprint(folder.path(), &sink, extras), GatewayDeps::system()).await.err().unwrap();
         assert_eq!((failed.text.as_str(), failed.exit_code()), (wanted, 1));
         assert_eq!(
-            failed.fault == Fault::Port,
+            failed.fault == StartFault::Port,
             wanted.contains("port"),
             "only a port that is taken may be tried elsewhere"
         );
     }
     let app = start(folder.path(), &sink, Extras::default()).await;
-    let second = App::start(blueprint(folder.path(), &sink, Extras::default()), Seams::real()).await.err().unwrap();
+    let second = RunningGateway::start(blueprint(folder.path(), &sink, Extras::default()), GatewayDeps::system())
+        .await
+        .err()
+        .unwrap();
     assert!(!second.text.contains('\n') && !second.text.is_empty(), "{second}");
     app.shutdown().await;
 }
@@ -270,8 +275,8 @@ async fn a_failed_start_leaves_nothing() {
 async fn a_failed_spool_ends_the_gateway() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
     let app = start(folder.path(), &sink, Extras::default()).await;
-    app.engine().sequencer.fail(Reason::SpoolFailed);
-    let ended = app.wait(std::future::pending()).await;
+    app.engine().sequencer.report_failure(Reason::SpoolFailed);
+    let ended = app.run_until(std::future::pending()).await;
     assert_eq!((ended.failed, ended.exit_code()), (Some(Reason::SpoolFailed), 1));
 }
 
@@ -293,7 +298,7 @@ async fn requests_in_hand_are_answered() {
     until(|| begun.load(Ordering::SeqCst) >= 2).await;
     let shutdown = app.shutdown();
     gate.store(true, Ordering::SeqCst);
-    assert_eq!(shutdown.await.left, 0);
+    assert_eq!(shutdown.await.records_left, 0);
     for answer in answers {
         assert_eq!(answer.await, Outcome::Accepted);
     }
@@ -306,18 +311,18 @@ async fn a_panic_in_a_task_is_counted() {
     let meter = Meter::new();
     let tasks = Tasks::new(&meter);
     tasks.spawn("odd", Box::pin(async { panic!("in a task") }));
-    tasks.blocking("even", Box::new(|| panic!("in a thread")));
-    assert!(tasks.all().ended(Duration::from_secs(10)).await);
+    tasks.spawn_blocking("even", Box::new(|| panic!("in a thread")));
+    assert!(tasks.all().wait_until_empty(Duration::from_secs(10)).await);
     let metrics = meter.render();
     assert!(metrics.contains("tollgate_panics_total{place=\"odd\"} 1") && metrics.contains("{place=\"even\"} 1"));
-    tasks.thread("third", || panic!("in our own thread")).unwrap().join().unwrap();
+    tasks.spawn_thread("third", || panic!("in our own thread")).unwrap().join().unwrap();
 }
 
 /// The process must be able to read its memory use after core dumps are disabled.
 #[test]
 fn memory_is_known() {
     assert!(process::resident_bytes().unwrap() > 1 << 20);
-    process::harden().unwrap();
+    process::harden_process().unwrap();
     assert!(process::resident_bytes().unwrap() > 1 << 20);
 }
 
@@ -334,18 +339,23 @@ async fn http(address: SocketAddr, head: &str, body: &[u8]) -> String {
 }
 
 /// Listeners for OTLP over HTTP and the admin port.
-fn sockets(seams: &Seams) -> Vec<Box<dyn Listener>> {
-    let config: receivers::otlp::Config =
+fn sockets(seams: &GatewayDeps) -> Vec<Box<dyn Listener>> {
+    let config: receivers::otlp::OtlpReceiverConfig =
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
-    let receiver = receivers::otlp::Otlp::build("otlp".into(), config.settings().unwrap());
+    let receiver = receivers::otlp::OtlpReceiver::build("otlp".into(), config.settings().unwrap());
     let (meter, health) = (seams.meter.clone(), seams.health.clone());
-    let admin =
-        telemetry::admin::Admin { meter, health, allowed_hosts: Vec::new(), auth: None, money: ::runs::words::dollars };
-    let web = listeners::Web {
+    let admin = telemetry::admin::AdminState {
+        meter,
+        health,
+        allowed_hosts: Vec::new(),
+        auth: None,
+        money: ::runs::amounts::format_dollars,
+    };
+    let web = listeners::WebListener {
         name: "admin",
         endpoint: config::Endpoint::parse("127.0.0.1:0").unwrap(),
         router: telemetry::admin::router(Arc::new(admin), axum::Router::new()),
-        rest: listeners::REST,
+        idle_timeout: listeners::IDLE_TIMEOUT,
         tls: None,
         sockets: None,
     };
@@ -359,24 +369,24 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
     let away =
         |_: &pipeline::ExportRequest| (Duration::ZERO, Outcome::Retry { after: None, reason: Reason::Unavailable });
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::new("x", Trust::Internal, 1 << 20, away));
-    let seams = Seams::real();
+    let seams = GatewayDeps::system();
     let bounded = OutletSettings { max_pending: Some(1), ..OutletSettings::default() };
     let extras =
         Extras { listeners: sockets(&seams), outlets: HashMap::from([("x".into(), bounded)]), ..Extras::default() };
-    let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
+    let app = RunningGateway::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
     let (otlp_at, admin_at) = (app.addresses()[0].1, app.addresses()[1].1);
     let head = "POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf";
     assert!(http(otlp_at, head, &spans(&["a"])).await.starts_with("HTTP/1.1 200"));
     let answer = http(otlp_at, head, &spans(&["b"])).await;
-    let told = "as much waits for the exporter `x` as its `max_pending` allows";
+    let told = "the data pending for exporter `x` has reached its `max_pending`";
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(told), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: 10"), "{answer}");
-    until(|| !app.seams.health.ready()).await;
+    until(|| !app.seams.health.is_ready()).await;
     let answer = http(admin_at, "GET /readyz HTTP/1.1", b"").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.contains("exporter x: as much waits as its `max_pending` allows"), "{answer}");
+    assert!(answer.contains("exporter x: the backlog has reached its `max_pending`"), "{answer}");
     assert!(!answer.contains("spool"), "{answer}");
-    assert!(app.seams.health.runs(), "no reason to restart it");
+    assert!(app.seams.health.is_running(), "no reason to restart it");
     let page = http(admin_at, "GET /metrics HTTP/1.1", b"").await;
     assert!(page.contains(r#"transport="http",reason="pending_full"} 1"#), "{page}");
     assert!(page.contains(r#"tollgate_exporter_pending_full{exporter="x"} 1"#), "{page}");
@@ -388,9 +398,9 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_come_over_sockets() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
-    let seams = Seams::real();
+    let seams = GatewayDeps::system();
     let extras = Extras { listeners: sockets(&seams), ..Extras::default() };
-    let app = App::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
+    let app = RunningGateway::start(blueprint(folder.path(), &sink, extras), seams).await.unwrap();
     let [(otlp, otlp_at), (name, admin_at)] = app.addresses() else { panic!("two addresses") };
     assert_eq!((otlp.as_str(), name.as_str()), ("otlp http", "admin"));
     let (otlp_at, admin_at) = (*otlp_at, *admin_at);
@@ -400,7 +410,7 @@ async fn requests_come_over_sockets() {
     let page = http(admin_at, "GET /metrics HTTP/1.1", b"").await;
     assert!(page.contains("tollgate_requests_total{outcome=\"accepted\",reason=\"\"} 1"), "{page}");
     assert!(http(admin_at, "GET /readyz HTTP/1.1", b"").await.starts_with("HTTP/1.1 200"));
-    assert_eq!(app.shutdown().await.left, 0);
+    assert_eq!(app.shutdown().await.records_left, 0);
     assert_eq!(sink.all(), ["a", "b"]);
     assert!(tokio::net::TcpStream::connect(otlp_at).await.is_err(), "the port is free again");
 }
@@ -411,7 +421,7 @@ fn an_empty_key_file_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("pseudonym.key");
     std::fs::write(&path, "\n").expect("written");
-    let made = super::keyfile::ensure(&path, || kernel::secret::Secret::new("x".to_owned()));
+    let made = super::keyfile::read_or_create(&path, || kernel::secret::Secret::new("x".to_owned()));
     assert!(made.is_err());
 }
 
@@ -437,10 +447,10 @@ fn folders_in_memory_are_known() {
         match (kind, known) {
             ("tmpfs", true) => {
                 seen += 1;
-                memory += usize::from(super::volume::warning(&deep).is_some());
+                memory += usize::from(super::volume::warn_if_in_memory(&deep).is_some());
             }
             ("proc" | "ext4" | "overlay" | "xfs" | "btrfs", true) => {
-                assert_eq!(super::volume::warning(&deep), None, "{line}");
+                assert_eq!(super::volume::warn_if_in_memory(&deep), None, "{line}");
                 others += 1;
             }
             _ => {}
@@ -461,13 +471,14 @@ exporters:
   debug: { trust: internal }
 service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug] } } }
 ";
-    let read = resolve::read("t.yaml", text, &config::env::Process, folder.path());
+    let read = resolve::resolve_config("t.yaml", text, &config::env::ProcessLookup, folder.path());
     let Ok((_, valid)) = read.result else { panic!("not valid") };
-    let seams = Seams::real();
-    let Blueprint { spool, keys, build, .. } = assemble::blueprint(valid, &seams).await.unwrap();
-    let Seams { disk, clock, rng, meter, .. } = seams.clone();
+    let seams = GatewayDeps::system();
+    let GatewayBlueprint { spool, keys, build, .. } = assemble::build_blueprint(valid, &seams).await.unwrap();
+    let GatewayDeps { disk, clock, rng, meter, .. } = seams.clone();
     let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();
-    let built = build(&Site { tasks: Tasks::new(&meter), seams, spool }).map_err(|why| panic!("{why}")).unwrap();
+    let built =
+        build(&GatewayResources { tasks: Tasks::new(&meter), seams, spool }).map_err(|why| panic!("{why}")).unwrap();
     let consumers = |id: &str| built.outlets.get(id).map(|outlet| outlet.consumers);
     assert_eq!((consumers("otlp/slow"), consumers("debug")), (Some(3), None));
 }

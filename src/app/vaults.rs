@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::app::build::{Companion, Site};
-use crate::app::erasures::ErasureDesk;
+use crate::app::build::{BackgroundTask, GatewayResources};
+use crate::app::erasure_reports::ErasureReportTarget;
 use ::vault::chain::note::SigningKey;
 use ::vault::store::kinds::StoreUnusable;
 use ::vault::ticket::put_holder;
@@ -17,55 +17,56 @@ use ::vault::uploader::{SpoolJournal, Uploader};
 use genai::Vocabulary;
 use kernel::pseudonym::IdPolicy;
 use pipeline::Processor;
-use processors::vault::{self, Echoing, Forward, Settings};
+use processors::vault::{self, EchoFinder, ForwardPolicy, VaultSettings};
 
 /// The parts of a vault besides its processor.
-pub(super) struct Vault {
+pub(super) struct BuiltVault {
     /// The processor's id, which is also its holder name in the spool.
     pub(super) id: Arc<str>,
     /// The holder that exporters behind the vault wait for, if they wait.
-    pub(super) waits: Option<Arc<str>>,
+    pub(super) put_holder: Option<Arc<str>>,
     /// Writes to the store.
-    pub(super) uploader: Option<Arc<dyn Companion>>,
+    pub(super) uploader: Option<Arc<dyn BackgroundTask>>,
     /// Accepts reports of erasures for the digests.
-    pub(super) erasures: Option<Arc<ErasureDesk>>,
+    pub(super) erasure_target: Option<Arc<ErasureReportTarget>>,
 }
 
 /// Builds a vault. Its folder is created and its certificates are read now, so that faults are reported at start.
-pub(super) fn build(
-    site: &Site,
+pub(super) fn build_vault(
+    site: &GatewayResources,
     id: Arc<str>,
-    settings: &Settings,
+    settings: &VaultSettings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
-    echoing: Echoing,
+    echoing: EchoFinder,
     (spool, key): (&Path, Option<Arc<SigningKey>>),
-) -> Result<(Arc<dyn Processor>, Vault), StoreUnusable> {
+) -> Result<(Arc<dyn Processor>, BuiltVault), StoreUnusable> {
     if let Some(store) = &settings.store {
         store.spec().prepare()?;
     }
     let seams = &site.seams;
     let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id), spool);
-    let needs = vault::Site {
+    let needs = vault::VaultServices {
         vocabulary,
         ids,
         clock: Arc::clone(&seams.clock),
         rng: Arc::clone(&seams.rng),
         meter: seams.meter.clone(),
-        echoing,
+        echo_finder: echoing,
     };
     let made = vault::build(&id, settings, &needs, Arc::new(journal), key);
     let inbox = made.uploader.as_ref().map(Uploader::erasure_inbox);
-    let erasures = inbox.map(|inbox| Arc::new(ErasureDesk { keys: settings.erasure_keys.clone(), inbox }));
-    let uploader = made.uploader.map(|uploader| Arc::new(Upload(Mutex::new(Some(uploader)))) as Arc<dyn Companion>);
-    let waits = (settings.forward == Forward::AfterPut && uploader.is_some()).then(|| put_holder(&id));
-    Ok((made.processor, Vault { id, waits, uploader, erasures }))
+    let erasures = inbox.map(|inbox| Arc::new(ErasureReportTarget { keys: settings.erasure_keys.clone(), inbox }));
+    let uploader =
+        made.uploader.map(|uploader| Arc::new(UploaderTask(Mutex::new(Some(uploader)))) as Arc<dyn BackgroundTask>);
+    let waits = (settings.forward == ForwardPolicy::AfterPut && uploader.is_some()).then(|| put_holder(&id));
+    Ok((made.processor, BuiltVault { id, put_holder: waits, uploader, erasure_target: erasures }))
 }
 
 /// The uploader as a companion; it can run once.
-struct Upload(Mutex<Option<Uploader>>);
+struct UploaderTask(Mutex<Option<Uploader>>);
 
-impl Companion for Upload {
+impl BackgroundTask for UploaderTask {
     fn name(&self) -> &'static str {
         "vault uploader"
     }

@@ -7,11 +7,11 @@ use std::path::Path;
 use rustix::fs::Access;
 
 /// `f_type` of file systems in memory: tmpfs, ramfs.
-const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
+const MEMORY_FILE_SYSTEMS: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// `f_type` of kernel file systems in which no file can be created: proc, sysfs, cgroup (2 and 1), debugfs, tracefs,
 /// securityfs, configfs, bpf, devpts, selinuxfs, efivarfs, pstore, mqueue and binfmt_misc.
-const NO_VOLUME: [i128; 15] = [
+const KERNEL_FILE_SYSTEMS: [i128; 15] = [
     0x9fa0,
     0x6265_6572,
     0x6367_7270,
@@ -30,52 +30,52 @@ const NO_VOLUME: [i128; 15] = [
 ];
 
 /// A warning if `directory`, or its nearest existing ancestor, is in memory.
-pub fn warning(directory: &Path) -> Option<String> {
-    in_memory(directory).then(|| {
+pub fn warn_if_in_memory(directory: &Path) -> Option<String> {
+    is_in_memory(directory).then(|| {
         format!(
-            "the spool's folder {} lies in memory (tmpfs): what was accepted is lost when the machine or the pod restarts",
+            "the spool's folder {} is in memory (tmpfs): accepted data is lost when the machine or the pod restarts",
             directory.display()
         )
     })
 }
 
 /// Why files can't be created in `directory`, which need not exist yet; `None` if they can. Creates nothing.
-pub fn unusable(directory: &Path) -> Option<String> {
+pub fn find_write_problem(directory: &Path) -> Option<String> {
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
     let nearest = directory.ancestors().map(here).find(|path| path.symlink_metadata().is_ok())?;
     if !nearest.is_dir() {
-        return Some(format!("{} is no folder", nearest.display()));
+        return Some(format!("{} is not a folder", nearest.display()));
     }
     // For root the access check succeeds, but creating a file fails all the same.
-    if rustix::fs::statfs(&nearest).is_ok_and(|volume| NO_VOLUME.contains(&i128::from(volume.f_type))) {
-        return Some(format!("{} is the kernel's: no file can be made there", nearest.display()));
+    if rustix::fs::statfs(&nearest).is_ok_and(|volume| KERNEL_FILE_SYSTEMS.contains(&i128::from(volume.f_type))) {
+        return Some(format!("{} is a kernel file system, in which no file can be created", nearest.display()));
     }
     let wanted = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::access(&nearest, wanted).err().map(|error| format!("can't write in {}: {error}", nearest.display()))
 }
 
 /// Bytes free for an ordinary user on the volume of `directory`; `None` if the system doesn't report it.
-pub fn free(directory: &Path) -> Option<u64> {
+pub fn free_bytes(directory: &Path) -> Option<u64> {
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
     let volume = directory.ancestors().find_map(|path| rustix::fs::statvfs(here(path)).ok())?;
     volume.f_bavail.checked_mul(volume.f_frsize)
 }
 
 /// A message that compares `free` bytes with the `needed` ones.
-pub fn too_small(free: u64, needed: u64) -> String {
+pub fn describe_shortage(free: u64, needed: u64) -> String {
     let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
     format!("the volume has {:.1} GiB free, and the spool may need {:.1} GiB more", gib(free), gib(needed))
 }
 
 /// Total size of the files directly in `directory`, in bytes.
-pub fn taken(directory: &Path) -> u64 {
+pub fn used_bytes(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).filter(|found| found.is_file()).map(|found| found.len()).sum()
 }
 
-fn in_memory(directory: &Path) -> bool {
+fn is_in_memory(directory: &Path) -> bool {
     // The last ancestor of a relative path is the empty path.
     let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
     let volume = directory.ancestors().find_map(|path| rustix::fs::statfs(here(path)).ok());
-    volume.is_some_and(|volume| IN_MEMORY.contains(&i128::from(volume.f_type)))
+    volume.is_some_and(|volume| MEMORY_FILE_SYSTEMS.contains(&i128::from(volume.f_type)))
 }

@@ -6,43 +6,43 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::ask::{Asker, parsed, part};
-use super::common::Common;
-use super::error::{CommandError, Exit};
+use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_client::{AdminClient, parse_json, percent_encode};
+use super::common::CommonArgs;
+use super::error::{CommandError, ExitStatus};
 use super::output;
-use super::place::{Where, with};
-use kernel::terminal::clean;
+use kernel::terminal::escape_unsafe;
 
 /// Subcommands of `alerts`.
 #[derive(Subcommand)]
-pub(super) enum Command {
+pub(super) enum AlertsCommand {
     /// Lists alerts that fire, alerts that fired before, and mutes.
-    List(List),
+    List(ListAlertsArgs),
     /// Sends a test message to the webhook of `extensions.admin.alerts`.
-    Test(Test),
+    Test(TestAlertArgs),
     /// Stops sending messages of a rule to the webhook for a while; its alerts are still counted and shown.
-    Mute(Mute),
+    Mute(MuteArgs),
     /// Ends a mute.
-    Unmute(Unmute),
+    Unmute(UnmuteArgs),
 }
 
 #[derive(Args)]
-pub(super) struct List {
+pub(super) struct ListAlertsArgs {
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
     /// Prints the API's JSON.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
-pub(super) struct Test {
+pub(super) struct TestAlertArgs {
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
 }
 
 #[derive(Args)]
-pub(super) struct Mute {
+pub(super) struct MuteArgs {
     /// The rule (docs/runs.md), or `*` for all.
     rule: String,
     /// Duration: 30m, 2h, 1d; at most 30d.
@@ -52,93 +52,94 @@ pub(super) struct Mute {
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
 }
 
 #[derive(Args)]
-pub(super) struct Unmute {
+pub(super) struct UnmuteArgs {
     /// The rule, or `*`.
     rule: String,
     /// Ends the mute of this tenant.
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
 }
 
 /// Runs a subcommand of `alerts`.
-pub(super) fn run(common: &Common, command: &Command) -> Result<Exit, CommandError> {
+pub(super) fn run(common: &CommonArgs, command: &AlertsCommand) -> Result<ExitStatus, CommandError> {
     match command {
-        Command::List(options) => with(common, &options.at, |gateway| list(gateway, options)),
-        Command::Test(options) => with(common, &options.at, test),
-        Command::Mute(options) => with(common, &options.at, |gateway| mute(gateway, options)),
-        Command::Unmute(options) => with(common, &options.at, |gateway| unmute(gateway, options)),
+        AlertsCommand::List(options) => run_with_client(common, &options.at, |gateway| list_alerts(gateway, options)),
+        AlertsCommand::Test(options) => run_with_client(common, &options.at, send_test),
+        AlertsCommand::Mute(options) => run_with_client(common, &options.at, |gateway| mute_rule(gateway, options)),
+        AlertsCommand::Unmute(options) => run_with_client(common, &options.at, |gateway| unmute_rule(gateway, options)),
     }
 }
 
-async fn list(gateway: Asker, options: &List) -> Result<(), CommandError> {
+async fn list_alerts(gateway: AdminClient, options: &ListAlertsArgs) -> Result<(), CommandError> {
     let answer = gateway.get("/api/alerts", "application/json").await?;
     if options.json {
         return output::print_json(&answer);
     }
     let webhook = gateway.get("/api/alerts/webhook", "application/json").await?;
-    output::print(&screen(&parsed(&answer)?, &parsed(&webhook)?))
+    output::print(&format_alerts(&parse_json(&answer)?, &parse_json(&webhook)?))
 }
 
-async fn test(gateway: Asker) -> Result<(), CommandError> {
+async fn send_test(gateway: AdminClient) -> Result<(), CommandError> {
     gateway.post("/api/alerts/test", String::new()).await?;
-    output::print("the webhook took a test message\n")
+    output::print("the webhook accepted a test message\n")
 }
 
-async fn mute(gateway: Asker, options: &Mute) -> Result<(), CommandError> {
+async fn mute_rule(gateway: AdminClient, options: &MuteArgs) -> Result<(), CommandError> {
     let asked = json!({"for": options.r#for, "tenant": options.tenant});
-    let answer = gateway.post(&place(&options.rule), asked.to_string()).await?;
-    shown(&answer)
+    let answer = gateway.post(&mute_path(&options.rule), asked.to_string()).await?;
+    print_mutes(&answer)
 }
 
-async fn unmute(gateway: Asker, options: &Unmute) -> Result<(), CommandError> {
-    let tenant = options.tenant.as_deref().map(|tenant| format!("?tenant={}", part(tenant))).unwrap_or_default();
-    shown(&gateway.delete(&format!("{}{tenant}", place(&options.rule))).await?)
+async fn unmute_rule(gateway: AdminClient, options: &UnmuteArgs) -> Result<(), CommandError> {
+    let tenant =
+        options.tenant.as_deref().map(|tenant| format!("?tenant={}", percent_encode(tenant))).unwrap_or_default();
+    print_mutes(&gateway.delete(&format!("{}{tenant}", mute_path(&options.rule))).await?)
 }
 
-fn place(rule: &str) -> String {
-    format!("/api/alerts/{}/mute", part(rule))
+fn mute_path(rule: &str) -> String {
+    format!("/api/alerts/{}/mute", percent_encode(rule))
 }
 
 /// Prints the current mutes.
-fn shown(webhook: &str) -> Result<(), CommandError> {
+fn print_mutes(webhook: &str) -> Result<(), CommandError> {
     let mut out = String::new();
-    muted(&mut out, &parsed(webhook)?);
+    write_mutes(&mut out, &parse_json(webhook)?);
     output::print(if out.is_empty() { "nothing is muted\n" } else { &out })
 }
 
-fn muted(out: &mut String, webhook: &Value) {
-    for mute in rows(webhook.get("mute")) {
-        let field = |name: &str| word(mute.get(name).unwrap_or(&Value::Null));
+fn write_mutes(out: &mut String, webhook: &Value) {
+    for mute in array_items(webhook.get("mute")) {
+        let field = |name: &str| format_field(mute.get(name).unwrap_or(&Value::Null));
         let _ = writeln!(out, "muted: {} tenant {} until {}", field("rule"), field("tenant"), field("until"));
     }
 }
 
-fn word(value: &Value) -> String {
+fn format_field(value: &Value) -> String {
     match value {
-        Value::String(text) if !text.is_empty() => clean(text),
+        Value::String(text) if !text.is_empty() => escape_unsafe(text),
         Value::Number(number) => number.to_string(),
         _ => "-".to_owned(),
     }
 }
 
-fn rows(value: Option<&Value>) -> &[Value] {
+fn array_items(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn screen(answer: &Value, webhook: &Value) -> String {
+fn format_alerts(answer: &Value, webhook: &Value) -> String {
     let mut out = String::new();
-    let alerts = rows(answer.get("alerts"));
+    let alerts = array_items(answer.get("alerts"));
     if alerts.is_empty() {
         out.push_str("no alerts\n");
     }
     for alert in alerts {
-        let field = |name: &str| word(alert.get(name).unwrap_or(&Value::Null));
+        let field = |name: &str| format_field(alert.get(name).unwrap_or(&Value::Null));
         let _ = writeln!(
             out,
             "{:<9} {:<8} {}: {} tenant {} feature {} tool {} run {} session {} trace {} since {} until {}",
@@ -158,6 +159,6 @@ fn screen(answer: &Value, webhook: &Value) -> String {
     }
     let configured = webhook.get("configured") == Some(&Value::Bool(true));
     out.push_str(if configured { "webhook: configured\n" } else { "webhook: none\n" });
-    muted(&mut out, webhook);
+    write_mutes(&mut out, webhook);
     out
 }

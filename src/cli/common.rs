@@ -1,24 +1,24 @@
-//! [`Common`]: the options of every command that reads a configuration.
+//! [`CommonArgs`]: the options of every command that reads a configuration.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::error::CommandError;
-use super::listen::{Listen, listen};
+use super::listen::{ListenAddress, parse_listen_address};
 use config::env;
 
 /// Options of every command that reads a configuration.
 #[derive(Args, Clone, Default)]
-pub struct Common {
+pub struct CommonArgs {
     /// Configuration file [default: an embedded configuration that keeps its data in the data directory].
-    #[arg(long, global = true, value_name = "FILE", value_parser = file)]
+    #[arg(long, global = true, value_name = "FILE", value_parser = parse_config_path)]
     pub config: Option<PathBuf>,
     /// Option of the Collector, accepted without effect: tollgate has no feature gates.
     #[arg(long, global = true, hide = true, value_name = "GATES", value_delimiter = ',', allow_hyphen_values = true)]
     pub feature_gates: Vec<String>,
     /// Option of the Collector, refused with an error.
-    #[arg(long, global = true, hide = true, value_name = "KEY=VALUE", value_parser = no_setting)]
+    #[arg(long, global = true, hide = true, value_name = "KEY=VALUE", value_parser = reject_setting)]
     pub set: Vec<String>,
     /// Folder for the vault, spool and keys of the embedded configuration [default: $TOLLGATE_DATA_DIR, or else the XDG
     /// state directory].
@@ -26,11 +26,11 @@ pub struct Common {
     pub data_dir: Option<PathBuf>,
     /// Address for the embedded configuration: gRPC on this port, HTTP on the next, the page (on loopback) on the one
     /// after that [default: 127.0.0.1:4317, :4318 and :8888].
-    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = listen)]
-    pub listen: Option<Listen>,
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = parse_listen_address)]
+    pub listen: Option<ListenAddress>,
 }
 
-impl Common {
+impl CommonArgs {
     /// The requested data directory. An empty environment variable counts as unset.
     pub(super) fn data_dir(&self) -> Option<PathBuf> {
         let of_environment = || env::var("TOLLGATE_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -40,8 +40,8 @@ impl Common {
 
 /// Catches a file given without `--config`, to suggest the option.
 #[derive(Args, Clone, Copy, Default)]
-pub(super) struct NoFile {
-    #[arg(hide = true, value_name = "FILE", value_parser = no_file)]
+pub(super) struct RejectFileArg {
+    #[arg(hide = true, value_name = "FILE", value_parser = reject_file)]
     _file: Option<Never>,
 }
 
@@ -49,20 +49,20 @@ pub(super) struct NoFile {
 #[derive(Clone, Copy)]
 enum Never {}
 
-fn no_file(text: &str) -> Result<Never, CommandError> {
+fn reject_file(text: &str) -> Result<Never, CommandError> {
     Err(CommandError::Usage(format!("did you mean `--config {text}`?")))
 }
 
 /// Parses `FILE`, or `file:FILE` as the Collector's operator writes it.
-fn file(text: &str) -> Result<PathBuf, CommandError> {
+fn parse_config_path(text: &str) -> Result<PathBuf, CommandError> {
     let other = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));
     if other {
-        return Err(CommandError::Usage("only a file is read, `FILE` or `file:FILE`".to_owned()));
+        return Err(CommandError::Usage("only files are supported: write `FILE` or `file:FILE`".to_owned()));
     }
     Ok(PathBuf::from(text.strip_prefix("file:").unwrap_or(text)))
 }
 
 /// Refuses `--set`, because ignoring it silently would change what runs.
-fn no_setting(_: &str) -> Result<String, CommandError> {
-    Err(CommandError::Usage("is not taken here: write it into the configuration".to_owned()))
+fn reject_setting(_: &str) -> Result<String, CommandError> {
+    Err(CommandError::Usage("is not supported: write the setting into the configuration file".to_owned()))
 }

@@ -10,7 +10,7 @@ use config::env;
 ///
 /// # Errors
 /// There is no home directory; the message says what to set.
-pub(super) fn resolve(given: Option<&Path>) -> Result<PathBuf, CommandError> {
+pub(super) fn resolve_data_dir(given: Option<&Path>) -> Result<PathBuf, CommandError> {
     if let Some(path) = given {
         return Ok(path.to_path_buf());
     }

@@ -8,30 +8,31 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::{self, colour_out};
+use super::common::CommonArgs;
+use super::config_loading::{FileCreation, load_config};
+use super::error::{CommandError, ExitStatus};
+use super::output::{self, use_colour_on_stdout};
 use super::runtime::block_on;
-use super::source::{Make, load};
-use super::vault::erase::ERASER;
-use crate::app::keys;
-use crate::app::resolve::Placed;
+use super::vault::erase::DEFAULT_ERASER_WRITER;
+use crate::app::gateway_keys;
+use crate::app::resolve::ConfiguredComponent;
 use crate::components::{ProcessorSettings, ReceiverSettings};
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
-use kernel::terminal::clean;
+use kernel::terminal::escape_unsafe;
 use receivers::otlp;
 use vault::kms::SealedKey;
-use vault::policy::Policy;
+use vault::policy::AwsPolicies;
 use vault::store::S3Store;
-use vault::store::probe::{Check, Verdict, probe};
+use vault::store::probe::{ProbeCheck, ProbeVerdict, probe_permissions};
 use vault::store::settings::S3Settings;
 
-const NO_S3: &str = "the configuration has no vault in S3";
+const NO_S3_VAULT: &str = "the configuration has no vault in S3, and `vault doctor` tests the permissions of one: pass \
+                           `--config FILE` with a vault that has `store: { s3: … }`; `tollgate validate` checks a folder";
 
 /// Options of `vault doctor`.
 #[derive(Args)]
-pub(super) struct Doctor {
+pub(super) struct DoctorArgs {
     /// Prints one JSON object per check.
     #[arg(long)]
     json: bool,
@@ -42,7 +43,7 @@ pub(super) struct Doctor {
 
 /// Documents that `vault policy` prints.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Print {
+pub(super) enum PolicyFormat {
     /// IAM policy of the gateway.
     Writer,
     /// IAM policy of auditors.
@@ -63,10 +64,10 @@ pub(super) enum Print {
 
 /// Options of `vault policy`.
 #[derive(Args)]
-pub(super) struct PolicyOptions {
+pub(super) struct PolicyArgs {
     /// The document to print.
     #[arg(long, value_enum, default_value = "writer")]
-    format: Print,
+    format: PolicyFormat,
     /// The vault of the configuration (`vault`, `vault/eu`); required if there are several in S3.
     #[arg(long, value_name = "ID")]
     vault: Option<String>,
@@ -79,22 +80,22 @@ pub(super) struct PolicyOptions {
 }
 
 /// The vaults of a configuration that can be tested, and its accounts.
-struct Vaults {
-    all: Vec<Vault>,
-    accounts: Accounts,
+struct ConfiguredVaults {
+    all: Vec<ConfiguredVault>,
+    accounts: KnownAccounts,
 }
 
 /// One vault.
-struct Vault {
+struct ConfiguredVault {
     id: String,
     s3: Option<S3Settings>,
     /// Its signing key, if that is encrypted with KMS.
-    sealed: Option<(PathBuf, SealedKey)>,
+    kms_signing_key: Option<(PathBuf, SealedKey)>,
 }
 
 /// The accounts that may send, as far as this machine knows them.
 #[derive(Default)]
-struct Accounts {
+struct KnownAccounts {
     /// Accounts of the configuration and of readable tokens files.
     names: BTreeSet<String>,
     /// Tokens files that were read; they may name more accounts later.
@@ -103,12 +104,12 @@ struct Accounts {
     unknown: Vec<String>,
 }
 
-impl Accounts {
-    fn of<'s>(receivers: impl Iterator<Item = &'s otlp::Settings>) -> Self {
+impl KnownAccounts {
+    fn from_receivers<'s>(receivers: impl Iterator<Item = &'s otlp::OtlpReceiverSettings>) -> Self {
         let mut all = Self::default();
         for receiver in receivers {
             all.names.extend(receiver.accounts().iter().map(ToString::to_string));
-            match receiver.accounts_of_file() {
+            match receiver.file_accounts() {
                 Ok(names) => {
                     all.names.extend(names.iter().map(ToString::to_string));
                     all.files.extend(receiver.tokens_file().map(|path| path.display().to_string()));
@@ -120,10 +121,10 @@ impl Accounts {
     }
 
     /// A warning for each reason that accounts may lack a rule.
-    fn uncovered(&self) -> Vec<String> {
+    fn uncovered_warnings(&self) -> Vec<String> {
         let line = |why: &String| {
             format!(
-                "{why}: accounts that only this file names have no rule, and their payload is never moved nor expires"
+                "{why}: accounts named only in this file get no lifecycle rule, so their payload is never archived and never expires"
             )
         };
         self.unknown.iter().map(line).collect()
@@ -131,51 +132,56 @@ impl Accounts {
 }
 
 /// All vaults that can be tested, or only the requested one.
-fn vaults(common: &Common, only: Option<&str>) -> Result<Vaults, CommandError> {
-    let valid = load(common, Make::Nothing)?.valid;
-    let of = |placed: &Placed<ProcessorSettings>| {
-        let ProcessorSettings::Vault(vault) = &placed.what else { return None };
-        let s3 = vault.store.as_ref()?.spec().buckets().cloned();
+fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaults, CommandError> {
+    let valid = load_config(common, FileCreation::Nothing)?.valid;
+    let of = |placed: &ConfiguredComponent<ProcessorSettings>| {
+        let ProcessorSettings::Vault(vault) = &placed.value else { return None };
+        let s3 = vault.store.as_ref()?.spec().s3_settings().cloned();
         let sealed = vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone()));
-        (s3.is_some() || sealed.is_some()).then(|| Vault { id: placed.id.to_string(), s3, sealed })
+        (s3.is_some() || sealed.is_some()).then(|| ConfiguredVault {
+            id: placed.id.to_string(),
+            s3,
+            kms_signing_key: sealed,
+        })
     };
     let mut all: Vec<_> = valid.processors.iter().filter_map(of).collect();
     if all.is_empty() {
-        return Err(NO_S3.into());
+        return Err(NO_S3_VAULT.into());
     }
     if let Some(only) = only {
-        let there = names(&all);
+        let there = vault_ids(&all);
         all.retain(|vault| vault.id == only);
         if all.is_empty() {
-            let why = format!("--vault {only}: the configuration has no such vault in S3, but {there}");
+            let why = format!("--vault {only}: the configuration has no such vault in S3; it has {there}");
             return Err(CommandError::Failed(why));
         }
     }
-    let accounts = Accounts::of(valid.receivers.iter().map(|placed| {
-        let ReceiverSettings::Otlp(otlp) = &placed.what;
+    let accounts = KnownAccounts::from_receivers(valid.receivers.iter().map(|placed| {
+        let ReceiverSettings::Otlp(otlp) = &placed.value;
         otlp
     }));
-    Ok(Vaults { all, accounts })
+    Ok(ConfiguredVaults { all, accounts })
 }
 
-fn names(vaults: &[Vault]) -> String {
+fn vault_ids(vaults: &[ConfiguredVault]) -> String {
     vaults.iter().map(|vault| vault.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `vault doctor`.
-pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Result<Exit, CommandError> {
-    let vaults = vaults(common, options.vault.as_deref())?;
+pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<ExitStatus, CommandError> {
+    let vaults = load_vaults(common, options.vault.as_deref())?;
     let several = vaults.all.len() > 1;
-    let mut checks: Vec<(String, Check)> = Vec::new();
+    let mut checks: Vec<(String, ProbeCheck)> = Vec::new();
     let tried = block_on(async {
-        for Vault { id, s3, sealed } in vaults.all {
+        for ConfiguredVault { id, s3, kms_signing_key: sealed } in vaults.all {
             if let Some((path, sealed)) = &sealed {
-                checks.push((id.clone(), key(path, sealed).await));
+                checks.push((id.clone(), check_signing_key(path, sealed).await));
             }
             let Some(settings) = s3 else { continue };
             let name = kernel::hex::encode(&SystemRng.id());
             let store = S3Store::new(settings);
-            let found = probe(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
+            let found =
+                probe_permissions(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
             checks.extend(found.into_iter().map(|check| (id.clone(), check)));
         }
         Ok(())
@@ -188,8 +194,8 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Result<Exit, Comm
         }
         shown.push_str(&if options.json { as_json(id, check) } else { as_line(check) });
     }
-    let failed = checks.iter().filter(|(_, check)| check.verdict == Verdict::Fails).count();
-    let weak = checks.iter().filter(|(_, check)| check.verdict == Verdict::Weak).count();
+    let failed = checks.iter().filter(|(_, check)| check.verdict == ProbeVerdict::Fails).count();
+    let weak = checks.iter().filter(|(_, check)| check.verdict == ProbeVerdict::Weak).count();
     output::print(&shown)?;
     tried?;
     if failed > 0 {
@@ -197,96 +203,102 @@ pub(super) fn run_doctor(common: &Common, options: &Doctor) -> Result<Exit, Comm
     }
     if !options.json {
         let note = if weak > 0 { format!(", {weak} weak") } else { String::new() };
-        return output::out(&format!("{} checks hold{note}\n", checks.len() - weak));
+        return output::print_result(&format!("{} checks passed{note}\n", checks.len() - weak));
     }
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// Tests whether KMS decrypts the signing key.
-async fn key(path: &Path, sealed: &SealedKey) -> Check {
-    let what = "KMS opens the signing key".to_owned();
-    match keys::opened(path, sealed).await {
-        Ok(key) => Check { what, verdict: Verdict::Holds, answer: key.public().to_string(), remedy: String::new() },
+async fn check_signing_key(path: &Path, sealed: &SealedKey) -> ProbeCheck {
+    let what = "KMS decrypts the signing key".to_owned();
+    match gateway_keys::decrypt_signing_key(path, sealed).await {
+        Ok(key) => ProbeCheck {
+            property: what,
+            verdict: ProbeVerdict::Holds,
+            answer: key.public().to_string(),
+            remedy: String::new(),
+        },
         Err(error) => {
-            let remedy = "the gateway does not start without it; look at `signing_key_kms`".to_owned();
-            Check { what, verdict: Verdict::Fails, answer: error.text, remedy }
+            let remedy = "the gateway does not start without this key: check `signing_key_kms`".to_owned();
+            ProbeCheck { property: what, verdict: ProbeVerdict::Fails, answer: error.text, remedy }
         }
     }
 }
 
-fn as_json(id: &str, check: &Check) -> String {
+fn as_json(id: &str, check: &ProbeCheck) -> String {
     let verdict = match check.verdict {
-        Verdict::Holds => "holds",
-        Verdict::Fails => "fails",
-        Verdict::Weak => "weak",
+        ProbeVerdict::Holds => "pass",
+        ProbeVerdict::Fails => "fail",
+        ProbeVerdict::Weak => "warn",
     };
-    let line =
-        json!({"vault": id, "check": check.what, "verdict": verdict, "answer": check.answer, "remedy": check.remedy});
+    let line = json!({"vault": id, "check": check.property, "verdict": verdict, "answer": check.answer, "remedy": check.remedy});
     format!("{line}\n")
 }
 
-fn as_line(check: &Check) -> String {
+fn as_line(check: &ProbeCheck) -> String {
     let (mark, colour) = match check.verdict {
-        Verdict::Holds => ("√", "32"),
-        Verdict::Fails => ("×", "31"),
-        Verdict::Weak => ("!", "33"),
+        ProbeVerdict::Holds => ("√", "32"),
+        ProbeVerdict::Fails => ("×", "31"),
+        ProbeVerdict::Weak => ("!", "33"),
     };
-    let mark = if colour_out() { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
+    let mark = if use_colour_on_stdout() { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
     let remedy = if check.remedy.is_empty() { String::new() } else { format!("    {}\n", check.remedy) };
-    format!("{mark} {}  ({})\n{remedy}", check.what, check.answer)
+    format!("{mark} {}  ({})\n{remedy}", check.property, check.answer)
 }
 
 /// Runs `vault policy`: prints one document, ready to apply. If the rules leave out accounts that are unknown on this
 /// machine, the exit code is 1, unless `--account` names them.
-pub(super) fn run_policy(common: &Common, options: &PolicyOptions) -> Result<Exit, CommandError> {
-    let Vaults { mut all, mut accounts } = vaults(common, options.vault.as_deref())?;
+pub(super) fn run_policy(common: &CommonArgs, options: &PolicyArgs) -> Result<ExitStatus, CommandError> {
+    let ConfiguredVaults { mut all, mut accounts } = load_vaults(common, options.vault.as_deref())?;
     all.retain(|vault| vault.s3.is_some());
     let settings = match &all[..] {
-        [] => return Err(NO_S3.into()),
-        [Vault { s3: Some(settings), .. }] => settings,
+        [] => return Err(NO_S3_VAULT.into()),
+        [ConfiguredVault { s3: Some(settings), .. }] => settings,
         _ => {
-            let why = format!("the configuration has several vaults in S3; give --vault: {}", names(&all));
+            let why = format!("the configuration has several vaults in S3; give --vault: {}", vault_ids(&all));
             return Err(CommandError::Failed(why));
         }
     };
     accounts.names.extend(options.account.iter().cloned());
     let names: Vec<String> = accounts.names.iter().cloned().collect();
-    let (policy, uncovered) = (Policy::new(settings), accounts.uncovered());
-    let by_account = matches!(options.format, Print::Lifecycle | Print::Terraform);
+    let (policy, uncovered) = (AwsPolicies::new(settings), accounts.uncovered_warnings());
+    let by_account = matches!(options.format, PolicyFormat::Lifecycle | PolicyFormat::Terraform);
     if by_account {
-        output::tell("NOT COVERED", &uncovered);
+        output::print_notes("NOT COVERED", &uncovered);
         let later = |file: &String| {
-            format!("accounts of {file} are as it stands now: print and apply this again when it gets another")
+            format!("the rules cover the accounts now in {file}: print and apply them again when an account is added")
         };
-        output::tell("note", &accounts.files.iter().map(later).collect::<Vec<_>>());
+        output::print_notes("note", &accounts.files.iter().map(later).collect::<Vec<_>>());
     }
     let printed = print_policy(options, &policy, &names, &uncovered)?;
     if by_account && !uncovered.is_empty() && options.account.is_empty() {
-        return Err("rules are missing: run this where the gateway runs, or name the accounts (--account)".into());
+        return Err(
+            "rules are missing: run this command on the gateway's machine, or name the accounts with --account".into(),
+        );
     }
     Ok(printed)
 }
 
 fn print_policy(
-    options: &PolicyOptions,
-    policy: &Policy<'_>,
+    options: &PolicyArgs,
+    policy: &AwsPolicies<'_>,
     accounts: &[String],
     uncovered: &[String],
-) -> Result<Exit, CommandError> {
+) -> Result<ExitStatus, CommandError> {
     let value = match options.format {
-        Print::Writer => policy.writer(),
-        Print::Auditor => policy.auditor(options.restore),
-        Print::Eraser => policy.eraser(ERASER),
-        Print::Bucket => policy.bucket(false),
-        Print::KeyBucket => policy.bucket(true),
-        Print::Lifecycle => policy.lifecycle(accounts),
-        Print::KeyLifecycle => policy.key_lifecycle(),
-        Print::Terraform => {
-            let not: String = uncovered.iter().map(|why| format!("# NOT COVERED: {}\n", clean(why))).collect();
-            return output::out(&(not + &policy.terraform(accounts, options.restore)));
+        PolicyFormat::Writer => policy.writer(),
+        PolicyFormat::Auditor => policy.auditor(options.restore),
+        PolicyFormat::Eraser => policy.eraser(DEFAULT_ERASER_WRITER),
+        PolicyFormat::Bucket => policy.bucket(false),
+        PolicyFormat::KeyBucket => policy.bucket(true),
+        PolicyFormat::Lifecycle => policy.lifecycle(accounts),
+        PolicyFormat::KeyLifecycle => policy.key_lifecycle(),
+        PolicyFormat::Terraform => {
+            let not: String = uncovered.iter().map(|why| format!("# NOT COVERED: {}\n", escape_unsafe(why))).collect();
+            return output::print_result(&(not + &policy.terraform(accounts, options.restore)));
         }
     };
-    output::out(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"))
+    output::print_result(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"))
 }
 
 #[cfg(test)]

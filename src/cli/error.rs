@@ -1,25 +1,25 @@
-//! The results of commands: [`Exit`] and [`CommandError`]. The exit code depends on the kind of error, never on its
-//! text. Texts contain no telemetry and no secrets. `output` prints them.
+//! The results of commands: [`ExitStatus`] and [`CommandError`]. The exit code depends on the kind of error, never on
+//! its text. Texts contain no telemetry and no secrets. `output` prints them.
 
 use std::process::ExitCode;
 
-use crate::app::dry::DryRunError;
-use crate::app::process::Stop;
-use crate::app::{Fault, StartError};
+use crate::app::dry_run::DryRunError;
+use crate::app::process::StopSignal;
+use crate::app::{StartError, StartFault};
 use audit::read::ReadError;
 use net::{BindError, TlsError};
-use pipeline::spool::OpenError;
+use pipeline::spool::SpoolOpenError;
 use rates::RatesError;
 use vault::keygen::KeygenError;
 
 /// `EX_CONFIG` of sysexits.h.
-const CONFIG: u8 = 78;
+const EX_CONFIG: u8 = 78;
 
 /// The exit codes of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub enum ExitStatus {
     /// 0: success.
-    Fine,
+    Success,
     /// 1: run-time failure.
     Failed,
     /// 2: wrong usage.
@@ -27,18 +27,18 @@ pub enum Exit {
     /// 78: bad configuration.
     Config,
     /// 143 or 130, as a shell reports signals: a second signal stopped the process at once.
-    Cut(Stop),
+    StoppedBySignal(StopSignal),
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(exit: ExitStatus) -> Self {
         Self::from(match exit {
-            Exit::Fine => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Config => CONFIG,
-            Exit::Cut(Stop::Terminate) => 128 + 15,
-            Exit::Cut(Stop::Interrupt) => 128 + 2,
+            ExitStatus::Success => 0,
+            ExitStatus::Failed => 1,
+            ExitStatus::Usage => 2,
+            ExitStatus::Config => EX_CONFIG,
+            ExitStatus::StoppedBySignal(StopSignal::Terminate) => 128 + 15,
+            ExitStatus::StoppedBySignal(StopSignal::Interrupt) => 128 + 2,
         })
     }
 }
@@ -75,7 +75,7 @@ pub(crate) enum CommandError {
     DryRun(#[from] DryRunError),
     /// A spool can't be opened.
     #[error(transparent)]
-    Spool(#[from] OpenError),
+    Spool(#[from] SpoolOpenError),
     /// An address can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -86,16 +86,18 @@ pub(crate) enum CommandError {
 
 impl CommandError {
     /// The exit code for this error.
-    pub(crate) fn exit(&self) -> Exit {
+    pub(crate) fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Start(error) | Self::DryRun(DryRunError::Start(error)) if error.fault == Fault::Configuration => {
-                Exit::Config
+            Self::Start(error) | Self::DryRun(DryRunError::Start(error))
+                if error.fault == StartFault::Configuration =>
+            {
+                ExitStatus::Config
             }
-            Self::Spool(error) if error.exit_code() == CONFIG => Exit::Config,
-            Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => Exit::Failed,
-            Self::Start(_) | Self::DryRun(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => Exit::Failed,
-            Self::Usage(_) => Exit::Usage,
-            Self::Config(_) | Self::Problems(_) => Exit::Config,
+            Self::Spool(error) if error.exit_code() == EX_CONFIG => ExitStatus::Config,
+            Self::Failed(_) | Self::Read(_) | Self::Keygen(_) | Self::Rates(_) => ExitStatus::Failed,
+            Self::Start(_) | Self::DryRun(_) | Self::Spool(_) | Self::Bind(_) | Self::Tls(_) => ExitStatus::Failed,
+            Self::Usage(_) => ExitStatus::Usage,
+            Self::Config(_) | Self::Problems(_) => ExitStatus::Config,
         }
     }
 }

@@ -1,29 +1,30 @@
-//! [`Listen`]: `--listen HOST:PORT`, the address for the embedded default. The page stays on loopback, because it has
-//! no credentials. Configuration files set their ports themselves.
+//! [`ListenAddress`]: `--listen HOST:PORT`, the address for the embedded default. The page stays on loopback, because
+//! it has no credentials. Configuration files set their ports themselves.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::error::CommandError;
 
 /// The ports in the text of the embedded default.
-const USUAL: [&str; 3] = ["endpoint: 127.0.0.1:4317\n", "endpoint: 127.0.0.1:4318\n", "endpoint: 127.0.0.1:8888\n"];
+const DEFAULT_ENDPOINTS: [&str; 3] =
+    ["endpoint: 127.0.0.1:4317\n", "endpoint: 127.0.0.1:4318\n", "endpoint: 127.0.0.1:8888\n"];
 
 /// The address of the first of three consecutive ports: gRPC, HTTP, page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen(SocketAddr);
+pub struct ListenAddress(SocketAddr);
 
-impl Listen {
+impl ListenAddress {
     /// The text of the embedded default with these ports.
-    pub(super) fn put(self, text: &str) -> String {
+    pub(super) fn apply_to(self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (usual, address) in USUAL.into_iter().zip(self.ports()) {
+        for (usual, address) in DEFAULT_ENDPOINTS.into_iter().zip(self.ports()) {
             text = text.replace(usual, &format!("endpoint: \"{address}\"\n"));
         }
         text
     }
 
     /// The address of the page; `None` if the system chooses the port.
-    pub(super) fn page(self) -> Option<SocketAddr> {
+    pub(super) fn page_address(self) -> Option<SocketAddr> {
         let [.., page] = self.ports();
         Some(page).filter(|page| page.port() != 0)
     }
@@ -38,13 +39,13 @@ impl Listen {
 }
 
 /// Parses the `HOST:PORT` of the command line.
-pub(super) fn listen(text: &str) -> Result<Listen, CommandError> {
+pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, CommandError> {
     let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let address: Option<SocketAddr> = local.as_deref().unwrap_or(text).parse().ok();
     match address {
-        Some(address) if address.port() <= u16::MAX - 2 => Ok(Listen(address)),
-        Some(_) => Err(CommandError::Usage("needs two more ports above: give one up to 65533".to_owned())),
-        None => Err(CommandError::Usage("is no IP address with a port: give e.g. `127.0.0.1:14317`".to_owned())),
+        Some(address) if address.port() <= u16::MAX - 2 => Ok(ListenAddress(address)),
+        Some(_) => Err(CommandError::Usage("the next two ports are used too: use a port of at most 65533".to_owned())),
+        None => Err(CommandError::Usage("must be an IP address with a port, such as `127.0.0.1:14317`".to_owned())),
     }
 }
 

@@ -2,79 +2,81 @@
 //! and 78 for a bad configuration; failing to write output is not success. No command leaves its memory to a core dump
 //! or its data to a panic message. The running gateway is in `app`.
 
+mod admin_address;
+mod admin_client;
 mod alerts;
-mod ask;
-mod audit;
-mod auditors;
+mod audit_page;
+mod auditor_keys;
 mod check;
 mod common;
+mod config_loading;
 mod data_dir;
 mod demo;
 mod doctor;
 mod error;
 mod explain;
 mod fixtures;
+mod global_options;
 mod inspect;
-mod listed;
 mod listen;
-mod moment;
 mod opening_log;
 mod output;
-mod place;
+mod print_config;
 mod rates;
-mod reach;
 mod redact;
 mod reload;
 mod report;
 mod run;
 mod runtime;
 pub mod schema;
+mod session_argument;
 mod sessions;
-mod source;
 mod spool;
 mod spool_move;
+mod store_access;
 mod tap;
+mod time_option;
 mod top;
 mod vault;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::app::process;
 use error::CommandError;
-use output::complain;
+use output::print_to_stderr;
 
-pub use common::Common;
-pub use error::Exit;
-pub use listen::Listen;
+pub use common::CommonArgs;
+pub use error::ExitStatus;
+pub use listen::ListenAddress;
 
 /// An OpenTelemetry gateway for AI agents: moves content to an encrypted vault, then prices, redacts and forwards the
 /// rest.
 #[derive(Parser)]
-#[command(name = "tollgate", version, about, disable_help_subcommand = true)]
+#[command(name = "tollgate", version, about)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Runs the gateway until SIGTERM or SIGINT; the default subcommand. SIGHUP reloads the configuration.
-    Run(run::Options),
+    Run(run::RunArgs),
     /// Plays a recorded agent session through a gateway, shows and checks the result, then serves until Ctrl-C.
     ///
     /// All files are in a new directory below `--data-dir` or the system's temporary directory, and are removed at the
     /// end.
-    Demo(demo::Options),
+    Demo(demo::DemoArgs),
     /// Checks a configuration and the certificates, keys and folders it names; reports every error with file, line and
     /// column.
-    Validate(inspect::ValidateOptions),
+    Validate(inspect::ValidateArgs),
     /// Tries what a configuration depends on: back ends, S3, KMS, volumes, certificates, the clock.
     ///
     /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like
     /// evidence.
-    Check(check::Options),
+    Check(check::CheckArgs),
     /// Prints the JSON schema of the configuration, for editors.
     Schema,
     /// Prints shell completions, e.g. `source <(tollgate completions bash)`.
@@ -88,7 +90,7 @@ enum Command {
         #[arg(long)]
         comments: bool,
         #[command(flatten)]
-        _none: common::NoFile,
+        _none: common::RejectFileArg,
     },
     /// Lists receivers, processors, exporters, connectors and extensions.
     Components,
@@ -97,91 +99,98 @@ enum Command {
     ///
     /// Runs only the processors of the configuration: no network, no spool, nothing written. The output contains the
     /// content of the file.
-    Explain(explain::Options),
+    Explain(explain::ExplainArgs),
     /// Redacts a file of texts (JSON lines), or measures the rules on labelled texts.
     ///
     /// Uses the rules of the configuration's first `redact` processor, or the built-in rules. Only the output is
     /// written.
-    Redact(redact::Options),
+    Redact(redact::RedactArgs),
     /// Reports recent failures, grouped and with samples, or the work of agents on an issue, from a running gateway.
-    Report(report::Options),
+    Report(report::ReportArgs),
     /// Lists, tests and mutes the alerts of a running gateway.
     #[command(subcommand)]
-    Alerts(alerts::Command),
-    /// Shows the first page of a running gateway in a terminal.
-    Top(top::Options),
+    Alerts(alerts::AlertsCommand),
+    /// Shows the overview of a running gateway (runs, cost, alerts) in a terminal, and refreshes it.
+    Top(top::TopArgs),
     /// Streams what passes a running gateway, after redaction: only data that third parties may see.
     ///
     /// It never slows the gateway down: requests that come faster than they are read are left out and counted. It must
     /// run on the gateway's machine or use the credentials of the admin port.
-    Tap(tap::Options),
+    Tap(tap::TapArgs),
     /// Lists, inspects, moves or drops the data waiting in the spool.
     #[command(subcommand)]
-    Spool(spool::Command),
+    Spool(spool::SpoolCommand),
     /// Runs your own fixtures through the processors of the configuration, and checks what they remove and keep.
     ///
     /// A fixture is `{name, input, expected, absent}` in YAML; see `config/fixtures`. No network, nothing written;
     /// exits with 1 if a fixture fails.
-    Test(fixtures::Options),
+    Test(fixtures::TestArgs),
     /// Shows, compares and imports rate tables, and prices calls again.
     #[command(subcommand)]
-    Rates(rates::Command),
+    Rates(rates::RatesCommand),
     /// Tools for auditors: keys, search, replay, verification, erasure, evidence.
     #[command(subcommand)]
-    Vault(vault::Command),
+    Vault(vault::VaultCommand),
 }
 
 /// Parses and runs the command line.
-pub fn main() -> Exit {
+pub fn main() -> ExitStatus {
     // This comes before anything is read, because it may be a key.
-    if let Err(error) = process::begin() {
-        complain(&format!("warning: core dumps could not be switched off: {error}"));
+    if let Err(error) = process::prepare_process() {
+        print_to_stderr(&format!("warning: core dumps could not be switched off: {error}"));
     }
-    let Cli { command, common } = Cli::parse();
+    let matches = global_options::hide_ineffective_options(Cli::command()).get_matches();
+    let Cli { command, common } = match Cli::from_arg_matches(&matches) {
+        Ok(parsed) => parsed,
+        Err(error) => error.exit(),
+    };
     if !common.feature_gates.is_empty() {
-        complain("note: --feature-gates is a Collector's, and changes nothing here");
+        print_to_stderr("note: --feature-gates is an option of the Collector and has no effect in tollgate");
     }
-    let command = command.unwrap_or(Command::Run(run::Options::default()));
-    if let Err(error) = listens(&command, &common) {
-        return output::report(&error);
+    let command = command.unwrap_or(CliCommand::Run(run::RunArgs::default()));
+    if let Err(error) = check_listen(&command, &common) {
+        return output::report_error(&error);
     }
     let ended = match command {
-        Command::Run(options) => run::run(&common, options),
-        Command::Demo(options) => demo::run(&common, &options),
-        Command::Validate(options) => inspect::validate(&common, options),
-        Command::Check(options) => check::run(&common, &options),
-        Command::Schema => output::out(&schema::text()),
-        Command::Completions { shell } => completions(shell),
-        Command::PrintConfig { comments, .. } => inspect::print_config(&common, comments),
-        Command::Components => inspect::components(),
-        Command::Explain(options) => explain::run(&common, &options),
-        Command::Redact(options) => redact::run(&common, &options),
-        Command::Alerts(command) => alerts::run(&common, &command),
-        Command::Report(options) => report::run(&common, &options),
-        Command::Top(options) => top::run(&common, &options),
-        Command::Tap(options) => tap::run(&common, &options),
-        Command::Spool(command) => spool::run(&common, command),
-        Command::Rates(command) => rates::run(command, &common),
-        Command::Test(options) => fixtures::run(&common, &options),
-        Command::Vault(command) => vault::run(&common, command),
+        CliCommand::Run(options) => run::run(&common, options),
+        CliCommand::Demo(options) => demo::run(&common, &options),
+        CliCommand::Validate(options) => inspect::validate(&common, options),
+        CliCommand::Check(options) => check::run(&common, &options),
+        CliCommand::Schema => output::print_result(&schema::generate_schema()),
+        CliCommand::Completions { shell } => print_completions(shell),
+        CliCommand::PrintConfig { comments, .. } => print_config::print_config(&common, comments),
+        CliCommand::Components => inspect::list_components(),
+        CliCommand::Explain(options) => explain::run(&common, &options),
+        CliCommand::Redact(options) => redact::run(&common, &options),
+        CliCommand::Alerts(command) => alerts::run(&common, &command),
+        CliCommand::Report(options) => report::run(&common, &options),
+        CliCommand::Top(options) => top::run(&common, &options),
+        CliCommand::Tap(options) => tap::run(&common, &options),
+        CliCommand::Spool(command) => spool::run(&common, command),
+        CliCommand::Rates(command) => rates::run(command, &common),
+        CliCommand::Test(options) => fixtures::run(&common, &options),
+        CliCommand::Vault(command) => vault::run(&common, command),
     };
-    ended.unwrap_or_else(|error| output::report(&error))
+    ended.unwrap_or_else(|error| output::report_error(&error))
 }
 
 /// Refuses `--listen` for commands on which it has no effect.
-fn listens(command: &Command, common: &Common) -> Result<(), CommandError> {
+fn check_listen(command: &CliCommand, common: &CommonArgs) -> Result<(), CommandError> {
     let why = match command {
         _ if common.listen.is_none() => return Ok(()),
-        _ if common.config.is_some() => "with --config set each `endpoint` in the file",
-        Command::Run(_) | Command::Validate(_) | Command::Check(_) | Command::PrintConfig { .. } => return Ok(()),
-        Command::Top(_) | Command::Tap(_) | Command::Report(_) | Command::Alerts(_) => return Ok(()),
-        _ => "this command has nothing to do with its ports",
+        _ if common.config.is_some() => "with --config, set each `endpoint` in the file",
+        CliCommand::Run(_) | CliCommand::Validate(_) | CliCommand::Check(_) | CliCommand::PrintConfig { .. } => {
+            return Ok(());
+        }
+        CliCommand::Top(_) | CliCommand::Tap(_) | CliCommand::Report(_) | CliCommand::Alerts(_) => return Ok(()),
+        _ => "this command does not use its ports",
     };
     Err(CommandError::Usage(format!("--listen is for the embedded default: {why}")))
 }
 
-fn completions(shell: clap_complete::Shell) -> Result<Exit, CommandError> {
+fn print_completions(shell: clap_complete::Shell) -> Result<ExitStatus, CommandError> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "tollgate", &mut text);
-    output::out(&String::from_utf8_lossy(&text))
+    let command = global_options::hide_ineffective_options(Cli::command());
+    clap_complete::generate(shell, &mut global_options::without_hidden_options(command), "tollgate", &mut text);
+    output::print_result(&String::from_utf8_lossy(&text))
 }

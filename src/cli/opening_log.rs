@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::error::CommandError;
 use kernel::clock::{Clock, SystemClock};
-use vault::names::rfc3339;
+use vault::object_names::rfc3339;
 
 /// An append-only log file, or a disabled log.
 pub(super) struct OpeningLog {
@@ -27,7 +27,7 @@ impl OpeningLog {
     ///
     /// # Errors
     /// The file can't be opened; the message says how to do without it.
-    pub(super) fn of(
+    pub(super) fn open_requested(
         given: Option<&Path>,
         identities: &[PathBuf],
         store: &str,
@@ -45,7 +45,7 @@ impl OpeningLog {
         let log = Self::open(path.as_deref(), store, auditors);
         log.map_err(|why| {
             CommandError::Failed(format!(
-                "{why}; nothing is opened: give --log FILE, or --log none to open without a note"
+                "{why}; nothing was opened: use --log FILE for another log, or --log none to open without logging"
             ))
         })
     }
@@ -72,7 +72,7 @@ impl OpeningLog {
     ///
     /// # Errors
     /// The line can't be written, so nothing may be opened.
-    pub(super) fn note(&self, command: &str, what: &str) -> Result<(), CommandError> {
+    pub(super) fn record_opening(&self, command: &str, what: &str) -> Result<(), CommandError> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
         let line =
@@ -80,7 +80,7 @@ impl OpeningLog {
         let mut file = file.lock();
         let wrote = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
         wrote.map_err(|error| {
-            CommandError::Failed(format!("the log of openings can't be written, so nothing is opened: {error}"))
+            CommandError::Failed(format!("the log of openings can't be written, so nothing was opened: {error}"))
         })
     }
 }

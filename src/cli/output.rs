@@ -5,41 +5,41 @@ use std::io::{self, IsTerminal, Write};
 
 use super::error::CommandError;
 use config::env;
-use kernel::terminal::{clean, escaped};
+use kernel::terminal::{escape_json, escape_unsafe};
 
-pub(super) use super::error::Exit;
+pub(super) use super::error::ExitStatus;
 
 /// Prints the reason for a failure to stderr and returns the exit code.
-pub(super) fn report(error: &CommandError) -> Exit {
-    report_as(error, str::to_owned)
+pub(super) fn report_error(error: &CommandError) -> ExitStatus {
+    report_error_as(error, str::to_owned)
 }
 
 /// Like [`report`], without control characters, because anyone can choose names in a vault.
-pub(super) fn report_clean(error: &CommandError) -> Exit {
-    report_as(error, |text| text.lines().map(clean).collect::<Vec<_>>().join("\n"))
+pub(super) fn report_error_clean(error: &CommandError) -> ExitStatus {
+    report_error_as(error, |text| text.lines().map(escape_unsafe).collect::<Vec<_>>().join("\n"))
 }
 
-fn report_as(error: &CommandError, shown: impl FnOnce(&str) -> String) -> Exit {
+fn report_error_as(error: &CommandError, shown: impl FnOnce(&str) -> String) -> ExitStatus {
     match error {
-        CommandError::Problems(problems) => complain(problems),
-        other => complain(&format!("error: {}", shown(&other.to_string()))),
+        CommandError::Problems(problems) => print_to_stderr(problems),
+        other => print_to_stderr(&format!("error: {}", shown(&other.to_string()))),
     }
-    error.exit()
+    error.exit_status()
 }
 
 /// Prints the whole output of a command. If the reader has gone away, the process exits with 0, like standard tools.
 ///
 /// # Errors
 /// See [`print`].
-pub(super) fn out(text: &str) -> Result<Exit, CommandError> {
+pub(super) fn print_result(text: &str) -> Result<ExitStatus, CommandError> {
     print(text)?;
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// Prints notes beside the result to stderr. Write errors are ignored, since stderr may be closed.
-pub(super) fn tell<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
+pub(super) fn print_notes<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
     let mut stderr = io::stderr().lock();
-    whys.into_iter().for_each(|why| drop(writeln!(stderr, "{what}: {}", clean(why))));
+    whys.into_iter().for_each(|why| drop(writeln!(stderr, "{what}: {}", escape_unsafe(why))));
 }
 
 /// Writes to stdout. If the reader has gone away, the process exits with 0, like standard tools.
@@ -47,7 +47,7 @@ pub(super) fn tell<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
 /// # Errors
 /// Writing failed.
 pub(super) fn print(text: &str) -> Result<(), CommandError> {
-    emit(io::stdout().lock(), text)
+    write_output(io::stdout().lock(), text)
 }
 
 /// Prints JSON with a line end. Control characters of a client's text are escaped as `\uXXXX`, which is equivalent
@@ -56,16 +56,16 @@ pub(super) fn print(text: &str) -> Result<(), CommandError> {
 /// # Errors
 /// See [`print`].
 pub(super) fn print_json(json: &str) -> Result<(), CommandError> {
-    print(&format!("{}\n", escaped(json.trim_end())))
+    print(&format!("{}\n", escape_json(json.trim_end())))
 }
 
-pub(super) fn complain(text: &str) {
+pub(super) fn print_to_stderr(text: &str) {
     let mut stderr = io::stderr().lock();
     let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n"));
     drop(written);
 }
 
-fn emit(mut to: impl Write, text: &str) -> Result<(), CommandError> {
+fn write_output(mut to: impl Write, text: &str) -> Result<(), CommandError> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.map_err(|error| CommandError::Failed(format!("can't write: {error}"))),
@@ -73,15 +73,15 @@ fn emit(mut to: impl Write, text: &str) -> Result<(), CommandError> {
 }
 
 /// Whether to use colour on stderr.
-pub(super) fn colour_err() -> bool {
-    io::stderr().is_terminal() && allowed()
+pub(super) fn use_colour_on_stderr() -> bool {
+    io::stderr().is_terminal() && is_colour_allowed()
 }
 
 /// Whether to use colour on stdout.
-pub(super) fn colour_out() -> bool {
-    io::stdout().is_terminal() && allowed()
+pub(super) fn use_colour_on_stdout() -> bool {
+    io::stdout().is_terminal() && is_colour_allowed()
 }
 
-fn allowed() -> bool {
+fn is_colour_allowed() -> bool {
     env::var("NO_COLOR").is_none_or(|value| value.is_empty()) && env::var("TERM").as_deref() != Some("dumb")
 }

@@ -1,6 +1,6 @@
-//! [`Reloads`]: decides when a running gateway reloads its configuration (SIGHUP, a changed file, the admin port), and
-//! loads it. A configuration that has problems, or whose certificates, keys, tokens or tables can't be used, is
-//! reported and counted, and the present one runs on. A changed file, or a file named by `${file:…}`, is taken only
+//! [`ReloadWatcher`]: decides when a running gateway reloads its configuration (SIGHUP, a changed file, the admin
+//! port), and loads it. A configuration that has problems, or whose certificates, keys, tokens or tables can't be used,
+//! is reported and counted, and the present one runs on. A changed file, or a file named by `${file:…}`, is taken only
 //! after it was the same twice in a row, because a copy may be half done. Each change is taken once, and a change back
 //! to the running text does nothing. If the files named by a refused configuration are repaired, it is taken as soon as
 //! it is usable, since it may, for example, close a port. `run` applies the result.
@@ -13,121 +13,136 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::common::Common;
-use super::output::complain;
-use super::source::{Loaded, Make, Said, Told, load_told, said_by};
-use crate::app::build::Seams;
-use crate::app::outside;
-use crate::app::rehearse;
-use crate::app::resolve::Valid;
+use super::common::CommonArgs;
+use super::config_loading::{
+    ConfigMessages, ConfigSnapshot, FileCreation, LoadedConfig, load_with_messages, read_snapshot,
+};
+use super::output::print_to_stderr;
+use crate::app::build::GatewayDeps;
+use crate::app::external_checks;
+use crate::app::reload_check;
+use crate::app::resolve::ValidSettings;
 use crate::app::tasks::Tasks;
 use kernel::clock::{Clock, UnixNanos};
-use net::spawn::blocking;
+use net::spawn::run_blocking;
 use telemetry::{Counter, names};
 
 /// How often a watched file is checked, unless checking takes long.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Every how many checks of a refused configuration a network request is allowed, which may be recorded or billed.
-const ASK: u32 = 10;
+const NETWORK_CHECK_EVERY: u32 = 10;
 
 /// Waits for reloads of one gateway.
-pub(super) struct Reloads {
-    common: Common,
+pub(super) struct ReloadWatcher {
+    common: CommonArgs,
     watch: bool,
-    hang_up: Signal,
-    asked: Arc<Notify>,
+    sighup: Signal,
+    reload_requested: Arc<Notify>,
     /// The configuration as last read, even if it was unusable or could not run. `None` if it could not be read.
-    seen: Option<Said>,
+    last_read: Option<ConfigSnapshot>,
     /// The settings of a configuration that was refused because of files it names.
-    refused: Option<Arc<Valid>>,
+    refused: Option<Arc<ValidSettings>>,
     clock: Arc<dyn Clock>,
     /// Runs file access on threads, where a hanging volume blocks nothing else.
     tasks: Arc<Tasks>,
     failures: Counter,
 }
 
-impl Reloads {
+impl ReloadWatcher {
     /// Starts to listen for reasons to reload. Call it in a runtime.
     ///
     /// # Errors
     /// The operating system refuses the signal handler.
-    pub(super) fn new(common: Common, watch: bool, seams: &Seams) -> io::Result<Self> {
+    pub(super) fn new(common: CommonArgs, watch: bool, seams: &GatewayDeps) -> io::Result<Self> {
         let (hang_up, asked) = (signal(SignalKind::hangup())?, Arc::default());
         let (clock, failures) = (Arc::clone(&seams.clock), seams.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
         let tasks = Tasks::new(&seams.meter);
-        Ok(Self { common, watch, hang_up, asked, seen: None, refused: None, clock, tasks, failures })
+        Ok(Self {
+            common,
+            watch,
+            sighup: hang_up,
+            reload_requested: asked,
+            last_read: None,
+            refused: None,
+            clock,
+            tasks,
+            failures,
+        })
     }
 
     /// Counts a configuration that could not be run.
-    pub(super) fn failed(&self) {
+    pub(super) fn count_failure(&self) {
         self.failures.increment(1);
     }
 
     /// Notified when the admin port gets a request to reload.
-    pub(super) fn asked(&self) -> Arc<Notify> {
-        Arc::clone(&self.asked)
+    pub(super) fn reload_requested(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload_requested)
     }
 
     /// Completes with the next usable configuration; `running` is the present one.
-    pub(super) async fn next(&mut self, running: &Said) -> Loaded {
+    pub(super) async fn next(&mut self, running: &ConfigSnapshot) -> LoadedConfig {
         loop {
-            let look = Look {
+            let look = ChangeCheck {
                 common: self.common.clone(),
-                known: self.seen.as_ref().unwrap_or(running).clone(),
+                last_read: self.last_read.as_ref().unwrap_or(running).clone(),
                 refused: self.refused.clone(),
                 clock: Arc::clone(&self.clock),
             };
-            let watched = watched(look, self.watch, &self.tasks);
+            let watched = wait_for_change(look, self.watch, &self.tasks);
             tokio::select! {
-                _ = self.hang_up.recv() => tracing::info!("SIGHUP: the configuration is read again"),
-                () = self.asked.notified() => tracing::info!("asked by the admin port: the configuration is read again"),
+                _ = self.sighup.recv() => tracing::info!("SIGHUP received: reloading the configuration"),
+                () = self.reload_requested.notified() => tracing::info!("reload requested through the admin port: reloading the configuration"),
                 found = watched => match found {
-                    Found::Changed(said) if said == *running => {
-                        (self.seen, self.refused) = (Some(said), None);
-                        tracing::info!("the file says again what runs: nothing changes");
+                    ConfigChange::Changed(said) if said == *running => {
+                        (self.last_read, self.refused) = (Some(said), None);
+                        tracing::info!("the file matches the running configuration again: nothing to reload");
                         continue;
                     }
-                    Found::Changed(_) => tracing::info!("the file changed: the configuration is read again"),
-                    Found::Mended => {
-                        tracing::info!("what the configuration names can be used now: the configuration is read again");
+                    ConfigChange::Changed(_) => tracing::info!("the configuration file changed: reloading the configuration"),
+                    ConfigChange::BecameUsable => {
+                        tracing::info!("the files named by the refused configuration are usable now: reloading the configuration");
                     }
                 }
             }
-            if let Some(loaded) = self.usable().await {
+            if let Some(loaded) = self.load_usable().await {
                 return loaded;
             }
-            self.failed();
+            self.count_failure();
         }
     }
 
     /// Loads the configuration, if it can be used.
-    async fn usable(&mut self) -> Option<Loaded> {
+    async fn load_usable(&mut self) -> Option<LoadedConfig> {
         let (common, clock) = (self.common.clone(), Arc::clone(&self.clock));
         let read = move || {
-            let seen = said_by(&common).ok();
-            let (loaded, faults) = match load_told(&common, Make::Keys) {
+            let seen = read_snapshot(&common).ok();
+            let (loaded, faults) = match load_with_messages(&common, FileCreation::TryoutKey) {
                 Ok((loaded, warnings)) => {
-                    show(&warnings);
-                    warnings.lines.iter().for_each(|why| tracing::warn!(why, "of the configuration that was read"));
-                    let faults = rehearse::faults(&loaded.valid, &clock);
+                    print_problems(&warnings);
+                    warnings
+                        .lines
+                        .iter()
+                        .for_each(|why| tracing::warn!(why, "warning about the reloaded configuration"));
+                    let faults = reload_check::find_start_faults(&loaded.valid, &clock);
                     if faults.is_empty() {
-                        tell_of_age(&loaded.valid, clock.now());
+                        warn_expiring_certificates(&loaded.valid, clock.now());
                     }
                     (Some(loaded), faults)
                 }
                 Err(problems) => {
-                    show(&problems);
+                    print_problems(&problems);
                     (None, problems.lines)
                 }
             };
             (seen, loaded, faults)
         };
-        let (seen, loaded, faults) = blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
-        (self.seen, self.refused) = (seen, None);
+        let (seen, loaded, faults) = run_blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
+        (self.last_read, self.refused) = (seen, None);
         if faults.is_empty() && loaded.is_some() {
             return loaded;
         }
-        tracing::error!(why = faults.join("; "), "the configuration can't be used; the one before goes on");
+        tracing::error!(why = faults.join("; "), "the new configuration can't be used; the previous one keeps running");
         self.refused = loaded.filter(|_| self.watch).map(|loaded| Arc::new(loaded.valid));
         None
     }
@@ -135,61 +150,61 @@ impl Reloads {
 
 /// Prints problems with their positions to a terminal. Otherwise they are only logged, so that the log stays one JSON
 /// object per line.
-fn show(told: &Told) {
-    if io::stderr().is_terminal() && !told.shown.is_empty() {
-        complain(&told.shown);
+fn print_problems(told: &ConfigMessages) {
+    if io::stderr().is_terminal() && !told.rendered.is_empty() {
+        print_to_stderr(&told.rendered);
     }
 }
 
 /// The result of a check.
 #[derive(PartialEq)]
-enum Found {
+enum ConfigChange {
     /// The file, or a file that it names by `${file:…}`, changed to this.
-    Changed(Said),
+    Changed(ConfigSnapshot),
     /// The refused configuration can be used now.
-    Mended,
+    BecameUsable,
 }
 
 /// The inputs of a check.
 #[derive(Clone)]
-struct Look {
-    common: Common,
+struct ChangeCheck {
+    common: CommonArgs,
     /// The configuration as last read.
-    known: Said,
+    last_read: ConfigSnapshot,
     /// The settings of a refused configuration.
-    refused: Option<Arc<Valid>>,
+    refused: Option<Arc<ValidSettings>>,
     clock: Arc<dyn Clock>,
 }
 
-impl Look {
-    fn found(&self, ask: bool) -> Option<Found> {
-        let said = said_by(&self.common).ok()?;
-        if said != self.known {
-            return Some(Found::Changed(said));
+impl ChangeCheck {
+    fn find_change(&self, ask: bool) -> Option<ConfigChange> {
+        let said = read_snapshot(&self.common).ok()?;
+        if said != self.last_read {
+            return Some(ConfigChange::Changed(said));
         }
-        let refused = self.refused.as_ref().filter(|refused| ask || !rehearse::asks(refused))?;
+        let refused = self.refused.as_ref().filter(|refused| ask || !reload_check::needs_network(refused))?;
         // The faults were logged when the configuration was refused; don't repeat them every second.
-        let faults = with_default(NoSubscriber::default(), || rehearse::faults(refused, &self.clock));
-        faults.is_empty().then_some(Found::Mended)
+        let faults = with_default(NoSubscriber::default(), || reload_check::find_start_faults(refused, &self.clock));
+        faults.is_empty().then_some(ConfigChange::BecameUsable)
     }
 }
 
 /// Completes when two checks in a row find the same change.
-async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
+async fn wait_for_change(look: ChangeCheck, watch: bool, tasks: &Tasks) -> ConfigChange {
     if !watch {
         return std::future::pending().await;
     }
-    let (mut last, mut rest, mut looks, clock) = (None, LOOK, 0, Arc::clone(&look.clock));
+    let (mut last, mut rest, mut looks, clock) = (None, CHECK_INTERVAL, 0, Arc::clone(&look.clock));
     loop {
         tokio::time::sleep(rest).await;
         looks += 1;
-        let (look, began, ask) = (look.clone(), clock.monotonic(), looks % ASK == 0);
-        let now = blocking(tasks, "reload", move || look.found(ask)).await.flatten();
+        let (look, began, ask) = (look.clone(), clock.monotonic(), looks % NETWORK_CHECK_EVERY == 0);
+        let now = run_blocking(tasks, "reload", move || look.find_change(ask)).await.flatten();
         // With large tables or slow volumes checks are expensive, and a configuration may stay refused for days.
-        rest = LOOK.max(clock.monotonic().saturating_sub(began) * 20);
+        rest = CHECK_INTERVAL.max(clock.monotonic().saturating_sub(began) * 20);
         if ask {
             // A hanging KMS must not delay the next check for long, because the file itself may be corrected meanwhile.
-            rest = rest.min(LOOK * ASK);
+            rest = rest.min(CHECK_INTERVAL * NETWORK_CHECK_EVERY);
         }
         match (now, last) {
             (Some(now), Some(before)) if now == before => return now,
@@ -199,8 +214,8 @@ async fn watched(look: Look, watch: bool, tasks: &Tasks) -> Found {
 }
 
 /// Warns about certificates that have expired or soon will, since otherwise only refusing peers would show it.
-pub(super) fn tell_of_age(valid: &Valid, now: UnixNanos) {
-    for why in outside::aged(valid, now) {
-        tracing::warn!(why, "a certificate that is shown to others has to be made anew");
+pub(super) fn warn_expiring_certificates(valid: &ValidSettings, now: UnixNanos) {
+    for why in external_checks::find_expiring_certificates(valid, now) {
+        tracing::warn!(why, "a certificate has expired or expires soon: renew it");
     }
 }

@@ -4,17 +4,18 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::ask::{Asker, basic, parsed, part};
-use super::common::Common;
-use super::error::{CommandError, Exit};
+use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_client::{AdminClient, basic_auth, parse_json, percent_encode};
+use super::common::CommonArgs;
+use super::error::{CommandError, ExitStatus};
 use super::output;
-use super::place::{Where, with};
+use super::time_option::parse_duration;
 use config::env;
-use net::Proxies;
+use net::ProxyRules;
 
 /// Formats of a report.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ReportFormat {
     /// For people and agents.
     Markdown,
     /// For programs (schema in docs/runs.md).
@@ -22,15 +23,15 @@ enum Format {
 }
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(super) struct ReportArgs {
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
     /// How far back to look: `90m`, `24h`, `2d`.
-    #[arg(long, default_value = "24h", value_name = "TIME")]
+    #[arg(long, default_value = "24h", value_name = "TIME", value_parser = check_since)]
     since: String,
     /// Number of groups, the largest first.
-    #[arg(long, default_value_t = 20)]
-    limit: usize,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
     /// Samples per group, at most 10.
     #[arg(long, default_value_t = 5)]
     samples: usize,
@@ -40,7 +41,7 @@ pub(super) struct Options {
     by: String,
     /// Format of the report.
     #[arg(long, value_enum, default_value = "markdown")]
-    format: Format,
+    format: ReportFormat,
     /// Reports the work of agents on this issue instead of failures.
     #[arg(long, value_name = "ID")]
     issue: Option<String>,
@@ -52,40 +53,47 @@ pub(super) struct Options {
     post: bool,
 }
 
-pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
-    with(common, &options.at, |gateway| show(gateway, options))
+/// The server parses the text again; here a wrong one ends the command as wrong usage.
+fn check_since(text: &str) -> Result<String, CommandError> {
+    let usage = || CommandError::Usage("must be a time such as `90m`, `24h` or `2d`".to_owned());
+    parse_duration(text).map(|_| text.to_owned()).ok_or_else(usage)
 }
 
-async fn show(gateway: Asker, options: &Options) -> Result<(), CommandError> {
+pub(super) fn run(common: &CommonArgs, options: &ReportArgs) -> Result<ExitStatus, CommandError> {
+    run_with_client(common, &options.at, |gateway| print_report(gateway, options))
+}
+
+async fn print_report(gateway: AdminClient, options: &ReportArgs) -> Result<(), CommandError> {
     if let Some(issue) = &options.issue {
-        return comment(&gateway, options, issue).await;
+        return print_issue_comment(&gateway, options, issue).await;
     }
-    let Options { since, limit, samples, by, .. } = options;
-    let path = format!("/report?since={}&limit={limit}&samples={samples}&by={}", part(since), part(by));
+    let ReportArgs { since, limit, samples, by, .. } = options;
+    let path =
+        format!("/report?since={}&limit={limit}&samples={samples}&by={}", percent_encode(since), percent_encode(by));
     match options.format {
-        Format::Json => output::print_json(&gateway.get(&path, "application/json").await?),
-        Format::Markdown => output::print(&gateway.get(&path, "text/markdown").await?),
+        ReportFormat::Json => output::print_json(&gateway.get(&path, "application/json").await?),
+        ReportFormat::Markdown => output::print(&gateway.get(&path, "text/markdown").await?),
     }
 }
 
-async fn comment(gateway: &Asker, options: &Options, issue: &str) -> Result<(), CommandError> {
-    let path = format!("/report/issue/{}", part(issue));
+async fn print_issue_comment(gateway: &AdminClient, options: &ReportArgs, issue: &str) -> Result<(), CommandError> {
+    let path = format!("/report/issue/{}", percent_encode(issue));
     let answer = gateway.get(&path, "application/json").await?;
-    let answer = parsed(&answer)?;
+    let answer = parse_json(&answer)?;
     let text = answer.get("comment").and_then(Value::as_str).ok_or("the gateway's answer has no comment")?;
     if options.post {
-        send(issue, text).await?;
-        return output::print(&format!("the comment is on {issue}\n"));
+        post_to_jira(issue, text).await?;
+        return output::print(&format!("posted the comment on {issue}\n"));
     }
-    if options.format == Format::Json { output::print_json(&answer.to_string()) } else { output::print(text) }
+    if options.format == ReportFormat::Json { output::print_json(&answer.to_string()) } else { output::print(text) }
 }
 
 /// Posts the comment to the issue.
-async fn send(issue: &str, text: &str) -> Result<(), CommandError> {
+async fn post_to_jira(issue: &str, text: &str) -> Result<(), CommandError> {
     let needed = |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
     let (base, user, token) = (needed("JIRA_BASE_URL")?, needed("JIRA_USER")?, needed("JIRA_API_TOKEN")?);
-    let proxies = Proxies::from_env(&env::var).map_err(|error| error.to_string())?;
-    let jira = Asker::new(&base, Some(basic(&user, &token)), proxies)?;
-    let path = format!("/rest/api/2/issue/{}/comment", part(issue));
+    let proxies = ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?;
+    let jira = AdminClient::new(&base, Some(basic_auth(&user, &token)), proxies)?;
+    let path = format!("/rest/api/2/issue/{}/comment", percent_encode(issue));
     jira.post(&path, json!({"body": text}).to_string()).await.map(drop)
 }

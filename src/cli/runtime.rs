@@ -6,7 +6,7 @@ use super::error::CommandError;
 use crate::app::tasks;
 
 /// How long hanging threads may delay the exit.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+pub(super) const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 /// Number of threads for sockets and timers; requests have workers of their own.
 pub(super) fn runtime_threads() -> usize {
@@ -20,5 +20,5 @@ pub(super) fn runtime_threads() -> usize {
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     // Only the first call can succeed; a second one changes nothing.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
+    tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
 }

@@ -5,12 +5,12 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::app::resolve::{Limits, Pseudonyms, Telemetry};
+use crate::app::resolve::{LimitsConfig, PseudonymsConfig, TelemetryConfig};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use pipeline::spool;
 
 /// The schema as JSON text.
-pub fn text() -> String {
+pub fn generate_schema() -> String {
     let mut generator = SchemaGenerator::default();
     let section = |kinds: Vec<(&'static [&'static str], Value)>| {
         let patterns: Map<String, Value> = kinds
@@ -33,7 +33,7 @@ pub fn text() -> String {
         "type": "object", "additionalProperties": false, "required": ["receivers", "exporters"],
         "properties": { "receivers": ids, "processors": ids, "exporters": ids },
     });
-    let telemetry = of::<Telemetry>(generator);
+    let telemetry = subschema_of::<TelemetryConfig>(generator);
     let service = json!({
         "type": "object", "additionalProperties": false, "required": ["pipelines"],
         "properties": {
@@ -41,8 +41,11 @@ pub fn text() -> String {
             "pipelines": { "type": "object", "patternProperties": { "^(traces|logs|metrics)(/.+)?$": pipeline }, "additionalProperties": false },
         },
     });
-    let (spool, pseudonyms, limits) =
-        (of::<spool::Config>(generator), of::<Pseudonyms>(generator), of::<Limits>(generator));
+    let (spool, pseudonyms, limits) = (
+        subschema_of::<spool::SpoolConfig>(generator),
+        subschema_of::<PseudonymsConfig>(generator),
+        subschema_of::<LimitsConfig>(generator),
+    );
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tollgate",
@@ -60,6 +63,6 @@ pub fn text() -> String {
     text
 }
 
-fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
+fn subschema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()
 }

@@ -7,28 +7,28 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use super::error::{CommandError, Exit};
-use super::listed::listed;
-use super::moment::{Moment, moment};
+use super::error::{CommandError, ExitStatus};
 use super::output;
-use super::reach::Reach;
 use super::runtime::block_on;
-use super::vault::keys::public_keys;
-use super::vault::source::{Source, open, print};
+use super::session_argument::parse_session_argument;
+use super::store_access::StoreAccessArgs;
+use super::time_option::{TimeOption, parse_time_option};
+use super::vault::public_keys::read_public_keys;
+use super::vault::vault_args::{VaultArgs, open_with_auditors, print_bytes};
 use audit::read::{
-    Content, Filter, Format, Found, Opener, Query, ReadError, Replay, Vault, find, find_in, find_in_signed,
-    find_signed, replay, shown,
+    ContentLimit, ExportFormat, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession,
+    Vault, find, find_in_tables, find_signed, find_signed_in_tables, format_row, replay,
 };
-use audit::signed::Signed;
+use audit::signed_index::SignedIndex;
 use config::types::ByteSize;
 use kernel::clock::{Clock, SystemClock};
-use kernel::terminal::{clean, counted, escaped};
+use kernel::terminal::{escape_json, escape_unsafe, format_count};
 use vault::chain::note::VerifyKey;
-use vault::row::Row;
+use vault::index_row::IndexRow;
 
 /// Options of `vault find`.
 #[derive(Args)]
-pub(super) struct Find {
+pub(super) struct FindArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(long)]
     session: Option<String>,
@@ -60,11 +60,11 @@ pub(super) struct Find {
     #[arg(long)]
     failed: bool,
     /// Earliest time: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
-    #[arg(long, value_parser = moment, value_name = "TIME")]
-    since: Option<Moment>,
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
+    since: Option<TimeOption>,
     /// Latest time (exclusive), in the same forms.
-    #[arg(long, value_parser = moment, value_name = "TIME")]
-    until: Option<Moment>,
+    #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
+    until: Option<TimeOption>,
     /// Only this account.
     #[arg(long)]
     account: Option<String>,
@@ -87,7 +87,7 @@ pub(super) struct Find {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", required_unless_present = "parquet")]
     store: Option<String>,
-    /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
+    /// Bucket of the key objects: has no effect, since this command opens no content.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     /// Tables made by `vault compact`, read in place of the index lines that they contain. Without `--store`, only the
@@ -95,12 +95,12 @@ pub(super) struct Find {
     #[arg(long, value_name = "DIR")]
     parquet: Option<PathBuf>,
     #[command(flatten)]
-    reach: Reach,
+    reach: StoreAccessArgs,
 }
 
 /// Options that select a session and the keys that open it.
 #[derive(Args)]
-pub(super) struct Session {
+pub(super) struct SessionArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     session: String,
     /// Only this account.
@@ -110,8 +110,8 @@ pub(super) struct Session {
     #[arg(long)]
     tenant: Option<String>,
     /// Limit on the session's decompressed content in memory: `256MiB`. A larger session is an error.
-    #[arg(long, value_parser = size, default_value = "1GiB", value_name = "SIZE")]
-    content: Content,
+    #[arg(long, value_parser = parse_size, default_value = "1GiB", value_name = "SIZE")]
+    content: ContentLimit,
     /// Public key of the writer's signer, or a file that contains it. Lines in objects that no digest signed by it
     /// names, and content that no signed line refers to, are marked, and are left out of turns, sums, trees and
     /// datasets.
@@ -121,29 +121,29 @@ pub(super) struct Session {
     #[arg(long, requires = "key")]
     unsigned: bool,
     #[command(flatten)]
-    from: Source,
+    from: VaultArgs,
 }
 
-fn size(text: &str) -> Result<Content, CommandError> {
+fn parse_size(text: &str) -> Result<ContentLimit, CommandError> {
     ByteSize::parse(text)
-        .map(|size| Content(size.0))
-        .ok_or_else(|| CommandError::Usage("is no size: `256MiB`, `4GiB`".to_owned()))
+        .map(|size| ContentLimit(size.0))
+        .ok_or_else(|| CommandError::Usage("must be a size such as `256MiB` or `4GiB`".to_owned()))
 }
 
 /// Formats of an export.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum As {
+pub(super) enum ExportFormatArg {
     /// One line per model call: `{"messages": [...], "model": ...}`.
     Messages,
     /// One line per item: head, parameters, content.
     Jsonl,
 }
 
-impl From<As> for Format {
-    fn from(form: As) -> Self {
+impl From<ExportFormatArg> for ExportFormat {
+    fn from(form: ExportFormatArg) -> Self {
         match form {
-            As::Messages => Self::Messages,
-            As::Jsonl => Self::Jsonl,
+            ExportFormatArg::Messages => Self::Messages,
+            ExportFormatArg::Jsonl => Self::Jsonl,
         }
     }
 }
@@ -151,133 +151,154 @@ impl From<As> for Format {
 /// Runs `vault find`. The exit code is 1 if the answer is incomplete: something that the index or a signed digest names
 /// is missing or can't be read. With keys, unsigned objects don't count, nor does what is older than everything
 /// present, unless `--since` asks for it.
-pub(super) fn run_find(options: Find) -> Result<Exit, CommandError> {
+pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
     let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
-    let Find { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } = options;
-    let (session, account) = match session.map(|session| listed(&session, account.as_deref())) {
+    let FindArgs { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } =
+        options;
+    let (session, account) = match session.map(|session| parse_session_argument(&session, account.as_deref())) {
         Some((session, account)) => (Some(session), account),
         None => (None, account),
     };
-    let keys = public_keys(&options.key)?;
-    let (since, until) = (options.since.map(|at| at.text(now)), options.until.map(|at| at.text(now)));
+    let keys = read_public_keys(&options.key)?;
+    let (since, until) = (options.since.map(|at| at.to_text(now)), options.until.map(|at| at.to_text(now)));
     let private = [("--session", &session), ("--user", &user)].into_iter();
     let private: Vec<String> =
-        private.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?, OTHER)).collect();
-    let query =
-        Query { account, tenant, session, trace, span, user, tool, action, issue, commit, model, failed, since, until };
+        private.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?, OTHER_OPTIONS)).collect();
+    let query = IndexQuery {
+        account,
+        tenant,
+        session,
+        trace,
+        span,
+        user,
+        tool,
+        action,
+        issue,
+        commit,
+        model,
+        failed,
+        since,
+        until,
+    };
     let (mut whole, bounded) = (true, query.since.is_some());
     block_on(async {
-        let vault = location.as_ref().map(Vault::at).transpose()?;
+        let vault = location.as_ref().map(Vault::from_location).transpose()?;
         let mut out = Vec::new();
         let mut broken = Ok(());
-        let mut each = |row: &Row, unsigned: bool| {
+        let mut each = |row: &IndexRow, unsigned: bool| {
             if options.sessions || broken.is_err() {
                 return;
             }
-            let line = if options.json { json_of(row, unsigned) } else { text_of(row, unsigned) };
+            let line = if options.json { row_json(row, unsigned) } else { row_text(row, unsigned) };
             out.extend(line.as_bytes());
             out.push(b'\n');
             if out.len() > 1 << 16 {
-                broken = print(&std::mem::take(&mut out));
+                broken = print_bytes(&std::mem::take(&mut out));
             }
         };
         let signed = match &vault {
-            Some(vault) => signed(vault, &keys, query.account.as_deref()).await?,
+            Some(vault) => read_signed_objects(vault, &keys, query.account.as_deref()).await?,
             None => None,
         };
-        let mut alone = |row: &Row| each(row, false);
+        let mut alone = |row: &IndexRow| each(row, false);
         let (found, others) = match (&options.parquet, &vault, &signed) {
             (Some(folder), Some(vault), Some(signed)) => {
-                find_in_signed(folder, vault, &query, signed, &mut each).await?
+                find_signed_in_tables(folder, vault, &query, signed, &mut each).await?
             }
-            (Some(folder), vault, _) => (find_in(folder, vault.as_ref(), &query, &mut alone).await?, Found::default()),
+            (Some(folder), vault, _) => {
+                (find_in_tables(folder, vault.as_ref(), &query, &mut alone).await?, FindResult::default())
+            }
             (None, Some(vault), Some(signed)) => find_signed(vault, &query, signed, &mut each).await?,
-            (None, Some(vault), None) => (find(vault, &query, &mut alone).await?, Found::default()),
-            (None, None, _) => return Err(CommandError::Failed("give --store or --parquet".to_owned())),
+            (None, Some(vault), None) => (find(vault, &query, &mut alone).await?, FindResult::default()),
+            (None, None, _) => return Err(CommandError::Failed("--store or --parquet is required".to_owned())),
         };
         broken?;
         let own = found.sessions.iter().map(|one| (one, ""));
         let planted = others.sessions.difference(&found.sessions).map(|one| (one, "\tUNSIGNED"));
         for ((session, account), mark) in own.chain(planted).filter(|_| options.sessions) {
-            out.extend(clean(&format!("{session}\t{account}{mark}")).as_bytes());
+            out.extend(escape_unsafe(&format!("{session}\t{account}{mark}")).as_bytes());
             out.push(b'\n');
         }
-        print(&out)?;
-        output::tell("not read", found.closed.iter().chain(&others.closed).chain(&found.older));
-        let cut = "more sessions than are kept in memory: ask for fewer days, or one tenant".to_owned();
+        print_bytes(&out)?;
+        output::print_notes("not read", found.unreadable.iter().chain(&others.unreadable).chain(&found.older_missing));
+        let cut = "more sessions than fit in memory: search fewer days or a single tenant".to_owned();
         let more = options.sessions && (found.more_sessions || others.more_sessions);
-        output::tell("not listed", more.then_some(&cut));
+        output::print_notes("not listed", more.then_some(&cut));
         // Unsigned lines do not make the answer incomplete.
         let listed = !(options.sessions && found.more_sessions);
-        whole = found.closed.is_empty() && !(bounded && found.older.is_some()) && listed;
+        whole = found.unreadable.is_empty() && !(bounded && found.older_missing.is_some()) && listed;
         if !options.json && !options.sessions {
-            eprintln_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
+            print_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
         }
-        looked(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
-        output::tell("note", copy_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
+        print_signature_note(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
+        output::print_notes("note", table_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
         if found.lines + others.lines == 0 {
-            output::tell("hint", &private);
-            output::tell("hint", vault.is_some().then_some(&PENDING.to_owned()));
+            output::print_notes("hint", &private);
+            output::print_notes("hint", vault.is_some().then_some(&PENDING_HINT.to_owned()));
         }
         Ok(())
     })?;
-    Ok(if whole { Exit::Fine } else { Exit::Failed })
+    Ok(if whole { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 /// The hint that recent data is not in the index yet.
-const PENDING: &str = "what came in last may still wait in the gateway: an object is written `object_age` after its first content \
-                       (2 minutes, or 2 seconds in the embedded default), its index line with the next digest (`index_interval`: \
+const PENDING_HINT: &str = "recent data may not be in the vault yet: an object is written `object_age` after its first content \
+                       (2 minutes, or 2 seconds in the embedded default), and its index line with the next digest (`index_interval`: \
                        1 minute, or 2 seconds); stopping the gateway writes both at once";
 
 /// Other options by which `find` can search.
-pub(super) const OTHER: &str = "--since, --tenant, --tool";
+pub(super) const OTHER_OPTIONS: &str = "--since, --tenant, --tool";
 
 /// A hint that the id may be stored as a pseudonym, if it doesn't look like one.
 pub(super) fn pseudonym_hint(option: &str, id: &str, other: &str) -> Option<String> {
     (!id.is_empty() && !id.starts_with("h-")).then(|| {
         format!(
-            "nothing found does not mean that nothing is here: ids that redaction takes for private (an address, a name) stand in the \
-             vault as h-…; {option} takes that, as spans behind the gateway show it, or search by {other}"
+            "the id may be stored as a pseudonym: ids that look private to redaction (an address, a name) are stored in the \
+             vault as h-…; pass that form to {option}, as shown in exported spans, or search by {other}"
         )
     })
 }
 
-fn text_of(row: &Row, unsigned: bool) -> String {
-    shown(row) + if unsigned { "  UNSIGNED: no digest names this line" } else { "" }
+fn row_text(row: &IndexRow, unsigned: bool) -> String {
+    format_row(row) + if unsigned { "  UNSIGNED: no signed digest covers this line" } else { "" }
 }
 
 /// JSON with terminal control characters escaped, even in a pipe, since it may be displayed later.
-fn json_of(row: &Row, unsigned: bool) -> String {
+fn row_json(row: &IndexRow, unsigned: bool) -> String {
     let mut json = serde_json::to_string(row).unwrap_or_default();
     if unsigned && json.pop().is_some() {
         json.push_str(",\"unsigned\":true}");
     }
-    escaped(&json)
+    escape_json(&json)
 }
 
 /// The objects named by digests that these keys signed; `None` if no key was given.
-async fn signed(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Option<Arc<Signed>>, CommandError> {
+async fn read_signed_objects(
+    vault: &Vault,
+    keys: &[VerifyKey],
+    account: Option<&str>,
+) -> Result<Option<Arc<SignedIndex>>, CommandError> {
     if keys.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Arc::new(Signed::read(vault, keys, account).await?)))
+    Ok(Some(Arc::new(SignedIndex::read(vault, keys, account).await?)))
 }
 
 /// The note about tables when keys are given: without it, a caller would take unmarked lines for signed.
-fn copy_note(tables: bool, keys: bool) -> Option<String> {
-    let note = "tables are a copy; not held against signatures: whoever can write their folder can forge what they show. Without \
-                --parquet every line is held against its signed object";
+fn table_note(tables: bool, keys: bool) -> Option<String> {
+    let note = "lines from tables are copies and are not checked against signatures: anyone with write access to their folder can forge them. Without \
+                --parquet, every line is checked against its signed object";
     (tables && keys).then(|| note.to_owned())
 }
 
 /// Prints whether signatures were checked, and how many lines have none.
-fn looked(not: bool, unsigned: usize) {
+fn print_signature_note(not: bool, unsigned: usize) {
     let text = match (not, unsigned) {
-        (true, _) => "signatures were not checked: pass --key to mark lines that no digest signs".to_owned(),
+        (true, _) => "signatures were not checked: pass --key to mark unsigned lines".to_owned(),
         (false, 0) => return,
         (false, count) => {
-            format!("UNSIGNED: {count} entries that no digest names: planted, or not signed yet")
+            format!("UNSIGNED: {count} entries are in no signed digest: planted, or not signed yet")
         }
     };
     // Stderr may be closed.
@@ -285,8 +306,8 @@ fn looked(not: bool, unsigned: usize) {
 }
 
 /// Prints the number of lines and sessions to stderr.
-fn eprintln_counts(lines: u64, sessions: usize) {
-    let text = format!("{} of {}\n", counted(lines, "line"), counted(sessions, "session"));
+fn print_counts(lines: u64, sessions: usize) {
+    let text = format!("{} of {}\n", format_count(lines, "line"), format_count(sessions, "session"));
     // Stderr may be closed.
     drop(io::stderr().lock().write_all(text.as_bytes()));
 }
@@ -294,30 +315,30 @@ fn eprintln_counts(lines: u64, sessions: usize) {
 /// Reads the session and calls `write` to print it. Anything that could not be read is reported, unless `write` does so
 /// (`tells`), and makes the exit code 1, unless it was erased on request or was never signed.
 pub(super) fn run_session(
-    session: Session,
+    session: SessionArgs,
     tells: bool,
-    write: impl FnOnce(&mut Replay, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
-) -> Result<Exit, CommandError> {
-    let Session { session, account, tenant, content, key, unsigned, from } = session;
-    let (session, account) = listed(&session, account.as_deref());
-    let keys = public_keys(&key)?;
+    write: impl FnOnce(&mut ReplayedSession, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
+) -> Result<ExitStatus, CommandError> {
+    let SessionArgs { session, account, tenant, content, key, unsigned, from } = session;
+    let (session, account) = parse_session_argument(&session, account.as_deref());
+    let keys = read_public_keys(&key)?;
     block_on(async {
-        let (vault, auditors, log) = open(&from).await?;
-        log.note("session", &session)?;
-        let mut opener = Opener::new(&vault, auditors);
-        let signed = signed(&vault, &keys, account.as_deref()).await?;
-        let filter = Filter { account, tenant, content, signed, unsigned };
+        let (vault, auditors, log) = open_with_auditors(&from).await?;
+        log.record_opening("session", &session)?;
+        let mut opener = FragmentOpener::new(&vault, auditors);
+        let signed = read_signed_objects(&vault, &keys, account.as_deref()).await?;
+        let filter = ReplayFilter { account, tenant, content, signed, unsigned };
         let mut replay = replay(&vault, &mut opener, &session, &filter).await?;
         let mut text = Vec::new();
         write(&mut replay, &mut text)?.map_err(|error| error.to_string())?;
-        print(&text)?;
-        looked(keys.is_empty(), replay.unsigned());
-        output::tell("elsewhere", opener.moved());
-        output::tell("not read", replay.older());
-        if !tells || replay.is_cut() {
-            output::tell("not read", replay.closed());
+        print_bytes(&text)?;
+        print_signature_note(keys.is_empty(), replay.unsigned());
+        output::print_notes("read from another location", opener.alternative_reads());
+        output::print_notes("not read", replay.older_missing());
+        if !tells || replay.is_truncated() {
+            output::print_notes("not read", replay.unreadable());
         }
-        Ok(if replay.is_partial() { Exit::Failed } else { Exit::Fine })
+        Ok(if replay.is_partial() { ExitStatus::Failed } else { ExitStatus::Success })
     })
 }
 

@@ -6,25 +6,25 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::{complain, out};
-use super::source::{Loaded, Make, load};
+use super::common::CommonArgs;
+use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::error::{CommandError, ExitStatus};
+use super::output::{print_result, print_to_stderr};
 use super::spool_move;
-use crate::app::build::Seams;
-use crate::app::destinations::held;
-use crate::app::keys::present_spool_keys;
+use crate::app::build::GatewayDeps;
+use crate::app::destinations::parse_held_consumer;
+use crate::app::gateway_keys::read_existing_spool_keys;
 use crate::components::id_text;
 use config::ByteSize;
 use kernel::clock::{Clock, UnixNanos};
-use kernel::terminal::counted;
+use kernel::terminal::format_count;
 use pipeline::RealDisk;
-use pipeline::spool::{Committer, ConsumerStatus, OpenError, Spool, SpoolKey, Status};
+use pipeline::spool::{Committer, ConsumerStatus, Spool, SpoolKey, SpoolOpenError, SpoolStatus};
 use telemetry::logging;
 
 /// Subcommands of `spool`.
 #[derive(Subcommand)]
-pub(super) enum Command {
+pub(super) enum SpoolCommand {
     /// Lists the data waiting in the spool, by consumer; also works beside a running gateway.
     List,
     /// Shows the records waiting for one consumer. The gateway must be stopped.
@@ -62,91 +62,112 @@ pub(super) enum Command {
 }
 
 /// Runs a subcommand of `spool`.
-pub(super) fn run(common: &Common, command: Command) -> Result<Exit, CommandError> {
-    let loaded = load(common, Make::Nothing)?;
-    logging::init(logging::Level::Warn);
-    let seams = Seams::real();
+pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStatus, CommandError> {
+    let loaded = load_config(common, FileCreation::Nothing)?;
+    logging::init(logging::LogLevel::Warn);
+    let seams = GatewayDeps::system();
     let directory = loaded.valid.spool.directory.clone();
     if !directory.is_dir() {
-        return Err(OpenError::no_spool(&directory).into());
+        return Err(SpoolOpenError::no_spool(&directory).into());
     }
-    let keys = present_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
+    let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
     match command {
-        Command::List => out(&table(&status, seams.clock.now())),
-        Command::Peek { consumer, limit, json } => {
+        SpoolCommand::List => print_result(&format_status(&status, seams.clock.now())),
+        SpoolCommand::Peek { consumer, limit, json } => {
+            check_consumer(&status, &consumer)?;
             let now = seams.clock.now();
-            open(&loaded, seams, &keys, |spool, _| spool_move::peek(spool, &consumer, limit, json, now))
+            with_open_spool(&loaded, seams, &keys, |spool, _| {
+                spool_move::print_records(spool, &consumer, limit, json, now)
+            })
         }
-        Command::Replay { to } => move_all(&loaded, seams, &keys, spool_move::REFUSED, to.as_deref()),
-        Command::Reassign { from, to } => {
-            waiting(&status, &from)?;
+        SpoolCommand::Replay { to } => move_all(&loaded, seams, &keys, spool_move::QUARANTINE_CONSUMER, to.as_deref()),
+        SpoolCommand::Reassign { from, to } => {
+            find_waiting(&status, &from)?;
             move_all(&loaded, seams, &keys, &from, Some(&to))
         }
-        Command::Drop { consumer, yes } => {
-            let waiting = waiting(&status, &consumer)?;
+        SpoolCommand::Drop { consumer, yes } => {
+            let waiting = find_waiting(&status, &consumer)?;
             if !yes {
-                let (records, bytes) = (counted(waiting.records, "record"), ByteSize(waiting.bytes));
-                complain(&format!("{records} ({bytes}) of `{consumer}` would be given up for good; say --yes"));
-                return Ok(Exit::Usage);
+                let (records, bytes) = (format_count(waiting.records, "record"), ByteSize(waiting.bytes));
+                print_to_stderr(&format!(
+                    "this would permanently delete {records} ({bytes}) waiting for `{consumer}`; confirm with --yes"
+                ));
+                return Ok(ExitStatus::Usage);
             }
             let clock: Arc<dyn Clock> = Arc::clone(&seams.clock);
             let spool = &loaded.valid.spool;
             let (spool, committer) = Spool::open(seams.disk, spool, &keys, clock, seams.rng, &seams.meter)?;
             let dropped = spool.drop_pending(&consumer, None);
             if !committer.close() {
-                return Err("the spool's progress could not be written; nothing is certain, try again".into());
+                return Err(
+                    "the spool's progress could not be written, so the records may not be deleted: try again".into()
+                );
             }
-            out(&format!("{} of `{consumer}` given up\n", counted(dropped, "record")))
+            print_result(&format!("{} of `{consumer}` deleted\n", format_count(dropped, "record")))
         }
     }
 }
 
 /// The status of a consumer with waiting data. If there is none, the error lists the consumers that have some.
-fn waiting<'a>(status: &'a Status, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
+/// Refuses a consumer that the spool does not have. The quarantine has no consumer while it is empty.
+fn check_consumer(status: &SpoolStatus, consumer: &str) -> Result<(), CommandError> {
+    let known = || status.consumers.iter().map(|known| &*known.name);
+    if consumer == spool_move::QUARANTINE_CONSUMER || known().any(|name| name == consumer) {
+        return Ok(());
+    }
+    let known = known().collect::<Vec<_>>().join(", ");
+    Err(CommandError::Failed(format!("the spool has no consumer `{consumer}`; it has: {known}")))
+}
+
+fn find_waiting<'a>(status: &'a SpoolStatus, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
     let holding: Vec<&ConsumerStatus> = status.consumers.iter().filter(|known| known.records > 0).collect();
     if let Some(found) = holding.iter().find(|known| *known.name == *consumer) {
         return Ok(found);
     }
     let names: Vec<&str> = holding.iter().map(|known| &*known.name).collect();
-    let there = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-    Err(CommandError::Failed(format!("nothing waits for `{consumer}`; something waits for: {there}")))
+    let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Err(CommandError::Failed(format!("no data is waiting for `{consumer}`; consumers with waiting data: {there}")))
 }
 
-fn open(
-    loaded: &Loaded,
-    seams: Seams,
+fn with_open_spool(
+    loaded: &LoadedConfig,
+    seams: GatewayDeps,
     keys: &[SpoolKey],
-    work: impl FnOnce(&Spool, Committer) -> Result<Exit, CommandError>,
-) -> Result<Exit, CommandError> {
+    work: impl FnOnce(&Spool, Committer) -> Result<ExitStatus, CommandError>,
+) -> Result<ExitStatus, CommandError> {
     let (spool, committer) = Spool::open(seams.disk, &loaded.valid.spool, keys, seams.clock, seams.rng, &seams.meter)?;
     work(&spool, committer)
 }
 
 fn move_all(
-    loaded: &Loaded,
-    seams: Seams,
+    loaded: &LoadedConfig,
+    seams: GatewayDeps,
     keys: &[SpoolKey],
     from: &str,
     to: Option<&str>,
-) -> Result<Exit, CommandError> {
+) -> Result<ExitStatus, CommandError> {
     let known: Vec<Arc<str>> = loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
     if let Some(to) = to.filter(|to| !known.iter().any(|id| **id == **to)) {
         let there = known.join(", ");
-        return Err(CommandError::Failed(format!("`{to}` is no exporter of the configuration; there are: {there}")));
+        return Err(CommandError::Failed(format!(
+            "`{to}` is not an exporter of the configuration; exporters: {there}"
+        )));
     }
     if to == Some(from) {
-        return Err(CommandError::Failed(format!("it waits for `{from}` already")));
+        return Err(CommandError::Failed(format!("the data is already waiting for `{from}`")));
     }
-    open(loaded, seams, keys, |spool, committer| spool_move::reassign(spool, committer, from, to, &known))
+    with_open_spool(loaded, seams, keys, |spool, committer| {
+        spool_move::move_records(spool, committer, from, to, &known)
+    })
 }
 
-fn table(status: &Status, now: UnixNanos) -> String {
+fn format_status(status: &SpoolStatus, now: UnixNanos) -> String {
     let mut text = format!(
         "{} of {} bytes in {}\n\n{:<24} {:>10} {:>14} {:>12}\n",
         status.bytes,
         status.limit,
-        counted(status.segments, "segment"),
+        format_count(status.segments, "segment"),
         "CONSUMER",
         "RECORDS",
         "BYTES",
@@ -157,15 +178,15 @@ fn table(status: &Status, now: UnixNanos) -> String {
         text.push_str(&format!("{:<24} {:>10} {:>14} {:>11}s\n", consumer.name, consumer.records, consumer.bytes, age));
     }
     for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
-        let Some((exporter, formerly)) = held(&consumer.name) else { continue };
+        let Some((exporter, formerly)) = parse_held_consumer(&consumer.name) else { continue };
         text.push_str(&format!(
-            "\n`{}` is held: it waited for `{exporter}` when that pointed to {formerly}. To send it to where that points now, add\n  \
-             moved_from: ['{formerly}'] to the exporter, or `tollgate spool reassign {} {exporter}`; `spool drop` gives it up.\n",
+            "\n`{}` is held: it was waiting for `{exporter}` while that exporter pointed to {formerly}. To send it to the present destination, add\n  \
+             moved_from: ['{formerly}'] to the exporter, or run `tollgate spool reassign {} {exporter}`; `spool drop` deletes it.\n",
             consumer.name, consumer.name
         ));
     }
     if status.consumers.iter().all(|consumer| consumer.records == 0) {
-        text.push_str("nothing waits\n");
+        text.push_str("no data is waiting\n");
     }
     text
 }

@@ -9,31 +9,33 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::error::{CommandError, Exit};
-use super::output::{complain, out};
+use super::error::{CommandError, ExitStatus};
+use super::output::{print_result, print_to_stderr};
 use kernel::clock::UnixNanos;
-use kernel::terminal::counted;
+use kernel::terminal::format_count;
 use otlp::json;
 use pipeline::Reason;
-use pipeline::forward::Label;
+use pipeline::forward_label::ForwardLabel;
 use pipeline::outlet::QUARANTINE;
-use pipeline::spool::{Committer, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+use pipeline::spool::{
+    Committer, RecordKind, RecordSeq, Spool, SpoolRecord, StoredRecord, Transaction, bytes_to_reserve,
+};
 
 /// The most records read at once.
-const AT_ONCE: usize = 64;
+const MAX_RECORDS_READ: usize = 64;
 /// The most bytes read at once.
-const BYTES_AT_ONCE: usize = 16 << 20;
+const MAX_BYTES_READ: usize = 16 << 20;
 /// Committer steps without progress after which committing fails.
-const STEPS: usize = 100;
+const MAX_IDLE_STEPS: usize = 100;
 
 /// Prints the first `limit` records that wait for `consumer`.
-pub(super) fn peek(
+pub(super) fn print_records(
     spool: &Spool,
     consumer: &str,
     limit: usize,
     as_json: bool,
     now: UnixNanos,
-) -> Result<Exit, CommandError> {
+) -> Result<ExitStatus, CommandError> {
     let mut text = String::new();
     if !as_json {
         text.push_str(&format!(
@@ -43,20 +45,20 @@ pub(super) fn peek(
     }
     let (mut after, mut shown) = (None, 0);
     while shown < limit {
-        let records = match spool.read(consumer, after, BYTES_AT_ONCE, AT_ONCE.min(limit - shown)) {
+        let records = match spool.read(consumer, after, MAX_BYTES_READ, MAX_RECORDS_READ.min(limit - shown)) {
             Ok(records) if records.is_empty() => break,
             Ok(records) => records,
             Err(error) => return Err(CommandError::Failed(error.to_string())),
         };
         after = records.last().map(|record| record.seq);
         shown += records.len();
-        records.iter().for_each(|record| text.push_str(&line(record, as_json, now)));
+        records.iter().for_each(|record| text.push_str(&format_record(record, as_json, now)));
     }
-    out(&text)
+    print_result(&text)
 }
 
-fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
-    let Some((label, body)) = Label::split(&record.body).filter(|_| record.kind == RecordKind::Forward) else {
+fn format_record(record: &StoredRecord, as_json: bool, now: UnixNanos) -> String {
+    let Some((label, body)) = ForwardLabel::split(&record.body).filter(|_| record.kind == RecordKind::Forward) else {
         return if as_json { String::new() } else { format!("{:>12} (not telemetry)\n", record.seq.0) };
     };
     if as_json {
@@ -78,33 +80,36 @@ fn line(record: &Stored, as_json: bool, now: UnixNanos) -> String {
 
 /// Moves the data waiting for `from` to `to`. Without `to`, quarantined data returns to the exporters whose back ends
 /// refused it.
-pub(super) fn reassign(
+pub(super) fn move_records(
     spool: &Spool,
     committer: Committer,
     from: &str,
     to: Option<&str>,
     known: &[Arc<str>],
-) -> Result<Exit, CommandError> {
+) -> Result<ExitStatus, CommandError> {
     let mut committer = committer;
     let holder: Arc<str> = from.into();
     let (mut after, mut moved, mut left) = (None, 0_u64, 0_u64);
     loop {
-        let records = match spool.read(from, after, BYTES_AT_ONCE, AT_ONCE) {
+        let records = match spool.read(from, after, MAX_BYTES_READ, MAX_RECORDS_READ) {
             Ok(records) if records.is_empty() => break,
             Ok(records) => records,
             Err(error) => return Err(CommandError::Failed(error.to_string())),
         };
         after = records.last().map(|record| record.seq);
         for record in records {
-            let Some((next, transaction)) = for_another(&record, to, known) else {
+            let Some((next, transaction)) = copy_for_exporter(&record, to, known) else {
                 left += 1;
                 continue;
             };
-            if !spool.give(&holder, &next, record.seq) {
-                if let Err(why) = commit(spool, &mut committer, transaction) {
-                    return Err(CommandError::Failed(format!("{} moved, then: {why}", counted(moved, "record"))));
+            if !spool.transfer_record(&holder, &next, record.seq) {
+                if let Err(why) = commit_transaction(spool, &mut committer, transaction) {
+                    return Err(CommandError::Failed(format!(
+                        "{} moved, then moving failed: {why}",
+                        format_count(moved, "record")
+                    )));
                 }
-                spool.done(from, &[record.seq]);
+                spool.mark_done(from, &[record.seq]);
             }
             moved += 1;
         }
@@ -113,46 +118,46 @@ pub(super) fn reassign(
         return Err("the spool's progress could not be written; some records may be delivered twice".into());
     }
     if left > 0 {
-        complain(&format!(
-            "{} left: no telemetry, or who refused it is not configured (give --to)",
-            counted(left, "record")
+        print_to_stderr(&format!(
+            "{} not moved: they are not telemetry, or the exporter whose back end refused them is not configured (use --to)",
+            format_count(left, "record")
         ));
     }
-    out(&format!("{} of `{from}` moved\n", counted(moved, "record")))
+    print_result(&format!("{} of `{from}` moved\n", format_count(moved, "record")))
 }
 
 /// The record's new holder, and a copy of the record for it; `None` if the record can't be moved.
-fn for_another(record: &Stored, to: Option<&str>, known: &[Arc<str>]) -> Option<(Arc<str>, Transaction)> {
+fn copy_for_exporter(record: &StoredRecord, to: Option<&str>, known: &[Arc<str>]) -> Option<(Arc<str>, Transaction)> {
     if record.kind != RecordKind::Forward {
         return None;
     }
-    let (mut label, otlp) = Label::split(&record.body)?;
+    let (mut label, otlp) = ForwardLabel::split(&record.body)?;
     let refused = label.refused.take();
     let wanted = to.or(refused.as_ref().map(|(who, _)| who.as_str()))?;
     let holder = known.iter().find(|known| ***known == *wanted)?;
     let mut body = otlp.to_vec();
     label.append_to(&mut body);
-    let moved = Record { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body: body.into() };
+    let moved = SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body: body.into() };
     Some((Arc::clone(holder), Transaction { account: Arc::clone(&record.account), records: vec![moved] }))
 }
 
 /// Commits one transaction at once.
-fn commit(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), CommandError> {
+fn commit_transaction(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), CommandError> {
     let bytes = transaction.records.iter().map(|record| record.body.len() as u64).sum();
     let full = |reason: Reason| CommandError::Failed(reason.text().to_owned());
-    let reservation = spool.reserve_to_drain(room_for(transaction.records.len(), bytes)).map_err(full)?;
+    let reservation = spool.reserve_to_drain(bytes_to_reserve(transaction.records.len(), bytes)).map_err(full)?;
     let told: Arc<Mutex<Option<Result<(), Reason>>>> = Arc::default();
     let tell = Arc::clone(&told);
-    let on_commit = move |result: Result<&[Seq], Reason>| *tell.lock() = Some(result.map(drop));
+    let on_commit = move |result: Result<&[RecordSeq], Reason>| *tell.lock() = Some(result.map(drop));
     spool.enqueue(transaction, reservation, Box::new(on_commit));
-    for _ in 0..STEPS {
+    for _ in 0..MAX_IDLE_STEPS {
         committer.step(Duration::ZERO);
         if let Some(result) = told.lock().take() {
             return result.map_err(full);
         }
     }
-    Err("nothing can be written".into())
+    Err("the spool can't be written".into())
 }
 
 /// The consumer that holds data refused by back ends.
-pub(super) const REFUSED: &str = QUARANTINE;
+pub(super) const QUARANTINE_CONSUMER: &str = QUARANTINE;

@@ -10,17 +10,17 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::ask::{Asker, part};
-use super::common::Common;
-use super::error::{CommandError, Exit};
+use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_client::{AdminClient, percent_encode};
+use super::common::CommonArgs;
+use super::error::{CommandError, ExitStatus};
 use super::output;
-use super::place::{Where, with};
-use kernel::terminal::escaped;
+use kernel::terminal::escape_json;
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(super) struct TapArgs {
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
     /// Only requests of this pipeline, e.g. `traces/agents`.
     #[arg(long, value_name = "ID")]
     pipeline: Option<String>,
@@ -38,11 +38,11 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
-    with(common, &options.at, |gateway| watch(gateway, options))
+pub(super) fn run(common: &CommonArgs, options: &TapArgs) -> Result<ExitStatus, CommandError> {
+    run_with_client(common, &options.at, |gateway| stream_requests(gateway, options))
 }
 
-async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
+async fn stream_requests(gateway: AdminClient, options: &TapArgs) -> Result<(), CommandError> {
     let limit = options.limit.map(|limit| limit.to_string());
     let asked = [
         ("pipeline", &options.pipeline),
@@ -51,27 +51,27 @@ async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
         ("limit", &limit),
     ];
     let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    let asked: Vec<String> = asked.map(|(name, value)| format!("{name}={}", part(value))).collect();
+    let asked: Vec<String> = asked.map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
     let accept = if options.json { "application/x-ndjson" } else { "text/plain" };
     let path = format!("/api/tap?{}", asked.join("&"));
     let (requests, terminal) = (Cell::new(0), io::stdout().is_terminal());
     let each = |lines: &str| {
-        requests.set(requests.get() + lines.lines().filter(|line| begins(line)).count() as u64);
-        output::print(&for_terminal(lines, options.json && terminal))
+        requests.set(requests.get() + lines.lines().filter(|line| is_request_start(line)).count() as u64);
+        output::print(&escape_for_terminal(lines, options.json && terminal))
     };
-    let shown = gateway.follow(&path, accept, each);
+    let shown = gateway.stream_lines(&path, accept, each);
     tokio::select! {
         shown = shown => shown,
         _ = tokio::signal::ctrl_c() => return Ok(()),
     }?;
     if options.limit.is_none_or(|limit| requests.get() < limit) {
-        output::complain("the gateway ended it: it stops, or began again with another configuration");
+        output::print_to_stderr("the gateway ended the stream: it is shutting down or reloading its configuration");
     }
     Ok(())
 }
 
 /// Whether a line begins a request, as opposed to continuing one or reporting left-out requests.
-fn begins(line: &str) -> bool {
+fn is_request_start(line: &str) -> bool {
     let mut words = line.split(' ');
     let text = line.starts_with(|first: char| first.is_ascii_digit())
         && words.nth(2).is_some_and(|account| account.starts_with("account="));
@@ -79,6 +79,6 @@ fn begins(line: &str) -> bool {
 }
 
 /// Escapes terminal control characters in JSON, which is equivalent JSON. Plain text was made safe by the gateway.
-fn for_terminal(lines: &str, escapes: bool) -> Cow<'_, str> {
-    if escapes { escaped(lines).into() } else { lines.into() }
+fn escape_for_terminal(lines: &str, escapes: bool) -> Cow<'_, str> {
+    if escapes { escape_json(lines).into() } else { lines.into() }
 }

@@ -8,79 +8,86 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::ask::{Asker, parsed};
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::{self, colour_out};
-use super::place::{Where, with};
+use super::admin_address::{AdminPortArgs, run_with_client};
+use super::admin_client::{AdminClient, parse_json};
+use super::common::CommonArgs;
+use super::error::{CommandError, ExitStatus};
+use super::output::{self, use_colour_on_stdout};
+use super::time_option::parse_duration;
 use kernel::clock::{Clock, SystemClock};
-use kernel::terminal::{clean, counted};
-use runs::words::{self, NO_PRICE};
+use kernel::terminal::{escape_unsafe, format_count};
+use runs::amounts::{self, NO_PRICE};
 
 /// Rows per table.
-const ROWS: usize = 8;
+const MAX_ROWS: usize = 8;
 /// Columns of a name.
-const NAME: usize = 24;
+const NAME_COLUMNS: usize = 24;
 /// Moves to the first line and clears the rest of the screen.
-const HOME: &str = "\x1b[H\x1b[J";
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
 
 #[derive(Args)]
-pub(super) struct Options {
+pub(super) struct TopArgs {
     #[command(flatten)]
-    at: Where,
+    at: AdminPortArgs,
     /// Time window: `1h`, `6h` or `24h`.
     #[arg(long, default_value = "24h", value_parser = ["1h", "6h", "24h"])]
     window: String,
-    /// Seconds between two refreshes.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    every: u64,
+    /// Time between two refreshes, from `1s` to `1h`; a number alone is in seconds.
+    #[arg(long, alias = "every", default_value = "5s", value_name = "TIME", value_parser = parse_interval)]
+    interval: Duration,
     /// Prints the screen once and exits.
     #[arg(long)]
     once: bool,
 }
 
-pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
-    with(common, &options.at, |gateway| watch(gateway, options))
+fn parse_interval(text: &str) -> Result<Duration, CommandError> {
+    let span = text.parse().ok().map(Duration::from_secs).or_else(|| parse_duration(text));
+    let usage = || CommandError::Usage("must be a time from `1s` to `1h`, such as `5s`".to_owned());
+    span.filter(|span| (1..=3600).contains(&span.as_secs())).ok_or_else(usage)
 }
 
-async fn watch(gateway: Asker, options: &Options) -> Result<(), CommandError> {
-    let (clock, colour) = (SystemClock::new(), colour_out());
+pub(super) fn run(common: &CommonArgs, options: &TopArgs) -> Result<ExitStatus, CommandError> {
+    run_with_client(common, &options.at, |gateway| refresh_screen(gateway, options))
+}
+
+async fn refresh_screen(gateway: AdminClient, options: &TopArgs) -> Result<(), CommandError> {
+    let (clock, colour) = (SystemClock::new(), use_colour_on_stdout());
     loop {
         let answer = gateway.get(&format!("/?window={}", options.window), "application/json").await;
         let shown = match answer {
-            Ok(text) => screen(&parsed(&text)?, colour),
+            Ok(text) => format_screen(&parse_json(&text)?, colour),
             Err(why) if options.once => return Err(why),
             Err(why) => format!("{why}\n"),
         };
-        let shown = if colour && !options.once { format!("{HOME}{shown}") } else { shown };
+        let shown = if colour && !options.once { format!("{CLEAR_SCREEN}{shown}") } else { shown };
         output::print(&shown)?;
         if options.once {
             return Ok(());
         }
         tokio::select! {
-            () = clock.sleep(Duration::from_secs(options.every)) => {}
+            () = clock.sleep(options.interval) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
 }
 
 /// A name cut to its columns.
-fn name(value: &Value) -> String {
-    let text = clean(value.as_str().filter(|text| !text.is_empty()).unwrap_or("-"));
-    let mut cut: String = text.chars().take(NAME).collect();
-    if text.chars().count() > NAME {
+fn format_name(value: &Value) -> String {
+    let text = escape_unsafe(value.as_str().filter(|text| !text.is_empty()).unwrap_or("-"));
+    let mut cut: String = text.chars().take(NAME_COLUMNS).collect();
+    if text.chars().count() > NAME_COLUMNS {
         cut.pop();
         cut.push('…');
     }
     cut
 }
 
-fn money(value: &Value) -> String {
+fn format_money(value: &Value) -> String {
     let usd = value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_f64());
-    usd.map_or_else(|| NO_PRICE.to_owned(), words::dollars)
+    usd.map_or_else(|| NO_PRICE.to_owned(), amounts::format_dollars)
 }
 
-fn seconds(value: &Value) -> String {
+fn format_seconds(value: &Value) -> String {
     let seconds = value.as_f64().unwrap_or(0.0);
     match seconds {
         few if few < 60.0 => format!("{few:.1}s"),
@@ -90,12 +97,12 @@ fn seconds(value: &Value) -> String {
     }
 }
 
-fn number(value: &Value) -> u64 {
+fn to_number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
 /// Writes one figure with its change since yesterday.
-fn line(out: &mut String, title: &str, number: &Value, as_text: &dyn Fn(&Value) -> String) {
+fn write_figure(out: &mut String, title: &str, number: &Value, as_text: &dyn Fn(&Value) -> String) {
     let value = if number["value"].is_null() { "-".to_owned() } else { as_text(&number["value"]) };
     let change = number["change"].as_f64();
     let change = change.map_or("-".to_owned(), |change| format!("{:+.0} % vs. yesterday", change * 100.0));
@@ -104,27 +111,30 @@ fn line(out: &mut String, title: &str, number: &Value, as_text: &dyn Fn(&Value) 
 }
 
 /// Formats the whole screen.
-pub(super) fn screen(all: &Value, colour: bool) -> String {
+pub(super) fn format_screen(all: &Value, colour: bool) -> String {
     let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = String::new();
     let window = all["window"].as_str().unwrap_or("");
-    let (runs, live) = (number(&all["runs"]), number(&all["live_runs"]));
-    let head =
-        format!("tollgate  last {window}  {}, {live} live now  {}", counted(runs, "run"), money(&all["cost_usd"]));
+    let (runs, live) = (to_number(&all["runs"]), to_number(&all["live_runs"]));
+    let head = format!(
+        "tollgate  last {window}  {}, {live} live now  {}",
+        format_count(runs, "run"),
+        format_money(&all["cost_usd"])
+    );
     let _ = writeln!(out, "{}\n", paint("1", &head));
-    line(&mut out, "iterations per run", &all["iterations_per_run"], &|value| {
+    write_figure(&mut out, "iterations per run", &all["iterations_per_run"], &|value| {
         format!("{:.2}", value.as_f64().unwrap_or(0.0))
     });
-    line(&mut out, "p95 time per run", &all["p95_seconds_per_run"], &seconds);
-    line(&mut out, "failure rate", &all["failure_rate"], &|value| {
+    write_figure(&mut out, "p95 time per run", &all["p95_seconds_per_run"], &format_seconds);
+    write_figure(&mut out, "failure rate", &all["failure_rate"], &|value| {
         format!("{:.1} %", value.as_f64().unwrap_or(0.0) * 100.0)
     });
-    line(&mut out, "cost per run", &all["cost_usd_per_run"], &money);
+    write_figure(&mut out, "cost per run", &all["cost_usd_per_run"], &format_money);
     let none = Vec::new();
     let list = |key: &str| all[key].as_array().unwrap_or(&none);
-    for alert in list("alerts").iter().filter(|alert| alert["state"] == "firing").take(ROWS) {
-        let measured = clean(alert["measured"].as_str().unwrap_or(""));
-        let [severity, rule, run] = ["severity", "rule", "run_id"].map(|key| name(&alert[key]));
+    for alert in list("alerts").iter().filter(|alert| alert["state"] == "firing").take(MAX_ROWS) {
+        let measured = escape_unsafe(alert["measured"].as_str().unwrap_or(""));
+        let [severity, rule, run] = ["severity", "rule", "run_id"].map(|key| format_name(&alert[key]));
         let said = format!("{severity} {rule}: {measured}  {run}");
         let _ = writeln!(out, "  {}", paint("31", &said));
     }
@@ -135,19 +145,19 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
         );
         let _ = writeln!(out, "{}", paint("1", &heading));
         let links = list(&format!("{key}_trace_urls"));
-        for (at, run) in list(key).iter().take(ROWS).enumerate() {
+        for (at, run) in list(key).iter().take(MAX_ROWS).enumerate() {
             let link = links.get(at).filter(|link| link.is_string()).unwrap_or(&run["trace_id"]);
             let _ = writeln!(
                 out,
                 "{:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} {}",
-                name(&run["id"]),
-                name(&run["state"]),
-                money(&run["cost_usd"]),
-                seconds(&run["duration_seconds"]),
-                number(&run["iterations"]),
-                number(&run["tool_calls"]),
-                name(&run["tenant"]).chars().take(16).collect::<String>(),
-                clean(link.as_str().unwrap_or("-")),
+                format_name(&run["id"]),
+                format_name(&run["state"]),
+                format_money(&run["cost_usd"]),
+                format_seconds(&run["duration_seconds"]),
+                to_number(&run["iterations"]),
+                to_number(&run["tool_calls"]),
+                format_name(&run["tenant"]).chars().take(16).collect::<String>(),
+                escape_unsafe(link.as_str().unwrap_or("-")),
             );
         }
     }
@@ -155,13 +165,13 @@ pub(super) fn screen(all: &Value, colour: bool) -> String {
         [("cost by tenant", "by_tenant"), ("cost by model", "by_model"), ("cost by feature", "by_feature")]
     {
         let _ = writeln!(out, "{}", paint("1", &format!("\n{title}")));
-        for share in list(key).iter().take(ROWS) {
+        for share in list(key).iter().take(MAX_ROWS) {
             let _ = writeln!(
                 out,
                 "{:<26} {:>10} {:>13}",
-                name(&share["name"]),
-                money(&share["cost_usd"]),
-                counted(number(&share["runs"]), "run")
+                format_name(&share["name"]),
+                format_money(&share["cost_usd"]),
+                format_count(to_number(&share["runs"]), "run")
             );
         }
     }

@@ -169,7 +169,10 @@ fn a_refusal_is_answered_and_logged() {
         stream.write_all(format!("{request}\r\nCANARY").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains(r#""message":"the content type of an OTLP"#));
+        assert!(
+            answer.starts_with("HTTP/1.1 415 ")
+                && answer.contains(r#""message":"the content type must be application/x-protobuf or application/json"#)
+        );
     }
     let (line, text) = told("a request was refused");
     for wanted in ["content_type", "415", "application/json", "this machine"] {
@@ -215,6 +218,56 @@ fn listen_is_for_the_embedded_default() {
     assert!(["14317", "14318", "14319"].iter().all(|port| text.contains(&format!("127.0.0.1:{port}"))), "{text}");
 }
 
+/// A malformed value is wrong usage, also where the gateway would check it.
+#[test]
+fn a_malformed_value_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [
+        &["report", "--since", "5x"][..],
+        &["report", "--limit", "0"],
+        &["top", "--interval", "5x"],
+        &["vault", "serve", "--port", "80x"],
+    ] {
+        let output = tollgate(folder.path()).args(wrong).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(!error.contains("invalid digit"), "{error}");
+    }
+}
+
+/// A command's help shows the global options only if they act there; completions offer no hidden option.
+#[test]
+fn help_shows_options_that_act() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |arguments: &[&str]| {
+        let output = tollgate(folder.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let global = ["--config", "--data-dir", "--listen"];
+    for (command, acting) in [
+        (&["run"][..], &global[..]),
+        (&["top"], &global),
+        (&["explain"], &["--config", "--data-dir"]),
+        (&["demo"], &["--data-dir"]),
+        (&["vault", "keygen"], &[]),
+        (&["completions"], &[]),
+    ] {
+        let help = shown(&[command, &["--help"]].concat());
+        for option in global {
+            let listed = help.lines().any(|line| line.trim_start().starts_with(option));
+            assert_eq!(listed, acting.contains(&option), "{command:?} {option}: {help}");
+        }
+    }
+    assert!(shown(&["help"]).contains("Usage: tollgate"));
+    assert!(shown(&["schema", "--config", "x.yaml"]).starts_with('{'), "accepted without effect");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = shown(&["completions", shell]);
+        assert!(script.contains("keygen") && script.contains("data-dir"), "{shell}");
+        assert!(!script.contains("feature-gates"), "{shell}");
+    }
+}
+
 /// Every command that reads a configuration names the missing option if a file is given without it.
 #[test]
 fn a_file_without_its_option() {
@@ -236,7 +289,12 @@ fn no_gateway_says_what_to_do() {
         asked.args((command == "top").then_some("--once"));
         let output = asked.output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
-        for wanted in ["http://127.0.0.1:3: ", "is the gateway running", "`--admin URL`", "`--listen HOST:PORT`"] {
+        for wanted in [
+            "http://127.0.0.1:3: ",
+            ": check that the gateway is running with `admin` in `service.extensions`; for another admin port",
+            "`--admin URL`",
+            "`--listen HOST:PORT`",
+        ] {
             assert!(output.status.code() == Some(1) && told.contains(wanted), "{wanted}: {told}");
         }
     }
@@ -291,4 +349,61 @@ fn the_first_span_is_shown_found_and_opened() {
     let verified = tollgate(folder.path()).args(["vault", "verify", "--key", &key, "--store"]).arg(&vault).output();
     let verified = verified.unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+/// The output of `print-config` is a usable file: without a try-out key, the vault gets a recipient from a variable
+/// instead of one whose secret key exists nowhere. (Regression test: nobody could open such a vault.)
+#[test]
+fn a_printed_default_names_no_lost_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = || String::from_utf8(tollgate(folder.path()).arg("print-config").output().unwrap().stdout).unwrap();
+    let text = print();
+    assert!(text.starts_with("# Set AUDITOR_PUBLIC_KEY"), "{text}");
+    assert!(text.contains("recipients: [\"${env:AUDITOR_PUBLIC_KEY}\"]") && !text.contains("age1"), "{text}");
+    let (config, key) = (folder.path().join("tollgate.yaml"), folder.path().join("auditor.key"));
+    fs::write(&config, &text).unwrap();
+    let made = tollgate(folder.path()).args(["vault", "keygen", "--output"]).arg(&key).output().unwrap();
+    let public = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let mut validate = tollgate(folder.path());
+    validate.env("AUDITOR_PUBLIC_KEY", &public).args(["validate", "--config"]).arg(&config);
+    let output = validate.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    // An existing try-out key is used.
+    let secret = fs::read_to_string(&key).unwrap();
+    let secret = secret.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap();
+    fs::write(&key, secret).unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    fs::rename(&key, folder.path().join("data/auditor.key")).unwrap();
+    assert!(print().contains(&public) && !print().contains("AUDITOR_PUBLIC_KEY"), "{}", print());
+}
+
+/// `print-config` keeps the reference of a secret. A secret that is written in the file is replaced by a mark that no
+/// command accepts. (Regression test: the mark was sent as a credential.)
+#[test]
+fn printed_secrets_are_references_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.yaml");
+    let write = |key: &str| {
+        let text = format!(
+            "{{ receivers: {{ otlp: }}, exporters: {{ otlp: {{ endpoint: 'https://b.test:1', trust: internal, headers: {{ x-a: 'Bearer ${{env:TOKEN}}', x-b: {key} }} }} }},
+               service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [otlp] }} }} }} }}"
+        );
+        fs::write(&config, text).unwrap();
+    };
+    let run = |command: &str| {
+        let mut asked = tollgate(folder.path());
+        let output = asked.env("TOKEN", "s3cr3t-1").args([command, "--config"]).arg(&config).output().unwrap();
+        let texts = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), texts.concat())
+    };
+    write("'${env:TOKEN}'");
+    let (_, text) = run("print-config");
+    assert!(text.contains("x-a: \"Bearer ${env:TOKEN}\"") && text.contains("x-b: \"${env:TOKEN}\""), "{text}");
+    assert!(!text.contains("s3cr3t") && !text.contains("redacted"), "{text}");
+    write("'${env:OTHER:-s3cr3t-2}'");
+    let (_, text) = run("print-config");
+    assert!(text.starts_with("# Each `[redacted]` is in place of a secret") && !text.contains("s3cr3t"), "{text}");
+    fs::write(&config, &text).unwrap();
+    let (code, text) = run("validate");
+    assert!(code == Some(78) && text.contains("`[redacted]` is what `print-config` writes"), "{text}");
 }

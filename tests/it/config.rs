@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use config::env::{FileError, Lookup};
+use config::env::{SubstitutionFileError, SubstitutionLookup};
 use config::load;
 use serde_json::Value as Json;
 use tollgate::app::{defaults, resolve};
@@ -12,7 +12,7 @@ use tollgate::components::ExtensionSettings;
 
 pub(crate) struct Everything;
 
-impl Lookup for Everything {
+impl SubstitutionLookup for Everything {
     fn var(&self, name: &str) -> Option<String> {
         let known = BTreeMap::from([
             ("TOLLGATE_DATA_DIR", "/tmp/data"),
@@ -26,11 +26,11 @@ impl Lookup for Everything {
             .or_else(|| (!name.contains("UNSET")).then(|| "value".to_owned()))
     }
 
-    fn file(&self, path: &str) -> Result<String, FileError> {
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
         if path.contains("spool-key") {
             return Ok("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned());
         }
-        if path.contains("admin-token") {
+        if path.contains("admin-token") || path.contains("pseudonym-key") {
             return Ok("long enough a token".to_owned());
         }
         if path.contains("missing") {
@@ -46,7 +46,7 @@ fn root() -> PathBuf {
 }
 
 fn problems(name: &str, text: &str) -> String {
-    let read = resolve::read(name, text, &Everything, Path::new("/tmp/data"));
+    let read = resolve::resolve_config(name, text, &Everything, Path::new("/tmp/data"));
     match read.result {
         Ok(_) => String::new(),
         Err(problems) => read.source.render(&problems, false),
@@ -69,7 +69,7 @@ fn default_yaml_is_generated_and_loads() {
 
 /// The output of `validate` for a configuration, valid or not.
 fn said(name: &str, text: &str) -> String {
-    let read = resolve::read(name, text, &Everything, Path::new("/tmp/data"));
+    let read = resolve::resolve_config(name, text, &Everything, Path::new("/tmp/data"));
     let problems = read.result.err().unwrap_or(read.warnings);
     read.source.render(&problems, false)
 }
@@ -126,7 +126,8 @@ fn the_sidecar_configuration_loads() {
 #[test]
 fn the_sidecar_names_only_what_is_there() {
     let manifest = fs::read_to_string(root().join("deploy/kubernetes/sidecar.yaml")).unwrap();
-    let objects: Vec<Json> = manifest.split("\n---\n").map(|one| load::data("sidecar", one).ok().unwrap()).collect();
+    let objects: Vec<Json> =
+        manifest.split("\n---\n").map(|one| load::parse_data("sidecar", one).ok().unwrap()).collect();
     let find = |kind: &str, name: &str| {
         let found = objects.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
         found.unwrap_or_else(|| panic!("{kind} {name} is not there"))
@@ -186,7 +187,7 @@ fn the_collectors_queue_and_retry_are_accepted_with_notes() {
     };
     let notes = |keys: &str| {
         let text = stanza(keys);
-        let read = resolve::read("c.yaml", &text, &Everything, Path::new("/tmp/data"));
+        let read = resolve::resolve_config("c.yaml", &text, &Everything, Path::new("/tmp/data"));
         assert!(read.result.is_ok(), "{keys}");
         read.warnings.iter().map(|note| note.path.replace("exporters.otlphttp.", "")).collect::<Vec<_>>()
     };
@@ -220,7 +221,7 @@ fn the_collectors_queue_and_retry_are_accepted_with_notes() {
 #[test]
 fn a_collectors_file_loads_with_notes() {
     let text = fs::read_to_string(root().join("tests/cases/otelcol.yaml")).unwrap();
-    let read = resolve::read("otelcol.yaml", &text, &Everything, Path::new("/tmp/data"));
+    let read = resolve::resolve_config("otelcol.yaml", &text, &Everything, Path::new("/tmp/data"));
     let (typed, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
     notes.sort_unstable();
@@ -254,7 +255,7 @@ fn a_collectors_file_loads_with_notes() {
 #[test]
 fn a_collectors_tuning_is_told_and_no_error() {
     let text = fs::read_to_string(root().join("tests/cases/otelcol-gateway.yaml")).unwrap();
-    let read = resolve::read("otelcol-gateway.yaml", &text, &Everything, Path::new("/tmp/data"));
+    let read = resolve::resolve_config("otelcol-gateway.yaml", &text, &Everything, Path::new("/tmp/data"));
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let mut notes: Vec<&str> = read.warnings.iter().map(|note| note.path.as_str()).collect();
     notes.sort_unstable();
@@ -286,7 +287,7 @@ fn a_collectors_tuning_is_told_and_no_error() {
             "service.telemetry.metrics.level",
         ]
     );
-    let path = valid.extensions.iter().find_map(|placed| match &placed.what {
+    let path = valid.extensions.iter().find_map(|placed| match &placed.value {
         ExtensionSettings::HealthCheck(health) => Some(health.path.as_str()),
         ExtensionSettings::Admin(_) => None,
     });
@@ -296,15 +297,15 @@ fn a_collectors_tuning_is_told_and_no_error() {
 /// Supplies the variables and files that the manual's blocks name.
 struct Manual;
 
-impl Lookup for Manual {
+impl SubstitutionLookup for Manual {
     fn var(&self, name: &str) -> Option<String> {
         let known = if name.contains("AUDITOR") { Everything.var(name) } else { None };
         let value = if name.contains("URL") { "https://hooks.example.com/x" } else { "a-value-of-16-bytes-or-more" };
         known.or_else(|| Some(value.to_owned()))
     }
 
-    fn file(&self, path: &str) -> Result<String, FileError> {
-        Everything.file(path)
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
+        Everything.read_file(path)
     }
 }
 
@@ -315,7 +316,7 @@ fn completed(block: &str) -> String {
         true => format!("processors:\n  vault:\n    {recipient}\n    {block}"),
         false => block.replace("base64 of the Ed25519 key", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
     };
-    let tree = load::tree(&whole).unwrap_or_else(|problem| panic!("{problem}: {block}"));
+    let tree = load::parse_tree(&whole).unwrap_or_else(|problem| panic!("{problem}: {block}"));
     let ids = |section: &str| {
         let entries = tree.get(section).map(|(_, node)| node.entries()).unwrap_or_default();
         entries.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>().join(", ")
@@ -347,10 +348,18 @@ fn completed(block: &str) -> String {
 /// test: a password in the README was one letter too short.)
 #[test]
 fn the_manuals_configurations_load() {
-    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let files = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let (mut folders, mut pages) = (vec![root().join("docs")], vec![root().join("README.md")]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                pages.push(path);
+            }
+        }
+    }
     let mut seen = 0;
-    for path in files.chain([root().join("README.md")]) {
+    for path in pages {
         let text = fs::read_to_string(&path).unwrap();
         for block in text.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
             // a table of prices, which `overlays` names
@@ -358,7 +367,7 @@ fn the_manuals_configurations_load() {
                 continue;
             }
             let whole = completed(block);
-            let read = resolve::read(&path.display().to_string(), &whole, &Manual, Path::new("/tmp/data"));
+            let read = resolve::resolve_config(&path.display().to_string(), &whole, &Manual, Path::new("/tmp/data"));
             if let Err(problems) = &read.result {
                 panic!("{}\n{whole}", read.source.render(problems, false));
             }
@@ -376,9 +385,9 @@ fn a_memory_limiter_becomes_a_limit() {
         let text = format!(
             "receivers: {{ otlp: }}\nprocessors: {{ memory_limiter: {{ {body} }} }}\nexporters: {{ debug: {{ trust: internal }} }}\n{more}\nservice: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [memory_limiter], exporters: [debug] }} }} }}\n"
         );
-        let read = resolve::read("c", &text, &Everything, Path::new("/tmp/data"));
+        let read = resolve::resolve_config("c", &text, &Everything, Path::new("/tmp/data"));
         let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-        let told: String = read.warnings.iter().map(|note| note.what.as_str()).collect();
+        let told: String = read.warnings.iter().map(|note| note.message.as_str()).collect();
         (valid.limits.memory.map(|size| size.to_string()), valid.limits.memory_percentage, told)
     };
     for (body, memory, percent) in [
@@ -402,7 +411,7 @@ fn a_memory_limiter_becomes_a_limit() {
         );
     }
     // above the Collector's own limit, which must be reported
-    assert!(limits("limit_mib: 100", "").2.contains("128MiB`, the least that can hold the gateway"));
+    assert!(limits("limit_mib: 100", "").2.contains("128MiB`, the minimum for the gateway"));
     assert!(!limits("limit_mib: 2000", "").2.contains("the least"));
     let (memory, _, told) = limits("limit_mib: 2000", "limits: { memory: 1GiB }");
     assert_eq!(memory.as_deref(), Some("1GiB"));
@@ -422,7 +431,7 @@ fn steps_that_drop_stand_last() {
         ["filter, redact, filter/2, resource", "redact, filter, filter/2", "resource, redact, filter, filter/2"]
     {
         let told = problems("c", &text(wrong));
-        let misplaced = told.contains("stands after") && told.contains("then attributes, resource and filter");
+        let misplaced = told.contains("` must come before `") && told.contains("then attributes, resource and filter");
         assert_eq!(misplaced, !wrong.starts_with("redact"), "{told}");
     }
 }
@@ -438,13 +447,13 @@ fn limits_of_accounts_that_nobody_has_are_noted() {
              limits: {{ accounts: {{ acme: {{ requests_per_second: 1 }}, default: {{ requests_per_second: 1 }} }} }}\n\
              service: {{ pipelines: {{ traces: {{ receivers: [otlp], exporters: [debug] }} }} }}\n"
         );
-        let read = resolve::read("t.yaml", &text, &Everything, Path::new("/tmp/data"));
+        let read = resolve::resolve_config("t.yaml", &text, &Everything, Path::new("/tmp/data"));
         assert!(read.result.is_ok());
-        read.warnings.iter().map(|note| format!("{}: {}", note.path, note.what)).collect::<Vec<_>>()
+        read.warnings.iter().map(|note| format!("{}: {}", note.path, note.message)).collect::<Vec<_>>()
     };
     let told = |account: &str, known: &str| {
         vec![format!(
-            "limits.accounts.{account}: no receiver has this account, so this limits nobody; there are: {known}"
+            "limits.accounts.{account}: no receiver has this account, so the limit has no effect; known accounts: {known}"
         )]
     };
     assert_eq!(notes(""), told("acme", "default"));
@@ -459,8 +468,8 @@ fn limits_of_accounts_that_nobody_has_are_noted() {
 #[test]
 fn the_remedy_for_hash_loads() {
     let cases = fs::read_to_string(root().join("tests/cases/config/collectors-blocks.snap")).unwrap();
-    let (_, rest) = cases.split_once("write `redact: { custom: [{ name: ACCOUNT_ID").unwrap();
-    let (tail, _) = rest.split_once("`, which is keyed").unwrap();
+    let (_, rest) = cases.split_once("write the keyed `redact: { custom: [{ name: ACCOUNT_ID").unwrap();
+    let (tail, _) = rest.split_once('`').unwrap();
     let redact = format!("redact: {{ custom: [{{ name: ACCOUNT_ID{tail}");
     let text = format!(
         "receivers: {{ otlp: }}\nprocessors: {{ {redact} }}\nexporters: {{ debug: {{ trust: internal }} }}\n\

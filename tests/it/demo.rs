@@ -42,7 +42,7 @@ fn once_and_piped() {
     assert!(!out.contains('\x1b'));
     assert!(out.lines().filter(|line| !line.contains("file:///")).all(|line| line.chars().count() <= 100), "{out}");
     for wanted in [
-        "the usual ports are taken",
+        "(the default ports are in use)",
         "Claude Code 2.1.328",
         "15 spans, 17 log records, 12 data points",
         "▸ vault",
@@ -50,11 +50,11 @@ fn once_and_piped() {
         "[AWS_ACCESS_KEY]",
         "▸ dropped",
         "(added by the demo)",
-        "✓  0.02277435 USD as the client says",
+        "✓  0.02277435 USD, equal to the client's figure",
         "file:///default/acme/",
         "Look at the notes for CANARY-prompt-",
         "✓  none of",
-        "✓  Everything held.",
+        "✓  All checks passed.",
         "What to do next.",
         "tollgate explain FILE",
     ] {
@@ -126,7 +126,8 @@ fn chaos() {
     let (out, err, code) = ended(demo(folder.path(), &["--chaos"]));
     assert_eq!(code, Some(0), "{out}\n{err}");
     assert_eq!(err, "");
-    for wanted in ["SIGKILL under load, 5 times", "24MiB are full", "503", "killed there, too", "exit 0", "✓ ids in "]
+    for wanted in
+        ["SIGKILL under load, 5 times", "24MiB is full", "503", "killed again while full", "exit 0", "✓ ids in "]
     {
         assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
     }

@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use echoes::Memory;
-use genai::{Role, Vocabulary};
+use echoes::FingerprintCache;
+use genai::{KeyRole, Vocabulary};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::{Rng, SystemRng};
 use kernel::secret::Secret;
-use otlp::{Field, Payload, PlaceKind, Signal, TextEdit, UnknownFields, Value, json as otlp_json};
-use pipeline::{Batch, Origin, Processor, Trust};
+use otlp::{Payload, Signal, TextEdit, TextField, TextPlaceKind, UnknownFields, Value, json as otlp_json};
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
 use processors::{redact, vault};
 use serde_json::{Value as Json, json};
 use telemetry::Meter;
 
 struct Line {
     vault: vault::VaultProcessor,
-    redact: redact::Redact,
+    redact: redact::RedactProcessor,
 }
 
 impl Line {
@@ -29,38 +29,44 @@ impl Line {
     fn new(rules: bool) -> Self {
         let (meter, vocabulary) = (Meter::new(), Arc::new(Vocabulary::builtin().ok().unwrap()));
         let pseudonyms = Pseudonymizer::new(&Secret::new("k".to_owned()));
-        let mut config = redact::Config::default();
+        let mut config = redact::RedactConfig::default();
         if !rules {
             config.rules.clear();
         }
         let settings = config.settings().ok().unwrap();
-        let parts = vault::Parts {
+        let parts = vault::VaultProcessorParts {
             id: "vault".into(),
             vocabulary: Arc::clone(&vocabulary),
             ids: Arc::new(PlainIds(pseudonyms.clone())),
             rng: Arc::new(SystemRng),
             store: None,
-            leave: vault::Leave::Nothing,
-            unlisted: genai::Unlisted::Text,
-            agents: vault::Declared::Learnt,
+            leave: vault::LeftContent::Nothing,
+            unlisted: genai::UnlistedTextPolicy::Text,
+            agents: vault::DeclaredServices::Learned,
             // an agent whose name is a sentence
             labels: vault::LabelPolicy { keep: vec!["gen_ai.agent.name".to_owned()], ..vault::LabelPolicy::default() },
-            privacy: vault::Privacy::Standard,
-            echoing: vault::Echoing {
-                memory: Arc::new(Memory::new(&SystemRng)),
-                error_text: redact::ERROR_TEXT,
-                scan: redact::SCAN,
+            privacy: vault::PrivacyProfile::Standard,
+            echo_finder: vault::EchoFinder {
+                memory: Arc::new(FingerprintCache::new(&SystemRng)),
+                max_error_text: redact::DEFAULT_MAX_ERROR_TEXT,
+                max_scan: redact::DEFAULT_MAX_SCAN,
             },
         };
         Self {
             vault: vault::VaultProcessor::new(parts, &meter),
-            redact: redact::Redact::new("redact".into(), settings, vocabulary, Arc::new(PlainIds(pseudonyms)), &meter),
+            redact: redact::RedactProcessor::new(
+                "redact".into(),
+                settings,
+                vocabulary,
+                Arc::new(PlainIds(pseudonyms)),
+                &meter,
+            ),
         }
     }
 
     /// Processes one batch; with `commit` its effects are applied.
     fn pass(&self, payload: Payload, commit: bool) -> Payload {
-        let origin = Origin {
+        let origin = BatchOrigin {
             account: "default".into(),
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
@@ -102,7 +108,7 @@ fn traces(spans: Vec<Json>) -> Payload {
 }
 
 /// Every text of a payload, with its kind of place and its key.
-fn texts(payload: &Payload) -> Vec<(PlaceKind, String, String)> {
+fn texts(payload: &Payload) -> Vec<(TextPlaceKind, String, String)> {
     let mut out = Vec::new();
     payload.clone().edit_text(|place, text| {
         out.push((place.kind, place.path_key.to_owned(), text.to_owned()));
@@ -133,10 +139,10 @@ fn failing(session: &str) -> Json {
 }
 
 fn said(payload: &Payload) -> (String, String, String) {
-    let node = payload.items().find(|node| !payload.text(*node, Field::StatusMessage).is_empty()).unwrap();
+    let node = payload.items().find(|node| !payload.text(*node, TextField::StatusMessage).is_empty()).unwrap();
     let texts = [
-        payload.text(node, Field::Name),
-        payload.text(node, Field::StatusMessage),
+        payload.text(node, TextField::Name),
+        payload.text(node, TextField::StatusMessage),
         payload.get_str(node, "exception.message").unwrap(),
     ];
     let [name, status, message] = texts.map(str::to_owned);
@@ -189,7 +195,11 @@ fn traces_keep_their_frames() {
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
     let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
     let cut = out.get_str(node, "exception.stacktrace").unwrap();
-    assert!(cut.len() <= redact::ERROR_TEXT && cut.len() > redact::ERROR_TEXT / 2, "{}", cut.len());
+    assert!(
+        cut.len() <= redact::DEFAULT_MAX_ERROR_TEXT && cut.len() > redact::DEFAULT_MAX_ERROR_TEXT / 2,
+        "{}",
+        cut.len()
+    );
     assert!(
         cut.starts_with("Traceback (most recent call last):\n  File \"/srv/app/mail.py\", line 0, in send\n"),
         "{cut}"
@@ -238,7 +248,7 @@ fn structured_errors() {
     ));
     let out = Line::new(true).pass(traces(vec![chat("s"), span]), false);
     assert_eq!(out_of(&out, "code-"), "code-1: [CONTENT]|code-2: [CONTENT]|code-3: [CONTENT]");
-    assert!(out_of(&out, "long: ").len() <= redact::ERROR_TEXT);
+    assert!(out_of(&out, "long: ").len() <= redact::DEFAULT_MAX_ERROR_TEXT);
     let node = out.items().find(|node| out.get(*node, "error").is_some()).unwrap();
     let entries: Vec<_> = out.get(node, "error").unwrap().entries().collect();
     let plain = |key: &str| entries.iter().find(|(known, _)| *known == key).unwrap().1;
@@ -278,7 +288,7 @@ fn queries_and_labels_stay() {
     for (key, text) in kept.as_object().unwrap() {
         assert_eq!(out.get_str(node, key), text.as_str(), "{key}");
     }
-    assert!(out.text(node, Field::StatusMessage).contains("[CONTENT]"), "an error is searched");
+    assert!(out.text(node, TextField::StatusMessage).contains("[CONTENT]"), "an error is searched");
 }
 
 /// A child span of the same trace is searched although it lacks the session id, also one request later, and in the
@@ -313,10 +323,10 @@ fn names_of_agents_stay() {
     };
     let out = agent("gen_ai.agent.name");
     let node = out.items().next().unwrap();
-    assert_eq!(out.text(node, Field::Name), format!("{name}.agent"));
+    assert_eq!(out.text(node, TextField::Name), format!("{name}.agent"));
     let out = agent("crewai.agent.backstory");
     let node = out.items().next().unwrap();
-    assert_eq!(out.text(node, Field::Name), "[CONTENT].agent", "no key tells that it is one");
+    assert_eq!(out.text(node, TextField::Name), "[CONTENT].agent", "no key tells that it is one");
 }
 
 /// Log records: bodies that are not content, as text and as structure, and event names.
@@ -412,10 +422,10 @@ fn recordings() {
     assert!(count.false_finds.len() * 100 <= count.searched, "{} of {}", count.false_finds.len(), count.searched);
 }
 
-fn quotes(vocabulary: &Vocabulary, kind: PlaceKind, key: &str) -> bool {
+fn quotes(vocabulary: &Vocabulary, kind: TextPlaceKind, key: &str) -> bool {
     match kind {
-        PlaceKind::Field(Field::StatusMessage | Field::Name | Field::EventName) => true,
-        PlaceKind::Value => vocabulary.role(key) == Role::ErrorText,
+        TextPlaceKind::Field(TextField::StatusMessage | TextField::Name | TextField::EventName) => true,
+        TextPlaceKind::Value => vocabulary.role(key) == KeyRole::ErrorText,
         _ => false,
     }
 }
@@ -431,7 +441,7 @@ fn compare(line: &Line, vocabulary: &Vocabulary, payload: Payload, content: &mut
     let out = line.pass(payload, true);
     let after = place(&out);
     // most bodies are removed as a whole and reveal nothing
-    let bodies = texts(&out).into_iter().filter(|(kind, ..)| *kind == PlaceKind::Body);
+    let bodies = texts(&out).into_iter().filter(|(kind, ..)| *kind == TextPlaceKind::Body);
     let said = bodies.flat_map(|(_, _, text)| canaries(&text).collect::<Vec<_>>());
     count.left.extend(said.filter(|canary| content.contains(canary)));
     if before.len() > after.len() {

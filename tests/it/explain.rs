@@ -63,7 +63,10 @@ fn whole_texts_and_copies_say_why() {
     let folder = tempfile::tempdir().unwrap();
     let (out, err, code) = explain(folder.path(), &["-"], spans.replace('\n', "").as_bytes());
     assert_eq!(code, Some(0), "{err}");
-    assert!(out.contains("the whole text went: it is content, and in the vault") && !out.contains("by email"), "{out}");
+    assert!(
+        out.contains("the whole text was replaced: it is content and is now in the vault") && !out.contains("by email"),
+        "{out}"
+    );
     assert!(out.contains("price    not counted: a copy of a call that is counted elsewhere"), "{out}");
 }
 
@@ -82,7 +85,7 @@ fn pseudonyms_are_the_gateways() {
         let (out, err, code) = explain(folder.path(), &["-", "--data-dir", folder.path().to_str().unwrap()], &request);
         assert_eq!(code, Some(0), "{err}");
         let made = out.split("\"h-").nth(1).and_then(|rest| rest.get(..32)).unwrap().to_owned();
-        (made, out.contains("the gateway's own will differ"))
+        (made, out.contains("use a key generated for this run"))
     };
     let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
     assert_eq!(shown(Some(key)), shown(Some(key)));
@@ -95,10 +98,14 @@ fn after(request: &Json) -> String {
     let parts = request["items"].as_array().unwrap().iter().flat_map(|item| item["parts"].as_array().unwrap());
     let parts = parts.chain(request["shared"].as_array().unwrap());
     let changes = parts.flat_map(|part| part["changes"].as_array().unwrap());
-    let goes_on = |change: &&Json| matches!(change["now"].as_str().unwrap(), "kept" | "changed" | "added");
+    let goes_on = |change: &&Json| matches!(change["outcome"].as_str().unwrap(), "kept" | "changed" | "added");
     changes
         .filter(goes_on)
-        .map(|change| if change["now"] == "kept" { change["before"].to_string() } else { change["after"].to_string() })
+        .map(
+            |change| {
+                if change["outcome"] == "kept" { change["before"].to_string() } else { change["after"].to_string() }
+            },
+        )
         .collect::<Vec<_>>()
         .join("\n")
 }
@@ -132,7 +139,7 @@ fn says_what_schema_urls_lose() {
     let said: Json = serde_json::from_str(&out).unwrap();
     for part in said["requests"][0]["shared"].as_array().unwrap() {
         let change = part["changes"].as_array().unwrap().iter().find(|change| change["key"] == "schema_url").unwrap();
-        assert_eq!(change["now"], "dropped", "{change}");
+        assert_eq!(change["outcome"], "dropped", "{change}");
     }
     assert_eq!(said["requests"][0]["shared"].as_array().unwrap().len(), 2, "resource and scope");
 }
@@ -150,7 +157,7 @@ fn says_where_a_failed_tools_status_went() {
     let parts = said["requests"][0]["items"][0]["parts"].as_array().unwrap();
     let mut changes = parts.iter().flat_map(|part| part["changes"].as_array().unwrap());
     let status = changes.find(|change| change["key"] == "status.message").unwrap();
-    assert_eq!(status["now"], "to the vault", "{status}");
+    assert_eq!(status["outcome"], "to the vault", "{status}");
 }
 
 /// For a recorded request the output gives the dialect and the reason, content by rule, token buckets, the rate row
@@ -161,8 +168,8 @@ fn says_why() {
     let request = &shown["requests"][0];
     assert_eq!(request["processors"], serde_json::json!(["normalize", "cost", "runs", "vault", "redact"]));
     let items = request["items"].as_array().unwrap();
-    let call = items.iter().find(|item| item["is"] == "model call").unwrap();
-    assert_eq!(call["because"], serde_json::json!(["scope opentelemetry.instrumentation.genai.openai"]));
+    let call = items.iter().find(|item| item["role"] == "model call").unwrap();
+    assert_eq!(call["dialect_conditions"], serde_json::json!(["scope opentelemetry.instrumentation.genai.openai"]));
     assert!(call["vault"].as_array().unwrap().iter().any(|content| content["rule"] == "listed as content"));
     let price = &call["price"];
     assert_eq!(price["status"], "priced");
@@ -219,6 +226,73 @@ fn what_is_no_telemetry() {
     assert_eq!(explain(folder.path(), &[], b"").2, Some(2));
 }
 
+/// The error of a document that goes over several lines has the line and column of the error, not the end of line 1.
+#[test]
+fn a_broken_document_is_refused_at_its_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |input: &str| explain(folder.path(), &["-"], input.as_bytes()).1;
+    assert_eq!(
+        error("{\n  \"resourceSpans\": [\n    {,}\n  ]\n}\n"),
+        "error: -: not valid JSON: key must be a string at line 3 column 6\n"
+    );
+    assert_eq!(error("{bad"), "error: -: not valid JSON: key must be a string at line 1 column 2\n");
+    let misplaced = error("{\n  \"resourceSpans\": [\n    7\n  ]\n}\n");
+    assert!(misplaced.contains("at line 3 column 5"), "{misplaced}");
+}
+
+/// A span that the gateway rejects is not shown as fine: the reason is given, and the command fails.
+#[test]
+fn a_rejected_span_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let span = |id: &str| {
+        format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"{id}","name":"x"}}]}}]}}]}}"#
+        )
+    };
+    let (out, err, code) = explain(folder.path(), &["-"], span("12").as_bytes());
+    assert!(
+        out.contains("refused  the gateway rejects this span: `traceId` must have 32 hex digits and `spanId` 16"),
+        "{out}"
+    );
+    assert_eq!((code, err.as_str()), (Some(1), "error: the gateway would reject 1 item: see `refused` above\n"));
+    assert_eq!(explain(folder.path(), &["-"], span("eee19b7ec3c1b174").as_bytes()).2, Some(0));
+}
+
+/// A call without a price names the closest listed model and what sets a price.
+#[test]
+fn an_unknown_model_names_the_closest() {
+    let folder = tempfile::tempdir().unwrap();
+    let attribute = |key: &str, value: &str| format!(r#"{{"key":"{key}","value":{value}}}"#);
+    let attributes = [
+        attribute("gen_ai.operation.name", r#"{"stringValue":"chat"}"#),
+        attribute("gen_ai.provider.name", r#"{"stringValue":"openai"}"#),
+        attribute("gen_ai.request.model", r#"{"stringValue":"gpt-99"}"#),
+        attribute("gen_ai.usage.input_tokens", r#"{"intValue":"10"}"#),
+    ]
+    .join(",");
+    let request = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"chat","attributes":[{attributes}]}}]}}]}}]}}"#
+    );
+    let (out, err, _) = explain(folder.path(), &["-"], request.as_bytes());
+    assert!(out.contains("unpriced: unknown_model"), "{out}{err}");
+    assert!(out.contains("closest listed model: openai/gpt-") && out.contains("`cost.overlays`"), "{out}");
+}
+
+/// A misspelled pipeline is answered with the list of pipelines, and one of another signal is named.
+#[test]
+fn an_unknown_pipeline_is_answered_with_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"x"}]}]}]}"#;
+    let error = |pipeline: &str| explain(folder.path(), &["-", "--pipeline", pipeline], request.as_bytes()).1;
+    let unknown = error("nope");
+    assert!(
+        unknown.starts_with("error: there is no pipeline `nope`; the configuration has: `")
+            && unknown.contains("`logs`"),
+        "{unknown}"
+    );
+    assert_eq!(error("logs"), "error: the pipeline `logs` does not accept traces\n");
+}
+
 // --- the page ---
 
 const PAGE: &str = "docs/agent-telemetry.md";
@@ -270,12 +344,13 @@ fn table(path: &str, names: &[&str]) -> String {
             .filter(|item| item["name"] == *name)
             .max_by_key(|item| item["parts"][0]["changes"].as_array().unwrap().len())
             .unwrap();
-        let because: Vec<&str> = item["because"].as_array().unwrap().iter().map(|why| why.as_str().unwrap()).collect();
+        let because: Vec<&str> =
+            item["dialect_conditions"].as_array().unwrap().iter().map(|why| why.as_str().unwrap()).collect();
         writeln!(
             out,
             "\n`{}`, {} (dialect `{}`: {}):\n",
             item["name"].as_str().unwrap(),
-            item["is"].as_str().unwrap(),
+            item["role"].as_str().unwrap(),
             item["dialect"].as_str().unwrap(),
             because.join("; ")
         )
@@ -285,7 +360,7 @@ fn table(path: &str, names: &[&str]) -> String {
         for change in parts.iter().flat_map(|part| part["changes"].as_array().unwrap()) {
             let key = change["key"].as_str().unwrap();
             let before = cell(key, &change["before"]);
-            let after = match change["now"].as_str().unwrap() {
+            let after = match change["outcome"].as_str().unwrap() {
                 "kept" => "the same".to_owned(),
                 "to the vault" => "*to the vault*".to_owned(),
                 "dropped" => "*dropped*".to_owned(),
@@ -373,7 +448,7 @@ fn says_what_a_filter_drops() {
     let request = &serde_json::from_str::<Json>(&out).unwrap()["requests"][0];
     assert_eq!(request["processors"], serde_json::json!(["redact", "filter", "filter/rest"]));
     let dropped: Vec<Json> = request["items"].as_array().unwrap().iter().map(|item| item["dropped"].clone()).collect();
-    let by = |by: &str, rule: &str| serde_json::json!({"by": by, "rule": rule});
+    let by = |by: &str, rule: &str| serde_json::json!({"filter": by, "rule": rule});
     assert_eq!(dropped, [by("filter", "health"), by("filter/rest", "gets"), Json::Null]);
     let (text, _, _) = explain(folder.path(), &[&with, "-"], input.as_bytes());
     assert!(text.contains("  dropped  by filter: rule health\n"), "{text}");

@@ -57,12 +57,12 @@ async fn a_pipeline_goes_on_in_another() {
 fn the_whole_way_is_checked() {
     let folder = Path::new("/tmp/data");
     let problems = |behind: &[&str]| {
-        let read = resolve::read("test", &configuration(folder, behind), &Everything, folder);
+        let read = resolve::resolve_config("test", &configuration(folder, behind), &Everything, folder);
         read.result.err().map(|problems| read.source.render(&problems, false)).unwrap_or_default()
     };
     assert_eq!(problems(&["vault", "redact"]), "");
     let told = problems(&["vault"]);
-    assert!(told.contains("on the path otlp → normalize → vault → file/out nothing does: redact"), "{told}");
+    assert!(told.contains("the path otlp → normalize → vault → file/out has no step: redact"), "{told}");
     let told = problems(&["normalize", "vault", "redact"]);
     assert!(told.contains("do the same step"), "{told}");
 }

@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use config::env::Nothing;
+use config::env::EmptyLookup;
 use otlp::{Signal, json};
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve};
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::{RunningGateway, assemble, resolve};
 
 /// A configuration with every step and a file in place of a third party.
 fn configuration(folder: &Path) -> String {
-    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let steps = ["normalize", "cost", "runs", "vault", "redact"];
     let pipeline =
@@ -49,11 +49,11 @@ pub(crate) async fn forwarded(requests: Vec<(Signal, Vec<u8>)>) -> Vec<(Signal, 
 }
 
 /// Starts a gateway with this configuration.
-pub(crate) async fn start(configuration: &str, data: &Path) -> App {
-    let read = resolve::read("test", configuration, &Nothing, data);
+pub(crate) async fn start(configuration: &str, data: &Path) -> RunningGateway {
+    let read = resolve::resolve_config("test", configuration, &EmptyLookup, data);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams::real();
-    App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap()
+    let seams = GatewayDeps::system();
+    RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap()
 }
 
 fn decode(line: &str) -> (Signal, Vec<u8>) {

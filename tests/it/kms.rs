@@ -206,14 +206,14 @@ fn a_start_without_the_key_ends_and_says_why() {
     let before = site.kms.count();
     assert!(tollgate(&["vault", "keygen", "--signing", "--output", &site.at("plain")]).status.success());
     let (said, exit) = site.refused("plain");
-    assert!(exit == Some(78) && said.contains("in plain text") && !said.contains("PRIVATE"), "{exit:?} {said}");
+    assert!(exit == Some(78) && said.contains("plaintext") && !said.contains("PRIVATE"), "{exit:?} {said}");
     let (said, exit) = site.refused("missing");
     assert!(exit == Some(78) && said.contains("can't be read"), "{exit:?} {said}");
     assert_eq!(site.kms.count(), before, "nothing was sent");
     // an auditor's key is not a signing key: the decrypted key is never shown
     let (said, exit) = site.refused("auditor.kms");
     assert!(
-        exit == Some(78) && said.contains("holds no signing key") && !said.contains("AGE-SECRET"),
+        exit == Some(78) && said.contains("contains no signing key (expected `PRIVATE+KEY+name+id+…`; create one with `tollgate vault keygen --signing`)") && !said.contains("AGE-SECRET"),
         "{exit:?} {said}"
     );
 }
@@ -246,14 +246,18 @@ fn a_signing_key_is_rotated_without_a_gap() {
     site.config("two.kms");
     site.kms.set(Mood::Says(400, "AccessDeniedException"));
     gateway.signal("HUP");
-    let line = gateway.line("can't be used; the one before goes on");
+    let line = gateway.line("the new configuration can't be used; the previous one keeps running");
     assert!(line.contains("AccessDeniedException") && line.contains("signing_key"), "{line}");
     site.kms.set(Mood::Hangs);
     gateway.signal("HUP");
-    gateway.line("read again");
+    gateway.line("reloading the configuration");
     // during and after the wait for KMS
     send(http, "still with the first key");
-    assert!(gateway.line("can't be used; the one before goes on").contains("KMS is not available"));
+    assert!(
+        gateway
+            .line("the new configuration can't be used; the previous one keeps running")
+            .contains("KMS is not available")
+    );
     send(http, "once more with the first key");
     site.kms.set(Mood::Works);
     let before = site.kms.count();
@@ -280,12 +284,12 @@ fn a_watch_asks_a_kms_seldom() {
     gateway.address("otlp http");
     site.kms.set(Mood::Says(400, "AccessDeniedException"));
     site.config("two.kms");
-    gateway.line("can't be used; the one before goes on");
+    gateway.line("the new configuration can't be used; the previous one keeps running");
     let before = site.kms.count();
-    gateway.silent("can be used now", Duration::from_secs(6));
+    gateway.silent("usable now", Duration::from_secs(6));
     assert!(site.kms.count() <= before + 1, "{} requests in 6 seconds", site.kms.count() - before);
     site.kms.set(Mood::Works);
-    gateway.line("can be used now");
+    gateway.line("usable now");
     assert!(gateway.line("digests of the vault are signed").contains(site.public("two")));
     gateway.address("otlp http");
     assert_eq!(gateway.end(), Some(0));
@@ -296,20 +300,25 @@ fn a_watch_asks_a_kms_seldom() {
 fn validate_asks_nobody_and_check_asks() {
     let site = Site::new();
     let done = site.command(&["validate"]);
-    assert!(done.status.success() && text(&done.stderr).contains("KMS was not asked"), "{}", text(&done.stderr));
+    assert!(
+        done.status.success()
+            && text(&done.stderr).contains("decryption by KMS was not tried; `tollgate check` tries it"),
+        "{}",
+        text(&done.stderr)
+    );
     assert_eq!(site.kms.count(), 0);
     for words in [&["check"][..], &["vault", "doctor"]] {
         site.kms.set(Mood::Works);
         let done = site.command(words);
-        assert!(text(&done.stdout).contains("√ KMS opens the signing key"), "{words:?}: {}", text(&done.stdout));
+        assert!(text(&done.stdout).contains("√ KMS decrypts the signing key"), "{words:?}: {}", text(&done.stdout));
         assert!(done.status.success(), "{words:?}: {}", text(&done.stdout));
         site.kms.set(Mood::Says(400, "AccessDeniedException"));
         let done = site.command(words);
-        assert!(text(&done.stdout).contains("× KMS opens the signing key"), "{words:?}: {}", text(&done.stdout));
+        assert!(text(&done.stdout).contains("× KMS decrypts the signing key"), "{words:?}: {}", text(&done.stdout));
         assert!(!done.status.success() && text(&done.stdout).contains("kms:Decrypt"), "{words:?}");
     }
-    fs::write(site.at("one.kms"), "no ciphertext").unwrap();
+    fs::write(site.at("one.kms"), "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)").unwrap();
     let done = site.command(&["validate"]);
     assert_eq!(done.status.code(), Some(78));
-    assert!(text(&done.stderr).contains("no ciphertext of KMS"), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)"), "{}", text(&done.stderr));
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use config::env::Nothing;
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve};
+use config::env::EmptyLookup;
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::{RunningGateway, assemble, resolve};
 use tollgate::components::ProcessorSettings;
-use vault::seal::{NewSession, SealFailed, Sealer, SessionSeal};
+use vault::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 
 const RECORDING: &str = "tests/recordings/claude-code";
 const SESSION: &str = "plain";
@@ -34,13 +34,13 @@ struct Plain;
 
 struct PlainSession;
 
-impl Sealer for Plain {
-    fn new_session(&self) -> Result<NewSession, SealFailed> {
-        Ok(NewSession { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
+impl SessionKeyGenerator for Plain {
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+        Ok(NewSessionKey { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
     }
 }
 
-impl SessionSeal for PlainSession {
+impl FragmentSealer for PlainSession {
     fn key_id(&self) -> &str {
         "0000000000000000"
     }
@@ -66,7 +66,7 @@ fn canaries() -> Vec<String> {
 
 /// Two branches: the output for a third party, and, for the spool, all data for an internal exporter that is down.
 fn configuration(folder: &Path) -> String {
-    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     serde_json::json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
@@ -95,21 +95,21 @@ fn configuration(folder: &Path) -> String {
     .to_string()
 }
 
-async fn start(folder: &Path, off: Off) -> App {
+async fn start(folder: &Path, off: Off) -> RunningGateway {
     fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::read("test", &configuration(folder), &Nothing, folder);
+    let read = resolve::resolve_config("test", &configuration(folder), &EmptyLookup, folder);
     let (_, mut valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     if off.spool {
         valid.spool = valid.spool.unsealed_for_self_check();
     }
     for placed in &mut valid.processors {
-        if let (true, ProcessorSettings::Vault(settings)) = (off.vault, &mut placed.what) {
-            *settings = settings.clone().sealed_by_for_self_check(Arc::new(Plain));
+        if let (true, ProcessorSettings::Vault(settings)) = (off.vault, &mut placed.value) {
+            *settings = settings.clone().with_sealer_for_self_check(Arc::new(Plain));
         }
     }
-    let seams = Seams::real();
-    let blueprint = assemble::blueprint(valid, &seams).await.unwrap();
-    App::start(blueprint, seams).await.unwrap()
+    let seams = GatewayDeps::system();
+    let blueprint = assemble::build_blueprint(valid, &seams).await.unwrap();
+    RunningGateway::start(blueprint, seams).await.unwrap()
 }
 
 /// Sends one HTTP request and returns the whole response.
@@ -140,7 +140,7 @@ async fn played(off: Off) -> Vec<(String, Vec<u8>)> {
             let answer = http(otlp, &format!("POST /v1/{signal}"), &fs::read(&path).unwrap());
             assert!(answer.starts_with(b"HTTP/1.1 200"), "{name}: {}", String::from_utf8_lossy(&answer));
         }
-        ["/", "/health-page", "/runs", "/changes", "/report", "/metrics", "/readyz"]
+        ["/", "/gateway", "/runs", "/changes", "/report", "/metrics", "/readyz"]
             .map(|page| (page.to_owned(), http(admin, &format!("GET {page}"), b"")))
     });
     let mut out: Vec<_> = shown.await.unwrap().into();
@@ -338,7 +338,11 @@ fn the_log_at_debug_holds_no_canary() {
     assert!(std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     log.extend(lines.map(|line| line.unwrap() + "\n"));
     assert!(child.wait().unwrap().success(), "{log}");
-    assert!(log.contains("shutting down") && log.contains("refused items for good"), "what must be there: {log}");
+    assert!(
+        log.contains("shutting down")
+            && log.contains("the back end permanently refused items; they are in the spool's quarantine"),
+        "what must be there: {log}"
+    );
     assert_eq!(found(&canaries, log.as_bytes(), 1), BTreeSet::new(), "{log}");
     assert!(!log.contains("canary-of-a-credential"), "{log}");
 }

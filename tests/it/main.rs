@@ -21,6 +21,7 @@ mod quickstart;
 mod rates;
 mod recogniser;
 mod redaction;
+mod reference;
 mod reload;
 mod requirements;
 mod runs;

@@ -83,7 +83,7 @@ fn short_memory_refuses_and_recovers() {
     let answer = post(http, &span());
     let lower = answer.to_ascii_lowercase();
     assert!(answer.starts_with("HTTP/1.1 503") && lower.contains("retry-after: 2\r\n"), "{answer}");
-    assert!(answer.contains("memory is short"), "a Status that says why: {answer}");
+    assert!(answer.contains("the gateway is low on memory"), "a Status that says why: {answer}");
     drop(slow);
     // Each attempt is a new request; the first ones may still meet the large request's memory.
     while !post(http, &span()).starts_with("HTTP/1.1 200") {}
@@ -98,7 +98,7 @@ fn short_memory_refuses_and_recovers() {
 fn a_small_limit_lowers_the_largest_request() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = start(folder.path(), "max_request_body_size: 32MiB", "memory: 128MiB");
-    let log = gateway.line("larger requests than this are refused");
+    let log = gateway.line("requests larger than this are refused because they would not fit in memory");
     assert!(log.contains("1048576"), "{log}");
     let http = gateway.address("otlp http");
     assert!(post(http, &vec![b'x'; 2 << 20]).starts_with("HTTP/1.1 413"));

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use config::tree::Node;
+use config::tree::TreeNode;
 use otlp::{Signal, json};
-use tollgate::app::App;
+use tollgate::app::RunningGateway;
 use tollgate::cli::schema;
 
 use super::gateway;
@@ -27,7 +27,7 @@ fn tollgate(arguments: &[&str]) -> (Option<i32>, String, String) {
 #[test]
 fn the_schema_is_generated_and_knows_the_examples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (path, text) = (root.join("config/schema.json"), schema::text());
+    let (path, text) = (root.join("config/schema.json"), schema::generate_schema());
     if std::env::var_os("TOLLGATE_UPDATE").is_some() {
         fs::write(&path, &text).unwrap();
     }
@@ -40,12 +40,12 @@ fn the_schema_is_generated_and_knows_the_examples() {
         fs::read_dir(root.join("config/examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.push(root.join("config/default.yaml"));
     for file in files {
-        let tree = config::load::tree(&fs::read_to_string(&file).unwrap()).unwrap_or_else(|_| panic!("YAML"));
+        let tree = config::load::parse_tree(&fs::read_to_string(&file).unwrap()).unwrap_or_else(|_| panic!("YAML"));
         let mut unknown = Vec::new();
         known(&schema, &schema, &tree, "", &mut unknown);
         assert!(unknown.is_empty(), "{}: {unknown:?}", file.display());
     }
-    let typo = config::load::tree("receivers: { otlp: { protocol: {} } }").unwrap_or_else(|_| panic!("YAML"));
+    let typo = config::load::parse_tree("receivers: { otlp: { protocol: {} } }").unwrap_or_else(|_| panic!("YAML"));
     let mut unknown = Vec::new();
     known(&schema, &schema, &typo, "", &mut unknown);
     assert_eq!(unknown, [".receivers.otlp.protocol"]);
@@ -53,7 +53,7 @@ fn the_schema_is_generated_and_knows_the_examples() {
 }
 
 /// Collects keys of `node` that no alternative of `schema` has.
-fn known(root: &serde_json::Value, schema: &serde_json::Value, node: &Node, path: &str, unknown: &mut Vec<String>) {
+fn known(root: &serde_json::Value, schema: &serde_json::Value, node: &TreeNode, path: &str, unknown: &mut Vec<String>) {
     if let Some(target) = schema.get("$ref").and_then(|target| target.as_str()) {
         return known(root, root.pointer(target.trim_start_matches('#')).unwrap(), node, path, unknown);
     }
@@ -116,17 +116,21 @@ fn it_starts_as_a_collector_does() {
     let named = format!("--config={config}");
     for gates in ["--feature-gates=-component.UseLocalHostAsDefaultHost", "--feature-gates=a,b"] {
         let (code, _, said) = tollgate(&["validate", &named, gates]);
-        assert!(code == Some(0) && said.contains("--feature-gates is a Collector's"), "{said}");
+        assert!(
+            code == Some(0)
+                && said.contains("note: --feature-gates is an option of the Collector and has no effect in tollgate"),
+            "{said}"
+        );
     }
     for (wrong, why) in [
-        ("--set=exporters.debug.verbosity=detailed", "write it into the configuration"),
+        ("--set=exporters.debug.verbosity=detailed", "is not supported: write the setting into the configuration file"),
         ("--config=other.yaml", "cannot be used multiple times"),
     ] {
         let (code, _, said) = tollgate(&["validate", &named, wrong]);
         assert!(code == Some(2) && said.contains(why), "{wrong}: {said}");
     }
     let (code, _, said) = tollgate(&["validate", "--config=yaml:receivers: {}"]);
-    assert!(code == Some(2) && said.contains("only a file is read"), "{said}");
+    assert!(code == Some(2) && said.contains("only files are supported: write `FILE` or `file:FILE`"), "{said}");
 }
 
 fn configuration(folder: &Path, exporter: &str) -> String {
@@ -172,28 +176,55 @@ fn check_tries_for_real() {
     };
     let (code, shown, said) = check(back_end("200 OK"));
     assert_eq!(code, Some(0), "{shown}{said}");
-    assert!(shown.contains("√ `otlp_http` takes traces"), "{shown}");
+    assert!(shown.contains("√ `otlp_http` accepts traces"), "{shown}");
     assert!(shown.contains("√ the spool's folder "), "{shown}");
     assert!(shown.contains("the spool's volume syncs 4 KiB in "), "{shown}");
     assert!(!shown.contains("the clock agrees"), "who tells no date is not judged by: {shown}");
     assert!(!folder.path().join("data/spool").exists(), "nothing is made");
     let (code, shown, said) = check(back_end("401 Unauthorized"));
     assert_eq!(code, Some(1), "{shown}");
-    assert!(shown.contains("× `otlp_http` takes traces") && shown.contains("check the key"), "{shown}");
+    assert!(
+        shown.contains("× `otlp_http` accepts traces")
+            && shown.contains("(HTTP 401)\n    check the credentials (`headers`)"),
+        "{shown}"
+    );
     assert!(said.contains("1 of "), "{said}");
     // a proxy's login page, or a front end at the wrong path
     let (code, shown, _) = check(back_end("200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"));
-    assert!(code == Some(1) && shown.contains("× `otlp_http` takes traces"), "{shown}");
+    assert!(code == Some(1) && shown.contains("× `otlp_http` accepts traces"), "{shown}");
     let (code, shown, _) = check(back_end("200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT"));
     assert!(code == Some(1) && shown.contains("× the clock agrees with that of `otlp_http`"), "{shown}");
     assert!(shown.contains(" s ahead)") && shown.contains("NTP"), "{shown}");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (code, shown, _) = check(closed);
     assert_eq!(code, Some(1));
-    assert!(shown.contains("check the endpoint's host and port"), "{shown}");
+    assert!(shown.contains("(Connection refused ") && shown.contains("no server listens there"), "{shown}");
 }
 
-async fn run(config: &str, folder: &Path) -> App {
+/// `check` shows the cause of each failure, since each needs another remedy.
+#[test]
+fn check_names_the_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |url: &str| {
+        let exporter = format!("otlp_http: {{ endpoint: '{url}', trust: internal, timeout: 5s }}");
+        let config = format!("--config={}", configuration(folder.path(), &exporter));
+        tollgate(&["check", &config]).1
+    };
+    let answering = |status| format!("http://127.0.0.1:{}", back_end(status));
+    let plain = format!("https://127.0.0.1:{}", back_end("200 OK"));
+    for (url, cause, remedy) in [
+        (answering("301 Moved Permanently"), "(HTTP 301)", "set the final URL"),
+        (answering("404 Not Found"), "(HTTP 404)", "there is no OTLP endpoint (usually `/v1/traces`)"),
+        (answering("500 Internal Server Error"), "(HTTP 500)", "the back end has an internal error"),
+        (plain, "(received corrupt message ", "the server does not speak TLS on this port"),
+        ("http://no-such-host.invalid".to_owned(), "(failed to lookup ", "the host name can't be resolved"),
+    ] {
+        let shown = check(&url);
+        assert!(shown.contains(cause) && shown.contains(remedy), "{url}: {shown}");
+    }
+}
+
+async fn run(config: &str, folder: &Path) -> RunningGateway {
     gateway::start(&fs::read_to_string(config).unwrap(), folder).await
 }
 
@@ -204,7 +235,7 @@ fn span(name: &str) -> Vec<u8> {
     json::decode(Signal::Traces, text.as_bytes()).unwrap()
 }
 
-async fn post(app: &App, names: &[&str]) {
+async fn post(app: &RunningGateway, names: &[&str]) {
     let otlp = app.addresses()[0].1;
     let bodies: Vec<Vec<u8>> = names.iter().map(|name| span(name)).collect();
     let sent =
@@ -235,20 +266,25 @@ async fn what_waits_goes_where_its_owner_says() {
     let config = format!("--config={new}");
     let (code, listed, _) = tollgate(&["spool", "list", &config]);
     assert!(code == Some(0) && listed.contains("otlp_http/old") && listed.contains(" 3 "), "{listed}");
+    let (code, _, said) = tollgate(&["spool", "peek", "nope", &config]);
+    assert!(
+        code == Some(1) && said.contains("no consumer `nope`; it has: ") && said.contains("otlp_http/old"),
+        "{said}"
+    );
     let (_, shown, _) = tollgate(&["spool", "peek", "otlp_http/old", "--limit", "2", &config]);
     assert_eq!(shown.lines().filter(|line| line.contains("traces")).count(), 2, "{shown}");
     assert!(!shown.contains("eee19b7e"), "no telemetry unless asked");
     let (_, shown, _) = tollgate(&["spool", "peek", "otlp_http/old", "--json", &config]);
     assert!(shown.lines().count() == 3 && shown.contains("eee19b7ec3c1b174"), "{shown}");
     let (code, _, said) = tollgate(&["spool", "reassign", "otlp_http/old", "nobody", &config]);
-    assert!(code == Some(1) && said.contains("is no exporter of the configuration"), "{said}");
+    assert!(code == Some(1) && said.contains("` is not an exporter of the configuration; exporters:"), "{said}");
     let (code, moved, said) = tollgate(&["spool", "reassign", "otlp_http/old", "file", &config]);
     assert_eq!((code, moved.as_str()), (Some(0), "3 records of `otlp_http/old` moved\n"), "{said}");
     // An unknown name must not be reported as a success with zero records.
     for gone in [["reassign", "nope", "file"], ["reassign", "otlp_http/old", "file"], ["drop", "nope", "--yes"]] {
         let (code, moved, said) = tollgate(&["spool", gone[0], gone[1], gone[2], &config]);
         assert!(code == Some(1) && moved.is_empty(), "{gone:?}: {moved}{said}");
-        let told = format!("nothing waits for `{}`; something waits for: file", gone[1]);
+        let told = format!("no data is waiting for `{}`; consumers with waiting data: file", gone[1]);
         assert!(said.contains(&told), "{gone:?}: {said}");
     }
     run(&new, folder.path()).await.shutdown().await;
@@ -279,7 +315,7 @@ async fn what_waits_goes_where_its_owner_says() {
     assert_eq!((code, moved.as_str()), (Some(0), "1 record of `quarantine` moved\n"), "{said}");
     run(&strict, folder.path()).await.shutdown().await;
     assert_eq!(sent().matches("\"name\":\"poison\"").count(), 1);
-    assert!(tollgate(&["spool", "list", &config]).1.contains("nothing waits"));
+    assert!(tollgate(&["spool", "list", &config]).1.contains("no data is waiting"));
 }
 
 /// A back end that accepts everything, and the bytes it received.
@@ -336,10 +372,7 @@ async fn what_waits_does_not_follow_a_name() {
     let named = format!("--config={config}");
     let (code, _, said) = tollgate(&["validate", &named]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        said.contains(&format!("points to 127.0.0.1:{new} now, and to 127.0.0.1:{dead} when it ran last")),
-        "{said}"
-    );
+    assert!(said.contains(&format!("points to 127.0.0.1:{new}, but to 127.0.0.1:{dead} at its last run")), "{said}");
     let app = run(&config, folder.path()).await;
     post(&app, &["second"]).await;
     arrived(&at_new, "second");
@@ -353,14 +386,14 @@ async fn what_waits_does_not_follow_a_name() {
         "{listed}"
     );
     let (_, _, said) = tollgate(&["validate", &named]);
-    assert!(!said.contains("ran last"), "told once: {said}");
+    assert!(!said.contains("at its last run: data still waiting for"), "told once: {said}");
 
     let moved = pointed(new, &format!(", moved_from: ['127.0.0.1:{dead}']"));
     let app = run(&moved, folder.path()).await;
     ["first-a", "first-b", "first-c"].into_iter().for_each(|name| arrived(&at_new, name));
     app.shutdown().await;
     assert_eq!(count(&at_new, "first"), 3, "each once");
-    assert!(tollgate(&["spool", "list", &named]).1.contains("nothing waits"));
+    assert!(tollgate(&["spool", "list", &named]).1.contains("no data is waiting"));
 
     // held and back again: reverting a mistaken endpoint costs nothing
     let app = run(&pointed(dead, ""), folder.path()).await;
@@ -375,7 +408,10 @@ async fn what_waits_does_not_follow_a_name() {
     assert_eq!((count(&at_old, "third"), count(&at_new, "third")), (1, 0));
     let wrong = pointed(new, ", moved_from: ['http://old.example/v1']");
     let (code, _, said) = tollgate(&["validate", &format!("--config={wrong}")]);
-    assert!(code == Some(78) && said.contains("is not `host:port`"), "{said}");
+    assert!(
+        code == Some(78) && said.contains("must be `host:port`, as `spool list` prints it after the `@`"),
+        "{said}"
+    );
 }
 
 /// If two exporters share waiting data and both are pointed elsewhere, the data is held for both, across restarts, and
@@ -418,7 +454,7 @@ async fn what_waits_for_two_is_held_for_both() {
     app.shutdown().await;
     run(&config, folder.path()).await.shutdown().await;
     assert_eq!(count(), 2, "each its own, once");
-    assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("nothing waits"));
+    assert!(tollgate(&["spool", "list", &format!("--config={config}")]).1.contains("no data is waiting"));
 }
 
 /// A key file without a key is a configuration fault for `run` as for `validate`: restarting does not help.
@@ -485,9 +521,10 @@ fn validate_tells_the_privacy_profile() {
 /// Addresses on the command line are parsed like those of a configuration.
 #[test]
 fn addresses_of_commands_are_read_as_written() {
-    for (address, why) in
-        [("http://127.0.0.1:99999", "`99999` is not a port"), ("127.0.0.1:8888", "neither `https://`")]
-    {
+    for (address, why) in [
+        ("http://127.0.0.1:99999", "`99999` is not a port"),
+        ("127.0.0.1:8888", "must start with `http://` or `https://`, in lower case"),
+    ] {
         let (code, _, said) = tollgate(&["top", "--once", "--admin", address]);
         assert!(code != Some(0) && said.contains(why), "{said}");
     }

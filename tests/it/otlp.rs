@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use net::Encoding;
+use net::ContentEncoding;
 use net::encoding::compress;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use otlp::{Signal, count_items, json};
@@ -16,8 +16,8 @@ use prost::Message;
 use telemetry::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve};
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::{RunningGateway, assemble, resolve};
 use tonic_types::StatusExt;
 
 use super::config::Everything;
@@ -35,7 +35,7 @@ const HTTP: &[Way] = &[Proto, Json];
 
 /// A gateway that writes forwarded data to a file.
 struct Gateway {
-    app: App,
+    app: RunningGateway,
     folder: tempfile::TempDir,
     meter: Meter,
 }
@@ -93,11 +93,11 @@ impl Gateway {
             } },
         });
         change(&mut configuration);
-        let read = resolve::read("test", &configuration.to_string(), &Everything, folder.path());
+        let read = resolve::resolve_config("test", &configuration.to_string(), &Everything, folder.path());
         let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-        let seams = Seams::real();
+        let seams = GatewayDeps::system();
         let meter = seams.meter.clone();
-        let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
+        let app = RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
         Self { app, folder, meter }
     }
 
@@ -200,7 +200,7 @@ fn usual(way: Way, ask: &Ask) -> Request<Full<Bytes>> {
         Json => ask.json.clone().into_bytes(),
         Grpc | Proto => json::decode(ask.signal, ask.json.as_bytes()).unwrap(),
     });
-    if let Some(encoding) = ask.encoding.and_then(Encoding::parse) {
+    if let Some(encoding) = ask.encoding.and_then(ContentEncoding::parse) {
         body = compress(encoding, &Bytes::from(body)).unwrap().to_vec();
     }
     let path = ask.path.unwrap_or(match (way, ask.signal) {
@@ -478,7 +478,7 @@ fn boxes_of_answers() -> Vec<Row> {
             "over the account's rate",
             ALL,
             known(Some("Bearer acme-token-0123456789")),
-            Refused(tonic::Code::ResourceExhausted, 429, true, "more than it may"),
+            Refused(tonic::Code::ResourceExhausted, 429, true, "the account exceeded its rate limit"),
         ),
     ]
 }

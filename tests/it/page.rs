@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use telemetry::samples::parse;
-use tollgate::app::App;
+use telemetry::samples::parse_samples;
+use tollgate::app::RunningGateway;
 
 use crate::gateway;
 
@@ -18,7 +18,7 @@ const RUNS: u64 = 12;
 const ITERATIONS: u64 = 3;
 
 fn configuration(folder: &Path) -> String {
-    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
@@ -36,7 +36,7 @@ fn configuration(folder: &Path) -> String {
     .to_string()
 }
 
-async fn start(folder: &Path) -> App {
+async fn start(folder: &Path) -> RunningGateway {
     fs::create_dir_all(folder.join("data")).unwrap();
     let path = folder.join("configuration");
     if !path.exists() {
@@ -96,14 +96,14 @@ fn telemetry(now: u64) -> Value {
 async fn the_page_metrics_and_report_agree() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
-    let address = |app: &App, name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let address = |app: &RunningGateway, name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
     let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
     let asked = tokio::task::spawn_blocking(move || {
         ask(otlp, "POST /v1/traces", telemetry(SystemClock::new().now().0).to_string().as_bytes());
         let began = Instant::now();
         loop {
             let (page, metrics) = (front(admin), ask(admin, "GET /metrics", b""));
-            let counted = parse(&metrics)
+            let counted = parse_samples(&metrics)
                 .iter()
                 .filter(|one| one.name == "agent_runs_total")
                 .map(|one| one.number())
@@ -115,7 +115,7 @@ async fn the_page_metrics_and_report_agree() {
         }
     });
     let (page, metrics, report) = asked.await.unwrap();
-    let samples = parse(&metrics);
+    let samples = parse_samples(&metrics);
     let sum = |name: &str| samples.iter().filter(|one| one.name == name).map(|one| one.number()).sum::<f64>();
     let failed = samples.iter().filter(|one| one.name == "agent_runs_total" && one.label("state") == "failed");
     let failed = failed.map(|one| one.number()).sum::<f64>();
@@ -169,8 +169,11 @@ async fn live_runs_count_at_once() {
     );
     assert_eq!((&page["cost_usd"], &page["by_model"][0]["cost_usd"]), (&json!("0.162"), &json!("0.162")));
     assert_eq!((&report["runs"]["cost_usd"], &report["runs"]["live"]), (&json!("0.162"), &json!(12)));
-    let cost =
-        parse(&metrics).iter().filter(|one| one.name == "tollgate_cost_usd_total").map(|one| one.number()).sum::<f64>();
+    let cost = parse_samples(&metrics)
+        .iter()
+        .filter(|one| one.name == "tollgate_cost_usd_total")
+        .map(|one| one.number())
+        .sum::<f64>();
     assert!((cost - 0.162).abs() < 1e-9, "{metrics}");
     let api: Value = serde_json::from_str(&api).unwrap();
     let costs = api["runs"]

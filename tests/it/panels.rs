@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use otlp::{Field, Node, NodeKind, Payload, Signal, Value};
+use otlp::{NodeId, NodeKind, Payload, Signal, TextField, Value};
 use serde_json::{Map, Value as Json, json};
 
 use crate::gateway;
@@ -98,14 +98,14 @@ fn rows(payload: &Payload) -> Vec<Row> {
     payload.items().map(|node| row(payload, node)).collect()
 }
 
-fn row(payload: &Payload, node: Node) -> Row {
+fn row(payload: &Payload, node: NodeId) -> Row {
     let resource = payload.attributes(payload.resource(node)).map(|one| (one.key.to_owned(), plain(one.value)));
     let mut attributes: Map<String, Json> = resource.collect();
     attributes.extend(payload.attributes(node).map(|one| (one.key.to_owned(), plain(one.value))));
     let event = attributes.get("event.name").and_then(Json::as_str).map(str::to_owned);
     let name = match payload.kind(node) {
         NodeKind::LogRecord => event.unwrap_or_default(),
-        _ => payload.text(node, Field::Name).to_owned(),
+        _ => payload.text(node, TextField::Name).to_owned(),
     };
     let nanos = payload.end_time(node).saturating_sub(payload.time(node));
     Row { name, nanos, attributes }
@@ -233,7 +233,7 @@ async fn every_panel_computes_the_same() {
     }
     requests.retain(|(signal, _)| *signal != Signal::Metrics);
     let parse = |signal, bytes: Vec<u8>| {
-        Payload::parse(signal, Bytes::from(bytes)).unwrap_or_else(|error| panic!("{}", error.what))
+        Payload::parse(signal, Bytes::from(bytes)).unwrap_or_else(|error| panic!("{}", error.message))
     };
     let before: Vec<Row> = requests.iter().flat_map(|(signal, bytes)| rows(&parse(*signal, bytes.clone()))).collect();
     let after: Vec<Row> = gateway::forwarded(requests)

@@ -26,6 +26,10 @@ fn the_page_for_newcomers_works() {
     let script = blocks.concat().replace("127.0.0.1:4318", &format!("127.0.0.1:{}", port + 1));
     let script =
         script.replace("tollgate --data-dir data >", &format!("tollgate --data-dir data --listen 127.0.0.1:{port} >"));
+    let script = script.replace(
+        "tollgate --data-dir data print-config",
+        &format!("tollgate --data-dir data --listen 127.0.0.1:{port} print-config"),
+    );
     let script = format!("trap 'kill $GATEWAY 2> /dev/null' EXIT\n{script}");
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().unwrap().display().to_string();
     let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
@@ -43,6 +47,7 @@ fn the_page_for_newcomers_works() {
         "  price    priced 0.0035 USD · row openai/gpt-4o",
         "input              1000 × 2.5 USD/million = 0.0025",
         "→ \"could not reach [EMAIL] about badge [BADGE]\"",
+        "    error.message: could not reach [EMAIL] about badge [BADGE]\n",
     ] {
         assert!(out.contains(wanted), "{wanted} is missing:\n{out}\n{err}");
     }

@@ -4,25 +4,26 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rates::{Circumstances, Query, Table, Unit};
+use rates::{CallCircumstances, RateQuery, RateTable, Unit};
 use serde_json::Value as Json;
 
 /// Pricing a call with an id seen before allocates nothing, whatever the form of the id and its circumstances.
 #[test]
 fn a_look_up_allocates_nothing() {
-    let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    let batch = Circumstances { service_tier: Some("batch"), inference_geo: Some("us"), ..Circumstances::default() };
+    let table = RateTable::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let batch =
+        CallCircumstances { service_tier: Some("batch"), inference_geo: Some("us"), ..CallCircumstances::default() };
     let calls = [
-        (Some("openai"), ["gpt-5-mini-2025-08-07", "gpt-5-mini"], Circumstances::default()),
+        (Some("openai"), ["gpt-5-mini-2025-08-07", "gpt-5-mini"], CallCircumstances::default()),
         (Some("anthropic"), ["claude-sonnet-5", ""], batch),
-        (None, ["us.anthropic.claude-sonnet-4-5-20250929-v1:0", ""], Circumstances::default()),
-        (Some("azure.ai.openai"), ["our-deployment", "gpt-5-mini"], Circumstances::default()),
-        (Some("openai"), ["nobody", ""], Circumstances::default()),
+        (None, ["us.anthropic.claude-sonnet-4-5-20250929-v1:0", ""], CallCircumstances::default()),
+        (Some("azure.ai.openai"), ["our-deployment", "gpt-5-mini"], CallCircumstances::default()),
+        (Some("openai"), ["nobody", ""], CallCircumstances::default()),
     ];
     let price = |at: usize| {
         let (provider, models, circumstances) = &calls[at];
         let query =
-            Query { provider: *provider, models, time: 1_795_132_800_000_000_000, circumstances: *circumstances };
+            RateQuery { provider: *provider, models, time: 1_795_132_800_000_000_000, circumstances: *circumstances };
         table.row(&query, 300_000).map(|row| row.price(Unit::CacheWrite1h)).is_ok()
     };
     for (at, call) in calls.iter().enumerate() {
@@ -32,11 +33,11 @@ fn a_look_up_allocates_nothing() {
     }
     // self-check: getting the row's name as text allocates
     let named = allocation_counter::measure(|| {
-        let query = Query {
+        let query = RateQuery {
             provider: Some("openai"),
             models: &["gpt-5-mini"],
             time: 1_795_132_800_000_000_000,
-            circumstances: Circumstances::default(),
+            circumstances: CallCircumstances::default(),
         };
         assert!(table.row(&query, 1).is_ok_and(|row| !row.name().is_empty()));
     });
@@ -66,13 +67,13 @@ fn from_a_list_to_a_report() {
     let run = |arguments: &[&str]| tollgate(folder.path(), arguments);
     let made = run(&["rates", "import", "litellm", "one.json", "-o", "old.json", "--table-version", "1"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let laid = ["--onto", "old.json", "--at", "2026-11-01T00:00:00Z", "--table-version", "2", "-o", "new.json"];
+    let laid = ["--base", "old.json", "--at", "2026-11-01T00:00:00Z", "--table-version", "2", "-o", "new.json"];
     let made = run(&[&["rates", "import", "litellm", "two.json"], &laid[..]].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 
     let refused = run(&["rates", "diff", "old.json", "new.json"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stdout).contains("more than three times"));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("changed by more than a factor of three"));
     assert!(
         run(&["rates", "diff", "old.json", "new.json", "--accept", "openai/gpt-x", "--accept", "*"]).status.success()
     );
@@ -115,6 +116,16 @@ fn from_a_list_to_a_report() {
     assert_eq!(compared["lists"][0]["differences"][0]["theirs"], "40");
 }
 
+/// A fee is per use: its price has its own unit, not that of tokens.
+#[test]
+fn each_price_has_its_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = String::from_utf8(tollgate(folder.path(), &["rates", "show", "gpt-4o"]).stdout).unwrap();
+    let with = |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default();
+    assert!(with("fee web_search").ends_with("USD per 1,000 uses"), "{shown}");
+    assert!(with("input").ends_with("USD per million tokens"), "{shown}");
+}
+
 /// Usage errors, missing files and invalid tables end like in every command, and name the place.
 #[test]
 fn what_is_wrong_is_told() {
@@ -122,12 +133,12 @@ fn what_is_wrong_is_told() {
     let table = "schema: 1\nversion: b\ncurrency: USD\nper_tokens: 1000000\nproviders:\n  p:\n    models:\n      - {id: m, rates: [{price: {input: \"-1\"}}]}\n";
     fs::write(folder.path().join("bad.yaml"), table).unwrap();
     for (arguments, code, word) in [
-        (&["rates", "reprice"][..], 2, "give OTLP files"),
-        (&["rates", "import", "excel", "bad.yaml"], 2, "the format is"),
+        (&["rates", "reprice"][..], 2, "pass either OTLP files or --store, which reads the index of a vault"),
+        (&["rates", "import", "excel", "bad.yaml"], 2, "the format must be"),
         (&["rates", "show", "--rates", "none.yaml"], 1, "none.yaml"),
         (&["rates", "show", "--rates", "bad.yaml"], 1, "bad.yaml:8:"),
-        (&["rates", "check"], 1, "give at least one list"),
-        (&["rates", "import", "litellm", "bad.yaml"], 1, "no list of litellm"),
+        (&["rates", "check"], 1, "no price list given: use --litellm, --genai-prices or --models-dev"),
+        (&["rates", "import", "litellm", "bad.yaml"], 1, "not a price list in litellm format"),
     ] {
         let output = tollgate(folder.path(), arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

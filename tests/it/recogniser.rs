@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use config::env::Nothing;
+use config::env::EmptyLookup;
 use serde_json::{Value as Json, json};
 use telemetry::Meter;
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve};
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::{RunningGateway, assemble, resolve};
 
 /// How the server handles a call.
 #[derive(Clone, Copy, PartialEq)]
@@ -108,7 +108,7 @@ fn found(text: &str) -> Vec<Json> {
 }
 
 fn configuration(folder: &Path, analyzer: &Analyzer, more: &Json) -> String {
-    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     let steps = ["normalize", "cost", "runs", "vault", "redact"];
     let mut recogniser =
@@ -128,13 +128,13 @@ fn configuration(folder: &Path, analyzer: &Analyzer, more: &Json) -> String {
     .to_string()
 }
 
-async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (App, SocketAddr, Meter) {
+async fn start(folder: &Path, analyzer: &Analyzer, more: &Json) -> (RunningGateway, SocketAddr, Meter) {
     fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::read("test", &configuration(folder, analyzer, more), &Nothing, folder);
+    let read = resolve::resolve_config("test", &configuration(folder, analyzer, more), &EmptyLookup, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams::real();
+    let seams = GatewayDeps::system();
     let meter = seams.meter.clone();
-    let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
+    let app = RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
     let otlp = app.addresses().iter().find(|(what, _)| what == "otlp http").unwrap().1;
     (app, otlp, meter)
 }
@@ -208,7 +208,7 @@ async fn holds_and_goes_on() {
     for line in [
         "tollgate_recogniser_calls_total{processor=\"redact\",outcome=\"answered\"} 2",
         "tollgate_recogniser_calls_total{processor=\"redact\",outcome=\"failed\"} 1",
-        "tollgate_recogniser_held_requests_total{processor=\"redact\"} 1",
+        "tollgate_recogniser_unanswered_requests_total{processor=\"redact\"} 1",
         "tollgate_redactions_total{rule=\"recogniser_person\",signal=\"traces\"} 4",
         "tollgate_work_parked_requests 0",
     ] {
@@ -322,10 +322,10 @@ fn explain_names_the_recogniser() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let shown: Json = serde_json::from_slice(&out.stdout).unwrap();
     let shown = shown.to_string();
-    let wanted = r#"{"rule":"recogniser_person","placeholder":"[PERSON]","why":"the external recogniser named it","start":6,"end":14}"#;
+    let wanted = r#"{"rule":"recogniser_person","placeholder":"[PERSON]","why":"found by the external recogniser","start":6,"end":14}"#;
     assert!(shown.contains(wanted), "{shown}");
     analyzer.does(Does::Fail);
     let out = explain();
     assert!(!out.status.success());
-    assert!(String::from_utf8_lossy(&out.stderr).contains("could not be checked"));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("the external recogniser did not check the texts"));
 }

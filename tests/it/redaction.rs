@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use config::load;
-use redaction::{BUILTIN, Detector, RuleData, Scratch};
+use redaction::{BUILTIN, Detector, RuleData, SearchScratch};
 
 fn detector() -> Detector {
     let rules: Vec<RuleData> =
-        BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).ok().unwrap()).collect();
+        BUILTIN.iter().flat_map(|(name, text)| load::parse_data::<Vec<RuleData>>(name, text).ok().unwrap()).collect();
     Detector::new(&rules, &[]).ok().unwrap()
 }
 
@@ -30,7 +30,7 @@ fn texts() -> Vec<String> {
         let text = fs::read_to_string(root.join("tests/recordings").join(recording)).unwrap();
         strings(&serde_json::from_str(&text).unwrap(), &mut out);
     }
-    let code = fs::read_to_string(root.join("crates/otlp/src/walk.rs")).unwrap();
+    let code = fs::read_to_string(root.join("crates/otlp/src/payload.rs")).unwrap();
     out.extend(code.as_bytes().chunks(2_000).map(|piece| String::from_utf8_lossy(piece).into_owned()));
     out.extend((0..200_u64).map(|n| {
         let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -50,7 +50,7 @@ fn texts() -> Vec<String> {
 /// A text without private parts costs no allocation once the worker's buffers have grown; one with private parts does.
 #[test]
 fn a_clean_text_allocates_nothing() {
-    let (detector, mut scratch, texts) = (detector(), Scratch::new(), texts());
+    let (detector, mut scratch, texts) = (detector(), SearchScratch::new(), texts());
     let clean: Vec<&String> = texts.iter().filter(|text| detector.find(text, &mut scratch).is_empty()).collect();
     assert!(clean.len() > 400 && clean.len() * 10 > texts.len() * 9, "{} of {}", clean.len(), texts.len());
     let mut costly = Vec::new();

@@ -169,7 +169,8 @@ fn no_request_is_lost_while_the_configuration_changes() {
     write("receivers: { otlp: { protocol: {} } }\n".to_owned());
     gateway.signal("HUP");
     // the reasons are in the log itself: bare text between its lines is lost where logs are read as JSON
-    let refused: serde_json::Value = serde_json::from_str(&gateway.next_line("read again", "can't be used")).unwrap();
+    let refused: serde_json::Value =
+        serde_json::from_str(&gateway.next_line("reloading the configuration", "can't be used")).unwrap();
     assert_eq!(refused["level"], "ERROR");
     assert!(
         refused["why"].as_str().unwrap().contains("protocol") && !refused["why"].as_str().unwrap().contains('\n'),
@@ -208,7 +209,7 @@ fn reloads_in_a_burst_end_nothing() {
     let http = gateway.address("otlp http");
     for burst in 0..12 {
         gateway.signal("HUP");
-        gateway.line("this round ends");
+        gateway.line("reloading: the gateway restarts with the new configuration; ports stay open");
         gateway.signal("HUP");
         gateway.signal("HUP");
         send(http, &format!("r{burst}"));
@@ -246,7 +247,7 @@ fn a_reload_is_no_end_of_life() {
     // the round must not end before it has read the head
     send(http, "r1");
     gateway.signal("HUP");
-    gateway.line("this round ends");
+    gateway.line("reloading: the gateway restarts with the new configuration; ports stay open");
     for _ in 0..20 {
         let answer = ask();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -281,11 +282,11 @@ fn a_watched_file_is_followed_through_links() {
     let http = gateway.address("otlp http");
     send(http, "r1");
     version("v2", &configuration(folder.path(), "two.jsonl", false));
-    gateway.line("the file changed");
+    gateway.line("the configuration file changed: reloading the configuration");
     assert_eq!(gateway.address("otlp http"), http);
     send(http, "r2");
     version("v3", "receivers: nonsense\n");
-    gateway.line("can't be used; the one before goes on");
+    gateway.line("the new configuration can't be used; the previous one keeps running");
     send(http, "r3");
     version("v4", &configuration(folder.path(), "four.jsonl", false));
     assert_eq!(gateway.address("otlp http"), http);
@@ -311,12 +312,12 @@ fn a_named_file_is_watched_too() {
     let http = gateway.address("otlp http");
     send(http, "r1");
     fs::remove_file(&named).unwrap();
-    gateway.line("can't be used; the one before goes on");
+    gateway.line("the new configuration can't be used; the previous one keeps running");
     send(http, "r2");
     fs::write(&named, at("CANARY-one.jsonl")).unwrap();
-    gateway.line("says again what runs");
+    gateway.line("the file matches the running configuration again: nothing to reload");
     fs::write(&named, at("CANARY-two.jsonl")).unwrap();
-    let line = gateway.line("the configuration is read again");
+    let line = gateway.line("reloading the configuration");
     assert!(!line.contains("CANARY"), "{line}");
     assert_eq!(gateway.address("otlp http"), http);
     send(http, "r3");
@@ -341,17 +342,20 @@ fn a_watched_file_that_cannot_be_run_is_tried_once() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = taken.local_addr().unwrap().to_string();
     fs::write(&config, configuration(folder.path(), "two.jsonl", true).replace("127.0.0.1:0", &at)).unwrap();
-    gateway.line("the new configuration can't be run");
+    gateway.line("the new configuration can't be started; restarting the previous one");
     assert_eq!(gateway.address("otlp http"), http);
-    gateway.silent("this round ends", Duration::from_secs(5));
+    gateway
+        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(5));
     send(http, "r1");
     fs::write(&config, &good).unwrap();
-    gateway.line("says again what runs");
-    gateway.silent("this round ends", Duration::from_secs(3));
+    gateway.line("the file matches the running configuration again: nothing to reload");
+    gateway
+        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(3));
     fs::write(&config, "receivers: nonsense\n").unwrap();
-    gateway.line("can't be used; the one before goes on");
+    gateway.line("the new configuration can't be used; the previous one keeps running");
     fs::write(&config, &good).unwrap();
-    gateway.silent("this round ends", Duration::from_secs(4));
+    gateway
+        .silent("reloading: the gateway restarts with the new configuration; ports stay open", Duration::from_secs(4));
     send(http, "r2");
     fs::write(&config, configuration(folder.path(), "three.jsonl", false)).unwrap();
     assert_eq!(gateway.address("otlp http"), http);

@@ -10,7 +10,7 @@ use ::otlp::{Payload, Signal, json as otlp};
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use telemetry::names::ALL;
-use tracker::{ALERT_RULES, Config, Limits};
+use tracker::{ALERT_RULES, AlertThresholds, Config};
 
 use crate::gateway;
 
@@ -63,8 +63,8 @@ const ALERTS: [(&str, &str, &[&str]); 24] = [
     ("recursion limit hit", "AgentLimitHit", &["state=\"killed\""]),
     ("one tool more than N times in a window", "AgentRunToolRepeated", &["tool_calls_in_window"]),
     ("iterations cross a ceiling", "AgentRunOverCeiling", &["rule=\"iteration_ceiling\"", "severity: critical"]),
-    ("warned before", "AgentRunNearCeiling", &["iteration_ceiling_near", "severity: warning"]),
-    ("a run that has not ended", "AgentRunUnended", &["run_unended"]),
+    ("warned before", "AgentRunNearCeiling", &["iteration_ceiling_warning", "severity: warning"]),
+    ("a run that has not ended", "AgentRunUnended", &["run_overdue"]),
     (
         "p95 time per run > 1.5x the same hour yesterday",
         "AgentRunTimeClimbing",
@@ -103,15 +103,15 @@ fn alerts_and_thresholds() {
 /// tollgate's own alerts, with the users' thresholds as defaults.
 #[test]
 fn defaults_of_its_own_alerts() {
-    let Limits { identical_calls, tool_calls, tool_retries, unended_after, .. } = Limits::default();
+    let AlertThresholds { identical_calls, tool_calls, tool_retries, overdue_after, .. } = AlertThresholds::default();
     assert_eq!((identical_calls, tool_calls, tool_retries), (5, 20, 2));
-    assert_eq!(unended_after.0.as_secs(), 3600);
-    let limits = Limits::default();
+    assert_eq!(overdue_after.0.as_secs(), 3600);
+    let limits = AlertThresholds::default();
     assert_eq!(
         [limits.session_cost, limits.session_cost_runaway, limits.session_duration, limits.drift],
         [5.0, 50.0, 2.0, 1.5]
     );
-    assert_eq!(limits.least_runs, 30);
+    assert_eq!(limits.min_runs, 30);
     let config = Config::default();
     assert_eq!(config.tool_window.0.as_secs(), 600);
     assert_eq!(config.measures, ["athena.query_cost", "s3.bytes_scanned", "billing.record_count"]);
@@ -225,7 +225,8 @@ async fn attributes_by_name() {
     let items = || payloads.iter().flat_map(|payload| payload.items().map(move |item| (payload, item)));
     assert_eq!(items().count(), asked_for().len());
     for (name, wanted) in asked_for() {
-        let (payload, item) = items().find(|(payload, item)| payload.text(*item, ::otlp::Field::Name) == name).unwrap();
+        let (payload, item) =
+            items().find(|(payload, item)| payload.text(*item, ::otlp::TextField::Name) == name).unwrap();
         let there = |node, key: &str| -> Json {
             let mut text = String::new();
             payload.get(node, key).unwrap_or_else(|| panic!("{name}: {key} is gone")).write_json(&mut text);

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use config::env::Nothing;
+use config::env::EmptyLookup;
 use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use tollgate::app::build::Seams;
-use tollgate::app::{App, assemble, resolve};
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::{RunningGateway, assemble, resolve};
 
 const TOKEN: &str = "only for operators";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -39,16 +39,16 @@ fn configuration(folder: &Path, alerts: &Value) -> String {
     .to_string()
 }
 
-async fn start(folder: &Path) -> (App, SocketAddr, SocketAddr) {
+async fn start(folder: &Path) -> (RunningGateway, SocketAddr, SocketAddr) {
     start_with(folder, &json!({})).await
 }
 
-async fn start_with(folder: &Path, alerts: &Value) -> (App, SocketAddr, SocketAddr) {
+async fn start_with(folder: &Path, alerts: &Value) -> (RunningGateway, SocketAddr, SocketAddr) {
     fs::create_dir_all(folder.join("data")).unwrap();
-    let read = resolve::read("test", &configuration(folder, alerts), &Nothing, folder);
+    let read = resolve::resolve_config("test", &configuration(folder, alerts), &EmptyLookup, folder);
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams::real();
-    let app = App::start(assemble::blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
+    let seams = GatewayDeps::system();
+    let app = RunningGateway::start(assemble::build_blueprint(valid, &seams).await.unwrap(), seams).await.unwrap();
     let at = |word: &str| app.addresses().iter().find(|(what, _)| what == word).unwrap().1;
     let (otlp, admin) = (at("otlp http"), at("admin"));
     (app, otlp, admin)
@@ -254,7 +254,7 @@ async fn commands_ask_a_gateway() {
     assert!(came.starts_with("POST /services/secretpath") && came.contains("x-tollgate-signature: v1="), "{came}");
     for arguments in [&["top", "--once"][..], &["report"], &["alerts", "list"], &["alerts", "test"]] {
         let (fine, out, complaint) = tollgate(arguments, &stranger).await;
-        assert!(!fine && out.is_empty() && complaint.contains("who asks is not known"), "{out}{complaint}");
+        assert!(!fine && out.is_empty() && complaint.contains("the credentials were refused"), "{out}{complaint}");
         assert!(!complaint.contains("not the token"), "{complaint}");
     }
     app.shutdown().await;
@@ -275,7 +275,7 @@ async fn a_comment_on_a_ticket() {
     };
     let jira = Stub::new(|_| (201, "{}".to_owned()));
     let (fine, out, complaint) = post(&jira.at, Some(token)).await;
-    assert!(fine && out.contains("the comment is on OPS-7"), "{out}{complaint}");
+    assert!(fine && out.contains("posted the comment on OPS-7"), "{out}{complaint}");
     let came = jira.last();
     assert!(came.starts_with("POST /rest/api/2/issue/OPS%2D7/comment "), "{came}");
     assert!(came.contains(&format!("authorization: Basic {login}\r\n")), "{came}");

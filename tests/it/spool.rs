@@ -31,7 +31,7 @@ fn looking_makes_nothing() {
     for arguments in [&["spool", "list"][..], &["spool", "drop", "debug", "--yes"]] {
         let (code, said) = tollgate(&[arguments, &[&config]].concat());
         assert_eq!(code, Some(1), "{said}");
-        let remedy = "give the `--config` or `--data-dir` of the gateway that is meant";
+        let remedy = "pass the `--config` or `--data-dir` of the gateway that owns the spool";
         assert_eq!(said, format!("error: there is no spool in {}: {remedy}\n", spool.display()));
         assert!(!folder.path().join("data").exists());
     }
@@ -42,6 +42,20 @@ fn looking_makes_nothing() {
         assert!(said.contains("spool.key is missing"), "{said}");
         assert_eq!(fs::read_dir(folder.path().join("data")).unwrap().count(), 1, "no key was made");
         assert_eq!(fs::read_dir(&spool).unwrap().count(), 0);
+    }
+}
+
+/// An unusable spool folder is a fault of the configuration: `run` exits with the same code as `validate`, and names
+/// the setting instead of a key file.
+#[test]
+fn an_unusable_folder_is_a_fault_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    let config = config(folder.path(), &folder.path().join("file/spool").display().to_string());
+    for command in ["validate", "run"] {
+        let (code, said) = tollgate(&[command, &config]);
+        assert_eq!(code, Some(78), "{command}: {said}");
+        assert!(said.contains("spool.directory") && said.contains("is not a folder"), "{command}: {said}");
     }
 }
 

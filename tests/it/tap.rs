@@ -8,14 +8,14 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use otlp::{Signal, json};
-use tollgate::app::App;
+use tollgate::app::RunningGateway;
 
 use super::gateway;
 use fakes::tls::{Authority, pem_file};
 
 /// A pipeline for third parties and one that does not redact; an admin port.
-async fn started(folder: &std::path::Path, admin: serde_json::Value) -> App {
-    let public = vault::keygen::keygen(&folder.join("auditor.key")).unwrap();
+async fn started(folder: &std::path::Path, admin: serde_json::Value) -> RunningGateway {
+    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
     let at = |name: &str| folder.join(name).display().to_string();
     std::fs::create_dir_all(folder.join("data")).unwrap();
     let configuration = serde_json::json!({
@@ -39,7 +39,7 @@ async fn started(folder: &std::path::Path, admin: serde_json::Value) -> App {
     gateway::start(&configuration.to_string(), folder).await
 }
 
-fn address(app: &App, of: &str) -> SocketAddr {
+fn address(app: &RunningGateway, of: &str) -> SocketAddr {
     app.addresses().iter().find(|(what, _)| what == of).unwrap().1
 }
 
@@ -82,6 +82,20 @@ fn span(service: &str, name: &str) -> Vec<u8> {
         }] }],
     }] });
     json::decode(Signal::Traces, text.to_string().as_bytes()).unwrap()
+}
+
+/// A misspelled pipeline is an error with the list of pipelines, instead of a stream that stays silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn tap_refuses_an_unknown_pipeline() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
+    let admin = address(&app, "admin");
+    let output = tokio::task::spawn_blocking(move || tap(admin, &["--pipeline", "nope"], None).wait_with_output());
+    let output = output.await.unwrap().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("the configuration has: `traces`, `traces/inside`"), "{error}");
+    app.shutdown().await;
 }
 
 /// Passing requests are shown in their outgoing form: redacted, without content, with references filled in. Requests
@@ -140,7 +154,7 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
     .await
     .unwrap();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("who asks is not known"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the credentials were refused"), "{refused:?}");
     app.shutdown().await;
     let said = tokio::task::spawn_blocking(move || {
         let mut said = String::new();
@@ -148,7 +162,11 @@ async fn tap_needs_the_ports_credentials_and_holds_nothing_up() {
         (looking.wait().unwrap().code(), said)
     });
     let (code, said) = said.await.unwrap();
-    assert!(code == Some(0) && said.contains("the gateway ended it"), "{code:?} {said}");
+    assert!(
+        code == Some(0)
+            && said.contains("the gateway ended the stream: it is shutting down or reloading its configuration"),
+        "{code:?} {said}"
+    );
 }
 
 /// Commands that query a running gateway find it by its configuration: the port, the trusted certificates and the

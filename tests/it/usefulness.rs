@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use otlp::{Field, Node, Payload, Signal, json as otlp_json};
-use tollgate::app::build::Seams;
-use tollgate::app::dry::Dry;
+use otlp::{NodeId, Payload, Signal, TextField, json as otlp_json};
+use tollgate::app::build::GatewayDeps;
+use tollgate::app::dry_run::DryRun;
 use tollgate::app::resolve;
 
 use super::config::Everything;
@@ -26,12 +26,12 @@ fn root() -> PathBuf {
 }
 
 /// The processors of the embedded default.
-fn dry() -> Dry {
+fn dry() -> DryRun {
     let text = fs::read_to_string(root().join("config/default.yaml")).unwrap();
-    let read = resolve::read("default.yaml", &text, &Everything, &root().join("target"));
+    let read = resolve::resolve_config("default.yaml", &text, &Everything, &root().join("target"));
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
-    let seams = Seams::real();
-    Dry::new(valid, seams).unwrap_or_else(|error| panic!("{error}"))
+    let seams = GatewayDeps::system();
+    DryRun::new(valid, seams).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn read(path: &Path) -> Option<(Signal, Bytes)> {
@@ -49,15 +49,15 @@ fn read(path: &Path) -> Option<(Signal, Bytes)> {
 }
 
 /// Fields, body and attributes of a node, by name.
-fn values(payload: &Payload, node: Node) -> Vec<(String, String)> {
+fn values(payload: &Payload, node: NodeId) -> Vec<(String, String)> {
     let fields = [
-        ("(name)", Field::Name),
-        ("(event_name)", Field::EventName),
-        ("(severity_text)", Field::SeverityText),
-        ("(status)", Field::StatusMessage),
-        ("(version)", Field::Version),
-        ("(unit)", Field::Unit),
-        ("(description)", Field::Description),
+        ("(name)", TextField::Name),
+        ("(event_name)", TextField::EventName),
+        ("(severity_text)", TextField::SeverityText),
+        ("(status)", TextField::StatusMessage),
+        ("(version)", TextField::Version),
+        ("(unit)", TextField::Unit),
+        ("(description)", TextField::Description),
     ];
     let texts = fields.map(|(name, field)| (name.to_owned(), payload.text(node, field).to_owned()));
     let mut out: Vec<(String, String)> = texts.into_iter().filter(|(_, text)| !text.is_empty()).collect();
@@ -101,7 +101,7 @@ struct Count {
 
 impl Count {
     fn add(&mut self, before: &Payload, after: &Payload) {
-        let pairs: Vec<(Node, Node)> = before.nodes().zip(after.nodes()).collect();
+        let pairs: Vec<(NodeId, NodeId)> = before.nodes().zip(after.nodes()).collect();
         assert_eq!(pairs.len(), before.nodes().count());
         for (was, is) in pairs {
             let mut left: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -140,7 +140,7 @@ fn ordinary_telemetry_survives() {
         let mut files: Vec<PathBuf> = fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         for (signal, wire) in files.iter().filter_map(|path| read(path)) {
-            let passed = dry.pass(signal, wire, None).unwrap_or_else(|error| panic!("{error}"));
+            let passed = dry.process_request(signal, wire, None).unwrap_or_else(|error| panic!("{error}"));
             count.add(&passed.before, &passed.after);
         }
         let name = source.file_name().unwrap().to_str().unwrap().to_owned();

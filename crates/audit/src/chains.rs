@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ReadError;
 use super::location::Vault;
-use vault::names::{SIGNATURE, account_segment};
+use vault::object_names::{SIGNATURE_SUFFIX, account_segment};
 use vault::store::ObjectKind;
 
 /// Identifies the chain of one account and one writer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Line {
+pub struct ChainId {
     /// The account, spelled as in object names.
     pub account: String,
     /// The writer's name.
@@ -18,18 +18,18 @@ pub struct Line {
 }
 
 /// Epochs with the numbers of their digests, by account and writer.
-pub(crate) type Chains = BTreeMap<Line, BTreeMap<String, BTreeSet<u64>>>;
+pub(crate) type EpochsByChain = BTreeMap<ChainId, BTreeMap<String, BTreeSet<u64>>>;
 
 /// Selects chains: of all accounts and writers, of one account, or of one writer.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct ChainScope<'a> {
     pub(crate) account: Option<&'a str>,
     pub(crate) writer: Option<&'a str>,
 }
 
 /// A signature whose number is beyond its epoch's newest digest.
 pub(crate) struct EarlySignature {
-    pub(crate) line: Line,
+    pub(crate) chain: ChainId,
     pub(crate) epoch: String,
     pub(crate) n: u64,
     pub(crate) name: String,
@@ -37,17 +37,17 @@ pub(crate) struct EarlySignature {
 
 /// Names of a vault's chains.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct ChainListing {
     /// Epochs with the numbers of their digests.
-    pub(crate) lines: Chains,
+    pub(crate) chains: EpochsByChain,
     /// Names that no object of a chain can have.
-    pub(crate) strange: Vec<String>,
+    pub(crate) unrecognised: Vec<String>,
     /// Signatures beyond the newest digests of their epochs.
-    pub(crate) early: Vec<EarlySignature>,
+    pub(crate) early_signatures: Vec<EarlySignature>,
 }
 
 /// The folder of an epoch.
-pub(crate) fn folder(line: &Line, epoch: &str) -> String {
+pub(crate) fn epoch_folder(line: &ChainId, epoch: &str) -> String {
     format!("chain/{}/{}/{epoch}/", line.account, line.writer)
 }
 
@@ -55,52 +55,53 @@ pub(crate) fn folder(line: &Line, epoch: &str) -> String {
 ///
 /// # Errors
 /// The store can't be listed.
-pub(crate) async fn chains(vault: &Vault, scope: Scope<'_>) -> Result<Chains, ReadError> {
-    Ok(find(vault, scope).await?.lines)
+pub(crate) async fn list_chains(vault: &Vault, scope: ChainScope<'_>) -> Result<EpochsByChain, ReadError> {
+    Ok(list_chain_objects(vault, scope).await?.chains)
 }
 
 /// As [`chains`], with the objects whose names no chain uses.
 ///
 /// # Errors
 /// As [`chains`].
-pub(crate) async fn find(vault: &Vault, scope: Scope<'_>) -> Result<Found, ReadError> {
+pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> Result<ChainListing, ReadError> {
     let prefix = match (scope.account, scope.writer) {
         (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),
         (Some(account), None) => format!("chain/{}/", account_segment(account)),
         (None, _) => "chain/".to_owned(),
     };
-    let (mut found, mut signatures) = (Found::default(), Vec::new());
+    let (mut found, mut signatures) = (ChainListing::default(), Vec::new());
     for name in vault.list(ObjectKind::Chain, &prefix).await? {
-        match vault.relative(&name).and_then(parse) {
-            None => found.strange.push(name),
+        match vault.relative_name(&name).and_then(parse) {
+            None => found.unrecognised.push(name),
             Some((line, ..)) if scope.writer.is_some_and(|writer| *writer != line.writer) => {}
             Some((line, epoch, n, false)) => signatures.push((line, epoch, n, name)),
             Some((line, epoch, n, true)) => {
-                found.lines.entry(line).or_default().entry(epoch).or_default().insert(n);
+                found.chains.entry(line).or_default().entry(epoch).or_default().insert(n);
             }
         }
     }
     // a missing digest between others is noticed as a gap in the numbers
-    let newest = |line: &Line, epoch: &str| found.lines.get(line)?.get(epoch)?.last().copied();
+    let newest = |line: &ChainId, epoch: &str| found.chains.get(line)?.get(epoch)?.last().copied();
     signatures.retain(|(line, epoch, n, _)| newest(line, epoch).is_none_or(|newest| newest < *n));
     let early = signatures.into_iter();
-    found.early = early.map(|(line, epoch, n, name)| EarlySignature { line, epoch, n, name }).collect();
+    found.early_signatures =
+        early.map(|(line, epoch, n, name)| EarlySignature { chain: line, epoch, n, name }).collect();
     Ok(found)
 }
 
 /// The chain, epoch and number in a name, and whether the name is a digest's rather than a signature's.
-fn parse(name: &str) -> Option<(Line, String, u64, bool)> {
+fn parse(name: &str) -> Option<(ChainId, String, u64, bool)> {
     let mut parts = name.strip_prefix("chain/")?.split('/');
     let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
-    let (file, digest) = match file.strip_suffix(SIGNATURE) {
+    let (file, digest) = match file.strip_suffix(SIGNATURE_SUFFIX) {
         Some(file) => (file, false),
         None => (file, true),
     };
     let number = file.strip_suffix(".json")?;
     let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
-    let line = Line { account: account.to_owned(), writer: writer.to_owned() };
+    let line = ChainId { account: account.to_owned(), writer: writer.to_owned() };
     Some((line, epoch.to_owned(), n, digest))
 }

@@ -54,12 +54,12 @@ impl ReadError {
     }
 
     /// The error for a store's answer about an object.
-    pub(crate) fn of_object(name: &str, error: &StoreError) -> Self {
-        Self::of_store(error, format!("{name}: {error}"))
+    pub(crate) fn from_object_error(name: &str, error: &StoreError) -> Self {
+        Self::from_store_error(error, format!("{name}: {error}"))
     }
 
     /// The error for a store's answer, with this message.
-    pub(crate) fn of_store(error: &StoreError, text: String) -> Self {
+    pub(crate) fn from_store_error(error: &StoreError, text: String) -> Self {
         match error {
             StoreError::Missing => Self::NotFound(text),
             StoreError::Denied(_) => Self::Forbidden(text),
@@ -71,12 +71,12 @@ impl ReadError {
     }
 
     /// The error for a file system error about a file.
-    pub(crate) fn of_file(path: &Path, error: &io::Error) -> Self {
-        Self::of_io(error, format!("{}: {error}", path.display()))
+    pub(crate) fn from_file_error(path: &Path, error: &io::Error) -> Self {
+        Self::from_io_error(error, format!("{}: {error}", path.display()))
     }
 
     /// The error for a file system error, with this message.
-    pub(crate) fn of_io(error: &io::Error, text: String) -> Self {
+    pub(crate) fn from_io_error(error: &io::Error, text: String) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound(text),
             io::ErrorKind::PermissionDenied => Self::Forbidden(text),
@@ -86,16 +86,16 @@ impl ReadError {
     }
 
     /// Joins several errors into one of the first one's kind, one line each.
-    pub(crate) fn all(errors: Vec<Self>) -> Self {
+    pub(crate) fn join(errors: Vec<Self>) -> Self {
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         match errors.into_iter().next() {
-            Some(first) => first.reworded(|_| text),
+            Some(first) => first.map_message(|_| text),
             None => Self::Unavailable(text),
         }
     }
 
     /// The same kind with another message, derived from this one's.
-    pub(crate) fn reworded(self, say: impl FnOnce(String) -> String) -> Self {
+    pub(crate) fn map_message(self, say: impl FnOnce(String) -> String) -> Self {
         match self {
             Self::NotFound(text) => Self::NotFound(say(text)),
             Self::Damaged(text) => Self::Damaged(say(text)),
@@ -108,10 +108,10 @@ impl ReadError {
 
 /// Error for a query that matches more than one account: line numbers and session names are unique only within an
 /// account.
-pub(crate) fn several_accounts<A: AsRef<str>>(what: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
+pub(crate) fn several_accounts_error<A: AsRef<str>>(what: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
     let accounts: Vec<String> = accounts.into_iter().map(|account| account.as_ref().to_owned()).collect();
     let count = accounts.len();
-    ReadError::Invalid(format!("{what}: {count} accounts have such lines; give --account: {}", accounts.join(", ")))
+    ReadError::Invalid(format!("{what} exists in {count} accounts: give --account with one of {}", accounts.join(", ")))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Gathers a vault's evidence for a period ([`Gathered`]): the population of sessions, what each was allowed to do and
-//! did (tools used, denials), digests, keys, erasures. SOC 2 asks for complete populations, and for evidence that can't
-//! be edited afterwards.
+//! Gathers a vault's evidence for a period ([`PeriodEvidence`]): the population of sessions, what each was allowed to
+//! do and did (tools used, denials), digests, keys, erasures. SOC 2 asks for complete populations, and for evidence
+//! that can't be edited afterwards.
 //!
 //! The data comes from the index and the chain, without content, and only from objects that signed digests name. Each
 //! such line of the period counts for one session, or as a line without one; sums are exact. Lines that no signed
@@ -13,18 +13,18 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use super::chains::{Scope, chains};
+use super::chains::{ChainScope, list_chains};
 use super::error::ReadError;
-use super::folders::shredded;
+use super::folders::parse_key_name;
 use super::location::Vault;
 use super::read::find::day_before;
-use super::read::{Missed, each_signed_row, each_unsigned_row};
-use super::signed::{Signed, there};
-use vault::calls::{Calls, Telling, is_denied, is_model_line};
-use vault::chain::digest::{Digest, MadeBy};
+use super::read::{UnreadIndex, each_signed_row, each_unsigned_row};
+use super::signed_index::{SignedIndex, read_optional_chain_object};
+use vault::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
+use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;
-use vault::names::{SIGNATURE, account_segment, digest_name};
-use vault::row::{Erasure, Kind, Row};
+use vault::index_row::{ErasureRecord, IndexRow, RowKind};
+use vault::object_names::{SIGNATURE_SUFFIX, account_segment, digest_name};
 use vault::store::ObjectKind;
 
 pub mod bundle;
@@ -36,20 +36,20 @@ const MAX_SESSIONS: usize = 2_000_000;
 
 /// A period of arrival at the gateway, RFC 3339; the end is exclusive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Period {
+pub struct EvidencePeriod {
     /// Start of the period.
     pub from: String,
     /// End of the period, exclusive.
     pub to: String,
 }
 
-impl Period {
-    fn holds(&self, row: &Row) -> bool {
+impl EvidencePeriod {
+    fn contains(&self, row: &IndexRow) -> bool {
         *row.tail.ingest_ts >= *self.from && *row.tail.ingest_ts < *self.to
     }
 
     /// Whether an index folder, named by day of arrival, may contain lines of the period.
-    fn may_hold(&self, day: &str) -> bool {
+    fn may_contain_day(&self, day: &str) -> bool {
         let part = |text: &str| text.get(..10).unwrap_or_default().to_owned();
         // a line that arrived around midnight may be in the folder of the next or the previous day
         let (from, to) = (day_before(&part(&self.from)), part(&self.to));
@@ -59,7 +59,7 @@ impl Period {
 
 /// A session of the period.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Session {
+pub struct SessionEvidence {
     /// Account that sent it.
     pub account: String,
     /// Tenant, as the index shows it.
@@ -109,7 +109,7 @@ pub struct Session {
 
 /// A session's actions at the permission boundary: a line for each tool and decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Boundary {
+pub struct BoundaryAction {
     /// Account that sent it.
     pub account: String,
     /// Tenant, as the index shows it.
@@ -132,7 +132,7 @@ pub struct Boundary {
 
 /// Count and time range of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Times {
+pub struct ActionTimes {
     /// How often it happened.
     pub count: u64,
     /// How often it failed.
@@ -145,7 +145,7 @@ pub struct Times {
 
 /// A digest of the period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DigestOf {
+pub struct DigestEvidence {
     /// Name of its object.
     pub name: String,
     /// SHA-256 of its bytes, hex.
@@ -171,23 +171,23 @@ pub struct DigestOf {
     /// Lost lines.
     pub gaps: u64,
     /// The gateway's version and the hash of its configuration; null if the digest has none.
-    pub made_by: Option<MadeBy>,
+    pub made_by: Option<GatewayIdentity>,
 }
 
 /// A gateway configuration under which digests were made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Configuration {
+pub struct GatewayConfiguration {
     /// Account whose lines the digests cover.
     pub account: String,
     /// The writer's name.
     pub writer: String,
     /// The gateway's version and the hash of its configuration; null if the digests have none.
-    pub made_by: Option<MadeBy>,
+    pub made_by: Option<GatewayIdentity>,
 }
 
 /// The digests made under one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Spell {
+pub struct ConfigurationPeriod {
     /// Number of digests.
     pub digests: u64,
     /// End of the first one.
@@ -198,7 +198,7 @@ pub struct Spell {
 
 /// A key object in the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KeyOf {
+pub struct KeyEvidence {
     /// Name of the object.
     pub name: String,
     /// Key id.
@@ -209,7 +209,7 @@ pub struct KeyOf {
 
 /// A line that records an erasure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Erased {
+pub struct ErasureLine {
     /// Account of the erased content.
     pub account: String,
     /// Time of the line.
@@ -217,12 +217,12 @@ pub struct Erased {
     /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
     /// The recorded erasure.
-    pub erasure: Erasure,
+    pub erasure: ErasureRecord,
 }
 
 /// An object that no given key signed, or that no signed digest names. The evidence does not count it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unsigned {
+pub struct UnsignedObject {
     /// Name of the object; null if only `why` names it.
     pub name: Option<String>,
     /// Lines of the period in it.
@@ -233,59 +233,60 @@ pub struct Unsigned {
 
 /// All evidence of a period.
 #[derive(Default)]
-pub struct Gathered {
+pub struct PeriodEvidence {
     /// Number of index lines.
     pub lines: u64,
     /// Lines without session and trace.
-    pub homeless: u64,
+    pub without_session: u64,
     /// Lines that record a lost line.
     pub gaps: u64,
     /// Sessions, by account, tenant and session id.
-    pub sessions: BTreeMap<(String, String, String), Session>,
+    pub sessions: BTreeMap<(String, String, String), SessionEvidence>,
     /// Tools and decisions.
-    pub boundary: BTreeMap<Boundary, Times>,
+    pub boundary: BTreeMap<BoundaryAction, ActionTimes>,
     /// Digests of the period.
-    pub digests: Vec<DigestOf>,
+    pub digests: Vec<DigestEvidence>,
     /// Configurations of the gateways that made the digests.
-    pub configurations: BTreeMap<Configuration, Spell>,
+    pub configurations: BTreeMap<GatewayConfiguration, ConfigurationPeriod>,
     /// Keys of the period's days.
-    pub keys: Vec<KeyOf>,
+    pub keys: Vec<KeyEvidence>,
     /// Erasures, whatever the period of their content.
-    pub erased: Vec<Erased>,
+    pub erasures: Vec<ErasureLine>,
     /// Objects without a valid signature: planted, or not signed yet.
-    pub unsigned: Vec<Unsigned>,
+    pub unsigned: Vec<UnsignedObject>,
     /// Signed objects that can't be read, a line each: with any, the population is incomplete.
-    pub closed: Vec<String>,
+    pub unreadable: Vec<String>,
     /// Tool calls reported so far.
-    calls: Calls,
+    calls: CallDeduplicator,
 }
 
 /// Gathers a period, of one account or of all, from objects named by digests that one of `keys` signed.
 ///
 /// # Errors
 /// The store fails, or there are too many sessions for one bundle.
-pub async fn gather(
+pub async fn gather_evidence(
     vault: &Vault,
-    period: &Period,
+    period: &EvidencePeriod,
     account: Option<&str>,
     keys: &[VerifyKey],
-) -> Result<Gathered, ReadError> {
-    let mut all = Gathered::default();
+) -> Result<PeriodEvidence, ReadError> {
+    let mut all = PeriodEvidence::default();
     let mut full = false;
-    let mut each = |row: Row| full |= !all.take(&row, period);
-    let (signed, day) = (Signed::read(vault, keys, account).await?, |day: &str| period.may_hold(day));
-    let Missed { mut closed, older } = each_signed_row(vault, account, &day, &signed, &mut each).await?;
+    let mut each = |row: IndexRow| full |= !all.add_row(&row, period);
+    let (signed, day) = (SignedIndex::read(vault, keys, account).await?, |day: &str| period.may_contain_day(day));
+    let UnreadIndex { unreadable: mut closed, older_missing: older } =
+        each_signed_row(vault, account, &day, &signed, &mut each).await?;
     closed.extend(older);
-    closed.extend_from_slice(signed.closed());
+    closed.extend_from_slice(signed.unreadable());
     if full {
         return Err(ReadError::invalid(format!(
-            "more than {MAX_SESSIONS} sessions: make a bundle for each account, or shorter ones"
+            "more than {MAX_SESSIONS} sessions: make a bundle for each account, or for shorter periods"
         )));
     }
-    all.closed = closed;
+    all.unreadable = closed;
     let mut others: BTreeMap<String, u64> = BTreeMap::new();
-    let mut each = |object: &str, row: Row| {
-        if period.holds(&row) {
+    let mut each = |object: &str, row: IndexRow| {
+        if period.contains(&row) {
             match others.get_mut(object) {
                 Some(lines) => *lines += 1,
                 None => drop(others.insert(object.to_owned(), 1)),
@@ -293,60 +294,72 @@ pub async fn gather(
         }
     };
     let strange = each_unsigned_row(vault, account, &day, &signed, &mut each).await?;
-    let why = "no digest that a key given here signed names it";
-    let others = others.into_iter().map(|(name, lines)| Unsigned { name: Some(name), lines, why: why.to_owned() });
-    let strange = strange.into_iter().map(|why| Unsigned { name: None, lines: 0, why });
+    let why = "no digest signed by a given key names it";
+    let others =
+        others.into_iter().map(|(name, lines)| UnsignedObject { name: Some(name), lines, why: why.to_owned() });
+    let strange = strange.into_iter().map(|why| UnsignedObject { name: None, lines: 0, why });
     all.unsigned = others.chain(strange).collect();
-    all.digests(vault, period, account, keys).await?;
+    all.collect_digests(vault, period, account, keys).await?;
     all.list_keys(vault, period, account).await?;
     Ok(all)
 }
 
-impl Gathered {
+impl PeriodEvidence {
     /// Whether all signed objects could be read.
     pub fn is_complete(&self) -> bool {
-        self.closed.is_empty()
+        self.unreadable.is_empty()
     }
 
     /// Counts a line; false if there are too many sessions.
-    fn take(&mut self, row: &Row, period: &Period) -> bool {
-        if !period.holds(row) {
+    fn add_row(&mut self, row: &IndexRow, period: &EvidencePeriod) -> bool {
+        if !period.contains(row) {
             return true;
         }
         let tail = &row.tail;
         self.lines += 1;
-        if let (Some(Kind::Erasure), Some(erasure)) = (tail.kind, &tail.erasure) {
+        if let (Some(RowKind::Erasure), Some(erasure)) = (tail.kind, &tail.erasure) {
             let leaf = format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf);
-            let erasure = Erasure { request: None, ..(**erasure).clone() };
-            self.erased.push(Erased { account: tail.account.clone(), at: tail.ts.clone(), leaf, erasure });
+            let erasure = ErasureRecord { request: None, ..(**erasure).clone() };
+            self.erasures.push(ErasureLine { account: tail.account.clone(), at: tail.ts.clone(), leaf, erasure });
             return true;
         }
-        if tail.kind == Some(Kind::KeyCopies) {
+        if tail.kind == Some(RowKind::KeyCopies) {
             return true;
         }
-        if tail.kind == Some(Kind::Gap) {
+        if tail.kind == Some(RowKind::Gap) {
             self.gaps += 1;
             return true;
         }
         let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(id) = tail.session_id.clone().or_else(trace) else {
-            self.homeless += 1;
+            self.without_session += 1;
             return true;
         };
         let key = (tail.account.clone(), tail.tenant.clone(), id);
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key) {
             return false;
         }
-        let told = Telling::of(row);
+        let told = CallReport::from_row(row);
         let is_new = (self.calls.is_new_tool(&told), self.calls.is_new_failure(&told));
-        self.boundary(row, &key, is_new.0);
+        self.add_boundary_action(row, &key, is_new.0);
         let (account, tenant, session) = key.clone();
-        let new = || Session { account, tenant, session, cost_usd: Some(Decimal::ZERO), ..Session::default() };
-        self.sessions.entry(key).or_insert_with(new).take(row, is_new);
+        let new = || SessionEvidence {
+            account,
+            tenant,
+            session,
+            cost_usd: Some(Decimal::ZERO),
+            ..SessionEvidence::default()
+        };
+        self.sessions.entry(key).or_insert_with(new).add_row(row, is_new);
         true
     }
 
-    fn boundary(&mut self, row: &Row, (account, tenant, session): &(String, String, String), is_tool_call: bool) {
+    fn add_boundary_action(
+        &mut self,
+        row: &IndexRow,
+        (account, tenant, session): &(String, String, String),
+        is_tool_call: bool,
+    ) {
         let tail = &row.tail;
         let what = match (tail.call.as_str(), &tail.decision) {
             ("permission", decision) => decision.clone().unwrap_or_else(|| "asked".to_owned()),
@@ -354,7 +367,7 @@ impl Gathered {
             ("tool", _) if is_tool_call => "used".to_owned(),
             _ => return,
         };
-        let key = Boundary {
+        let key = BoundaryAction {
             account: account.clone(),
             tenant: tenant.clone(),
             session: session.clone(),
@@ -368,39 +381,38 @@ impl Gathered {
         let times = self.boundary.entry(key).or_default();
         times.count += 1;
         times.failed += u64::from(tail.status != "ok");
-        span(&mut times.first, &mut times.last, &tail.ts);
+        widen_range(&mut times.first, &mut times.last, &tail.ts);
     }
 
-    async fn digests(
+    async fn collect_digests(
         &mut self,
         vault: &Vault,
-        period: &Period,
+        period: &EvidencePeriod,
         account: Option<&str>,
         keys: &[VerifyKey],
     ) -> Result<(), ReadError> {
-        for (line, epochs) in chains(vault, Scope { account, writer: None }).await? {
+        for (line, epochs) in list_chains(vault, ChainScope { account, writer: None }).await? {
             for (epoch, numbers) in epochs {
                 for n in numbers {
-                    let name = vault.full(&digest_name(&line.account, &line.writer, &epoch, n));
-                    let (bytes, signed) = match signed_by(vault, &name, keys).await? {
+                    let name = vault.full_name(&digest_name(&line.account, &line.writer, &epoch, n));
+                    let (bytes, signed) = match fetch_and_check_digest(vault, &name, keys).await? {
                         Some(signed) => signed,
                         None => (Bytes::new(), false),
                     };
-                    let digest = serde_json::from_slice::<Digest>(&bytes).ok().filter(|digest| {
+                    let digest = serde_json::from_slice::<ChainDigest>(&bytes).ok().filter(|digest| {
                         let here = (account_segment(&digest.account), &digest.writer, &digest.epoch, digest.n);
                         signed && here == (line.account.clone(), &line.writer, &epoch, n)
                     });
                     let Some(digest) = digest else {
-                        let why =
-                            "no key given here signed this digest, or it belongs somewhere else, or is none".to_owned();
-                        self.unsigned.push(Unsigned { name: Some(name), lines: 0, why });
+                        let why = "this digest is not signed by a given key, was moved, or is malformed".to_owned();
+                        self.unsigned.push(UnsignedObject { name: Some(name), lines: 0, why });
                         continue;
                     };
                     if digest.end < period.from || digest.start >= period.to {
                         continue;
                     }
-                    self.configuration(&digest);
-                    self.digests.push(DigestOf {
+                    self.add_configuration(&digest);
+                    self.digests.push(DigestEvidence {
                         name,
                         sha256: kernel::hex::encode(&Sha256::digest(&bytes)),
                         account: digest.account,
@@ -421,29 +433,34 @@ impl Gathered {
         Ok(())
     }
 
-    fn configuration(&mut self, digest: &Digest) {
+    fn add_configuration(&mut self, digest: &ChainDigest) {
         let (account, writer) = (digest.account.clone(), digest.writer.clone());
-        let key = Configuration { account, writer, made_by: digest.made_by.clone() };
+        let key = GatewayConfiguration { account, writer, made_by: digest.made_by.clone() };
         let spell = self.configurations.entry(key).or_default();
         spell.digests += 1;
-        span(&mut spell.first, &mut spell.last, &digest.end);
+        widen_range(&mut spell.first, &mut spell.last, &digest.end);
     }
 
-    async fn list_keys(&mut self, vault: &Vault, period: &Period, account: Option<&str>) -> Result<(), ReadError> {
+    async fn list_keys(
+        &mut self,
+        vault: &Vault,
+        period: &EvidencePeriod,
+        account: Option<&str>,
+    ) -> Result<(), ReadError> {
         let folder = account.map_or("keys/".to_owned(), |account| format!("keys/{}/", account_segment(account)));
         for name in vault.list(ObjectKind::Key, &folder).await? {
-            let Some(key) = shredded(&name) else { continue };
+            let Some(key) = parse_key_name(&name) else { continue };
             let day = key.folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-            if period.may_hold(day) {
-                self.keys.push(KeyOf { key_id: key.id, name, kind: "age v1, X25519" });
+            if period.may_contain_day(day) {
+                self.keys.push(KeyEvidence { key_id: key.id, name, kind: "age v1, X25519" });
             }
         }
         Ok(())
     }
 }
 
-impl Session {
-    fn take(&mut self, row: &Row, (is_tool_call, is_failure): (bool, bool)) {
+impl SessionEvidence {
+    fn add_row(&mut self, row: &IndexRow, (is_tool_call, is_failure): (bool, bool)) {
         let tail = &row.tail;
         self.lines += 1;
         self.with_content += u64::from(row.object_key.is_some());
@@ -470,16 +487,20 @@ impl Session {
         ] {
             set.extend(value.clone());
         }
-        span(&mut self.first, &mut self.last, &tail.ts);
+        widen_range(&mut self.first, &mut self.last, &tail.ts);
     }
 }
 
 /// A digest's bytes, and whether one of the keys signed them. `None` if the digest does not exist, is too large to be
 /// one, or can't be read.
-async fn signed_by(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<(Bytes, bool)>, ReadError> {
-    let Some(bytes) = there(vault, name).await? else { return Ok(None) };
-    let signature = there(vault, &format!("{name}{SIGNATURE}")).await?;
-    let signed = signature.is_some_and(|signature| keys.iter().any(|key| key.signed(&bytes, &signature)));
+async fn fetch_and_check_digest(
+    vault: &Vault,
+    name: &str,
+    keys: &[VerifyKey],
+) -> Result<Option<(Bytes, bool)>, ReadError> {
+    let Some(bytes) = read_optional_chain_object(vault, name).await? else { return Ok(None) };
+    let signature = read_optional_chain_object(vault, &format!("{name}{SIGNATURE_SUFFIX}")).await?;
+    let signed = signature.is_some_and(|signature| keys.iter().any(|key| key.is_signed(&bytes, &signature)));
     Ok(Some((bytes, signed)))
 }
 
@@ -489,7 +510,7 @@ fn as_text<S: Serializer>(usd: &Option<Decimal>, serializer: S) -> Result<S::Ok,
 }
 
 /// Widens a time range.
-fn span(first: &mut String, last: &mut String, at: &str) {
+fn widen_range(first: &mut String, last: &mut String, at: &str) {
     if first.is_empty() || at < first.as_str() {
         at.clone_into(first);
     }

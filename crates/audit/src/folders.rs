@@ -1,17 +1,17 @@
 //! Parses the parts of object names that identify sessions and keys: folders, days, key ids. It does not look at the
 //! store. Neighbour: `vault::names` handles whole names.
 
-use vault::names::UNATTRIBUTED;
-use vault::row::Shredded;
+use vault::index_row::ShreddedKey;
+use vault::object_names::UNATTRIBUTED;
 
 /// Tenant and session, as segments of object names.
-pub(crate) type Folder = (String, String);
+pub(crate) type SessionFolder = (String, String);
 
 /// The key that a key object holds; names of copies made by `rewrap` have a suffix after the key id.
-pub(crate) fn shredded(name: &str) -> Option<Shredded> {
+pub(crate) fn parse_key_name(name: &str) -> Option<ShreddedKey> {
     let (folder, file) = name.rsplit_once('/')?;
     let id = file.strip_suffix(".age")?.split('-').next()?;
-    is_key_id(id).then(|| Shredded { folder: format!("{folder}/"), id: id.to_owned() })
+    is_key_id(id).then(|| ShreddedKey { folder: format!("{folder}/"), id: id.to_owned() })
 }
 
 /// Whether `name` is the key object with this stem (folder and id), or a copy of it.
@@ -24,11 +24,11 @@ pub(crate) fn is_copy_of(name: &str, stem: &str) -> bool {
 pub(crate) fn is_key_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
-    [account, tenant, session].into_iter().all(is_segment) && is_day(day) && shredded(name).is_some()
+    [account, tenant, session].into_iter().all(is_segment) && is_day(day) && parse_key_name(name).is_some()
 }
 
 /// Tenant and session in `…keys/account/tenant/session/day/key.age`.
-pub(crate) fn session_of(name: &str, start: &str) -> Option<Folder> {
+pub(crate) fn parse_session_folder(name: &str, start: &str) -> Option<SessionFolder> {
     let mut parts = name.strip_prefix(start)?.split('/');
     let (tenant, session, _day, _file, None) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
@@ -39,9 +39,9 @@ pub(crate) fn session_of(name: &str, start: &str) -> Option<Folder> {
 }
 
 /// An id as a segment of object names.
-pub(crate) fn segment(id: &str) -> String {
+pub(crate) fn encode_segment(id: &str) -> String {
     let id = if id.is_empty() { UNATTRIBUTED } else { id };
-    kernel::pseudonym::segment(id).unwrap_or_else(|| id.to_owned())
+    kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned())
 }
 
 /// Whether a text can be a segment of an object's name.

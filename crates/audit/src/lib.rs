@@ -14,12 +14,12 @@ pub mod hold;
 pub mod ledger;
 mod location;
 pub mod parquet;
-pub mod place;
 pub mod prove;
 pub mod read;
 pub mod rewrap;
-pub mod signed;
+pub mod signed_index;
 pub mod verify;
+pub mod writable_vault;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

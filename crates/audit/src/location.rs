@@ -1,6 +1,6 @@
-//! A vault's location ([`Location`]) and read access to it ([`Vault`]). No call here writes, and reads are bounded by
-//! the largest size that an object of its kind can have. Neighbours: `read` interprets objects, [`crate::place::Place`]
-//! writes.
+//! A vault's location ([`VaultLocation`]) and read access to it ([`Vault`]). No call here writes, and reads are bounded
+//! by the largest size that an object of its kind can have. Neighbours: `read` interprets objects,
+//! [`crate::place::Place`] writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +9,11 @@ use bytes::Bytes;
 
 use super::error::ReadError;
 use kernel::clock::UnixNanos;
-use vault::names::SIGNATURE;
+use vault::object_names::SIGNATURE_SUFFIX;
 use vault::store::settings::S3Settings;
-use vault::store::{DirectoryStore, Held, ObjectKind, S3Store, StoreError, VaultReader, Version, VersionPage};
+use vault::store::{
+    DirectoryStore, ObjectKind, ObjectVersion, S3Store, StoreError, VaultReader, VersionLock, VersionPage,
+};
 
 /// Largest digest, bytes: a gateway's digest names the objects of 4 MiB of lines.
 const MAX_DIGEST: u64 = 16 << 20;
@@ -19,7 +21,7 @@ const MAX_DIGEST: u64 = 16 << 20;
 const MAX_SIGNATURE: u64 = 4 << 10;
 /// A vault's location as the user gives it.
 #[derive(Clone, Debug, Default)]
-pub struct Location {
+pub struct VaultLocation {
     /// A folder, or `s3://bucket/prefix`.
     pub store: String,
     /// `s3://bucket` of the key objects, if they are in another bucket.
@@ -37,19 +39,19 @@ pub struct Location {
 }
 
 /// A parsed location.
-pub(crate) enum Site {
+pub(crate) enum ParsedLocation {
     /// A folder.
     Folder(PathBuf),
     /// Buckets, without a lock for written objects, and the prefix of all names.
     S3 { settings: Box<S3Settings>, prefix: String },
 }
 
-impl Location {
+impl VaultLocation {
     /// Parses the location.
     ///
     /// # Errors
     /// The location is not valid.
-    pub(crate) fn site(&self) -> Result<Site, ReadError> {
+    pub(crate) fn parse(&self) -> Result<ParsedLocation, ReadError> {
         let Some(rest) = self.store.strip_prefix("s3://") else {
             if self.store.is_empty() {
                 return Err(ReadError::invalid("give --store: a folder, or s3://bucket/prefix"));
@@ -57,10 +59,10 @@ impl Location {
             let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
             if !Path::new(folder).is_dir() {
                 return Err(ReadError::not_found(format!(
-                    "{folder} is not a folder: `--store` takes the vault's (`store.directory` of the gateway), or s3://bucket/prefix"
+                    "{folder} is not a folder: give the vault's folder as `--store` (`store.directory` of the gateway), or s3://bucket/prefix"
                 )));
             }
-            return Ok(Site::Folder(folder.into()));
+            return Ok(ParsedLocation::Folder(folder.into()));
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let keys = self.keys.as_deref().map_or(bucket, |keys| {
@@ -68,7 +70,7 @@ impl Location {
             keys.split_once('/').map_or(keys, |(bucket, _)| bucket)
         });
         if bucket.is_empty() || keys.is_empty() {
-            return Err(ReadError::invalid("the bucket's name is missing"));
+            return Err(ReadError::invalid("the bucket name is missing: use s3://bucket/prefix"));
         }
         let settings = S3Settings {
             bucket: bucket.to_owned(),
@@ -80,7 +82,7 @@ impl Location {
             lock: None,
             ca_file: self.ca_file.clone(),
         };
-        Ok(Site::S3 { settings: Box::new(settings), prefix: prefix.to_owned() })
+        Ok(ParsedLocation::S3 { settings: Box::new(settings), prefix: prefix.to_owned() })
     }
 }
 
@@ -92,9 +94,9 @@ pub struct Vault {
     /// Bucket, for references; `None` for a folder.
     bucket: Option<String>,
     /// Whether the location named the bucket of the keys.
-    has_key_bucket: bool,
+    is_key_bucket_given: bool,
     /// Whether the keys' bucket differs from the payload's.
-    has_keys_apart: bool,
+    has_separate_key_bucket: bool,
 }
 
 impl Vault {
@@ -102,22 +104,28 @@ impl Vault {
     pub fn new(reader: Arc<dyn VaultReader>, prefix: &str, bucket: Option<String>) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Self { reader, prefix, bucket, has_key_bucket: false, has_keys_apart: false }
+        Self { reader, prefix, bucket, is_key_bucket_given: false, has_separate_key_bucket: false }
     }
 
     /// The vault at `location`. No I/O yet.
     ///
     /// # Errors
     /// The location is not valid.
-    pub fn at(location: &Location) -> Result<Self, ReadError> {
-        Ok(match location.site()? {
-            Site::Folder(_) if location.oldest => return Err(ReadError::invalid("--oldest: a folder has no versions")),
-            Site::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
-            Site::S3 { settings, prefix } => {
+    pub fn from_location(location: &VaultLocation) -> Result<Self, ReadError> {
+        Ok(match location.parse()? {
+            ParsedLocation::Folder(_) if location.oldest => {
+                return Err(ReadError::invalid("--first-version needs a store with versions; a folder has none"));
+            }
+            ParsedLocation::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
+            ParsedLocation::S3 { settings, prefix } => {
                 let bucket = settings.bucket.clone();
                 let (has_key_bucket, has_keys_apart) = (location.keys.is_some(), settings.key_bucket != bucket);
-                let reader = Arc::new(S3Store::new(*settings).oldest(location.oldest));
-                Self { has_key_bucket, has_keys_apart, ..Self::new(reader, &prefix, Some(bucket)) }
+                let reader = Arc::new(S3Store::new(*settings).with_oldest_versions(location.oldest));
+                Self {
+                    is_key_bucket_given: has_key_bucket,
+                    has_separate_key_bucket: has_keys_apart,
+                    ..Self::new(reader, &prefix, Some(bucket))
+                }
             }
         })
     }
@@ -126,39 +134,41 @@ impl Vault {
     ///
     /// # Errors
     /// The reference is to another bucket.
-    pub fn name<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
+    pub fn parse_reference<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
         if let Some(name) = reference.strip_prefix("file://") {
             return Ok(name.trim_start_matches('/'));
         }
         let Some(rest) = reference.strip_prefix("s3://") else { return Ok(reference.trim_start_matches('/')) };
-        let (bucket, name) = rest.split_once('/').ok_or_else(|| ReadError::invalid("the reference names no object"))?;
+        let (bucket, name) = rest
+            .split_once('/')
+            .ok_or_else(|| ReadError::invalid("the reference has no object name: use s3://bucket/name"))?;
         match &self.bucket {
             Some(ours) if ours == bucket => Ok(name),
             Some(ours) => {
-                Err(ReadError::invalid(format!("the reference is to the bucket {bucket}, the store is {ours}")))
+                Err(ReadError::invalid(format!("the reference is to the bucket {bucket}, but --store is {ours}")))
             }
-            None => Err(ReadError::invalid("the reference is to S3, the store is a folder")),
+            None => Err(ReadError::invalid("the reference is to S3, but --store is a folder")),
         }
     }
 
     /// The full name in the store, from one without the prefix.
-    pub(crate) fn full(&self, name: &str) -> String {
+    pub(crate) fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
     /// A name without the prefix.
-    pub(crate) fn relative<'n>(&self, name: &'n str) -> Option<&'n str> {
+    pub(crate) fn relative_name<'n>(&self, name: &'n str) -> Option<&'n str> {
         name.strip_prefix(&self.prefix)
     }
 
     /// Whether keys and hold notes are in a bucket of their own.
-    pub(crate) fn has_keys_apart(&self) -> bool {
-        self.has_keys_apart
+    pub(crate) fn has_separate_key_bucket(&self) -> bool {
+        self.has_separate_key_bucket
     }
 
     /// Whether keys may be in a bucket that the location did not name.
     pub(crate) fn keys_may_be_elsewhere(&self) -> bool {
-        self.bucket.is_some() && !self.has_key_bucket
+        self.bucket.is_some() && !self.is_key_bucket_given
     }
 
     /// The prefix of all names, without its trailing slash.
@@ -167,15 +177,15 @@ impl Vault {
     }
 
     /// A digest or a signature; an object too large to be one is an error.
-    pub(crate) async fn chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
-        let most = if name.ends_with(SIGNATURE) { MAX_SIGNATURE } else { MAX_DIGEST };
+    pub(crate) async fn try_fetch_chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
+        let most = if name.ends_with(SIGNATURE_SUFFIX) { MAX_SIGNATURE } else { MAX_DIGEST };
         let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, most + 1))).await?;
         if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 
-    /// As [`Self::chain_object`], with a [`ReadError`].
-    pub(crate) async fn fetch_chain(&self, name: &str) -> Result<Bytes, ReadError> {
-        self.chain_object(name).await.map_err(|error| ReadError::of_object(name, &error))
+    /// As [`Self::try_fetch_chain_object`], with a [`ReadError`].
+    pub(crate) async fn fetch_chain_object(&self, name: &str) -> Result<Bytes, ReadError> {
+        self.try_fetch_chain_object(name).await.map_err(|error| ReadError::from_object_error(name, &error))
     }
 
     /// As [`Self::fetch`] of a whole object, for callers that need the store's error.
@@ -184,26 +194,33 @@ impl Vault {
     }
 
     /// When an object was written, by the store's clock; `None` if the store does not report it, or the object is gone.
-    pub(crate) async fn written(&self, kind: ObjectKind, name: &str) -> Option<UnixNanos> {
-        self.reader.written(kind, name).await.ok().flatten()
+    pub(crate) async fn fetch_write_time(&self, kind: ObjectKind, name: &str) -> Option<UnixNanos> {
+        self.reader.written_at(kind, name).await.ok().flatten()
     }
 
     /// A page of the versions of names below `prefix`; `None` if the store has no versions.
-    pub(crate) async fn versions(
+    pub(crate) async fn list_versions(
         &self,
         kind: ObjectKind,
         prefix: &str,
         after: Option<(String, String)>,
     ) -> Result<Option<VersionPage>, ReadError> {
         self.reader
-            .versions(kind, &self.full(prefix), after)
+            .versions(kind, &self.full_name(prefix), after)
             .await
-            .map_err(|error| ReadError::of_store(&error, error.to_string()))
+            .map_err(|error| ReadError::from_store_error(&error, error.to_string()))
     }
 
     /// A version's lock; `None` if the store can't lock.
-    pub(crate) async fn held(&self, kind: ObjectKind, version: &Version) -> Result<Option<Held>, ReadError> {
-        self.reader.held(kind, version).await.map_err(|error| ReadError::of_object(&version.name, &error))
+    pub(crate) async fn fetch_lock(
+        &self,
+        kind: ObjectKind,
+        version: &ObjectVersion,
+    ) -> Result<Option<VersionLock>, ReadError> {
+        self.reader
+            .version_lock(kind, version)
+            .await
+            .map_err(|error| ReadError::from_object_error(&version.name, &error))
     }
 
     pub(crate) async fn fetch(
@@ -212,11 +229,11 @@ impl Vault {
         name: &str,
         range: Option<(u64, u64)>,
     ) -> Result<Bytes, ReadError> {
-        self.reader.get(kind, name, range).await.map_err(|error| ReadError::of_object(name, &error))
+        self.reader.get(kind, name, range).await.map_err(|error| ReadError::from_object_error(name, &error))
     }
 
     pub(crate) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
         let name = format!("{}{prefix}", self.prefix);
-        self.reader.list(kind, &name).await.map_err(|error| ReadError::of_object(&name, &error))
+        self.reader.list(kind, &name).await.map_err(|error| ReadError::from_object_error(&name, &error))
     }
 }

@@ -15,19 +15,19 @@ use sha2::{Digest, Sha256};
 use kernel::clock::UnixNanos;
 
 use super::error::ReadError;
-use super::folders::shredded;
-use super::ledger::{Ledger, Said};
-use super::place::Place;
+use super::folders::parse_key_name;
+use super::ledger::{Ledger, LedgerEntry};
 use super::read::open_key;
+use super::writable_vault::WritableVault;
 use vault::chain::note::{SigningKey, VerifyKey};
-use vault::row::{KeyCopy, Shredded};
+use vault::index_row::{KeyCopy, ShreddedKey};
 use vault::seal::{key_id, seal_identity};
 use vault::store::StoreError;
-use vault::store::{ObjectKind, Put};
+use vault::store::{ObjectKind, PutOutcome};
 
 /// Selects keys.
 #[derive(Clone, Debug, Default)]
-pub struct Which {
+pub struct KeySelection {
     /// Only this account.
     pub account: Option<String>,
     /// Only this tenant, as the index shows it.
@@ -38,16 +38,16 @@ pub struct Which {
     pub since: Option<String>,
 }
 
-impl Which {
+impl KeySelection {
     /// Whether `name`, without the vault's prefix, is selected: `keys/account/tenant/session/day/…`.
-    fn holds(&self, name: &str) -> bool {
+    fn matches(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
         let same = |wanted: &Option<String>, told: &str| {
-            let segment = |id: &String| kernel::pseudonym::segment(id).unwrap_or_else(|| id.clone());
+            let segment = |id: &String| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.clone());
             wanted.as_ref().is_none_or(|wanted| segment(wanted) == told)
         };
-        let own = self.account.as_ref().is_none_or(|wanted| vault::names::account_segment(wanted) == account);
+        let own = self.account.as_ref().is_none_or(|wanted| vault::object_names::account_segment(wanted) == account);
         own && same(&self.tenant, tenant)
             && same(&self.session, session)
             && self.since.as_ref().is_none_or(|since| day >= since.as_str())
@@ -56,69 +56,69 @@ impl Which {
 
 /// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rewrapped {
+pub struct RewrapSummary {
     /// Keys examined.
     pub keys: u64,
     /// Copies written.
     pub written: u64,
     /// Keys that already had such a copy.
-    pub there: u64,
+    pub already_present: u64,
     /// Copies newly listed in the chain.
-    pub told: u64,
+    pub newly_listed: u64,
     /// Keys that could not be copied, with the reason.
-    pub closed: Vec<String>,
+    pub failed: Vec<String>,
 }
 
 /// The person who copies, and records it in a chain of their own.
-pub struct Teller<'k> {
+pub struct LedgerSigner<'k> {
     /// Signs the chain.
     pub key: &'k SigningKey,
     /// Keys that signed the chain earlier.
-    pub before: &'k [VerifyKey],
+    pub earlier_keys: &'k [VerifyKey],
     /// Name of the chain's writer.
     pub writer: &'k str,
 }
 
 /// Most copies in one line.
-const MAX_TOLD: usize = 1000;
+const MAX_COPIES_PER_LINE: usize = 1000;
 
 /// Copies the keys that `which` selects for `recipients`.
 ///
 /// # Errors
 /// The store fails. Copies already made stay; calling again does the rest.
 pub async fn rewrap(
-    place: &Place,
+    place: &WritableVault,
     auditors: &[age::x25519::Identity],
     recipients: &[age::x25519::Recipient],
-    which: &Which,
-    teller: &Teller<'_>,
+    which: &KeySelection,
+    teller: &LedgerSigner<'_>,
     now: UnixNanos,
-) -> Result<Rewrapped, ReadError> {
-    let mut keys: BTreeMap<Shredded, BTreeSet<String>> = BTreeMap::new();
+) -> Result<RewrapSummary, ReadError> {
+    let mut keys: BTreeMap<ShreddedKey, BTreeSet<String>> = BTreeMap::new();
     for name in place.vault.list(ObjectKind::Key, "keys/").await? {
-        let wanted = place.vault.relative(&name).is_some_and(|name| which.holds(name));
-        if let Some(key) = shredded(&name).filter(|_| wanted) {
+        let wanted = place.vault.relative_name(&name).is_some_and(|name| which.matches(name));
+        if let Some(key) = parse_key_name(&name).filter(|_| wanted) {
             keys.entry(key).or_default().insert(name);
         }
     }
-    let mut done = Rewrapped::default();
+    let mut done = RewrapSummary::default();
     let mut ledgers: BTreeMap<String, Ledger<'_>> = BTreeMap::new();
     let mut made: BTreeMap<String, Vec<KeyCopy>> = BTreeMap::new();
     for (key, objects) in keys {
         done.keys += 1;
-        let account = account_of(place, &key.folder);
+        let account = parse_account(place, &key.folder);
         let ledger = match ledgers.entry(account.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
-                free.insert(Ledger::read(place, teller.key, teller.before, &account, teller.writer).await?)
+                free.insert(Ledger::read(place, teller.key, teller.earlier_keys, &account, teller.writer).await?)
             }
         };
-        let job = CopyJob { place, auditors, recipients, teller, ledger, key: &key };
-        let seen = job.read(&objects, &mut done.closed).await?;
+        let job = CopyJob { place, auditors, recipients, signer: teller, ledger, key: &key };
+        let seen = job.read_objects(&objects, &mut done.failed).await?;
         if !seen.copies.is_empty() {
-            done.there += 1;
+            done.already_present += 1;
             made.entry(account).or_default().extend(seen.copies);
-        } else if let Some(copy) = job.write(seen, &mut done.closed, now).await? {
+        } else if let Some(copy) = job.write_copy(seen, &mut done.failed, now).await? {
             done.written += 1;
             made.entry(account).or_default().push(copy);
         }
@@ -126,9 +126,9 @@ pub async fn rewrap(
     for (account, copies) in made {
         let Some(ledger) = ledgers.get_mut(&account) else { continue };
         let new: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(copy)).collect();
-        for some in new.chunks(MAX_TOLD) {
-            ledger.append(Said::KeyCopies(some.to_vec()), now).await?;
-            done.told += some.len() as u64;
+        for some in new.chunks(MAX_COPIES_PER_LINE) {
+            ledger.append(LedgerEntry::KeyCopies(some.to_vec()), now).await?;
+            done.newly_listed += some.len() as u64;
         }
     }
     Ok(done)
@@ -136,12 +136,12 @@ pub async fn rewrap(
 
 /// One key to copy.
 struct CopyJob<'j, 'k> {
-    place: &'j Place,
+    place: &'j WritableVault,
     auditors: &'j [age::x25519::Identity],
     recipients: &'j [age::x25519::Recipient],
-    teller: &'j Teller<'k>,
+    signer: &'j LedgerSigner<'k>,
     ledger: &'j Ledger<'j>,
-    key: &'j Shredded,
+    key: &'j ShreddedKey,
 }
 
 /// The existing objects of a key.
@@ -153,7 +153,7 @@ struct KeyObjects {
     unproved: Option<String>,
     secret: Option<age::x25519::Identity>,
     /// Whether an object opens but holds another key than its name says.
-    other: bool,
+    has_other_key: bool,
 }
 
 impl CopyJob<'_, '_> {
@@ -163,24 +163,28 @@ impl CopyJob<'_, '_> {
     }
 
     /// Name prefix of copies for these recipients.
-    fn start(&self) -> String {
-        format!("{}-{}", self.stem(), tag(self.recipients))
+    fn copy_prefix(&self) -> String {
+        format!("{}-{}", self.stem(), recipients_tag(self.recipients))
     }
 
-    async fn read(&self, objects: &BTreeSet<String>, closed: &mut Vec<String>) -> Result<KeyObjects, ReadError> {
-        let (mut seen, start) = (KeyObjects::default(), self.start());
+    async fn read_objects(
+        &self,
+        objects: &BTreeSet<String>,
+        closed: &mut Vec<String>,
+    ) -> Result<KeyObjects, ReadError> {
+        let (mut seen, start) = (KeyObjects::default(), self.copy_prefix());
         for name in objects {
-            let object = match self.place.vault.key_object(name).await {
+            let object = match self.place.vault.fetch_key_object(name).await {
                 Ok(object) => object,
                 Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
                     closed.push(format!("{name}: {error}"));
                     continue;
                 }
-                Err(error) => return Err(ReadError::of_object(name, &error)),
+                Err(error) => return Err(ReadError::from_object_error(name, &error)),
             };
             if name.starts_with(&start) {
-                let copy = copy_of(name, &object);
-                match is_for(&object, self.recipients) && self.is_proved(&copy, &object) {
+                let copy = describe_copy(name, &object);
+                match is_sealed_for(&object, self.recipients) && self.is_proved(&copy, &object) {
                     true => seen.copies.push(copy),
                     false => seen.unproved = seen.unproved.or_else(|| Some(name.clone())),
                 }
@@ -188,7 +192,7 @@ impl CopyJob<'_, '_> {
             match open_key(&object, self.auditors).ok().flatten() {
                 Some(secret) if self.is_this_key(&secret) => seen.secret = Some(secret),
                 // a planted object must not block the real key
-                Some(_) => seen.other = true,
+                Some(_) => seen.has_other_key = true,
                 None => {}
             }
         }
@@ -208,24 +212,24 @@ impl CopyJob<'_, '_> {
             let secret = own.and_then(|own| open_key(object, std::slice::from_ref(own)).ok().flatten());
             secret.is_some_and(|secret| self.is_this_key(&secret))
         };
-        self.ledger.has_copy(copy) || copy.name == self.own_name(object) || self.recipients.iter().all(opens)
+        self.ledger.has_copy(copy) || copy.name == self.copy_name(object) || self.recipients.iter().all(opens)
     }
 
     /// The name of a copy, derived with the signing key. A later run recognises its own copy by the name even if the
     /// chain does not list it yet, and no one else can take the name or give it to another object.
-    fn own_name(&self, object: &[u8]) -> String {
-        let start = self.start();
+    fn copy_name(&self, object: &[u8]) -> String {
+        let start = self.copy_prefix();
         let mut hash = Sha256::new();
         for part in ["rewrap copy", &start, &kernel::hex::encode(&Sha256::digest(object))] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        let own = Sha256::digest(self.teller.key.sign(&hash.finalize()));
+        let own = Sha256::digest(self.signer.key.sign(&hash.finalize()));
         format!("{start}{}.age", kernel::hex::encode(own.get(..16).unwrap_or_default()))
     }
 
     /// Writes a copy; `None` if it can't be made, with the reason added to `closed`.
-    async fn write(
+    async fn write_copy(
         &self,
         seen: KeyObjects,
         closed: &mut Vec<String>,
@@ -233,45 +237,48 @@ impl CopyJob<'_, '_> {
     ) -> Result<Option<KeyCopy>, ReadError> {
         let stem = self.stem();
         let Some(secret) = seen.secret else {
-            let why =
-                if seen.other { "it holds another key than its name says" } else { "no identity given here opens it" };
+            let why = if seen.has_other_key {
+                "it contains another key than its name says"
+            } else {
+                "none of the given identities opens it"
+            };
             closed.push(format!("{stem}.age: {why}"));
             return Ok(None);
         };
         let object = seal_identity(&secret, self.recipients)
             .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
-        let copy = copy_of(&self.own_name(&object), &object);
+        let copy = describe_copy(&self.copy_name(&object), &object);
         if let Some(name) = seen.unproved {
             closed.push(format!(
-                "{name}: the chain of copies does not list it and no identity given here opens it for these recipients: planted, or \
-                 made by another hand; a copy is written beside it"
+                "{name}: not listed in the chain of copies and not opened by a given identity: it was planted, or \
+                 made by someone else; a new copy is written beside it"
             ));
         }
         let put = self.place.store.put_once(ObjectKind::Key, &copy.name, object.into(), now).await;
         match put {
-            Ok(Put::Written) => Ok(Some(copy)),
-            Ok(Put::Exists) | Err(StoreError::Differs) => {
+            Ok(PutOutcome::Written) => Ok(Some(copy)),
+            Ok(PutOutcome::Exists) | Err(StoreError::Differs) => {
                 closed.push(format!("{}: the name is taken; try again", copy.name));
                 Ok(None)
             }
-            Err(error) => Err(ReadError::of_object(&copy.name, &error)),
+            Err(error) => Err(ReadError::from_object_error(&copy.name, &error)),
         }
     }
 }
 
-fn copy_of(name: &str, object: &[u8]) -> KeyCopy {
+fn describe_copy(name: &str, object: &[u8]) -> KeyCopy {
     KeyCopy { name: name.to_owned(), sha256: kernel::hex::encode(&Sha256::digest(object)) }
 }
 
 /// The account in a key object's name.
-fn account_of(place: &Place, name: &str) -> String {
-    let account = place.vault.relative(name).and_then(|name| name.split('/').nth(1));
+fn parse_account(place: &WritableVault, name: &str) -> String {
+    let account = place.vault.relative_name(name).and_then(|name| name.split('/').nth(1));
     account.unwrap_or_default().to_owned()
 }
 
 /// Whether a key object is an age file with as many stanzas as recipients. Only a recipient could tell whose stanzas
 /// they are.
-fn is_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
+fn is_sealed_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
     let text = object.strip_prefix(b"age-encryption.org/v1\n").unwrap_or_default();
     let head = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
     let count: BTreeSet<_> = recipients.iter().map(ToString::to_string).collect();
@@ -279,7 +286,7 @@ fn is_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
 }
 
 /// Tag of the recipients: 8 hex digits, independent of their order.
-fn tag(recipients: &[age::x25519::Recipient]) -> String {
+fn recipients_tag(recipients: &[age::x25519::Recipient]) -> String {
     let texts: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
     let digest = Sha256::digest(texts.into_iter().collect::<Vec<_>>().join("\n"));
     kernel::hex::encode(digest.get(..4).unwrap_or(&digest))

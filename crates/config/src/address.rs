@@ -1,4 +1,4 @@
-//! Parses addresses ([`url`], [`host`], [`port`]) for all clients in tollgate. It is stricter than the libraries below
+//! Parses addresses ([`parse_url`], [`check_host`], [`parse_port`]) for all clients in tollgate. It is stricter than the libraries below
 //! it: the HTTP client treats an unreadable port as absent and drops text after `#`, and resolvers read `127.1` as
 //! 127.0.0.1, so data would go to a different place than the one written. An error text quotes nothing of the address
 //! but the digits of a port, because the rest may hold a password. Addresses to listen on are in `endpoint`.
@@ -24,30 +24,31 @@ pub struct Url<'t> {
 ///
 /// # Errors
 /// One sentence that describes the fault. It quotes nothing of the address but the digits of its port.
-pub fn url(text: &str) -> Result<Url<'_>, String> {
+pub fn parse_url(text: &str) -> Result<Url<'_>, String> {
     let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (None, Some(rest)) => (false, rest),
-        (None, None) => return Err("has neither `https://` nor `http://` (in small letters)".to_owned()),
+        (None, None) => return Err("must start with `http://` or `https://`, in lower case".to_owned()),
     };
     if rest.contains('#') {
-        return Err("has a `#`: what stands behind it is never sent".to_owned());
+        return Err("has a `#`: the text after it is never sent; remove it".to_owned());
     }
     if rest.contains('\\') || !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds white space, `\\`, or a character that is not ASCII: write it as `%20`, a host as `xn--…`"
+        return Err("contains white space, `\\` or a non-ASCII character: percent-encode it (`%20`), and write a host as `xn--…`"
             .to_owned());
     }
     let (authority, tail) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     if authority.contains('@') {
-        return Err("has a user in front of its host: credentials belong under a key of their own, such as `headers`"
-            .to_owned());
+        return Err(
+            "contains a user name before the host: put credentials under their own key, such as `headers`".to_owned()
+        );
     }
-    let (name, number) = split(authority)?;
+    let (name, number) = split_host_port(authority)?;
     if name.is_empty() {
         return Err("has no host".to_owned());
     }
-    let host = host(name)?;
-    let port = number.map(port).transpose()?;
+    let host = check_host(name)?;
+    let port = number.map(parse_port).transpose()?;
     let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
     Ok(Url { tls, host, port, path, query })
 }
@@ -56,11 +57,11 @@ pub fn url(text: &str) -> Result<Url<'_>, String> {
 ///
 /// # Errors
 /// The address has more than one colon and no brackets.
-pub(super) fn split(authority: &str) -> Result<(&str, Option<&str>), String> {
+pub(super) fn split_host_port(authority: &str) -> Result<(&str, Option<&str>), String> {
     let end = authority.rfind(']').map_or(0, |at| at.saturating_add(1));
     let (bracketed, rest) = authority.split_at(end);
     if bracketed.is_empty() && rest.matches(':').count() > 1 {
-        return Err("an IPv6 address stands in brackets: `[::1]:4317`".to_owned());
+        return Err("an IPv6 address must be in brackets: `[::1]:4317`".to_owned());
     }
     let Some((name, number)) = rest.split_once(':') else { return Ok((authority, None)) };
     Ok((if bracketed.is_empty() { name } else { bracketed }, Some(number)))
@@ -71,13 +72,13 @@ pub(super) fn split(authority: &str) -> Result<(&str, Option<&str>), String> {
 ///
 /// # Errors
 /// One sentence that describes the fault.
-pub fn host(text: &str) -> Result<&str, String> {
+pub fn check_host(text: &str) -> Result<&str, String> {
     if let Some(bare) = text.strip_prefix('[') {
         let bare = bare.strip_suffix(']').filter(|bare| bare.parse::<Ipv6Addr>().is_ok());
         return bare.ok_or_else(|| "not an IPv6 address in brackets".to_owned());
     }
     if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')) {
-        return Err("its host holds another character than letters, digits, `.`, `-` and `_`".to_owned());
+        return Err("the host may contain only letters, digits, `.`, `-` and `_`".to_owned());
     }
     // Resolvers accept `127.1`, `0x7f.0.0.1`, `010.0.0.1` and `2130706433` as IPv4 addresses.
     let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
@@ -85,7 +86,7 @@ pub fn host(text: &str) -> Result<&str, String> {
     let number = hexadecimal || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
     if number && text.parse::<Ipv4Addr>().is_err() {
         return Err(
-            "its host is a number, but no IPv4 address in four parts from 0 to 255, such as `10.0.0.1`".to_owned()
+            "the host is a number: write an IPv4 address in four parts from 0 to 255, such as `10.0.0.1`".to_owned()
         );
     }
     Ok(text)
@@ -95,15 +96,15 @@ pub fn host(text: &str) -> Result<&str, String> {
 ///
 /// # Errors
 /// The text is not a number from 1 to 65535.
-pub fn port(text: &str) -> Result<u16, String> {
-    match any_port(text)? {
-        0 => Err("`0` is no port to connect to: write a number from 1 to 65535".to_owned()),
+pub fn parse_port(text: &str) -> Result<u16, String> {
+    match parse_listen_port(text)? {
+        0 => Err("`0` is not a port to connect to: write a number from 1 to 65535".to_owned()),
         port => Ok(port),
     }
 }
 
 /// Parses a port to listen on: as [`port`], but also allows 0, with which the system chooses a port.
-pub(super) fn any_port(text: &str) -> Result<u16, String> {
+pub(super) fn parse_listen_port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // The standard library's parser would drop leading zeros and accept `+80`.
     let plain = digits && (text == "0" || !text.starts_with('0'));
@@ -111,10 +112,9 @@ pub(super) fn any_port(text: &str) -> Result<u16, String> {
         return Ok(port);
     }
     // Anything but digits may be the password of an address whose `@` is missing.
-    let shown =
-        if digits && text.len() <= 10 { format!("`{text}`") } else { "what stands behind the last `:`".to_owned() };
+    let shown = if digits && text.len() <= 10 { format!("`{text}`") } else { "the text after the last `:`".to_owned() };
     Err(if text.is_empty() {
-        "its port is empty: write a number from 1 to 65535 behind the `:`, or leave the `:` out".to_owned()
+        "the port is empty: write a number from 1 to 65535 after the `:`, or remove the `:`".to_owned()
     } else {
         format!("{shown} is not a port: write a number from 1 to 65535")
     })

@@ -1,5 +1,5 @@
-//! Deserialises typed values from a [`Node`] tree. After an error the offending entry is pruned and the value is read
-//! again, so that all errors are reported at once. An error has the position of its node and never quotes a value,
+//! Deserialises typed values from a [`TreeNode`] tree. After an error the offending entry is pruned and the value is
+//! read again, so that all errors are reported at once. An error has the position of its node and never quotes a value,
 //! which may be a misplaced secret. YAML is parsed in `load`; each component's `config` checks the meaning.
 
 use std::collections::HashSet;
@@ -11,34 +11,36 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::problem::{At, Problem, nearest};
-use super::tree::{Key, Node, Val};
+use super::problem::{Problem, SourcePosition, find_nearest};
+use super::tree::{MapKey, NodeValue, TreeNode};
 
 /// The number of errors after which reading stops.
 const MAX_ERRORS: usize = 50;
+/// The number of keys that a remedy lists.
+const MAX_NAMED_FIELDS: usize = 8;
 
 /// Reads `node` as a `T`. `path` is the node's path in the configuration.
 ///
 /// # Errors
 /// Every problem, each with its position and the nearest valid key.
-pub fn typed<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Vec<Problem>> {
-    match partly(node, path) {
+pub fn deserialize_strict<T: DeserializeOwned>(node: &TreeNode, path: &str) -> Result<T, Vec<Problem>> {
+    match deserialize_partial(node, path) {
         (Some(value), problems) if problems.is_empty() => Ok(value),
         (_, problems) => Err(problems),
     }
 }
 
 /// Returns every problem, and the value without its invalid entries, so that other checks can go on.
-pub fn partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Vec<Problem>) {
+pub fn deserialize_partial<T: DeserializeOwned>(node: &TreeNode, path: &str) -> (Option<T>, Vec<Problem>) {
     let mut pruned = HashSet::new();
     let mut problems: Vec<Problem> = Vec::new();
     for _ in 0..MAX_ERRORS {
-        let error = match T::deserialize(Reader { node, pruned: &pruned }) {
+        let error = match T::deserialize(NodeDeserializer { node, pruned: &pruned }) {
             Ok(value) => return (Some(value), problems),
             Err(error) => error,
         };
-        let missing = matches!(error.0.kind, Kind::Missing(_));
-        let prune = error.0.prune;
+        let missing = matches!(error.0.kind, TypeErrorKind::MissingField(_));
+        let prune = error.0.prune_offset;
         // A field can be missing because its invalid value was pruned. That is not reported again; its map is pruned
         // too.
         if !missing || problems.is_empty() {
@@ -53,40 +55,44 @@ pub fn partly<T: DeserializeOwned>(node: &Node, path: &str) -> (Option<T>, Vec<P
 }
 
 #[derive(Debug)]
-enum Kind {
-    Unknown { what: &'static str, name: String, expected: &'static [&'static str] },
-    Missing(&'static str),
-    Other { what: String, hint: &'static str },
+enum TypeErrorKind {
+    UnknownName { what: &'static str, name: String, expected: &'static [&'static str] },
+    MissingField(&'static str),
+    Other { what: String, hint: String },
 }
 
 /// A typing error on its way up. It is boxed because every level of every component passes the `Result` on.
 #[derive(Debug)]
-pub struct TypeError(Box<Inner>);
+pub struct TypeError(Box<TypeErrorDetails>);
 
 #[derive(Debug)]
-struct Inner {
-    kind: Kind,
-    at: Option<At>,
+struct TypeErrorDetails {
+    kind: TypeErrorKind,
+    at: Option<SourcePosition>,
     /// Offset of the key or element of the innermost entry, which is pruned before the next attempt.
-    prune: Option<usize>,
+    prune_offset: Option<usize>,
     path: Vec<String>,
 }
 
 impl TypeError {
-    fn new(kind: Kind) -> Self {
-        Self(Box::new(Inner { kind, at: None, prune: None, path: Vec::new() }))
+    fn new(kind: TypeErrorKind) -> Self {
+        Self(Box::new(TypeErrorDetails { kind, at: None, prune_offset: None, path: Vec::new() }))
     }
 
-    fn under(mut self, at: At, prune: usize, name: Option<&str>) -> Self {
+    fn other(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(TypeErrorKind::Other { what: what.into(), hint: hint.into() })
+    }
+
+    fn with_context(mut self, at: SourcePosition, prune: usize, name: Option<&str>) -> Self {
         self.0.at.get_or_insert(at);
-        self.0.prune.get_or_insert(prune);
+        self.0.prune_offset.get_or_insert(prune);
         if let Some(name) = name {
             self.0.path.push(name.to_owned());
         }
         self
     }
 
-    fn into_problem(self, node: &Node, path: &str) -> Problem {
+    fn into_problem(self, node: &TreeNode, path: &str) -> Problem {
         let mut full = path.to_owned();
         for part in self.0.path.iter().rev() {
             if !full.is_empty() && !part.starts_with('[') {
@@ -96,25 +102,26 @@ impl TypeError {
         }
         let at = Some(self.0.at.unwrap_or(node.at));
         match self.0.kind {
-            Kind::Unknown { what, name, expected } => {
-                let hint = nearest(&name, expected.iter().copied()).map_or_else(
-                    || {
-                        if expected.is_empty() {
-                            String::new()
-                        } else {
-                            // An alias may be the empty text, which is no useful suggestion.
-                            let expected: Vec<&str> = expected.iter().copied().filter(|one| !one.is_empty()).collect();
-                            format!("expected one of: {}", expected.join(", "))
-                        }
-                    },
-                    |near| format!("did you mean `{near}`?"),
-                );
-                // A key is shown; a value may be a misplaced secret and is not.
-                let what = if what == "key" { format!("unknown key `{name}`") } else { "unknown value".to_owned() };
+            TypeErrorKind::UnknownName { what, name, expected } => {
+                // An alias may be the empty text, which is no useful suggestion.
+                let expected: Vec<&str> = expected.iter().copied().filter(|one| !one.is_empty()).collect();
+                let near = find_nearest(&name, expected.iter().copied());
+                let hint = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if expected.is_empty() => String::new(),
+                    None => format!("expected one of: {}", expected.join(", ")),
+                };
+                // A key is shown. A value may be a misplaced secret, unless it nearly is one of the expected words.
+                let what = match (what, near) {
+                    ("key", _) | (_, Some(_)) => format!("unknown {what} `{name}`"),
+                    _ => format!("unknown {what}"),
+                };
                 Problem::error(at, full, what).with_hint(hint)
             }
-            Kind::Missing(field) => Problem::error(at, full, format!("`{field}` is missing")),
-            Kind::Other { what, hint } => Problem::error(at, full, what).with_hint(hint),
+            TypeErrorKind::MissingField(field) => {
+                Problem::error(at, full, format!("`{field}` is missing")).with_hint(format!("add `{field}: …`"))
+            }
+            TypeErrorKind::Other { what, hint } => Problem::error(at, full, what).with_hint(hint),
         }
     }
 }
@@ -133,10 +140,10 @@ impl de::Error for TypeError {
         // serde's message for types that accept one of several forms
         if what.starts_with("data did not match any variant of untagged enum") {
             let hint =
-                "`tollgate print-config --comments` shows how each key is written, `tollgate schema` all its forms";
-            return Self::new(Kind::Other { what: "none of the forms that this key takes".to_owned(), hint });
+                "`tollgate print-config --comments` shows how to write each key, `tollgate schema` shows all its forms";
+            return Self::other("the value has none of the forms allowed for this key", hint);
         }
-        Self::new(Kind::Other { what, hint: "" })
+        Self::other(what, "")
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -148,6 +155,7 @@ impl de::Error for TypeError {
             Unexpected::Unit | Unexpected::Option => "nothing",
             Unexpected::Seq => "a list",
             Unexpected::Map => "a map",
+            Unexpected::UnitVariant => "a word alone",
             _ => "something else",
         };
         let expected = expected.to_string();
@@ -159,10 +167,11 @@ impl de::Error for TypeError {
             "a boolean" => ("true or false", "write `true` or `false`"),
             "a string" => ("text", "write text, such as `name`"),
             "a sequence" => ("a list", "write a list, such as `[a, b]`"),
+            "newtype variant" | "struct variant" => ("a map with this word as its key", ""),
             map if map == "a map" || map.starts_with("struct ") => ("a map", "write a map, such as `{ key: value }`"),
             other => (other, ""),
         };
-        Self::new(Kind::Other { what: format!("expected {expected}, found {found}"), hint })
+        Self::other(format!("expected {expected}, found {found}"), hint)
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -173,40 +182,63 @@ impl de::Error for TypeError {
             "u32" | "u64" | "usize" => "a whole number of at least 0",
             other => other,
         };
-        Self::new(Kind::Other { what: format!("not a valid value: expected {expected}"), hint: "" })
+        Self::other(format!("not a valid value: expected {expected}"), "")
     }
 
     fn unknown_field(name: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(Kind::Unknown { what: "key", name: name.to_owned(), expected })
+        Self::new(TypeErrorKind::UnknownName { what: "key", name: name.to_owned(), expected })
     }
 
     fn unknown_variant(name: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(Kind::Unknown { what: "value", name: name.to_owned(), expected })
+        Self::new(TypeErrorKind::UnknownName { what: "value", name: name.to_owned(), expected })
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(Kind::Missing(field))
+        Self::new(TypeErrorKind::MissingField(field))
+    }
+}
+
+/// How to write a map with these fields in place of a scalar. A switch alone becomes the first field, if that is a
+/// switch.
+fn describe_fields(value: &NodeValue, fields: &[&str]) -> String {
+    let switch = match value {
+        NodeValue::Bool(on) => Some(*on),
+        NodeValue::Str(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "on" | "yes" | "true" => Some(true),
+            "off" | "no" | "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    match (fields.first(), switch) {
+        (Some(field @ (&"on" | &"enabled")), Some(on)) => format!("write `{{ {field}: {on} }}`"),
+        (Some(field), _) => {
+            let shown: Vec<&str> = fields.iter().copied().take(MAX_NAMED_FIELDS).collect();
+            let more = if fields.len() > shown.len() { ", …" } else { "" };
+            format!("write a map, such as `{{ {field}: … }}`; its keys: {}{more}", shown.join(", "))
+        }
+        (None, _) => "write `{}`".to_owned(),
     }
 }
 
 #[derive(Clone, Copy)]
-struct Reader<'t> {
-    node: &'t Node,
+struct NodeDeserializer<'t> {
+    node: &'t TreeNode,
     pruned: &'t HashSet<usize>,
 }
 
-impl<'t> Reader<'t> {
+impl<'t> NodeDeserializer<'t> {
     fn text(self) -> Option<&'t str> {
         match (&self.node.value, &self.node.raw) {
-            (Val::Str(text), _) => Some(text),
-            (Val::Bool(_) | Val::Int(_) | Val::UInt(_) | Val::Float(_), Some(raw)) => Some(raw),
+            (NodeValue::Str(text), _) => Some(text),
+            (NodeValue::Bool(_) | NodeValue::Int(_) | NodeValue::UInt(_) | NodeValue::Float(_), Some(raw)) => Some(raw),
             _ => None,
         }
     }
 
     /// Visits a number or boolean that is written as text, as values from the environment are.
     fn retyped<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
-        if let Val::Str(text) = &self.node.value {
+        if let NodeValue::Str(text) = &self.node.value {
             let text = text.trim();
             if let Ok(number) = text.parse::<u64>() {
                 return visitor.visit_u64(number);
@@ -233,28 +265,28 @@ macro_rules! retyped {
     };
 }
 
-impl<'de> Deserializer<'de> for Reader<'_> {
+impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     type Error = TypeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         match &self.node.value {
-            Val::Null => visitor.visit_unit(),
-            Val::Bool(value) => visitor.visit_bool(*value),
-            Val::Int(value) => visitor.visit_i64(*value),
-            Val::UInt(value) => visitor.visit_u64(*value),
-            Val::Float(value) => visitor.visit_f64(*value),
-            Val::Str(value) => visitor.visit_str(value),
-            Val::Seq(items) => {
+            NodeValue::Null => visitor.visit_unit(),
+            NodeValue::Bool(value) => visitor.visit_bool(*value),
+            NodeValue::Int(value) => visitor.visit_i64(*value),
+            NodeValue::UInt(value) => visitor.visit_u64(*value),
+            NodeValue::Float(value) => visitor.visit_f64(*value),
+            NodeValue::Str(value) => visitor.visit_str(value),
+            NodeValue::Seq(items) => {
                 let items = items.iter().enumerate().filter(|(_, item)| !self.pruned.contains(&item.at.offset));
-                visitor.visit_seq(Items { items: items.collect::<Vec<_>>().into_iter(), pruned: self.pruned })
+                visitor.visit_seq(ListItems { items: items.collect::<Vec<_>>().into_iter(), pruned: self.pruned })
             }
-            Val::Map(entries) => visitor.visit_map(Entries::new(entries, self.pruned)),
+            NodeValue::Map(entries) => visitor.visit_map(MapEntries::new(entries, self.pruned)),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         match self.node.value {
-            Val::Null => visitor.visit_none(),
+            NodeValue::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -273,16 +305,24 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypeError> {
-        self.deserialize_map(visitor)
+        match &self.node.value {
+            NodeValue::Null | NodeValue::Map(_) | NodeValue::Seq(_) => self.deserialize_map(visitor),
+            value => self.deserialize_map(visitor).map_err(|mut error| {
+                if let TypeErrorKind::Other { hint, .. } = &mut error.0.kind {
+                    *hint = describe_fields(value, fields);
+                }
+                error
+            }),
+        }
     }
 
     /// A key without a body (`otlp:`) is an empty map.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         match self.node.value {
-            Val::Null => visitor.visit_map(Entries::new(&[], self.pruned)),
+            NodeValue::Null => visitor.visit_map(MapEntries::new(&[], self.pruned)),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -290,16 +330,25 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypeError> {
         match &self.node.value {
-            Val::Map(entries) => match entries.as_slice() {
-                [(key, node)] => visitor.visit_enum(Variant { key, node, pruned: self.pruned }),
-                _ => Err(de::Error::custom("expected a map with one key")),
+            NodeValue::Map(entries) => match entries.as_slice() {
+                [(key, node)] => visitor.visit_enum(EnumEntry { key, node, pruned: self.pruned }),
+                _ => {
+                    let hint = format!("write only one of these keys: {}", variants.join(", "));
+                    Err(TypeError::other("expected a map with one key", hint))
+                }
             },
             _ => match self.text() {
-                Some(text) => visitor.visit_enum(text.into_deserializer()),
+                // An error other than an unknown name means that the name is known, so that it can be shown.
+                Some(text) => visitor.visit_enum(text.into_deserializer()).map_err(|mut error: TypeError| {
+                    if let TypeErrorKind::Other { hint, .. } = &mut error.0.kind {
+                        *hint = format!("write `{{ {text}: … }}`");
+                    }
+                    error
+                }),
                 None => self.deserialize_any(visitor),
             },
         }
@@ -317,19 +366,19 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 }
 
-struct Entries<'t> {
-    entries: std::slice::Iter<'t, (Key, Node)>,
-    value: Option<&'t (Key, Node)>,
+struct MapEntries<'t> {
+    entries: std::slice::Iter<'t, (MapKey, TreeNode)>,
+    value: Option<&'t (MapKey, TreeNode)>,
     pruned: &'t HashSet<usize>,
 }
 
-impl<'t> Entries<'t> {
-    fn new(entries: &'t [(Key, Node)], pruned: &'t HashSet<usize>) -> Self {
+impl<'t> MapEntries<'t> {
+    fn new(entries: &'t [(MapKey, TreeNode)], pruned: &'t HashSet<usize>) -> Self {
         Self { entries: entries.iter(), value: None, pruned }
     }
 }
 
-impl<'de> MapAccess<'de> for Entries<'_> {
+impl<'de> MapAccess<'de> for MapEntries<'_> {
     type Error = TypeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TypeError> {
@@ -338,72 +387,76 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         self.value = Some(entry);
         let key = &entry.0;
         let name: de::value::StrDeserializer<'_, TypeError> = key.name.as_str().into_deserializer();
-        seed.deserialize(name).map(Some).map_err(|error| error.under(key.at, key.at.offset, None))
+        seed.deserialize(name).map(Some).map_err(|error| error.with_context(key.at, key.at.offset, None))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, TypeError> {
         let Some((key, node)) = self.value.take() else { return Err(de::Error::custom("a value without its key")) };
         let at = if node.at.len > 0 && node.entries().is_empty() { node.at } else { key.at };
-        seed.deserialize(Reader { node, pruned: self.pruned })
-            .map_err(|error| error.under(at, key.at.offset, Some(&key.name)))
+        seed.deserialize(NodeDeserializer { node, pruned: self.pruned })
+            .map_err(|error| error.with_context(at, key.at.offset, Some(&key.name)))
     }
 }
 
-struct Items<'t> {
-    items: std::vec::IntoIter<(usize, &'t Node)>,
+struct ListItems<'t> {
+    items: std::vec::IntoIter<(usize, &'t TreeNode)>,
     pruned: &'t HashSet<usize>,
 }
 
-impl<'de> SeqAccess<'de> for Items<'_> {
+impl<'de> SeqAccess<'de> for ListItems<'_> {
     type Error = TypeError;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, TypeError> {
         let Some((index, node)) = self.items.next() else { return Ok(None) };
-        seed.deserialize(Reader { node, pruned: self.pruned })
+        seed.deserialize(NodeDeserializer { node, pruned: self.pruned })
             .map(Some)
-            .map_err(|error| error.under(node.at, node.at.offset, Some(&format!("[{index}]"))))
+            .map_err(|error| error.with_context(node.at, node.at.offset, Some(&format!("[{index}]"))))
     }
 }
 
-struct Variant<'t> {
-    key: &'t Key,
-    node: &'t Node,
+struct EnumEntry<'t> {
+    key: &'t MapKey,
+    node: &'t TreeNode,
     pruned: &'t HashSet<usize>,
 }
 
-impl<'de> EnumAccess<'de> for Variant<'_> {
+impl<'de> EnumAccess<'de> for EnumEntry<'_> {
     type Error = TypeError;
     type Variant = Self;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), TypeError> {
         let name: de::value::StrDeserializer<'_, TypeError> = self.key.name.as_str().into_deserializer();
-        let value = seed.deserialize(name).map_err(|error| error.under(self.key.at, self.key.at.offset, None))?;
+        let value =
+            seed.deserialize(name).map_err(|error| error.with_context(self.key.at, self.key.at.offset, None))?;
         Ok((value, self))
     }
 }
 
-impl<'de> VariantAccess<'de> for Variant<'_> {
+impl<'de> VariantAccess<'de> for EnumEntry<'_> {
     type Error = TypeError;
 
     fn unit_variant(self) -> Result<(), TypeError> {
         match self.node.value {
-            Val::Null => Ok(()),
-            _ => Err(de::Error::custom("takes no value")),
+            NodeValue::Null => Ok(()),
+            _ => {
+                let hint = format!("write only the word `{}`", self.key.name);
+                Err(TypeError::other("must not have a value", hint))
+            }
         }
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, TypeError> {
-        seed.deserialize(Reader { node: self.node, pruned: self.pruned })
-            .map_err(|error| error.under(self.key.at, self.key.at.offset, Some(&self.key.name)))
+        seed.deserialize(NodeDeserializer { node: self.node, pruned: self.pruned })
+            .map_err(|error| error.with_context(self.key.at, self.key.at.offset, Some(&self.key.name)))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, TypeError> {
-        Reader { node: self.node, pruned: self.pruned }.deserialize_any(visitor)
+        NodeDeserializer { node: self.node, pruned: self.pruned }.deserialize_any(visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, TypeError> {
-        Reader { node: self.node, pruned: self.pruned }
+        NodeDeserializer { node: self.node, pruned: self.pruned }
             .deserialize_map(visitor)
-            .map_err(|error| error.under(self.key.at, self.key.at.offset, Some(&self.key.name)))
+            .map_err(|error| error.with_context(self.key.at, self.key.at.offset, Some(&self.key.name)))
     }
 }

@@ -18,7 +18,7 @@ pub struct Endpoint {
 }
 
 /// The longest path of a unix socket that all supported kernels accept, in bytes.
-const LONGEST_PATH: usize = 107;
+const MAX_SOCKET_PATH: usize = 107;
 
 impl Endpoint {
     /// Parses `host:port` or `unix:/path`.
@@ -30,11 +30,11 @@ impl Endpoint {
             return Self::unix(path.strip_prefix("//").unwrap_or(path));
         }
         if text.contains("://") {
-            return Err("an address to listen on is `host:port`, without a scheme".to_owned());
+            return Err("a listen address must be `host:port`, without a scheme".to_owned());
         }
-        let (host, port) = address::split(text)?;
+        let (host, port) = address::split_host_port(text)?;
         let port = port.ok_or("the port is missing: write `host:port`, such as `127.0.0.1:4317`")?;
-        let (host, port) = (address::host(host)?, address::any_port(port)?);
+        let (host, port) = (address::check_host(host)?, address::parse_listen_port(port)?);
         Ok(Self { host: host.to_owned(), port, socket: None })
     }
 
@@ -44,10 +44,10 @@ impl Endpoint {
     /// The path is not absolute, is longer than 107 bytes, or contains a NUL byte.
     pub fn unix(path: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
-            return Err("the path of a unix socket is absolute: `unix:/run/tollgate/otlp.sock`".to_owned());
+            return Err("the path of a unix socket must be absolute, such as `unix:/run/tollgate/otlp.sock`".to_owned());
         }
-        if path.len() > LONGEST_PATH || path.contains('\0') {
-            return Err("the path of a unix socket has at most 107 bytes".to_owned());
+        if path.len() > MAX_SOCKET_PATH || path.contains('\0') {
+            return Err("the path of a unix socket must not contain NUL and may have at most 107 bytes".to_owned());
         }
         Ok(Self { host: String::new(), port: 0, socket: Some(PathBuf::from(path)) })
     }
@@ -60,7 +60,7 @@ impl Endpoint {
     /// Whether only this machine can reach the endpoint. Names are not resolved: of all names only `localhost` counts
     /// as local.
     pub fn is_local(&self) -> bool {
-        self.socket.is_some() || self.literal().is_some_and(|at| at.ip().is_loopback())
+        self.socket.is_some() || self.socket_addr().is_some_and(|at| at.ip().is_loopback())
     }
 
     /// The host without brackets; empty means all IPv4 addresses, or a unix socket.
@@ -74,7 +74,7 @@ impl Endpoint {
     }
 
     /// The socket address, if no name has to be resolved.
-    pub fn literal(&self) -> Option<SocketAddr> {
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
         let ip = match self.host.as_str() {
             "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),

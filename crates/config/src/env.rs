@@ -4,11 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::{At, Problem};
-use super::tree::{Node, Val};
+use super::problem::{Problem, SourcePosition};
+use super::shell_syntax::{find_bare_variable, find_home_shorthand};
+use super::tree::{NodeValue, TreeNode};
 
 /// The largest file that `${file:…}` reads, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A variable of the process environment, if set and UTF-8. Only this function reads the environment.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -18,45 +19,61 @@ pub fn var(name: &str) -> Option<String> {
 
 /// Why a file named by `${file:…}` was not read. The messages never contain the file's contents.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub enum SubstitutionFileError {
     /// The operating system's error.
     #[error(transparent)]
-    Unreadable(#[from] std::io::Error),
+    Unreadable(std::io::Error),
+    /// The file does not exist.
+    #[error("no such file")]
+    Missing,
     /// The file is larger than 1 MiB.
     #[error("larger than 1 MiB")]
     TooLarge,
-    /// This [`Lookup`] reads no files.
-    #[error("no files here")]
-    NotHere,
+    /// The file is not UTF-8.
+    #[error("not text in UTF-8")]
+    NotText,
+    /// This [`SubstitutionLookup`] reads no files.
+    #[error("files can't be read in this configuration")]
+    FilesUnsupported,
     /// The file is on another machine, so its text is unknown. This is not a fault of the configuration.
     #[error("not read")]
-    Elsewhere,
+    OtherMachine,
+}
+
+impl From<std::io::Error> for SubstitutionFileError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing,
+            std::io::ErrorKind::InvalidData => Self::NotText,
+            _ => Self::Unreadable(error),
+        }
+    }
 }
 
 /// The source of values for substitutions.
-pub trait Lookup {
+pub trait SubstitutionLookup {
     /// The value of an environment variable.
     fn var(&self, name: &str) -> Option<String>;
     /// The text of a file without its final line end.
     ///
     /// # Errors
     /// The file can't be read, is too large, or this lookup reads no files.
-    fn file(&self, path: &str) -> Result<String, FileError>;
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError>;
 }
 
 /// Looks up the environment of the process and the file system.
-pub struct Process;
+pub struct ProcessLookup;
 
-impl Lookup for Process {
+impl SubstitutionLookup for ProcessLookup {
     fn var(&self, name: &str) -> Option<String> {
         var(name)
     }
 
-    fn file(&self, path: &str) -> Result<String, FileError> {
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
         let path = Path::new(path);
         let size = std::fs::metadata(path)?.len();
-        if size > MAX_FILE {
-            return Err(FileError::TooLarge);
+        if size > MAX_FILE_BYTES {
+            return Err(SubstitutionFileError::TooLarge);
         }
         let text = std::fs::read_to_string(path)?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -65,48 +82,77 @@ impl Lookup for Process {
 }
 
 /// Finds no variable and no file: for configurations that must not depend on the machine that reads them.
-pub struct Nothing;
+pub struct EmptyLookup;
 
-impl Lookup for Nothing {
+impl SubstitutionLookup for EmptyLookup {
     fn var(&self, _: &str) -> Option<String> {
         None
     }
 
-    fn file(&self, _: &str) -> Result<String, FileError> {
-        Err(FileError::NotHere)
+    fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
+        Err(SubstitutionFileError::FilesUnsupported)
     }
 }
 
 /// Resolves every `${…}` below `root`. Returns all problems, and the scalars that could not be resolved.
-pub fn resolve(root: &mut Node, lookup: &dyn Lookup) -> (Vec<Problem>, Vec<At>) {
+pub fn resolve_substitutions(
+    root: &mut TreeNode,
+    lookup: &dyn SubstitutionLookup,
+) -> (Vec<Problem>, Vec<SourcePosition>) {
     let (mut problems, mut unresolved) = (Vec::new(), Vec::new());
     root.visit_strings("", &mut |path, node| {
-        let Val::Str(text) = &node.value else { return };
-        if !text.contains('$') {
-            return;
-        }
-        let mut files = Vec::new();
-        match expand(text, lookup, &mut files) {
-            Ok(Some(expanded)) => {
-                node.value = Val::Str(expanded);
-                node.files = files;
-            }
-            Ok(None) => {}
-            Err(Some((what, hint))) => {
-                unresolved.push(node.at);
-                problems.push(Problem::error(Some(node.at), path, what).with_hint(hint));
-            }
-            Err(None) => unresolved.push(node.at),
+        let NodeValue::Str(text) = &node.value else { return };
+        if let Err(fault) = resolve_scalar(path, text, lookup).map(|resolved| resolved.apply_to(node)) {
+            unresolved.push(node.at);
+            problems.extend(fault.map(|(what, hint)| Problem::error(Some(node.at), path, what).with_hint(hint)));
         }
     });
     (problems, unresolved)
 }
 
+/// A scalar after substitution; `value` is `None` if nothing in it was replaced.
+struct ResolvedScalar {
+    value: Option<String>,
+    files: Vec<PathBuf>,
+}
+
+impl ResolvedScalar {
+    fn apply_to(self, node: &mut TreeNode) {
+        let Some(value) = self.value else { return };
+        if let NodeValue::Str(written) = std::mem::replace(&mut node.value, NodeValue::Str(value)) {
+            node.reference = Some(written);
+        }
+        node.files = self.files;
+    }
+}
+
+fn resolve_scalar(
+    path: &str,
+    text: &str,
+    lookup: &dyn SubstitutionLookup,
+) -> Result<ResolvedScalar, SubstitutionFault> {
+    let mut files = Vec::new();
+    let value = if text.contains('$') {
+        find_bare_variable(path, text).map_or(Ok(()), |fault| Err(Some(fault)))?;
+        expand_substitutions(text, lookup, &mut files)?
+    } else {
+        None
+    };
+    match find_home_shorthand(path, value.as_deref().unwrap_or(text)) {
+        Some(fault) => Err(Some(fault)),
+        None => Ok(ResolvedScalar { value, files }),
+    }
+}
+
 /// The fault and its remedy; `None` if the text is in a file on another machine.
-type Fault = Option<(String, String)>;
+type SubstitutionFault = Option<(String, String)>;
 
 /// Expands the substitutions in `text`; `Ok(None)` if it has none.
-fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<Option<String>, Fault> {
+fn expand_substitutions(
+    text: &str,
+    lookup: &dyn SubstitutionLookup,
+    files: &mut Vec<PathBuf>,
+) -> Result<Option<String>, SubstitutionFault> {
     let (mut out, mut rest, mut changed) = (String::with_capacity(text.len()), text, false);
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -118,7 +164,7 @@ fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<O
             let Some((name, tail)) = tail.split_once('}') else {
                 return Err(Some(("`${` without `}`".to_owned(), "write `$$` for a plain dollar sign".to_owned())));
             };
-            out.push_str(&one(name, lookup)?);
+            out.push_str(&resolve_reference(name, lookup)?);
             files.extend(name.strip_prefix("file:").map(PathBuf::from));
             rest = tail;
             changed = true;
@@ -131,13 +177,9 @@ fn expand(text: &str, lookup: &dyn Lookup, files: &mut Vec<PathBuf>) -> Result<O
     Ok(changed.then_some(out))
 }
 
-fn one(reference: &str, lookup: &dyn Lookup) -> Result<String, Fault> {
+fn resolve_reference(reference: &str, lookup: &dyn SubstitutionLookup) -> Result<String, SubstitutionFault> {
     if let Some(path) = reference.strip_prefix("file:") {
-        let hint = || "see that it is there and may be read, or leave files out by `validate --file-only`".to_owned();
-        return lookup.file(path).map_err(|error| match error {
-            FileError::Elsewhere => None,
-            error => Some((format!("can't read `{path}`: {error}"), hint())),
-        });
+        return resolve_file(path, lookup);
     }
     let Some(name) = reference.strip_prefix("env:") else {
         let hint = "write `${env:NAME}` or `${file:/path}`; `$$` is a plain dollar sign".to_owned();
@@ -148,15 +190,37 @@ fn one(reference: &str, lookup: &dyn Lookup) -> Result<String, Fault> {
     if !valid {
         return Err(Some((
             "not the name of an environment variable".to_owned(),
-            "a name has letters, digits and `_`".to_owned(),
+            "a name may contain only letters, digits and `_`".to_owned(),
         )));
     }
-    match (lookup.var(name), default) {
-        (Some(value), _) if !value.is_empty() || default.is_none() => Ok(value),
-        (_, Some(default)) => Ok(default.to_owned()),
-        (_, None) => Err(Some((
-            format!("the environment variable `{name}` is not set"),
-            format!("set it, or give a default: `${{env:{name}:-…}}`"),
-        ))),
+    match (lookup.var(name).filter(|value| !value.is_empty()), default) {
+        (Some(value), _) => Ok(value),
+        (None, Some(default)) => Ok(default.to_owned()),
+        (None, None) => {
+            let state = if lookup.var(name).is_some() { "empty" } else { "not set" };
+            Err(Some((
+                format!("the environment variable `{name}` is {state}"),
+                format!("set it, or give a default: `${{env:{name}:-…}}`"),
+            )))
+        }
+    }
+}
+
+fn resolve_file(path: &str, lookup: &dyn SubstitutionLookup) -> Result<String, SubstitutionFault> {
+    if let Some((what, _)) = find_home_shorthand("", path) {
+        return Err(Some((what, "write the whole path: `${file:/…}`".to_owned())));
+    }
+    let fault = |why: &str, hint: &str| Some((format!("can't read `{path}`: {why}"), hint.to_owned()));
+    match lookup.read_file(path) {
+        Ok(text) if text.is_empty() => Err(fault("the file is empty", "write the value into the file")),
+        Ok(text) => Ok(text),
+        Err(SubstitutionFileError::OtherMachine) => Err(None),
+        Err(error @ SubstitutionFileError::NotText) => {
+            Err(fault(&error.to_string(), "base64-encode it: `base64 -w0 FILE`, for a key that may be base64"))
+        }
+        Err(error) => {
+            let hint = "check that the file exists and is readable, or skip files with `validate --file-only`";
+            Err(fault(&error.to_string(), hint))
+        }
     }
 }

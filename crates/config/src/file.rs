@@ -4,121 +4,127 @@
 
 use otlp::Signal;
 
-use super::env::{self, Lookup};
+use super::env::{self, SubstitutionLookup};
 use super::id::ComponentId;
 use super::load;
-use super::problem::{At, Problem, Source, nearest};
-use super::shown;
-use super::tree::{Key, Node, Val};
+use super::problem::{MaskedSource, Problem, SourcePosition, find_nearest};
+use super::snippet;
+use super::tree::{MapKey, NodeValue, TreeNode};
 
 /// One configured component, its body not yet typed.
 #[derive(Clone)]
-pub struct Section {
+pub struct ComponentSection {
     /// Its id, the key of the section.
     pub id: ComponentId,
     /// Position of its key.
-    pub at: At,
+    pub at: SourcePosition,
     /// Its untyped body.
-    pub body: Node,
+    pub body: TreeNode,
 }
 
 /// One pipeline as written in the file.
 #[derive(Clone)]
-pub struct Pipeline {
+pub struct PipelineConfig {
     /// The id, such as `traces` or `traces/second`.
     pub id: ComponentId,
     /// The signal named by the type of its id.
     pub signal: Signal,
     /// Position of its key.
-    pub at: At,
+    pub at: SourcePosition,
     /// Receivers, each with its position in the file.
-    pub receivers: Vec<(ComponentId, At)>,
+    pub receivers: Vec<(ComponentId, SourcePosition)>,
     /// Processors in the order written, each with its position.
-    pub processors: Vec<(ComponentId, At)>,
+    pub processors: Vec<(ComponentId, SourcePosition)>,
     /// Exporters, each with its position.
-    pub exporters: Vec<(ComponentId, At)>,
+    pub exporters: Vec<(ComponentId, SourcePosition)>,
 }
 
 /// A parsed configuration file.
 #[derive(Clone)]
-pub struct File {
+pub struct ConfigFile {
     /// Components under `receivers:`.
-    pub receivers: Vec<Section>,
+    pub receivers: Vec<ComponentSection>,
     /// Components under `processors:`.
-    pub processors: Vec<Section>,
+    pub processors: Vec<ComponentSection>,
     /// Components under `exporters:`.
-    pub exporters: Vec<Section>,
+    pub exporters: Vec<ComponentSection>,
     /// Components under `connectors:`.
-    pub connectors: Vec<Section>,
+    pub connectors: Vec<ComponentSection>,
     /// Components under `extensions:`.
-    pub extensions: Vec<Section>,
+    pub extensions: Vec<ComponentSection>,
     /// Ids listed in `service.extensions`.
-    pub enabled: Vec<(ComponentId, At)>,
+    pub enabled: Vec<(ComponentId, SourcePosition)>,
     /// Pipelines under `service.pipelines`.
-    pub pipelines: Vec<Pipeline>,
+    pub pipelines: Vec<PipelineConfig>,
     /// The untyped node `service.telemetry`.
-    pub telemetry: Node,
+    pub telemetry: TreeNode,
     /// The untyped node `spool`.
-    pub spool: Node,
+    pub spool: TreeNode,
     /// The untyped node `pseudonyms`.
-    pub pseudonyms: Node,
+    pub pseudonyms: TreeNode,
     /// The untyped node `limits`.
-    pub limits: Node,
+    pub limits: TreeNode,
 }
 
-const TOP: [&str; 9] =
+const TOP_LEVEL_KEYS: [&str; 9] =
     ["receivers", "processors", "exporters", "connectors", "extensions", "service", "spool", "pseudonyms", "limits"];
 
 /// The result of [`read`]: as much of the file as could be parsed, with its problems.
-pub struct Reading {
+pub struct ParsedConfig {
     /// The masked text that problems are rendered against.
-    pub source: Source,
+    pub source: MaskedSource,
     /// The file's shape; `None` if the text is not valid YAML.
-    pub file: Option<File>,
+    pub file: Option<ConfigFile>,
     /// The problems found so far.
     pub problems: Vec<Problem>,
     /// Scalars whose `${…}` could not be resolved. Further problems at these positions follow from that one.
-    pub unresolved: Vec<At>,
+    pub unresolved: Vec<SourcePosition>,
 }
 
 /// Parses a file and resolves its substitutions. Problems do not stop it, so that later checks can add theirs.
-pub fn read(name: &str, text: &str, lookup: &dyn Lookup) -> Reading {
-    let mut root = match load::tree(text) {
+pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedConfig {
+    let mut root = match load::parse_tree(text) {
         Ok(root) => root,
         Err(problem) => {
-            let source = Source::opaque(name);
-            return Reading { source, file: None, problems: vec![problem], unresolved: Vec::new() };
+            let source = MaskedSource::new(name, text, &snippet::visible_syntax(text));
+            return ParsedConfig { source, file: None, problems: vec![problem], unresolved: Vec::new() };
         }
     };
     let mut keys = Vec::new();
-    root.keys(&mut keys);
-    keys.extend(shown::places(&root, text));
-    let source = Source::new(name, text, &keys);
-    let (mut problems, unresolved) = env::resolve(&mut root, lookup);
-    let file = Some(Shape { problems: &mut problems }.file(&root));
-    Reading { source, file, problems, unresolved }
+    root.collect_shown_keys(&mut keys);
+    keys.extend(snippet::visible_ranges(&root, text));
+    let source = MaskedSource::new(name, text, &keys);
+    let (mut problems, unresolved) = env::resolve_substitutions(&mut root, lookup);
+    let file = Some(ShapeParser { problems: &mut problems }.parse_file(&root));
+    ParsedConfig { source, file, problems, unresolved }
 }
 
-struct Shape<'p> {
+struct ShapeParser<'p> {
     problems: &'p mut Vec<Problem>,
 }
 
-impl Shape<'_> {
-    fn error(&mut self, at: At, path: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) {
+impl ShapeParser<'_> {
+    fn report_error(
+        &mut self,
+        at: SourcePosition,
+        path: impl Into<String>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem::error(Some(at), path, what).with_hint(hint));
     }
 
-    fn file(&mut self, root: &Node) -> File {
-        self.keys(root, "", &TOP);
-        let empty = Node::null(root.at);
+    fn parse_file(&mut self, root: &TreeNode) -> ConfigFile {
+        self.check_keys(root, "", &TOP_LEVEL_KEYS);
+        let empty = TreeNode::null(root.at);
         let part = |name: &str| root.get(name).map_or(&empty, |(_, node)| node).clone();
         let service = part("service");
-        self.keys(&service, "service", &["extensions", "pipelines", "telemetry"]);
+        self.check_keys(&service, "service", &["extensions", "pipelines", "telemetry"]);
         let pipelines = match service.get("pipelines") {
-            Some((_, node)) => self.pipelines(node),
+            Some((_, node)) => self.parse_pipelines(node),
             None => {
                 let at = root.get("service").map_or(root.at, |(key, _)| key.at);
-                self.error(
+                self.report_error(
                     at,
                     "service",
                     "no pipelines",
@@ -127,13 +133,13 @@ impl Shape<'_> {
                 Vec::new()
             }
         };
-        let enabled = service.get("extensions").map(|(_, node)| self.references(node, "service.extensions"));
-        File {
-            receivers: self.sections(&part("receivers"), "receivers"),
-            processors: self.sections(&part("processors"), "processors"),
-            exporters: self.sections(&part("exporters"), "exporters"),
-            connectors: self.sections(&part("connectors"), "connectors"),
-            extensions: self.sections(&part("extensions"), "extensions"),
+        let enabled = service.get("extensions").map(|(_, node)| self.parse_references(node, "service.extensions"));
+        ConfigFile {
+            receivers: self.parse_sections(&part("receivers"), "receivers"),
+            processors: self.parse_sections(&part("processors"), "processors"),
+            exporters: self.parse_sections(&part("exporters"), "exporters"),
+            connectors: self.parse_sections(&part("connectors"), "connectors"),
+            extensions: self.parse_sections(&part("extensions"), "extensions"),
             enabled: enabled.unwrap_or_default(),
             pipelines,
             telemetry: service.get("telemetry").map_or(empty.clone(), |(_, node)| node.clone()),
@@ -144,106 +150,106 @@ impl Shape<'_> {
     }
 
     /// Reports keys of `node` that are not in `known`, or that `node` is not a map.
-    fn keys(&mut self, node: &Node, path: &str, known: &[&str]) {
-        if !matches!(node.value, Val::Map(_) | Val::Null) {
-            self.error(node.at, path, "expected a map", "");
+    fn check_keys(&mut self, node: &TreeNode, path: &str, known: &[&str]) {
+        if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
+            self.report_error(node.at, path, "expected a map", "");
         }
         for (key, _) in node.entries().iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
-            let hint = nearest(&key.name, known.iter().copied()).map_or_else(
+            let hint = find_nearest(&key.name, known.iter().copied()).map_or_else(
                 || format!("expected one of: {}", known.join(", ")),
                 |near| format!("did you mean `{near}`?"),
             );
-            let path = join(path, &key.name);
-            self.error(key.at, path, format!("unknown key `{}`", key.name), hint);
+            let path = join_path(path, &key.name);
+            self.report_error(key.at, path, format!("unknown key `{}`", key.name), hint);
         }
     }
 
-    fn sections(&mut self, node: &Node, path: &str) -> Vec<Section> {
-        if !matches!(node.value, Val::Map(_) | Val::Null) {
-            self.error(node.at, path, "expected a map of components", "");
+    fn parse_sections(&mut self, node: &TreeNode, path: &str) -> Vec<ComponentSection> {
+        if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
+            self.report_error(node.at, path, "expected a map of components", "");
         }
         let mut sections = Vec::new();
         for (key, body) in node.entries() {
-            if let Some(id) = self.id(key, path) {
-                sections.push(Section { id, at: key.at, body: body.clone() });
+            if let Some(id) = self.parse_id(key, path) {
+                sections.push(ComponentSection { id, at: key.at, body: body.clone() });
             }
         }
         sections
     }
 
-    fn id(&mut self, key: &Key, path: &str) -> Option<ComponentId> {
+    fn parse_id(&mut self, key: &MapKey, path: &str) -> Option<ComponentId> {
         match ComponentId::parse(&key.name) {
             Ok(id) => Some(id),
             Err(what) => {
-                self.error(key.at, join(path, &key.name), what, "");
+                self.report_error(key.at, join_path(path, &key.name), what, "");
                 None
             }
         }
     }
 
-    fn pipelines(&mut self, node: &Node) -> Vec<Pipeline> {
+    fn parse_pipelines(&mut self, node: &TreeNode) -> Vec<PipelineConfig> {
         if node.entries().is_empty() {
-            self.error(node.at, "service.pipelines", "no pipelines", "");
+            self.report_error(node.at, "service.pipelines", "no pipelines", "");
         }
         let mut pipelines = Vec::new();
         for (key, body) in node.entries() {
-            let path = join("service.pipelines", &key.name);
-            let (id, signal) = match self.id(key, "service.pipelines") {
+            let path = join_path("service.pipelines", &key.name);
+            let (id, signal) = match self.parse_id(key, "service.pipelines") {
                 Some(id) => {
-                    let signal = self.signal(key, &id, &path);
+                    let signal = self.parse_signal(key, &id, &path);
                     (id, signal)
                 }
                 // the name is reported; the pipeline is still read, so that errors inside it are reported too
                 None => {
-                    let signal = key.name.split('/').next().and_then(Signal::named).unwrap_or(Signal::Traces);
+                    let signal = key.name.split('/').next().and_then(Signal::from_name).unwrap_or(Signal::Traces);
                     (ComponentId { kind: key.name.clone(), name: String::new() }, signal)
                 }
             };
-            self.keys(body, &path, &["receivers", "processors", "exporters"]);
+            self.check_keys(body, &path, &["receivers", "processors", "exporters"]);
             let mut list = |name: &str| {
-                body.get(name).map(|(_, node)| self.references(node, &join(&path, name))).unwrap_or_default()
+                body.get(name).map(|(_, node)| self.parse_references(node, &join_path(&path, name))).unwrap_or_default()
             };
             let (receivers, processors, exporters) = (list("receivers"), list("processors"), list("exporters"));
             for (name, list) in [("receivers", &receivers), ("exporters", &exporters)] {
                 if list.is_empty() {
-                    self.error(key.at, path.clone(), format!("no {name}"), "");
+                    self.report_error(key.at, path.clone(), format!("no {name}"), "");
                 }
             }
-            pipelines.push(Pipeline { id, signal, at: key.at, receivers, processors, exporters });
+            pipelines.push(PipelineConfig { id, signal, at: key.at, receivers, processors, exporters });
         }
         pipelines
     }
 
     /// Returns the signal of a pipeline. For a misspelt signal it reports the error and returns the most similar one,
     /// so that errors inside the pipeline are reported too.
-    fn signal(&mut self, key: &Key, id: &ComponentId, path: &str) -> Signal {
-        if let Some(signal) = Signal::named(&id.kind) {
+    fn parse_signal(&mut self, key: &MapKey, id: &ComponentId, path: &str) -> Signal {
+        if let Some(signal) = Signal::from_name(&id.kind) {
             return signal;
         }
-        let near = nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()));
+        let near = find_nearest(&id.kind, Signal::ALL.iter().map(|signal| signal.as_str()));
         let hint =
             near.map_or("expected one of: traces, metrics, logs".to_owned(), |near| format!("did you mean `{near}`?"));
-        self.error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
-        near.and_then(Signal::named).unwrap_or(Signal::Traces)
+        self.report_error(key.at, path, format!("`{}` is not a signal", id.kind), hint);
+        near.and_then(Signal::from_name).unwrap_or(Signal::Traces)
     }
 
-    fn references(&mut self, node: &Node, path: &str) -> Vec<(ComponentId, At)> {
-        let Val::Seq(items) = &node.value else {
-            if !matches!(node.value, Val::Null) {
-                self.error(node.at, path, "expected a list of component ids", "");
+    fn parse_references(&mut self, node: &TreeNode, path: &str) -> Vec<(ComponentId, SourcePosition)> {
+        let NodeValue::Seq(items) = &node.value else {
+            if !matches!(node.value, NodeValue::Null) {
+                self.report_error(node.at, path, "expected a list of component ids", "");
             }
             return Vec::new();
         };
-        let mut references: Vec<(ComponentId, At)> = Vec::new();
+        let mut references: Vec<(ComponentId, SourcePosition)> = Vec::new();
         for item in items {
             let id = match &item.value {
-                Val::Str(text) => ComponentId::parse(text).ok(),
+                NodeValue::Str(text) => ComponentId::parse(text).ok(),
                 _ => None,
             };
             match id {
-                None => self.error(item.at, path, "not a component id", "write `type` or `type/name`"),
+                None => self.report_error(item.at, path, "not a component id", "write `type` or `type/name`"),
                 Some(id) if references.iter().any(|(other, _)| *other == id) => {
-                    self.error(item.at, path, format!("`{id}` stands here twice"), "");
+                    self.report_error(item.at, path, format!("`{id}` is listed twice; remove one"), "");
                 }
                 Some(id) => references.push((id, item.at)),
             }
@@ -252,6 +258,6 @@ impl Shape<'_> {
     }
 }
 
-fn join(path: &str, key: &str) -> String {
+fn join_path(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

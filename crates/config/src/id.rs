@@ -22,13 +22,15 @@ impl ComponentId {
         let valid = kind.starts_with(|first: char| first.is_ascii_lowercase())
             && kind.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !valid {
-            return Err("a component's type is lower case letters, digits and `_`");
+            return Err(
+                "a component's type must start with a lower case letter and contain only lower case letters, digits and `_`",
+            );
         }
         if text.contains('/') && name.is_empty() {
             return Err("the name after `/` is empty");
         }
         if name.chars().any(char::is_whitespace) || name.len() > 128 {
-            return Err("a component's name has no white space and at most 128 bytes");
+            return Err("a component's name must not contain white space and may have at most 128 bytes");
         }
         Ok(Self { kind: kind.to_owned(), name: name.to_owned() })
     }

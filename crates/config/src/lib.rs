@@ -3,6 +3,7 @@
 //! knows YAML. `src/app/build.rs` builds the gateway from the result.
 
 pub mod address;
+mod connectors;
 pub mod de;
 pub mod endpoint;
 pub mod env;
@@ -10,20 +11,21 @@ pub mod file;
 pub mod glob;
 pub mod graph;
 pub mod id;
-mod joins;
 pub mod load;
 pub mod port_tls;
 pub mod problem;
 pub mod schema;
-mod shown;
+mod shell_syntax;
+mod snippet;
 pub mod tree;
 pub mod types;
+mod yaml_syntax;
 
 pub use endpoint::Endpoint;
 pub use id::ComponentId;
 pub use port_tls::PortTls;
-pub use problem::{At, FieldProblem, Gravity, Problem, Source, sort_and_dedup};
-pub use types::{ByteSize, Millis, Span};
+pub use problem::{FieldProblem, MaskedSource, Problem, ProblemSeverity, SourcePosition, sort_and_dedup};
+pub use types::{ByteSize, Millis, TimeSpan};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Parses YAML into a positioned [`Node`] tree and into typed data files; the only file that knows the YAML crate.
+//! Parses YAML into a positioned [`TreeNode`] tree and into typed data files; the only file that knows the YAML crate.
 //! Duplicate keys, merge keys and alias bombs are refused; `yes` and `on` stay text; errors quote no value.
 //! Substitution of `${…}` is in `env`, typing in `de`.
 
@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, MergeKeyPolicy, Options, Spanned};
 
-use super::problem::{At, Problem};
-use super::tree::{Key, Node, Val};
+use super::problem::{Problem, SourcePosition};
+use super::tree::{MapKey, NodeValue, TreeNode};
+use super::yaml_syntax::{SyntaxFault, describe_fault, find_document_mark, locate_in_text};
 
+/// The remedy for a file without content.
+const EMPTY_HINT: &str = "`tollgate print-config --comments` prints a configuration to start from";
 /// The most nodes a configuration file may have; each use of an alias counts again.
 const MAX_NODES: usize = 100_000;
 /// The most nodes a data file (rules, rates, dialects) may have.
@@ -29,13 +32,17 @@ fn options(max_nodes: usize) -> Options {
 ///
 /// # Errors
 /// The first syntax error, with its position.
-pub fn tree(text: &str) -> Result<Node, Problem> {
+pub fn parse_tree(text: &str) -> Result<TreeNode, Problem> {
+    let empty = || Problem::error(None, "", "the file is empty").with_hint(EMPTY_HINT);
     if text.trim().is_empty() {
-        return Ok(Node::null(At::default()));
+        return Err(empty());
     }
-    let mut node =
-        serde_saphyr::from_str_with_options::<Node>(text, options(MAX_NODES)).map_err(|error| syntax(&error))?;
-    take_source(text, &mut node);
+    let mut node = serde_saphyr::from_str_with_options::<TreeNode>(text, options(MAX_NODES))
+        .map_err(|error| syntax_problem(&error, text))?;
+    if matches!(node.value, NodeValue::Null) {
+        return Err(empty());
+    }
+    keep_source_text(text, &mut node);
     Ok(node)
 }
 
@@ -43,9 +50,9 @@ pub fn tree(text: &str) -> Result<Node, Problem> {
 ///
 /// # Errors
 /// The first error, with its position.
-pub fn data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
+pub fn parse_data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
     serde_saphyr::from_str_with_options(text, options(MAX_DATA_NODES)).map_err(|error| {
-        let problem = syntax(&error);
+        let problem = syntax_problem(&error, text);
         Problem { path: name.to_owned(), ..problem }
     })
 }
@@ -54,27 +61,36 @@ pub fn data<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Problem> {
 ///
 /// # Errors
 /// The first syntax error, with its position.
-pub fn data_tree(text: &str) -> Result<Node, Problem> {
-    serde_saphyr::from_str_with_options::<Node>(text, options(MAX_DATA_NODES)).map_err(|error| syntax(&error))
+pub fn parse_data_tree(text: &str) -> Result<TreeNode, Problem> {
+    serde_saphyr::from_str_with_options::<TreeNode>(text, options(MAX_DATA_NODES))
+        .map_err(|error| syntax_problem(&error, text))
 }
 
-fn syntax(error: &serde_saphyr::Error) -> Problem {
-    let at = error.location().map(|location| place(&location));
-    let text = error.without_snippet().to_string();
-    let what = text.lines().next().unwrap_or("not valid YAML");
+fn syntax_problem(error: &serde_saphyr::Error, text: &str) -> Problem {
+    let at = error.location().map(|location| locate_in_text(text, to_position(&location)));
+    if let serde_saphyr::Error::MultipleDocuments { .. } = error.without_snippet() {
+        let at = at.map(|at| find_document_mark(text, at));
+        let hint = "a file has one document: remove the line `---` between them, or split the file";
+        return Problem::error(at, "", "the file has several documents").with_hint(hint);
+    }
+    let what = error.without_snippet().to_string();
+    let what = what.lines().next().unwrap_or("not valid YAML");
     // The problem carries the position, so the reader's prefix with the line would repeat it.
     let what = what.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(what, |(_, tail)| tail);
-    let (what, hint) = in_our_words(what);
+    if let Some(SyntaxFault { what, hint, at }) = describe_fault(what, text, at) {
+        return Problem::error(at, "", what).with_hint(hint);
+    }
+    let (what, hint) = rephrase_message(what);
     Problem::error(at, "", what).with_hint(hint)
 }
 
 /// Replaces messages of the YAML reader that mention its own options.
-fn in_our_words(what: &str) -> (&str, &str) {
+fn rephrase_message(what: &str) -> (&str, &str) {
     if let Some((what, _)) = what.split_once(", set DuplicateKeyPolicy") {
-        return (what, "a key stands once in a map: put the two together");
+        return (what, "a key may occur only once in a map: merge the two entries");
     }
     if what.starts_with("budget breached: Depth") {
-        return ("nested too deeply", "64 maps and lists within each other are read; look for a bracket too many");
+        return ("nested too deeply", "maps and lists may be nested at most 64 deep; look for an extra bracket");
     }
     if what.starts_with("budget breached") {
         return (
@@ -85,10 +101,10 @@ fn in_our_words(what: &str) -> (&str, &str) {
     (what, "")
 }
 
-fn place(location: &Location) -> At {
+fn to_position(location: &Location) -> SourcePosition {
     let number = |value: u64| usize::try_from(value).unwrap_or(0);
     let span = location.span();
-    At {
+    SourcePosition {
         offset: number(span.byte_offset().unwrap_or(0)),
         len: number(span.byte_len().unwrap_or(0)),
         line: number(location.line()),
@@ -97,91 +113,91 @@ fn place(location: &Location) -> At {
 }
 
 /// Keeps the source text of plain scalars that YAML converted to another type (`007`, `1.10`).
-fn take_source(text: &str, node: &mut Node) {
+fn keep_source_text(text: &str, node: &mut TreeNode) {
     match &mut node.value {
-        Val::Seq(items) => items.iter_mut().for_each(|item| take_source(text, item)),
-        Val::Map(entries) => entries.iter_mut().for_each(|(_, item)| take_source(text, item)),
-        Val::Bool(_) | Val::Int(_) | Val::UInt(_) | Val::Float(_) => {
+        NodeValue::Seq(items) => items.iter_mut().for_each(|item| keep_source_text(text, item)),
+        NodeValue::Map(entries) => entries.iter_mut().for_each(|(_, item)| keep_source_text(text, item)),
+        NodeValue::Bool(_) | NodeValue::Int(_) | NodeValue::UInt(_) | NodeValue::Float(_) => {
             let end = node.at.offset.saturating_add(node.at.len);
             node.raw = text.get(node.at.offset..end).map(|raw| raw.trim().to_owned());
         }
-        Val::Null | Val::Str(_) => {}
+        NodeValue::Null | NodeValue::Str(_) => {}
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for TreeNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Raw>::deserialize(deserializer)?;
-        Ok(Self { at: place(&spanned.defined), raw: None, files: Vec::new(), value: spanned.value.0 })
+        let spanned = Spanned::<RawValue>::deserialize(deserializer)?;
+        Ok(Self { value: spanned.value.0, ..Self::null(to_position(&spanned.defined)) })
     }
 }
 
-struct Raw(Val);
+struct RawValue(NodeValue);
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de> Deserialize<'de> for RawValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor).map(Raw)
+        deserializer.deserialize_any(RawValueVisitor).map(RawValue)
     }
 }
 
-struct RawVisitor;
+struct RawValueVisitor;
 
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Val;
+impl<'de> Visitor<'de> for RawValueVisitor {
+    type Value = NodeValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Val, E> {
-        Ok(Val::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<NodeValue, E> {
+        Ok(NodeValue::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Val, E> {
-        Ok(u64::try_from(value).map_or(Val::Int(value), Val::UInt))
+    fn visit_i64<E>(self, value: i64) -> Result<NodeValue, E> {
+        Ok(u64::try_from(value).map_or(NodeValue::Int(value), NodeValue::UInt))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Val, E> {
-        Ok(Val::UInt(value))
+    fn visit_u64<E>(self, value: u64) -> Result<NodeValue, E> {
+        Ok(NodeValue::UInt(value))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Val, E> {
-        Ok(Val::Float(value))
+    fn visit_f64<E>(self, value: f64) -> Result<NodeValue, E> {
+        Ok(NodeValue::Float(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Val, E> {
-        Ok(Val::Str(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<NodeValue, E> {
+        Ok(NodeValue::Str(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Val, E> {
-        Ok(Val::Str(value))
+    fn visit_string<E>(self, value: String) -> Result<NodeValue, E> {
+        Ok(NodeValue::Str(value))
     }
 
-    fn visit_unit<E>(self) -> Result<Val, E> {
-        Ok(Val::Null)
+    fn visit_unit<E>(self) -> Result<NodeValue, E> {
+        Ok(NodeValue::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Val, E> {
-        Ok(Val::Null)
+    fn visit_none<E>(self) -> Result<NodeValue, E> {
+        Ok(NodeValue::Null)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<NodeValue, D::Error> {
         deserializer.deserialize_any(Self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Val, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NodeValue, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Val::Seq(items))
+        Ok(NodeValue::Seq(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Val, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodeValue, A::Error> {
         let mut entries = Vec::new();
-        while let Some((key, value)) = map.next_entry::<Spanned<String>, Node>()? {
-            entries.push((Key { at: place(&key.defined), name: key.value }, value));
+        while let Some((key, value)) = map.next_entry::<Spanned<String>, TreeNode>()? {
+            entries.push((MapKey { at: to_position(&key.defined), name: key.value }, value));
         }
-        Ok(Val::Map(entries))
+        Ok(NodeValue::Map(entries))
     }
 }

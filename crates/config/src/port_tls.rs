@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::FieldProblem;
-use super::types::Span;
+use super::types::TimeSpan;
 
 /// TLS of a port; the keys are those of the Collector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,24 +27,21 @@ pub struct PortTls {
     pub crl_file: Option<PathBuf>,
     /// How often the files are checked for changes; default `10s`.
     #[serde(default = "ten_seconds")]
-    pub reload_interval: Span,
+    pub reload_interval: TimeSpan,
 }
 
-fn ten_seconds() -> Span {
-    Span::seconds(10)
+fn ten_seconds() -> TimeSpan {
+    TimeSpan::seconds(10)
 }
 
 impl PortTls {
     /// Adds a problem for each invalid setting; `path` is the position of these settings in the component.
     pub fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
         if self.reload_interval.0.is_zero() {
-            problems.push(FieldProblem::new(
-                format!("{path}.reload_interval"),
-                "must be more than zero: every wait has an end",
-            ));
+            problems.push(FieldProblem::new(format!("{path}.reload_interval"), "must be more than zero"));
         }
         if self.crl_file.is_some() && self.client_ca_file.is_none() {
-            problems.push(FieldProblem::new(format!("{path}.crl_file"), "needs `client_ca_file` beside it"));
+            problems.push(FieldProblem::new(format!("{path}.crl_file"), "requires `client_ca_file`: set it too"));
         }
     }
 }

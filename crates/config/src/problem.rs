@@ -1,5 +1,5 @@
 //! [`Problem`]: one fault of a configuration, with its position, path and hint, and its rendering as a snippet. A
-//! snippet shows keys, and values that can't be secrets (chosen in `shown`); all other bytes are masked. Problems are
+//! snippet shows keys, and values that can't be secrets (chosen in `snippet`); all other bytes are masked. Problems are
 //! found by `load`, `graph` and each component's `config`.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A position in a file. Lines and columns count from 1; offset and length are in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct At {
+pub struct SourcePosition {
     /// Byte offset in the file.
     pub offset: usize,
     /// Length in bytes.
@@ -25,19 +25,19 @@ pub struct FieldProblem {
     /// Dotted path from the component's own map; empty for the component itself.
     pub path: String,
     /// A description in lower case that quotes no value.
-    pub what: String,
+    pub message: String,
 }
 
 impl FieldProblem {
     /// A fault of the field at `path`.
     pub fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { path: path.into(), what: what.into() }
+        Self { path: path.into(), message: what.into() }
     }
 }
 
 /// How severe a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gravity {
+pub enum ProblemSeverity {
     /// The configuration can't be used.
     Error,
     /// The configuration can be used, but the user should know.
@@ -47,7 +47,7 @@ pub enum Gravity {
 /// Sorts errors before warnings, each by position, and removes repetitions: a block that is read twice reports its
 /// fault twice.
 pub fn sort_and_dedup(problems: &mut Vec<Problem>) {
-    problems.sort_by_key(Problem::order);
+    problems.sort_by_key(Problem::sort_key);
     problems.dedup();
 }
 
@@ -55,31 +55,39 @@ pub fn sort_and_dedup(problems: &mut Vec<Problem>) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Error or warning.
-    pub gravity: Gravity,
+    pub severity: ProblemSeverity,
     /// Its position, if known.
-    pub at: Option<At>,
+    pub at: Option<SourcePosition>,
     /// Path in the configuration, e.g. `exporters.otlp/honeycomb.endpoint`; may be empty.
     pub path: String,
     /// A description of the fault.
-    pub what: String,
+    pub message: String,
     /// A remedy such as "did you mean `endpoint`?"; may be empty.
     pub hint: String,
 }
 
 impl Problem {
     /// The sort key of problems: errors before warnings, then the position; those without a position come last.
-    fn order(&self) -> (Gravity, usize) {
-        (self.gravity, self.at.map_or(usize::MAX, |at| at.offset))
+    fn sort_key(&self) -> (ProblemSeverity, usize) {
+        (self.severity, self.at.map_or(usize::MAX, |at| at.offset))
     }
 
     /// An error at `path`.
-    pub fn error(at: Option<At>, path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { gravity: Gravity::Error, at, path: path.into(), what: what.into(), hint: String::new() }
+    pub fn error(at: Option<SourcePosition>, path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { severity: ProblemSeverity::Error, at, path: path.into(), message: what.into(), hint: String::new() }
     }
 
     /// A warning at `path`.
-    pub fn warning(at: Option<At>, path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { gravity: Gravity::Warning, ..Self::error(at, path, what) }
+    pub fn warning(at: Option<SourcePosition>, path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { severity: ProblemSeverity::Warning, ..Self::error(at, path, what) }
+    }
+
+    /// The subject of a message that begins with its verb (`is missing`): the field that the path ends with.
+    fn missing_subject(&self) -> Option<&str> {
+        let verb = self.message.split(' ').next()?;
+        let begins = ["is", "must", "has", "contains", "requires", "needs", "equals", "uses", "now", "belongs"];
+        let field = self.path.rsplit('.').next().filter(|field| !field.is_empty())?;
+        begins.contains(&verb).then_some(field)
     }
 
     /// Returns the problem with `hint` set.
@@ -90,7 +98,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+        if let Some(subject) = self.missing_subject() {
+            write!(f, "`{subject}` ")?;
+        }
+        f.write_str(&self.message)?;
         if !self.path.is_empty() {
             write!(f, " (at `{}`)", self.path)?;
         }
@@ -99,15 +110,15 @@ impl fmt::Display for Problem {
 }
 
 /// The text that problems are rendered against; every value that may be a secret is masked.
-pub struct Source {
+pub struct MaskedSource {
     name: String,
     masked: String,
 }
 
-impl Source {
+impl MaskedSource {
     /// Masks `text` except for structure and the byte ranges in `shown` (map keys and harmless values). Comments are
     /// masked too unless `shown` contains them.
-    pub fn new(name: &str, text: &str, shown: &[At]) -> Self {
+    pub fn new(name: &str, text: &str, shown: &[SourcePosition]) -> Self {
         let mut masked = mask_all(text.as_bytes());
         for at in shown {
             let original = text.as_bytes().iter().skip(at.offset).take(at.len);
@@ -116,11 +127,6 @@ impl Source {
             }
         }
         Self { name: name.to_owned(), masked: String::from_utf8(masked).unwrap_or_default() }
-    }
-
-    /// A source that shows no text, for a file that could not be parsed.
-    pub fn opaque(name: &str) -> Self {
-        Self { name: name.to_owned(), masked: String::new() }
     }
 
     /// The file's name as given by the user.
@@ -132,7 +138,7 @@ impl Source {
     pub fn render(&self, problems: &[Problem], colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut sorted: Vec<&Problem> = problems.iter().collect();
-        sorted.sort_by_key(|problem| problem.order());
+        sorted.sort_by_key(|problem| problem.sort_key());
         let mut out = String::new();
         for problem in sorted {
             out.push_str(&self.render_one(problem, &renderer));
@@ -142,9 +148,9 @@ impl Source {
     }
 
     fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
-        let level = match problem.gravity {
-            Gravity::Error => Level::ERROR,
-            Gravity::Warning => Level::WARNING,
+        let level = match problem.severity {
+            ProblemSeverity::Error => Level::ERROR,
+            ProblemSeverity::Warning => Level::WARNING,
         };
         let title = problem.to_string();
         let span = problem.at.filter(|_| !self.masked.is_empty()).and_then(|at| {
@@ -158,7 +164,7 @@ impl Source {
         }
         let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
         let hint = if problem.hint.is_empty() { String::new() } else { format!("\n  = help: {}", problem.hint) };
-        let word = if problem.gravity == Gravity::Error { "error" } else { "warning" };
+        let word = if problem.severity == ProblemSeverity::Error { "error" } else { "warning" };
         format!("{word}: {title}\n --> {}{place}{hint}", self.name)
     }
 }
@@ -170,12 +176,13 @@ fn mask_all(text: &[u8]) -> Vec<u8> {
 }
 
 /// The candidate most similar to `word`, if it is similar enough for `word` to be a typing error.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn find_nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
     candidates
         .into_iter()
         .map(|candidate| {
-            let distance = strsim::damerau_levenshtein(word, candidate);
-            (distance, strsim::jaro_winkler(word, candidate), candidate)
+            let distance = strsim::damerau_levenshtein(&word, candidate);
+            (distance, strsim::jaro_winkler(&word, candidate), candidate)
         })
         .filter(|(distance, likeness, _)| *distance <= 2 || *likeness > 0.85)
         .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))

@@ -6,18 +6,23 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::tree::TreeNode;
+
+/// The mark that a secret serialises as.
+const REDACTED: &str = "[redacted]";
+
 /// Columns after which comments are wrapped.
-const WIDTH: usize = 110;
+const COMMENT_WIDTH: usize = 110;
 
 /// A configuration value together with the JSON schema of its type.
-pub struct Documented {
+pub struct DocumentedValue {
     schema: Value,
     value: Value,
 }
 
-impl Documented {
+impl DocumentedValue {
     /// Serialises a value and generates its type's schema, which holds the field descriptions.
-    pub fn of<T: JsonSchema + Serialize>(value: &T) -> Self {
+    pub fn from_value<T: JsonSchema + Serialize>(value: &T) -> Self {
         let schema: Schema = SchemaGenerator::default().into_root_schema_for::<T>();
         Self { schema: schema.to_value(), value: serde_json::to_value(value).unwrap_or(Value::Null) }
     }
@@ -29,7 +34,13 @@ impl Documented {
 
     /// Appends the value's fields as YAML at `indent`; with `comments`, each field below its description.
     pub fn write(&self, out: &mut String, indent: usize, comments: bool) {
-        Writer { root: &self.schema, comments }.object(out, &self.schema, &self.value, indent);
+        YamlWriter { root: &self.schema, comments }.write_object(out, &self.schema, &self.value, indent);
+    }
+
+    /// Replaces each redacted secret by the reference that is written in the file in its place, such as
+    /// `${env:API_KEY}`. Returns whether a secret is still redacted, because it is written in the file itself.
+    pub fn restore_references(&mut self, written: &TreeNode) -> bool {
+        restore_in_value(&mut self.value, Some(written))
     }
 
     /// Whether the value has no fields.
@@ -38,12 +49,42 @@ impl Documented {
     }
 }
 
-struct Writer<'s> {
+fn restore_in_value(value: &mut Value, written: Option<&TreeNode>) -> bool {
+    match value {
+        Value::String(text) if text == REDACTED => match written.and_then(find_shown_reference) {
+            Some(reference) => {
+                reference.clone_into(text);
+                false
+            }
+            None => true,
+        },
+        Value::Array(items) => items.iter_mut().enumerate().fold(false, |redacted, (index, item)| {
+            restore_in_value(item, written.and_then(|node| node.item(index))) || redacted
+        }),
+        Value::Object(fields) => fields.iter_mut().fold(false, |redacted, (key, field)| {
+            restore_in_value(field, written.and_then(|node| node.get(key)).map(|(_, node)| node)) || redacted
+        }),
+        _ => false,
+    }
+}
+
+/// The reference of a scalar, if nothing in it can be a secret: no default, and no text beside it but the scheme of a
+/// credential (`Bearer ${env:TOKEN}`).
+fn find_shown_reference(node: &TreeNode) -> Option<&str> {
+    let written = node.reference.as_deref()?;
+    let (before, rest) = written.split_once("${")?;
+    let (reference, after) = rest.split_once('}')?;
+    let scheme = before.strip_suffix(' ').is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    let bare = after.is_empty() && !reference.contains(":-") && (before.is_empty() || (scheme && before.len() <= 8));
+    bare.then_some(written)
+}
+
+struct YamlWriter<'s> {
     root: &'s Value,
     comments: bool,
 }
 
-impl<'s> Writer<'s> {
+impl<'s> YamlWriter<'s> {
     /// Follows `$ref` and the first member of `anyOf` that is not null.
     fn resolve(&self, schema: &'s Value) -> &'s Value {
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
@@ -56,19 +97,19 @@ impl<'s> Writer<'s> {
         some.map_or(schema, |member| self.resolve(member))
     }
 
-    fn object(&self, out: &mut String, schema: &'s Value, value: &Value, indent: usize) {
+    fn write_object(&self, out: &mut String, schema: &'s Value, value: &Value, indent: usize) {
         let schema = self.resolve(schema);
         let Some(fields) = value.as_object() else { return };
         for (key, value) in fields {
             let property = schema.get("properties").and_then(|properties| properties.get(key)).unwrap_or(&Value::Null);
             if self.comments {
-                self.comment(out, property, indent);
+                self.write_comment(out, property, indent);
             }
-            self.field(out, key, property, value, indent);
+            self.write_field(out, key, property, value, indent);
         }
     }
 
-    fn field(&self, out: &mut String, key: &str, schema: &'s Value, value: &Value, indent: usize) {
+    fn write_field(&self, out: &mut String, key: &str, schema: &'s Value, value: &Value, indent: usize) {
         let pad = " ".repeat(indent);
         match value {
             Value::Null if self.comments => out.push_str(&format!("{pad}# {key}:\n")),
@@ -76,13 +117,13 @@ impl<'s> Writer<'s> {
             Value::Object(fields) if fields.is_empty() => out.push_str(&format!("{pad}{key}: {{}}\n")),
             Value::Object(_) => {
                 out.push_str(&format!("{pad}{key}:\n"));
-                self.object(out, schema, value, indent + 2);
+                self.write_object(out, schema, value, indent + 2);
             }
-            other => out.push_str(&format!("{pad}{key}: {}\n", scalar(other))),
+            other => out.push_str(&format!("{pad}{key}: {}\n", format_scalar(other))),
         }
     }
 
-    fn comment(&self, out: &mut String, schema: &'s Value, indent: usize) {
+    fn write_comment(&self, out: &mut String, schema: &'s Value, indent: usize) {
         let own = schema.get("description").and_then(Value::as_str);
         let Some(text) = own.or_else(|| self.resolve(schema).get("description").and_then(Value::as_str)) else {
             return;
@@ -91,7 +132,7 @@ impl<'s> Writer<'s> {
         for paragraph in text.split("\n\n") {
             let mut line = format!("{pad}#");
             for word in paragraph.split_whitespace() {
-                if line.len() + word.len() + 1 > WIDTH {
+                if line.len() + word.len() + 1 > COMMENT_WIDTH {
                     out.push_str(&line);
                     out.push('\n');
                     line = format!("{pad}#");
@@ -106,12 +147,13 @@ impl<'s> Writer<'s> {
 }
 
 /// Writes a scalar or a list on one line; maps inside lists in flow form.
-fn scalar(value: &Value) -> String {
+fn format_scalar(value: &Value) -> String {
     match value {
-        Value::String(text) => text_scalar(text),
-        Value::Array(items) => format!("[{}]", items.iter().map(scalar).collect::<Vec<_>>().join(", ")),
+        Value::String(text) => format_text(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(format_scalar).collect::<Vec<_>>().join(", ")),
         Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}: {}", scalar(value))).collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{key}: {}", format_scalar(value))).collect();
             format!("{{ {} }}", fields.join(", "))
         }
         other => other.to_string(),
@@ -119,7 +161,7 @@ fn scalar(value: &Value) -> String {
 }
 
 /// Writes text plainly if YAML reads it back as the same text, otherwise as a JSON string (which is valid YAML).
-fn text_scalar(text: &str) -> String {
+fn format_text(text: &str) -> String {
     // YAML readers take `1e5` and `0x1f` for numbers, but not `10s` or `127.0.0.1:4317`.
     let unit = text.starts_with(|c: char| c.is_ascii_digit())
         && !text.starts_with('0')

@@ -4,21 +4,21 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::env::{FileError, Lookup};
-use super::graph::{Known, Step, check, references};
-use super::problem::{At, Gravity, Source, nearest};
-use super::types::{ByteSize, Span};
+use super::env::{SubstitutionFileError, SubstitutionLookup};
+use super::graph::{ComponentFacts, StepRole, check_pipelines, check_references};
+use super::problem::{MaskedSource, ProblemSeverity, SourcePosition, find_nearest};
+use super::types::{ByteSize, TimeSpan};
 use super::{ComponentId, de, file, load};
 use otlp::Signal;
 
 struct Fixed;
 
-impl Lookup for Fixed {
+impl SubstitutionLookup for Fixed {
     fn var(&self, name: &str) -> Option<String> {
         (name == "SET").then(|| "value-of-set".to_owned())
     }
 
-    fn file(&self, path: &str) -> Result<String, FileError> {
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
         if path == "/there" {
             Ok("from-file".to_owned())
         } else {
@@ -28,15 +28,16 @@ impl Lookup for Fixed {
 }
 
 fn problems_of(text: &str) -> String {
-    let file::Reading { source, file, mut problems, .. } = file::read("t.yaml", text, &Fixed);
+    let file::ParsedConfig { source, file, mut problems, .. } = file::read("t.yaml", text, &Fixed);
     let problems = match file {
         Some(file) if problems.is_empty() => {
-            problems.extend(references(&file));
-            let steps: HashMap<ComponentId, Step> = file
+            problems.extend(check_references(&file, &|_, _| None));
+            let steps: HashMap<ComponentId, StepRole> = file
                 .processors
                 .iter()
                 .filter_map(|section| {
-                    let steps = [Step::Normalize, Step::Cost, Step::Runs, Step::Vault, Step::Redact];
+                    let steps =
+                        [StepRole::Normalize, StepRole::Cost, StepRole::Runs, StepRole::Vault, StepRole::Redact];
                     steps.into_iter().find(|step| step.name() == section.id.kind).map(|step| (section.id.clone(), step))
                 })
                 .collect();
@@ -49,16 +50,16 @@ fn problems_of(text: &str) -> String {
             };
             let (audits, allows) = (named("audit"), named("allow"));
             let tells: &[Signal] = &[Signal::Logs, Signal::Metrics];
-            let joins = file.connectors.iter().map(|section| (section.id.clone(), (Step::Runs, tells))).collect();
-            let known = Known {
+            let joins = file.connectors.iter().map(|section| (section.id.clone(), (StepRole::Runs, tells))).collect();
+            let known = ComponentFacts {
                 steps: &steps,
-                audits: &audits,
-                allows: &allows,
+                audit_only: &audits,
+                content_allowed: &allows,
                 third_party: &third_party,
-                not_taken: &not_taken,
-                joins: &joins,
+                missing_endpoints: &not_taken,
+                connectors: &joins,
             };
-            problems.extend(check(&file, &known));
+            problems.extend(check_pipelines(&file, &known));
             problems
         }
         _ => problems,
@@ -101,7 +102,7 @@ service:
 fn uncleared_paths_are_refused() {
     let text = GOOD.replace("vault, redact]", "redact]");
     insta::assert_snapshot!(problems_of(&text));
-    assert!(problems_of(&GOOD.replace("cost, vault, redact", "vault, cost, redact")).contains("stands after"));
+    assert!(problems_of(&GOOD.replace("cost, vault, redact", "vault, cost, redact")).contains("` must come before `"));
 }
 
 /// Metrics need `redact` only.
@@ -128,7 +129,7 @@ fn substitution_is_strict() {
     );
     let shown = problems_of(&text);
     assert!(shown.contains("the environment variable `UNSET` is not set"), "{shown}");
-    assert!(shown.contains("can't read `/gone`: No such file"), "{shown}");
+    assert!(shown.contains("can't read `/gone`: no such file"), "{shown}");
     assert!(shown.contains("without `env:` or `file:`"), "{shown}");
     assert!(!shown.contains("value-of-set"), "{shown}");
 }
@@ -158,14 +159,14 @@ struct Inner {
 struct Outer {
     inner: Inner,
     #[serde(default)]
-    wait: Span,
+    wait: TimeSpan,
     #[serde(default)]
     list: Vec<u8>,
 }
 
 fn typed_errors(text: &str) -> Vec<String> {
-    let node = load::tree(text).expect("yaml");
-    match de::typed::<Outer>(&node, "top") {
+    let node = load::parse_tree(text).expect("yaml");
+    match de::deserialize_strict::<Outer>(&node, "top") {
         Ok(_) => Vec::new(),
         Err(problems) => problems
             .iter()
@@ -185,11 +186,11 @@ fn all_type_errors_at_once() {
 /// Numbers may be written as text (as from the environment); text keeps its spelling, however YAML would type it.
 #[test]
 fn scalars_are_retyped_as_wanted() {
-    let node = load::tree("inner: { size: '64MiB', count: '7', text: 007 }").expect("yaml");
-    let outer: Outer = de::typed(&node, "").expect("typed");
+    let node = load::parse_tree("inner: { size: '64MiB', count: '7', text: 007 }").expect("yaml");
+    let outer: Outer = de::deserialize_strict(&node, "").expect("typed");
     assert_eq!((outer.inner.size, outer.inner.count, outer.inner.text.as_str()), (ByteSize::mib(64), 7, "007"));
-    let node = load::tree("inner: { size: 1, text: 1.10 }").expect("yaml");
-    let outer: Outer = de::typed(&node, "").expect("typed");
+    let node = load::parse_tree("inner: { size: 1, text: 1.10 }").expect("yaml");
+    let outer: Outer = de::deserialize_strict(&node, "").expect("typed");
     assert_eq!(outer.inner.text, "1.10");
 }
 
@@ -197,7 +198,7 @@ fn scalars_are_retyped_as_wanted() {
 #[test]
 fn yaml_traps_are_refused() {
     for text in ["a: 1\na: 2\n", "a:\n\tb: 1\n", "x: &x { a: 1 }\ny: { <<: *x }\n"] {
-        let problem = load::tree(text).err().expect("refused");
+        let problem = load::parse_tree(text).err().expect("refused");
         assert!(problem.at.is_some_and(|at| at.line > 0), "{text:?}: {problem}");
     }
     let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
@@ -205,7 +206,7 @@ fn yaml_traps_are_refused() {
         let before = format!("*a{},", level - 1).repeat(10);
         bomb.push_str(&format!("a{level}: &a{level} [{}]\n", before.trim_end_matches(',')));
     }
-    assert!(load::tree(&bomb).is_err());
+    assert!(load::parse_tree(&bomb).is_err());
 }
 
 /// Sizes and spans parse their own output, and refuse other text.
@@ -216,22 +217,22 @@ fn sizes_and_spans_round_trip() {
         assert_eq!(size.to_string(), text);
     }
     for text in ["30s", "200ms", "5m", "400d", "90m", "0s"] {
-        let span: Span = serde_json::from_value(text.into()).expect("span");
+        let span: TimeSpan = serde_json::from_value(text.into()).expect("span");
         assert_eq!(span.to_string(), text);
     }
-    assert!(serde_json::from_value::<Span>("5".into()).is_err());
+    assert!(serde_json::from_value::<TimeSpan>("5".into()).is_err());
     assert!(serde_json::from_value::<ByteSize>("5 apples".into()).is_err());
 }
 
 /// A path resolves to the deepest node that exists, also through keys with dots.
 #[test]
 fn places_are_found_by_path() {
-    let node = load::tree("a:\n  b.c: 5\n").expect("yaml");
-    assert_eq!(node.nearest("a.b.c").line, 2);
-    assert_eq!(node.nearest("a.x").line, 1);
-    assert_eq!(nearest("endpiont", ["endpoint", "headers"]), Some("endpoint"));
-    assert_eq!(nearest("zzz", ["endpoint"]), None);
-    let _ = (At::default(), Gravity::Error, Source::opaque("x").name());
+    let node = load::parse_tree("a:\n  b.c: 5\n").expect("yaml");
+    assert_eq!(node.nearest_position("a.b.c").line, 2);
+    assert_eq!(node.nearest_position("a.x").line, 1);
+    assert_eq!(find_nearest("endpiont", ["endpoint", "headers"]), Some("endpoint"));
+    assert_eq!(find_nearest("zzz", ["endpoint"]), None);
+    let _ = (SourcePosition::default(), ProblemSeverity::Error, MaskedSource::new("x", "", &[]).name());
 }
 
 /// A `redact` step that only counts does not clear a path to a third party. One that allows content replaces the
@@ -247,7 +248,7 @@ fn audits_and_allowances() {
     assert!(audit.contains("only counts (`mode: audit`)") && audit.contains("error"), "{audit}");
     let allow = with("redact/allow");
     assert!(allow.contains("`redact/allow` has `content: allow`") && !allow.contains("error"), "{allow}");
-    assert!(with("redact").contains("nothing does: vault"));
+    assert!(with("redact").contains("has no step: vault"));
 }
 
 const JOINED: &str = "
@@ -270,7 +271,7 @@ fn connectors_join_pipelines() {
         "logs/runs: { receivers: [runs/summaries], processors: [redact]",
         "logs/runs: { receivers: [runs/summaries], processors: []",
     );
-    assert!(problems_of(&bare).contains("nothing does: redact"), "{}", problems_of(&bare));
+    assert!(problems_of(&bare).contains("has no step: redact"), "{}", problems_of(&bare));
 }
 
 /// A connector is refused if it is used on one side only, if its pipeline lacks its step, as a source of traces, in a
@@ -286,20 +287,20 @@ fn connectors_are_checked() {
         (
             "[cost, runs, vault, redact]",
             "[cost, vault, redact]",
-            "tells what `runs` found, but the pipeline has no such processor",
+            "sends the results of `runs`, but the pipeline has no such processor",
         ),
-        ("metrics/runs:", "traces/runs:", "tells logs and metrics, not traces"),
+        ("metrics/runs:", "traces/runs:", "sends logs and metrics, not traces"),
         (
             "processors: [redact], exporters: [otlp/h] }\n    metrics",
             "processors: [runs, redact], exporters: [otlp/h, runs/summaries] }\n    metrics",
-            "comes back to it",
+            "` is fed back into it, which would never end",
         ),
         (
             "receivers: [runs/summaries], processors: [redact], exporters: [otlp/h] }\n    metrics",
             "receivers: [runs/summaries], processors: [cost, redact], exporters: [otlp/h] }\n    metrics",
-            "would track what",
+            "` would track the output of `",
         ),
-        ("receivers: { otlp: }", "receivers: { otlp: , runs/summaries: }", "is in `receivers:` too"),
+        ("receivers: { otlp: }", "receivers: { otlp: , runs/summaries: }", "is also in `receivers:`"),
     ] {
         let problems = with(from, to);
         assert!(problems.contains(says), "{says} is not in\n{problems}");
@@ -315,8 +316,8 @@ fn connectors_are_checked() {
 /// (Shown to fail: `:99999` was read as port 80.)
 #[test]
 fn addresses_are_read_as_they_are_written() {
-    use super::address::{Url, url};
-    let plain = |text: &'static str| url(text).unwrap_or_else(|what| panic!("{text}: {what}"));
+    use super::address::{Url, parse_url};
+    let plain = |text: &'static str| parse_url(text).unwrap_or_else(|what| panic!("{text}: {what}"));
     assert_eq!(
         plain("https://[::1]:4318/otlp?a=b"),
         Url { tls: true, host: "::1", port: Some(4318), path: "/otlp", query: Some("a=b") }
@@ -334,22 +335,22 @@ fn addresses_are_read_as_they_are_written() {
     }
     for (wrong, why) in [
         ("http://127.0.0.1:99999", "`99999` is not a port"),
-        ("http://127.0.0.1:0", "`0` is no port"),
+        ("http://127.0.0.1:0", "`0` is not a port to connect to: write a number from 1 to 65535"),
         ("http://127.0.0.1:65536/x", "`65536`"),
         ("http://h:080", "`080`"),
-        ("http://h:", "its port is empty"),
+        ("http://h:", "the port is empty: write a number from 1 to 65535 after the `:`, or remove the `:`"),
         ("http://h:+80", "is not a port"),
         ("http://h:80:81", "brackets"),
-        ("http://user:hunter2", "what stands behind the last `:` is not a port"),
+        ("http://user:hunter2", "the text after the last `:` is not a port"),
         ("http://user:hunter2@h", "a user"),
         ("http://h/x#y", "never sent"),
         ("http://h\\x", "white space"),
-        (" http://h", "neither"),
+        (" http://h", "must start with"),
         ("http://h ", "white space"),
-        ("http://bücher.example", "not ASCII"),
-        ("HTTPS://h", "small letters"),
-        ("ftp://h", "neither"),
-        ("h:4317", "neither"),
+        ("http://bücher.example", "non-ASCII"),
+        ("HTTPS://h", "lower case"),
+        ("ftp://h", "must start with"),
+        ("h:4317", "must start with"),
         ("http://", "no host"),
         ("http:///x", "no host"),
         ("http://?x", "no host"),
@@ -359,12 +360,12 @@ fn addresses_are_read_as_they_are_written() {
         ("http://0x7f000001", "is a number"),
         ("http://010.0.0.1", "is a number"),
         ("http://1.2.3.256", "is a number"),
-        ("http://ex%61mple.com", "another character"),
+        ("http://ex%61mple.com", "the host may contain only letters, digits, `.`, `-` and `_`"),
         ("http://[::g]", "IPv6"),
         ("http://[::1", "brackets"),
         ("http://::1", "brackets"),
     ] {
-        let what = url(wrong).err().unwrap_or_else(|| panic!("{wrong} is taken"));
+        let what = parse_url(wrong).err().unwrap_or_else(|| panic!("{wrong} is taken"));
         assert!(what.contains(why) && !what.contains("hunter2"), "{wrong}: {what}");
     }
     for wrong in ["a:70000", "a:+80", "127.1:4317", "[::1]4317", "a b:1", "a:"] {
@@ -378,8 +379,8 @@ fn addresses_are_read_as_they_are_written() {
 #[test]
 fn snippets_show_what_is_no_secret() {
     let shown = |text: &str| {
-        let file::Reading { source, .. } = file::read("t.yaml", text, &Fixed);
-        let whole = At { offset: 0, len: text.len(), line: 1, column: 1 };
+        let file::ParsedConfig { source, .. } = file::read("t.yaml", text, &Fixed);
+        let whole = SourcePosition { offset: 0, len: text.len(), line: 1, column: 1 };
         source.render(&[super::Problem::error(Some(whole), "", "x")], false)
     };
     for (text, seen) in [
@@ -439,8 +440,8 @@ fn sentences_of_values_stay_masked() {
         "a: x#correct horse battery",
         "a: 1 # horse",
     ] {
-        let file::Reading { source, .. } = file::read("t.yaml", text, &Fixed);
-        let whole = At { offset: 0, len: text.len(), line: 1, column: 1 };
+        let file::ParsedConfig { source, .. } = file::read("t.yaml", text, &Fixed);
+        let whole = SourcePosition { offset: 0, len: text.len(), line: 1, column: 1 };
         let shown = source.render(&[super::Problem::error(Some(whole), "", "x")], false);
         assert!(!shown.contains("horse"), "{shown}");
     }

@@ -4,33 +4,35 @@
 
 use std::path::PathBuf;
 
-use super::problem::At;
+use super::problem::SourcePosition;
 
 /// A value with its position.
 #[derive(Clone)]
-pub struct Node {
+pub struct TreeNode {
     /// Position of its text; for an alias, of its definition.
-    pub at: At,
+    pub at: SourcePosition,
     /// The text in the file, for plain scalars that YAML converts to another type.
     pub raw: Option<String>,
+    /// The text in the file, for scalars in which a `${…}` or `$$` was replaced.
+    pub reference: Option<String>,
     /// Files that `${file:…}` named in this scalar.
     pub files: Vec<PathBuf>,
     /// The parsed value.
-    pub value: Val,
+    pub value: NodeValue,
 }
 
 /// A map key with its position.
 #[derive(Clone)]
-pub struct Key {
+pub struct MapKey {
     /// Position of the key.
-    pub at: At,
+    pub at: SourcePosition,
     /// The key's text.
     pub name: String,
 }
 
 /// The value of a node.
 #[derive(Clone)]
-pub enum Val {
+pub enum NodeValue {
     /// An empty value.
     Null,
     /// `true` or `false`.
@@ -44,32 +46,32 @@ pub enum Val {
     /// Text.
     Str(String),
     /// A list.
-    Seq(Vec<Node>),
+    Seq(Vec<TreeNode>),
     /// A map, in file order.
-    Map(Vec<(Key, Node)>),
+    Map(Vec<(MapKey, TreeNode)>),
 }
 
-impl Node {
+impl TreeNode {
     /// An empty node at `at`.
-    pub fn null(at: At) -> Self {
-        Self { at, raw: None, files: Vec::new(), value: Val::Null }
+    pub fn null(at: SourcePosition) -> Self {
+        Self { at, raw: None, reference: None, files: Vec::new(), value: NodeValue::Null }
     }
 
     /// The entries of a map; empty for any other value.
-    pub fn entries(&self) -> &[(Key, Node)] {
+    pub fn entries(&self) -> &[(MapKey, TreeNode)] {
         match &self.value {
-            Val::Map(entries) => entries,
+            NodeValue::Map(entries) => entries,
             _ => &[],
         }
     }
 
     /// The entry of `key` in a map.
-    pub fn get(&self, key: &str) -> Option<&(Key, Node)> {
+    pub fn get(&self, key: &str) -> Option<&(MapKey, TreeNode)> {
         self.entries().iter().find(|(candidate, _)| candidate.name == key)
     }
 
     /// The position of the node at a path (`tls.ca_file`, `custom[0].name`), or of its nearest existing ancestor.
-    pub fn nearest(&self, path: &str) -> At {
+    pub fn nearest_position(&self, path: &str) -> SourcePosition {
         let (mut node, mut at) = (self, self.at);
         let mut rest = path;
         while !rest.is_empty() {
@@ -91,9 +93,10 @@ impl Node {
         at
     }
 
-    fn item(&self, index: usize) -> Option<&Self> {
+    /// The item of a list at `index`.
+    pub(super) fn item(&self, index: usize) -> Option<&Self> {
         match &self.value {
-            Val::Seq(items) => items.get(index),
+            NodeValue::Seq(items) => items.get(index),
             _ => None,
         }
     }
@@ -101,40 +104,40 @@ impl Node {
     /// Files that `${file:…}` named in this node and all nodes below.
     pub fn named_files(&self) -> Vec<&PathBuf> {
         let below: Vec<&Self> = match &self.value {
-            Val::Seq(items) => items.iter().collect(),
-            Val::Map(entries) => entries.iter().map(|(_, item)| item).collect(),
+            NodeValue::Seq(items) => items.iter().collect(),
+            NodeValue::Map(entries) => entries.iter().map(|(_, item)| item).collect(),
             _ => Vec::new(),
         };
         self.files.iter().chain(below.into_iter().flat_map(Self::named_files)).collect()
     }
 
     /// Appends the positions that a snippet may show: all keys below, and the entries of lists of component ids.
-    pub fn keys(&self, out: &mut Vec<At>) {
+    pub fn collect_shown_keys(&self, out: &mut Vec<SourcePosition>) {
         match &self.value {
-            Val::Seq(items) => items.iter().for_each(|item| item.keys(out)),
-            Val::Map(entries) => entries.iter().for_each(|(key, item)| {
+            NodeValue::Seq(items) => items.iter().for_each(|item| item.collect_shown_keys(out)),
+            NodeValue::Map(entries) => entries.iter().for_each(|(key, item)| {
                 out.push(key.at);
-                if let (Val::Seq(ids), "receivers" | "processors" | "exporters" | "extensions") =
+                if let (NodeValue::Seq(ids), "receivers" | "processors" | "exporters" | "extensions") =
                     (&item.value, key.name.as_str())
                 {
                     out.extend(ids.iter().map(|id| id.at));
                 }
-                item.keys(out);
+                item.collect_shown_keys(out);
             }),
             _ => {}
         }
     }
 
     /// Calls `visit` with the path and node of every string below.
-    pub fn visit_strings(&mut self, path: &str, visit: &mut dyn FnMut(&str, &mut Node)) {
+    pub fn visit_strings(&mut self, path: &str, visit: &mut dyn FnMut(&str, &mut TreeNode)) {
         match &mut self.value {
-            Val::Str(_) => visit(path, self),
-            Val::Seq(items) => {
+            NodeValue::Str(_) => visit(path, self),
+            NodeValue::Seq(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     item.visit_strings(&format!("{path}[{index}]"), visit);
                 }
             }
-            Val::Map(entries) => {
+            NodeValue::Map(entries) => {
                 for (key, item) in entries {
                     let path = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
                     item.visit_strings(&path, visit);

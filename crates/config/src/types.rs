@@ -56,9 +56,9 @@ impl fmt::Display for ByteSize {
 
 /// A time span: `30s`, `200ms`, `5m`, `1h30m`, `400d` (ns, us, ms, s, m, h, d).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Span(pub Duration);
+pub struct TimeSpan(pub Duration);
 
-impl Span {
+impl TimeSpan {
     /// A span of `n` seconds.
     pub const fn seconds(n: u64) -> Self {
         Self(Duration::from_secs(n))
@@ -93,7 +93,7 @@ impl Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
         for (name, factor) in [
@@ -120,13 +120,13 @@ impl Millis {
     /// Parses a number of milliseconds or a time span with units.
     pub fn parse(text: &str) -> Option<Self> {
         let number = text.trim().parse().ok().map(Duration::from_millis);
-        number.or_else(|| Span::parse(text).map(|span| span.0)).map(Self)
+        number.or_else(|| TimeSpan::parse(text).map(|span| span.0)).map(Self)
     }
 }
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Span(self.0).fmt(f)
+        TimeSpan(self.0).fmt(f)
     }
 }
 
@@ -173,5 +173,5 @@ macro_rules! scalar {
 }
 
 scalar!(ByteSize, "a size such as `64MiB` or a number of bytes", |n| Some(ByteSize(n)));
-scalar!(Span, "a time span such as `30s`, `200ms` or `5m`", |n| (n == 0).then_some(Span(Duration::ZERO)));
+scalar!(TimeSpan, "a time span such as `30s`, `200ms` or `5m`", |n| (n == 0).then_some(TimeSpan(Duration::ZERO)));
 scalar!(Millis, "a number of milliseconds, or a time span such as `60s`", |n| Some(Millis(Duration::from_millis(n))));

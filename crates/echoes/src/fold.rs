@@ -3,10 +3,10 @@
 //! `\"`, `\u00e9`, `\u003c` …, nested to any depth), Python, HTML (`&lt;`) and URLs (`%20`, `+`).
 //!
 //! Content and the texts that may quote it use the same rule ([`unit`]). Folding is linear. Most bytes fold to
-//! themselves and are copied in blocks; `marks` finds the bytes that need a decision. `forms` maps folded bytes back to
-//! the text, and `prints` computes the fingerprints.
+//! themselves and are copied in blocks; `block_marks` finds the bytes that need a decision. `folded_forms` maps folded
+//! bytes back to the text, and `fingerprints` computes the fingerprints.
 
-use super::marks::{BLOCK, Plain, Reader};
+use super::block_marks::{BLOCK, BlockReader, PortableReader};
 
 /// The most backslashes in one escape: enough for text inside JSON nested five times.
 const BACKSLASHES: usize = 32;
@@ -14,7 +14,7 @@ const BACKSLASHES: usize = 32;
 const AMPERSANDS: usize = 4;
 
 /// The folded form of a few bytes.
-pub(super) enum Put {
+pub(super) enum FoldedUnit {
     /// White space.
     Blank,
     /// Nothing, such as the backslash of an escape.
@@ -27,39 +27,39 @@ pub(super) enum Put {
 
 /// Returns how many bytes at the start of `text` form one unit, and their folded form. `None`: the first byte is copied
 /// unchanged.
-pub(super) fn unit(text: &[u8]) -> Option<(usize, Put)> {
+pub(super) fn fold_unit(text: &[u8]) -> Option<(usize, FoldedUnit)> {
     match text {
-        [b'\\', ..] => Some(escape(text)),
-        [..=b' ' | b'+', ..] => Some((1, Put::Blank)),
-        [0xc2 | 0xe1..=0xe3 | 0xef, ..] => wide(text),
-        [b'&', rest @ ..] => Some(entity(rest)),
+        [b'\\', ..] => Some(fold_escape(text)),
+        [..=b' ' | b'+', ..] => Some((1, FoldedUnit::Blank)),
+        [0xc2 | 0xe1..=0xe3 | 0xef, ..] => match_wide_character(text),
+        [b'&', rest @ ..] => Some(fold_entity(rest)),
         [b'%', high, low, ..] => {
-            let byte = digit(*high)? << 4 | digit(*low)?;
-            Some(percent_wide(byte, text).unwrap_or((3, put_byte(byte))))
+            let byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+            Some(match_wide_percent(byte, text).unwrap_or((3, fold_byte(byte))))
         }
         _ => None,
     }
 }
 
 /// Matches multi-byte white space and multi-byte characters without a width.
-pub(super) fn wide(text: &[u8]) -> Option<(usize, Put)> {
+pub(super) fn match_wide_character(text: &[u8]) -> Option<(usize, FoldedUnit)> {
     match text {
-        [0xc2, 0x85 | 0xa0, ..] => Some((2, Put::Blank)),
-        [0xc2, 0xad, ..] => Some((2, Put::Nothing)),
+        [0xc2, 0x85 | 0xa0, ..] => Some((2, FoldedUnit::Blank)),
+        [0xc2, 0xad, ..] => Some((2, FoldedUnit::Nothing)),
         [0xe1, 0x9a, 0x80, ..]
         | [0xe2, 0x80, 0x80..=0x8a | 0xa8 | 0xa9 | 0xaf, ..]
         | [0xe2, 0x81, 0x9f, ..]
-        | [0xe3, 0x80, 0x80, ..] => Some((3, Put::Blank)),
+        | [0xe3, 0x80, 0x80, ..] => Some((3, FoldedUnit::Blank)),
         [0xe1, 0xa0, 0x8e, ..]
         | [0xe2, 0x80, 0x8b..=0x8f | 0xaa..=0xae, ..]
         | [0xe2, 0x81, 0xa0..=0xaf, ..]
-        | [0xef, 0xbb, 0xbf, ..] => Some((3, Put::Nothing)),
+        | [0xef, 0xbb, 0xbf, ..] => Some((3, FoldedUnit::Nothing)),
         _ => None,
     }
 }
 
 /// `%E2%80%89`
-fn percent_wide(first: u8, text: &[u8]) -> Option<(usize, Put)> {
+fn match_wide_percent(first: u8, text: &[u8]) -> Option<(usize, FoldedUnit)> {
     if !matches!(first, 0xc2 | 0xe1..=0xe3 | 0xef) {
         return None;
     }
@@ -67,79 +67,80 @@ fn percent_wide(first: u8, text: &[u8]) -> Option<(usize, Put)> {
     let (triplets, _) = text.as_chunks::<3>();
     for (byte, triplet) in bytes.iter_mut().zip(triplets).skip(1) {
         let [b'%', digits @ ..] = triplet else { break };
-        *byte = u8::try_from(hex(digits)?).ok()?;
+        *byte = u8::try_from(parse_hex(digits)?).ok()?;
     }
-    wide(&bytes).map(|(length, put)| (length * 3, put))
+    match_wide_character(&bytes).map(|(length, put)| (length * 3, put))
 }
 
 /// Length of the white space at the start of a text, raw or escaped; 0 if the text starts with something else.
-pub(super) fn blank(text: &[u8]) -> usize {
+pub(super) fn blank_length(text: &[u8]) -> usize {
     match text {
-        [b' ' | b'\t'..=b'\r' | b'\\' | b'%' | 0xc2 | 0xe1..=0xe3, ..] => match unit(text) {
-            Some((length, Put::Blank)) => length,
+        [b' ' | b'\t'..=b'\r' | b'\\' | b'%' | 0xc2 | 0xe1..=0xe3, ..] => match fold_unit(text) {
+            Some((length, FoldedUnit::Blank)) => length,
             _ => 0,
         },
         _ => 0,
     }
 }
 
-fn put_byte(byte: u8) -> Put {
-    if byte <= b' ' || byte == 0xa0 { Put::Blank } else { Put::Byte(byte) }
+fn fold_byte(byte: u8) -> FoldedUnit {
+    if byte <= b' ' || byte == 0xa0 { FoldedUnit::Blank } else { FoldedUnit::Byte(byte) }
 }
 
-fn put_code(code: u32) -> Put {
+fn fold_code_point(code: u32) -> FoldedUnit {
     match char::from_u32(code) {
-        Some(..=' ' | '+') => Put::Blank,
-        Some('\\') | None => Put::Nothing,
-        Some(char) => match wide(char.encode_utf8(&mut [0; 4]).as_bytes()) {
+        Some(..=' ' | '+') => FoldedUnit::Blank,
+        Some('\\') | None => FoldedUnit::Nothing,
+        Some(char) => match match_wide_character(char.encode_utf8(&mut [0; 4]).as_bytes()) {
             Some((_, put)) => put,
-            None => Put::Char(char),
+            None => FoldedUnit::Char(char),
         },
     }
 }
 
-fn digit(byte: u8) -> Option<u8> {
+fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-fn hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |code, byte| Some(code << 4 | u32::from(digit(*byte)?)))
+fn parse_hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |code, byte| Some(code << 4 | u32::from(hex_digit(*byte)?)))
 }
 
 /// Reads an escape after any number of backslashes.
-fn escape(text: &[u8]) -> (usize, Put) {
+fn fold_escape(text: &[u8]) -> (usize, FoldedUnit) {
     let slashes = text.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
     match text.get(slashes..) {
-        Some([b'n' | b'r' | b't', ..]) => (slashes + 1, Put::Blank),
-        Some([b'u', rest @ ..]) => match unicode(rest) {
+        Some([b'n' | b'r' | b't', ..]) => (slashes + 1, FoldedUnit::Blank),
+        Some([b'u', rest @ ..]) => match fold_unicode_escape(rest) {
             Some((length, put)) => (slashes + 1 + length, put),
-            None => (slashes, Put::Nothing),
+            None => (slashes, FoldedUnit::Nothing),
         },
-        Some([b'x', high, low, ..]) => match hex(&[*high, *low]).and_then(|byte| u8::try_from(byte).ok()) {
-            Some(byte) => (slashes + 3, put_byte(byte)),
-            None => (slashes, Put::Nothing),
+        Some([b'x', high, low, ..]) => match parse_hex(&[*high, *low]).and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => (slashes + 3, fold_byte(byte)),
+            None => (slashes, FoldedUnit::Nothing),
         },
-        _ => (slashes, Put::Nothing),
+        _ => (slashes, FoldedUnit::Nothing),
     }
 }
 
 /// `00e9`, `d83d\ude00`
-fn unicode(rest: &[u8]) -> Option<(usize, Put)> {
+fn fold_unicode_escape(rest: &[u8]) -> Option<(usize, FoldedUnit)> {
     let (first, rest) = rest.split_first_chunk::<4>()?;
-    let code = hex(first)?;
+    let code = parse_hex(first)?;
     if (0xd800..0xdc00).contains(&code) {
         let slashes = rest.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
         if let Some([b'u', rest @ ..]) = rest.get(slashes..)
-            && let Some(low) = rest.first_chunk::<4>().and_then(|low| hex(low)).filter(|low| low >> 10 == 0xdc00 >> 10)
+            && let Some(low) =
+                rest.first_chunk::<4>().and_then(|low| parse_hex(low)).filter(|low| low >> 10 == 0xdc00 >> 10)
         {
-            return Some((9 + slashes, put_code(0x1_0000 + ((code & 0x3ff) << 10) + (low & 0x3ff))));
+            return Some((9 + slashes, fold_code_point(0x1_0000 + ((code & 0x3ff) << 10) + (low & 0x3ff))));
         }
     }
-    Some((4, put_code(code)))
+    Some((4, fold_code_point(code)))
 }
 
 /// Reads the rest of an HTML entity, after its ampersand: `lt;`, `#39;`, `amp;lt;`.
-fn entity(text: &[u8]) -> (usize, Put) {
+fn fold_entity(text: &[u8]) -> (usize, FoldedUnit) {
     const NAMES: [(&[u8], char); 6] =
         [(b"lt;", '<'), (b"gt;", '>'), (b"quot;", '"'), (b"apos;", '\''), (b"nbsp;", ' '), (b"#x27;", '\'')];
     let (mut rest, mut length) = (text, 1);
@@ -148,59 +149,64 @@ fn entity(text: &[u8]) -> (usize, Put) {
         (rest, length) = (inner, length + 4);
     }
     if let Some((name, char)) = NAMES.iter().find(|(name, _)| rest.starts_with(name)) {
-        return (length + name.len(), put_code(u32::from(*char)));
+        return (length + name.len(), fold_code_point(u32::from(*char)));
     }
-    number(rest).map_or((length, Put::Byte(b'&')), |(more, put)| (length + more, put))
+    fold_numeric_entity(rest).map_or((length, FoldedUnit::Byte(b'&')), |(more, put)| (length + more, put))
 }
 
 /// `#39;`, `#xe9;`
-fn number(text: &[u8]) -> Option<(usize, Put)> {
+fn fold_numeric_entity(text: &[u8]) -> Option<(usize, FoldedUnit)> {
     let rest = text.strip_prefix(b"#")?;
     let end = rest.iter().take(8).position(|byte| *byte == b';')?;
     let digits = rest.get(..end)?;
     let code = match digits {
-        [b'x' | b'X', hexes @ ..] if !hexes.is_empty() => hex(hexes)?,
+        [b'x' | b'X', hexes @ ..] if !hexes.is_empty() => parse_hex(hexes)?,
         [_, ..] => std::str::from_utf8(digits).ok()?.parse().ok()?,
         [] => return None,
     };
-    Some((end + 2, put_code(code)))
+    Some((end + 2, fold_code_point(code)))
 }
 
 /// Number of folded bytes after which the reader is called.
 pub(super) const PART: usize = 4096;
 
 /// Folds content, part by part.
-pub(super) struct Fold {
+pub(super) struct ContentFolder {
     out: [u8; PART + 2 * BLOCK],
     length: usize,
     /// Whether the last folded byte is a blank.
-    after: bool,
+    after_blank: bool,
 }
 
-impl Fold {
+impl ContentFolder {
     pub(super) fn new() -> Self {
-        Self { out: [0; PART + 2 * BLOCK], length: 0, after: false }
+        Self { out: [0; PART + 2 * BLOCK], length: 0, after_blank: false }
     }
 
     /// Passes the folded text to `read` in parts. `read` returns how many bytes of the part it has consumed; the rest
     /// comes again at the start of the next part.
-    pub(super) fn text(&mut self, text: &[u8], read: impl FnMut(&[u8]) -> usize) {
+    pub(super) fn fold_text(&mut self, text: &[u8], read: impl FnMut(&[u8]) -> usize) {
         #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = pulp::x86::V3::try_new() {
-            return self.with(vectors, text, read);
+            return self.fold_with_reader(vectors, text, read);
         }
-        self.with(Plain, text, read);
+        self.fold_with_reader(PortableReader, text, read);
     }
 
-    pub(super) fn with(&mut self, reader: impl Reader, text: &[u8], mut read: impl FnMut(&[u8]) -> usize) {
+    pub(super) fn fold_with_reader(
+        &mut self,
+        reader: impl BlockReader,
+        text: &[u8],
+        mut read: impl FnMut(&[u8]) -> usize,
+    ) {
         reader.run(
             #[inline(always)]
             || {
                 let mut rest = text;
                 while rest.len() >= 2 * BLOCK {
-                    rest = self.block(reader, rest, rest);
+                    rest = self.fold_block(reader, rest, rest);
                     if self.length >= PART {
-                        self.give(&mut read);
+                        self.flush(&mut read);
                     }
                 }
                 // The end is copied to a padded buffer, because a block may be read past the text
@@ -211,15 +217,15 @@ impl Fold {
                 let (mut at, length) = (0, rest.len());
                 while at < length {
                     let inner = end.get(at..length).unwrap_or_default();
-                    at = length - self.block(reader, inner, end.get(at..).unwrap_or_default()).len();
+                    at = length - self.fold_block(reader, inner, end.get(at..).unwrap_or_default()).len();
                 }
-                self.give(&mut read);
+                self.flush(&mut read);
             },
         );
     }
 
     #[inline(always)]
-    fn give(&mut self, read: &mut impl FnMut(&[u8]) -> usize) {
+    fn flush(&mut self, read: &mut impl FnMut(&[u8]) -> usize) {
         let done = read(self.out.get(..self.length).unwrap_or_default()).min(self.length);
         self.out.copy_within(done..self.length, 0);
         self.length -= done;
@@ -227,60 +233,60 @@ impl Fold {
 
     /// Folds up to one block of `text` and returns the rest. `padded` is the same text with extra bytes behind it.
     #[inline(always)]
-    fn block<'t>(&mut self, reader: impl Reader, text: &'t [u8], padded: &[u8]) -> &'t [u8] {
+    fn fold_block<'t>(&mut self, reader: impl BlockReader, text: &'t [u8], padded: &[u8]) -> &'t [u8] {
         let Some(block) = padded.first_chunk::<BLOCK>() else { return &[] };
-        let marks = reader.marks(block);
+        let marks = reader.mark_block(block);
         let whole = text.len().min(BLOCK);
-        let mut to = To { out: &mut self.out, length: self.length, after: self.after };
-        let breaks = marks.breaks(to.after);
+        let mut to = FoldOutput { out: &mut self.out, length: self.length, after_blank: self.after_blank };
+        let breaks = marks.fold_positions(to.after_blank);
         let mut at = 0;
         while at < whole {
             let same = ((breaks >> (at & 63)).trailing_zeros() as usize).min(whole - at);
             if same > 0 {
                 to.copy(padded.get(at..).unwrap_or_default(), same);
                 at += same;
-                to.after = marks.is_blank(at - 1);
+                to.after_blank = marks.is_blank(at - 1);
                 if at >= whole {
                     break;
                 }
             }
             let (length, put) = match text.get(at..).unwrap_or_default() {
-                [b' ', ..] => (1, Put::Blank),
-                [b'\\', b'n', ..] => (2, Put::Blank),
-                [b'\\', b'"', ..] => (1, Put::Nothing),
-                [b'&', byte, ..] if !b"aglnq#".contains(byte) => (1, Put::Byte(b'&')),
-                [first, ..] => unit(text.get(at..).unwrap_or_default()).unwrap_or((1, Put::Byte(*first))),
+                [b' ', ..] => (1, FoldedUnit::Blank),
+                [b'\\', b'n', ..] => (2, FoldedUnit::Blank),
+                [b'\\', b'"', ..] => (1, FoldedUnit::Nothing),
+                [b'&', byte, ..] if !b"aglnq#".contains(byte) => (1, FoldedUnit::Byte(b'&')),
+                [first, ..] => fold_unit(text.get(at..).unwrap_or_default()).unwrap_or((1, FoldedUnit::Byte(*first))),
                 [] => break,
             };
-            to.put(&put);
+            to.push_unit(&put);
             at += length;
-            if to.after && at < whole {
+            if to.after_blank && at < whole {
                 at += marks.blanks_at(at).min(whole - at);
             }
         }
-        (self.length, self.after) = (to.length, to.after);
+        (self.length, self.after_blank) = (to.length, to.after_blank);
         text.get(at..).unwrap_or_default()
     }
 }
 
 /// The output buffer for folded bytes.
-struct To<'o> {
+struct FoldOutput<'o> {
     out: &'o mut [u8; PART + 2 * BLOCK],
     length: usize,
-    after: bool,
+    after_blank: bool,
 }
 
-impl To<'_> {
+impl FoldOutput<'_> {
     #[inline(always)]
-    fn put(&mut self, put: &Put) {
+    fn push_unit(&mut self, put: &FoldedUnit) {
         match put {
-            Put::Blank if self.after => return,
-            Put::Blank => self.push(b' '),
-            Put::Nothing => return,
-            Put::Byte(byte) => self.push(*byte),
-            Put::Char(char) => char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| self.push(byte)),
+            FoldedUnit::Blank if self.after_blank => return,
+            FoldedUnit::Blank => self.push(b' '),
+            FoldedUnit::Nothing => return,
+            FoldedUnit::Byte(byte) => self.push(*byte),
+            FoldedUnit::Char(char) => char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| self.push(byte)),
         }
-        self.after = matches!(put, Put::Blank);
+        self.after_blank = matches!(put, FoldedUnit::Blank);
     }
 
     #[inline(always)]

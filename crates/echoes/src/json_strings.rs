@@ -1,11 +1,11 @@
 //! Cuts ranges of JSON text so that they can be replaced and the text stays valid JSON: keys that are names,
-//! punctuation and numbers are left alone, and no escape is split. `search` and `mend` choose the ranges.
+//! punctuation and numbers are left alone, and no escape is split. `search` and `replacement` choose the ranges.
 
 use std::ops::Range;
 
 /// Returns the strings of a JSON map or list in order, without their quotes. Keys without a blank are omitted. `None`:
 /// the text is not a JSON map or list.
-pub(super) fn values(text: &str) -> Option<Vec<Range<usize>>> {
+pub(super) fn string_values(text: &str) -> Option<Vec<Range<usize>>> {
     let first = text.bytes().find(|byte| !byte.is_ascii_whitespace());
     first.filter(|first| matches!(first, b'{' | b'['))?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
@@ -33,7 +33,7 @@ pub(super) fn values(text: &str) -> Option<Vec<Range<usize>>> {
 
 /// Returns the parts of `range` that lie in `values`. A part that begins or ends inside an escape is extended to all of
 /// it.
-pub(super) fn pieces(text: &str, values: &[Range<usize>], range: &Range<usize>) -> Vec<Range<usize>> {
+pub(super) fn replaceable_parts(text: &str, values: &[Range<usize>], range: &Range<usize>) -> Vec<Range<usize>> {
     let first = values.partition_point(|value| value.end <= range.start);
     let inside = values.iter().skip(first).take_while(|value| value.start < range.end);
     let piece = |value: &Range<usize>| {

@@ -14,56 +14,61 @@
 //!
 //! | topic | file |
 //! |---|---|
-//! | fingerprints | `prints` |
+//! | fingerprints | `fingerprints` |
 //! | folding of white space, escapes and case | `fold` |
-//! | finding the bytes of content that need folding | `marks` |
-//! | fingerprints of earlier batches, and their limits | `memory` |
-//! | mapping folded bytes back to the text | `forms` |
+//! | finding the bytes of content that need folding | `block_marks` |
+//! | fingerprints of earlier batches, and their limits | `fingerprint_cache` |
+//! | mapping folded bytes back to the text | `folded_forms` |
 //! | matching | `search` |
-//! | the ranges that become `[CONTENT]` | `mend`, `words` |
-//! | lines of a stack trace | `frames` |
+//! | the ranges that become `[CONTENT]` | `replacement`, `words` |
+//! | lines of a stack trace | `stack_frames` |
 
+mod block_marks;
+mod fingerprint_cache;
+mod fingerprints;
 mod fold;
-mod forms;
-pub mod frames;
+mod folded_forms;
 mod json_strings;
-mod marks;
-mod memory;
-mod mend;
-mod prints;
+mod replacement;
 mod search;
+pub mod stack_frames;
 #[cfg(test)]
 mod tests;
 mod words;
 
 use std::collections::HashMap;
 
-pub use memory::{Memory, SessionKey};
-pub use prints::{Key, Prints};
-pub use words::MARK;
+pub use fingerprint_cache::{FingerprintCache, SessionKey};
+pub use fingerprints::{ContentFingerprints, FingerprintKey};
+pub use words::CONTENT_PLACEHOLDER;
 pub use words::may_quote;
 
-use search::Search;
+use search::ContentSearch;
 
 /// Texts that repeat content, each with its replacement. Has no `Debug`, because it holds telemetry text.
 #[derive(Default)]
-pub struct Echoes(HashMap<Box<str>, Box<str>>);
+pub struct EchoReplacements(HashMap<Box<str>, Box<str>>);
 
-impl Echoes {
+impl EchoReplacements {
     /// Searches `texts` for the content behind `prints`. `labels` are names and ids that may stay.
-    pub fn find<'p>(key: &Key, texts: &[&str], labels: &[&str], prints: impl Iterator<Item = &'p [u16]>) -> Self {
-        let mut search = Search::new(key, texts);
+    pub fn find<'p>(
+        key: &FingerprintKey,
+        texts: &[&str],
+        labels: &[&str],
+        prints: impl Iterator<Item = &'p [u16]>,
+    ) -> Self {
+        let mut search = ContentSearch::new(key, texts);
         prints.for_each(|text| search.scan(text));
-        let covered = search.covered();
+        let covered = search.covered_ranges();
         let mended = texts.iter().zip(covered).filter_map(|(text, covered)| {
-            let mended = mend::mend(text, &covered, labels)?;
+            let mended = replacement::replace_quotes(text, &covered, labels)?;
             Some((Box::from(*text), mended.into_boxed_str()))
         });
         Self(mended.collect())
     }
 
     /// Returns the replacement for `text`, if it repeats content.
-    pub fn of(&self, text: &str) -> Option<&str> {
+    pub fn replacement_for(&self, text: &str) -> Option<&str> {
         self.0.get(text).map(|mended| &**mended)
     }
 

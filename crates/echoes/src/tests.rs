@@ -2,19 +2,19 @@
 
 use proptest::prelude::*;
 
-use super::words::{CHARACTERS, TOKENS, WORDS, words};
+use super::words::{LEAST_CHARACTERS, LEAST_TOKENS, LEAST_WORDS, words};
 use super::*;
 use kernel::rng::SeededRng;
 
-fn key() -> Key {
-    Key::new(&SeededRng::new(7))
+fn key() -> FingerprintKey {
+    FingerprintKey::new(&SeededRng::new(7))
 }
 
 /// `text` after its echoes of `content` are replaced.
 fn mended(text: &str, content: &[&str], labels: &[&str]) -> String {
-    let (key, mut prints) = (key(), Prints::default());
+    let (key, mut prints) = (key(), ContentFingerprints::default());
     content.iter().for_each(|text| prints.add(&key, text));
-    Echoes::find(&key, &[text], labels, prints.texts()).of(text).unwrap_or(text).to_owned()
+    EchoReplacements::find(&key, &[text], labels, prints.texts()).replacement_for(text).unwrap_or(text).to_owned()
 }
 
 const PROMPT: &str =
@@ -105,7 +105,7 @@ fn escapes_and_case() {
     for content in &ways {
         for text in &ways {
             let out = mended(&format!("bad: {text} (400)"), &[content], &[]);
-            assert!(out.starts_with("bad: ") && out.ends_with("(400)") && out.contains(MARK), "{out}");
+            assert!(out.starts_with("bad: ") && out.ends_with("(400)") && out.contains(CONTENT_PLACEHOLDER), "{out}");
             for word in ["ledger", "caf", "closed", "until", "bermorgen", "sure"] {
                 assert!(!out.to_lowercase().contains(word), "{out:?} of {text:?} in {content:?}");
             }
@@ -154,7 +154,7 @@ fn scripts_without_blanks() {
         for text in [format!("错误：{content}。"), format!("bad: {content} (400)"), format!("{{\"q\":\"{content}\"}}")]
         {
             assert!(may_quote(&text, &[]), "{text}");
-            assert_eq!(mended(&text, &[content], &[]), text.replace(content, MARK));
+            assert_eq!(mended(&text, &[content], &[]), text.replace(content, CONTENT_PLACEHOLDER));
         }
         let half: String = content.chars().skip(2).take(12).collect();
         assert_eq!(mended(&format!("bad: {half}"), &[content], &[]), "bad: [CONTENT]");
@@ -162,9 +162,12 @@ fn scripts_without_blanks() {
         assert_eq!(mended(&format!("bad: {short}"), &[content], &[]), format!("bad: {short}"));
     }
     for (text, expected) in [
-        (format!("没有文件/srv/文档/报告.txt请{chinese}"), format!("{MARK}/srv/文档/报告.txt{MARK}")),
-        (format!("https://example.com/a{chinese}"), format!("https://example.com/a{MARK}")),
-        (format!("gpt-5{chinese}"), format!("gpt-5{MARK}")),
+        (
+            format!("没有文件/srv/文档/报告.txt请{chinese}"),
+            format!("{CONTENT_PLACEHOLDER}/srv/文档/报告.txt{CONTENT_PLACEHOLDER}"),
+        ),
+        (format!("https://example.com/a{chinese}"), format!("https://example.com/a{CONTENT_PLACEHOLDER}")),
+        (format!("gpt-5{chinese}"), format!("gpt-5{CONTENT_PLACEHOLDER}")),
     ] {
         assert_eq!(mended(&text, &[chinese, "没有文件/srv/文档/报告.txt"], &["gpt-5"]), expected);
     }
@@ -215,7 +218,11 @@ fn data_without_white_space() {
         assert!(may_quote(&text, &[]), "{text}");
         let out = mended(&text, &[content], &["gpt-5-mini"]);
         assert_eq!(out, expected);
-        assert_eq!(mended(&out, &[content], &["gpt-5-mini"]), expected, "a second time");
+        assert_eq!(
+            mended(&out, &[content], &["gpt-5-mini"]),
+            expected,
+            "second stop signal: exiting at once; accepted data is in the spool"
+        );
     }
     for text in [
         "open C:\\new\\table\\records\\names.txt",
@@ -277,7 +284,12 @@ fn names_stay() {
             vec!["Support Agent For Angry Customers"],
             "invoke_agent Support Agent For Angry Customers".to_owned(),
         ),
-        (frames.to_owned(), frames.to_owned(), vec![], frames.replace("it burnt the house of Jane Doe", MARK)),
+        (
+            frames.to_owned(),
+            frames.to_owned(),
+            vec![],
+            frames.replace("it burnt the house of Jane Doe", CONTENT_PLACEHOLDER),
+        ),
         (format!("open {path}"), format!("the file {path} is there"), vec![path], format!("open {path}")),
     ] {
         assert_eq!(mended(&text, &[&content], &labels), expected);
@@ -296,8 +308,8 @@ fn names_stay() {
 fn white_space_of_unicode() {
     for char in ('\u{1}'..='\u{ffff}').filter(|char| !char.is_ascii()) {
         let text = char.to_string();
-        let unit = fold::unit(text.as_bytes());
-        assert_eq!(matches!(unit, Some((_, fold::Put::Blank))), char.is_whitespace(), "{char:?}");
+        let unit = fold::fold_unit(text.as_bytes());
+        assert_eq!(matches!(unit, Some((_, fold::FoldedUnit::Blank))), char.is_whitespace(), "{char:?}");
         assert!(unit.is_none_or(|(length, _)| length == char.len_utf8()));
     }
     for pad in 0..130 {
@@ -309,8 +321,9 @@ fn white_space_of_unicode() {
                 out.extend_from_slice(part);
                 part.len()
             };
-            fold::Fold::new().text(text.as_bytes(), |part| read(one, part));
-            fold::Fold::new().with(marks::Plain, text.as_bytes(), |part| read(two, part));
+            fold::ContentFolder::new().fold_text(text.as_bytes(), |part| read(one, part));
+            fold::ContentFolder::new()
+                .fold_with_reader(block_marks::PortableReader, text.as_bytes(), |part| read(two, part));
             let blank = if char.chars().all(char::is_whitespace) { " " } else { "" };
             for folded in folded {
                 assert_eq!(folded, text.replace(char, blank).into_bytes());
@@ -346,7 +359,7 @@ fn frames_have_the_form_of_frames() {
         "  12: core::panicking::panic_fmt",
         "             at /rustc/abc/library/core.rs:1:2",
     ] {
-        assert!(frames::is_frame(frame), "{frame}");
+        assert!(stack_frames::is_frame(frame), "{frame}");
     }
     for text in [
         "at the end of the day the customer (Jane Doe) paid",
@@ -355,7 +368,7 @@ fn frames_have_the_form_of_frames() {
         "12: please tell Jane Doe",
         "at noon (see the plan of last week:12)",
     ] {
-        assert!(!frames::is_frame(text), "{text}");
+        assert!(!stack_frames::is_frame(text), "{text}");
     }
 }
 
@@ -389,15 +402,15 @@ fn gate() {
 fn repetition() {
     let text = "xxxx xxxx xxxx xxxx ".repeat(2_000);
     let content = "xxxx ".repeat(20_000);
-    assert_eq!(mended(&text, &[&content], &[]), format!("{MARK} "));
+    assert_eq!(mended(&text, &[&content], &[]), format!("{CONTENT_PLACEHOLDER} "));
 }
 
 /// The memory evicts the least recently used session, stores a growing conversation once, and stays within its limits.
 #[test]
 fn memory_is_bounded() {
-    let memory = Memory::with_limit(&SeededRng::new(1), 300_000);
+    let memory = FingerprintCache::with_limit(&SeededRng::new(1), 300_000);
     let prints = |text: &str| {
-        let mut prints = Prints::default();
+        let mut prints = ContentFingerprints::default();
         prints.add(memory.key(), text);
         prints
     };
@@ -409,50 +422,54 @@ fn memory_is_bounded() {
         };
         (0..bytes).map(|_| next()).collect()
     };
-    let session = |name: &str| memory.session("default", name.as_bytes());
+    let session = |name: &str| memory.session_key("default", name.as_bytes());
     let mut talk = String::from("[");
     for _ in 0..50 {
         talk.push_str(&noise(1_000));
-        memory.remember(session("grows"), &prints(&format!("{talk}]")));
+        memory.add_session_content(session("grows"), &prints(&format!("{talk}]")));
         talk.push(',');
     }
-    assert_eq!(memory.of(session("grows")).len(), 1, "one conversation");
+    assert_eq!(memory.session_texts(session("grows")).len(), 1, "one conversation");
     assert!(memory.bytes() < 30_000, "{}", memory.bytes());
     for index in 0..30 {
-        memory.remember(session(&index.to_string()), &prints(&noise(40_000)));
+        memory.add_session_content(session(&index.to_string()), &prints(&noise(40_000)));
         assert!(memory.bytes() <= 300_000);
     }
-    assert!(memory.of(session("grows")).is_empty() && memory.of(session("0")).is_empty());
-    assert_eq!(memory.of(session("29")).len(), 1);
-    let wide = Memory::new(&SeededRng::new(1));
+    assert!(memory.session_texts(session("grows")).is_empty() && memory.session_texts(session("0")).is_empty());
+    assert_eq!(memory.session_texts(session("29")).len(), 1);
+    let wide = FingerprintCache::new(&SeededRng::new(1));
     for _ in 0..80 {
-        let mut prints = Prints::default();
+        let mut prints = ContentFingerprints::default();
         prints.add(wide.key(), &noise(100_000));
-        wide.remember(session("one"), &prints);
-        assert!(wide.bytes() <= memory::SESSION);
+        wide.add_session_content(session("one"), &prints);
+        assert!(wide.bytes() <= fingerprint_cache::SESSION);
     }
-    assert!(wide.bytes() > memory::SESSION / 2);
+    assert!(wide.bytes() > fingerprint_cache::SESSION / 2);
 }
 
 /// Of a text longer than a session's memory, the beginning is kept while there is room.
 #[test]
 fn memory_of_a_long_text() {
-    let memory = Memory::new(&SeededRng::new(1));
-    let session = memory.session("default", b"s");
+    let memory = FingerprintCache::new(&SeededRng::new(1));
+    let session = memory.session_key("default", b"s");
     let words = |from: usize, count: usize| (from..from + count).map(|n| format!("word{n} ")).collect::<String>();
     let remember = |text: &str| {
-        let mut prints = Prints::default();
+        let mut prints = ContentFingerprints::default();
         prints.add(memory.key(), text);
-        memory.remember(session, &prints);
+        memory.add_session_content(session, &prints);
     };
     let found = |text: &str| {
-        let known = memory.of(session);
-        !Echoes::find(memory.key(), &[text], &[], known.iter().map(|text| &**text)).is_empty()
+        let known = memory.session_texts(session);
+        !EchoReplacements::find(memory.key(), &[text], &[], known.iter().map(|text| &**text)).is_empty()
     };
     let long = words(0, 500_000);
     assert!(long.len() > 5 << 20);
     remember(&long);
-    assert!(memory.bytes() <= memory::SESSION && memory.bytes() > memory::SESSION / 2, "{}", memory.bytes());
+    assert!(
+        memory.bytes() <= fingerprint_cache::SESSION && memory.bytes() > fingerprint_cache::SESSION / 2,
+        "{}",
+        memory.bytes()
+    );
     let quote = format!("bad: {}", words(1_000, 20));
     assert!(found(&quote), "its beginning");
     remember(&words(1_000_000, 10));
@@ -460,7 +477,7 @@ fn memory_of_a_long_text() {
     assert!(found(&format!("bad: {}", words(1_000_000, 10))));
     for n in 2..30 {
         remember(&words(n * 1_000_000, 20_000));
-        assert!(memory.bytes() <= memory::SESSION);
+        assert!(memory.bytes() <= fingerprint_cache::SESSION);
     }
     assert!(!found(&quote), "the oldest goes first");
 }
@@ -468,20 +485,20 @@ fn memory_of_a_long_text() {
 /// Sessions with the same name in different accounts are distinct.
 #[test]
 fn accounts_are_apart() {
-    let memory = Memory::new(&SeededRng::new(1));
-    assert_ne!(memory.session("a", b"s"), memory.session("b", b"s"));
+    let memory = FingerprintCache::new(&SeededRng::new(1));
+    assert_ne!(memory.session_key("a", b"s"), memory.session_key("b", b"s"));
 }
 
 /// Whether `text` contains a range of 24 characters with 4 whole words of `content`.
 fn survives(text: &str, content: &str) -> bool {
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let all: Vec<_> = words(text).collect();
-    starts.windows(CHARACTERS + 1).any(|window| {
-        let (start, end) = (window[0], window[CHARACTERS]);
+    starts.windows(LEAST_CHARACTERS + 1).any(|window| {
+        let (start, end) = (window[0], window[LEAST_CHARACTERS]);
         let whole: Vec<_> = all.iter().filter(|word| start <= word.start && word.end <= end).collect();
         let (Some(first), Some(last)) = (whole.first(), whole.last()) else { return false };
         let tokens = text[first.start..last.end].split_whitespace().count();
-        content.contains(&text[start..end]) && whole.len() >= WORDS && tokens >= TOKENS
+        content.contains(&text[start..end]) && whole.len() >= LEAST_WORDS && tokens >= LEAST_TOKENS
     })
 }
 
@@ -532,20 +549,20 @@ proptest! {
         let mut plain: Vec<u8> = Vec::new();
         let (mut rest, mut after) = (text.as_bytes(), false);
         while let Some(first) = rest.first() {
-            let (length, put) = fold::unit(rest).unwrap_or((1, fold::Put::Byte(*first)));
+            let (length, put) = fold::fold_unit(rest).unwrap_or((1, fold::FoldedUnit::Byte(*first)));
             match put {
-                fold::Put::Nothing => {}
-                fold::Put::Blank => {
+                fold::FoldedUnit::Nothing => {}
+                fold::FoldedUnit::Blank => {
                     if !after {
                         plain.push(b' ');
                     }
                     after = true;
                 }
-                fold::Put::Byte(byte) => {
+                fold::FoldedUnit::Byte(byte) => {
                     plain.push(byte);
                     after = false;
                 }
-                fold::Put::Char(char) => {
+                fold::FoldedUnit::Char(char) => {
                     plain.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
                     after = false;
                 }
@@ -558,12 +575,12 @@ proptest! {
             out.extend_from_slice(part);
             part.len()
         };
-        fold::Fold::new().text(text.as_bytes(), |part| read(one, part));
-        fold::Fold::new().with(marks::Plain, text.as_bytes(), |part| read(two, part));
+        fold::ContentFolder::new().fold_text(text.as_bytes(), |part| read(one, part));
+        fold::ContentFolder::new().fold_with_reader(block_marks::PortableReader, text.as_bytes(), |part| read(two, part));
         for folded in &blocks {
             prop_assert_eq!(folded, &plain);
         }
-        prop_assert_eq!(&forms::forms(&text)[0].bytes, &plain);
+        prop_assert_eq!(&folded_forms::folded_forms(&text)[0].bytes, &plain);
     }
 
     /// For any text, the result is valid text, and without content nothing changes.
@@ -598,8 +615,12 @@ fn json_stays_json() {
         serde_json::json!({"index": 0, "message": {"role": "assistant", "content": said}, "n": [1, said]}).to_string();
     let out = mended(&text, &[&text], &[]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
-    assert_eq!(json["message"]["content"], MARK, "{out}");
-    assert_eq!((&json["index"], &json["n"][1]), (&serde_json::json!(0), &serde_json::json!(MARK)), "{out}");
+    assert_eq!(json["message"]["content"], CONTENT_PLACEHOLDER, "{out}");
+    assert_eq!(
+        (&json["index"], &json["n"][1]),
+        (&serde_json::json!(0), &serde_json::json!(CONTENT_PLACEHOLDER)),
+        "{out}"
+    );
     for from in 0..said.len() - 40 {
         let part = &said[from..];
         let text = serde_json::json!({"a": format!("x {part} y"), "b": "stays"}).to_string();

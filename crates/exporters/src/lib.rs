@@ -7,12 +7,13 @@ pub mod debug;
 pub mod file;
 pub mod otlp;
 pub mod otlp_http;
+pub mod outcome;
 pub mod preset;
 pub mod queue;
+mod remedies;
 pub mod remote;
 pub mod spec;
 pub mod stanza;
-pub mod verdict;
 
 #[cfg(test)]
 mod tests;

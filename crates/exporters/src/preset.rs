@@ -20,7 +20,7 @@ pub enum Preset {
 
 /// The keys of a stanza that a preset reads.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct PresetKeys<'a> {
     /// `region`
     pub region: Option<&'a str>,
     /// `api_key`
@@ -41,18 +41,18 @@ pub struct PresetHeader {
     /// Header value.
     pub value: Secret,
     /// The only signal that gets this header; `None`: all.
-    pub only: Option<Signal>,
+    pub only_signal: Option<Signal>,
 }
 
 /// The settings that a preset results in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resolved {
+pub struct PresetSettings {
     /// `https://host:port`; `None` if the stanza sets its own endpoint.
-    pub base: Option<String>,
+    pub base_url: Option<String>,
     /// Headers to send with requests.
     pub headers: Vec<PresetHeader>,
     /// Whether the back end is known to accept zstd.
-    pub zstd: bool,
+    pub accepts_zstd: bool,
     /// Largest request before compression, in bytes.
     pub max_request_bytes: u64,
 }
@@ -65,10 +65,10 @@ impl Preset {
     ///
     /// # Errors
     /// Every problem: the key and what is wrong, never the value.
-    pub fn resolve(self, asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
+    pub fn resolve(self, asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
         match self {
-            Self::Honeycomb => honeycomb(asked),
-            Self::Signoz => signoz(asked),
+            Self::Honeycomb => resolve_honeycomb(asked),
+            Self::Signoz => resolve_signoz(asked),
         }
     }
 }
@@ -79,16 +79,16 @@ fn is_classic(key: &str) -> bool {
     key.starts_with("hcaic_") || (key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn honeycomb(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
+fn resolve_honeycomb(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
     let mut problems = Vec::new();
     if asked.ingestion_key.is_some() {
-        problems.push(("ingestion_key", "belongs to the preset `signoz`; Honeycomb has `api_key`"));
+        problems.push(("ingestion_key", "belongs to the preset `signoz`: use `api_key` with `honeycomb`"));
     }
     let base = match asked.region.unwrap_or("us") {
         "us" => "https://api.honeycomb.io:443",
         "eu" => "https://api.eu1.honeycomb.io:443",
         _ => {
-            problems.push(("region", "Honeycomb has the regions `us` and `eu`"));
+            problems.push(("region", "must be `us` or `eu` with the preset `honeycomb`"));
             ""
         }
     };
@@ -96,13 +96,17 @@ fn honeycomb(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
         problems.push(("api_key", "the preset `honeycomb` needs an API key"));
         return Err(problems);
     };
-    let mut headers = vec![PresetHeader { name: "x-honeycomb-team", value: key.clone(), only: None }];
+    let mut headers = vec![PresetHeader { name: "x-honeycomb-team", value: key.clone(), only_signal: None }];
     let classic = is_classic(key.expose());
     if let Some(dataset) = asked.dataset {
         // Without Classic, Honeycomb takes the dataset from the service name; the header only names it for logs
         // without one.
         let only = (!classic).then_some(Signal::Logs);
-        headers.push(PresetHeader { name: "x-honeycomb-dataset", value: Secret::new(dataset.to_owned()), only });
+        headers.push(PresetHeader {
+            name: "x-honeycomb-dataset",
+            value: Secret::new(dataset.to_owned()),
+            only_signal: only,
+        });
     } else if classic {
         problems.push(("dataset", "a Honeycomb Classic key needs a dataset"));
     }
@@ -110,13 +114,13 @@ fn honeycomb(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
         return Err(problems);
     }
     let base = (!asked.own_endpoint).then(|| base.to_owned());
-    Ok(Resolved { base, headers, zstd: true, max_request_bytes: 5_000_000 })
+    Ok(PresetSettings { base_url: base, headers, accepts_zstd: true, max_request_bytes: 5_000_000 })
 }
 
-fn signoz(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
+fn resolve_signoz(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
     let mut problems = Vec::new();
     if asked.api_key.is_some() {
-        problems.push(("api_key", "belongs to the preset `honeycomb`; SigNoz has `ingestion_key`"));
+        problems.push(("api_key", "belongs to the preset `honeycomb`: use `ingestion_key` with `signoz`"));
     }
     if asked.dataset.is_some() {
         problems.push(("dataset", "belongs to the preset `honeycomb`"));
@@ -127,15 +131,18 @@ fn signoz(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
         }
         (None, true) => None,
         (Some(_), true) => {
-            problems.push(("region", "belongs to SigNoz Cloud: leave it out beside an `endpoint`"));
+            problems.push(("region", "is for SigNoz Cloud only: remove it, or remove `endpoint`"));
             None
         }
         (Some(_), false) => {
-            problems.push(("region", "SigNoz Cloud has the regions `us`, `eu`, `in` and `in2`"));
+            problems.push(("region", "must be `us`, `eu`, `in` or `in2` with the preset `signoz`"));
             None
         }
         (None, false) => {
-            problems.push(("region", "the preset `signoz` needs a region, or an `endpoint` if you host it yourself"));
+            problems.push((
+                "region",
+                "is missing: set the region of SigNoz Cloud, or `endpoint` if you host SigNoz yourself",
+            ));
             None
         }
     };
@@ -147,6 +154,6 @@ fn signoz(asked: Asked<'_>) -> Result<Resolved, Vec<PresetProblem>> {
         return Err(problems);
     }
     let headers =
-        key.map(|key| PresetHeader { name: "signoz-ingestion-key", value: key.clone(), only: None }).into_iter();
-    Ok(Resolved { base, headers: headers.collect(), zstd: true, max_request_bytes: 4 << 20 })
+        key.map(|key| PresetHeader { name: "signoz-ingestion-key", value: key.clone(), only_signal: None }).into_iter();
+    Ok(PresetSettings { base_url: base, headers: headers.collect(), accepts_zstd: true, max_request_bytes: 4 << 20 })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{ByteSize, FieldProblem, Span};
+use config::{ByteSize, FieldProblem, TimeSpan};
 use pipeline::OutletSettings;
 
 /// Largest allowed value of `num_consumers`.
@@ -23,7 +23,7 @@ pub struct SendingQueue {
     /// Bytes read ahead from the spool. Default: 16 MiB.
     pub read_ahead: ByteSize,
     /// How small batches of one signal and account are merged.
-    pub batch: Merge,
+    pub batch: BatchMergeConfig,
     /// Not used: all data waits in the spool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
@@ -47,9 +47,9 @@ pub struct SendingQueue {
 /// How small batches of one signal and account are merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Merge {
+pub struct BatchMergeConfig {
     /// How long a small batch waits to be merged with others. Default: 200 ms.
-    pub flush_timeout: Span,
+    pub flush_timeout: TimeSpan,
     /// A batch of at least this size is sent without waiting, and batches are merged up to it. In bytes; needs `sizer:
     /// bytes` beside it. Default: 4 MiB, or `max_request_size` if that is less.
     pub min_size: Option<ByteSize>,
@@ -78,15 +78,15 @@ pub enum Sizer {
 #[serde(deny_unknown_fields, default)]
 pub struct RetryOnFailure {
     /// Wait before the first retry. Each further wait is 1.5 times longer, varied by up to a quarter. Default: 5 s.
-    pub initial_interval: Span,
+    pub initial_interval: TimeSpan,
     /// Longest wait between retries, unless the back end asks for a longer one. Default: 30 s.
-    pub max_interval: Span,
+    pub max_interval: TimeSpan,
     /// Not used: accepted data is retried until it is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Not used: accepted data is retried until it is delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_elapsed_time: Option<Span>,
+    pub max_elapsed_time: Option<TimeSpan>,
     /// Not used: each wait is 1.5 times the one before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multiplier: Option<f64>,
@@ -101,7 +101,7 @@ impl Default for SendingQueue {
         Self {
             num_consumers: u32::try_from(outlet.consumers).unwrap_or(MAX_CONSUMERS),
             read_ahead: ByteSize(outlet.window_bytes as u64),
-            batch: Merge::default(),
+            batch: BatchMergeConfig::default(),
             enabled: None,
             queue_size: None,
             sizer: None,
@@ -112,9 +112,9 @@ impl Default for SendingQueue {
     }
 }
 
-impl Default for Merge {
+impl Default for BatchMergeConfig {
     fn default() -> Self {
-        Self { flush_timeout: Span(OutletSettings::default().linger), min_size: None, max_size: None, sizer: None }
+        Self { flush_timeout: TimeSpan(OutletSettings::default().linger), min_size: None, max_size: None, sizer: None }
     }
 }
 
@@ -122,8 +122,8 @@ impl Default for RetryOnFailure {
     fn default() -> Self {
         let outlet = OutletSettings::default();
         Self {
-            initial_interval: Span(outlet.retry_initial),
-            max_interval: Span(outlet.retry_max),
+            initial_interval: TimeSpan(outlet.retry_initial),
+            max_interval: TimeSpan(outlet.retry_max),
             enabled: None,
             max_elapsed_time: None,
             multiplier: None,
@@ -132,8 +132,8 @@ impl Default for RetryOnFailure {
     }
 }
 
-impl Merge {
-    fn in_bytes(&self) -> bool {
+impl BatchMergeConfig {
+    fn is_in_bytes(&self) -> bool {
         self.sizer == Some(Sizer::Bytes)
     }
 }
@@ -141,7 +141,11 @@ impl Merge {
 impl SendingQueue {
     /// Converts to outlet settings and, if this stanza sets one, the largest request in bytes. Adds problems to
     /// `problems`.
-    pub fn outlet(&self, retry: &RetryOnFailure, problems: &mut Vec<FieldProblem>) -> (OutletSettings, Option<u64>) {
+    pub fn outlet_settings(
+        &self,
+        retry: &RetryOnFailure,
+        problems: &mut Vec<FieldProblem>,
+    ) -> (OutletSettings, Option<u64>) {
         let mut problem = |path: &str, what: &str| problems.push(FieldProblem::new(path, what));
         if self.num_consumers == 0 || self.num_consumers > MAX_CONSUMERS {
             problem("sending_queue.num_consumers", "must be from 1 to 1024");
@@ -149,7 +153,7 @@ impl SendingQueue {
         if self.read_ahead.0 == 0 {
             problem("sending_queue.read_ahead", "must be more than zero");
         }
-        let (min, max) = match self.batch.in_bytes() {
+        let (min, max) = match self.batch.is_in_bytes() {
             true => (self.batch.min_size.map(|size| size.0), self.batch.max_size.map(|size| size.0)),
             false => (None, None),
         };
@@ -181,27 +185,31 @@ impl SendingQueue {
     /// Notes on keys that work differently in the Collector.
     pub fn notes(&self) -> Vec<FieldProblem> {
         let batch = &self.batch;
-        let items = "is not used: tollgate counts bytes; set `sizer: bytes` beside it, and a size in bytes";
-        let spool = "is not used: everything waits in the spool, which is sealed and synced";
-        notes(
+        let items = "is not used: tollgate measures batches in bytes; set `sizer: bytes` and give the size in bytes";
+        let spool = "is not used: all data waits in the spool, which is encrypted and synced to disk";
+        collect_notes(
             "sending_queue",
             [
                 ("enabled", self.enabled == Some(false), spool),
-                ("queue_size", self.queue_size.is_some(), "is not used: `spool.max_size` bounds what waits, in bytes"),
-                ("sizer", self.sizer.is_some(), "is not used: `spool.max_size` bounds what waits, in bytes"),
+                (
+                    "queue_size",
+                    self.queue_size.is_some(),
+                    "is not used: `spool.max_size` limits the waiting data, in bytes",
+                ),
+                ("sizer", self.sizer.is_some(), "is not used: `spool.max_size` limits the waiting data, in bytes"),
                 ("storage", self.storage.is_some(), spool),
                 (
                     "wait_for_result",
                     self.wait_for_result == Some(true),
-                    "is not used: the spool's fsync is the result; see `ack: delivered`",
+                    "is not used: clients are answered after the spool's fsync; set `ack: delivered` to wait for the back end",
                 ),
                 (
                     "block_on_overflow",
                     self.block_on_overflow == Some(true),
-                    "is not used: a full spool refuses at once",
+                    "is not used: a full spool refuses requests at once",
                 ),
-                ("batch.min_size", batch.min_size.is_some() && !batch.in_bytes(), items),
-                ("batch.max_size", batch.max_size.is_some() && !batch.in_bytes(), items),
+                ("batch.min_size", batch.min_size.is_some() && !batch.is_in_bytes(), items),
+                ("batch.max_size", batch.max_size.is_some() && !batch.is_in_bytes(), items),
             ],
         )
     }
@@ -211,29 +219,25 @@ impl RetryOnFailure {
     /// Notes on keys that work differently in the Collector.
     pub fn notes(&self) -> Vec<FieldProblem> {
         let ends = self.max_elapsed_time.is_some_and(|time| time.0 > Duration::ZERO);
-        let until = "is not used: what was accepted is sent until the back end takes it or refuses it for good";
+        let until = "is not used: accepted data is retried until the back end accepts it or refuses it for good";
         let other = |written: Option<f64>, ours: f64| written.is_some_and(|written| (written - ours).abs() > 1e-9);
-        notes(
+        collect_notes(
             "retry_on_failure",
             [
                 ("enabled", self.enabled == Some(false), until),
                 ("max_elapsed_time", ends, until),
-                (
-                    "multiplier",
-                    other(self.multiplier, 1.5),
-                    "is not used: each wait is half longer than the one before",
-                ),
+                ("multiplier", other(self.multiplier, 1.5), "is not used: each wait is 1.5 times the previous one"),
                 (
                     "randomization_factor",
                     other(self.randomization_factor, 0.25),
-                    "is not used: waits differ by a quarter",
+                    "is not used: waits vary by up to a quarter",
                 ),
             ],
         )
     }
 }
 
-fn notes<const N: usize>(stanza: &str, all: [(&str, bool, &str); N]) -> Vec<FieldProblem> {
+fn collect_notes<const N: usize>(stanza: &str, all: [(&str, bool, &str); N]) -> Vec<FieldProblem> {
     let told = all.into_iter().filter(|(_, told, _)| *told);
     told.map(|(key, _, what)| FieldProblem::new(format!("{stanza}.{key}"), what)).collect()
 }

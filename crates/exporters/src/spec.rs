@@ -11,8 +11,8 @@ use http::Uri;
 use net::tls::{self, TlsError};
 use pipeline::{Exporter, OutletSettings, Trust};
 
-use crate::remote::Deps;
-use crate::stanza::{Common, destination};
+use crate::remote::ExporterDeps;
+use crate::stanza::{RemoteSettings, destination_of_urls};
 
 /// Why an exporter can't be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -21,16 +21,16 @@ pub enum BuildError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The signal's path can't be appended to the endpoint.
-    #[error("the endpoint takes no path")]
+    #[error("the signal's path can't be appended to the endpoint")]
     Endpoint,
 }
 
 /// Where an exporter writes; `validate`, `check` and the start of the gateway examine it beforehand.
-pub enum Target<'s> {
+pub enum ExportTarget<'s> {
     /// A server on the network.
     Server {
         /// TLS settings of the connection.
-        tls: &'s tls::Settings,
+        tls: &'s tls::ClientTlsSettings,
         /// A URL of the server that answers HTTP/1.1; `None` if the server speaks gRPC only.
         http: Option<&'s Uri>,
     },
@@ -46,11 +46,11 @@ pub enum Target<'s> {
 }
 
 /// What the gateway needs to know about any exporter. It is a struct so that an exporter can't leave out a field.
-pub struct Profile<'s> {
+pub struct ExporterProfile<'s> {
     /// How far the exporter is trusted.
     pub trust: Trust,
     /// Where the exporter writes.
-    pub target: Target<'s>,
+    pub target: ExportTarget<'s>,
     /// The `host:port` that the exporter sends to, and the earlier ones listed in `moved_from`; `None` if it stays on
     /// this machine.
     pub destination: Option<(String, &'s [String])>,
@@ -60,18 +60,18 @@ pub struct Profile<'s> {
     pub notes: &'s [FieldProblem],
 }
 
-impl<'s> Profile<'s> {
+impl<'s> ExporterProfile<'s> {
     /// The profile of an exporter that writes on this machine.
-    pub fn local(trust: Trust, target: Target<'s>) -> Self {
+    pub fn local(trust: Trust, target: ExportTarget<'s>) -> Self {
         Self { trust, target, destination: None, outlet: None, notes: &[] }
     }
 
     /// The profile of an exporter that sends OTLP to a server at `urls`; `http`: the first URL answers HTTP/1.1.
-    pub fn remote(trust: Trust, common: &'s Common, urls: &[&'s Uri], http: bool) -> Self {
+    pub fn remote(trust: Trust, common: &'s RemoteSettings, urls: &[&'s Uri], http: bool) -> Self {
         Self {
             trust,
-            target: Target::Server { tls: &common.tls, http: urls.first().copied().filter(|_| http) },
-            destination: Some((destination(urls.iter().copied()), &common.moved_from)),
+            target: ExportTarget::Server { tls: &common.tls, http: urls.first().copied().filter(|_| http) },
+            destination: Some((destination_of_urls(urls.iter().copied()), &common.moved_from)),
             outlet: Some(&common.outlet),
             notes: &common.notes,
         }
@@ -81,12 +81,12 @@ impl<'s> Profile<'s> {
 /// An exporter's settings, as the gateway uses them.
 pub trait ExporterSpec {
     /// The properties that every exporter has.
-    fn profile(&self) -> Profile<'_>;
+    fn profile(&self) -> ExporterProfile<'_>;
     /// Whether the exporter has a destination for `signal`.
-    fn takes(&self, signal: Signal) -> bool;
+    fn accepts_signal(&self, signal: Signal) -> bool;
     /// Builds the exporter without connecting to anything.
     ///
     /// # Errors
     /// See [`BuildError`].
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError>;
+    fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError>;
 }

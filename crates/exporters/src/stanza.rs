@@ -1,8 +1,7 @@
 //! The configuration shared by the exporters that send OTLP to another machine: preset, `headers`, compression, `tls`,
-//! queue and retry. `remote_config!` puts these keys beside an exporter's own; [`Common`] is their checked form.
-//! `otlp` and `otlp_http` differ only in their endpoints.
-//! Header values are secrets. Contradictory settings are errors, so that nothing is sent in clear text by accident.
-//! `remote` has the running exporter.
+//! queue and retry. `remote_config!` puts these keys beside an exporter's own; [`RemoteSettings`] is their checked
+//! form. `otlp` and `otlp_http` differ only in their endpoints. Header values are secrets. Contradictory settings are
+//! errors, so that nothing is sent in clear text by accident. `remote` has the running exporter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,14 +14,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cumulative;
-pub use super::cumulative::Config as Totals;
-use super::preset::{Asked, Preset, PresetHeader};
+pub use super::cumulative::DeltaToCumulativeConfig as Totals;
+use super::preset::{Preset, PresetHeader, PresetKeys};
 use super::queue::{RetryOnFailure, SendingQueue};
-use config::{ByteSize, FieldProblem, Span, address};
+use config::{ByteSize, FieldProblem, TimeSpan, address};
 use kernel::secret::Secret;
-use net::tls;
+use net::{is_local_host, tls};
 use otlp::Signal;
-use pipeline::{Ack, OnFull, OutletSettings};
+use pipeline::{AckMode, OnFullAction, OutletSettings, Trust};
 
 /// Largest request if neither the preset nor the user sets one: gRPC servers accept 4 MiB by default.
 const MAX_REQUEST: u64 = 4 << 20;
@@ -55,21 +54,21 @@ macro_rules! remote_config {
             /// Compression of requests. Default: `auto`.
             pub compression: $crate::stanza::Compression,
             /// Maximum time from sending a request to receiving the whole response.
-            pub timeout: ::config::Span,
+            pub timeout: ::config::TimeSpan,
             /// TLS settings of the connection.
-            pub tls: $crate::stanza::Tls,
+            pub tls: $crate::stanza::ClientTlsConfig,
             /// Largest request before compression. Larger batches are split; a larger single item is quarantined.
             /// Default: the preset's limit, or 4 MiB; raise it if the back end accepts more.
             pub max_request_size: Option<::config::ByteSize>,
             /// What an OK to a client means: `spooled` (default), the data is in the spool; `delivered`, the back end
             /// has also answered; `offered`, nothing (data for this exporter is kept in memory only).
-            pub ack: ::pipeline::Ack,
+            pub ack: ::pipeline::AckMode,
             /// Maximum number of bytes that may wait for this exporter. Without this key only `spool.max_size` limits
             /// them; with `ack: offered` the default is 64 MiB of memory, plus the bytes read ahead.
             pub max_pending: Option<::config::ByteSize>,
             /// What happens when `max_pending` is reached. `refuse` (default): requests are refused as a whole,
             /// clients retry, and `/readyz` names the exporter. `expire`: the oldest data is dropped and counted.
-            pub on_full: ::pipeline::OnFull,
+            pub on_full: ::pipeline::OnFullAction,
             /// Sends one request at a time, in the order of arrival.
             pub ordered: bool,
             /// Earlier destinations of this exporter, as `host:port` in the form that the log and `spool list` print.
@@ -99,7 +98,7 @@ macro_rules! remote_config {
                     headers: Default::default(),
                     account_headers: Default::default(),
                     compression: Default::default(),
-                    timeout: ::config::Span::seconds($timeout),
+                    timeout: ::config::TimeSpan::seconds($timeout),
                     tls: Default::default(),
                     max_request_size: None,
                     ack: Default::default(),
@@ -117,10 +116,10 @@ macro_rules! remote_config {
 
         impl Config {
             /// The keys that both exporters share.
-            fn written(&self) -> $crate::stanza::Written<'_> {
-                $crate::stanza::Written {
+            fn written(&self) -> $crate::stanza::RemoteConfigKeys<'_> {
+                $crate::stanza::RemoteConfigKeys {
                     preset: self.preset,
-                    asked: $crate::preset::Asked {
+                    preset_keys: $crate::preset::PresetKeys {
                         region: self.region.as_deref(),
                         api_key: self.api_key.as_ref(),
                         ingestion_key: self.ingestion_key.as_ref(),
@@ -151,7 +150,7 @@ pub(super) use remote_config;
 /// TLS settings of a connection, with the Collector's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Tls {
+pub struct ClientTlsConfig {
     /// Uses plain text instead of TLS if the endpoint has no scheme.
     pub insecure: bool,
     /// Not supported: an unverified server could be anyone. Set `ca_file` instead.
@@ -167,7 +166,7 @@ pub struct Tls {
     /// Host name to verify the server's certificate against.
     pub server_name_override: Option<String>,
     /// How often the files are checked for changes. Changed files apply to new connections.
-    pub reload_interval: Option<Span>,
+    pub reload_interval: Option<TimeSpan>,
 }
 
 /// How requests are compressed.
@@ -188,11 +187,11 @@ pub enum Compression {
 }
 
 /// The shared keys of a stanza, borrowed.
-pub struct Written<'a> {
+pub struct RemoteConfigKeys<'a> {
     /// `preset`
     pub preset: Option<Preset>,
     /// The keys that the preset reads.
-    pub asked: Asked<'a>,
+    pub preset_keys: PresetKeys<'a>,
     /// `headers`
     pub headers: &'a BTreeMap<String, Secret>,
     /// `account_headers`
@@ -200,17 +199,17 @@ pub struct Written<'a> {
     /// `compression`
     pub compression: Compression,
     /// `timeout`
-    pub timeout: Span,
+    pub timeout: TimeSpan,
     /// `tls`
-    pub tls: &'a Tls,
+    pub tls: &'a ClientTlsConfig,
     /// `max_request_size`
     pub max_request_size: Option<ByteSize>,
     /// `ack`
-    pub ack: Ack,
+    pub ack: AckMode,
     /// `max_pending`
     pub max_pending: Option<ByteSize>,
     /// `on_full`
-    pub on_full: OnFull,
+    pub on_full: OnFullAction,
     /// `ordered`
     pub ordered: bool,
     /// `moved_from`
@@ -220,14 +219,14 @@ pub struct Written<'a> {
     /// `retry_on_failure`
     pub retry: &'a RetryOnFailure,
     /// `deltatocumulative`
-    pub deltatocumulative: Option<&'a cumulative::Config>,
+    pub deltatocumulative: Option<&'a cumulative::DeltaToCumulativeConfig>,
 }
 
 /// The checked settings that both exporters share.
 #[derive(Clone, Debug)]
-pub struct Common {
+pub struct RemoteSettings {
     /// `https://host:port` of the preset, if the stanza sets no endpoint.
-    pub base: Option<String>,
+    pub preset_url: Option<String>,
     /// Headers of every request, or of requests of one signal.
     pub headers: Vec<(HeaderName, Secret, Option<Signal>)>,
     /// Headers of requests that carry one account's data.
@@ -235,61 +234,66 @@ pub struct Common {
     /// How requests are compressed.
     pub compression: Compression,
     /// Whether the back end is known to accept zstd.
-    pub zstd: bool,
+    pub accepts_zstd: bool,
     /// Maximum time from sending a request to receiving the whole response.
     pub timeout: Duration,
     /// TLS of `https://` destinations.
-    pub tls: tls::Settings,
+    pub tls: tls::ClientTlsSettings,
     /// Whether an endpoint without a scheme uses plain text.
     pub insecure: bool,
     /// Whether the stanza sets TLS files, which have no use with plain text.
-    pub tls_asked: bool,
+    pub has_tls_files: bool,
     /// Largest request before compression, in bytes.
     pub max_request_bytes: usize,
     /// How the spool serves the exporter.
     pub outlet: OutletSettings,
     /// Conversion of deltas to totals, if configured.
-    pub cumulative: Option<cumulative::Settings>,
+    pub cumulative: Option<cumulative::DeltaToCumulativeSettings>,
     /// Earlier destinations; data that waits for them is sent to the current destination.
     pub moved_from: Vec<String>,
     /// Notes on valid keys that work differently in the Collector.
     pub notes: Vec<FieldProblem>,
 }
 
-impl Written<'_> {
+impl RemoteConfigKeys<'_> {
     /// Validates the keys and adds problems to `problems`.
-    pub fn resolve(&self, problems: &mut Vec<FieldProblem>) -> Common {
-        let preset = self.preset(problems);
+    pub fn resolve(&self, problems: &mut Vec<FieldProblem>) -> RemoteSettings {
+        let preset = self.resolve_preset(problems);
         let mut headers: Vec<_> = preset
             .headers
             .into_iter()
-            .filter_map(|PresetHeader { name, value, only }| {
+            .filter_map(|PresetHeader { name, value, only_signal: only }| {
                 if HeaderValue::from_str(value.expose()).is_err() {
-                    problems.push(FieldProblem::new("", "a key or dataset has characters that no header can hold"));
+                    problems.push(FieldProblem::new(
+                        "",
+                        "a key or dataset contains characters that are not allowed in a header",
+                    ));
                 }
-                (!self.says(name)).then(|| (HeaderName::from_static(name), value, only))
+                (!self.has_header(name)).then(|| (HeaderName::from_static(name), value, only))
             })
             .collect();
-        let own = checked("headers", self.headers, problems);
+        let own = check_headers("headers", self.headers, problems);
         headers.extend(own.into_iter().map(|(name, value)| (name, value, None)));
         let account_headers = (self.account_headers.iter())
             .map(|(account, headers)| {
-                (account.clone(), checked(&format!("account_headers.{account}"), headers, problems))
+                (account.clone(), check_headers(&format!("account_headers.{account}"), headers, problems))
             })
             .collect();
         if self.timeout.0.is_zero() {
-            problems.push(FieldProblem::new("timeout", "must be more than zero: every wait has an end"));
+            problems.push(FieldProblem::new("timeout", "must be more than zero"));
         }
-        let (outlet, split) = self.queue.outlet(self.retry, problems);
+        let (outlet, split) = self.queue.outlet_settings(self.retry, problems);
         if self.max_pending.is_some_and(|bound| bound.0 == 0) {
             problems.push(FieldProblem::new("max_pending", "must be more than zero"));
         }
-        if self.on_full == OnFull::Expire && self.max_pending.is_none() {
-            problems.push(FieldProblem::new("on_full", "needs `max_pending` beside it"));
+        if self.on_full == OnFullAction::Expire && self.max_pending.is_none() {
+            problems.push(FieldProblem::new("on_full", "requires `max_pending`"));
         }
-        if self.on_full == OnFull::Expire && self.ack == Ack::Delivered {
-            problems
-                .push(FieldProblem::new("on_full", "`expire` gives up what `ack: delivered` promises: use `refuse`"));
+        if self.on_full == OnFullAction::Expire && self.ack == AckMode::Delivered {
+            problems.push(FieldProblem::new(
+                "on_full",
+                "`expire` can't be combined with `ack: delivered`, because it drops data: use `refuse`",
+            ));
         }
         let max_pending = self.max_pending.map(|bound| bound.0);
         let cumulative = self.deltatocumulative.map(|written| written.settings(problems));
@@ -303,17 +307,17 @@ impl Written<'_> {
         }
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let moved_from = self.moved_from.iter().enumerate();
-        let moved_from = moved_from.filter_map(|(at, place)| former(at, place, problems)).collect();
-        Common {
-            base: preset.base,
+        let moved_from = moved_from.filter_map(|(at, place)| check_former_destination(at, place, problems)).collect();
+        RemoteSettings {
+            preset_url: preset.base_url,
             headers,
             account_headers,
             compression: self.compression,
-            zstd: preset.zstd,
+            accepts_zstd: preset.accepts_zstd,
             timeout: self.timeout.0,
             tls: self.tls.settings(problems),
             insecure: self.tls.insecure,
-            tls_asked: self.tls.ca_file.is_some() || self.tls.cert_file.is_some() || self.tls.key_file.is_some(),
+            has_tls_files: self.tls.ca_file.is_some() || self.tls.cert_file.is_some() || self.tls.key_file.is_some(),
             max_request_bytes: bytes(size),
             outlet,
             cumulative,
@@ -323,14 +327,14 @@ impl Written<'_> {
     }
 
     /// Whether the user's own headers contain `name`.
-    fn says(&self, name: &str) -> bool {
+    fn has_header(&self, name: &str) -> bool {
         self.headers.keys().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    fn preset(&self, problems: &mut Vec<FieldProblem>) -> super::preset::Resolved {
-        let nothing = super::preset::Resolved { max_request_bytes: MAX_REQUEST, ..Default::default() };
+    fn resolve_preset(&self, problems: &mut Vec<FieldProblem>) -> super::preset::PresetSettings {
+        let nothing = super::preset::PresetSettings { max_request_bytes: MAX_REQUEST, ..Default::default() };
         let Some(preset) = self.preset else {
-            let asked = self.asked;
+            let asked = self.preset_keys;
             for (key, given) in [
                 ("region", asked.region.is_some()),
                 ("api_key", asked.api_key.is_some()),
@@ -338,12 +342,15 @@ impl Written<'_> {
                 ("dataset", asked.dataset.is_some()),
             ] {
                 if given {
-                    problems.push(FieldProblem::new(key, "belongs to a `preset`; other keys stand under `headers`"));
+                    problems.push(FieldProblem::new(
+                        key,
+                        "requires a `preset`; without one, put credentials under `headers`",
+                    ));
                 }
             }
             return nothing;
         };
-        match preset.resolve(self.asked) {
+        match preset.resolve(self.preset_keys) {
             Ok(resolved) => resolved,
             Err(found) => {
                 problems.extend(found.into_iter().map(|(key, what)| FieldProblem::new(key, what)));
@@ -354,7 +361,7 @@ impl Written<'_> {
 }
 
 /// Validates headers as written.
-fn checked(
+fn check_headers(
     key: &str,
     written: &BTreeMap<String, Secret>,
     problems: &mut Vec<FieldProblem>,
@@ -363,13 +370,18 @@ fn checked(
     for (name, value) in written {
         let path = format!("{key}.{name}");
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
-            problems.push(FieldProblem::new(path, "not the name of a header"));
+            problems.push(FieldProblem::new(path, "is not a valid header name"));
             continue;
         };
         if HeaderValue::from_str(value.expose()).is_err() {
-            problems.push(FieldProblem::new(path, "has characters that no header can hold, such as a line end"));
-        } else if is_ours(&name) {
-            problems.push(FieldProblem::new(path, "is set by tollgate itself"));
+            problems.push(FieldProblem::new(
+                path,
+                "contains characters that are not allowed in a header, such as a line break",
+            ));
+        } else if is_protocol_header(&name) {
+            problems.push(FieldProblem::new(path, "must not be set: tollgate sets this header itself"));
+        } else if value.expose().trim().is_empty() {
+            problems.push(FieldProblem::new(path, "is empty: write `${env:NAME}`, or remove the header"));
         }
         headers.push((name, value.clone()));
     }
@@ -377,21 +389,21 @@ fn checked(
 }
 
 /// Validates an entry of `moved_from`, which has the form that [`destination`] returns.
-fn former(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
+fn check_former_destination(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
     let place = place.trim().to_ascii_lowercase();
     let port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let plain = !place.contains(|c: char| c.is_whitespace() || c == '/') && place.split(',').all(port);
     if !plain {
         problems.push(FieldProblem::new(
             format!("moved_from.{at}"),
-            "is not `host:port`, as `spool list` tells it behind the `@`",
+            "must be `host:port`, as `spool list` prints it after the `@`",
         ));
     }
     plain.then_some(place)
 }
 
 /// Whether the protocol itself sets this header.
-fn is_ours(name: &HeaderName) -> bool {
+fn is_protocol_header(name: &HeaderName) -> bool {
     const OURS: [&str; 9] = [
         "host",
         "te",
@@ -406,64 +418,74 @@ fn is_ours(name: &HeaderName) -> bool {
     OURS.contains(&name.as_str())
 }
 
-impl Tls {
-    fn settings(&self, problems: &mut Vec<FieldProblem>) -> tls::Settings {
+impl ClientTlsConfig {
+    fn settings(&self, problems: &mut Vec<FieldProblem>) -> tls::ClientTlsSettings {
         if self.insecure_skip_verify {
-            let what = "is not supported: an unverified server may be anybody; give its certificate as `ca_file`";
+            let what = "is not supported, because it accepts any server: set `ca_file` to the server's CA instead";
             problems.push(FieldProblem::new("tls.insecure_skip_verify", what));
         }
         let identity = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
             (None, None) => None,
             (Some(_), None) => {
-                problems.push(FieldProblem::new("tls.key_file", "is missing beside `cert_file`"));
+                problems.push(FieldProblem::new("tls.key_file", "is missing: `cert_file` requires it"));
                 None
             }
             (None, Some(_)) => {
-                problems.push(FieldProblem::new("tls.cert_file", "is missing beside `key_file`"));
+                problems.push(FieldProblem::new("tls.cert_file", "is missing: `key_file` requires it"));
                 None
             }
         };
         let server_name = self.server_name_override.as_ref().and_then(|name| {
             let name = ServerName::try_from(name.clone()).ok();
             if name.is_none() {
-                problems.push(FieldProblem::new("tls.server_name_override", "not the name of a host"));
+                problems.push(FieldProblem::new("tls.server_name_override", "is not a valid host name"));
             }
             name
         });
         let ca_file = self.ca_file.clone();
         if self.reload_interval.is_some_and(|every| every.0.is_zero()) {
-            problems.push(FieldProblem::new("tls.reload_interval", "must be more than zero: every wait has an end"));
+            problems.push(FieldProblem::new("tls.reload_interval", "must be more than zero"));
         }
-        let usual = tls::Settings::default();
+        let usual = tls::ClientTlsSettings::default();
         let reload_interval = self.reload_interval.map_or(usual.reload_interval, |every| every.0);
         let system_roots_too = self.include_system_ca_certs_pool;
-        tls::Settings { ca_file, system_roots_too, identity, server_name, reload_interval, ..usual }
+        tls::ClientTlsSettings { ca_file, system_roots_too, identity, server_name, reload_interval, ..usual }
     }
 }
 
-impl Common {
+impl RemoteSettings {
+    /// Adds a note if `url` would carry keys and data in plain text over a network to a third party.
+    pub fn note_plain_text(&mut self, trust: Trust, field: &str, url: &Uri) {
+        let plain = url.scheme() == Some(&Scheme::HTTP);
+        if plain && trust == Trust::ThirdParty && !url.host().is_some_and(is_local_host) {
+            let what = "keys and data are sent in plain text to a third party: use `https://`, or set `trust: internal` \
+                        if the back end and the network to it are your own";
+            self.notes.push(FieldProblem::new(field, what));
+        }
+    }
+
     /// Parses `text` as an absolute URL. Without a scheme it is https, or http with `tls.insecure`.
     ///
     /// # Errors
     /// A message that quotes nothing of the address except digits of its port.
-    pub fn url(&self, text: &str, scheme_needed: bool) -> Result<Uri, String> {
+    pub fn parse_url(&self, text: &str, scheme_needed: bool) -> Result<Uri, String> {
         let bare = !text.contains("://");
         if bare && scheme_needed {
-            return Err("is a URL: it begins with `https://` or `http://`".to_owned());
+            return Err("must start with `https://` or `http://`".to_owned());
         }
         let full = match (bare, self.insecure) {
             (true, true) => format!("http://{text}"),
             (true, false) => format!("https://{text}"),
             (false, _) => text.to_owned(),
         };
-        let plain = !address::url(&full)?.tls;
-        let uri: Uri = full.parse().map_err(|_| "is not an address")?;
-        if plain && self.tls_asked {
-            return Err("is plain text, though `tls` names certificates".to_owned());
+        let plain = !address::parse_url(&full)?.tls;
+        let uri: Uri = full.parse().map_err(|_| "is not a valid URL")?;
+        if plain && self.has_tls_files {
+            return Err("uses plain text, but `tls` names certificates: use `https://`, or remove them".to_owned());
         }
         if !plain && self.insecure {
-            return Err("is https, though `tls.insecure` says plain text".to_owned());
+            return Err("uses `https`, but `tls.insecure` asks for plain text: remove one of the two".to_owned());
         }
         Ok(uri)
     }
@@ -471,7 +493,7 @@ impl Common {
 
 /// The destination of these URLs: `host:port`, several joined with commas. Scheme and path do not make a different
 /// destination.
-pub fn destination<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
+pub fn destination_of_urls<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
     let place = |url: &Uri| {
         let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 });
         format!("{}:{port}", url.host().unwrap_or_default().to_ascii_lowercase())

@@ -8,27 +8,27 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
-use super::preset::{Asked, Preset};
-use super::remote::Deps;
-use super::verdict;
+use super::outcome;
+use super::preset::{Preset, PresetKeys};
+use super::remote::ExporterDeps;
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::secret::Secret;
-use net::client::AnswerError;
-use net::encoding::{Inflater, Step};
+use net::client::ResponseReadError;
+use net::encoding::{InflateStep, Inflater};
 use net::rope::Rope;
 use net::testing::tasks::TestTasks;
-use net::{Encoding, Proxies};
+use net::{ContentEncoding, ProxyRules};
 use otlp::Signal;
-use otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
+use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
 use pipeline::{Admission, BytePermit, ExportRequest, Exporter, Outcome, OutletSettings, Reason, Submission};
 use receivers::otlp as receiver;
 use telemetry::Meter;
 
 /// Services for building exporters; `env` holds the proxy variables.
-pub(super) fn deps(env: &[(&str, String)]) -> Deps {
+pub(super) fn deps(env: &[(&str, String)]) -> ExporterDeps {
     let var = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-    let proxies = Arc::new(Proxies::from_env(&var).unwrap());
-    Deps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new() }
+    let proxies = Arc::new(ProxyRules::from_env(&var).unwrap());
+    ExporterDeps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new() }
 }
 
 /// A request of `size` bytes that compresses well.
@@ -38,11 +38,11 @@ pub(super) fn request(signal: Signal, size: usize) -> ExportRequest {
 
 /// The body of a received request, inflated.
 pub(super) fn inflated(encoding: Option<&str>, body: &Bytes) -> Bytes {
-    let encoding = Encoding::parse(encoding.unwrap_or_default()).unwrap();
+    let encoding = ContentEncoding::parse(encoding.unwrap_or_default()).unwrap();
     let mut rope = Rope::default();
     rope.push(body.clone());
     let mut inflater = Inflater::new(encoding, rope, 64 << 20).unwrap();
-    while inflater.step(1 << 20).unwrap() == Step::More {}
+    while inflater.step(1 << 20).unwrap() == InflateStep::More {}
     inflater.into_bytes()
 }
 
@@ -53,12 +53,12 @@ fn retry(after: Option<u64>, reason: Reason) -> Outcome {
     Outcome::Retry { after: after.map(Duration::from_secs), reason }
 }
 
-fn http(status: u16, headers: &[(&'static str, &str)], body: Result<&[u8], AnswerError>) -> Outcome {
+fn http(status: u16, headers: &[(&'static str, &str)], body: Result<&[u8], ResponseReadError>) -> Outcome {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.insert(*name, value.parse().unwrap());
     }
-    verdict::http(StatusCode::from_u16(status).unwrap(), &map, body, true, NOW)
+    outcome::http_outcome(StatusCode::from_u16(status).unwrap(), &map, body, true, NOW)
 }
 
 /// OTLP/HTTP: only 429, 502, 503 and 504 are retried as passing failures. Statuses that the operator must fix keep the
@@ -103,17 +103,20 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
     assert_eq!(http(200, &[], Ok(&partial(3))), rejected);
     assert_eq!(http(200, &[], Ok(&partial(0))), Outcome::Accepted);
     assert_eq!(http(200, &[], Ok(b"not protobuf")), Outcome::Accepted);
-    assert_eq!(verdict::http(StatusCode::OK, &HeaderMap::new(), Ok(&partial(3)), false, NOW), Outcome::Accepted);
+    assert_eq!(
+        outcome::http_outcome(StatusCode::OK, &HeaderMap::new(), Ok(&partial(3)), false, NOW),
+        Outcome::Accepted
+    );
     // Too large to read: the data was accepted and must not be sent again. Cut off: the result is unknown.
     let unreadable = Outcome::Partial { rejected: 0, reason: Reason::BadData };
-    assert_eq!(http(200, &[], Err(AnswerError::TooLarge)), unreadable);
-    assert_eq!(http(200, &[], Err(AnswerError::Cut)), retry(None, Reason::Unavailable));
-    assert_eq!(http(400, &[], Err(AnswerError::Cut)), Outcome::Refused { reason: Reason::BadData });
+    assert_eq!(http(200, &[], Err(ResponseReadError::TooLarge)), unreadable);
+    assert_eq!(http(200, &[], Err(ResponseReadError::Truncated)), retry(None, Reason::Unavailable));
+    assert_eq!(http(400, &[], Err(ResponseReadError::Truncated)), Outcome::Refused { reason: Reason::BadData });
 
     let ok = tonic::Status::new(tonic::Code::Ok, "");
-    assert_eq!(verdict::grpc(StatusCode::OK, Some(&ok), Ok(&partial(3))), rejected);
-    assert_eq!(verdict::grpc(StatusCode::OK, Some(&ok), Ok(b"")), Outcome::Accepted);
-    assert_eq!(verdict::grpc(StatusCode::OK, None, Err(AnswerError::TooLarge)), unreadable);
+    assert_eq!(outcome::grpc_outcome(StatusCode::OK, Some(&ok), Ok(&partial(3))), rejected);
+    assert_eq!(outcome::grpc_outcome(StatusCode::OK, Some(&ok), Ok(b"")), Outcome::Accepted);
+    assert_eq!(outcome::grpc_outcome(StatusCode::OK, None, Err(ResponseReadError::TooLarge)), unreadable);
 }
 
 /// A proxy's login page, or a front end that answers 200 on every path, has not accepted anything: the data must stay
@@ -121,11 +124,11 @@ fn partial_success_ends_a_delivery_and_a_warning_is_success() {
 #[test]
 fn a_page_for_people_is_no_delivery() {
     let page = b"\n<!doctype html><title>Sign in</title>";
-    let answer = |kind: Option<&str>, body: Result<&[u8], AnswerError>| {
+    let answer = |kind: Option<&str>, body: Result<&[u8], ResponseReadError>| {
         let mut headers = HeaderMap::new();
         kind.iter().for_each(|kind| drop(headers.insert("content-type", kind.parse().unwrap())));
         let protobuf = kind.is_none_or(|kind| kind.ends_with("protobuf"));
-        verdict::http(StatusCode::OK, &headers, body, protobuf, NOW)
+        outcome::http_outcome(StatusCode::OK, &headers, body, protobuf, NOW)
     };
     let denied = retry(None, Reason::Denied);
     for kind in [Some("text/html; charset=utf-8"), Some("Text/HTML"), Some("text/plain"), Some("application/xml")] {
@@ -142,7 +145,7 @@ fn a_page_for_people_is_no_delivery() {
         (answer(None, Ok(&sixty)), answer(Some("application/x-protobuf"), Ok(&sixty))),
         (partial.clone(), partial)
     );
-    for body in [Err(AnswerError::TooLarge), Err(AnswerError::Cut)] {
+    for body in [Err(ResponseReadError::TooLarge), Err(ResponseReadError::Truncated)] {
         assert_eq!(answer(Some("text/html"), body), denied);
     }
     // a body that a framework merely labels as HTML is still a success
@@ -158,7 +161,7 @@ fn a_page_for_people_is_no_delivery() {
 #[test]
 fn each_grpc_code_has_one_outcome() {
     for number in 0..=17 {
-        let code = Code::from_number(number);
+        let code = GrpcCode::from_number(number);
         let want = |after| match number {
             0 => Outcome::Accepted,
             1 | 4 | 10 | 11 | 14 | 15 => retry(after, Reason::Unavailable),
@@ -168,17 +171,21 @@ fn each_grpc_code_has_one_outcome() {
             _ => Outcome::Refused { reason: Reason::BadData },
         };
         let bare = tonic::Status::new(number.into(), "");
-        assert_eq!(verdict::grpc(StatusCode::OK, Some(&bare), Ok(b"")), want(None), "{number}");
+        assert_eq!(outcome::grpc_outcome(StatusCode::OK, Some(&bare), Ok(b"")), want(None), "{number}");
         let details =
-            Status { code, message: String::new(), retry_after: Some(Duration::from_secs(7)), violation: None };
+            RpcStatus { code, message: String::new(), retry_after: Some(Duration::from_secs(7)), violation: None };
         let with = tonic::Status::with_details(number.into(), "", details.to_protobuf().into());
-        assert_eq!(verdict::grpc(StatusCode::OK, Some(&with), Ok(b"")), want(Some(7)), "{number} with RetryInfo");
+        assert_eq!(
+            outcome::grpc_outcome(StatusCode::OK, Some(&with), Ok(b"")),
+            want(Some(7)),
+            "{number} with RetryInfo"
+        );
     }
 }
 
 #[test]
 fn an_http_answer_to_grpc_is_read_by_grpcs_table() {
-    let outcome = |status: u16| verdict::grpc(StatusCode::from_u16(status).unwrap(), None, Ok(b""));
+    let outcome = |status: u16| outcome::grpc_outcome(StatusCode::from_u16(status).unwrap(), None, Ok(b""));
     for status in [200, 429, 502, 503, 504] {
         assert_eq!(outcome(status), retry(None, Reason::Unavailable), "{status}");
     }
@@ -238,8 +245,8 @@ fn queue_and_retry_become_the_outlets_settings() {
     assert_eq!(http(bad).unwrap_err()[0].path, "retry_on_failure.max_interval");
 }
 
-fn asked<'a>(region: Option<&'a str>, key: Option<&'a Secret>, dataset: Option<&'a str>) -> Asked<'a> {
-    Asked { region, api_key: key, ingestion_key: None, dataset, own_endpoint: false }
+fn asked<'a>(region: Option<&'a str>, key: Option<&'a Secret>, dataset: Option<&'a str>) -> PresetKeys<'a> {
+    PresetKeys { region, api_key: key, ingestion_key: None, dataset, own_endpoint: false }
 }
 
 #[test]
@@ -248,14 +255,14 @@ fn honeycomb_knows_its_regions_and_when_a_dataset_is_wanted() {
     let classic = Secret::new("0123456789abcdef0123456789abcdef".into());
     let resolve = |asked| Preset::Honeycomb.resolve(asked);
     let us = resolve(asked(None, Some(&modern), None)).unwrap();
-    assert_eq!(us.base.as_deref(), Some("https://api.honeycomb.io:443"));
+    assert_eq!(us.base_url.as_deref(), Some("https://api.honeycomb.io:443"));
     let names: Vec<&str> = us.headers.iter().map(|header| header.name).collect();
-    assert_eq!((names, us.zstd), (vec!["x-honeycomb-team"], true));
+    assert_eq!((names, us.accepts_zstd), (vec!["x-honeycomb-team"], true));
     let eu = resolve(asked(Some("eu"), Some(&modern), Some("agents"))).unwrap();
-    assert_eq!(eu.base.as_deref(), Some("https://api.eu1.honeycomb.io:443"));
-    assert_eq!((eu.headers[1].name, eu.headers[1].only), ("x-honeycomb-dataset", Some(Signal::Logs)));
+    assert_eq!(eu.base_url.as_deref(), Some("https://api.eu1.honeycomb.io:443"));
+    assert_eq!((eu.headers[1].name, eu.headers[1].only_signal), ("x-honeycomb-dataset", Some(Signal::Logs)));
     let old = resolve(asked(None, Some(&classic), Some("agents"))).unwrap();
-    assert_eq!(old.headers[1].only, None);
+    assert_eq!(old.headers[1].only_signal, None);
     let keys = |found: Vec<(&'static str, &str)>| found.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!(keys(resolve(asked(None, Some(&classic), None)).unwrap_err()), ["dataset"]);
     assert_eq!(keys(resolve(asked(Some("mars"), None, None)).unwrap_err()), ["region", "api_key"]);
@@ -264,15 +271,15 @@ fn honeycomb_knows_its_regions_and_when_a_dataset_is_wanted() {
 #[test]
 fn signoz_needs_a_region_and_a_key_in_the_cloud_and_neither_at_home() {
     let key = Secret::new("k".into());
-    let cloud = |region, ingestion_key| Asked { ingestion_key, ..asked(region, None, None) };
+    let cloud = |region, ingestion_key| PresetKeys { ingestion_key, ..asked(region, None, None) };
     let resolve = |asked| Preset::Signoz.resolve(asked);
     for region in ["us", "eu", "in", "in2"] {
         let resolved = resolve(cloud(Some(region), Some(&key))).unwrap();
-        assert_eq!(resolved.base, Some(format!("https://ingest.{region}.signoz.cloud:443")));
+        assert_eq!(resolved.base_url, Some(format!("https://ingest.{region}.signoz.cloud:443")));
         assert_eq!(resolved.headers[0].name, "signoz-ingestion-key");
     }
-    let home = resolve(Asked { own_endpoint: true, ..cloud(None, None) }).unwrap();
-    assert_eq!((home.base, home.headers.len()), (None, 0));
+    let home = resolve(PresetKeys { own_endpoint: true, ..cloud(None, None) }).unwrap();
+    assert_eq!((home.base_url, home.headers.len()), (None, 0));
     let keys = |found: Vec<(&'static str, &str)>| found.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!(keys(resolve(cloud(None, None)).unwrap_err()), ["region", "ingestion_key"]);
     assert_eq!(keys(resolve(asked(Some("eu"), Some(&key), None)).unwrap_err()), ["api_key", "ingestion_key"]);
@@ -283,7 +290,7 @@ fn signoz_needs_a_region_and_a_key_in_the_cloud_and_neither_at_home() {
 struct Door(Mutex<Vec<(Signal, Bytes)>>);
 
 impl Admission for Door {
-    fn takes(&self, _: Signal) -> bool {
+    fn accepts_signal(&self, _: Signal) -> bool {
         true
     }
 
@@ -295,11 +302,11 @@ impl Admission for Door {
         Box::pin(async { Ok(()) })
     }
 
-    fn crowded(&self) -> bool {
+    fn is_crowded(&self) -> bool {
         false
     }
 
-    fn spend(&self, _: &Arc<str>, _: usize) {}
+    fn charge_refused(&self, _: &Arc<str>, _: usize) {}
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         self.0.lock().push((submission.signal, submission.wire));
@@ -311,19 +318,20 @@ impl Admission for Door {
 /// request.
 #[tokio::test]
 async fn exporters_and_the_receiver_understand_each_other() {
-    let mut settings = receiver::Config::default().settings().unwrap();
+    let mut settings = receiver::OtlpReceiverConfig::default().settings().unwrap();
     let any = net::Endpoint::parse("127.0.0.1:0").unwrap();
     settings.grpc.as_mut().unwrap().endpoint = any.clone();
     settings.http.as_mut().unwrap().endpoint = any;
     let door = Arc::new(Door::default());
-    let bound = receiver::Otlp::build(Arc::from("otlp"), settings).bind().await.unwrap();
+    let bound = receiver::OtlpReceiver::build(Arc::from("otlp"), settings).bind().await.unwrap();
     let running = bound.serve(Arc::clone(&door) as Arc<dyn Admission>, TestTasks::shared(), &Meter::new()).await;
     let grpc = serde_json::json!({ "endpoint": format!("http://{}", running.grpc().unwrap()) });
     let grpc: super::otlp::Config = serde_json::from_value(grpc).unwrap();
-    let grpc = super::otlp::Otlp::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
+    let grpc = super::otlp::OtlpGrpcExporter::build(Arc::from("otlp"), grpc.settings().unwrap(), deps(&[])).unwrap();
     let http = serde_json::json!({ "endpoint": format!("http://{}", running.http().unwrap()) });
     let http: super::otlp_http::Config = serde_json::from_value(http).unwrap();
-    let http = super::otlp_http::OtlpHttp::build(Arc::from("otlp_http"), http.settings().unwrap(), deps(&[])).unwrap();
+    let http =
+        super::otlp_http::OtlpHttpExporter::build(Arc::from("otlp_http"), http.settings().unwrap(), deps(&[])).unwrap();
     let exporters: [&dyn Exporter; 2] = [&grpc, &http];
     for exporter in exporters {
         for (signal, size) in [(Signal::Traces, 10), (Signal::Metrics, 100_000), (Signal::Logs, 3_000_000)] {

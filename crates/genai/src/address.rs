@@ -10,84 +10,88 @@ use std::sync::LazyLock;
 
 use super::opaque::{is_encoded_text, is_opaque};
 
-mod words;
+mod route_words;
 
 /// Replacement for a removed part.
-pub(super) const GONE: &str = "[…]";
+pub(super) const REMOVED_MARK: &str = "[…]";
 /// Maximum size of the result, bytes.
-const LONGEST: usize = 2 << 10;
+const MAX_ADDRESS_BYTES: usize = 2 << 10;
 /// Maximum size of a scheme, a piece and a host, bytes.
 const SCHEME: usize = 32;
 const PIECE: usize = 64;
 const HOST: usize = 255;
 /// Maximum length of an unknown word in letters: a longer one may be several words run together.
-const WORD: usize = 12;
+const MAX_UNKNOWN_WORD_LETTERS: usize = 12;
 /// Maximum number of words in a piece, known words included; a piece with more words than the second number may have
 /// one unknown word at most.
-const WORDS: (usize, usize) = (6, 4);
+const MAX_PIECE_WORDS: (usize, usize) = (6, 4);
 /// Maximum number of unknown words in a path and its parameters. More could be a sentence, and then no unknown word
 /// stays.
-const UNKNOWN: usize = 4;
+const MAX_UNKNOWN_WORDS: usize = 4;
 /// So many words joined by dashes are a sentence: in one label of a host, in the whole host.
-const HOST_WORDS: (usize, usize) = (5, 12);
+const MAX_HOST_WORDS: (usize, usize) = (5, 12);
 /// Schemes whose addresses are content as a whole.
-const OPAQUE: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
+const OPAQUE_SCHEMES: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
 
 /// The position of a piece within an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum PiecePosition {
     /// A path segment or a parameter's name.
     Name,
     Value,
 }
 
 /// The part of an address under `key` that stays. `None` if all of it stays.
-pub(super) fn shown(key: &str, text: &str) -> Option<String> {
-    let mut writer = Writer::new(text, true);
+pub(super) fn shorten_address(key: &str, text: &str) -> Option<String> {
+    let mut writer = RouteWriter::new(text, true);
     writer.write(key, text);
-    if writer.unknown > UNKNOWN {
-        writer = Writer::new(text, false);
+    if writer.unknown_words_kept > MAX_UNKNOWN_WORDS {
+        writer = RouteWriter::new(text, false);
         writer.write(key, text);
     }
     let mut out = writer.out;
-    if out.len() > LONGEST {
-        let room = out.floor_char_boundary(LONGEST - GONE.len());
+    if out.len() > MAX_ADDRESS_BYTES {
+        let room = out.floor_char_boundary(MAX_ADDRESS_BYTES - REMOVED_MARK.len());
         // Cut between pieces, not within one.
         let room = out.get(..room).and_then(|head| head.rfind(['/', '&', '?', '#'])).map_or(0, |at| at + 1);
         out.truncate(room);
-        out.push_str(GONE);
+        out.push_str(REMOVED_MARK);
     }
     (out != text).then_some(out)
 }
 
-struct Writer {
+struct RouteWriter {
     out: String,
     /// Whether unknown words may stay.
-    unknown_stay: bool,
+    keep_unknown_words: bool,
     /// Number of unknown words that stayed.
-    unknown: usize,
+    unknown_words_kept: usize,
 }
 
-impl Writer {
+impl RouteWriter {
     fn new(text: &str, unknown_stay: bool) -> Self {
-        Self { out: String::with_capacity(text.len().min(LONGEST)), unknown_stay, unknown: 0 }
+        Self {
+            out: String::with_capacity(text.len().min(MAX_ADDRESS_BYTES)),
+            keep_unknown_words: unknown_stay,
+            unknown_words_kept: 0,
+        }
     }
 
     fn write(&mut self, key: &str, text: &str) {
         match key.rsplit(['.', '_']).next() {
-            Some("query") => self.query(text),
-            Some("string") if key.ends_with("query_string") => self.query(text),
-            Some("fragment") => self.piece(text, Place::Value),
-            _ => self.address(text),
+            Some("query") => self.write_query(text),
+            Some("string") if key.ends_with("query_string") => self.write_query(text),
+            Some("fragment") => self.write_piece(text, PiecePosition::Value),
+            _ => self.write_address(text),
         }
     }
 
-    fn address(&mut self, text: &str) {
-        let (before, fragment) = split(text, '#');
-        let (path, parameters) = split(before, '?');
-        let opaque = |scheme: &str| OPAQUE.iter().any(|one| scheme.trim().eq_ignore_ascii_case(one));
+    fn write_address(&mut self, text: &str) {
+        let (before, fragment) = split_at_mark(text, '#');
+        let (path, parameters) = split_at_mark(before, '?');
+        let opaque = |scheme: &str| OPAQUE_SCHEMES.iter().any(|one| scheme.trim().eq_ignore_ascii_case(one));
         if path.split_once(':').is_some_and(|(scheme, _)| opaque(scheme)) {
-            self.out.push_str(GONE);
+            self.out.push_str(REMOVED_MARK);
             return;
         }
         let path = match path.split_once(":/") {
@@ -96,24 +100,24 @@ impl Writer {
                 let slashes = path.len() - scheme.len() - rest.len();
                 let (authority, tail) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
                 let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-                self.out.push_str(path.get(..scheme.len() + slashes.min(LONGEST)).unwrap_or(scheme));
-                self.out.push_str(if is_host(host) { host } else { GONE });
+                self.out.push_str(path.get(..scheme.len() + slashes.min(MAX_ADDRESS_BYTES)).unwrap_or(scheme));
+                self.out.push_str(if is_host(host) { host } else { REMOVED_MARK });
                 tail
             }
             _ => path,
         };
-        self.joined(path, '/', |writer, segment| writer.piece(segment, Place::Name));
+        self.write_joined(path, '/', |writer, segment| writer.write_piece(segment, PiecePosition::Name));
         if let Some(parameters) = parameters {
             self.out.push('?');
-            self.query(parameters);
+            self.write_query(parameters);
         }
         if let Some(fragment) = fragment {
             self.out.push('#');
-            self.piece(fragment, Place::Value);
+            self.write_piece(fragment, PiecePosition::Value);
         }
     }
 
-    fn query(&mut self, text: &str) {
+    fn write_query(&mut self, text: &str) {
         let text = match text.strip_prefix('?') {
             Some(rest) => {
                 self.out.push('?');
@@ -121,40 +125,41 @@ impl Writer {
             }
             None => text,
         };
-        self.joined(text, '&', |writer, parameter| {
-            let (name, value) = split(parameter, '=');
+        self.write_joined(text, '&', |writer, parameter| {
+            let (name, value) = split_at_mark(parameter, '=');
             // A parameter without a name is a value.
-            writer.piece(name, if value.is_some() { Place::Name } else { Place::Value });
+            writer.write_piece(name, if value.is_some() { PiecePosition::Name } else { PiecePosition::Value });
             if let Some(value) = value {
                 writer.out.push('=');
-                writer.piece(value, Place::Value);
+                writer.write_piece(value, PiecePosition::Value);
             }
         });
     }
 
     /// Applies `each` to the pieces between `mark`, until the result is too long.
-    fn joined(&mut self, text: &str, mark: char, mut each: impl FnMut(&mut Self, &str)) {
+    fn write_joined(&mut self, text: &str, mark: char, mut each: impl FnMut(&mut Self, &str)) {
         for (index, part) in text.split(mark).enumerate() {
             if index > 0 {
                 self.out.push(mark);
             }
-            if self.out.len() > LONGEST {
+            if self.out.len() > MAX_ADDRESS_BYTES {
                 return;
             }
             each(self, part);
         }
     }
 
-    /// Writes a piece, or [`GONE`] if it may not stay.
-    fn piece(&mut self, text: &str, place: Place) {
-        let unknown = if is_template(text) { Some(0) } else { unknown_words(text, place) };
-        let stays = unknown.filter(|unknown| *unknown == 0 || (place == Place::Name && self.unknown_stay));
-        self.unknown += stays.unwrap_or(0);
-        self.out.push_str(if stays.is_some() { text } else { GONE });
+    /// Writes a piece, or [`REMOVED_MARK`] if it may not stay.
+    fn write_piece(&mut self, text: &str, place: PiecePosition) {
+        let unknown = if is_template(text) { Some(0) } else { count_unknown_words(text, place) };
+        let stays =
+            unknown.filter(|unknown| *unknown == 0 || (place == PiecePosition::Name && self.keep_unknown_words));
+        self.unknown_words_kept += stays.unwrap_or(0);
+        self.out.push_str(if stays.is_some() { text } else { REMOVED_MARK });
     }
 }
 
-fn split(text: &str, mark: char) -> (&str, Option<&str>) {
+fn split_at_mark(text: &str, mark: char) -> (&str, Option<&str>) {
     text.split_once(mark).map_or((text, None), |(before, behind)| (before, Some(behind)))
 }
 
@@ -165,28 +170,28 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    let count = |text: &str| words(text).filter(|word| word.len() > 1).count();
+    let count = |text: &str| letter_runs(text).filter(|word| word.len() > 1).count();
     text.len() <= HOST
-        && text.split('.').all(|label| count(label) < HOST_WORDS.0)
-        && count(text) < HOST_WORDS.1
+        && text.split('.').all(|label| count(label) < MAX_HOST_WORDS.0)
+        && count(text) < MAX_HOST_WORDS.1
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
 /// Returns true for a route template (`{id}`, `:id`, `<int:id>`, `*`) or a placeholder.
 fn is_template(text: &str) -> bool {
     let inner = |open: char, close: char| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-    let name = |name: &str| unknown_words(name, Place::Name).is_some();
+    let name = |name: &str| count_unknown_words(name, PiecePosition::Name).is_some();
     // `[EMAIL]`, `[PERSON:h-0123456789abcdef]`
     let placeholder = |text: &str| {
-        let (name, pseudonym) = split(text, ':');
+        let (name, pseudonym) = split_at_mark(text, ':');
         let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
         text.len() <= PIECE
             && !name.is_empty()
-            && words(name).count() < HOST_WORDS.0
+            && letter_runs(name).count() < MAX_HOST_WORDS.0
             && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
             && pseudonym.is_none_or(|text| text.strip_prefix("h-").is_some_and(hex))
     };
-    text == GONE
+    text == REMOVED_MARK
         || text.bytes().all(|byte| byte == b'*')
         || inner('[', ']').is_some_and(placeholder)
         || inner('{', '}').is_some_and(name)
@@ -195,11 +200,11 @@ fn is_template(text: &str) -> bool {
 }
 
 /// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
-fn unknown_words(text: &str, place: Place) -> Option<usize> {
+fn count_unknown_words(text: &str, place: PiecePosition) -> Option<usize> {
     let decoded;
     let text = match text.contains('%') {
         true => {
-            decoded = decode(text)?;
+            decoded = decode_percent_escapes(text)?;
             &decoded
         }
         false => text,
@@ -208,7 +213,7 @@ fn unknown_words(text: &str, place: Place) -> Option<usize> {
         return Some(0);
     }
     // Names may be `ids[]`; names and values may be `models/gemini:generateContent` or `claude@20250929`.
-    let marks: &[char] = if place == Place::Name { &['[', ']', ':', '@', '$', ','] } else { &[':', '@', ','] };
+    let marks: &[char] = if place == PiecePosition::Name { &['[', ']', ':', '@', '$', ','] } else { &[':', '@', ','] };
     let in_alphabet =
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || marks.contains(&b.into()));
     // `user:password@…`
@@ -221,32 +226,33 @@ fn unknown_words(text: &str, place: Place) -> Option<usize> {
     for part in text.split(marks).filter(|part| !is_opaque(part)) {
         for part in part.split(['-', '_', '.', '~']).filter(|part| !is_opaque(part)) {
             let digits = part.bytes().any(|byte| byte.is_ascii_digit());
-            for word in words(part) {
+            for word in letter_runs(part) {
                 let known = is_common(word) || (word.len() == 1 && (digits || text.len() == 1));
                 all += 1;
-                unknown += usize::from(!known && (word.len() > 1 || place == Place::Value));
-                if !known && word.len() > WORD {
+                unknown += usize::from(!known && (word.len() > 1 || place == PiecePosition::Value));
+                if !known && word.len() > MAX_UNKNOWN_WORD_LETTERS {
                     return None;
                 }
             }
         }
     }
-    (all <= WORDS.1 || (all <= WORDS.0 && unknown < 2)).then_some(unknown)
+    (all <= MAX_PIECE_WORDS.1 || (all <= MAX_PIECE_WORDS.0 && unknown < 2)).then_some(unknown)
 }
 
 fn is_common(word: &str) -> bool {
-    static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| words::COMMON.split_ascii_whitespace().collect());
+    static COMMON: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| route_words::COMMON_ROUTE_WORDS.split_ascii_whitespace().collect());
     let has_capital = || word.bytes().any(|byte| byte.is_ascii_uppercase());
     COMMON.contains(word) || (has_capital() && COMMON.contains(word.to_ascii_lowercase().as_str()))
 }
 
 /// Returns true if an address holds only a scheme, a host, ids, numbers and words of a route.
 pub fn is_route(text: &str) -> bool {
-    shown("", text).is_none()
+    shorten_address("", text).is_none()
 }
 
 /// Runs of letters, also split where a capital follows a small letter.
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
+pub fn letter_runs(text: &str) -> impl Iterator<Item = &str> {
     let is_one = |one: &u8, other: &u8| {
         let letters = one.is_ascii_alphabetic() && other.is_ascii_alphabetic();
         letters && !(one.is_ascii_lowercase() && other.is_ascii_uppercase())
@@ -256,7 +262,7 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Decodes percent escapes of printable ASCII. `None` for any other escape, including a blank.
-fn decode(text: &str) -> Option<String> {
+fn decode_percent_escapes(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('%') {

@@ -1,15 +1,15 @@
 //! The facts that the vocabulary reads from one payload, computed once per batch (`facts` of `pipeline::Batch`).
 //!
 //! [`Facts`] holds one [`ItemFacts`] per item, in the order of `Payload::items`. These types have no `Debug`, because
-//! they hold telemetry text. The dialects are read in `read` and `content`.
+//! they hold telemetry text. The dialects are read in `item_facts` and `content`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use otlp::{AttrId, Node, OwnedValue};
+use otlp::{AttrId, NodeId, OwnedValue};
 
 /// The role of an item in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
+pub enum ItemRole {
     /// A model call whose tokens are billed on this item.
     Model,
     /// A model call that is a copy, a roll-up, or a failure without usage: not billable, but still recorded as a model
@@ -31,7 +31,7 @@ pub enum Call {
 
 /// The part of a conversation that a content place holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
+pub enum ContentPart {
     /// Prompt, input messages.
     Input,
     /// Completion, output messages.
@@ -48,7 +48,7 @@ pub enum Part {
     Other,
 }
 
-impl Part {
+impl ContentPart {
     /// The name of the part in index lines and fragments.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,33 +65,33 @@ impl Part {
 
 /// The location of content within its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ContentAt {
+pub enum ContentLocation {
     /// An attribute (of the item, its events, its scope or resource).
     Attribute(AttrId),
     /// The body of the log record.
     Body,
     /// The message of the span's status.
     Status,
-    /// The name of the span, which is replaced by [`Inside::name`].
+    /// The name of the span, which is replaced by `Inside::name`.
     Name,
-    /// A listed part of a value that otherwise stays: the index in [`Inside::parts`].
-    Inside(u32),
+    /// A listed part of a value that otherwise stays: the index in `Inside::parts`.
+    Embedded(u32),
 }
 
 /// Content inside values that otherwise stay, and the edits that remove it.
 #[derive(Clone, Default)]
-pub struct Inside {
+pub struct EmbeddedContent {
     /// The content parts that were found.
-    pub parts: Vec<InsidePart>,
+    pub parts: Vec<EmbeddedContentPart>,
     /// The edits that remove the parts from their values.
-    pub edits: Vec<InsideEdit>,
+    pub edits: Vec<EmbeddedContentEdit>,
     /// The replacement for the span's name, if the name is content.
     pub name: Option<String>,
 }
 
 /// One content part taken out of a value.
 #[derive(Clone)]
-pub struct InsidePart {
+pub struct EmbeddedContentPart {
     /// The location: `attribute#key`, or `#key` in a log body.
     pub key: String,
     /// The content, as JSON.
@@ -100,9 +100,9 @@ pub struct InsidePart {
 
 /// The removal of content parts from one value.
 #[derive(Clone)]
-pub struct InsideEdit {
+pub struct EmbeddedContentEdit {
     /// The node that carries the value.
-    pub node: Node,
+    pub node: NodeId,
     /// The attribute that holds the value. `None`: the log body.
     pub attribute: Option<AttrId>,
     /// Keys of map entries that are removed.
@@ -115,18 +115,18 @@ pub struct InsideEdit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentPlace {
     /// The node that carries the content: the item, an event, a resource and so on.
-    pub node: Node,
+    pub node: NodeId,
     /// The location on that node.
-    pub at: ContentAt,
+    pub at: ContentLocation,
     /// The part of the conversation.
-    pub part: Part,
+    pub part: ContentPart,
     /// The reason why the place counts as content.
-    pub basis: Basis,
+    pub basis: ContentBasis,
 }
 
 /// The reason why a place counts as content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
+pub enum ContentBasis {
     /// A content list or event rule of the dialects file names it, or its map has the shape of a chat.
     Listed,
     /// The attribute's key is prose itself, not a name.
@@ -139,7 +139,7 @@ pub enum Basis {
     Unlisted,
 }
 
-impl Basis {
+impl ContentBasis {
     /// The longest text, in bytes, that may be forwarded once enough sessions have sent the same text.
     pub fn provable_bytes(self) -> usize {
         match self {
@@ -152,7 +152,7 @@ impl Basis {
 
 /// Token counts as reported, before the buckets are made disjoint. `None` = not reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct TokenUsage {
     /// Input tokens as reported.
     pub input: Option<u64>,
     /// Output tokens as reported.
@@ -182,22 +182,22 @@ pub struct Usage {
     /// Video tokens, a subset of input.
     pub input_video: Option<u64>,
     /// A count was negative, fractional or not a number.
-    pub bad: bool,
+    pub invalid_count: bool,
     /// Two attributes that spell the same count disagree; the first in the dialect's list was used.
-    pub conflict: bool,
+    pub conflicting_counts: bool,
 }
 
-impl Usage {
+impl TokenUsage {
     /// Returns true if any billed count is above zero, or a count could not be read.
-    pub fn spent(&self) -> bool {
+    pub fn has_billed_tokens(&self) -> bool {
         let counts =
             [self.input, self.output, self.cache_read, self.cache_write, self.cache_write_5m, self.cache_write_1h];
-        self.bad || counts.into_iter().flatten().chain(self.reasoning).any(|count| count > 0)
+        self.invalid_count || counts.into_iter().flatten().chain(self.reasoning).any(|count| count > 0)
     }
 
     /// Returns true if the emitter reported any billed count, even zero.
-    pub fn reported(&self) -> bool {
-        self.bad
+    pub fn is_reported(&self) -> bool {
+        self.invalid_count
             || self.input.is_some()
             || self.output.is_some()
             || self.cache_read.is_some()
@@ -227,7 +227,7 @@ pub struct PriceContext {
 
 /// The billing status of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Billing {
+pub enum BillingStatus {
     /// Priced here.
     Priced,
     /// The call should have a price, but none could be determined.
@@ -238,7 +238,7 @@ pub enum Billing {
     NotCounted,
 }
 
-impl Billing {
+impl BillingStatus {
     /// All variants.
     pub const ALL: [Self; 4] = [Self::Priced, Self::Unpriced, Self::Deferred, Self::NotCounted];
 
@@ -255,7 +255,7 @@ impl Billing {
 
 /// Disjoint token buckets. The input-side buckets add up to the size of the prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Buckets {
+pub struct CallTokenBuckets {
     /// Input that was neither read from nor written to a cache.
     pub input: u64,
     /// Read from a cache.
@@ -273,35 +273,35 @@ pub struct Buckets {
 /// The result of the cost processor. [`ItemFacts::cost`] is `None` until the processor has run, and for items that are
 /// not calls.
 #[derive(Clone)]
-pub struct Cost {
+pub struct CallCost {
     /// The billing status.
-    pub status: Billing,
+    pub status: BillingStatus,
     /// The price in USD as exact decimal text; only when priced.
     pub usd: Option<String>,
     /// The same price in 1e-18 USD, for exact sums.
     pub atto_usd: Option<i128>,
     /// If an earlier record of the same answer was already billed: the price of that record, in 1e-18 USD. `atto_usd`
     /// is the amount on top of it.
-    pub before_atto_usd: i128,
+    pub billed_before_atto_usd: i128,
     /// The tokens billed for that earlier record.
-    pub before: Option<Box<crate::usage::Split>>,
+    pub billed_before: Option<Box<crate::usage::TokenSplit>>,
     /// Version and digest of the rate table.
-    pub rates: std::sync::Arc<str>,
+    pub rate_table: std::sync::Arc<str>,
     /// The rate row used; only when priced.
-    pub rate: Option<String>,
+    pub rate_row: Option<String>,
     /// Digest of the overlays that apply to this tenant only, if it has any.
     pub contract: Option<Box<str>>,
     /// The reason why the call is unpriced.
     pub reason: Option<&'static str>,
     /// The tokens that were billed, or would have been billed if a rate had been found.
-    pub buckets: Buckets,
+    pub buckets: CallTokenBuckets,
 }
 
 /// The facts of one item.
 #[derive(Clone)]
 pub struct ItemFacts {
     /// The span, log record or data point.
-    pub node: Node,
+    pub node: NodeId,
     /// Dialect id from `config/dialects.yaml`, e.g. `claude-code-native`.
     pub dialect: Option<&'static str>,
     /// Whether this is an agent item, as `docs/decisions/0001-agent-items-and-content.md` defines it.
@@ -310,26 +310,26 @@ pub struct ItemFacts {
     /// judged like those of an agent item.
     pub of_agent_service: bool,
     /// The item's role in a run.
-    pub call: Call,
+    pub call: ItemRole,
     /// The item's tokens are priced here: calls with usage, and turn ends that are the only carrier of usage.
     pub billable: bool,
     /// The dialect reports the same call on a second signal (Claude Code: log and span). The two are joined by
     /// `call_key`.
-    pub twin: bool,
+    pub on_two_signals: bool,
     /// For a twin: clients can be configured to send this signal without the other.
-    pub may_be_alone: bool,
+    pub may_lack_other_signal: bool,
     /// An agent invocation that is one turn of a conversation. It has no enclosing agent, whatever its parent span is.
     pub is_turn: bool,
     /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.
-    pub inner: bool,
+    pub from_vendor_sdk: bool,
     /// Repeats a call that is billed elsewhere in this request or on another record.
     pub copy: bool,
     /// The operation's name is unknown; only its tokens and its place in the trace suggest that it is a call.
     pub guessed: bool,
     /// A copy that counts as the call itself if the span of the call never arrives.
-    pub if_no_span: bool,
+    pub counts_if_no_span: bool,
     /// The model is sold by image, second or page, and no tokens are reported.
-    pub unbilled: bool,
+    pub sold_by_other_unit: bool,
     /// A model call that succeeded without reporting tokens, with no related span in the same request reporting them
     /// either. The call counts, but its price cannot be determined.
     pub no_usage: bool,
@@ -368,9 +368,9 @@ pub struct ItemFacts {
     /// The provider's id of the response.
     pub response_id: Option<String>,
     /// The call takes model and provider from an ancestor if it does not report them itself.
-    pub inherits: bool,
+    pub inherits_model: bool,
     /// Reported tokens.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// Service tier, speed, region and the like, if the call reports any.
     pub context: Option<Box<PriceContext>>,
     /// Whether `usage.input` includes the cached tokens, according to the dialect. `None` = not known.
@@ -380,7 +380,7 @@ pub struct ItemFacts {
     /// The total comes from the provider; the instrumentation did not add it up.
     pub total_by_provider: bool,
     /// The result of the cost processor.
-    pub cost: Option<Box<Cost>>,
+    pub cost: Option<Box<CallCost>>,
     /// Cost as the emitter reported it, as decimal text in USD.
     pub reported_cost: Option<String>,
     /// Tool name.
@@ -405,7 +405,7 @@ pub struct ItemFacts {
     /// Numbers and ids extracted from content, with the attributes they are to be written to.
     pub extracted: Vec<(&'static str, OwnedValue)>,
     /// Attributes whose type differs from the semantic conventions, with their values converted to the right type.
-    pub mended: Vec<(AttrId, OwnedValue)>,
+    pub converted: Vec<(AttrId, OwnedValue)>,
     /// Content to be stripped, in order of nodes and attributes. The places of a shared node (resource, scope) are
     /// listed on the first agent item below it, or on the first item if there is no agent item.
     pub content: Vec<ContentPlace>,
@@ -414,17 +414,17 @@ pub struct ItemFacts {
     /// The item's error texts are a tool's output, so they are listed in `content`.
     pub tool_failed: bool,
     /// Content inside values that stay. Its parts are listed in `content` too.
-    pub inside: Option<Box<Inside>>,
+    pub embedded: Option<Box<EmbeddedContent>>,
 }
 
 impl ItemFacts {
     /// Returns true if the item's texts are judged like an agent's.
-    pub fn is_agents(&self) -> bool {
+    pub fn is_judged_as_agent(&self) -> bool {
         self.agent || self.of_agent_service
     }
 
     /// Returns the provider's response id if the call is identified by it.
-    pub fn vendor_id(&self) -> Option<&str> {
+    pub fn provider_response_id(&self) -> Option<&str> {
         let known = self.call_key.as_deref().is_some_and(|key| key.starts_with("r/"));
         self.response_id.as_deref().filter(|_| known)
     }
@@ -436,9 +436,9 @@ pub struct Facts {
     /// One entry per item, in `Payload::items` order.
     pub items: Vec<ItemFacts>,
     /// Whether any item is an agent item.
-    pub agent: bool,
+    pub has_agent_items: bool,
     /// Calls of earlier batches that were priced from information in this batch.
-    pub late: Vec<LatePrice>,
+    pub late_prices: Vec<LatePrice>,
 }
 
 /// The price of an earlier call whose model or provider was reported later than the call itself.
@@ -457,7 +457,7 @@ pub struct LatePrice {
     /// Tenant of the call.
     pub tenant: Option<String>,
     /// Everything the price was computed from.
-    pub basis: super::usage::Basis,
+    pub basis: super::usage::PriceBasis,
     /// The resulting price.
-    pub cost: Cost,
+    pub cost: CallCost,
 }

@@ -11,31 +11,31 @@ use otlp::Value;
 const ENTRIES: usize = 256;
 
 /// Entries of one object whose value is a string without escapes, a number or a boolean.
-type Entries<'a> = Vec<(&'a str, Value<'a>)>;
+type ScalarEntries<'a> = Vec<(&'a str, Value<'a>)>;
 
 /// The entries of the top-level object.
-pub(super) fn entries(text: &str) -> Entries<'_> {
-    maps(text, 0).into_iter().next().unwrap_or_default()
+pub(super) fn top_level_entries(text: &str) -> ScalarEntries<'_> {
+    collect_maps(text, 0).into_iter().next().unwrap_or_default()
 }
 
 /// The entries of the top-level object and of objects up to `levels` below it, in order.
-pub(super) fn maps(text: &str, levels: usize) -> Vec<Entries<'_>> {
+pub(super) fn collect_maps(text: &str, levels: usize) -> Vec<ScalarEntries<'_>> {
     let mut maps = Vec::new();
     let mut left = ENTRIES;
     let mut json = serde_json::Deserializer::from_str(text);
-    let walk = Walk { maps: &mut maps, left: &mut left, levels, top: true };
+    let walk = EntryCollector { maps: &mut maps, entries_left: &mut left, levels, is_top_level: true };
     let whole = walk.deserialize(&mut json).is_ok() && json.end().is_ok();
     if whole { maps } else { Vec::new() }
 }
 
-struct Walk<'m, 'a> {
-    maps: &'m mut Vec<Entries<'a>>,
-    left: &'m mut usize,
+struct EntryCollector<'m, 'a> {
+    maps: &'m mut Vec<ScalarEntries<'a>>,
+    entries_left: &'m mut usize,
     levels: usize,
-    top: bool,
+    is_top_level: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
+impl<'de> DeserializeSeed<'de> for EntryCollector<'_, 'de> {
     type Value = Option<Value<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -43,7 +43,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, 'de> {
+impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
     type Value = Option<Value<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,19 +84,24 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        if !self.top && self.levels == 0 {
+        if !self.is_top_level && self.levels == 0 {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(None);
         }
         let at = self.maps.len();
         self.maps.push(Vec::new());
         // An object inside the top-level one is one level down.
-        let levels = if self.top { self.levels } else { self.levels - 1 };
-        while let Some(Key(key)) = map.next_key()? {
-            let inner = Walk { maps: &mut *self.maps, left: &mut *self.left, levels, top: false };
+        let levels = if self.is_top_level { self.levels } else { self.levels - 1 };
+        while let Some(BorrowedKey(key)) = map.next_key()? {
+            let inner = EntryCollector {
+                maps: &mut *self.maps,
+                entries_left: &mut *self.entries_left,
+                levels,
+                is_top_level: false,
+            };
             let value = map.next_value_seed(inner)?;
-            if let (Some(key), Some(value), true) = (key, value, *self.left > 0) {
-                *self.left -= 1;
+            if let (Some(key), Some(value), true) = (key, value, *self.entries_left > 0) {
+                *self.entries_left -= 1;
                 self.maps.get_mut(at).into_iter().for_each(|entries| entries.push((key, value)));
             }
         }
@@ -105,23 +110,23 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
 }
 
 /// A key, if it can be borrowed.
-struct Key<'a>(Option<&'a str>);
+struct BorrowedKey<'a>(Option<&'a str>);
 
-impl<'de> serde::Deserialize<'de> for Key<'de> {
+impl<'de> serde::Deserialize<'de> for BorrowedKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
+        struct BorrowedKeyVisitor;
+        impl<'de> Visitor<'de> for BorrowedKeyVisitor {
+            type Value = BorrowedKey<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Some(text)))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<BorrowedKey<'de>, E> {
+                Ok(BorrowedKey(Some(text)))
             }
-            fn visit_str<E>(self, _: &str) -> Result<Key<'de>, E> {
-                Ok(Key(None))
+            fn visit_str<E>(self, _: &str) -> Result<BorrowedKey<'de>, E> {
+                Ok(BorrowedKey(None))
             }
         }
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(BorrowedKeyVisitor)
     }
 }

@@ -6,43 +6,43 @@ use std::collections::{HashMap, HashSet};
 
 use otlp::Value;
 
-use super::announced::Announced;
-use super::facts::Part;
+use super::announcements::AnnouncementFinder;
+use super::attribute_types::AttributeType;
+use super::facts::ContentPart;
+use super::label_shape;
 use super::pattern::{self, PatternMap};
-use super::shape;
-use super::typed::Kind;
 use super::vocabulary::Vocabulary;
 
 /// Index of a value that the vocabulary reads.
-pub(super) type Slot = u16;
+pub(super) type SlotIndex = u16;
 /// Id of a list of content keys: one of the constants below, a dialect's own list or an event's.
-pub(super) type SetId = u16;
+pub(super) type KeySetId = u16;
 /// Content keys on every item.
-pub(super) const GLOBAL: SetId = 0;
+pub(super) const GLOBAL: KeySetId = 0;
 /// Content keys on agent items that no other list covers: guesses by the key's last word.
-pub(super) const AGENT: SetId = 1;
+pub(super) const AGENT: KeySetId = 1;
 /// Keys of [`GLOBAL`] that are ambiguous: outside agent items they need more evidence to count as content.
-pub(super) const GENERIC: SetId = 2;
+pub(super) const GENERIC: KeySetId = 2;
 /// Keys that mark their neighbours as parts of a model call.
-pub(super) const CALL: SetId = 3;
+pub(super) const CALL: KeySetId = 3;
 /// Keys that are content only in a map with the shape of a message, a message part, a chunk or a tool call.
-pub(super) const CHAT: SetId = 4;
+pub(super) const CHAT: KeySetId = 4;
 /// Error texts that, on an item of a tool, are the tool's output.
-pub(super) const TOOL_ERRORS: SetId = 5;
+pub(super) const TOOL_ERRORS: KeySetId = 5;
 /// Keys of [`TOOL_ERRORS`] under which a single word is the error's type.
-pub(super) const ERROR_TYPES: SetId = 6;
+pub(super) const ERROR_TYPES: KeySetId = 6;
 /// Keys such as `message` that are content only in a map that names the speaker (`role`).
-pub(super) const SPOKEN: SetId = 7;
+pub(super) const SPOKEN: KeySetId = 7;
 /// Addresses: on an agent's item each part is judged separately.
-pub(super) const ADDRESSES: SetId = 8;
+pub(super) const ADDRESSES: KeySetId = 8;
 /// Statements: on an agent's item that talks to a cache, only the commands stay.
-pub(super) const STATEMENTS: SetId = 9;
+pub(super) const STATEMENTS: KeySetId = 9;
 /// The last id that does not belong to a dialect or event.
-pub(super) const LAST: SetId = STATEMENTS;
+pub(super) const LAST_BUILTIN_SET: KeySetId = STATEMENTS;
 
 /// The role of an attribute key, independent of the dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum KeyRole {
     /// No role is known.
     #[default]
     Unknown,
@@ -52,78 +52,78 @@ pub enum Role {
     Pii,
     /// Text that is redacted and capped, but never removed as a whole.
     Redact,
-    /// Error text: treated like [`Role::Redact`], with a cap of its own.
+    /// Error text: treated like `KeyRole::RedactProcessor`, with a cap of its own.
     ErrorText,
     /// A credential, which is dropped.
     Secret,
 }
 
 /// How specific a pattern is: highest for a literal, lowest for a pattern with a star.
-pub(super) type Weight = u8;
+pub(super) type PatternWeight = u8;
 
 /// One fact about the keys that match a pattern.
 #[derive(Clone, Copy)]
 pub(super) enum KeyFact {
-    Slot(Slot),
+    Slot(SlotIndex),
     /// A marker bit of the detection clauses, and how specific the pattern is.
-    Mark(u32, Weight),
-    Role(Role, Weight),
+    Mark(u32, PatternWeight),
+    Role(KeyRole, PatternWeight),
     /// Values contain no blanks.
     Strict,
     /// The key holds labels in the dialect of this list.
-    Label(SetId),
+    Label(KeySetId),
     /// The key names a session, turn, user or tenant.
     Identity,
     /// The type of the values according to the conventions.
-    Kind(Kind),
-    Content(SetId, Part, Weight),
+    Kind(AttributeType),
+    Content(KeySetId, ContentPart, PatternWeight),
 }
 
 /// Everything known about one key.
 #[derive(Clone, Default)]
-pub(super) struct Class {
-    pub(super) slot: Option<Slot>,
+pub(super) struct KeyClass {
+    pub(super) slot: Option<SlotIndex>,
     /// One bit per `has`/`lacks` list of the detection clauses.
     pub(super) marks: u128,
     /// A dialect names this key specifically, for a fact or to recognise an item. A pattern like `*prompt*` is not
     /// specific.
-    is_read: bool,
-    pub(super) role: Role,
+    read_by_dialect: bool,
+    pub(super) role: KeyRole,
     /// The weight of the most specific pattern that makes the key a label. 0 = none.
-    label: Weight,
+    label_weight: PatternWeight,
     /// Values contain no blanks: ids, hosts, versions, enumerations.
-    strict: bool,
+    without_blanks: bool,
     /// The key names a session, turn, user or tenant: a value that is a sentence becomes a pseudonym.
     identity: bool,
     /// The type of the values according to the conventions.
-    pub(super) kind: Option<Kind>,
-    content: Vec<(SetId, Part, Weight)>,
+    pub(super) kind: Option<AttributeType>,
+    content: Vec<(KeySetId, ContentPart, PatternWeight)>,
     /// Dialects in which the key holds labels.
-    labels: Vec<SetId>,
+    labels: Vec<KeySetId>,
     /// The key itself is prose rather than a name: on any item, on an agent's item.
-    pub(super) prose: (bool, bool),
+    pub(super) key_is_prose: (bool, bool),
 }
 
-impl Class {
-    fn of<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
+impl KeyClass {
+    fn from_facts<'f>(facts: impl Iterator<Item = &'f KeyFact>) -> Self {
         let mut class = Self::default();
         for fact in facts {
             match *fact {
-                KeyFact::Slot(slot) => (class.slot, class.is_read) = (Some(slot), true),
+                KeyFact::Slot(slot) => (class.slot, class.read_by_dialect) = (Some(slot), true),
                 KeyFact::Mark(bit, weight) => {
                     class.marks |= 1_u128.checked_shl(bit).unwrap_or(0);
-                    class.is_read |= weight > pattern::WILD;
+                    class.read_by_dialect |= weight > pattern::WILDCARD_WEIGHT;
                 }
                 KeyFact::Role(role, weight) => {
                     class.role = class.role.max(role);
-                    if role == Role::Label {
-                        class.label = class.label.max(weight);
+                    if role == KeyRole::Label {
+                        class.label_weight = class.label_weight.max(weight);
                     }
                 }
-                KeyFact::Strict => class.strict = true,
+                KeyFact::Strict => class.without_blanks = true,
                 KeyFact::Label(set) => class.labels.push(set),
                 // A sentence in an id is replaced by its pseudonym, which is the same everywhere.
-                KeyFact::Identity => (class.label, class.identity) = (pattern::LITERAL, true),
+                KeyFact::Identity => (class.label_weight, class.identity) = (pattern::LITERAL_WEIGHT, true),
                 KeyFact::Kind(kind) => class.kind = Some(kind),
                 KeyFact::Content(set, part, weight) => class.content.push((set, part, weight)),
             }
@@ -133,96 +133,106 @@ impl Class {
 
     /// Classifies a key that is no literal of the vocabulary. If nothing is known about it, its lower-case or
     /// snake-case form (`SystemPrompt`) decides on content and role, but is not read as a fact.
-    fn made(facts: &PatternMap<KeyFact>, key: &str) -> Self {
-        let exact = Self::of(facts.find(key));
+    fn classify_dynamic(facts: &PatternMap<KeyFact>, key: &str) -> Self {
+        let exact = Self::from_facts(facts.find(key));
         let listed = exact.content.iter().any(|(set, ..)| *set != CALL);
-        let known = !exact.is_unknown() || listed || exact.is_read;
+        let known = !exact.is_unknown() || listed || exact.read_by_dialect;
         if known || !key.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'-') {
-            return Self { prose: shape::prose_key(key), ..exact };
+            return Self { key_is_prose: label_shape::judge_key_prose(key), ..exact };
         }
-        let forms = [key.to_ascii_lowercase(), snake(key)];
-        let mut other = forms.iter().map(|form| Self::of(facts.find(form)));
+        let forms = [key.to_ascii_lowercase(), to_snake_case(key)];
+        let mut other = forms.iter().map(|form| Self::from_facts(facts.find(form)));
         let other = other.find(|class| !class.is_unknown() || !class.content.is_empty()).unwrap_or_default();
-        Self { slot: None, marks: exact.marks, is_read: false, prose: shape::prose_key(key), ..other }
+        Self {
+            slot: None,
+            marks: exact.marks,
+            read_by_dialect: false,
+            key_is_prose: label_shape::judge_key_prose(key),
+            ..other
+        }
     }
 
     /// Returns true if the key's role is unknown.
     pub(super) fn is_unknown(&self) -> bool {
-        self.role == Role::Unknown && self.label == 0
+        self.role == KeyRole::Unknown && self.label_weight == 0
     }
 
     /// Returns true if the key is listed as a label and the value fits. A wildcard namespace such as `aws.*` is not
     /// enough.
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
-        let listed = self.role == Role::Label && self.label > pattern::WILD;
+        let listed = self.role == KeyRole::Label && self.label_weight > pattern::WILDCARD_WEIGHT;
         // A value that can be converted to the conventional type is written in that type.
-        let mended = || self.kind.is_some_and(|kind| kind.mended(value).is_some());
+        let mended = || self.kind.is_some_and(|kind| kind.convert(value).is_some());
         listed
-            && match (self.identity, self.strict) {
-                (true, _) => shape::is_known_label_value(value),
-                (false, true) => shape::is_label_value(value) || mended(),
-                (false, false) => shape::is_name_value(value) || mended(),
+            && match (self.identity, self.without_blanks) {
+                (true, _) => label_shape::is_known_label_value(value),
+                (false, true) => label_shape::is_label_value(value) || mended(),
+                (false, false) => label_shape::is_name_value(value) || mended(),
             }
     }
 
     /// Returns true if the key holds labels in the dialect of this list.
-    pub(super) fn is_label_of(&self, dialect: Option<SetId>) -> bool {
+    pub(super) fn is_label_of(&self, dialect: Option<KeySetId>) -> bool {
         dialect.is_some_and(|dialect| self.labels.contains(&dialect))
     }
 
     /// Returns true if a dialect names this key specifically.
-    pub(super) fn is_read(&self) -> bool {
-        self.is_read
+    pub(super) fn is_read_by_dialect(&self) -> bool {
+        self.read_by_dialect
     }
 
     /// Returns true if no list names this key specifically.
     pub(super) fn is_unlisted(&self) -> bool {
-        self.is_unknown() || (self.role == Role::Label && self.label <= pattern::WILD)
+        self.is_unknown() || (self.role == KeyRole::Label && self.label_weight <= pattern::WILDCARD_WEIGHT)
     }
 
     /// Returns true if the key is ambiguous as a content key.
-    pub(super) fn is_generic(&self) -> bool {
-        self.content(GENERIC).is_some()
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.listed_content(GENERIC).is_some()
     }
 
     /// Returns true if the key holds content only in a map with the shape of a chat.
-    pub(super) fn is_chat(&self) -> bool {
-        self.content(CHAT).is_some() && self.content(GLOBAL).is_none()
+    pub(super) fn needs_chat_shape(&self) -> bool {
+        self.listed_content(CHAT).is_some() && self.listed_content(GLOBAL).is_none()
     }
 
     /// Returns true if the key holds content only beside a speaker's role.
-    pub(super) fn is_spoken(&self) -> bool {
-        self.content(SPOKEN).is_some() && self.content(GLOBAL).is_none()
+    pub(super) fn needs_speaker_role(&self) -> bool {
+        self.listed_content(SPOKEN).is_some() && self.listed_content(GLOBAL).is_none()
     }
 
     pub(super) fn is_address(&self) -> bool {
-        self.content(ADDRESSES).is_some()
+        self.listed_content(ADDRESSES).is_some()
     }
 
     pub(super) fn is_statement(&self) -> bool {
-        self.content(STATEMENTS).is_some()
+        self.listed_content(STATEMENTS).is_some()
     }
 
     /// The part that an error text holds on an item of a tool, if it is the tool's output.
-    pub(super) fn tool_error(&self, value: Value<'_>) -> Option<Part> {
-        let is_type = self.content(ERROR_TYPES).is_some() && shape::is_label_value(value);
-        self.content(TOOL_ERRORS).filter(|_| !is_type).map(|listed| listed.part)
+    pub(super) fn tool_error_part(&self, value: Value<'_>) -> Option<ContentPart> {
+        let is_type = self.listed_content(ERROR_TYPES).is_some() && label_shape::is_label_value(value);
+        self.listed_content(TOOL_ERRORS).filter(|_| !is_type).map(|listed| listed.part)
     }
 
     /// Returns true if the key marks its neighbours as parts of a model call.
     pub(super) fn marks_call(&self) -> bool {
-        self.content(CALL).is_some()
+        self.listed_content(CALL).is_some()
     }
 
     /// The part that this key holds according to the list `set`. The list's first matching pattern decides.
-    pub(super) fn content(&self, set: SetId) -> Option<Listed> {
+    pub(super) fn listed_content(&self, set: KeySetId) -> Option<ListedKey> {
         let (_, part, weight) = self.content.iter().find(|(id, ..)| *id == set)?;
-        Some(Listed { part: *part, wild: *weight == pattern::WILD, named: self.label > *weight })
+        Some(ListedKey {
+            part: *part,
+            by_wildcard: *weight == pattern::WILDCARD_WEIGHT,
+            is_label_key: self.label_weight > *weight,
+        })
     }
 }
 
 /// `SystemPrompt`, `systemPrompt`, `System-Prompt` → `system_prompt`.
-fn snake(key: &str) -> String {
+fn to_snake_case(key: &str) -> String {
     let mut out = String::with_capacity(key.len() + 4);
     let mut before = '.';
     for c in key.chars() {
@@ -237,27 +247,27 @@ fn snake(key: &str) -> String {
 
 /// A content list's entry for a key.
 #[derive(Clone, Copy)]
-pub(super) struct Listed {
-    pub(super) part: Part,
+pub(super) struct ListedKey {
+    pub(super) part: ContentPart,
     /// Matched by a pattern with a star.
-    pub(super) wild: bool,
+    pub(super) by_wildcard: bool,
     /// A more specific pattern makes the key a label or an id.
-    pub(super) named: bool,
+    pub(super) is_label_key: bool,
 }
 
 impl Vocabulary {
     /// Returns true if no list, namespace or dialect knows the key.
     pub fn is_unknown(&self, key: &str) -> bool {
         let class = self.keys.classify(key);
-        class.is_unknown() && !class.is_read() && class.labels.is_empty() && class.content.is_empty()
+        class.is_unknown() && !class.is_read_by_dialect() && class.labels.is_empty() && class.content.is_empty()
     }
 
     /// Returns true if text under this key is searched for repeated content: error text, and unlisted keys that are not
     /// names. Queries, addresses, labels and ids are not searched.
-    pub fn may_repeat(&self, key: &str) -> bool {
+    pub fn may_repeat_content(&self, key: &str) -> bool {
         match self.role(key) {
-            Role::ErrorText => true,
-            Role::Unknown => !self.is_identity(key) && !shape::is_name_key(key),
+            KeyRole::ErrorText => true,
+            KeyRole::Unknown => !self.is_identity(key) && !label_shape::is_name_key(key),
             // A value that is a sentence is not an error type but error text.
             _ => matches!(key, "error.type" | "error_type"),
         }
@@ -265,24 +275,28 @@ impl Vocabulary {
 }
 
 /// The classification of all keys.
-pub(super) struct Keys {
+pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
     codes: HashMap<Box<str>, u32>,
-    classes: Vec<Class>,
+    classes: Vec<KeyClass>,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
     pub(super) chat_types: HashSet<Box<str>>,
     /// Finds content in plain text.
-    pub(super) announced: Announced,
+    pub(super) announced: AnnouncementFinder,
 }
 
-impl Keys {
+impl KeyClassifier {
     /// Classifies the literals that occur in `facts`.
-    pub(super) fn new(facts: PatternMap<KeyFact>, chat_types: HashSet<Box<str>>, announced: Announced) -> Self {
+    pub(super) fn new(
+        facts: PatternMap<KeyFact>,
+        chat_types: HashSet<Box<str>>,
+        announced: AnnouncementFinder,
+    ) -> Self {
         let mut keys = Self { facts, codes: HashMap::new(), classes: Vec::new(), chat_types, announced };
         let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
         for literal in literals {
             let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
-            keys.classes.push(Class::of(keys.facts.find(&literal)));
+            keys.classes.push(KeyClass::from_facts(keys.facts.find(&literal)));
             keys.codes.insert(literal, code);
         }
         keys
@@ -295,44 +309,44 @@ impl Keys {
     }
 
     /// The class of `key`, computed on each call unless the key is a literal of the vocabulary.
-    pub(super) fn classify(&self, key: &str) -> Cow<'_, Class> {
+    pub(super) fn classify(&self, key: &str) -> Cow<'_, KeyClass> {
         match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
             Some(class) => Cow::Borrowed(class),
-            None => Cow::Owned(Class::made(&self.facts, key)),
+            None => Cow::Owned(KeyClass::classify_dynamic(&self.facts, key)),
         }
     }
 }
 
 /// The classes of the keys of one payload.
-pub(super) struct Memo<'v, 'p> {
-    keys: &'v Keys,
+pub(super) struct KeyClassCache<'v, 'p> {
+    keys: &'v KeyClassifier,
     codes: HashMap<&'p str, u32>,
-    own: Vec<Class>,
-    blank: Class,
+    dynamic_classes: Vec<KeyClass>,
+    unknown_class: KeyClass,
 }
 
-impl<'v, 'p> Memo<'v, 'p> {
-    pub(super) fn new(keys: &'v Keys) -> Self {
-        Self { keys, codes: HashMap::new(), own: Vec::new(), blank: Class::default() }
+impl<'v, 'p> KeyClassCache<'v, 'p> {
+    pub(super) fn new(keys: &'v KeyClassifier) -> Self {
+        Self { keys, codes: HashMap::new(), dynamic_classes: Vec::new(), unknown_class: KeyClass::default() }
     }
 
-    /// Returns a code for [`Memo::class`].
+    /// Returns a code for [`KeyClassCache::class`].
     pub(super) fn code(&mut self, key: &'p str) -> u32 {
         if let Some(code) = self.codes.get(key) {
             return *code;
         }
         let code = self.keys.codes.get(key).copied().unwrap_or_else(|| {
-            self.own.push(Class::made(&self.keys.facts, key));
-            u32::try_from(self.keys.classes.len() + self.own.len() - 1).unwrap_or(u32::MAX)
+            self.dynamic_classes.push(KeyClass::classify_dynamic(&self.keys.facts, key));
+            u32::try_from(self.keys.classes.len() + self.dynamic_classes.len() - 1).unwrap_or(u32::MAX)
         });
         self.codes.insert(key, code);
         code
     }
 
     /// The class behind a code.
-    pub(super) fn class(&self, code: u32) -> &Class {
+    pub(super) fn class(&self, code: u32) -> &KeyClass {
         let code = code as usize;
         let known = self.keys.classes.get(code);
-        known.or_else(|| self.own.get(code - self.keys.classes.len())).unwrap_or(&self.blank)
+        known.or_else(|| self.dynamic_classes.get(code - self.keys.classes.len())).unwrap_or(&self.unknown_class)
     }
 }

@@ -9,27 +9,32 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use otlp::{Node, Payload};
+use otlp::{NodeId, Payload};
 
-use super::calls::Entry;
-use super::facts::{Call, ItemFacts};
-use super::item::Spans;
-use super::read::id_kind;
-use super::usage::{input_forms, split};
+use super::facts::{ItemFacts, ItemRole};
+use super::item_facts::response_id_kind;
+use super::item_reader::SpanIndex;
+use super::request_facts::ItemWithDialect;
+use super::usage::{input_forms, split_tokens};
 
 /// Marks outer layers as copies. A model call above others, with no other span with tokens between them, is an outer
 /// layer if its counts equal those of one inner call, and a roll-up if they equal the sum of the inner calls; the inner
 /// calls are billed. Comparing inputs and models keeps an outer call apart from an inner one that merely has the same
 /// short output.
-pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[Node], spans: &Spans<'_>) {
+pub(super) fn mark_outer_layers(
+    payload: &Payload,
+    entries: &mut [ItemWithDialect<'_>],
+    nodes: &[NodeId],
+    spans: &SpanIndex<'_>,
+) {
     let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
-    let model = |entry: &Entry<'_>| entry.facts.call == Call::Model;
-    let tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.reported());
+    let model = |entry: &ItemWithDialect<'_>| entry.facts.call == ItemRole::Model;
+    let tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| model(entry)) {
         // A call inside a tool or an agent is a separate call.
         let inside = |at: &usize| {
             let call = entries.get(*at).map(|entry| entry.facts.call);
-            !matches!(call, None | Some(Call::Tool | Call::Agent))
+            !matches!(call, None | Some(ItemRole::Tool | ItemRole::Agent))
         };
         let above = spans.ancestors(payload, nodes, entry.facts.node).take_while(inside).find(tokens);
         if let Some(above) = above.filter(|above| *above != at && entries.get(*above).is_some_and(model)) {
@@ -38,13 +43,16 @@ pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[No
     }
     let mut found = Vec::new();
     for (at, inner) in below {
-        let Some(outer) = entries.get(at).map(|entry| Layer::of(&entry.facts)) else { continue };
-        let inner: Vec<Layer<'_>> = inner.iter().filter_map(|at| Some(Layer::of(&entries.get(*at)?.facts))).collect();
-        let same = |inner: &&Layer<'_>| outer.may_be(inner) && !outer.is_other(inner);
-        let copy = inner.iter().filter(same).any(|inner| outer.counts.says(&inner.counts));
+        let Some(outer) = entries.get(at).map(|entry| CallLayer::from_facts(&entry.facts)) else { continue };
+        let inner: Vec<CallLayer<'_>> =
+            inner.iter().filter_map(|at| Some(CallLayer::from_facts(&entries.get(*at)?.facts))).collect();
+        let same = |inner: &&CallLayer<'_>| outer.has_compatible_model(inner) && !outer.is_different_call(inner);
+        let copy = inner.iter().filter(same).any(|inner| outer.counts.matches_inner(&inner.counts));
         let sum = || {
-            let all = inner.iter().fold(Counts::default(), |sum, layer| sum.and(&layer.counts));
-            inner.len() > 1 && inner.iter().any(|inner| outer.may_be(inner)) && outer.counts.says(&all)
+            let all = inner.iter().fold(CallTokenCounts::default(), |sum, layer| sum.sum_with(&layer.counts));
+            inner.len() > 1
+                && inner.iter().any(|inner| outer.has_compatible_model(inner))
+                && outer.counts.matches_inner(&all)
         };
         if copy || sum() {
             found.push((at, copy));
@@ -52,36 +60,38 @@ pub(super) fn wrappers(payload: &Payload, entries: &mut [Entry<'_>], nodes: &[No
     }
     for (at, copy) in found {
         if let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) {
-            facts.call = Call::ModelCopy;
+            facts.call = ItemRole::ModelCopy;
             (facts.billable, facts.copy) = (false, copy);
         }
     }
 }
 
 /// One layer's view of a call.
-struct Layer<'f> {
-    counts: Counts,
+struct CallLayer<'f> {
+    counts: CallTokenCounts,
     /// Model of the response, model of the request.
     models: [Option<&'f str>; 2],
     id: Option<&'f str>,
 }
 
-impl<'f> Layer<'f> {
-    fn of(facts: &'f ItemFacts) -> Self {
+impl<'f> CallLayer<'f> {
+    fn from_facts(facts: &'f ItemFacts) -> Self {
         Self {
-            counts: Counts::of(facts),
-            models: [&facts.response_model, &facts.request_model].map(|model| model.as_deref().map(stem)),
-            id: facts.vendor_id(),
+            counts: CallTokenCounts::from_facts(facts),
+            models: [&facts.response_model, &facts.request_model].map(|model| model.as_deref().map(model_stem)),
+            id: facts.provider_response_id(),
         }
     }
 
     /// Returns true if both layers carry a response id of the same kind and the ids differ.
-    fn is_other(&self, other: &Self) -> bool {
-        self.id.zip(other.id).is_some_and(|(one, other)| one != other && id_kind(one) == id_kind(other))
+    fn is_different_call(&self, other: &Self) -> bool {
+        self.id
+            .zip(other.id)
+            .is_some_and(|(one, other)| one != other && response_id_kind(one) == response_id_kind(other))
     }
 
     /// Returns true if the models are compatible: one layer reports none, or they have one in common.
-    fn may_be(&self, other: &Self) -> bool {
+    fn has_compatible_model(&self, other: &Self) -> bool {
         let told = |layer: &Self| layer.models.iter().any(Option::is_some);
         let mut own = self.models.iter().flatten();
         let same = |one: &&str, other: &&str| one.eq_ignore_ascii_case(other);
@@ -91,8 +101,8 @@ impl<'f> Layer<'f> {
 
 /// The part of a model name that all layers of a call share: without a path, a vendor prefix, and a date or version
 /// suffix. Only for telling layers from separate calls, never for prices.
-pub fn stem(model: &str) -> &str {
-    const BEFORE: [&str; 14] = [
+pub fn model_stem(model: &str) -> &str {
+    const VENDOR_PREFIXES: [&str; 14] = [
         "us",
         "eu",
         "apac",
@@ -112,7 +122,7 @@ pub fn stem(model: &str) -> &str {
     let mut stem = model.rsplit('/').next().unwrap_or(model);
     stem = stem.split([':', '@', '[']).next().unwrap_or(stem);
     while let Some((first, rest)) = stem.split_once('.') {
-        if !BEFORE.iter().any(|word| first.eq_ignore_ascii_case(word)) {
+        if !VENDOR_PREFIXES.iter().any(|word| first.eq_ignore_ascii_case(word)) {
             break;
         }
         stem = rest;
@@ -131,21 +141,21 @@ pub fn stem(model: &str) -> &str {
 
 /// The size of a call in tokens. Layers may report the input with or without cached tokens, so all forms are kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Counts {
+pub struct CallTokenCounts {
     /// Input as reported, in total, and without cached tokens.
     input: [Option<u64>; 3],
     output: Option<u64>,
 }
 
-impl Counts {
+impl CallTokenCounts {
     /// The counts of an item.
-    pub fn of(facts: &ItemFacts) -> Self {
-        Self { input: input_forms(facts, split(facts).ok().as_ref()), output: facts.usage.output }
+    pub fn from_facts(facts: &ItemFacts) -> Self {
+        Self { input: input_forms(facts, split_tokens(facts).ok().as_ref()), output: facts.usage.output }
     }
 
     /// If the same answer was reported before (`earlier`) with less output: returns the earlier output, and the counts
     /// added since. `None` if it is not the same answer, or did not grow.
-    pub fn grew(&self, earlier: &Self) -> Option<(u64, Self)> {
+    pub fn growth_since(&self, earlier: &Self) -> Option<(u64, Self)> {
         let (before, now) = (earlier.output?, self.output?);
         let same = self.input.iter().flatten().any(|input| earlier.input.contains(&Some(*input)));
         (same && now > before).then(|| (before, Self { input: [None; 3], output: Some(now - before) }))
@@ -153,7 +163,7 @@ impl Counts {
 
     /// The sum of both counts.
     #[must_use]
-    pub fn and(&self, more: &Self) -> Self {
+    pub fn sum_with(&self, more: &Self) -> Self {
         let add = |sum: Option<u64>, more: Option<u64>| match (sum, more) {
             (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
             (sum, more) => sum.or(more),
@@ -163,7 +173,7 @@ impl Counts {
     }
 
     /// Returns true if an outer layer with these counts can wrap a call (or calls) with the `inner` counts.
-    pub fn says(&self, inner: &Self) -> bool {
+    pub fn matches_inner(&self, inner: &Self) -> bool {
         let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
         let silent = !told(&self.input) || !told(&inner.input);
         let same = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
@@ -172,7 +182,7 @@ impl Counts {
 
     /// Returns true if these counts have more than twice the input or output of `other`. A roll-up may include calls
     /// that reported nothing, but most calls report their tokens.
-    pub fn exceed(&self, other: &Self) -> bool {
+    pub fn is_more_than_double(&self, other: &Self) -> bool {
         let input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
         let more = |one: u64, other: u64| one > other.saturating_mul(2);
         more(input(self), input(other)) || more(self.output.unwrap_or(0), other.output.unwrap_or(0))

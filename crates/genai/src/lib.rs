@@ -1,39 +1,39 @@
-//! The GenAI vocabulary. [`Vocabulary`] holds the attribute names of every instrumentation dialect as data; [`facts()`]
+//! The GenAI vocabulary. [`Vocabulary`] holds the attribute names of every instrumentation dialect as data; [`read_facts`]
 //! reads one payload with it, so that normalize, cost, runs and vault agree on what an item is.
 //!
 //! This crate only reads payloads, it never edits them. A new dialect is a change of `config/dialects.yaml`, not of
 //! code. Prices live in the crate `rates`; content is stripped in `processors/vault`.
 
 mod address;
-mod adopt;
-mod announced;
-mod cache;
-mod calls;
+mod announcements;
+mod attribute_types;
+mod cache_statements;
+mod caller_supplied;
+mod chat_evidence;
 mod content;
 mod detect;
 pub mod facts;
-mod inside;
-mod item;
+mod item_facts;
+mod item_reader;
 mod json_body;
 mod keys;
+mod known_agents;
+mod label_shape;
 mod layers;
-mod messages;
-mod named;
-mod nested;
+mod nested_content;
 mod opaque;
 mod pattern;
-mod quoted;
-mod read;
-mod required;
+mod request_facts;
+mod required_attributes;
 mod schema;
-mod shape;
 mod sources;
-pub mod texts;
-mod typed;
+mod string_escapes;
+pub mod structured_text;
 pub mod usage;
-mod vaulted;
+mod value_paths;
+mod vaulted_texts;
 mod vocabulary;
-mod wrapped;
+mod wrapped_lines;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -45,99 +45,108 @@ use std::sync::Arc;
 
 use otlp::{Payload, Signal};
 
-use calls::Entry;
-use content::{Finder, Found, Shared};
-use item::Reader;
+use content::{ContentFinder, FoundContent, SharedNodeOwners};
+use item_reader::ItemReader;
+use request_facts::ItemWithDialect;
 
-pub use address::{is_route, words};
-pub use adopt::{Known, Service, adopt, agent_services, agent_traces};
-pub use content::Unlisted;
+pub use address::{is_route, letter_runs};
+pub use content::UnlistedTextPolicy;
 pub use facts::{
-    Basis, Billing, Buckets, Call, ContentAt, ContentPlace, Cost, Facts, Inside, InsideEdit, InsidePart, ItemFacts,
-    LatePrice, Part, PriceContext, Usage,
+    BillingStatus, CallCost, CallTokenBuckets, ContentBasis, ContentLocation, ContentPart, ContentPlace,
+    EmbeddedContent, EmbeddedContentEdit, EmbeddedContentPart, Facts, ItemFacts, ItemRole, LatePrice, PriceContext,
+    TokenUsage,
 };
-pub use item::carried_id;
-pub use keys::Role;
-pub use layers::{Counts, stem};
+pub use item_facts::response_id_kind;
+pub use item_reader::bounded_id;
+pub use keys::KeyRole;
+pub use known_agents::{KnownAgents, ServiceIdentity, agent_services, agent_traces, mark_known_agents};
+pub use label_shape::is_short_name;
+pub use layers::{CallTokenCounts, model_stem};
 pub use opaque::is_number;
-pub use read::id_kind;
-pub use required::missing;
-pub use shape::is_short_name;
-pub use vaulted::Vaulted;
-pub use vocabulary::{Fact, Vocabulary, VocabularyError};
+pub use required_attributes::missing_required_attributes;
+pub use vaulted_texts::VaultedTexts;
+pub use vocabulary::{FactKind, Vocabulary, VocabularyError};
 
 /// Reads the facts of a payload, in time linear in the payload's size.
-pub fn facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
-    let mut reader = Reader::new(vocabulary, payload);
-    let finder = Finder::new(vocabulary, payload, Unlisted::Text);
+pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
+    let mut reader = ItemReader::new(vocabulary, payload);
+    let finder = ContentFinder::new(vocabulary, payload, UnlistedTextPolicy::Text);
     let mut entries = Vec::with_capacity(payload.item_count());
     for node in payload.items() {
-        reader.enter(node);
-        let dialect = detect::dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
-        let mut facts = read::item(&reader, node, dialect);
+        reader.enter_item(node);
+        let dialect = detect::detect_dialect(&reader).and_then(|at| vocabulary.dialects.get(at));
+        let mut facts = item_facts::read_item(&reader, node, dialect);
         if let Some(dialect) = dialect.filter(|_| payload.signal() != Signal::Metrics) {
-            let tool = read::is_tool(&reader, &facts, dialect);
-            finder.item(&mut reader, node, Some(dialect), (true, tool)).give(&mut facts, false);
+            let tool = item_facts::is_tool(&reader, &facts, dialect);
+            finder.find_in_item(&mut reader, node, Some(dialect), (true, tool)).move_into(&mut facts, false);
         }
-        entries.push(Entry { facts, dialect });
+        entries.push(ItemWithDialect { facts, dialect });
     }
-    calls::settle(payload, &mut entries);
+    request_facts::settle_request_facts(payload, &mut entries);
     if payload.signal() != Signal::Metrics {
-        rest(&mut reader, &finder, &mut entries);
+        find_remaining_content(&mut reader, &finder, &mut entries);
     }
     let agent = entries.iter().any(|entry| entry.facts.agent);
-    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), agent, late: Vec::new() }
+    Facts {
+        items: entries.into_iter().map(|entry| entry.facts).collect(),
+        has_agent_items: agent,
+        late_prices: Vec::new(),
+    }
 }
 
 /// Finds content in items without a dialect, and in resources and scopes.
-fn rest<'v, 'p>(reader: &mut Reader<'v, 'p>, finder: &Finder<'v, 'p>, entries: &mut [Entry<'v>]) {
+fn find_remaining_content<'v, 'p>(
+    reader: &mut ItemReader<'v, 'p>,
+    finder: &ContentFinder<'v, 'p>,
+    entries: &mut [ItemWithDialect<'v>],
+) {
     let payload = reader.payload;
-    let mut shared = Shared::new();
+    let mut shared = SharedNodeOwners::new();
     for (at, entry) in entries.iter_mut().enumerate() {
-        let (node, agent) = (entry.facts.node, entry.facts.is_agents());
-        shared.tell(payload, at, node, agent);
+        let (node, agent) = (entry.facts.node, entry.facts.is_judged_as_agent());
+        shared.register_item(payload, at, node, agent);
         if entry.dialect.is_none() {
-            reader.enter(node);
-            finder.item(reader, node, None, (agent, false)).give(&mut entry.facts, false);
+            reader.enter_item(node);
+            finder.find_in_item(reader, node, None, (agent, false)).move_into(&mut entry.facts, false);
         }
     }
     for (node, at, agent) in shared.owners().rev() {
-        let found: Found = finder.shared(&mut reader.memo, node, agent);
+        let found: FoundContent = finder.find_in_shared_node(&mut reader.memo, node, agent);
         if let Some(entry) = entries.get_mut(at) {
-            found.give(&mut entry.facts, true);
+            found.move_into(&mut entry.facts, true);
         }
     }
 }
 
 /// The reason why an item was assigned its dialect.
-pub struct Why {
+pub struct DialectReason {
     /// The dialect, if any matched.
     pub dialect: Option<&'static str>,
     /// The conditions of the matching clause with the values that satisfied them. The values come from the payload, so
     /// they are not safe to log.
-    pub because: Vec<String>,
+    pub conditions: Vec<String>,
 }
 
-/// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`facts()`] does not use it.
-pub fn why(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Why> {
-    let mut reader = Reader::new(vocabulary, payload);
+/// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`read_facts`] does not use it.
+pub fn explain_dialects(vocabulary: &Vocabulary, payload: &Payload) -> Vec<DialectReason> {
+    let mut reader = ItemReader::new(vocabulary, payload);
     let each = payload.items().map(|node| {
-        reader.enter(node);
-        detect::why(&reader)
+        reader.enter_item(node);
+        detect::explain_dialect(&reader)
     });
     each.collect()
 }
 
 /// The facts of a batch, cached beside its payload for the next step. Type-erased, because the engine carries the cache
 /// without knowing this crate.
-pub type KeptFacts = Option<Arc<dyn Any + Send + Sync>>;
+pub type CachedFacts = Option<Arc<dyn Any + Send + Sync>>;
 
 /// Returns the facts cached in `kept`; on the first call, reads the payload and fills the cache.
-pub fn facts_of(vocabulary: &Vocabulary, payload: &Payload, kept: &mut KeptFacts) -> Arc<Facts> {
+pub fn cached_facts(vocabulary: &Vocabulary, payload: &Payload, kept: &mut CachedFacts) -> Arc<Facts> {
     if let Some(facts) = kept.clone().and_then(|facts| facts.downcast::<Facts>().ok()) {
         return facts;
     }
-    let facts = Arc::new(facts(vocabulary, payload));
+    let facts = Arc::new(read_facts(vocabulary, payload));
     *kept = Some(Arc::<Facts>::clone(&facts));
     facts
 }

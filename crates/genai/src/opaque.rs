@@ -10,23 +10,23 @@ use otlp::Value;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
 
-use super::shape::{LABEL_BYTES, is_label_value, is_placeholder};
-use forms::{FORMS, Kind, PREFIXES};
+use super::label_shape::{LABEL_BYTES, is_label_value, is_placeholder};
+use forms::{FORMS, OpaqueKind, PREFIXES};
 
 mod forms;
 #[cfg(test)]
 mod tests;
 
 /// Maximum number of list elements: a longer list may encode letters.
-const LIST: usize = 8;
+const MAX_LIST_ELEMENTS: usize = 8;
 /// Minimum length of a generated id in characters, and the maximum number of characters per digit.
-const GENERATED: (usize, usize) = (12, 8);
+const GENERATED_ID_LENGTHS: (usize, usize) = (12, 8);
 /// Minimum length of a generated id without digits, in characters.
-const LETTERS: usize = 20;
+const MIN_LETTERS_ONLY_ID: usize = 20;
 /// This many lower-case letters in a row are a word.
-const WORD: usize = 5;
+const MIN_WORD_LETTERS: usize = 5;
 /// Minimum length for recognising encoded text, in characters: of a whole value, of a piece.
-const ENCODED: (usize, usize) = (8, 16);
+const MIN_ENCODED_LENGTHS: (usize, usize) = (8, 16);
 
 /// Returns true for a number, a date, a hash or a generated id, or a short list of them.
 pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
         Value::Str(text) => is_opaque(text),
         Value::List(_) if value.items().next().is_some() => {
             let mut items = value.items();
-            items.by_ref().take(LIST).all(|item| !matches!(item, Value::List(_)) && is_opaque_value(item))
+            items.by_ref().take(MAX_LIST_ELEMENTS).all(|item| !matches!(item, Value::List(_)) && is_opaque_value(item))
                 && items.next().is_none()
         }
         _ => is_label_value(value),
@@ -42,38 +42,39 @@ pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
 }
 
 pub(super) fn is_opaque(text: &str) -> bool {
-    text.is_empty() || is_placeholder(text) || kind(text).is_some()
+    text.is_empty() || is_placeholder(text) || opaque_kind(text).is_some()
 }
 
 /// Returns true for a number, date, version or address, with or without a prefix that names its kind (`page-12`). The
 /// exact value may identify a person.
 pub fn is_number(text: &str) -> bool {
-    kind(text) == Some(Kind::Number)
+    opaque_kind(text) == Some(OpaqueKind::Number)
 }
 
-fn kind(text: &str) -> Option<Kind> {
+fn opaque_kind(text: &str) -> Option<OpaqueKind> {
     if text.len() > LABEL_BYTES || !text.is_ascii() {
         return None;
     }
     let behind = text.split_once(['_', '-', ':']).filter(|(prefix, _)| PREFIXES.contains(prefix));
-    bare_kind(text, false).or_else(|| behind.and_then(|(_, rest)| bare_kind(rest, true)))
+    unprefixed_kind(text, false).or_else(|| behind.and_then(|(_, rest)| unprefixed_kind(rest, true)))
 }
 
-fn bare_kind(text: &str, prefixed: bool) -> Option<Kind> {
+fn unprefixed_kind(text: &str, prefixed: bool) -> Option<OpaqueKind> {
     let address = || text.contains("::") || text.matches(':').count() == 7 || text.starts_with('[');
-    let is_address = || address() && (is::<std::net::Ipv6Addr>(text) || is::<std::net::SocketAddrV6>(text));
-    let kind = form(text)
-        .or_else(|| is_generated(text, prefixed).then_some(Kind::Id))
-        .or_else(|| is_address().then_some(Kind::Number))?;
-    (kind == Kind::Word || !is_encoded_text(text)).then_some(kind)
+    let is_address =
+        || address() && (parses_as::<std::net::Ipv6Addr>(text) || parses_as::<std::net::SocketAddrV6>(text));
+    let kind = match_form(text)
+        .or_else(|| is_generated(text, prefixed).then_some(OpaqueKind::Id))
+        .or_else(|| is_address().then_some(OpaqueKind::Number))?;
+    (kind == OpaqueKind::Word || !is_encoded_text(text)).then_some(kind)
 }
 
-fn is<T: std::str::FromStr>(text: &str) -> bool {
+fn parses_as<T: std::str::FromStr>(text: &str) -> bool {
     text.parse::<T>().is_ok()
 }
 
 /// The first matching form. If the patterns did not compile, no text would match; a test checks that they do.
-fn form(text: &str) -> Option<Kind> {
+fn match_form(text: &str) -> Option<OpaqueKind> {
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let whole: Vec<String> = FORMS.iter().map(|(_, pattern)| format!("^(?:{pattern})$")).collect();
         // Only ASCII text is matched here, so Unicode digits are left out.
@@ -88,32 +89,36 @@ fn form(text: &str) -> Option<Kind> {
 /// letters alone can be an id.
 fn is_generated(text: &str, prefixed: bool) -> bool {
     let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if !alphabet || text.len() < GENERATED.0 {
+    if !alphabet || text.len() < GENERATED_ID_LENGTHS.0 {
         return false;
     }
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     let class = |byte: &u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase(), byte.is_ascii_lowercase());
     let changes = text.as_bytes().chunk_by(|one, other| class(one) == class(other)).count();
-    let enough = if digits == 0 { prefixed && text.len() >= LETTERS } else { digits * GENERATED.1 >= text.len() };
+    let enough = if digits == 0 {
+        prefixed && text.len() >= MIN_LETTERS_ONLY_ID
+    } else {
+        digits * GENERATED_ID_LENGTHS.1 >= text.len()
+    };
     // In random text over 62 characters three in five characters begin a run.
     let mixed = 2 * changes > text.len() || (3 * changes > text.len() && digits > 2);
-    enough && letters > 0 && mixed && !has_word(text) && 4 * letters_of_words(text) < 3 * letters.max(2)
+    enough && letters > 0 && mixed && !has_word(text) && 4 * count_word_letters(text) < 3 * letters.max(2)
 }
 
 /// Returns true if some letters in a row form a word: five lower-case letters, more than ten capitals, or a whole piece
 /// between separators.
 fn has_word(text: &str) -> bool {
-    let lower = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= WORD);
-    let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * WORD);
+    let lower = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= MIN_WORD_LETTERS);
+    let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * MIN_WORD_LETTERS);
     // In `John_Smith_1985` each word is a whole piece.
-    let is_piece = |piece: &str| piece.len() > 2 && letters_of_words(piece) == piece.len();
+    let is_piece = |piece: &str| piece.len() > 2 && count_word_letters(piece) == piece.len();
     lower || upper || text.split(['-', '_']).any(is_piece)
 }
 
 /// Number of letters in word-like runs (`Xyz`, `xyz`, `XYZ`) of at least three. In random text over 62 characters half
 /// of the letters are in such runs; in one id of ten, three quarters.
-fn letters_of_words(text: &str) -> usize {
+fn count_word_letters(text: &str) -> usize {
     let runs = text.as_bytes().chunk_by(|one, other| {
         // A capital begins a word, or follows another capital.
         let joined = one.is_ascii_uppercase() || other.is_ascii_lowercase();
@@ -133,11 +138,11 @@ fn letters_of_words(text: &str) -> usize {
 /// Returns true if hexadecimal or base64 digits decode to text.
 pub(super) fn is_encoded_text(text: &str) -> bool {
     let bare = text.trim_start_matches("0x").trim_end_matches('=');
-    let whole = (bare.len() >= ENCODED.0).then_some(bare);
-    let pieces = bare.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| piece.len() >= ENCODED.1);
+    let whole = (bare.len() >= MIN_ENCODED_LENGTHS.0).then_some(bare);
+    let pieces = bare.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| piece.len() >= MIN_ENCODED_LENGTHS.1);
     let joined: String = bare.chars().filter(char::is_ascii_hexdigit).collect();
-    let grouped =
-        joined.len() >= ENCODED.0 && bare.bytes().all(|byte| byte.is_ascii_hexdigit() || !byte.is_ascii_alphanumeric());
+    let grouped = joined.len() >= MIN_ENCODED_LENGTHS.0
+        && bare.bytes().all(|byte| byte.is_ascii_hexdigit() || !byte.is_ascii_alphanumeric());
     whole.into_iter().chain(pieces).any(|digits| is_hex_text(digits) || is_base64_text(digits))
         || (grouped && is_hex_text(&joined))
 }

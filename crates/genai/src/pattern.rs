@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use memchr::memmem;
 
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
-    tokens: Box<[Token]>,
+pub(super) struct KeyPattern {
+    tokens: Box<[PatternToken]>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Token {
+enum PatternToken {
     Literal(Box<str>),
     Index,
     Star,
 }
 
-impl Pattern {
+impl KeyPattern {
     /// Parses `text`; `{x}` with any single letter is an index.
     pub(super) fn new(text: &str) -> Self {
         let mut tokens = Vec::new();
@@ -25,27 +25,27 @@ impl Pattern {
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
             let (token, width) = match first {
-                '*' => (Some(Token::Star), 1),
-                '{' if rest.as_bytes().get(2) == Some(&b'}') => (Some(Token::Index), 3),
+                '*' => (Some(PatternToken::Star), 1),
+                '{' if rest.as_bytes().get(2) == Some(&b'}') => (Some(PatternToken::Index), 3),
                 _ => (None, first.len_utf8()),
             };
             match token {
                 Some(token) => {
-                    flush(&mut literal, &mut tokens);
+                    flush_literal(&mut literal, &mut tokens);
                     tokens.push(token);
                 }
                 None => literal.push(first),
             }
             rest = rest.get(width..).unwrap_or("");
         }
-        flush(&mut literal, &mut tokens);
+        flush_literal(&mut literal, &mut tokens);
         Self { tokens: tokens.into() }
     }
 
     /// The literal, if the pattern has no wildcard.
     pub(super) fn literal(&self) -> Option<&str> {
         match &*self.tokens {
-            [Token::Literal(text)] => Some(text),
+            [PatternToken::Literal(text)] => Some(text),
             _ => None,
         }
     }
@@ -53,49 +53,49 @@ impl Pattern {
     /// The literal in front of the first wildcard.
     fn prefix(&self) -> &str {
         match self.tokens.first() {
-            Some(Token::Literal(text)) => text,
+            Some(PatternToken::Literal(text)) => text,
             _ => "",
         }
     }
 
     pub(super) fn matches(&self, key: &str) -> bool {
-        matches(&self.tokens, key.as_bytes())
+        matches_tokens(&self.tokens, key.as_bytes())
     }
 }
 
-fn flush(literal: &mut String, tokens: &mut Vec<Token>) {
+fn flush_literal(literal: &mut String, tokens: &mut Vec<PatternToken>) {
     if !literal.is_empty() {
-        tokens.push(Token::Literal(std::mem::take(literal).into()));
+        tokens.push(PatternToken::Literal(std::mem::take(literal).into()));
     }
 }
 
 /// Weight of a literal key.
-pub(super) const LITERAL: u8 = 3;
+pub(super) const LITERAL_WEIGHT: u8 = 3;
 /// Weight of a pattern with a star.
-pub(super) const WILD: u8 = 1;
+pub(super) const WILDCARD_WEIGHT: u8 = 1;
 
 /// How specific `pattern` is.
-pub(super) fn weight(pattern: &str) -> u8 {
-    match Pattern::new(pattern) {
-        pattern if pattern.literal().is_some() => LITERAL,
-        pattern if pattern.tokens.contains(&Token::Star) => WILD,
+pub(super) fn pattern_weight(pattern: &str) -> u8 {
+    match KeyPattern::new(pattern) {
+        pattern if pattern.literal().is_some() => LITERAL_WEIGHT,
+        pattern if pattern.tokens.contains(&PatternToken::Star) => WILDCARD_WEIGHT,
         _ => 2,
     }
 }
 
 /// Greedy matching is correct: after a star, the leftmost position where the tokens up to the next star match is always
 /// a right one.
-fn matches(tokens: &[Token], key: &[u8]) -> bool {
-    let mut parts = tokens.split(|token| *token == Token::Star);
-    let starred = tokens.contains(&Token::Star);
-    let Some(mut rest) = parts.next().and_then(|first| anchored(first, key)) else { return false };
+fn matches_tokens(tokens: &[PatternToken], key: &[u8]) -> bool {
+    let mut parts = tokens.split(|token| *token == PatternToken::Star);
+    let starred = tokens.contains(&PatternToken::Star);
+    let Some(mut rest) = parts.next().and_then(|first| match_at_start(first, key)) else { return false };
     if !starred {
         return rest.is_empty();
     }
     let mut parts = parts.peekable();
     while let Some(part) = parts.next() {
         let last = parts.peek().is_none();
-        match floating(part, rest, last) {
+        match match_anywhere(part, rest, last) {
             Some(after) => rest = after,
             None => return false,
         }
@@ -104,22 +104,22 @@ fn matches(tokens: &[Token], key: &[u8]) -> bool {
 }
 
 /// Matches the tokens at the start of `key` and returns the rest.
-fn anchored<'k>(tokens: &[Token], mut key: &'k [u8]) -> Option<&'k [u8]> {
+fn match_at_start<'k>(tokens: &[PatternToken], mut key: &'k [u8]) -> Option<&'k [u8]> {
     for token in tokens {
         key = match token {
-            Token::Literal(text) => key.strip_prefix(text.as_bytes())?,
-            Token::Index => {
+            PatternToken::Literal(text) => key.strip_prefix(text.as_bytes())?,
+            PatternToken::Index => {
                 let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 key.split_at_checked(digits).filter(|_| digits > 0)?.1
             }
-            Token::Star => key,
+            PatternToken::Star => key,
         };
     }
     Some(key)
 }
 
 /// Matches the tokens anywhere in `key` and returns the rest; the `last` tokens must match at the end.
-fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]> {
+fn match_anywhere<'k>(tokens: &[PatternToken], key: &'k [u8], last: bool) -> Option<&'k [u8]> {
     if tokens.is_empty() {
         return Some(if last { &[] } else { key });
     }
@@ -127,10 +127,10 @@ fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]>
     loop {
         let tail = key.get(from..)?;
         let skip = match tokens.first() {
-            Some(Token::Literal(text)) => memmem::find(tail, text.as_bytes())?,
+            Some(PatternToken::Literal(text)) => memmem::find(tail, text.as_bytes())?,
             _ => tail.iter().position(u8::is_ascii_digit)?,
         };
-        let after = anchored(tokens, tail.get(skip..)?);
+        let after = match_at_start(tokens, tail.get(skip..)?);
         match after {
             Some(after) if !last || after.is_empty() => return Some(after),
             _ => from = from.checked_add(skip)?.checked_add(1)?,
@@ -141,36 +141,36 @@ fn floating<'k>(tokens: &[Token], key: &'k [u8], last: bool) -> Option<&'k [u8]>
 /// Patterns with values, looked up by literal, else by the key's first segment.
 pub(super) struct PatternMap<T> {
     literals: HashMap<Box<str>, Vec<T>>,
-    by_segment: HashMap<Box<str>, Vec<Wild<T>>>,
-    loose: Vec<Wild<T>>,
+    by_segment: HashMap<Box<str>, Vec<WildcardEntry<T>>>,
+    without_segment: Vec<WildcardEntry<T>>,
 }
 
 /// A pattern with the values of all its entries, so that it is matched only once.
-struct Wild<T> {
-    pattern: Pattern,
+struct WildcardEntry<T> {
+    pattern: KeyPattern,
     values: Vec<T>,
 }
 
 impl<T> Default for PatternMap<T> {
     fn default() -> Self {
-        Self { literals: HashMap::new(), by_segment: HashMap::new(), loose: Vec::new() }
+        Self { literals: HashMap::new(), by_segment: HashMap::new(), without_segment: Vec::new() }
     }
 }
 
 impl<T: Clone> PatternMap<T> {
     pub(super) fn insert(&mut self, pattern: &str, value: T) {
-        let pattern = Pattern::new(pattern);
+        let pattern = KeyPattern::new(pattern);
         if let Some(literal) = pattern.literal() {
             self.literals.entry(literal.into()).or_default().push(value);
             return;
         }
         let list = match pattern.prefix().split_once('.') {
             Some((segment, _)) => self.by_segment.entry(segment.into()).or_default(),
-            None => &mut self.loose,
+            None => &mut self.without_segment,
         };
         match list.iter_mut().find(|wild| wild.pattern == pattern) {
             Some(wild) => wild.values.push(value),
-            None => list.push(Wild { pattern, values: vec![value] }),
+            None => list.push(WildcardEntry { pattern, values: vec![value] }),
         }
     }
 
@@ -181,7 +181,7 @@ impl<T: Clone> PatternMap<T> {
     /// The values of every pattern that matches `key`.
     pub(super) fn find(&self, key: &str) -> impl Iterator<Item = &T> {
         let segment = key.split_once('.').map_or(key, |(segment, _)| segment);
-        let wild = self.by_segment.get(segment).into_iter().flatten().chain(&self.loose);
+        let wild = self.by_segment.get(segment).into_iter().flatten().chain(&self.without_segment);
         let literal = self.literals.get(key).into_iter().flatten();
         literal.chain(wild.filter(move |wild| wild.pattern.matches(key)).flat_map(|wild| &wild.values))
     }
@@ -189,11 +189,11 @@ impl<T: Clone> PatternMap<T> {
 
 /// A few patterns, tried in order (names of scopes, spans, events).
 #[derive(Default)]
-pub(super) struct Names(Vec<Pattern>);
+pub(super) struct NamePatterns(Vec<KeyPattern>);
 
-impl Names {
+impl NamePatterns {
     pub(super) fn new(list: &[String]) -> Self {
-        Self(list.iter().map(|text| Pattern::new(text)).collect())
+        Self(list.iter().map(|text| KeyPattern::new(text)).collect())
     }
 
     pub(super) fn is_empty(&self) -> bool {

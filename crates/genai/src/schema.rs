@@ -5,57 +5,59 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::facts::Part;
-use super::keys::{ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, SPOKEN, STATEMENTS, SetId, TOOL_ERRORS};
-use super::typed::Kind;
+use super::attribute_types::AttributeType;
+use super::facts::ContentPart;
+use super::keys::{
+    ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, KeySetId, SPOKEN, STATEMENTS, TOOL_ERRORS,
+};
 
 /// The supported value of `schema`.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SUPPORTED_SCHEMA: u32 = 1;
 
 /// A list of names or patterns; `@name` inserts a shared list.
-pub(super) type List = Vec<String>;
+pub(super) type NameList = Vec<String>;
 
 /// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Data {
+pub(super) struct DialectsFile {
     pub(super) schema: u32,
     pub(super) version: String,
-    pub(super) lists: BTreeMap<String, List>,
+    pub(super) lists: BTreeMap<String, NameList>,
     /// Provider as sent, in lower case → current `gen_ai.provider.name`.
     pub(super) providers: BTreeMap<String, String>,
     /// Provider values that name a framework, not a vendor.
-    pub(super) frameworks: List,
+    pub(super) frameworks: NameList,
     /// Operation or span kind as sent, in lower case → current `gen_ai.operation.name`.
     pub(super) operations: BTreeMap<String, String>,
     /// Current operation names that are sold by image, second or page, with or without tokens.
-    pub(super) media: List,
-    pub(super) keys: Keys,
+    pub(super) media: NameList,
+    pub(super) keys: KeyListDefinitions,
     /// Attributes of the semantic conventions that hold labels (`config/semconv.yaml`).
     #[serde(default)]
-    pub(super) registry: BTreeMap<String, Shape>,
+    pub(super) registry: BTreeMap<String, LabelShape>,
     /// Span and log events that carry content in every dialect.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<EventDefinition>,
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
-    pub(super) identity: Fields,
+    pub(super) identity: FactSourceLists,
     /// Attributes that list other attributes as content.
-    pub(super) named_by: NamedBy,
+    pub(super) named_by: CallerKeyAttributes,
     /// The systems that are caches.
     #[serde(default)]
-    pub(super) caches: Caches,
+    pub(super) caches: CacheConditions,
     /// The types that the conventions give to attributes that are not content.
     #[serde(default)]
-    pub(super) types: BTreeMap<Kind, List>,
+    pub(super) types: BTreeMap<AttributeType, NameList>,
     /// Facts that are reported only inside content and are not content themselves.
     #[serde(default)]
-    pub(super) extract: Vec<Extract>,
-    pub(super) dialects: Vec<Dialect>,
+    pub(super) extract: Vec<ExtractDefinition>,
+    pub(super) dialects: Vec<DialectDefinition>,
 }
 
 /// Attributes that list other attributes as content.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NamedBy {
+pub(super) struct CallerKeyAttributes {
     /// Holds a JSON schema; its properties name the attributes.
     pub(super) schema: String,
     /// Holds a message template; the names in braces name the attributes.
@@ -67,80 +69,80 @@ pub(super) struct NamedBy {
 /// Conditions for an item that talks to a cache.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Caches {
+pub(super) struct CacheConditions {
     /// Attributes that name the system.
-    pub(super) system: List,
+    pub(super) system: NameList,
     /// Substrings of the names of cache systems, in lower case.
-    pub(super) is: List,
+    pub(super) is: NameList,
 }
 
 /// Sources of a fact inside content (the first one present wins), and the attribute that the fact is written to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Extract {
+pub(super) struct ExtractDefinition {
     /// Restricts the rule to one dialect.
     #[serde(default)]
     pub(super) dialect: Option<String>,
-    pub(super) from: List,
+    pub(super) from: NameList,
     pub(super) to: String,
 }
 
 /// Roles of attribute keys in every dialect.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Keys {
-    pub(super) secret: List,
-    pub(super) pii: List,
+pub(super) struct KeyListDefinitions {
+    pub(super) secret: NameList,
+    pub(super) pii: NameList,
     /// Keys of a user's id or name, in addition to the `user` fields of the dialects.
     #[serde(default)]
-    pub(super) persons: List,
-    pub(super) error_text: List,
-    pub(super) redact: List,
-    pub(super) label: List,
-    content: BTreeMap<PartName, List>,
+    pub(super) persons: NameList,
+    pub(super) error_text: NameList,
+    pub(super) redact: NameList,
+    pub(super) label: NameList,
+    content: BTreeMap<PartName, NameList>,
     /// Key patterns that are content on agent items only, if nothing else is known of the key.
     #[serde(default)]
-    agent_content: BTreeMap<PartName, List>,
+    agent_content: BTreeMap<PartName, NameList>,
     /// Keys of `content` that are ambiguous.
     #[serde(default)]
-    generic: BTreeMap<PartName, List>,
+    generic: BTreeMap<PartName, NameList>,
     /// Keys that mark their neighbours as parts of a model call.
     #[serde(default)]
-    call_marks: BTreeMap<PartName, List>,
+    call_marks: BTreeMap<PartName, NameList>,
     /// Keys that are content in a map with the shape of a chat.
     #[serde(default)]
-    chat: BTreeMap<PartName, List>,
+    chat: BTreeMap<PartName, NameList>,
     /// Addresses: on an agent's item each part is judged separately.
     #[serde(default)]
-    addresses: BTreeMap<PartName, List>,
+    addresses: BTreeMap<PartName, NameList>,
     /// Statements: where an agent talks to a cache only the commands stay.
     #[serde(default)]
-    statements: BTreeMap<PartName, List>,
+    statements: BTreeMap<PartName, NameList>,
     /// Keys that are content in a map that names a speaker.
     #[serde(default)]
-    spoken: BTreeMap<PartName, List>,
+    spoken: BTreeMap<PartName, NameList>,
     /// Keys of `error_text` that hold a tool's output on an item of a tool.
     #[serde(default)]
-    tool_errors: BTreeMap<PartName, List>,
+    tool_errors: BTreeMap<PartName, NameList>,
     /// Keys of `tool_errors` under which a single word is the error's type and stays.
     #[serde(default)]
-    tool_error_types: BTreeMap<PartName, List>,
+    tool_error_types: BTreeMap<PartName, NameList>,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
     #[serde(default)]
-    pub(super) chat_types: List,
+    pub(super) chat_types: NameList,
     /// Words after which plain text quotes a user or a model.
     #[serde(default)]
-    pub(super) announce: List,
+    pub(super) announce: NameList,
     /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
     #[serde(default)]
-    pub(super) people: List,
+    pub(super) people: NameList,
     #[serde(default)]
-    pub(super) machines: List,
+    pub(super) machines: NameList,
 }
 
-impl Keys {
+impl KeyListDefinitions {
     /// The key lists that apply to every dialect.
-    pub(super) fn sets(&self) -> [(SetId, &BTreeMap<PartName, List>); 10] {
+    pub(super) fn sets(&self) -> [(KeySetId, &BTreeMap<PartName, NameList>); 10] {
         [
             (GLOBAL, &self.content),
             (AGENT, &self.agent_content),
@@ -159,7 +161,7 @@ impl Keys {
 /// The shape of the values of an attribute in the semantic conventions.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Shape {
+pub(super) enum LabelShape {
     Label,
     Path,
     Enum,
@@ -168,14 +170,14 @@ pub(super) enum Shape {
     Version,
 }
 
-impl Shape {
+impl LabelShape {
     /// Returns true if values contain no blanks.
     pub(super) fn is_strict(self) -> bool {
         !matches!(self, Self::Label | Self::Path)
     }
 }
 
-/// The names of [`Part`] in the file.
+/// The names of [`ContentPart`] in the file.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PartName {
@@ -188,7 +190,7 @@ pub(super) enum PartName {
     Other,
 }
 
-impl From<PartName> for Part {
+impl From<PartName> for ContentPart {
     fn from(name: PartName) -> Self {
         match name {
             PartName::Input => Self::Input,
@@ -205,12 +207,12 @@ impl From<PartName> for Part {
 /// An event that carries content: a span event or a log event of this name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Event {
+pub(super) struct EventDefinition {
     pub(super) name: String,
     pub(super) part: PartName,
     /// The attributes that are content. Absent: all text attributes.
     #[serde(default)]
-    pub(super) attributes: Option<List>,
+    pub(super) attributes: Option<NameList>,
     /// Whether a log record's body is content.
     #[serde(default)]
     pub(super) body: bool,
@@ -219,75 +221,75 @@ pub(super) struct Event {
 /// The sources of facts. Entries are `key`, `resource:key`, `text:key`, `key#json.path`, `key#^words` or `span.name`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Fields {
-    pub(super) session: List,
+pub(super) struct FactSourceLists {
+    pub(super) session: NameList,
     /// Id of the agent invocation, if the dialect reports one. Otherwise the run is derived from the spans.
-    pub(super) run: List,
+    pub(super) run: NameList,
     /// Id of the sub-agent that acted, if the dialect distinguishes it from the main agent.
-    pub(super) sub_agent: List,
-    pub(super) turn: List,
-    pub(super) iteration: List,
+    pub(super) sub_agent: NameList,
+    pub(super) turn: NameList,
+    pub(super) iteration: NameList,
     /// Trace id and span id for a record whose own fields are empty.
-    pub(super) trace: List,
-    pub(super) span: List,
-    pub(super) user: List,
-    pub(super) tenant: List,
-    pub(super) feature: List,
-    pub(super) actor: List,
-    pub(super) operation: List,
-    pub(super) provider: List,
-    pub(super) request_model: List,
-    pub(super) response_model: List,
-    pub(super) response_id: List,
-    pub(super) tool: List,
-    pub(super) tool_call: List,
-    pub(super) finish: List,
-    pub(super) success: List,
+    pub(super) trace: NameList,
+    pub(super) span: NameList,
+    pub(super) user: NameList,
+    pub(super) tenant: NameList,
+    pub(super) feature: NameList,
+    pub(super) actor: NameList,
+    pub(super) operation: NameList,
+    pub(super) provider: NameList,
+    pub(super) request_model: NameList,
+    pub(super) response_model: NameList,
+    pub(super) response_id: NameList,
+    pub(super) tool: NameList,
+    pub(super) tool_call: NameList,
+    pub(super) finish: NameList,
+    pub(super) success: NameList,
     /// Exit code of a program that a tool ran: any value other than 0 is a failure, whatever `success` says.
-    pub(super) exit_code: List,
-    pub(super) error: List,
-    pub(super) status: List,
-    pub(super) decision: List,
-    pub(super) cost: List,
-    pub(super) service_tier: List,
-    pub(super) speed: List,
-    pub(super) inference_geo: List,
-    pub(super) server_address: List,
+    pub(super) exit_code: NameList,
+    pub(super) error: NameList,
+    pub(super) status: NameList,
+    pub(super) decision: NameList,
+    pub(super) cost: NameList,
+    pub(super) service_tier: NameList,
+    pub(super) speed: NameList,
+    pub(super) inference_geo: NameList,
+    pub(super) server_address: NameList,
     /// Counts of features that are charged by use, not by token.
-    pub(super) web_searches: List,
-    pub(super) file_searches: List,
+    pub(super) web_searches: NameList,
+    pub(super) file_searches: NameList,
 }
 
 /// The sources of token counts, and how the counts overlap.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct UsageKeys {
-    pub(super) input: List,
-    pub(super) output: List,
-    pub(super) cache_read: List,
-    pub(super) cache_write: List,
-    pub(super) cache_write_5m: List,
-    pub(super) cache_write_1h: List,
-    pub(super) reasoning: List,
+pub(super) struct UsageSourceLists {
+    pub(super) input: NameList,
+    pub(super) output: NameList,
+    pub(super) cache_read: NameList,
+    pub(super) cache_write: NameList,
+    pub(super) cache_write_5m: NameList,
+    pub(super) cache_write_1h: NameList,
+    pub(super) reasoning: NameList,
     /// Sources inside content, read for calls only and only if the lists above find nothing.
-    pub(super) cache_read_inside: List,
-    pub(super) cache_write_inside: List,
-    pub(super) reasoning_inside: List,
-    pub(super) total: List,
-    pub(super) input_audio: List,
-    pub(super) output_audio: List,
-    pub(super) cache_read_audio: List,
-    pub(super) input_image: List,
-    pub(super) output_image: List,
-    pub(super) input_video: List,
+    pub(super) cache_read_inside: NameList,
+    pub(super) cache_write_inside: NameList,
+    pub(super) reasoning_inside: NameList,
+    pub(super) total: NameList,
+    pub(super) input_audio: NameList,
+    pub(super) output_audio: NameList,
+    pub(super) cache_read_audio: NameList,
+    pub(super) input_image: NameList,
+    pub(super) output_image: NameList,
+    pub(super) input_video: NameList,
     /// Absent = decided by the provider, or not known.
     pub(super) input_includes_cached: Option<bool>,
     /// Tried in order before `input_includes_cached`.
-    pub(super) inclusion: Vec<Inclusion>,
+    pub(super) inclusion: Vec<InclusionDefinition>,
     /// Absent = true.
     pub(super) output_includes_reasoning: Option<bool>,
     /// Tried in order before `output_includes_reasoning`.
-    pub(super) reasoning_inclusion: Vec<Inclusion>,
+    pub(super) reasoning_inclusion: Vec<InclusionDefinition>,
     pub(super) total_by_provider: bool,
     /// Provider pattern. For these providers the part of the total beyond input and output is reasoning, if no
     /// reasoning is reported.
@@ -297,7 +299,7 @@ pub(super) struct UsageKeys {
 /// An exception to `input_includes_cached` or `output_includes_reasoning`. All conditions given must match.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Inclusion {
+pub(super) struct InclusionDefinition {
     #[serde(default)]
     pub(super) scope: Option<String>,
     /// `>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x` or an exact version.
@@ -308,10 +310,10 @@ pub(super) struct Inclusion {
     pub(super) provider: Option<String>,
     /// At least one of these attributes is present.
     #[serde(default)]
-    pub(super) has: List,
+    pub(super) has: NameList,
     /// None of these attributes is present.
     #[serde(default)]
-    pub(super) lacks: List,
+    pub(super) lacks: NameList,
     /// Absent = not known: the numbers and the provider decide.
     #[serde(default)]
     pub(super) value: Option<bool>,
@@ -320,30 +322,30 @@ pub(super) struct Inclusion {
 /// One way to detect a dialect: all conditions given must hold.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Clause {
-    pub(super) scope: List,
-    pub(super) not_scope: List,
+pub(super) struct ClauseDefinition {
+    pub(super) scope: NameList,
+    pub(super) not_scope: NameList,
     /// Schema URL of the scope.
-    pub(super) schema: List,
-    pub(super) resource: BTreeMap<String, List>,
-    pub(super) has: List,
+    pub(super) schema: NameList,
+    pub(super) resource: BTreeMap<String, NameList>,
+    pub(super) has: NameList,
     /// At least one attribute of each of these lists must be present too.
-    pub(super) also: Vec<List>,
-    pub(super) lacks: List,
-    pub(super) equals: BTreeMap<String, List>,
-    pub(super) span: List,
-    pub(super) span_event: List,
-    pub(super) log: List,
-    pub(super) log_body: List,
+    pub(super) also: Vec<NameList>,
+    pub(super) lacks: NameList,
+    pub(super) equals: BTreeMap<String, NameList>,
+    pub(super) span: NameList,
+    pub(super) span_event: NameList,
+    pub(super) log: NameList,
+    pub(super) log_body: NameList,
     /// The name of the log event equals the name of its scope.
     pub(super) event_is_scope: bool,
-    pub(super) metric: List,
+    pub(super) metric: NameList,
 }
 
 /// The kind of an item.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Is {
+pub(super) enum ItemRoleName {
     Model,
     Copy,
     Tool,
@@ -357,16 +359,16 @@ pub(super) enum Is {
 /// A rule for the kind of an item. The first rule whose conditions all hold wins.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CallRule {
-    pub(super) is: Is,
+pub(super) struct CallRuleDefinition {
+    pub(super) is: ItemRoleName,
     #[serde(default)]
-    pub(super) span: List,
+    pub(super) span: NameList,
     #[serde(default)]
-    pub(super) log: List,
+    pub(super) log: NameList,
     #[serde(default)]
-    pub(super) operation: List,
+    pub(super) operation: NameList,
     #[serde(default)]
-    pub(super) equals: BTreeMap<String, List>,
+    pub(super) equals: BTreeMap<String, NameList>,
     /// Matches only if tokens are reported.
     #[serde(default)]
     pub(super) usage: bool,
@@ -400,25 +402,25 @@ pub(super) struct CallRule {
 /// Content of one dialect.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Content {
-    pub(super) attributes: BTreeMap<PartName, List>,
-    pub(super) events: Vec<Event>,
+pub(super) struct ContentDefinition {
+    pub(super) attributes: BTreeMap<PartName, NameList>,
+    pub(super) events: Vec<EventDefinition>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Dialect {
+pub(super) struct DialectDefinition {
     pub(super) name: String,
     pub(super) priority: u32,
-    pub(super) detect: Vec<Clause>,
+    pub(super) detect: Vec<ClauseDefinition>,
     /// Prefix removed from log event names before they are compared.
     #[serde(default)]
     pub(super) event_prefix: String,
     #[serde(default)]
-    pub(super) calls: Vec<CallRule>,
+    pub(super) calls: Vec<CallRuleDefinition>,
     /// Spans and log events, other than tool calls, whose error text is a tool's output.
     #[serde(default)]
-    pub(super) tool_items: List,
+    pub(super) tool_items: NameList,
     /// Tokens count only on spans with no tokens on any span below.
     #[serde(default)]
     pub(super) leaves_only: bool,
@@ -436,13 +438,13 @@ pub(super) struct Dialect {
     #[serde(default)]
     pub(super) default_provider: Option<String>,
     #[serde(default)]
-    pub(super) fields: Fields,
+    pub(super) fields: FactSourceLists,
     #[serde(default)]
-    pub(super) usage: UsageKeys,
+    pub(super) usage: UsageSourceLists,
     #[serde(default)]
-    pub(super) content: Content,
+    pub(super) content: ContentDefinition,
     /// Keys that hold labels without blanks (enumerations, server names) in this dialect, but are too generic to treat
     /// so everywhere.
     #[serde(default)]
-    pub(super) labels: List,
+    pub(super) labels: NameList,
 }

@@ -5,45 +5,45 @@
 //! that decide the price use only the dialect's own list if it has one, because a foreign key may mean a different
 //! number.
 
-use super::facts::Usage;
-use super::keys::Slot;
-use super::pattern::Pattern;
-use super::schema::{self, Fields, UsageKeys};
-use super::shape;
-use super::vocabulary::Compiler;
+use super::facts::TokenUsage;
+use super::keys::SlotIndex;
+use super::label_shape;
+use super::pattern::KeyPattern;
+use super::schema::{self, FactSourceLists, UsageSourceLists};
+use super::vocabulary::VocabularyCompiler;
 
 /// One location of a fact.
-pub(super) struct Source {
-    pub(super) slot: Slot,
+pub(super) struct FactSource {
+    pub(super) slot: SlotIndex,
     pub(super) on_resource: bool,
     /// Accept text values only.
     pub(super) text: bool,
     /// Path into the attribute's JSON text, or a single step `^words`: see [`super::inside::line`].
-    pub(super) json: Vec<Pattern>,
+    pub(super) json: Vec<KeyPattern>,
 }
 
-impl Source {
+impl FactSource {
     /// Parses `key`, `resource:key`, `text:key` or `key#a.b`.
-    pub(super) fn compile(compiler: &mut Compiler<'_>, place: &str) -> Self {
+    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, place: &str) -> Self {
         let (on_resource, place) = place.strip_prefix("resource:").map_or((false, place), |key| (true, key));
         let (text, place) = place.strip_prefix("text:").map_or((false, place), |key| (true, key));
         let (key, path) = place.split_once('#').unwrap_or((place, ""));
-        let json = path.split('.').filter(|step| !step.is_empty()).map(Pattern::new).collect();
-        Self { slot: compiler.slot(key), on_resource, text, json }
+        let json = path.split('.').filter(|step| !step.is_empty()).map(KeyPattern::new).collect();
+        Self { slot: compiler.slot_for_key(key), on_resource, text, json }
     }
 }
 
-impl Source {
+impl FactSource {
     /// Returns true if the source is a whole attribute of the item.
     pub(super) fn is_plain(&self) -> bool {
         !self.on_resource && !self.text && self.json.is_empty()
     }
 }
 
-pub(super) type SourceList = Vec<Source>;
+pub(super) type SourceList = Vec<FactSource>;
 
-fn list(compiler: &mut Compiler<'_>, names: &[String]) -> SourceList {
-    compiler.expand(names).iter().map(|name| Source::compile(compiler, name)).collect()
+fn compile_list(compiler: &mut VocabularyCompiler<'_>, names: &[String]) -> SourceList {
+    compiler.expand_lists(names).iter().map(|name| FactSource::compile(compiler, name)).collect()
 }
 
 macro_rules! sources {
@@ -55,16 +55,16 @@ macro_rules! sources {
         }
 
         impl Sources {
-            pub(super) fn compile(compiler: &mut Compiler<'_>, own: &Fields, all: Option<&Fields>) -> Self {
+            pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, own: &FactSourceLists, all: Option<&FactSourceLists>) -> Self {
                 Self {
                     $($all: {
-                        let mut places = list(compiler, &own.$all);
-                        places.extend(all.map(|all| list(compiler, &all.$all)).unwrap_or_default());
+                        let mut places = compile_list(compiler, &own.$all);
+                        places.extend(all.map(|all| compile_list(compiler, &all.$all)).unwrap_or_default());
                         places
                     },)*
                     $($own: match all {
-                        Some(all) if own.$own.is_empty() => list(compiler, &all.$own),
-                        _ => list(compiler, &own.$own),
+                        Some(all) if own.$own.is_empty() => compile_list(compiler, &all.$own),
+                        _ => compile_list(compiler, &own.$own),
                     },)*
                 }
             }
@@ -98,17 +98,17 @@ pub(super) struct UsageSources {
     pub(super) output_image: SourceList,
     pub(super) input_video: SourceList,
     pub(super) total_by_provider: bool,
-    reasoning_in_total: Option<Pattern>,
+    reasoning_in_total: Option<KeyPattern>,
     includes_cached: Option<bool>,
-    inclusion: Vec<Inclusion>,
+    inclusion: Vec<InclusionRule>,
     includes_reasoning: bool,
-    reasoning_inclusion: Vec<Inclusion>,
+    reasoning_inclusion: Vec<InclusionRule>,
 }
 
-struct Inclusion {
-    scope: Option<Pattern>,
+struct InclusionRule {
+    scope: Option<KeyPattern>,
     version: Option<String>,
-    provider: Option<Pattern>,
+    provider: Option<KeyPattern>,
     has: u128,
     lacks: u128,
     value: Option<bool>,
@@ -124,22 +124,22 @@ pub(super) struct Emitter<'a> {
     pub(super) marks: u128,
 }
 
-impl Inclusion {
-    fn compile(compiler: &mut Compiler<'_>, rule: &schema::Inclusion) -> Self {
+impl InclusionRule {
+    fn compile(compiler: &mut VocabularyCompiler<'_>, rule: &schema::InclusionDefinition) -> Self {
         Self {
-            scope: rule.scope.as_deref().map(Pattern::new),
+            scope: rule.scope.as_deref().map(KeyPattern::new),
             version: rule.version.clone(),
-            provider: rule.provider.as_deref().map(Pattern::new),
-            has: compiler.mark(&rule.has),
-            lacks: compiler.mark(&rule.lacks),
+            provider: rule.provider.as_deref().map(KeyPattern::new),
+            has: compiler.allocate_mark(&rule.has),
+            lacks: compiler.allocate_mark(&rule.lacks),
             value: rule.value,
         }
     }
 
-    fn fits(&self, emitter: Emitter<'_>) -> bool {
-        let provider = |pattern: &Pattern| emitter.provider.is_some_and(|name| pattern.matches(name));
+    fn matches_emitter(&self, emitter: Emitter<'_>) -> bool {
+        let provider = |pattern: &KeyPattern| emitter.provider.is_some_and(|name| pattern.matches(name));
         self.scope.as_ref().is_none_or(|pattern| pattern.matches(emitter.scope))
-            && self.version.as_ref().is_none_or(|bound| shape::version_fits(bound, emitter.version))
+            && self.version.as_ref().is_none_or(|bound| label_shape::version_satisfies(bound, emitter.version))
             && self.provider.as_ref().is_none_or(provider)
             && (self.has == 0 || self.has & emitter.marks != 0)
             && self.lacks & emitter.marks == 0
@@ -147,37 +147,38 @@ impl Inclusion {
 }
 
 /// The value of the first matching rule, else `default`.
-fn first_fit(rules: &[Inclusion], emitter: Emitter<'_>, default: Option<bool>) -> Option<bool> {
-    rules.iter().find(|rule| rule.fits(emitter)).map_or(default, |rule| rule.value)
+fn first_match(rules: &[InclusionRule], emitter: Emitter<'_>, default: Option<bool>) -> Option<bool> {
+    rules.iter().find(|rule| rule.matches_emitter(emitter)).map_or(default, |rule| rule.value)
 }
 
 impl UsageSources {
-    pub(super) fn compile(compiler: &mut Compiler<'_>, keys: &UsageKeys) -> Self {
-        let mut rules =
-            |list: &[schema::Inclusion]| list.iter().map(|rule| Inclusion::compile(compiler, rule)).collect();
+    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, keys: &UsageSourceLists) -> Self {
+        let mut rules = |list: &[schema::InclusionDefinition]| {
+            list.iter().map(|rule| InclusionRule::compile(compiler, rule)).collect()
+        };
         Self {
             inclusion: rules(&keys.inclusion),
             reasoning_inclusion: rules(&keys.reasoning_inclusion),
-            input: list(compiler, &keys.input),
-            output: list(compiler, &keys.output),
-            cache_read: list(compiler, &keys.cache_read),
-            cache_write: list(compiler, &keys.cache_write),
-            cache_write_5m: list(compiler, &keys.cache_write_5m),
-            cache_write_1h: list(compiler, &keys.cache_write_1h),
-            reasoning: list(compiler, &keys.reasoning),
-            cache_read_inside: list(compiler, &keys.cache_read_inside),
-            cache_write_inside: list(compiler, &keys.cache_write_inside),
-            reasoning_inside: list(compiler, &keys.reasoning_inside),
-            total: list(compiler, &keys.total),
-            input_audio: list(compiler, &keys.input_audio),
-            output_audio: list(compiler, &keys.output_audio),
-            cache_read_audio: list(compiler, &keys.cache_read_audio),
+            input: compile_list(compiler, &keys.input),
+            output: compile_list(compiler, &keys.output),
+            cache_read: compile_list(compiler, &keys.cache_read),
+            cache_write: compile_list(compiler, &keys.cache_write),
+            cache_write_5m: compile_list(compiler, &keys.cache_write_5m),
+            cache_write_1h: compile_list(compiler, &keys.cache_write_1h),
+            reasoning: compile_list(compiler, &keys.reasoning),
+            cache_read_inside: compile_list(compiler, &keys.cache_read_inside),
+            cache_write_inside: compile_list(compiler, &keys.cache_write_inside),
+            reasoning_inside: compile_list(compiler, &keys.reasoning_inside),
+            total: compile_list(compiler, &keys.total),
+            input_audio: compile_list(compiler, &keys.input_audio),
+            output_audio: compile_list(compiler, &keys.output_audio),
+            cache_read_audio: compile_list(compiler, &keys.cache_read_audio),
             includes_reasoning: keys.output_includes_reasoning.unwrap_or(true),
-            input_image: list(compiler, &keys.input_image),
-            output_image: list(compiler, &keys.output_image),
-            input_video: list(compiler, &keys.input_video),
+            input_image: compile_list(compiler, &keys.input_image),
+            output_image: compile_list(compiler, &keys.output_image),
+            input_video: compile_list(compiler, &keys.input_video),
             total_by_provider: keys.total_by_provider,
-            reasoning_in_total: keys.reasoning_in_total.as_deref().map(Pattern::new),
+            reasoning_in_total: keys.reasoning_in_total.as_deref().map(KeyPattern::new),
             includes_cached: keys.input_includes_cached,
         }
     }
@@ -185,11 +186,11 @@ impl UsageSources {
     /// Whether the reported input includes the cached tokens. `None` if the emitter passes on the vendor's number
     /// unchanged.
     pub(super) fn includes_cached(&self, emitter: Emitter<'_>) -> Option<bool> {
-        first_fit(&self.inclusion, emitter, self.includes_cached)
+        first_match(&self.inclusion, emitter, self.includes_cached)
     }
 
     /// Reasoning tokens that only show as a difference between the total and input plus output.
-    pub(super) fn hidden_reasoning(&self, usage: &Usage, provider: Option<&str>) -> Option<u64> {
+    pub(super) fn hidden_reasoning(&self, usage: &TokenUsage, provider: Option<&str>) -> Option<u64> {
         let fits = self.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
         let (input, output, total) = (usage.input?, usage.output?, usage.total?);
         let rest = total.checked_sub(input)?.checked_sub(output)?;
@@ -198,6 +199,6 @@ impl UsageSources {
 
     /// Whether the reported output includes reasoning.
     pub(super) fn includes_reasoning(&self, emitter: Emitter<'_>) -> bool {
-        first_fit(&self.reasoning_inclusion, emitter, None).unwrap_or(self.includes_reasoning)
+        first_match(&self.reasoning_inclusion, emitter, None).unwrap_or(self.includes_reasoning)
     }
 }

@@ -3,15 +3,15 @@
 mod docs;
 mod texts;
 
-use super::pattern::{Names, Pattern, PatternMap};
-use super::shape::{is_label, version_fits};
-use super::usage::split;
-use super::{Basis, ContentAt, ContentPlace, ItemFacts, Role, Usage, Vocabulary};
+use super::label_shape::{is_label, version_satisfies};
+use super::pattern::{KeyPattern, NamePatterns, PatternMap};
+use super::usage::split_tokens;
+use super::{ContentBasis, ContentLocation, ContentPlace, ItemFacts, KeyRole, TokenUsage, Vocabulary};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::testing::request;
-use otlp::{Field, NodeKind, Payload, Signal};
+use otlp::{NodeKind, Payload, Signal, TextField};
 use serde_json::{Value as Json, json};
 
 /// Read from the YAML files, so that a change of data needs no rebuild. `builtin_is_the_yaml_file` keeps the
@@ -24,7 +24,7 @@ fn builtin() -> Vocabulary {
 fn data() -> Json {
     let read = |name: &str| -> Json {
         let text = std::fs::read_to_string(request::at(&format!("config/{name}"))).unwrap();
-        config::load::data(name, &text).unwrap_or_else(|problem| panic!("{problem}"))
+        config::load::parse_data(name, &text).unwrap_or_else(|problem| panic!("{problem}"))
     };
     let mut data = read("dialects.yaml");
     data["registry"] = read("semconv.yaml");
@@ -97,7 +97,7 @@ fn patterns() {
         ("*{i}", "a12", true),
     ];
     for (pattern, key, expected) in cases {
-        assert_eq!(Pattern::new(pattern).matches(key), expected, "{pattern} {key}");
+        assert_eq!(KeyPattern::new(pattern).matches(key), expected, "{pattern} {key}");
     }
 }
 
@@ -113,7 +113,7 @@ fn pattern_map_finds_all() {
     assert_eq!(find("a.c"), [1]);
     assert_eq!(find("c.7"), [3]);
     assert_eq!(find("d"), Vec::<usize>::new());
-    assert!(Names::new(&["x.*".to_owned()]).matches("x.y"));
+    assert!(NamePatterns::new(&["x.*".to_owned()]).matches("x.y"));
 }
 
 /// Labels are short, without blanks, and not JSON; a client's placeholder for omitted content is not content.
@@ -165,7 +165,7 @@ fn keys_without_case() {
     {
         assert!(vocabulary.content_part(key).is_some(), "{key}");
     }
-    assert_eq!(vocabulary.role("Authorization"), Role::Secret);
+    assert_eq!(vocabulary.role("Authorization"), KeyRole::Secret);
     assert_eq!(vocabulary.content_part("PromptCount"), None);
     assert!(vocabulary.keys.classify("Model").slot.is_none());
 }
@@ -178,7 +178,7 @@ fn keys_that_are_prose() {
         json!({"items": [{"name": span, "trace": 1, "span": 1, "attributes": {"input_tokens": 1, "output_tokens": 1, span: "m",
             "please help me sue": 1, "我有抑郁症请帮我": 2, "two words": 3, long.as_str(): 4}}]})
     };
-    let count = |span: &str| super::facts(&builtin(), &request::payload(&case(span))).items[0].content.len();
+    let count = |span: &str| super::read_facts(&builtin(), &request::payload(&case(span))).items[0].content.len();
     assert_eq!((count("model"), count("other")), (3, 1));
 }
 
@@ -192,7 +192,7 @@ fn alerts_ask_for_labels() {
     let keys: BTreeSet<&str> = words.filter(|word| word.starts_with("gen_ai.") || *word == "tenant.id").collect();
     assert!(keys.len() > 4, "{keys:?}");
     for key in keys {
-        assert!(matches!(vocabulary.role(key), Role::Label) && !vocabulary.is_unknown(key), "{key} may not stay");
+        assert!(matches!(vocabulary.role(key), KeyRole::Label) && !vocabulary.is_unknown(key), "{key} may not stay");
     }
 }
 
@@ -209,7 +209,7 @@ fn versions() {
         ("<2", "1.9", true),
         ("<2", "", false),
     ] {
-        assert_eq!(version_fits(rule, version), expected, "{rule} {version}");
+        assert_eq!(version_satisfies(rule, version), expected, "{rule} {version}");
     }
 }
 
@@ -218,15 +218,15 @@ fn versions() {
 fn roles() {
     let vocabulary = builtin();
     for (key, role) in [
-        ("http.request.header.authorization", Role::Secret),
-        ("http.request.header.x-goog-api-key", Role::Secret),
-        ("error.message", Role::ErrorText),
-        ("db.query.text", Role::Redact),
-        ("url.full", Role::Redact),
-        ("user.email", Role::Pii),
-        ("host.name", Role::Pii),
-        ("gen_ai.response.finish_reasons", Role::Label),
-        ("billing.record_count", Role::Unknown),
+        ("http.request.header.authorization", KeyRole::Secret),
+        ("http.request.header.x-goog-api-key", KeyRole::Secret),
+        ("error.message", KeyRole::ErrorText),
+        ("db.query.text", KeyRole::Redact),
+        ("url.full", KeyRole::Redact),
+        ("user.email", KeyRole::Pii),
+        ("host.name", KeyRole::Pii),
+        ("gen_ai.response.finish_reasons", KeyRole::Label),
+        ("billing.record_count", KeyRole::Unknown),
     ] {
         assert_eq!(vocabulary.role(key), role, "{key}");
     }
@@ -241,9 +241,9 @@ fn roles() {
 #[test]
 fn providers() {
     let vocabulary = builtin();
-    assert_eq!(vocabulary.provider("AWS").as_deref(), Some("aws.bedrock"));
-    assert_eq!(vocabulary.provider("LangChain"), None);
-    assert_eq!(vocabulary.provider("Ollama").as_deref(), Some("ollama"));
+    assert_eq!(vocabulary.current_provider_name("AWS").as_deref(), Some("aws.bedrock"));
+    assert_eq!(vocabulary.current_provider_name("LangChain"), None);
+    assert_eq!(vocabulary.current_provider_name("Ollama").as_deref(), Some("ollama"));
 }
 
 /// Every golden case: attributes in, facts and content places out. Only fields named by a case are compared.
@@ -255,7 +255,7 @@ fn golden_cases() {
     let mut failed = Vec::new();
     for (name, case) in &cases {
         let payload = request::payload(case);
-        let facts = super::facts(&vocabulary, &payload);
+        let facts = super::read_facts(&vocabulary, &payload);
         let none = Vec::new();
         let expected = case["expect"].as_array().unwrap_or(&none);
         if expected.len() != facts.items.len() {
@@ -277,7 +277,7 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
     let context = item.context.as_deref().cloned().unwrap_or_default();
     let mut out = json!({
         "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
-        "billable": item.billable, "twin": item.twin, "call_key": item.call_key, "event": item.event,
+        "billable": item.billable, "twin": item.on_two_signals, "call_key": item.call_key, "event": item.event,
         "session": item.session, "run": item.run, "sub_agent": item.sub_agent, "turn": item.turn, "iteration": item.iteration, "user": item.user,
         "tenant": item.tenant, "feature": item.feature, "actor": item.actor,
     });
@@ -297,8 +297,8 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
 }
 
 fn buckets(item: &ItemFacts) -> Json {
-    split(item).map_or(Json::Null, |split| {
-        json!({"input": split.input, "cache_read": split.cache_read, "cache_write": split.writes(), "output": split.output})
+    split_tokens(item).map_or(Json::Null, |split| {
+        json!({"input": split.input, "cache_read": split.cache_read, "cache_write": split.total_cache_writes(), "output": split.output})
     })
 }
 
@@ -309,10 +309,10 @@ fn vectors() {
     let mut amounts = 0;
     for (name, case) in request::cases("tests/cases/dialects").iter().filter(|(_, case)| case["total"].is_object()) {
         let payload = request::payload(case);
-        let facts = super::facts(&vocabulary, &payload);
-        let all = facts.items.iter().filter(|item| item.billable).map(|item| split(item).unwrap());
+        let facts = super::read_facts(&vocabulary, &payload);
+        let all = facts.items.iter().filter(|item| item.billable).map(|item| split_tokens(item).unwrap());
         let sum = all.fold([0; 4], |sum, one| {
-            [sum[0] + one.input, sum[1] + one.output, sum[2] + one.cache_read, sum[3] + one.writes()]
+            [sum[0] + one.input, sum[1] + one.output, sum[2] + one.cache_read, sum[3] + one.total_cache_writes()]
         });
         let total = &case["total"];
         assert_eq!((json!(sum[0]), json!(sum[1])), (total["uncached"].clone(), total["output"].clone()), "{name}");
@@ -328,7 +328,7 @@ fn vectors() {
     assert!(amounts >= 4);
 }
 
-fn show_usage(usage: &Usage) -> Json {
+fn show_usage(usage: &TokenUsage) -> Json {
     let all = [
         ("input", usage.input),
         ("output", usage.output),
@@ -342,26 +342,26 @@ fn show_usage(usage: &Usage) -> Json {
         ("output_audio", usage.output_audio),
     ];
     let told = all.into_iter().filter_map(|(key, count)| Some((key.to_owned(), Json::from(count?))));
-    let bad = usage.bad.then(|| ("bad".to_owned(), Json::Bool(true)));
+    let bad = usage.invalid_count.then(|| ("bad".to_owned(), Json::Bool(true)));
     told.chain(bad).collect::<serde_json::Map<_, _>>().into()
 }
 
 fn place_text(payload: &Payload, item: &ItemFacts, place: &ContentPlace) -> String {
     let node = match payload.kind(place.node) {
-        NodeKind::Event => format!("event {} ", payload.text(place.node, Field::Name)),
+        NodeKind::Event => format!("event {} ", payload.text(place.node, TextField::Name)),
         NodeKind::Resource => "resource ".to_owned(),
         NodeKind::Scope => "scope ".to_owned(),
         NodeKind::Link => "link ".to_owned(),
         _ => String::new(),
     };
     let at = match place.at {
-        ContentAt::Attribute(id) => payload.attribute(id).unwrap().key.to_owned(),
-        ContentAt::Body => "(body)".to_owned(),
-        ContentAt::Status => "(status)".to_owned(),
-        ContentAt::Name => "(name)".to_owned(),
-        ContentAt::Inside(at) => item.inside.as_ref().unwrap().parts[at as usize].key.clone(),
+        ContentLocation::Attribute(id) => payload.attribute(id).unwrap().key.to_owned(),
+        ContentLocation::Body => "(body)".to_owned(),
+        ContentLocation::Status => "(status)".to_owned(),
+        ContentLocation::Name => "(name)".to_owned(),
+        ContentLocation::Embedded(at) => item.embedded.as_ref().unwrap().parts[at as usize].key.clone(),
     };
-    format!("{node}{at}: {}{}", place.part.as_str(), if place.basis == Basis::Listed { "" } else { "?" })
+    format!("{node}{at}: {}{}", place.part.as_str(), if place.basis == ContentBasis::Listed { "" } else { "?" })
 }
 
 /// Every canary that a real client put into a prompt, completion, tool argument or result is in a content place. Error
@@ -376,11 +376,11 @@ fn recorded_canaries_are_content() {
         if payload.signal() == Signal::Metrics {
             continue;
         }
-        let facts = super::facts(&vocabulary, &payload);
+        let facts = super::read_facts(&vocabulary, &payload);
         let places: Vec<&ContentPlace> = facts.items.iter().flat_map(|item| &item.content).collect();
         for node in payload.nodes() {
-            let body = payload.body(node).map(|body| (ContentAt::Body, "(body)", body));
-            let attributes = payload.attributes(node).map(|a| (ContentAt::Attribute(a.id), a.key, a.value));
+            let body = payload.body(node).map(|body| (ContentLocation::Body, "(body)", body));
+            let attributes = payload.attributes(node).map(|a| (ContentLocation::Attribute(a.id), a.key, a.value));
             for (at, key, value) in attributes.chain(body) {
                 let mut text = String::new();
                 value.write_json(&mut text);
@@ -389,7 +389,7 @@ fn recorded_canaries_are_content() {
                 }
                 if places.iter().any(|place| place.node == node && place.at == at) {
                     found += 1;
-                } else if vocabulary.role(key) != Role::ErrorText {
+                } else if vocabulary.role(key) != KeyRole::ErrorText {
                     missed.insert(format!("{} {key}", path.parent().unwrap().display()));
                 }
             }
@@ -419,11 +419,11 @@ fn recorded_metadata_stays() {
     ];
     for path in recordings() {
         let payload = request::recorded(&path);
-        let facts = super::facts(&vocabulary, &payload);
+        let facts = super::read_facts(&vocabulary, &payload);
         for item in &facts.items {
             assert!(item.agent || payload.signal() == Signal::Metrics, "{}", path.display());
             for place in &item.content {
-                let ContentAt::Attribute(id) = place.at else { continue };
+                let ContentLocation::Attribute(id) = place.at else { continue };
                 let key = payload.attribute(id).unwrap().key;
                 assert!(!kept.contains(&key), "{}: {key}", path.display());
             }
@@ -440,10 +440,10 @@ fn recorded_labels_that_have_to_prove_themselves() {
     let mut found = BTreeSet::new();
     for path in recordings() {
         let payload = request::recorded(&path);
-        let facts = super::facts(&vocabulary, &payload);
+        let facts = super::read_facts(&vocabulary, &payload);
         for item in &facts.items {
             for place in item.content.iter().filter(|place| place.basis.provable_bytes() > 0) {
-                let ContentAt::Attribute(id) = place.at else { continue };
+                let ContentLocation::Attribute(id) = place.at else { continue };
                 let attribute = payload.attribute(id).unwrap();
                 if attribute.value.as_str().is_some_and(|text| text.len() <= place.basis.provable_bytes()) {
                     found.insert(format!("{} {}", item.dialect.unwrap_or("-"), attribute.key));
@@ -485,7 +485,7 @@ fn every_occurrence_is_a_place() {
         {"key":"model","value":{"stringValue":"a"}},{"key":"model","value":{"stringValue":"b"}},
         {"key":"input_tokens","value":{"intValue":"1"}},
         {"key":"prompt","value":{"stringValue":"x"}},{"key":"prompt","value":{"stringValue":"y"}}]}]}]}]}"#;
-    let facts = super::facts(&builtin(), &request::from_json(Signal::Traces, one));
+    let facts = super::read_facts(&builtin(), &request::from_json(Signal::Traces, one));
     assert_eq!(facts.items[0].content.len(), 2);
     assert_eq!(facts.items[0].request_model.as_deref(), Some("b"));
 }
@@ -496,7 +496,7 @@ fn long_ids_are_bounded() {
     let of = |end: &str| {
         let id = format!("{}{end}", "s".repeat(4_000));
         let case = json!({"items": [{"name": "model", "attributes": {"input_tokens": 1, "session.id": id}}]});
-        super::facts(&builtin(), &request::payload(&case)).items.remove(0).session.unwrap()
+        super::read_facts(&builtin(), &request::payload(&case)).items.remove(0).session.unwrap()
     };
     assert_ne!(of("1"), of("2"));
     assert!(of("1").len() < 700 && of("1").len() > 128);
@@ -510,7 +510,7 @@ fn hostile_logs_take_linear_time() {
         let payload = request::payload(&json!({"signal": "logs", "items": [{"body": text}]}));
         #[expect(clippy::disallowed_methods, reason = "a bound far above what is needed, not a benchmark")]
         let begin = std::time::Instant::now();
-        drop(super::facts(&vocabulary, &payload));
+        drop(super::read_facts(&vocabulary, &payload));
         begin.elapsed()
     };
     let around = [

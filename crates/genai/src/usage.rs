@@ -1,20 +1,20 @@
-//! Converts reported tokens into disjoint counts ([`split`]), records the assumptions made on the way ([`Flags`]), and
-//! collects everything a price is computed from ([`Basis`]).
+//! Converts reported tokens into disjoint counts ([`split_tokens`]), records the assumptions made on the way
+//! ([`PricingFlags`]), and collects everything a price is computed from ([`PriceBasis`]).
 //!
 //! Counts are never clamped: impossible counts are [`BadUsage`]. Evidence in the numbers takes precedence over any
 //! table. Nothing here depends on a rate table, so a call can be priced again with another one.
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Buckets, ItemFacts, Usage};
+use super::facts::{CallTokenBuckets, ItemFacts, TokenUsage};
 
 /// Assumptions made while pricing a call. Their words are the values of `tollgate.cost.flags`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(u32);
+pub struct PricingFlags(u32);
 
 macro_rules! flags {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $word:literal;)*) => {
-        impl Flags {
+        impl PricingFlags {
             $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
             const WORDS: &'static [(Self, &'static str)] = &[$((Self::$name, $word)),*];
         }
@@ -63,7 +63,7 @@ flags! {
     AFTER_SPAN = 17, "after_span";
 }
 
-impl Flags {
+impl PricingFlags {
     /// Returns true if no flag is set.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -85,7 +85,7 @@ impl Flags {
     }
 
     /// Parses words into flags. Unknown words are ignored.
-    pub fn of_words<'w>(words: impl Iterator<Item = &'w str>) -> Self {
+    pub fn from_words<'w>(words: impl Iterator<Item = &'w str>) -> Self {
         let mut flags = Self::default();
         for word in words {
             Self::WORDS.iter().filter(|(_, known)| *known == word).for_each(|(flag, _)| flags.add(*flag));
@@ -101,7 +101,7 @@ fn none(count: &u64) -> bool {
 /// Disjoint token counts of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Split {
+pub struct TokenSplit {
     /// Text input, neither read from nor written to a cache.
     #[serde(skip_serializing_if = "none")]
     pub input: u64,
@@ -143,26 +143,33 @@ pub struct Split {
     pub reasoning: u64,
     /// Assumptions made while the counts were made disjoint.
     #[serde(skip)]
-    pub flags: Flags,
+    pub flags: PricingFlags,
 }
 
-impl Split {
+impl TokenSplit {
     /// The size of the prompt in tokens: all input counts, cached ones included.
     pub fn total_input(&self) -> u64 {
-        [self.input_audio, self.input_image, self.input_video, self.cache_read, self.cache_read_audio, self.writes()]
-            .into_iter()
-            .fold(self.input, u64::saturating_add)
+        [
+            self.input_audio,
+            self.input_image,
+            self.input_video,
+            self.cache_read,
+            self.cache_read_audio,
+            self.total_cache_writes(),
+        ]
+        .into_iter()
+        .fold(self.input, u64::saturating_add)
     }
 
     /// All cache writes.
-    pub fn writes(&self) -> u64 {
+    pub fn total_cache_writes(&self) -> u64 {
         self.cache_write.saturating_add(self.cache_write_5m).saturating_add(self.cache_write_1h)
     }
 
     /// The coarser buckets used in attributes and index rows.
-    pub fn buckets(&self) -> Buckets {
+    pub fn buckets(&self) -> CallTokenBuckets {
         let heard = self.input_audio.saturating_add(self.input_image).saturating_add(self.input_video);
-        Buckets {
+        CallTokenBuckets {
             input: self.input.saturating_add(heard),
             cache_read: self.cache_read.saturating_add(self.cache_read_audio),
             cache_write_5m: self.cache_write.saturating_add(self.cache_write_5m),
@@ -179,33 +186,33 @@ pub struct BadUsage;
 
 /// Maximum number of tokens of one kind in one call. A larger count is an emitter's fault and would corrupt the
 /// tenant's totals for good.
-const MOST: u64 = 1 << 40;
+const MAX_TOKENS: u64 = 1 << 40;
 
 /// The forms in which two layers of one call may report the input: as reported, in total, and without cached tokens.
 /// `counts` are the item's disjoint counts, if they could be computed. All `None` if no input was reported.
-pub fn input_forms(item: &ItemFacts, counts: Option<&Split>) -> [Option<u64>; 3] {
-    let Usage { input, cache_read, cache_write, cache_write_5m, cache_write_1h, .. } = item.usage;
+pub fn input_forms(item: &ItemFacts, counts: Option<&TokenSplit>) -> [Option<u64>; 3] {
+    let TokenUsage { input, cache_read, cache_write, cache_write_5m, cache_write_1h, .. } = item.usage;
     if [input, cache_read, cache_write, cache_write_5m, cache_write_1h].iter().all(Option::is_none) {
         return [None; 3];
     }
-    [item.usage.input, counts.map(Split::total_input), counts.map(|counts| counts.input)]
+    [item.usage.input, counts.map(TokenSplit::total_input), counts.map(|counts| counts.input)]
 }
 
 /// Makes the counts of `item` disjoint.
 ///
 /// # Errors
 /// [`BadUsage`] if the counts are impossible.
-pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
+pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
     let usage = &item.usage;
-    if usage.bad {
+    if usage.invalid_count {
         return Err(BadUsage);
     }
-    let mut flags = Flags::default();
-    if usage.conflict {
-        flags.add(Flags::USAGE_CONFLICT);
+    let mut flags = PricingFlags::default();
+    if usage.conflicting_counts {
+        flags.add(PricingFlags::USAGE_CONFLICT);
     }
     if item.guessed {
-        flags.add(Flags::UNKNOWN_OPERATION);
+        flags.add(PricingFlags::UNKNOWN_OPERATION);
     }
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     let (read, reasoning) = (usage.cache_read.unwrap_or(0), usage.reasoning.unwrap_or(0));
@@ -214,28 +221,32 @@ pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
     let unspecified = usage.cache_write.unwrap_or(0).saturating_sub(told);
     if usage.cache_write.is_some_and(|all| all < told) {
         // The parts exceed their reported sum: the parts are used.
-        flags.add(Flags::USAGE_CONFLICT);
+        flags.add(PricingFlags::USAGE_CONFLICT);
     }
     let write = told.checked_add(unspecified).ok_or(BadUsage)?;
     let cached = read.checked_add(write).ok_or(BadUsage)?;
-    if [input, output, read, write, reasoning].into_iter().any(|count| count > MOST) {
+    if [input, output, read, write, reasoning].into_iter().any(|count| count > MAX_TOKENS) {
         return Err(BadUsage);
     }
-    if usage.input.is_none() != usage.output.is_none() && !input_only(item) {
-        flags.add(Flags::PARTIAL_USAGE);
+    if usage.input.is_none() != usage.output.is_none() && !has_no_output(item) {
+        flags.add(PricingFlags::PARTIAL_USAGE);
     }
-    let spoken =
-        if is_apart(item, cached, &mut flags) { output.checked_add(reasoning).ok_or(BadUsage)? } else { output };
-    let exclusive = usage.input.is_none() || is_exclusive(item, cached, spoken, &mut flags);
+    let spoken = if excludes_reasoning(item, cached, &mut flags) {
+        output.checked_add(reasoning).ok_or(BadUsage)?
+    } else {
+        output
+    };
+    let exclusive = usage.input.is_none() || excludes_cached(item, cached, spoken, &mut flags);
     let uncached = if exclusive { input } else { input.checked_sub(cached).ok_or(BadUsage)? };
-    let mut room = Room { uncached, read, write: if exclusive { 0 } else { write }, exclusive };
-    let Parts { input: [audio, image, video], output: [audio_out, image_out], read_audio, assumed } =
-        Parts::of(usage, &mut room).ok_or(BadUsage)?;
+    let mut room =
+        InputTokenPool { uncached, read, write: if exclusive { 0 } else { write }, excludes_cached: exclusive };
+    let MediaTokens { input: [audio, image, video], output: [audio_out, image_out], read_audio, overflowed: assumed } =
+        MediaTokens::distribute(usage, &mut room).ok_or(BadUsage)?;
     if assumed {
-        flags.add(Flags::PARTS_ASSUMED);
+        flags.add(PricingFlags::PARTS_ASSUMED);
     }
     let rest = |whole: u64, parts: &[u64]| parts.iter().try_fold(whole, |rest, part| rest.checked_sub(*part));
-    Ok(Split {
+    Ok(TokenSplit {
         input: room.uncached,
         input_audio: audio,
         input_image: image,
@@ -254,23 +265,23 @@ pub fn split(item: &ItemFacts) -> Result<Split, BadUsage> {
 }
 
 /// Tokens other than text, each a subset of input, output or cache reads.
-struct Parts {
+struct MediaTokens {
     /// Audio, image, video.
     input: [u64; 3],
     /// Audio, image.
     output: [u64; 2],
     read_audio: u64,
     /// Some tokens did not fit into the uncached input.
-    assumed: bool,
+    overflowed: bool,
 }
 
-impl Parts {
+impl MediaTokens {
     /// Distributes the non-text tokens. Audio follows the input: if the reported input includes cached tokens, so does
     /// the reported audio. The rest of `room` is text.
-    fn of(usage: &Usage, room: &mut Room) -> Option<Self> {
+    fn distribute(usage: &TokenUsage, room: &mut InputTokenPool) -> Option<Self> {
         let told = usage.cache_read_audio.unwrap_or(0);
         let audio = usage.input_audio.unwrap_or(0);
-        let heard = if room.exclusive { audio } else { audio.checked_sub(told)? };
+        let heard = if room.excludes_cached { audio } else { audio.checked_sub(told)? };
         room.read = room.read.checked_sub(told)?;
         let before = room.read;
         let fits = room.take(heard)?;
@@ -285,27 +296,27 @@ impl Parts {
             input: [fits, image, video],
             output: [usage.output_audio.unwrap_or(0), usage.output_image.unwrap_or(0)],
             read_audio,
-            assumed: fits < heard || image < seen || video < watched,
+            overflowed: fits < heard || image < seen || video < watched,
         })
     }
 }
 
 /// The input tokens that parts can still be taken from.
-struct Room {
+struct InputTokenPool {
     uncached: u64,
     read: u64,
     write: u64,
     /// The reported input, and therefore its parts, excludes cached tokens.
-    exclusive: bool,
+    excludes_cached: bool,
 }
 
-impl Room {
+impl InputTokenPool {
     /// Takes `part` from the room and returns how much of it is uncached. The rest counts as part of the cache reads,
     /// then of the cache writes.
     fn take(&mut self, part: u64) -> Option<u64> {
         let fits = part.min(self.uncached);
         let beyond = part.checked_sub(fits)?;
-        if beyond > 0 && self.exclusive {
+        if beyond > 0 && self.excludes_cached {
             return None;
         }
         let cached = beyond.min(self.read);
@@ -318,7 +329,7 @@ impl Room {
 
 /// Whether the reported output excludes reasoning: because the dialect says so, or because reasoning is larger than the
 /// output, or because the total counts both.
-fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
+fn excludes_reasoning(item: &ItemFacts, cached: u64, flags: &mut PricingFlags) -> bool {
     let usage = &item.usage;
     let (input, output, reasoning) =
         (usage.input.unwrap_or(0), usage.output.unwrap_or(0), usage.reasoning.unwrap_or(0));
@@ -330,18 +341,18 @@ fn is_apart(item: &ItemFacts, cached: u64, flags: &mut Flags) -> bool {
     let counted = reasoning > 0 && reasoning != cached && usage.total == Some(sum);
     let apart = reasoning > output || counted;
     if apart {
-        flags.add(Flags::INCLUSION_CONFLICT);
+        flags.add(PricingFlags::INCLUSION_CONFLICT);
     }
     apart
 }
 
 /// Operations without output: embeddings, rankings and the like.
-fn input_only(item: &ItemFacts) -> bool {
+fn has_no_output(item: &ItemFacts) -> bool {
     matches!(item.operation.as_deref(), Some("embeddings" | "rerank" | "moderation"))
 }
 
 /// Whether the reported input excludes the cached tokens. `output` includes reasoning.
-fn is_exclusive(item: &ItemFacts, cached: u64, output: u64, flags: &mut Flags) -> bool {
+fn excludes_cached(item: &ItemFacts, cached: u64, output: u64, flags: &mut PricingFlags) -> bool {
     let usage = &item.usage;
     let input = usage.input.unwrap_or(0);
     if cached == 0 {
@@ -349,7 +360,7 @@ fn is_exclusive(item: &ItemFacts, cached: u64, output: u64, flags: &mut Flags) -
     }
     if input < cached {
         if item.input_includes_cached == Some(true) {
-            flags.add(Flags::INCLUSION_CONFLICT);
+            flags.add(PricingFlags::INCLUSION_CONFLICT);
         }
         return true;
     }
@@ -362,15 +373,15 @@ fn is_exclusive(item: &ItemFacts, cached: u64, output: u64, flags: &mut Flags) -
     }
     item.input_includes_cached.map_or_else(
         || {
-            flags.add(Flags::ASSUMED);
-            reports_exclusive(item)
+            flags.add(PricingFlags::ASSUMED);
+            vendor_excludes_cached(item)
         },
         |includes| !includes,
     )
 }
 
 /// Whether the vendor's own API reports input without cached tokens, as Anthropic's and Bedrock's do.
-fn reports_exclusive(item: &ItemFacts) -> bool {
+fn vendor_excludes_cached(item: &ItemFacts) -> bool {
     match item.provider.as_deref() {
         Some(provider) => matches!(provider, "anthropic" | "aws.bedrock"),
         None => [&item.response_model, &item.request_model].into_iter().flatten().any(|model| {
@@ -382,7 +393,7 @@ fn reports_exclusive(item: &ItemFacts) -> bool {
 
 /// The kind of endpoint that a price depends on, from the host that was called (also with a port, or as a URL): `us` or
 /// `eu` (OpenAI's data residency), `regional` (a single Vertex location).
-pub fn endpoint(host: &str) -> Option<&'static str> {
+pub fn endpoint_kind(host: &str) -> Option<&'static str> {
     let host = host.trim();
     let host = host.split_once("://").map_or(host, |(_, rest)| rest);
     let host = host.split(['/', '?', '#']).next()?;
@@ -399,7 +410,7 @@ pub fn endpoint(host: &str) -> Option<&'static str> {
 /// Everything a call's price is computed from except the rate table. Stored in the index row.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Basis {
+pub struct PriceBasis {
     /// Start of the call, Unix ns.
     pub time: u64,
     /// Current provider name. `None` = inferred from the model.
@@ -415,10 +426,10 @@ pub struct Basis {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
     /// Disjoint token counts.
-    pub units: Split,
+    pub units: TokenSplit,
     /// The part of `units` that was already billed on an earlier record; this record is charged the difference.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub billed_before: Option<Split>,
+    pub billed_before: Option<TokenSplit>,
     /// Service tier, in lower case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<String>,
@@ -428,7 +439,7 @@ pub struct Basis {
     /// The region where the model ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inference_geo: Option<String>,
-    /// The kind of endpoint, see [`endpoint`].
+    /// The kind of endpoint, see [`endpoint_kind`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// The emitter's own cost, kept if the split of cache writes could be inferred from it.
@@ -443,12 +454,12 @@ pub struct Basis {
     /// Cached tokens were assumed to be excluded from the reported input, because nothing reported says otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
-    /// Assumptions made while the counts were made disjoint: words of [`Flags`].
+    /// Assumptions made while the counts were made disjoint: words of [`PricingFlags`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }
 
-impl Basis {
+impl PriceBasis {
     /// Takes over model and provider reported later by an ancestor. If the counts were made disjoint without knowing
     /// the provider, they are adjusted to the provider's way of reporting.
     pub fn inherit(&mut self, model: Option<&str>, provider: Option<&str>) {
@@ -460,7 +471,7 @@ impl Basis {
         let assumed = self.flags.iter().any(|flag| flag == "assumed");
         let was = assumed && self.exclusive;
         let is = assumed && matches!(provider, "anthropic" | "aws.bedrock");
-        let cached = self.units.cache_read.saturating_add(self.units.writes());
+        let cached = self.units.cache_read.saturating_add(self.units.total_cache_writes());
         if is && !was {
             self.units.input = self.units.input.saturating_add(cached);
         } else if was && !is {
@@ -470,8 +481,8 @@ impl Basis {
     }
 
     /// The basis of `item`, called at `time` (Unix ns). `None` if the counts are impossible.
-    pub fn of(item: &ItemFacts, time: u64) -> Option<Self> {
-        let units = split(item).ok()?;
+    pub fn from_facts(item: &ItemFacts, time: u64) -> Option<Self> {
+        let units = split_tokens(item).ok()?;
         let context = item.context.as_deref();
         Some(Self {
             time,
@@ -480,15 +491,15 @@ impl Basis {
             listed: None,
             contract: None,
             units,
-            billed_before: item.cost.as_ref().and_then(|cost| cost.before.as_deref().copied()),
+            billed_before: item.cost.as_ref().and_then(|cost| cost.billed_before.as_deref().copied()),
             service_tier: context.and_then(|context| context.service_tier.clone()),
             speed: context.and_then(|context| context.speed.clone()),
             inference_geo: context.and_then(|context| context.inference_geo.clone()),
-            endpoint: context.and_then(|context| endpoint(context.server_address.as_deref()?)).map(str::to_owned),
+            endpoint: context.and_then(|context| endpoint_kind(context.server_address.as_deref()?)).map(str::to_owned),
             reported: item.reported_cost.clone().filter(|_| units.cache_write > 0),
             web_searches: context.map_or(0, |context| context.web_searches),
             file_searches: context.map_or(0, |context| context.file_searches),
-            exclusive: units.flags.contains(Flags::ASSUMED) && reports_exclusive(item),
+            exclusive: units.flags.contains(PricingFlags::ASSUMED) && vendor_excludes_cached(item),
             flags: units.flags.words().map(str::to_owned).collect(),
         })
     }

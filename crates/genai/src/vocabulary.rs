@@ -10,15 +10,15 @@ use parking_lot::Mutex;
 use config::load;
 use otlp::Value;
 
-use super::announced::Announced;
-use super::detect::Clause;
-use super::facts::Part;
-use super::keys::{GLOBAL, KeyFact, Keys, LAST, Role, SetId, Slot};
-use super::pattern::{Names, PatternMap, weight};
-use super::schema::{self, Data, List};
-use super::sources::{Source, SourceList, Sources, UsageSources};
-use super::typed::Kind;
-use super::wrapped::Wrapped;
+use super::announcements::AnnouncementFinder;
+use super::attribute_types::AttributeType;
+use super::detect::DetectionClause;
+use super::facts::ContentPart;
+use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
+use super::pattern::{NamePatterns, PatternMap, pattern_weight};
+use super::schema::{self, DialectsFile, NameList};
+use super::sources::{FactSource, SourceList, Sources, UsageSources};
+use super::wrapped_lines::WrappedLineFinder;
 
 pub(super) static BUILTIN: &str = include_str!("../../../config/dialects.json");
 
@@ -28,24 +28,24 @@ pub struct VocabularyError(pub String);
 
 /// The compiled dialects. Immutable, so it can be shared.
 pub struct Vocabulary {
-    pub(super) keys: Keys,
+    pub(super) keys: KeyClassifier,
     pub(super) slots: usize,
-    pub(super) event_name: Slot,
-    pub(super) operation_name: Slot,
-    pub(super) span_name: Slot,
-    pub(super) log_body: Slot,
+    pub(super) event_name: SlotIndex,
+    pub(super) operation_name: SlotIndex,
+    pub(super) span_name: SlotIndex,
+    pub(super) log_body: SlotIndex,
     pub(super) dialects: Vec<Dialect>,
     /// All marker bits except those of generic (undescribed) dialects.
     pub(super) described_marks: u128,
     pub(super) events: PatternMap<EventRule>,
     pub(super) identity: Sources,
     /// Attributes that list other attributes as content: a JSON schema, a message template, the filled-in template.
-    pub(super) named_by: (Slot, Slot, Slot),
-    pub(super) wrapped: Wrapped,
+    pub(super) caller_key_slots: (SlotIndex, SlotIndex, SlotIndex),
+    pub(super) wrapped: WrappedLineFinder,
     /// Attributes that name a system, and name parts of systems that are caches.
-    pub(super) caches: (Vec<Slot>, HashSet<String>),
+    pub(super) caches: (Vec<SlotIndex>, HashSet<String>),
     /// Facts inside content, and the attributes they are written to.
-    pub(super) extract: Vec<Extract>,
+    pub(super) extract: Vec<ExtractRule>,
     pub(super) providers: HashMap<String, String>,
     pub(super) frameworks: HashSet<String>,
     pub(super) operations: HashMap<String, String>,
@@ -64,18 +64,18 @@ pub struct Vocabulary {
 /// One compiled dialect.
 pub(super) struct Dialect {
     pub(super) name: &'static str,
-    pub(super) clauses: Vec<Clause>,
+    pub(super) clauses: Vec<DetectionClause>,
     pub(super) event_prefix: String,
     pub(super) calls: Vec<CallRule>,
     /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
-    pub(super) tool_items: Names,
+    pub(super) tool_items: NamePatterns,
     pub(super) leaves_only: bool,
     pub(super) inherit: bool,
-    pub(super) inner: bool,
+    pub(super) from_vendor_sdk: bool,
     pub(super) default_provider: Option<String>,
     pub(super) sources: Sources,
     pub(super) usage: UsageSources,
-    pub(super) set: SetId,
+    pub(super) set: KeySetId,
     pub(super) events: PatternMap<EventRule>,
     /// The rule for events without a rule of their own, nameless ones included.
     pub(super) any_event: Option<EventRule>,
@@ -84,38 +84,38 @@ pub(super) struct Dialect {
 /// A span event or log event that carries content.
 #[derive(Clone, Copy)]
 pub(super) struct EventRule {
-    pub(super) part: Part,
+    pub(super) part: ContentPart,
     /// The content attributes. `None`: all attributes.
-    pub(super) set: Option<SetId>,
+    pub(super) set: Option<KeySetId>,
     pub(super) body: bool,
 }
 
-/// A compiled [`schema::Extract`].
-pub(super) struct Extract {
+/// A compiled [`schema_properties::ExtractRule`].
+pub(super) struct ExtractRule {
     pub(super) dialect: Option<&'static str>,
     pub(super) from: SourceList,
     pub(super) to: &'static str,
     /// The slot of the target attribute, and its type in the conventions.
-    pub(super) slot: Slot,
-    pub(super) kind: Option<Kind>,
+    pub(super) slot: SlotIndex,
+    pub(super) kind: Option<AttributeType>,
 }
 
 /// A compiled [`schema::CallRule`].
 pub(super) struct CallRule {
-    pub(super) is: schema::Is,
-    pub(super) span: Names,
-    pub(super) log: Names,
-    pub(super) operation: Names,
-    pub(super) equals: Vec<(Slot, Vec<String>)>,
+    pub(super) role: schema::ItemRoleName,
+    pub(super) span: NamePatterns,
+    pub(super) log: NamePatterns,
+    pub(super) operation: NamePatterns,
+    pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
     pub(super) usage: bool,
     pub(super) root: bool,
     pub(super) turn: bool,
-    pub(super) twin: bool,
-    pub(super) alone: bool,
+    pub(super) on_two_signals: bool,
+    pub(super) may_lack_other_signal: bool,
     pub(super) if_no_span: bool,
     pub(super) failed: bool,
     pub(super) decision: Option<String>,
-    pub(super) bill_unless: Option<Slot>,
+    pub(super) bill_unless: Option<SlotIndex>,
 }
 
 impl Vocabulary {
@@ -129,7 +129,7 @@ impl Vocabulary {
     /// # Errors
     /// Never for a released program: a test loads them.
     pub fn builtin() -> Result<Self, VocabularyError> {
-        let data: Data = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
+        let data: DialectsFile = serde_json::from_str(BUILTIN).map_err(|error| VocabularyError(error.to_string()))?;
         Self::compile("dialects.json", &data)
     }
 
@@ -138,15 +138,19 @@ impl Vocabulary {
     /// # Errors
     /// The first problem found.
     pub fn parse(name: &str, text: &str) -> Result<Self, VocabularyError> {
-        let data: Data = load::data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
+        let data: DialectsFile =
+            load::parse_data(name, text).map_err(|problem| VocabularyError(problem.to_string()))?;
         Self::compile(name, &data)
     }
 
-    fn compile(name: &str, data: &Data) -> Result<Self, VocabularyError> {
-        if data.schema != schema::SCHEMA {
-            return Err(VocabularyError(format!("{name}: schema {} is not known", data.schema)));
+    fn compile(name: &str, data: &DialectsFile) -> Result<Self, VocabularyError> {
+        if data.schema != schema::SUPPORTED_SCHEMA {
+            return Err(VocabularyError(format!(
+                "{name}: `schema: {}` is not supported by this version of tollgate",
+                data.schema
+            )));
         }
-        Compiler::new(&data.lists).compile(data)
+        VocabularyCompiler::new(&data.lists).compile(data)
     }
 
     /// The version written in the data.
@@ -155,19 +159,19 @@ impl Vocabulary {
     }
 
     /// The role of an attribute key in every dialect.
-    pub fn role(&self, key: &str) -> Role {
+    pub fn role(&self, key: &str) -> KeyRole {
         self.keys.classify(key).role
     }
 
     /// The part of a conversation held under a key that is listed as content in every dialect.
-    pub fn content_part(&self, key: &str) -> Option<Part> {
-        self.keys.classify(key).content(GLOBAL).filter(|listed| !listed.named).map(|listed| listed.part)
+    pub fn content_part(&self, key: &str) -> Option<ContentPart> {
+        self.keys.classify(key).listed_content(GLOBAL).filter(|listed| !listed.is_label_key).map(|listed| listed.part)
     }
 
     /// Returns true if the value at a slot is a tool's output on an item of a tool.
-    pub(super) fn is_tool_error(&self, slot: Slot, value: Value<'_>) -> bool {
+    pub(super) fn is_tool_error(&self, slot: SlotIndex, value: Value<'_>) -> bool {
         let key = self.slot_keys.get(slot as usize);
-        key.is_some_and(|key| self.keys.classify(key).tool_error(value).is_some())
+        key.is_some_and(|key| self.keys.classify(key).tool_error_part(value).is_some())
     }
 
     /// Returns true if the key names a session, turn, user or tenant in any dialect: its value is an id, never free
@@ -183,25 +187,25 @@ impl Vocabulary {
 
     /// The plain attribute keys from which a dialect reads a fact. Sources inside content and on resources are left
     /// out.
-    pub fn originals(&self, dialect: &str, fact: Fact) -> Vec<&str> {
+    pub fn original_keys(&self, dialect: &str, fact: FactKind) -> Vec<&str> {
         let dialect = self.dialects.iter().find(|known| known.name == dialect);
         let sources = dialect.map(|dialect| {
             let (fields, usage) = (&dialect.sources, &dialect.usage);
             match fact {
-                Fact::Session => &fields.session,
-                Fact::Operation => &fields.operation,
-                Fact::Provider => &fields.provider,
-                Fact::RequestModel => &fields.request_model,
-                Fact::ResponseModel => &fields.response_model,
-                Fact::ResponseId => &fields.response_id,
-                Fact::Tool => &fields.tool,
-                Fact::ToolCall => &fields.tool_call,
-                Fact::Finish => &fields.finish,
-                Fact::Input => &usage.input,
-                Fact::Output => &usage.output,
-                Fact::CacheRead => &usage.cache_read,
-                Fact::CacheWrite => &usage.cache_write,
-                Fact::Reasoning => &usage.reasoning,
+                FactKind::Session => &fields.session,
+                FactKind::Operation => &fields.operation,
+                FactKind::Provider => &fields.provider,
+                FactKind::RequestModel => &fields.request_model,
+                FactKind::ResponseModel => &fields.response_model,
+                FactKind::ResponseId => &fields.response_id,
+                FactKind::Tool => &fields.tool,
+                FactKind::ToolCall => &fields.tool_call,
+                FactKind::Finish => &fields.finish,
+                FactKind::Input => &usage.input,
+                FactKind::Output => &usage.output,
+                FactKind::CacheRead => &usage.cache_read,
+                FactKind::CacheWrite => &usage.cache_write,
+                FactKind::Reasoning => &usage.reasoning,
             }
         });
         let plain = sources.into_iter().flatten().filter(|source| source.is_plain());
@@ -210,7 +214,7 @@ impl Vocabulary {
 
     /// Returns true for a generic dialect: its emitter is not described, and only structure distinguishes calls from
     /// roll-ups.
-    pub fn guesses(&self, dialect: &str) -> bool {
+    pub fn is_generic_dialect(&self, dialect: &str) -> bool {
         self.dialects.iter().any(|known| known.leaves_only && known.name == dialect)
     }
 
@@ -221,7 +225,7 @@ impl Vocabulary {
 
     /// The current name of a provider as sent. `None` if it names a framework. Unknown names are returned in lower
     /// case.
-    pub fn provider(&self, sent: &str) -> Option<String> {
+    pub fn current_provider_name(&self, sent: &str) -> Option<String> {
         let lower = sent.trim().to_lowercase();
         if lower.is_empty() || self.frameworks.contains(&lower) {
             return None;
@@ -236,7 +240,7 @@ impl Vocabulary {
 /// A fact that the current conventions have an attribute for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are those of `ItemFacts`")]
-pub enum Fact {
+pub enum FactKind {
     Session,
     Operation,
     Provider,
@@ -253,7 +257,7 @@ pub enum Fact {
     Reasoning,
 }
 
-impl Fact {
+impl FactKind {
     /// All variants.
     pub const ALL: [Self; 14] = [
         Self::Session,
@@ -273,8 +277,8 @@ impl Fact {
     ];
 }
 
-fn slot_keys(slots: &HashMap<String, Slot>) -> Vec<Box<str>> {
-    let mut keys: Vec<(Slot, &String)> = slots.iter().map(|(key, slot)| (*slot, key)).collect();
+fn slot_keys(slots: &HashMap<String, SlotIndex>) -> Vec<Box<str>> {
+    let mut keys: Vec<(SlotIndex, &String)> = slots.iter().map(|(key, slot)| (*slot, key)).collect();
     keys.sort_unstable();
     keys.into_iter().map(|(_, key)| key.as_str().into()).collect()
 }
@@ -284,20 +288,22 @@ const STAMPED_IDS: [&str; 2] = ["tollgate.run.id", "tollgate.run.turn"];
 
 /// The plain keys of all identity lists, and the stamps that repeat their values. `resource:key` counts as a key;
 /// `key#path` and `text:key` do not, because the attribute may hold something else.
-fn identity_keys(data: &Data) -> HashSet<String> {
-    let ids = keys_of(data, |fields| [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.tenant]);
+fn identity_keys(data: &DialectsFile) -> HashSet<String> {
+    let ids = fact_source_keys(data, |fields| {
+        [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.tenant]
+    });
     ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
 }
 
 /// Keys of a user's id or name.
-fn person_keys(data: &Data) -> HashSet<String> {
-    keys_of(data, |fields| [&fields.user]).chain(data.keys.persons.iter().cloned()).collect()
+fn person_keys(data: &DialectsFile) -> HashSet<String> {
+    fact_source_keys(data, |fields| [&fields.user]).chain(data.keys.persons.iter().cloned()).collect()
 }
 
 /// The attribute keys from which `fields` are read in any dialect.
-fn keys_of<const N: usize>(
-    data: &Data,
-    fields: impl Fn(&schema::Fields) -> [&List; N],
+fn fact_source_keys<const N: usize>(
+    data: &DialectsFile,
+    fields: impl Fn(&schema::FactSourceLists) -> [&NameList; N],
 ) -> impl Iterator<Item = String> {
     let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
     all.flat_map(move |one| fields(one).map(Clone::clone))
@@ -307,62 +313,70 @@ fn keys_of<const N: usize>(
 }
 
 /// Collects keys while lists are compiled.
-pub(super) struct Compiler<'d> {
-    lists: &'d BTreeMap<String, List>,
+pub(super) struct VocabularyCompiler<'d> {
+    lists: &'d BTreeMap<String, NameList>,
     facts: PatternMap<KeyFact>,
-    slots: HashMap<String, Slot>,
-    sets: SetId,
+    slots: HashMap<String, SlotIndex>,
+    sets: KeySetId,
     marks: u32,
     problem: Option<String>,
 }
 
-impl<'d> Compiler<'d> {
-    fn new(lists: &'d BTreeMap<String, List>) -> Self {
-        Self { lists, facts: PatternMap::default(), slots: HashMap::new(), sets: LAST, marks: 0, problem: None }
+impl<'d> VocabularyCompiler<'d> {
+    fn new(lists: &'d BTreeMap<String, NameList>) -> Self {
+        Self {
+            lists,
+            facts: PatternMap::default(),
+            slots: HashMap::new(),
+            sets: LAST_BUILTIN_SET,
+            marks: 0,
+            problem: None,
+        }
     }
 
-    fn compile(mut self, data: &Data) -> Result<Vocabulary, VocabularyError> {
-        self.roles(&data.keys);
+    fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
+        self.add_roles(&data.keys);
         let identity_keys = identity_keys(data);
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
         }
-        data.keys.sets().into_iter().for_each(|(set, lists)| self.content(set, lists));
-        self.registry(&data.registry);
-        let event_name = self.slot("event.name");
-        let operation_name = self.slot("gen_ai.operation.name");
-        let (span_name, log_body) = (self.slot("span.name"), self.slot("log.body"));
+        data.keys.sets().into_iter().for_each(|(set, lists)| self.add_content_lists(set, lists));
+        self.add_registry(&data.registry);
+        let event_name = self.slot_for_key("event.name");
+        let operation_name = self.slot_for_key("gen_ai.operation.name");
+        let (span_name, log_body) = (self.slot_for_key("span.name"), self.slot_for_key("log.body"));
         let identity = Sources::compile(&mut self, &data.identity, None);
-        let events = self.events(&data.events);
-        let kinds = self.kinds(&data.types);
-        let extract = data.extract.iter().map(|one| Extract {
-            dialect: one.dialect.as_deref().map(intern),
-            from: self.expand(&one.from).iter().map(|from| Source::compile(&mut self, from)).collect(),
-            to: intern(&one.to),
-            slot: self.slot(&one.to),
+        let events = self.compile_events(&data.events);
+        let kinds = self.add_types(&data.types);
+        let extract = data.extract.iter().map(|one| ExtractRule {
+            dialect: one.dialect.as_deref().map(intern_dialect_name),
+            from: self.expand_lists(&one.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
+            to: intern_dialect_name(&one.to),
+            slot: self.slot_for_key(&one.to),
             kind: kinds.get(&one.to).copied(),
         });
         let extract = extract.collect();
         let named = &data.named_by;
-        let named_by = (self.slot(&named.schema), self.slot(&named.template), self.slot(&named.message));
-        let mut order: Vec<&schema::Dialect> = data.dialects.iter().collect();
+        let named_by =
+            (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
+        let mut order: Vec<&schema::DialectDefinition> = data.dialects.iter().collect();
         order.sort_by_key(|dialect| dialect.priority);
         let mut names = BTreeSet::new();
         let mut dialects = Vec::with_capacity(order.len());
         for dialect in order {
             if !names.insert(&dialect.name) {
-                self.fail(format!("dialect {} is there twice", dialect.name));
+                self.record_problem(format!("dialect {} is defined twice; rename or remove one of them", dialect.name));
             }
-            dialects.push(self.dialect(dialect, &data.identity));
+            dialects.push(self.compile_dialect(dialect, &data.identity));
         }
         let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
         let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
-        let chat_types = self.expand(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
-        let announced = Announced::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
+        let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
+        let announced = AnnouncementFinder::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
-        let wrapped = Wrapped::compile(&mut self, &data.dialects, &dialects);
-        let caches = data.caches.system.iter().map(|key| self.slot(key)).collect();
+        let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
+        let caches = data.caches.system.iter().map(|key| self.slot_for_key(key)).collect();
         let caches = (caches, data.caches.is.iter().cloned().collect());
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
@@ -370,7 +384,7 @@ impl<'d> Compiler<'d> {
         Ok(Vocabulary {
             slots: self.slots.len(),
             slot_keys: slot_keys(&self.slots),
-            keys: Keys::new(self.facts, chat_types, announced),
+            keys: KeyClassifier::new(self.facts, chat_types, announced),
             event_name,
             operation_name,
             span_name,
@@ -379,7 +393,7 @@ impl<'d> Compiler<'d> {
             described_marks: !guessed,
             events,
             identity,
-            named_by,
+            caller_key_slots: named_by,
             wrapped,
             caches,
             extract,
@@ -394,10 +408,10 @@ impl<'d> Compiler<'d> {
         })
     }
 
-    fn dialect(&mut self, data: &schema::Dialect, identity: &schema::Fields) -> Dialect {
+    fn compile_dialect(&mut self, data: &schema::DialectDefinition, identity: &schema::FactSourceLists) -> Dialect {
         let set = self.new_set();
-        self.content(set, &data.content.attributes);
-        for key in self.expand(&data.labels) {
+        self.add_content_lists(set, &data.content.attributes);
+        for key in self.expand_lists(&data.labels) {
             self.facts.insert(&key, KeyFact::Label(set));
         }
         let (any, named) = match data.content.events.split_last() {
@@ -405,63 +419,63 @@ impl<'d> Compiler<'d> {
             _ => (None, data.content.events.as_slice()),
         };
         Dialect {
-            name: intern(&data.name),
-            clauses: data.detect.iter().map(|clause| Clause::compile(self, clause)).collect(),
+            name: intern_dialect_name(&data.name),
+            clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
             event_prefix: data.event_prefix.clone(),
-            calls: data.calls.iter().map(|rule| self.call(rule)).collect(),
-            tool_items: self.names(&data.tool_items),
+            calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
+            tool_items: self.compile_names(&data.tool_items),
             leaves_only: data.leaves_only,
             inherit: data.inherit,
-            inner: data.inner,
+            from_vendor_sdk: data.inner,
             default_provider: data.default_provider.clone(),
             sources: Sources::compile(self, &data.fields, Some(identity)),
             usage: UsageSources::compile(self, &data.usage),
             set,
-            any_event: any.and_then(|event| self.events(std::slice::from_ref(event)).find("").next().copied()),
-            events: self.events(named),
+            any_event: any.and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
+            events: self.compile_events(named),
         }
     }
 
-    fn call(&mut self, rule: &schema::CallRule) -> CallRule {
+    fn compile_call_rule(&mut self, rule: &schema::CallRuleDefinition) -> CallRule {
         CallRule {
-            is: rule.is,
-            span: self.names(&rule.span),
-            log: self.names(&rule.log),
-            operation: self.names(&rule.operation),
-            equals: self.equals(&rule.equals),
+            role: rule.is,
+            span: self.compile_names(&rule.span),
+            log: self.compile_names(&rule.log),
+            operation: self.compile_names(&rule.operation),
+            equals: self.compile_equals(&rule.equals),
             usage: rule.usage,
             root: rule.root,
             turn: rule.turn,
-            twin: rule.twin,
-            alone: rule.alone,
+            on_two_signals: rule.twin,
+            may_lack_other_signal: rule.alone,
             if_no_span: rule.if_no_span,
             failed: rule.failed,
             decision: rule.decision.clone(),
-            bill_unless: rule.bill_unless.as_deref().map(|key| self.slot(key)),
+            bill_unless: rule.bill_unless.as_deref().map(|key| self.slot_for_key(key)),
         }
     }
 
-    fn roles(&mut self, keys: &schema::Keys) {
+    fn add_roles(&mut self, keys: &schema::KeyListDefinitions) {
         let lists = [
-            (&keys.secret, Role::Secret),
-            (&keys.pii, Role::Pii),
-            (&keys.error_text, Role::ErrorText),
-            (&keys.redact, Role::Redact),
-            (&keys.label, Role::Label),
+            (&keys.secret, KeyRole::Secret),
+            (&keys.pii, KeyRole::Pii),
+            (&keys.error_text, KeyRole::ErrorText),
+            (&keys.redact, KeyRole::Redact),
+            (&keys.label, KeyRole::Label),
         ];
         for (list, role) in lists {
-            for key in self.expand(list) {
-                self.facts.insert(&key, KeyFact::Role(role, weight(&key)));
+            for key in self.expand_lists(list) {
+                self.facts.insert(&key, KeyFact::Role(role, pattern_weight(&key)));
             }
         }
     }
 
     /// Adds the labels of the semantic conventions, except keys that hold content here.
-    fn registry(&mut self, registry: &BTreeMap<String, schema::Shape>) {
+    fn add_registry(&mut self, registry: &BTreeMap<String, schema::LabelShape>) {
         for (key, shape) in registry {
             let content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
             if !content {
-                self.facts.insert(key, KeyFact::Role(Role::Label, weight(key)));
+                self.facts.insert(key, KeyFact::Role(KeyRole::Label, pattern_weight(key)));
                 if shape.is_strict() {
                     self.facts.insert(key, KeyFact::Strict);
                 }
@@ -469,10 +483,10 @@ impl<'d> Compiler<'d> {
         }
     }
 
-    fn kinds(&mut self, types: &BTreeMap<Kind, List>) -> HashMap<String, Kind> {
+    fn add_types(&mut self, types: &BTreeMap<AttributeType, NameList>) -> HashMap<String, AttributeType> {
         let mut kinds = HashMap::new();
         for (kind, list) in types {
-            for key in self.expand(list) {
+            for key in self.expand_lists(list) {
                 self.facts.insert(&key, KeyFact::Kind(*kind));
                 kinds.insert(key, *kind);
             }
@@ -480,22 +494,22 @@ impl<'d> Compiler<'d> {
         kinds
     }
 
-    fn content(&mut self, set: SetId, lists: &BTreeMap<schema::PartName, List>) {
+    fn add_content_lists(&mut self, set: KeySetId, lists: &BTreeMap<schema::PartName, NameList>) {
         for (part, list) in lists {
-            for key in self.expand(list) {
-                self.facts.insert(&key, KeyFact::Content(set, (*part).into(), weight(&key)));
+            for key in self.expand_lists(list) {
+                self.facts.insert(&key, KeyFact::Content(set, (*part).into(), pattern_weight(&key)));
             }
         }
     }
 
-    fn events(&mut self, list: &[schema::Event]) -> PatternMap<EventRule> {
+    fn compile_events(&mut self, list: &[schema::EventDefinition]) -> PatternMap<EventRule> {
         let mut out = PatternMap::default();
         for event in list {
             let part = event.part.into();
             let set = event.attributes.as_ref().map(|keys| {
                 let set = self.new_set();
-                for key in self.expand(keys) {
-                    self.facts.insert(&key, KeyFact::Content(set, part, weight(&key)));
+                for key in self.expand_lists(keys) {
+                    self.facts.insert(&key, KeyFact::Content(set, part, pattern_weight(&key)));
                 }
                 set
             });
@@ -505,38 +519,40 @@ impl<'d> Compiler<'d> {
     }
 
     /// The patterns of a list, with `@lists` inserted.
-    pub(super) fn names(&mut self, list: &[String]) -> Names {
-        Names::new(&self.expand(list))
+    pub(super) fn compile_names(&mut self, list: &[String]) -> NamePatterns {
+        NamePatterns::new(&self.expand_lists(list))
     }
 
-    pub(super) fn equals(&mut self, pairs: &BTreeMap<String, List>) -> Vec<(Slot, Vec<String>)> {
-        pairs.iter().map(|(key, values)| (self.slot(key), self.expand(values))).collect()
+    pub(super) fn compile_equals(&mut self, pairs: &BTreeMap<String, NameList>) -> Vec<(SlotIndex, Vec<String>)> {
+        pairs.iter().map(|(key, values)| (self.slot_for_key(key), self.expand_lists(values))).collect()
     }
 
     /// A marker bit that is set by any key of the list.
-    pub(super) fn mark(&mut self, list: &[String]) -> u128 {
+    pub(super) fn allocate_mark(&mut self, list: &[String]) -> u128 {
         if list.is_empty() {
             return 0;
         }
         let bit = self.marks;
         self.marks += 1;
         let Some(mark) = 1_u128.checked_shl(bit) else {
-            self.fail("more than 128 lists of marker attributes".to_owned());
+            self.record_problem(
+                "more than 128 lists of marker attributes; remove some `has` or `lacks` lists".to_owned(),
+            );
             return 0;
         };
-        for key in self.expand(list) {
-            self.facts.insert(&key, KeyFact::Mark(bit, weight(&key)));
+        for key in self.expand_lists(list) {
+            self.facts.insert(&key, KeyFact::Mark(bit, pattern_weight(&key)));
         }
         mark
     }
 
     /// The slot of a literal key.
-    pub(super) fn slot(&mut self, key: &str) -> Slot {
+    pub(super) fn slot_for_key(&mut self, key: &str) -> SlotIndex {
         if let Some(slot) = self.slots.get(key) {
             return *slot;
         }
-        let slot = Slot::try_from(self.slots.len()).unwrap_or_else(|_| {
-            self.fail("more than 65536 keys are read".to_owned());
+        let slot = SlotIndex::try_from(self.slots.len()).unwrap_or_else(|_| {
+            self.record_problem("the dialects read more than 65536 keys; remove some".to_owned());
             0
         });
         self.slots.insert(key.to_owned(), slot);
@@ -544,15 +560,15 @@ impl<'d> Compiler<'d> {
         slot
     }
 
-    fn new_set(&mut self) -> SetId {
+    fn new_set(&mut self) -> KeySetId {
         self.sets = self.sets.checked_add(1).unwrap_or_else(|| {
-            self.fail("more than 65535 content lists".to_owned());
+            self.record_problem("more than 65535 content lists; remove some".to_owned());
             GLOBAL
         });
         self.sets
     }
 
-    pub(super) fn expand(&mut self, list: &[String]) -> Vec<String> {
+    pub(super) fn expand_lists(&mut self, list: &[String]) -> Vec<String> {
         let mut out = Vec::with_capacity(list.len());
         for entry in list {
             match entry.strip_prefix('@') {
@@ -561,20 +577,20 @@ impl<'d> Compiler<'d> {
                     Some(shared) => out.extend(shared.iter().cloned()),
                     // Scope names may begin with `@`.
                     None if name.contains('/') => out.push(entry.clone()),
-                    None => self.fail(format!("list @{name} is not there")),
+                    None => self.record_problem(format!("list @{name} is not defined; add it to `lists`")),
                 },
             }
         }
         out
     }
 
-    fn fail(&mut self, problem: String) {
+    fn record_problem(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
     }
 }
 
 /// Interns a dialect name for the life of the program: there are only a few dozen, and all facts carry them.
-fn intern(name: &str) -> &'static str {
+fn intern_dialect_name(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock();
     if let Some(known) = names.get(name) {

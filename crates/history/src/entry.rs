@@ -1,19 +1,19 @@
-//! [`Entry`]: one run as history keeps it. Names and ids are those that the tracker shows, so a third party may see all
-//! of them; counts and cost are exact. The tracker's own view is in the crate `runs`.
+//! [`RunRecord`]: one run as history keeps it. Names and ids are those that the tracker shows, so a third party may see
+//! all of them; counts and cost are exact. The tracker's own view is in the crate `runs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use runs::{RunState, RunView, Totals, input};
+use runs::{RunState, RunTotals, RunView, total_input_tokens};
 
 /// Maximum number of models, tools, fallbacks or denials kept per run.
 const MAX_PARTS: usize = 24;
 
 /// One model's or tenant's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModelPart {
+pub struct RunModelUsage {
     /// Name of the model or tenant.
     pub name: Arc<str>,
     /// Answered calls.
@@ -33,7 +33,7 @@ pub struct ModelPart {
 
 /// One tool's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolPart {
+pub struct RunToolUsage {
     /// Name of the tool.
     pub name: Arc<str>,
     /// All calls.
@@ -46,7 +46,7 @@ pub struct ToolPart {
 
 /// One run, with everything that aggregates need.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct RunRecord {
     /// Account of the credential that sent it.
     pub account: Arc<str>,
     /// Run id.
@@ -101,12 +101,12 @@ pub struct Entry {
     /// Answered calls without a price.
     pub unpriced: u64,
     /// Parts by model.
-    pub models: Vec<ModelPart>,
+    pub models: Vec<RunModelUsage>,
     /// Parts that calls of other tenants than the run's took.
     #[serde(default)]
-    pub others: Vec<ModelPart>,
+    pub others: Vec<RunModelUsage>,
     /// Parts by tool.
-    pub tools: Vec<ToolPart>,
+    pub tools: Vec<RunToolUsage>,
     /// [reason, provider] and number of model calls that were refused, rate-limited or overloaded.
     #[serde(default)]
     pub troubles: Vec<([Arc<str>; 2], u64)>,
@@ -116,9 +116,9 @@ pub struct Entry {
     pub denials: Vec<(Arc<str>, Arc<str>, u64)>,
 }
 
-impl Entry {
+impl RunRecord {
     /// The entry of a view taken at `now`.
-    pub fn of(view: &RunView, now: u64) -> Self {
+    pub fn from_view(view: &RunView, now: u64) -> Self {
         let totals = &view.totals;
         let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
         let tokens = totals.tokens();
@@ -145,16 +145,16 @@ impl Entry {
             tool_calls: totals.tool_calls(),
             tool_failures: totals.tool_failures(),
             writes: totals.writes,
-            input: input(&tokens),
+            input: total_input_tokens(&tokens),
             output: tokens.output,
             atto: totals.atto_usd(),
             unpriced: totals.unpriced(),
-            models: parts(&totals.models),
-            others: parts(&totals.others),
-            tools: tools(totals),
-            troubles: troubles(totals),
-            fallbacks: fallbacks(totals),
-            denials: denials(totals),
+            models: collect_models(&totals.models),
+            others: collect_models(&totals.other_tenants),
+            tools: collect_tools(totals),
+            troubles: collect_troubles(totals),
+            fallbacks: collect_fallbacks(totals),
+            denials: collect_denials(totals),
         }
     }
 
@@ -164,26 +164,30 @@ impl Entry {
     }
 
     /// Whether no end of the run is known yet.
-    pub fn live(&self) -> bool {
+    pub fn is_live(&self) -> bool {
         &*self.state == RunState::Live.as_str()
     }
 
     /// Whether the run failed or was ended by a limit, as `agent_runs_total` counts it.
-    pub fn failed(&self) -> bool {
+    pub fn is_failed(&self) -> bool {
         [RunState::Failed, RunState::Killed].iter().any(|state| &*self.state == state.as_str())
     }
 
     /// Duration in ns; of a live run, up to `now`.
     pub fn elapsed(&self, now: u64) -> u64 {
-        if self.live() && self.start != 0 { now.saturating_sub(self.start).max(self.duration) } else { self.duration }
+        if self.is_live() && self.start != 0 {
+            now.saturating_sub(self.start).max(self.duration)
+        } else {
+            self.duration
+        }
     }
 }
 
-fn parts(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<ModelPart> {
-    let part = |(name, model): (&String, &runs::ModelTotals)| ModelPart {
+fn collect_models(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelUsage> {
+    let part = |(name, model): (&String, &runs::ModelTotals)| RunModelUsage {
         name: name.as_str().into(),
         calls: model.calls,
-        input: input(&model.tokens),
+        input: total_input_tokens(&model.tokens),
         output: model.tokens.output,
         atto: model.atto_usd,
         unpriced: model.unpriced,
@@ -192,8 +196,8 @@ fn parts(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<ModelPart> {
     all.iter().take(MAX_PARTS).map(part).collect()
 }
 
-fn tools(totals: &Totals) -> Vec<ToolPart> {
-    let part = |(name, tool): (&String, &runs::ToolTotals)| ToolPart {
+fn collect_tools(totals: &RunTotals) -> Vec<RunToolUsage> {
+    let part = |(name, tool): (&String, &runs::ToolTotals)| RunToolUsage {
         name: name.as_str().into(),
         calls: tool.ok + tool.failed + tool.denied,
         failed: tool.failed,
@@ -202,18 +206,19 @@ fn tools(totals: &Totals) -> Vec<ToolPart> {
     totals.tools.iter().take(MAX_PARTS).map(part).collect()
 }
 
-fn troubles(totals: &Totals) -> Vec<([Arc<str>; 2], u64)> {
-    let words = |one: &runs::Trouble| [&one.reason, &one.provider].map(|word| Arc::from(word.as_str()));
+fn collect_troubles(totals: &RunTotals) -> Vec<([Arc<str>; 2], u64)> {
+    let words = |one: &runs::ModelCallTrouble| [&one.reason, &one.provider].map(|word| Arc::from(word.as_str()));
     totals.troubles.iter().take(MAX_PARTS).map(|(one, count)| (words(one), *count)).collect()
 }
 
-fn fallbacks(totals: &Totals) -> Vec<([Arc<str>; 4], u64)> {
-    let words =
-        |one: &runs::Fallback| [&one.reason, &one.provider, &one.from, &one.to].map(|word| Arc::from(word.as_str()));
+fn collect_fallbacks(totals: &RunTotals) -> Vec<([Arc<str>; 4], u64)> {
+    let words = |one: &runs::ModelFallback| {
+        [&one.reason, &one.provider, &one.from, &one.to].map(|word| Arc::from(word.as_str()))
+    };
     totals.fallbacks.iter().take(MAX_PARTS).map(|(one, count)| (words(one), *count)).collect()
 }
 
-fn denials(totals: &Totals) -> Vec<(Arc<str>, Arc<str>, u64)> {
+fn collect_denials(totals: &RunTotals) -> Vec<(Arc<str>, Arc<str>, u64)> {
     let denials = totals.denials.iter().take(MAX_PARTS);
     denials.map(|(one, count)| (one.tool.as_str().into(), one.source.as_str().into(), *count)).collect()
 }

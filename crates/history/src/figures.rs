@@ -1,89 +1,88 @@
 //! [`figures`]: aggregates of the runs in a window, next to the same window a day before; [`changes`]: aggregates by
-//! commit or issue.
-//! A finished run belongs to the window of its last event; a live run belongs to the window that ends now, with
-//! everything it did so far. [`Counted::of`] alone defines how much a run adds to a sum. Counts and cost are exact. An
-//! average over no runs is `None`, never zero. Pages are made in `pages`.
+//! commit or issue. A finished run belongs to the window of its last event; a live run belongs to the window that ends
+//! now, with everything it did so far. [`RunSums::from_run`] alone defines how much a run adds to a sum. Counts and
+//! cost are exact. An average over no runs is `None`, never zero. Pages are made in `pages`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::entry::{Entry, ModelPart};
-use super::usage::NoUsage;
+use super::entry::{RunModelUsage, RunRecord};
+use super::usage::CallsWithoutUsage;
 
 /// One day, ns.
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline.
-const STEPS: usize = 24;
+const SPARKLINE_STEPS: usize = 24;
 /// Names in a table; the others are added up as `other`.
-const TOP: usize = 10;
+const MAX_NAMES: usize = 10;
 /// Rows of a table of runs.
-const RUNS: usize = 10;
+const MAX_RUN_ROWS: usize = 10;
 /// Rows of tables of tools, denials and fallbacks.
-const ROWS: usize = 12;
+const MAX_TABLE_ROWS: usize = 12;
 /// Name of the row of runs without a name.
 pub const UNATTRIBUTED: &str = "unattributed";
 
 /// A time window, unix ns: after `from`, up to `to`.
 #[derive(Clone, Copy)]
-pub struct Window {
+pub struct TimeWindow {
     /// Start (exclusive).
     pub from: u64,
     /// End (inclusive).
     pub to: u64,
 }
 
-impl Window {
+impl TimeWindow {
     /// The last `length` ns.
     pub fn last(length: u64, now: u64) -> Self {
         Self { from: now.saturating_sub(length), to: now }
     }
 
-    fn holds(&self, at: u64) -> bool {
+    fn contains(&self, at: u64) -> bool {
         at > self.from && at <= self.to
     }
 
     /// Time at which a run counts in the window, if it does: its last event once it is over, the window's end while it
     /// is live.
-    pub fn place(&self, run: &Entry) -> Option<u64> {
-        if run.live() { Some(self.to) } else { Some(run.at).filter(|at| self.holds(*at)) }
+    pub fn counting_time(&self, run: &RunRecord) -> Option<u64> {
+        if run.is_live() { Some(self.to) } else { Some(run.at).filter(|at| self.contains(*at)) }
     }
 
     /// The same window a day before.
-    fn yesterday(&self) -> Self {
+    fn day_before(&self) -> Self {
         Self { from: self.from.saturating_sub(DAY), to: self.to.saturating_sub(DAY) }
     }
 
-    fn step(&self, at: u64) -> Option<usize> {
+    fn step_index(&self, at: u64) -> Option<usize> {
         let length = u128::from(self.to.saturating_sub(self.from));
         let into = u128::from(at.checked_sub(self.from)?.checked_sub(1)?);
-        let step = (into * STEPS as u128).checked_div(length)?;
-        usize::try_from(step).ok().filter(|step| *step < STEPS)
+        let step = (into * SPARKLINE_STEPS as u128).checked_div(length)?;
+        usize::try_from(step).ok().filter(|step| *step < SPARKLINE_STEPS)
     }
 }
 
 /// One number: now, a day before, and as a series.
 #[derive(Clone, Default)]
-pub struct Number {
+pub struct WindowMetric {
     /// Value of the window; `None` without runs.
     pub value: Option<f64>,
     /// Value of the same window a day before.
-    pub before: Option<f64>,
+    pub yesterday: Option<f64>,
     /// Series of values through the window.
-    pub course: Vec<Option<f64>>,
+    pub series: Vec<Option<f64>>,
 }
 
-impl Number {
+impl WindowMetric {
     /// Relative change since the day before; `None` if there was nothing then.
     pub fn change(&self) -> Option<f64> {
-        let (value, before) = (self.value?, self.before?);
+        let (value, before) = (self.value?, self.yesterday?);
         (before > 0.0).then(|| value / before - 1.0)
     }
 }
 
 /// Sum over runs, or parts of runs.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct RunSums {
     /// Runs, including live ones.
     pub runs: u64,
     /// Runs that are live.
@@ -108,13 +107,13 @@ pub struct Counted {
     pub unpriced: u64,
 }
 
-impl Counted {
+impl RunSums {
     /// The numbers of one run, live or over.
-    pub fn of(run: &Entry) -> Self {
+    pub fn from_run(run: &RunRecord) -> Self {
         Self {
             runs: 1,
-            live: u64::from(run.live()),
-            failed: u64::from(run.failed()),
+            live: u64::from(run.is_live()),
+            failed: u64::from(run.is_failed()),
             iterations: run.iterations,
             calls: run.calls,
             tool_calls: run.tool_calls,
@@ -127,8 +126,8 @@ impl Counted {
     }
 
     /// The run's numbers without the parts of other tenants.
-    fn of_own(run: &Entry) -> Self {
-        let mut own = Self::of(run);
+    fn from_own_part(run: &RunRecord) -> Self {
+        let mut own = Self::from_run(run);
         for other in &run.others {
             own.calls = own.calls.saturating_sub(other.calls);
             own.input = own.input.saturating_sub(other.input);
@@ -140,7 +139,7 @@ impl Counted {
     }
 
     /// The numbers of one model's or other tenant's part of a run.
-    fn of_part(run: &Entry, model: &ModelPart) -> Self {
+    fn from_part(run: &RunRecord, model: &RunModelUsage) -> Self {
         Self {
             iterations: 0,
             tool_calls: 0,
@@ -150,7 +149,7 @@ impl Counted {
             output: model.output,
             atto: model.atto,
             unpriced: model.unpriced,
-            ..Self::of(run)
+            ..Self::from_run(run)
         }
     }
 
@@ -169,21 +168,21 @@ impl Counted {
     }
 
     /// Sum over some runs.
-    pub fn all<'r>(runs: impl IntoIterator<Item = &'r Entry>) -> Self {
+    pub fn sum_runs<'r>(runs: impl IntoIterator<Item = &'r RunRecord>) -> Self {
         let mut sum = Self::default();
-        runs.into_iter().for_each(|run| sum.add(&Self::of(run)));
+        runs.into_iter().for_each(|run| sum.add(&Self::from_run(run)));
         sum
     }
 
     /// Number of runs that are over.
-    pub fn over(&self) -> u64 {
+    pub fn finished(&self) -> u64 {
         self.runs.saturating_sub(self.live)
     }
 }
 
 /// The part of one tenant, model or feature.
 #[derive(Clone, Default)]
-pub struct Share {
+pub struct CostShare {
     /// Account that owns the name (tenants and features); "" for models, which all accounts share.
     pub account: String,
     /// Name of the tenant, model or feature.
@@ -191,10 +190,10 @@ pub struct Share {
     /// Number of names that this row adds up.
     pub names: u64,
     /// Numbers of the part.
-    pub sum: Counted,
+    pub sum: RunSums,
 }
 
-impl Share {
+impl CostShare {
     fn add(&mut self, other: &Self) {
         self.names += other.names;
         self.sum.add(&other.sum);
@@ -203,7 +202,7 @@ impl Share {
 
 /// Calls of one tool.
 #[derive(Clone, Default)]
-pub struct Tool {
+pub struct ToolFigures {
     /// Name of the tool.
     pub name: String,
     /// All calls.
@@ -216,7 +215,7 @@ pub struct Tool {
 
 /// Denied permissions.
 #[derive(Clone)]
-pub struct Denied {
+pub struct DenialCount {
     /// The tool.
     pub tool: String,
     /// Source of the denial.
@@ -227,7 +226,7 @@ pub struct Denied {
 
 /// Fallbacks from one model to another.
 #[derive(Clone)]
-pub struct Stepped {
+pub struct FallbackCount {
     /// Reason of the fallback.
     pub reason: String,
     /// Provider of the model that did not answer.
@@ -246,7 +245,7 @@ pub struct Stepped {
 
 /// Model calls that a provider did not answer as asked.
 #[derive(Clone)]
-pub struct Troubled {
+pub struct ModelTroubleCount {
     /// Reason.
     pub reason: String,
     /// The provider.
@@ -256,77 +255,77 @@ pub struct Troubled {
 }
 
 /// The figures of a window, as a page shows them.
-pub struct Figures {
+pub struct WindowFigures {
     /// The window.
-    pub window: Window,
+    pub window: TimeWindow,
     /// Sum over all runs, live ones up to now.
-    pub sum: Counted,
+    pub sum: RunSums,
     /// The same a day before.
-    pub before: Counted,
+    pub yesterday: RunSums,
     /// Iterations per run.
-    pub iterations: Number,
+    pub iterations: WindowMetric,
     /// Maximum iterations of one run.
     pub most_iterations: u64,
     /// 95th percentile of seconds per run; of live runs, up to now.
-    pub p95: Number,
+    pub p95: WindowMetric,
     /// Share of finished runs that failed or were killed.
-    pub failure: Number,
+    pub failure: WindowMetric,
     /// USD per run.
-    pub cost: Number,
+    pub cost: WindowMetric,
     /// By tenant, most expensive first: ten rows, `other`, `unattributed`.
-    pub by_tenant: Vec<Share>,
+    pub by_tenant: Vec<CostShare>,
     /// By model, likewise.
-    pub by_model: Vec<Share>,
+    pub by_model: Vec<CostShare>,
     /// By feature, likewise.
-    pub by_feature: Vec<Share>,
+    pub by_feature: Vec<CostShare>,
     /// Tools with failures or denials, most first.
-    pub tools: Vec<Tool>,
+    pub tools: Vec<ToolFigures>,
     /// Denied permissions.
-    pub denials: Vec<Denied>,
+    pub denials: Vec<DenialCount>,
     /// Model calls that were refused, rate-limited or overloaded.
-    pub troubles: Vec<Troubled>,
+    pub troubles: Vec<ModelTroubleCount>,
     /// Model calls that failed.
     pub failed_calls: u64,
     /// Fallbacks.
-    pub fallbacks: Vec<Stepped>,
+    pub fallbacks: Vec<FallbackCount>,
     /// Model calls whose client reported no usage.
-    pub no_usage: NoUsage,
+    pub no_usage: CallsWithoutUsage,
     /// Longest runs, including live ones.
-    pub longest: Vec<Arc<Entry>>,
+    pub longest: Vec<Arc<RunRecord>>,
     /// Most expensive runs, including live ones.
-    pub most_expensive: Vec<Arc<Entry>>,
+    pub most_expensive: Vec<Arc<RunRecord>>,
 }
 
 /// Runs of one step or window.
 #[derive(Default)]
-struct Tally {
-    sum: Counted,
+struct RunTally {
+    sum: RunSums,
     durations: Vec<u64>,
 }
 
-impl Tally {
-    fn add(&mut self, run: &Entry, now: u64) {
-        self.sum.add(&Counted::of(run));
+impl RunTally {
+    fn add(&mut self, run: &RunRecord, now: u64) {
+        self.sum.add(&RunSums::from_run(run));
         self.durations.push(run.elapsed(now));
     }
 
-    fn per(count: u64, sum: f64) -> Option<f64> {
+    fn average(count: u64, sum: f64) -> Option<f64> {
         (count > 0).then(|| sum / count as f64)
     }
 
     fn iterations(&self) -> Option<f64> {
-        Self::per(self.sum.runs, self.sum.iterations as f64)
+        Self::average(self.sum.runs, self.sum.iterations as f64)
     }
 
     /// `None` if no run is over: the result of a live run is unknown.
     fn failure(&self) -> Option<f64> {
-        Self::per(self.sum.over(), self.sum.failed as f64)
+        Self::average(self.sum.finished(), self.sum.failed as f64)
     }
 
     /// `None` if nothing has a price.
     fn cost(&self) -> Option<f64> {
-        let atto = runs::words::priced(self.sum.atto, self.sum.unpriced)?;
-        Self::per(self.sum.runs, atto as f64 / 1e18)
+        let atto = runs::amounts::cost_if_priced(self.sum.atto, self.sum.unpriced)?;
+        Self::average(self.sum.runs, atto as f64 / 1e18)
     }
 
     /// Nearest rank, in seconds.
@@ -338,94 +337,99 @@ impl Tally {
 }
 
 /// Computes the figures of `runs` in `window`.
-pub fn figures(runs: &[Arc<Entry>], window: Window) -> Figures {
-    let (mut now, mut before) = (Tally::default(), Tally::default());
-    let mut steps: Vec<Tally> = (0..STEPS).map(|_| Tally::default()).collect();
-    let (yesterday, end) = (window.yesterday(), window.to);
-    let mut inside: Vec<&Arc<Entry>> = Vec::new();
+pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFigures {
+    let (mut now, mut before) = (RunTally::default(), RunTally::default());
+    let mut steps: Vec<RunTally> = (0..SPARKLINE_STEPS).map(|_| RunTally::default()).collect();
+    let (yesterday, end) = (window.day_before(), window.to);
+    let mut inside: Vec<&Arc<RunRecord>> = Vec::new();
     for run in runs {
-        if let Some(at) = window.place(run) {
+        if let Some(at) = window.counting_time(run) {
             now.add(run, end);
             inside.push(run);
-            window.step(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run, end));
-        } else if yesterday.holds(run.at) {
+            window.step_index(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run, end));
+        } else if yesterday.contains(run.at) {
             before.add(run, end);
         }
     }
-    let number = |value: Option<f64>, before: Option<f64>, course: Vec<Option<f64>>| Number { value, before, course };
-    let course = |of: fn(&Tally) -> Option<f64>| steps.iter().map(of).collect();
-    let iterations = number(now.iterations(), before.iterations(), course(Tally::iterations));
-    let failure = number(now.failure(), before.failure(), course(Tally::failure));
-    let cost = number(now.cost(), before.cost(), course(Tally::cost));
-    let p95 = number(now.p95(), before.p95(), steps.iter_mut().map(Tally::p95).collect());
-    let shares = |name: fn(&Entry) -> &Option<Arc<str>>| top(inside.iter().map(|run| whole(run, name(run))));
-    Figures {
+    let number = |value: Option<f64>, before: Option<f64>, course: Vec<Option<f64>>| WindowMetric {
+        value,
+        yesterday: before,
+        series: course,
+    };
+    let course = |of: fn(&RunTally) -> Option<f64>| steps.iter().map(of).collect();
+    let iterations = number(now.iterations(), before.iterations(), course(RunTally::iterations));
+    let failure = number(now.failure(), before.failure(), course(RunTally::failure));
+    let cost = number(now.cost(), before.cost(), course(RunTally::cost));
+    let p95 = number(now.p95(), before.p95(), steps.iter_mut().map(RunTally::p95).collect());
+    let shares =
+        |name: fn(&RunRecord) -> &Option<Arc<str>>| top_shares(inside.iter().map(|run| share_of_run(run, name(run))));
+    WindowFigures {
         window,
         sum: now.sum,
-        before: before.sum,
+        yesterday: before.sum,
         most_iterations: inside.iter().map(|run| run.iterations).max().unwrap_or(0),
         iterations,
         p95,
         failure,
         cost,
-        by_tenant: top(inside.iter().flat_map(|run| tenants(run))),
-        by_model: top(inside.iter().flat_map(|run| models(run))),
+        by_tenant: top_shares(inside.iter().flat_map(|run| tenant_shares(run))),
+        by_model: top_shares(inside.iter().flat_map(|run| model_shares(run))),
         by_feature: shares(|run| &run.feature),
-        tools: tools(&inside),
-        denials: denials(&inside),
-        troubles: troubles(&inside),
+        tools: top_tools(&inside),
+        denials: top_denials(&inside),
+        troubles: top_troubles(&inside),
         failed_calls: inside.iter().map(|run| run.failed_calls).sum(),
-        fallbacks: fallbacks(&inside),
-        no_usage: NoUsage::of(inside.iter().map(|run| &***run)),
-        longest: first(&inside, |run| Reverse((run.elapsed(end), run.at))),
-        most_expensive: first(&inside, |run| Reverse((run.atto, run.at))),
+        fallbacks: top_fallbacks(&inside),
+        no_usage: CallsWithoutUsage::from_runs(inside.iter().map(|run| &***run)),
+        longest: first_runs(&inside, |run| Reverse((run.elapsed(end), run.at))),
+        most_expensive: first_runs(&inside, |run| Reverse((run.atto, run.at))),
     }
 }
 
-fn first<K: Ord>(runs: &[&Arc<Entry>], by: impl Fn(&Entry) -> K) -> Vec<Arc<Entry>> {
-    let mut runs: Vec<&Arc<Entry>> = runs.to_vec();
-    if runs.len() > RUNS {
-        runs.select_nth_unstable_by_key(RUNS, |run| by(run));
-        runs.truncate(RUNS);
+fn first_runs<K: Ord>(runs: &[&Arc<RunRecord>], by: impl Fn(&RunRecord) -> K) -> Vec<Arc<RunRecord>> {
+    let mut runs: Vec<&Arc<RunRecord>> = runs.to_vec();
+    if runs.len() > MAX_RUN_ROWS {
+        runs.select_nth_unstable_by_key(MAX_RUN_ROWS, |run| by(run));
+        runs.truncate(MAX_RUN_ROWS);
     }
     runs.sort_by_key(|run| by(run));
     runs.into_iter().map(Arc::clone).collect()
 }
 
-fn whole(run: &Entry, name: &Option<Arc<str>>) -> Share {
-    Share {
+fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>) -> CostShare {
+    CostShare {
         account: if name.is_some() { run.account.to_string() } else { String::new() },
         name: name.as_deref().unwrap_or(UNATTRIBUTED).to_owned(),
         names: 1,
-        sum: Counted::of(run),
+        sum: RunSums::from_run(run),
     }
 }
 
-fn tenants(run: &Entry) -> impl Iterator<Item = Share> + '_ {
-    let own = Share { sum: Counted::of_own(run), ..whole(run, &run.tenant) };
-    let other = |other: &ModelPart| Share {
+fn tenant_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
+    let own = CostShare { sum: RunSums::from_own_part(run), ..share_of_run(run, &run.tenant) };
+    let other = |other: &RunModelUsage| CostShare {
         account: run.account.to_string(),
         name: other.name.to_string(),
         names: 1,
-        sum: Counted::of_part(run, other),
+        sum: RunSums::from_part(run, other),
     };
     std::iter::once(own).chain(run.others.iter().map(other))
 }
 
-fn models(run: &Entry) -> impl Iterator<Item = Share> + '_ {
-    run.models.iter().map(|model| Share {
+fn model_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
+    run.models.iter().map(|model| CostShare {
         account: String::new(),
         name: model.name.to_string(),
         names: 1,
-        sum: Counted::of_part(run, model),
+        sum: RunSums::from_part(run, model),
     })
 }
 
 /// Sums by name, most expensive first; rows beyond ten are added up as `other`; unnamed runs come last.
-fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
-    let mut by_name: HashMap<(String, String), Share> = HashMap::new();
+fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
+    let mut by_name: HashMap<(String, String), CostShare> = HashMap::new();
     // Names that the tracker had to merge into `other` are added to the `other` row here.
-    let mut other = Share { name: runs::OTHER.to_owned(), ..Share::default() };
+    let mut other = CostShare { name: runs::OTHER.to_owned(), ..CostShare::default() };
     for share in shares {
         let given_up = share.name == runs::OTHER;
         let key = if given_up { Default::default() } else { (share.account.clone(), share.name.clone()) };
@@ -441,59 +445,64 @@ fn top(shares: impl Iterator<Item = Share>) -> Vec<Share> {
     }
     let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
     let given_up = by_name.remove(&Default::default());
-    let mut rows: Vec<Share> = by_name.into_values().collect();
-    let place = |share: &Share| (Reverse(share.sum.atto), Reverse(share.sum.runs));
+    let mut rows: Vec<CostShare> = by_name.into_values().collect();
+    let place = |share: &CostShare| (Reverse(share.sum.atto), Reverse(share.sum.runs));
     rows.sort_by(|a, b| (place(a), &a.name, &a.account).cmp(&(place(b), &b.name, &b.account)));
-    let rest = rows.split_off(rows.len().min(TOP));
+    let rest = rows.split_off(rows.len().min(MAX_NAMES));
     rest.iter().chain(&given_up).for_each(|share| other.add(share));
     rows.extend((other.names > 0).then_some(other));
     rows.extend(unnamed);
     rows
 }
 
-fn tools(runs: &[&Arc<Entry>]) -> Vec<Tool> {
-    let mut by_name: HashMap<&str, Tool> = HashMap::new();
+fn top_tools(runs: &[&Arc<RunRecord>]) -> Vec<ToolFigures> {
+    let mut by_name: HashMap<&str, ToolFigures> = HashMap::new();
     for part in runs.iter().flat_map(|run| &run.tools) {
         let tool = by_name.entry(&part.name).or_default();
         tool.calls += part.calls;
         tool.failed += part.failed;
         tool.denied += part.denied;
     }
-    let named = by_name.into_iter().map(|(name, tool)| Tool { name: name.to_owned(), ..tool });
-    let mut rows: Vec<Tool> = named.filter(|tool| tool.failed + tool.denied > 0).collect();
+    let named = by_name.into_iter().map(|(name, tool)| ToolFigures { name: name.to_owned(), ..tool });
+    let mut rows: Vec<ToolFigures> = named.filter(|tool| tool.failed + tool.denied > 0).collect();
     rows.sort_by(|a, b| {
         (Reverse(a.failed), Reverse(a.denied), &a.name).cmp(&(Reverse(b.failed), Reverse(b.denied), &b.name))
     });
-    rows.truncate(ROWS);
+    rows.truncate(MAX_TABLE_ROWS);
     rows
 }
 
-fn denials(runs: &[&Arc<Entry>]) -> Vec<Denied> {
+fn top_denials(runs: &[&Arc<RunRecord>]) -> Vec<DenialCount> {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for (tool, source, count) in runs.iter().flat_map(|run| &run.denials) {
         *sums.entry((tool, source)).or_default() += count;
     }
-    let row = |((tool, source), count): ((&str, &str), u64)| Denied { tool: tool.into(), source: source.into(), count };
-    let mut rows: Vec<Denied> = sums.into_iter().map(row).collect();
+    let row =
+        |((tool, source), count): ((&str, &str), u64)| DenialCount { tool: tool.into(), source: source.into(), count };
+    let mut rows: Vec<DenialCount> = sums.into_iter().map(row).collect();
     rows.sort_by_key(|row| Reverse(row.count));
-    rows.truncate(ROWS);
+    rows.truncate(MAX_TABLE_ROWS);
     rows
 }
 
-fn troubles(runs: &[&Arc<Entry>]) -> Vec<Troubled> {
+fn top_troubles(runs: &[&Arc<RunRecord>]) -> Vec<ModelTroubleCount> {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for ([reason, provider], count) in runs.iter().flat_map(|run| &run.troubles) {
         *sums.entry((reason, provider)).or_default() += count;
     }
-    let mut rows: Vec<Troubled> = (sums.into_iter())
-        .map(|((reason, provider), count)| Troubled { reason: reason.into(), provider: provider.into(), count })
+    let mut rows: Vec<ModelTroubleCount> = (sums.into_iter())
+        .map(|((reason, provider), count)| ModelTroubleCount {
+            reason: reason.into(),
+            provider: provider.into(),
+            count,
+        })
         .collect();
     rows.sort_by_key(|row| Reverse(row.count));
-    rows.truncate(ROWS);
+    rows.truncate(MAX_TABLE_ROWS);
     rows
 }
 
-fn fallbacks(runs: &[&Arc<Entry>]) -> Vec<Stepped> {
+fn top_fallbacks(runs: &[&Arc<RunRecord>]) -> Vec<FallbackCount> {
     let mut sums: BTreeMap<[&str; 6], u64> = BTreeMap::new();
     for run in runs {
         let (tenant, template) = (run.tenant.as_deref().unwrap_or(""), run.template.as_deref().unwrap_or(""));
@@ -501,7 +510,7 @@ fn fallbacks(runs: &[&Arc<Entry>]) -> Vec<Stepped> {
             *sums.entry([reason, provider, from, to, tenant, template]).or_default() += count;
         }
     }
-    let row = |([reason, provider, from, to, tenant, template], count): ([&str; 6], u64)| Stepped {
+    let row = |([reason, provider, from, to, tenant, template], count): ([&str; 6], u64)| FallbackCount {
         reason: reason.into(),
         provider: provider.into(),
         from: from.into(),
@@ -510,14 +519,14 @@ fn fallbacks(runs: &[&Arc<Entry>]) -> Vec<Stepped> {
         template: template.into(),
         count,
     };
-    let mut rows: Vec<Stepped> = sums.into_iter().map(row).collect();
+    let mut rows: Vec<FallbackCount> = sums.into_iter().map(row).collect();
     rows.sort_by_key(|row| Reverse(row.count));
-    rows.truncate(ROWS);
+    rows.truncate(MAX_TABLE_ROWS);
     rows
 }
 
 /// Runs of one commit or issue.
-pub struct Changed {
+pub struct ChangeFigures {
     /// The commit or issue.
     pub name: String,
     /// `service.name` of its runs; "" = unknown.
@@ -527,7 +536,7 @@ pub struct Changed {
     /// Last event.
     pub last: u64,
     /// Sum over its runs, live ones up to now.
-    pub sum: Counted,
+    pub sum: RunSums,
     /// Iterations per run.
     pub iterations: Option<f64>,
     /// 95th percentile of time per run, s.
@@ -541,28 +550,32 @@ pub struct Changed {
 }
 
 /// Maximum number of commits or issues listed; the latest ones.
-const CHANGES: usize = 50;
+const MAX_CHANGES: usize = 50;
 
 /// Runs of the window by commit or issue (`name`) and service, newest first.
-pub fn changes(runs: &[Arc<Entry>], window: Window, name: fn(&Entry) -> &Option<Arc<str>>) -> Vec<Changed> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&Entry>> = BTreeMap::new();
-    for run in runs.iter().filter(|run| window.place(run).is_some()) {
+pub fn compute_changes(
+    runs: &[Arc<RunRecord>],
+    window: TimeWindow,
+    name: fn(&RunRecord) -> &Option<Arc<str>>,
+) -> Vec<ChangeFigures> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&RunRecord>> = BTreeMap::new();
+    for run in runs.iter().filter(|run| window.counting_time(run).is_some()) {
         if let Some(name) = name(run) {
             groups.entry((name, run.service.as_deref().unwrap_or(""))).or_default().push(run);
         }
     }
-    let mut rows: Vec<Changed> =
-        groups.into_iter().map(|((name, service), runs)| changed(name, service, &runs, window.to)).collect();
+    let mut rows: Vec<ChangeFigures> =
+        groups.into_iter().map(|((name, service), runs)| change_figures(name, service, &runs, window.to)).collect();
     rows.sort_by(|a, b| (Reverse(a.first), &a.name, &a.service).cmp(&(Reverse(b.first), &b.name, &b.service)));
-    rows.truncate(CHANGES);
+    rows.truncate(MAX_CHANGES);
     rows
 }
 
-fn changed(name: &str, service: &str, runs: &[&Entry], now: u64) -> Changed {
-    let mut tally = Tally::default();
+fn change_figures(name: &str, service: &str, runs: &[&RunRecord], now: u64) -> ChangeFigures {
+    let mut tally = RunTally::default();
     runs.iter().for_each(|run| tally.add(run, now));
     let starts = runs.iter().map(|run| if run.start == 0 { run.at } else { run.start });
-    Changed {
+    ChangeFigures {
         name: name.to_owned(),
         service: service.to_owned(),
         first: starts.min().unwrap_or(0),
@@ -571,7 +584,7 @@ fn changed(name: &str, service: &str, runs: &[&Entry], now: u64) -> Changed {
         failure: tally.failure(),
         cost: tally.cost(),
         p95: tally.p95(),
-        tool_failure: Tally::per(tally.sum.tool_calls, tally.sum.tool_failures as f64),
+        tool_failure: RunTally::average(tally.sum.tool_calls, tally.sum.tool_failures as f64),
         sum: tally.sum,
     }
 }

@@ -3,23 +3,23 @@
 
 use serde_json::{Value, json};
 
-use super::entry::Entry;
-use super::figures::{Changed, Counted, Figures, Number, Share};
+use super::entry::RunRecord;
+use super::figures::{ChangeFigures, CostShare, RunSums, WindowFigures, WindowMetric};
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use runs::json::{SCHEMA, cost};
 
-pub(super) fn time(at: u64) -> Value {
+pub(super) fn time_json(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
 }
 
-fn number(number: &Number) -> Value {
-    json!({"value": number.value, "yesterday": number.before, "change": number.change(), "course": number.course})
+fn metric_json(number: &WindowMetric) -> Value {
+    json!({"value": number.value, "yesterday": number.yesterday, "change": number.change(), "course": number.series})
 }
 
-fn shares(shares: &[Share]) -> Vec<Value> {
-    let one = |share: &Share| {
+fn shares_json(shares: &[CostShare]) -> Vec<Value> {
+    let one = |share: &CostShare| {
         let account = Some(&share.account).filter(|account| !account.is_empty());
         json!({"name": share.name, "account": account, "names": share.names,
             "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
@@ -30,7 +30,7 @@ fn shares(shares: &[Share]) -> Vec<Value> {
 }
 
 /// The JSON of a sum.
-pub(super) fn sums(sum: &Counted) -> Value {
+pub(super) fn sums_json(sum: &RunSums) -> Value {
     json!({
         "runs": sum.runs,
         "live": sum.live,
@@ -46,8 +46,8 @@ pub(super) fn sums(sum: &Counted) -> Value {
     })
 }
 
-/// One run as history keeps it.
-pub fn entry(run: &Entry) -> Value {
+/// One run as history keeps it; a live one up to `now`.
+pub fn run_json(run: &RunRecord, now: u64) -> Value {
     let text = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
     json!({
         "id": run.run,
@@ -62,9 +62,9 @@ pub fn entry(run: &Entry) -> Value {
         "issue_id": run.issue,
         "service": run.service,
         "state": run.state,
-        "start": time(run.start),
-        "last": time(run.at),
-        "duration_seconds": run.duration as f64 / 1e9,
+        "start": time_json(run.start),
+        "last": time_json(run.at),
+        "duration_seconds": run.elapsed(now) as f64 / 1e9,
         "iterations": run.iterations,
         "model_calls": run.calls,
         "failed_model_calls": run.failed_calls,
@@ -79,8 +79,10 @@ pub fn entry(run: &Entry) -> Value {
 }
 
 /// The figures of a window; sums are over all runs, live ones up to now.
-pub fn figures(figures: &Figures) -> Value {
-    let runs = |runs: &[std::sync::Arc<Entry>]| runs.iter().map(|run| entry(run)).collect::<Vec<_>>();
+pub fn figures_json(figures: &WindowFigures) -> Value {
+    let runs = |runs: &[std::sync::Arc<RunRecord>]| {
+        runs.iter().map(|run| run_json(run, figures.window.to)).collect::<Vec<_>>()
+    };
     let tools = figures.tools.iter();
     let tools =
         tools.map(|tool| json!({"name": tool.name, "calls": tool.calls, "failed": tool.failed, "denied": tool.denied}));
@@ -95,12 +97,12 @@ pub fn figures(figures: &Figures) -> Value {
     let sum = &figures.sum;
     json!({
         "schema": SCHEMA,
-        "from": time(figures.window.from),
-        "to": time(figures.window.to),
+        "from": time_json(figures.window.from),
+        "to": time_json(figures.window.to),
         "runs": sum.runs,
         "live_runs": sum.live,
         "failed_runs": sum.failed,
-        "runs_yesterday": figures.before.runs,
+        "runs_yesterday": figures.yesterday.runs,
         "iterations": sum.iterations,
         "most_iterations": figures.most_iterations,
         "model_calls": sum.calls,
@@ -110,18 +112,18 @@ pub fn figures(figures: &Figures) -> Value {
         "input_tokens": sum.input,
         "output_tokens": sum.output,
         "cost_usd": cost(sum.atto, sum.unpriced),
-        "cost_usd_yesterday": cost(figures.before.atto, figures.before.unpriced),
+        "cost_usd_yesterday": cost(figures.yesterday.atto, figures.yesterday.unpriced),
         "unpriced_calls": sum.unpriced,
-        "iterations_per_run": number(&figures.iterations),
-        "p95_seconds_per_run": number(&figures.p95),
-        "failure_rate": number(&figures.failure),
-        "cost_usd_per_run": number(&figures.cost),
-        "by_tenant": shares(&figures.by_tenant),
-        "by_model": shares(&figures.by_model),
-        "by_feature": shares(&figures.by_feature),
+        "iterations_per_run": metric_json(&figures.iterations),
+        "p95_seconds_per_run": metric_json(&figures.p95),
+        "failure_rate": metric_json(&figures.failure),
+        "cost_usd_per_run": metric_json(&figures.cost),
+        "by_tenant": shares_json(&figures.by_tenant),
+        "by_model": shares_json(&figures.by_model),
+        "by_feature": shares_json(&figures.by_feature),
         "tools": tools.collect::<Vec<_>>(),
         "permission_denials": denials.collect::<Vec<_>>(),
-        "troubles": troubles.collect::<Vec<_>>(),
+        "model_call_failures": troubles.collect::<Vec<_>>(),
         "fallbacks": fallbacks.collect::<Vec<_>>(),
         "calls_without_usage": figures.no_usage.json(),
         "longest": runs(&figures.longest),
@@ -130,9 +132,9 @@ pub fn figures(figures: &Figures) -> Value {
 }
 
 /// Runs by commit or issue.
-pub fn changes(by: &str, all: &[Changed]) -> Value {
-    let one = |one: &Changed| {
-        json!({"name": one.name, "service": one.service, "first": time(one.first), "last": time(one.last), "runs": one.sum.runs,
+pub fn changes_json(by: &str, all: &[ChangeFigures]) -> Value {
+    let one = |one: &ChangeFigures| {
+        json!({"name": one.name, "service": one.service, "first": time_json(one.first), "last": time_json(one.last), "runs": one.sum.runs,
             "live": one.sum.live,
             "iterations_per_run": one.iterations, "p95_seconds_per_run": one.p95, "failure_rate": one.failure,
             "cost_usd_per_run": one.cost, "cost_usd": cost(one.sum.atto, one.sum.unpriced), "tool_failure_rate": one.tool_failure})

@@ -1,7 +1,7 @@
-//! [`History`]: the runs of the last 48 hours in memory. At most [`MAX_RUNS`] are kept; beyond that the account with
+//! [`RunHistory`]: the runs of the last 48 hours in memory. At most [`MAX_RUNS`] are kept; beyond that the account with
 //! most runs loses its oldest. There is one entry per run, with its latest state. Runs whose own times are further back
 //! are counted, not kept. Changes wait, by key, until they are written.
-//! The tracker is queried in `look`, aggregates are in `figures`, the file is in `store`.
+//! The tracker is queried in `tracker_query`, aggregates are in `figures`, the file is in `store`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -10,45 +10,45 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::entry::Entry;
-use runs::share::fair;
+use super::entry::RunRecord;
+use runs::fair_eviction::split_fairly;
 use runs::{RunState, RunView};
 
 /// How long runs are kept, ns.
-pub const KEEP: u64 = 48 * 3_600_000_000_000;
+pub const RETENTION: u64 = 48 * 3_600_000_000_000;
 /// Maximum number of runs.
 pub const MAX_RUNS: usize = 50_000;
 
-pub(super) struct Kept {
-    pub(super) entry: Arc<Entry>,
+pub(super) struct CachedRun {
+    pub(super) entry: Arc<RunRecord>,
     /// When the tracker last showed the run, unix ns; 0 = before this start.
-    pub(super) seen: u64,
+    pub(super) last_seen: u64,
     /// Order of insertion, for runs with the same time.
     order: u64,
 }
 
 /// See the module.
 #[derive(Default)]
-pub struct History {
-    pub(super) runs: RwLock<HashMap<String, Kept>>,
+pub struct RunHistory {
+    pub(super) runs: RwLock<HashMap<String, CachedRun>>,
     /// Keys of runs whose latest state is not yet written, including removed runs.
     changed: Mutex<BTreeSet<String>>,
     /// Time of the last query of the tracker. The lock is held during a query, so that an older answer never replaces a
     /// newer one.
-    pub(super) looking: Mutex<u64>,
-    orders: AtomicU64,
-    crowded: AtomicU64,
-    old: AtomicU64,
+    pub(super) last_query: Mutex<u64>,
+    next_order: AtomicU64,
+    evicted: AtomicU64,
+    too_old: AtomicU64,
 }
 
-impl History {
+impl RunHistory {
     /// Stores the views of the tracker; returns the entries that are new or have changed.
-    pub fn note<'v>(&self, views: impl IntoIterator<Item = &'v RunView>, now: u64) -> Vec<Arc<Entry>> {
+    pub fn store_views<'v>(&self, views: impl IntoIterator<Item = &'v RunView>, now: u64) -> Vec<Arc<RunRecord>> {
         let (mut changed, mut old) = (Vec::new(), 0);
         let mut runs = self.runs.write();
         for view in views {
-            let mut entry = Entry::of(view, now);
-            if entry.at.saturating_add(KEEP) < now {
+            let mut entry = RunRecord::from_view(view, now);
+            if entry.at.saturating_add(RETENTION) < now {
                 old += 1;
                 continue;
             }
@@ -61,44 +61,48 @@ impl History {
                     (entry.at, entry.start) = (known.entry.at, known.entry.start);
                 }
                 if *known.entry == entry {
-                    known.seen = now;
+                    known.last_seen = now;
                     continue;
                 }
             }
             let entry = Arc::new(entry);
             changed.push(Arc::clone(&entry));
-            let order = order.unwrap_or_else(|| self.order());
-            runs.insert(key, Kept { entry, seen: now, order });
+            let order = order.unwrap_or_else(|| self.take_order());
+            runs.insert(key, CachedRun { entry, last_seen: now, order });
         }
         drop(runs);
         self.changed.lock().extend(changed.iter().map(|entry| entry.key()));
-        self.old.fetch_max(old, Ordering::Relaxed);
+        self.too_old.fetch_max(old, Ordering::Relaxed);
         changed
     }
 
-    fn order(&self) -> u64 {
-        self.orders.fetch_add(1, Ordering::Relaxed)
+    fn take_order(&self) -> u64 {
+        self.next_order.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Adds entries read from the file at start.
-    pub fn restore(&self, entries: Vec<Entry>) {
+    pub fn restore(&self, entries: Vec<RunRecord>) {
         let mut runs = self.runs.write();
         for entry in entries {
             let key = entry.key();
-            runs.entry(key).or_insert_with(|| Kept { entry: Arc::new(entry), seen: 0, order: self.order() });
+            runs.entry(key).or_insert_with(|| CachedRun {
+                entry: Arc::new(entry),
+                last_seen: 0,
+                order: self.take_order(),
+            });
         }
     }
 
     /// Removes runs that are older than 48 hours or beyond [`MAX_RUNS`].
-    pub fn forget(&self, now: u64) {
-        let before = now.saturating_sub(KEEP);
+    pub fn evict_old(&self, now: u64) {
+        let before = now.saturating_sub(RETENTION);
         let mut runs = self.runs.write();
         runs.retain(|_, kept| kept.entry.at >= before);
         if runs.len() <= MAX_RUNS {
             return;
         }
         let all = runs.iter().map(|(key, kept)| (&*kept.entry.account, (kept.entry.at, kept.order), 1, key));
-        let gone: Vec<String> = fair(all, MAX_RUNS).1.into_iter().cloned().collect();
+        let gone: Vec<String> = split_fairly(all, MAX_RUNS).1.into_iter().cloned().collect();
         let mut changed = self.changed.lock();
         gone.iter().for_each(|key| {
             runs.remove(key);
@@ -106,28 +110,30 @@ impl History {
             changed.remove(key);
         });
         drop(changed);
-        self.crowded.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        self.evicted.fetch_add(gone.len() as u64, Ordering::Relaxed);
     }
 
     /// At most `most` live runs that the tracker has not shown for `patience` ns: of each account the longest unseen
     /// ones.
-    pub fn unseen(&self, now: u64, patience: u64, most: usize) -> Vec<Arc<Entry>> {
+    pub fn longest_unseen(&self, now: u64, patience: u64, most: usize) -> Vec<Arc<RunRecord>> {
         let runs = self.runs.read();
-        let unseen = runs.values().filter(|kept| kept.entry.live() && kept.seen.saturating_add(patience) < now);
-        let unseen = unseen.map(|kept| (&*kept.entry.account, Reverse((kept.seen, kept.order)), 1, kept));
-        fair(unseen, most).0.into_iter().map(|kept| Arc::clone(&kept.entry)).collect()
+        let unseen = runs.values().filter(|kept| kept.entry.is_live() && kept.last_seen.saturating_add(patience) < now);
+        let unseen = unseen.map(|kept| (&*kept.entry.account, Reverse((kept.last_seen, kept.order)), 1, kept));
+        split_fairly(unseen, most).0.into_iter().map(|kept| Arc::clone(&kept.entry)).collect()
     }
 
     /// Marks a live run that the tracker no longer knows as evicted.
-    pub fn lost(&self, entry: &Entry, now: u64) -> Arc<Entry> {
-        let lost = Arc::new(Entry { state: RunState::Evicted.as_str().into(), ..entry.clone() });
+    pub fn mark_evicted(&self, entry: &RunRecord, now: u64) -> Arc<RunRecord> {
+        let lost = Arc::new(RunRecord { state: RunState::Evicted.as_str().into(), ..entry.clone() });
         self.changed.lock().insert(lost.key());
-        self.runs.write().insert(lost.key(), Kept { entry: Arc::clone(&lost), seen: now, order: self.order() });
+        self.runs
+            .write()
+            .insert(lost.key(), CachedRun { entry: Arc::clone(&lost), last_seen: now, order: self.take_order() });
         lost
     }
 
     /// Removes runs that were merged into others.
-    pub(super) fn merged(&self, keys: Vec<String>) {
+    pub(super) fn remove_runs(&self, keys: Vec<String>) {
         let mut runs = self.runs.write();
         keys.iter().for_each(|key| drop(runs.remove(key)));
         drop(runs);
@@ -135,7 +141,7 @@ impl History {
     }
 
     /// Changes since the last call, to be written: current entries, and keys of removed runs.
-    pub fn changed(&self) -> (Vec<Arc<Entry>>, Vec<String>) {
+    pub fn take_changes(&self) -> (Vec<Arc<RunRecord>>, Vec<String>) {
         let changed = std::mem::take(&mut *self.changed.lock());
         let (mut entries, mut gone, runs) = (Vec::new(), Vec::new(), self.runs.read());
         for key in changed {
@@ -148,32 +154,32 @@ impl History {
     }
 
     /// All runs, in no order.
-    pub fn all(&self) -> Vec<Arc<Entry>> {
+    pub fn all_runs(&self) -> Vec<Arc<RunRecord>> {
         self.runs.read().values().map(|kept| Arc::clone(&kept.entry)).collect()
     }
 
     /// One run by account and id.
-    pub fn find_of(&self, account: &str, run: &str) -> Option<Arc<Entry>> {
+    pub fn find_run(&self, account: &str, run: &str) -> Option<Arc<RunRecord>> {
         let runs = self.runs.read();
-        let is_it = |kept: &&Kept| *kept.entry.run == *run && *kept.entry.account == *account;
+        let is_it = |kept: &&CachedRun| *kept.entry.run == *run && *kept.entry.account == *account;
         runs.values().filter(is_it).max_by_key(|kept| kept.entry.at).map(|kept| Arc::clone(&kept.entry))
     }
 
     /// Accounts that have a run of this id.
-    pub fn accounts(&self, run: &str) -> Vec<String> {
+    pub fn accounts_with_run(&self, run: &str) -> Vec<String> {
         let runs = self.runs.read();
         runs.values().filter(|kept| *kept.entry.run == *run).map(|kept| kept.entry.account.to_string()).collect()
     }
 
     /// Whether the entry of this view is stored already.
-    pub fn knows(&self, view: &RunView, now: u64) -> bool {
-        let entry = Entry::of(view, now);
+    pub fn is_stored(&self, view: &RunView, now: u64) -> bool {
+        let entry = RunRecord::from_view(view, now);
         self.runs.read().get(&entry.key()).is_some_and(|kept| *kept.entry == entry)
     }
 
     /// Numbers of runs left out: because there were too many in total, and in one query because their times were more
     /// than 48 hours back.
     pub fn left_out(&self) -> [u64; 2] {
-        [self.crowded.load(Ordering::Relaxed), self.old.load(Ordering::Relaxed)]
+        [self.evicted.load(Ordering::Relaxed), self.too_old.load(Ordering::Relaxed)]
     }
 }

@@ -8,53 +8,53 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use kernel::terminal::counted;
+use kernel::terminal::format_count;
 use serde_json::{Map, Value, json};
 
-use super::entry::Entry;
-use super::failures::{Failures, Key, Sample};
-use super::figures::{Counted, DAY, Window};
-use super::json::{sums, time};
-use super::memory::KEEP;
-use super::usage::NoUsage;
+use super::entry::RunRecord;
+use super::failures::{FailedSpans, FailureKey, FailureSample};
+use super::figures::{DAY, RunSums, TimeWindow};
+use super::json::{sums_json, time_json};
+use super::memory::RETENTION;
+use super::usage::CallsWithoutUsage;
 use runs::json::SCHEMA;
 
-/// Attributes by which failures can be grouped, in the order of [`super::Key`].
-pub const BY: [&str; 7] =
+/// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
+pub const GROUPINGS: [&str; 7] =
     ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
 /// Index of the issue in [`BY`].
 const ISSUE: usize = 6;
 
-/// A name that is not in [`BY`].
+/// A name that is not in [`GROUPINGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failures can be grouped by {}", BY.join(", "))]
+#[error("failures can be grouped by {}", GROUPINGS.join(", "))]
 pub struct UnknownGrouping;
 
 /// Parameters of a report.
-pub struct Asked {
+pub struct ReportParameters {
     /// Length of the period up to now, ns.
     pub since: u64,
     /// Maximum number of groups.
     pub limit: usize,
     /// Samples per group.
     pub samples: usize,
-    /// Indexes into [`BY`].
+    /// Indexes into [`GROUPINGS`].
     pub by: Vec<usize>,
 }
 
-impl Asked {
+impl ReportParameters {
     /// The defaults: 24 hours, 20 groups, 5 samples, by slug, commit and service.
-    pub fn usual() -> Self {
+    pub fn defaults() -> Self {
         Self { since: DAY, limit: 20, samples: 5, by: vec![0, 1, 2] }
     }
 
-    /// Parses a comma-separated list of names from [`BY`].
+    /// Parses a comma-separated list of names from [`GROUPINGS`].
     ///
     /// # Errors
-    /// A name is not in [`BY`].
-    pub fn by(names: &str) -> Result<Vec<usize>, UnknownGrouping> {
+    /// A name is not in [`GROUPINGS`].
+    pub fn parse_grouping(names: &str) -> Result<Vec<usize>, UnknownGrouping> {
         let place = |name: &str| {
-            let known = BY.iter().position(|known| *known == name.trim());
+            let known = GROUPINGS.iter().position(|known| *known == name.trim());
             known.ok_or(UnknownGrouping)
         };
         let mut places: Vec<usize> = names.split(',').map(place).collect::<Result<_, _>>()?;
@@ -65,21 +65,21 @@ impl Asked {
 }
 
 /// One group of failing spans.
-pub struct Grouped {
-    /// Values in the order of the field `by` of [`Asked`]; "" = none.
+pub struct FailureGroup {
+    /// Values in the order of the field `by` of [`ReportParameters`]; "" = none.
     pub values: Vec<Arc<str>>,
     /// Number of spans.
     pub count: u64,
     /// Issues named by the spans.
     pub issues: BTreeSet<Arc<str>>,
     /// Some of the spans, latest first.
-    pub samples: Vec<Arc<Sample>>,
+    pub samples: Vec<Arc<FailureSample>>,
 }
 
 /// The report.
-pub struct Report {
+pub struct FailureReport {
     /// Parameters of the report.
-    pub asked: Asked,
+    pub parameters: ReportParameters,
     /// Time of the report, unix ns.
     pub at: u64,
     /// Number of all failing spans.
@@ -87,25 +87,32 @@ pub struct Report {
     /// Number of all groups, including those left out.
     pub groups: usize,
     /// The largest groups.
-    pub largest: Vec<Grouped>,
+    pub largest: Vec<FailureGroup>,
     /// Sum over the runs of the period, live ones up to now.
-    pub sum: Counted,
+    pub sum: RunSums,
     /// Their model calls whose client reported no usage.
-    pub no_usage: NoUsage,
+    pub no_usage: CallsWithoutUsage,
 }
 
 /// Makes the report of failing spans and runs.
-pub fn report(failures: &Failures, runs: &[Arc<Entry>], asked: Asked, now: u64) -> Report {
-    let from = now.saturating_sub(asked.since.min(KEEP));
-    let values =
-        |key: &Key| -> Vec<Arc<str>> { asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect() };
-    let mut groups: BTreeMap<Vec<Arc<str>>, Grouped> = BTreeMap::new();
+pub fn build_report(
+    failures: &FailedSpans,
+    runs: &[Arc<RunRecord>],
+    asked: ReportParameters,
+    now: u64,
+) -> FailureReport {
+    let from = now.saturating_sub(asked.since.min(RETENTION));
+    let values = |key: &FailureKey| -> Vec<Arc<str>> {
+        asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect()
+    };
+    let mut groups: BTreeMap<Vec<Arc<str>>, FailureGroup> = BTreeMap::new();
     let mut spans = 0;
     for (key, count) in failures.counts(from) {
         spans += count;
         let values = values(&key);
         let group = groups.entry(values.clone());
-        let group = group.or_insert_with(|| Grouped { values, count: 0, issues: BTreeSet::new(), samples: Vec::new() });
+        let group =
+            group.or_insert_with(|| FailureGroup { values, count: 0, issues: BTreeSet::new(), samples: Vec::new() });
         group.count += count;
         group.issues.extend(key.get(ISSUE).filter(|issue| !issue.is_empty()).cloned());
     }
@@ -114,31 +121,31 @@ pub fn report(failures: &Failures, runs: &[Arc<Entry>], asked: Asked, now: u64) 
         group.into_iter().for_each(|group| group.samples.push(Arc::clone(&sample)));
     }
     let count = groups.len();
-    let mut largest: Vec<Grouped> = groups.into_values().collect();
+    let mut largest: Vec<FailureGroup> = groups.into_values().collect();
     largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
     largest.truncate(asked.limit);
-    let window = Window { from, to: now };
-    let inside = || runs.iter().filter(|run| window.place(run).is_some()).map(AsRef::as_ref);
-    let (sum, no_usage) = (Counted::all(inside()), NoUsage::of(inside()));
-    Report { asked, at: now, spans, groups: count, largest, sum, no_usage }
+    let window = TimeWindow { from, to: now };
+    let inside = || runs.iter().filter(|run| window.counting_time(run).is_some()).map(AsRef::as_ref);
+    let (sum, no_usage) = (RunSums::sum_runs(inside()), CallsWithoutUsage::from_runs(inside()));
+    FailureReport { parameters: asked, at: now, spans, groups: count, largest, sum, no_usage }
 }
 
-impl Report {
+impl FailureReport {
     fn names(&self) -> Vec<&'static str> {
-        self.asked.by.iter().filter_map(|place| BY.get(*place)).copied().collect()
+        self.parameters.by.iter().filter_map(|place| GROUPINGS.get(*place)).copied().collect()
     }
 }
 
 /// The report as JSON (schema: docs/runs.md). `link` returns the URL of a sample's trace.
-pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> Value {
+pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Option<String>) -> Value {
     let names = report.names();
-    let sample = |sample: &Arc<Sample>| {
-        let named = BY.iter().zip(&sample.key).filter(|(_, value)| !value.is_empty());
+    let sample = |sample: &Arc<FailureSample>| {
+        let named = GROUPINGS.iter().zip(&sample.key).filter(|(_, value)| !value.is_empty());
         let mut fields: Map<String, Value> =
             named.map(|(name, value)| ((*name).to_owned(), Value::from(&**value))).collect();
         let attributes: Map<String, Value> =
             sample.attributes.iter().map(|(key, value)| (key.to_string(), Value::from(&**value))).collect();
-        fields.insert("time".into(), time(sample.at));
+        fields.insert("time".into(), time_json(sample.at));
         fields.insert("trace_id".into(), (&*sample.trace).into());
         fields.insert("span_id".into(), (&*sample.span).into());
         fields.insert("duration_seconds".into(), (sample.duration as f64 / 1e9).into());
@@ -147,7 +154,7 @@ pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) ->
         fields.insert("trace_url".into(), link(sample).map_or(Value::Null, Value::from));
         Value::from(fields)
     };
-    let group = |group: &Grouped| {
+    let group = |group: &FailureGroup| {
         let value = |value: &Arc<str>| if value.is_empty() { Value::Null } else { Value::from(&**value) };
         let by: Map<String, Value> =
             names.iter().zip(&group.values).map(|(name, text)| ((*name).to_owned(), value(text))).collect();
@@ -155,9 +162,9 @@ pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) ->
     };
     json!({
         "schema": SCHEMA,
-        "made_at": time(report.at),
-        "from": time(report.at.saturating_sub(report.asked.since.min(KEEP))),
-        "runs": sums(&report.sum),
+        "made_at": time_json(report.at),
+        "from": time_json(report.at.saturating_sub(report.parameters.since.min(RETENTION))),
+        "runs": sums_json(&report.sum),
         "calls_without_usage": report.no_usage.json(),
         "selected": "name = \"claude_code.turn.stop_failure\" OR error = true",
         "by": names,
@@ -168,7 +175,7 @@ pub fn report_json(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) ->
 }
 
 /// Escapes text for a line of Markdown.
-fn plain(text: &str) -> String {
+fn escape_markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -177,7 +184,7 @@ fn plain(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() || is_direction(c) => {}
+            c if c.is_control() || is_direction_mark(c) => {}
             '/' if out.ends_with(":/") => {
                 // A zero-width space keeps addresses, and mentions below, from becoming links.
                 out.push_str("\u{200b}/");
@@ -190,68 +197,73 @@ fn plain(text: &str) -> String {
 }
 
 /// Characters that change the direction of text, or are invisible.
-pub(super) fn is_direction(c: char) -> bool {
+pub(super) fn is_direction_mark(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
 /// The exact cost; unpriced calls are mentioned, never counted as zero.
-fn costs(sum: &Counted) -> String {
-    let exact = runs::words::priced(sum.atto, sum.unpriced).map(runs::words::exact);
-    let cost = exact.unwrap_or_else(|| runs::words::NO_PRICE.to_owned());
+fn format_cost(sum: &RunSums) -> String {
+    let exact = runs::amounts::cost_if_priced(sum.atto, sum.unpriced).map(runs::amounts::format_exact_usd);
+    let cost = exact.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
     match sum.unpriced {
         0 => cost,
-        calls => format!("{cost}, {} without a price", counted(calls, "call")),
+        calls => format!("{cost}, {} without a price", format_count(calls, "call")),
     }
 }
 
 /// The report as Markdown.
-pub fn markdown(report: &Report, link: &dyn Fn(&Sample) -> Option<String>) -> String {
+pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Option<String>) -> String {
     let names = report.names();
-    let hours = report.asked.since as f64 / 3.6e12;
+    let hours = report.parameters.since as f64 / 3.6e12;
     let mut out = format!(
         "# Failures of the last {hours:.1} h\n\n{} in {}",
-        counted(report.spans, "failing span"),
-        counted(report.groups, "group")
+        format_count(report.spans, "failing span"),
+        format_count(report.groups, "group")
     );
     let sum = &report.sum;
     let _ = write!(out, " by {}; the {} largest.\n\n", names.join(", "), report.largest.len());
     let _ = writeln!(
         out,
-        "Runs, live ones up to now: {} ({} live, {} failed), {}, cost {}.\n",
+        "Runs: {} ({} live, counted up to now; {} failed), {}, cost {}.\n",
         sum.runs,
         sum.live,
         sum.failed,
-        counted(sum.iterations, "iteration"),
-        costs(sum)
+        format_count(sum.iterations, "iteration"),
+        format_cost(sum)
     );
-    if let Some(sentence) = report.no_usage.sentence(plain) {
+    if let Some(sentence) = report.no_usage.sentence(escape_markdown) {
         let _ = writeln!(out, "{sentence}\n");
     }
     for (number, group) in (1..).zip(&report.largest) {
-        let title: Vec<String> =
-            group.values.iter().map(|value| if value.is_empty() { "–".to_owned() } else { plain(value) }).collect();
+        let title: Vec<String> = group
+            .values
+            .iter()
+            .map(|value| if value.is_empty() { "–".to_owned() } else { escape_markdown(value) })
+            .collect();
         let _ = writeln!(out, "## {number}. {} × {}\n", group.count, title.join(" · "));
         if !group.issues.is_empty() {
-            let issues: Vec<String> = group.issues.iter().map(|issue| plain(issue)).collect();
+            let issues: Vec<String> = group.issues.iter().map(|issue| escape_markdown(issue)).collect();
             let _ = writeln!(out, "Issues: {}\n", issues.join(", "));
         }
         for sample in &group.samples {
             let name = sample.key.get(4).map_or("", |name| &**name);
-            let at = time(sample.at);
-            let trace =
-                link(sample).map_or_else(|| plain(&sample.trace), |url| format!("[{}]({url})", plain(&sample.trace)));
+            let at = time_json(sample.at);
+            let trace = link(sample).map_or_else(
+                || escape_markdown(&sample.trace),
+                |url| format!("[{}]({url})", escape_markdown(&sample.trace)),
+            );
             let _ = writeln!(
                 out,
                 "- {} {} ({:.2} s), trace {trace}",
                 at.as_str().unwrap_or(""),
-                plain(name),
+                escape_markdown(name),
                 sample.duration as f64 / 1e9
             );
             if !sample.status.is_empty() {
-                let _ = writeln!(out, "  - {}", plain(&sample.status));
+                let _ = writeln!(out, "  - {}", escape_markdown(&sample.status));
             }
             for (key, value) in &sample.attributes {
-                let _ = writeln!(out, "  - {}: {}", plain(key), plain(value));
+                let _ = writeln!(out, "  - {}: {}", escape_markdown(key), escape_markdown(value));
             }
         }
         out.push('\n');
@@ -272,33 +284,34 @@ pub struct JiraComment {
 impl JiraComment {
     /// The comment for the runs of an issue. `link` returns the URL of a run's trace, `vault` the location of its
     /// content.
-    pub fn of(
+    pub fn for_issue(
         issue: &str,
-        runs: &[Arc<Entry>],
-        link: &dyn Fn(&Entry) -> Option<String>,
-        vault: &dyn Fn(&Entry) -> Option<String>,
+        runs: &[Arc<RunRecord>],
+        link: &dyn Fn(&RunRecord) -> Option<String>,
+        vault: &dyn Fn(&RunRecord) -> Option<String>,
     ) -> Self {
-        let mut of_issue: Vec<&Arc<Entry>> = runs.iter().filter(|run| run.issue.as_deref() == Some(issue)).collect();
+        let mut of_issue: Vec<&Arc<RunRecord>> =
+            runs.iter().filter(|run| run.issue.as_deref() == Some(issue)).collect();
         of_issue.sort_by_key(|run| run.start);
-        let mut sessions: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        let mut sessions: BTreeMap<&str, Vec<&RunRecord>> = BTreeMap::new();
         of_issue.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
         let mut text = format!(
             "tollgate: {} in {} for {}\n",
-            counted(of_issue.len(), "agent run"),
-            counted(sessions.len(), "session"),
-            jira(issue)
+            format_count(of_issue.len(), "agent run"),
+            format_count(sessions.len(), "session"),
+            escape_jira(issue)
         );
         for (session, runs) in sessions {
-            let sum = Counted::all(runs.iter().copied());
+            let sum = RunSums::sum_runs(runs.iter().copied());
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
             let last = runs.iter().map(|run| run.at).max().unwrap_or(0);
             let writes: u64 = runs.iter().map(|run| run.writes).sum();
             let seconds = last.saturating_sub(if start == 0 { last } else { start }) / 1_000_000_000;
-            let _ = writeln!(text, "* session: {}", jira(session));
+            let _ = writeln!(text, "* session: {}", escape_jira(session));
             let _ = writeln!(text, "** tool calls: {} ({} failed)", sum.tool_calls, sum.tool_failures);
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
             let _ = writeln!(text, "** edits: {} tool calls that change something", writes);
-            let _ = writeln!(text, "** cost: {}", costs(&sum));
+            let _ = writeln!(text, "** cost: {}", format_cost(&sum));
             let most_expensive = runs.iter().max_by_key(|run| run.atto);
             if let Some(url) = most_expensive.and_then(|run| link(run)) {
                 let _ = writeln!(text, "** trace: {url}");
@@ -312,8 +325,8 @@ impl JiraComment {
 }
 
 /// Escapes text for Jira's markup.
-fn jira(text: &str) -> String {
-    let shown = text.chars().filter(|c| !c.is_control() && !is_direction(*c));
+fn escape_jira(text: &str) -> String {
+    let shown = text.chars().filter(|c| !c.is_control() && !is_direction_mark(*c));
     shown
         .flat_map(|c| {
             matches!(c, '{' | '}' | '[' | ']' | '*' | '|' | '!' | '\\').then_some('\\').into_iter().chain([c])

@@ -1,5 +1,5 @@
-//! [`Seal`]: seals samples at rest with a key derived from the spool's: AES-256-GCM with a fresh random nonce each;
-//! each file has its own salt. The file is in `store`.
+//! [`SampleSealer`]: seals samples at rest with a key derived from the spool's: AES-256-GCM with a fresh random nonce
+//! each; each file has its own salt. The file is in `store`.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use pipeline::spool::SpoolKey;
 const INFO: &[u8] = b"tollgate history samples v1";
 
 /// See the module.
-pub(super) struct Seal {
+pub(super) struct SampleSealer {
     key: LessSafeKey,
     rng: Arc<dyn Rng>,
 }
 
-impl Seal {
+impl SampleSealer {
     /// The seal of a file with this salt. `None`: the library refused, for which there is no known cause.
     pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], rng: Arc<dyn Rng>) -> Option<Self> {
         let derived = key.derive(salt, INFO);

@@ -1,9 +1,8 @@
-//! [`Store`]: the SQLite file in which the last 48 hours survive a restart, so that a restart at night does not cost
-//! the morning's report.
-//! It holds only data that a third party may see; samples are sealed as well. It is at most 256 MiB; beyond that the
-//! account with most data loses its oldest. A full disk deletes nothing. A file that is damaged, newer or foreign is
-//! moved aside, never overwritten; any other file stays. Only pages depend on its contents. `app/remember` decides when
-//! to write.
+//! [`HistoryStore`]: the SQLite file in which the last 48 hours survive a restart, so that a restart at night does not
+//! cost the morning's report. It holds only data that a third party may see; samples are sealed as well. It is at most
+//! 256 MiB; beyond that the account with most data loses its oldest. A full disk deletes nothing. A file that is
+//! damaged, newer or foreign is moved aside, never overwritten; any other file stays. Only pages depend on its
+//! contents. `app/remember` decides when to write.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,11 +11,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::entry::Entry;
-use super::failures::{Group, Key, MAX_SAMPLES, Sample};
-use super::memory::{KEEP, MAX_RUNS};
-use super::seal::Seal;
-use super::write::Write;
+use super::entry::RunRecord;
+use super::failures::{FailureCount, FailureKey, FailureSample, MAX_SAMPLES};
+use super::memory::{MAX_RUNS, RETENTION};
+use super::seal::SampleSealer;
+use super::write::HistoryWrite;
 use kernel::hex;
 use kernel::rng::Rng;
 use pipeline::spool::SpoolKey;
@@ -29,13 +28,13 @@ const MAX_PAGES: i64 = 65_536;
 /// Number of runs beyond the maximum before the file is trimmed.
 const SLACK: usize = 2000;
 /// Compression level of details.
-const LEVEL: i32 = 3;
+const COMPRESSION_LEVEL: i32 = 3;
 /// Largest detail, in bytes of JSON.
 const MAX_DETAIL: usize = 4 << 20;
 
 /// Must be set before the first read: otherwise the WAL index is a memory-mapped file, and a mapped file on a full disk
 /// kills the process (SIGBUS). <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
-const ALONE: &str = "PRAGMA locking_mode = EXCLUSIVE";
+const EXCLUSIVE_LOCK: &str = "PRAGMA locking_mode = EXCLUSIVE";
 const SETUP: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
@@ -87,63 +86,68 @@ pub enum StoreError {
 }
 
 /// An open file.
-pub struct Store {
+pub struct HistoryStore {
     pub(super) db: Connection,
-    seal: Option<Seal>,
+    seal: Option<SampleSealer>,
     /// Maximum number of pages.
     pub(super) pages: i64,
 }
 
 /// An opened file and its contents.
-pub struct Opened {
+pub struct OpenedHistory {
     /// The file.
-    pub store: Store,
+    pub store: HistoryStore,
     /// Runs.
-    pub runs: Vec<Entry>,
+    pub runs: Vec<RunRecord>,
     /// Counts of failing spans.
-    pub counts: Vec<Group>,
+    pub counts: Vec<FailureCount>,
     /// Samples of failing spans.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<FailureSample>,
     /// New path of an unusable file that was moved aside.
-    pub aside: Option<PathBuf>,
+    pub moved_aside: Option<PathBuf>,
 }
 
 /// Times are stored in ms, because SQLite's integers are signed.
-fn ms(ns: u64) -> i64 {
+fn to_millis(ns: u64) -> i64 {
     i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
 }
 
-impl Store {
+impl HistoryStore {
     /// Opens or creates the file. `keys`: the spool's keys, of which the first one seals.
     ///
     /// # Errors
     /// The file can be neither opened nor created now ([`StoreError::Unusable`], [`StoreError::NotMoved`]).
-    pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<Opened, StoreError> {
+    pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<OpenedHistory, StoreError> {
         let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
-        match Self::load(path, keys, rng, now) {
-            Err(error) if spoilt(&error) => {
+        match Self::load_file(path, keys, rng, now) {
+            Err(error) if is_unusable(&error) => {
                 let aside = move_aside(path, now)?;
-                let opened = Self::load(path, keys, rng, now).map_err(unusable)?;
-                Ok(Opened { aside, ..opened })
+                let opened = Self::load_file(path, keys, rng, now).map_err(unusable)?;
+                Ok(OpenedHistory { moved_aside: aside, ..opened })
             }
             // A full disk, no permission, or another process that has it open: the file may be intact.
             loaded => loaded.map_err(unusable),
         }
     }
 
-    fn load(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<Opened, rusqlite::Error> {
-        let mut store = Self { db: checked(path)?, seal: None, pages: MAX_PAGES };
-        let known = store.seal(keys, rng)?;
-        let (runs, counts) = (store.runs(now)?, store.counts(now)?);
-        let samples = if known { store.samples(now)? } else { Vec::new() };
+    fn load_file(
+        path: &Path,
+        keys: &[SpoolKey],
+        rng: &Arc<dyn Rng>,
+        now: u64,
+    ) -> Result<OpenedHistory, rusqlite::Error> {
+        let mut store = Self { db: open_checked(path)?, seal: None, pages: MAX_PAGES };
+        let known = store.set_up_seal(keys, rng)?;
+        let (runs, counts) = (store.read_runs(now)?, store.read_counts(now)?);
+        let samples = if known { store.read_samples(now)? } else { Vec::new() };
         if !known {
             store.db.execute("DELETE FROM samples", [])?;
         }
-        Ok(Opened { store, runs, counts, samples, aside: None })
+        Ok(OpenedHistory { store, runs, counts, samples, moved_aside: None })
     }
 
     /// Sets up the seal. Returns whether the stored samples are readable; otherwise a new salt is stored.
-    fn seal(&mut self, keys: &[SpoolKey], rng: &Arc<dyn Rng>) -> Result<bool, rusqlite::Error> {
+    fn set_up_seal(&mut self, keys: &[SpoolKey], rng: &Arc<dyn Rng>) -> Result<bool, rusqlite::Error> {
         let value = |name: &str| -> Result<Option<Vec<u8>>, rusqlite::Error> {
             self.db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
         };
@@ -151,7 +155,7 @@ impl Store {
         let id = value("key")?;
         let of_id = |key: &&SpoolKey| id.as_deref() == Some(key.id().as_bytes());
         if let (Some(salt), Some(key)) = (salt, keys.iter().find(of_id)) {
-            self.seal = Seal::new(key, &salt, Arc::clone(rng));
+            self.seal = SampleSealer::new(key, &salt, Arc::clone(rng));
             return Ok(true);
         }
         let Some(key) = keys.first() else { return Ok(false) };
@@ -160,22 +164,22 @@ impl Store {
         let put = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
         self.db.execute(put, params!["salt", salt.as_slice()])?;
         self.db.execute(put, params!["key", key.id().as_bytes()])?;
-        self.seal = Seal::new(key, &salt, Arc::clone(rng));
+        self.seal = SampleSealer::new(key, &salt, Arc::clone(rng));
         Ok(false)
     }
 
-    fn runs(&self, now: u64) -> Result<Vec<Entry>, rusqlite::Error> {
+    fn read_runs(&self, now: u64) -> Result<Vec<RunRecord>, rusqlite::Error> {
         let mut rows = self.db.prepare("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid")?;
-        let found = rows.query_map([ms(now.saturating_sub(KEEP))], |row| row.get::<_, Vec<u8>>(0))?;
+        let found = rows.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
         // Skips entries of another version.
         found.filter_map(|row| row.map(|bytes| serde_json::from_slice(&bytes).ok()).transpose()).collect()
     }
 
-    fn counts(&self, now: u64) -> Result<Vec<Group>, rusqlite::Error> {
+    fn read_counts(&self, now: u64) -> Result<Vec<FailureCount>, rusqlite::Error> {
         let mut rows = self.db.prepare("SELECT slot, key, count FROM failures WHERE slot >= ?1")?;
-        let found = rows.query_map([ms(now.saturating_sub(KEEP))], |row| {
+        let found = rows.query_map([to_millis(now.saturating_sub(RETENTION))], |row| {
             let (slot, key, count): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let group = named(&key).map(|(key, account)| Group {
+            let group = parse_count_key(&key).map(|(key, account)| FailureCount {
                 account,
                 key,
                 slot: u64::try_from(slot).unwrap_or(0).saturating_mul(1_000_000),
@@ -186,9 +190,9 @@ impl Store {
         found.filter_map(Result::transpose).collect()
     }
 
-    fn samples(&self, now: u64) -> Result<Vec<Sample>, rusqlite::Error> {
+    fn read_samples(&self, now: u64) -> Result<Vec<FailureSample>, rusqlite::Error> {
         let mut rows = self.db.prepare("SELECT sealed FROM samples WHERE at >= ?1 ORDER BY id")?;
-        let found = rows.query_map([ms(now.saturating_sub(KEEP))], |row| row.get::<_, Vec<u8>>(0))?;
+        let found = rows.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
         let open = |sealed: Vec<u8>| serde_json::from_slice(&self.seal.as_ref()?.open(&sealed)?).ok();
         found.filter_map(|row| row.map(open).transpose()).collect()
     }
@@ -198,11 +202,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotWritten`]; then nothing was written or deleted.
-    pub fn write(&mut self, write: &Write, now: u64) -> Result<(), StoreError> {
-        let rows = Rows::of(write, self.seal.as_ref());
-        match self.put(&rows, None, now) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.bound_is_near(rows.bytes) => {
-                Ok(self.put(&rows, Some(rows.bytes.saturating_mul(2)), now)?)
+    pub fn write(&mut self, write: &HistoryWrite, now: u64) -> Result<(), StoreError> {
+        let rows = HistoryRows::from_write(write, self.seal.as_ref());
+        match self.write_rows(&rows, None, now) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.is_near_limit(rows.bytes) => {
+                Ok(self.write_rows(&rows, Some(rows.bytes.saturating_mul(2)), now)?)
             }
             done => Ok(done?),
         }
@@ -210,7 +214,7 @@ impl Store {
 
     /// Whether this many bytes may exceed the file's size limit. A full disk gives the same error, but deleting runs
     /// would not help there.
-    fn bound_is_near(&self, bytes: i64) -> bool {
+    fn is_near_limit(&self, bytes: i64) -> bool {
         let number = |what: &str| self.db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0)).ok();
         let used = || Some((number("page_count")?, number("freelist_count")?, number("page_size")?));
         let room = used().map(|(pages, free, size)| (self.pages - pages + free).saturating_mul(size));
@@ -218,8 +222,8 @@ impl Store {
     }
 
     /// `room`: bytes to free before writing, if that is more than a tenth of the contents; `None`: free nothing.
-    fn put(&mut self, rows: &Rows, room: Option<i64>, now: u64) -> Result<(), rusqlite::Error> {
-        let old = ms(now.saturating_sub(KEEP));
+    fn write_rows(&mut self, rows: &HistoryRows, room: Option<i64>, now: u64) -> Result<(), rusqlite::Error> {
+        let old = to_millis(now.saturating_sub(RETENTION));
         let transaction = self.db.transaction()?;
         transaction.execute("DELETE FROM runs WHERE at < ?1", [old])?;
         transaction.execute("DELETE FROM failures WHERE slot < ?1", [old])?;
@@ -229,13 +233,13 @@ impl Store {
             make_room(&transaction, "samples", EACH_SAMPLE, 0)?;
         }
         rows.put(&transaction)?;
-        bound(&transaction, "runs", EACH_RUN, MAX_RUNS, SLACK)?;
-        bound(&transaction, "samples", EACH_SAMPLE, MAX_SAMPLES, 0)?;
+        limit_rows(&transaction, "runs", EACH_RUN, MAX_RUNS, SLACK)?;
+        limit_rows(&transaction, "samples", EACH_SAMPLE, MAX_SAMPLES, 0)?;
         transaction.commit()
     }
 
     /// The JSON of one run, if it was written.
-    pub fn detail(&self, entry: &Entry) -> Option<String> {
+    pub fn read_detail(&self, entry: &RunRecord) -> Option<String> {
         let query = "SELECT detail FROM runs WHERE key = ?1";
         let packed: Option<Vec<u8>> = self.db.query_row(query, [entry.key()], |row| row.get(0)).ok()?;
         String::from_utf8(zstd::bulk::decompress(&packed?, MAX_DETAIL).ok()?).ok()
@@ -243,29 +247,31 @@ impl Store {
 }
 
 /// A run as it is written: key, milliseconds, entry, compressed detail.
-type Run = (String, i64, Vec<u8>, Option<Vec<u8>>);
+type StoredRunRow = (String, i64, Vec<u8>, Option<Vec<u8>>);
 
 /// Rows as they are written.
-struct Rows {
-    runs: Vec<Run>,
-    gone: Vec<String>,
+struct HistoryRows {
+    runs: Vec<StoredRunRow>,
+    removed: Vec<String>,
     counts: Vec<(i64, String, i64)>,
     samples: Vec<(i64, Vec<u8>, Arc<str>)>,
     /// Lower bound of the bytes needed.
     bytes: i64,
 }
 
-impl Rows {
-    fn of(write: &Write, seal: Option<&Seal>) -> Self {
-        let run = |(entry, detail): &(Arc<Entry>, Option<String>)| {
+impl HistoryRows {
+    fn from_write(write: &HistoryWrite, seal: Option<&SampleSealer>) -> Self {
+        let run = |(entry, detail): &(Arc<RunRecord>, Option<String>)| {
             let detail = detail.as_ref().filter(|detail| detail.len() <= MAX_DETAIL);
-            let detail = detail.and_then(|detail| zstd::bulk::compress(detail.as_bytes(), LEVEL).ok());
-            (entry.key(), ms(entry.at), serde_json::to_vec(&**entry).unwrap_or_default(), detail)
+            let detail = detail.and_then(|detail| zstd::bulk::compress(detail.as_bytes(), COMPRESSION_LEVEL).ok());
+            (entry.key(), to_millis(entry.at), serde_json::to_vec(&**entry).unwrap_or_default(), detail)
         };
-        let count = |group: &Group| (ms(group.slot), name(group), i64::try_from(group.count).unwrap_or(i64::MAX));
-        let sample = |one: &Arc<Sample>| {
+        let count = |group: &FailureCount| {
+            (to_millis(group.slot), count_key(group), i64::try_from(group.count).unwrap_or(i64::MAX))
+        };
+        let sample = |one: &Arc<FailureSample>| {
             let sealed = seal?.seal(&serde_json::to_vec(&**one).ok()?)?;
-            Some((ms(one.at), sealed, Arc::clone(&one.account)))
+            Some((to_millis(one.at), sealed, Arc::clone(&one.account)))
         };
         let runs: Vec<_> = write.runs.iter().map(run).collect();
         let counts: Vec<_> = write.counts.iter().map(count).collect();
@@ -274,12 +280,12 @@ impl Rows {
             runs.iter().map(|(key, _, body, detail)| key.len() + body.len() + detail.as_ref().map_or(0, Vec::len));
         let bytes = bytes.chain(counts.iter().map(|(_, key, _)| key.len()));
         let bytes: usize = bytes.chain(samples.iter().map(|(_, sealed, _)| sealed.len())).sum();
-        Self { runs, gone: write.gone.clone(), counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
+        Self { runs, removed: write.removed.clone(), counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
     }
 
     fn put(&self, db: &Connection) -> Result<(), rusqlite::Error> {
         let mut gone = db.prepare("DELETE FROM runs WHERE key = ?1")?;
-        for key in &self.gone {
+        for key in &self.removed {
             gone.execute([key])?;
         }
         let mut run = db.prepare(
@@ -307,16 +313,16 @@ impl Rows {
 }
 
 /// Key of a count in the file: its values and the account.
-fn name(group: &Group) -> String {
+fn count_key(group: &FailureCount) -> String {
     // Without an account the key is as older versions wrote it.
     let account = (!group.account.is_empty()).then_some(&group.account);
     serde_json::to_string(&group.key.iter().chain(account).collect::<Vec<_>>()).unwrap_or_default()
 }
 
-fn named(name: &str) -> Option<(Key, Arc<str>)> {
+fn parse_count_key(name: &str) -> Option<(FailureKey, Arc<str>)> {
     let mut words: Vec<Arc<str>> = serde_json::from_str(name).ok()?;
     let account = if words.len() > 7 { words.pop()? } else { "".into() };
-    Some((Key::try_from(words).ok()?, account))
+    Some((FailureKey::try_from(words).ok()?, account))
 }
 
 /// Deletes a tenth of the bytes, or `room` bytes if that is more: the oldest rows of the accounts that take most.
@@ -330,7 +336,7 @@ fn make_room(db: &Connection, table: &str, each: &str, room: i64) -> Result<(), 
 }
 
 /// Deletes the rows beyond `most`, once they are more than `slack`: the oldest of the accounts that have most.
-fn bound(db: &Connection, table: &str, each: &str, most: usize, slack: usize) -> Result<(), rusqlite::Error> {
+fn limit_rows(db: &Connection, table: &str, each: &str, most: usize, slack: usize) -> Result<(), rusqlite::Error> {
     let count: i64 = db.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get(0))?;
     let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     if count <= number(most).saturating_add(number(slack)) {
@@ -344,14 +350,14 @@ fn bound(db: &Connection, table: &str, each: &str, most: usize, slack: usize) ->
 }
 
 /// Whether an error means that the file is damaged, of another version, or foreign.
-pub(super) fn spoilt(error: &rusqlite::Error) -> bool {
+pub(super) fn is_unusable(error: &rusqlite::Error) -> bool {
     let damaged = [Some(ErrorCode::DatabaseCorrupt), Some(ErrorCode::NotADatabase)];
     damaged.contains(&error.sqlite_error_code()) || matches!(error, rusqlite::Error::InvalidQuery)
 }
 
 /// Interprets the result of SQLite's check. A page that could not be read may be intact, so that counts as an I/O
 /// error.
-pub(super) fn judged(said: &str) -> Result<(), rusqlite::Error> {
+pub(super) fn interpret_check(said: &str) -> Result<(), rusqlite::Error> {
     let unread = said.split("unable to get the page. error code=").nth(1);
     let code = unread.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     match code {
@@ -362,18 +368,18 @@ pub(super) fn judged(said: &str) -> Result<(), rusqlite::Error> {
 }
 
 /// Opens the file and checks that it is tollgate's, intact, and not of another version.
-fn checked(path: &Path) -> Result<Connection, rusqlite::Error> {
+fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
     // The contents are only for the user who runs the gateway.
     drop(fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path));
     let db = Connection::open(path)?;
-    db.execute_batch(ALONE)?;
+    db.execute_batch(EXCLUSIVE_LOCK)?;
     let number = |what: &str| db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     let tables: i64 = db.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
     if tables > 0 && (application != APPLICATION || version != VERSION) {
         return Err(rusqlite::Error::InvalidQuery);
     }
-    judged(&db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?)?;
+    interpret_check(&db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?)?;
     db.execute_batch(SETUP)?;
     db.execute_batch(&format!("PRAGMA max_page_count = {MAX_PAGES}"))?;
     // An intact file must be readable from a full disk, so nothing is written that exists already.

@@ -1,21 +1,20 @@
-//! [`NoUsage`]: model calls whose client reported no usage, by model and service. Such calls have no price, so an
-//! operator must learn which client to change. The counts come from the same entries as all other figures, so these
-//! calls are a part of `unpriced`.
-//! `genai` decides which calls these are; `pages` shows them.
+//! [`CallsWithoutUsage`]: model calls whose client reported no usage, by model and service. Such calls have no price,
+//! so an operator must learn which client to change. The counts come from the same entries as all other figures, so
+//! these calls are a part of `unpriced`. `genai` decides which calls these are; `pages` shows them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::entry::Entry;
+use super::entry::RunRecord;
 
 /// Maximum number of rows shown.
-const ROWS: usize = 5;
+const MAX_USAGE_ROWS: usize = 5;
 
 /// See the module.
 #[derive(Default)]
-pub struct NoUsage {
+pub struct CallsWithoutUsage {
     /// All such calls.
     pub calls: u64,
     /// Model, service ("" = not reported) and number of calls; most calls first.
@@ -24,9 +23,9 @@ pub struct NoUsage {
     pub left_out: usize,
 }
 
-impl NoUsage {
+impl CallsWithoutUsage {
     /// Counts over some runs.
-    pub fn of<'r>(runs: impl IntoIterator<Item = &'r Entry>) -> Self {
+    pub fn from_runs<'r>(runs: impl IntoIterator<Item = &'r RunRecord>) -> Self {
         let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for run in runs {
             let service = run.service.as_deref().unwrap_or("");
@@ -39,8 +38,8 @@ impl NoUsage {
             .map(|((model, service), calls)| (model.to_owned(), service.to_owned(), calls))
             .collect();
         rows.sort_by_key(|(_, _, calls)| Reverse(*calls));
-        let left_out = rows.len().saturating_sub(ROWS);
-        rows.truncate(ROWS);
+        let left_out = rows.len().saturating_sub(MAX_USAGE_ROWS);
+        rows.truncate(MAX_USAGE_ROWS);
         Self { calls, rows, left_out }
     }
 
@@ -49,12 +48,12 @@ impl NoUsage {
         let calls = match self.calls {
             0 => return None,
             1 => "1 model call was answered without usage, so it has no price".to_owned(),
-            calls => format!("{} model calls were answered without usage, so they have no price", count(calls)),
+            calls => format!("{} model calls were answered without usage, so they have no price", format_count(calls)),
         };
         let row = |(model, service, calls): &(String, String, u64)| {
-            let model = if model.is_empty() { "no model named".to_owned() } else { shown(model) };
+            let model = if model.is_empty() { "model not reported".to_owned() } else { shown(model) };
             let service = if service.is_empty() { String::new() } else { format!(" in {}", shown(service)) };
-            format!("{model}{service} ({})", count(*calls))
+            format!("{model}{service} ({})", format_count(*calls))
         };
         let mut rows: Vec<String> = self.rows.iter().map(row).collect();
         rows.extend((self.left_out > 0).then(|| format!("{} more", self.left_out)));
@@ -69,6 +68,6 @@ impl NoUsage {
     }
 }
 
-fn count(number: u64) -> String {
-    runs::words::count(number)
+fn format_count(number: u64) -> String {
+    runs::amounts::format_count(number)
 }

@@ -45,7 +45,7 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The output of `future`, or `None` if it takes longer than `span`.
-pub async fn within<F: Future>(clock: &dyn Clock, span: Duration, future: F) -> Option<F::Output> {
+pub async fn with_timeout<F: Future>(clock: &dyn Clock, span: Duration, future: F) -> Option<F::Output> {
     match select(std::pin::pin!(future), clock.sleep(span)).await {
         Either::Left((value, _)) => Some(value),
         Either::Right(_) => None,
@@ -90,12 +90,12 @@ pub struct ManualClock {
     /// How far the wall clock is ahead of monotonic time; negative if it is behind.
     skew: AtomicI64,
     start: u64,
-    timers: Mutex<Timers>,
-    this: Weak<ManualClock>,
+    timers: Mutex<ManualTimers>,
+    weak_self: Weak<ManualClock>,
 }
 
 #[derive(Default)]
-struct Timers {
+struct ManualTimers {
     next: u64,
     /// The sleeping timers, by time and number.
     sleeping: BTreeMap<(u64, u64), Option<Waker>>,
@@ -109,7 +109,7 @@ impl ManualClock {
             skew: AtomicI64::new(0),
             start: now.0,
             timers: Mutex::default(),
-            this: Weak::clone(this),
+            weak_self: Weak::clone(this),
         })
     }
 
@@ -157,17 +157,17 @@ impl Clock for ManualClock {
         timers.next += 1;
         let key = (at, timers.next);
         timers.sleeping.insert(key, None);
-        Box::pin(Sleep { key, clock: Weak::clone(&self.this) })
+        Box::pin(ManualSleep { key, clock: Weak::clone(&self.weak_self) })
     }
 }
 
 /// Completes when the clock was moved far enough.
-struct Sleep {
+struct ManualSleep {
     key: (u64, u64),
     clock: Weak<ManualClock>,
 }
 
-impl Future for Sleep {
+impl Future for ManualSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -180,7 +180,7 @@ impl Future for Sleep {
     }
 }
 
-impl Drop for Sleep {
+impl Drop for ManualSleep {
     fn drop(&mut self) {
         if let Some(clock) = self.clock.upgrade() {
             clock.timers.lock().sleeping.remove(&self.key);

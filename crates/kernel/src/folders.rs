@@ -7,13 +7,13 @@ const RESERVED: [&str; 6] = ["keys", "index", "chain", "packed", "sessions", "ho
 
 /// The folder of a session, from ids in their shown form.
 pub fn session_folder(account: &str, tenant: &str, session: &str) -> String {
-    let name = |id: &str| crate::pseudonym::segment(id).unwrap_or_else(|| id.to_owned());
+    let name = |id: &str| crate::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
     format!("{}/{}/{}/", account_segment(account), name(tenant), name(session))
 }
 
 /// The folder name of an account. Accounts come from the configuration, not from clients, and are never pseudonyms.
 pub fn account_segment(account: &str) -> String {
-    let segment = crate::pseudonym::segment(account).unwrap_or_else(|| account.to_owned());
+    let segment = crate::pseudonym::encode_segment(account).unwrap_or_else(|| account.to_owned());
     if RESERVED.contains(&segment.as_str()) {
         let mut chars = segment.chars();
         let mut out = String::from("%");

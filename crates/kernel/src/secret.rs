@@ -4,8 +4,12 @@
 use std::fmt;
 
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
+
+/// The mark that is printed and serialised in place of a secret.
+const REDACTED: &str = "[redacted]";
 
 /// A secret string, wiped on drop and printed as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -30,25 +34,32 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        f.write_str(REDACTED)
     }
 }
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        f.write_str(REDACTED)
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("[redacted]")
+        serializer.serialize_str(REDACTED)
     }
 }
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
+        let secret = String::deserialize(deserializer).map(Self::new)?;
+        // A printed configuration would otherwise be valid, and the mark would be sent as a credential.
+        if secret.expose().trim() == REDACTED {
+            return Err(D::Error::custom(
+                "`[redacted]` is what `print-config` writes in place of a secret: put `${env:NAME}` or `${file:PATH}` back",
+            ));
+        }
+        Ok(secret)
     }
 }
 

@@ -9,7 +9,7 @@ pub fn is_unsafe(c: char) -> bool {
 }
 
 /// Replaces such characters in a line of text by `\u{…}`; tabs stay.
-pub fn clean(text: &str) -> String {
+pub fn escape_unsafe(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c {
             '\t' => vec!['\t'],
@@ -19,8 +19,8 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-/// Reverses [`clean`] for a text that a user copied from the terminal; only escapes that [`clean`] makes are reversed.
-pub fn unclean(text: &str) -> String {
+/// Reverses [`escape_unsafe`] for a text that a user copied from the terminal; only escapes that [`escape_unsafe`] makes are reversed.
+pub fn unescape_unsafe(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, behind)) = rest.split_once("\\u{") {
         let shown = behind.split_once('}').and_then(|(digits, behind)| {
@@ -43,7 +43,7 @@ pub fn unclean(text: &str) -> String {
 }
 
 /// Replaces such characters in JSON (or lines of it) by `\uXXXX`, which does not change its meaning.
-pub fn escaped(json: &str) -> String {
+pub fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if is_unsafe(c) && c != '\n' { push_json_escape(&mut out, c) } else { out.push(c) }
@@ -60,7 +60,7 @@ pub fn push_json_escape(out: &mut String, c: char) {
 }
 
 /// A count with its noun: `1 line`, `2 lines`. For nouns that take an `s`.
-pub fn counted(count: impl TryInto<u64>, thing: &str) -> String {
+pub fn format_count(count: impl TryInto<u64>, thing: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,9 +1,8 @@
-//! Tracks whether a connection has requests in progress ([`Activity`]), when it has been idle too long ([`Resting`]),
-//! and which connections of a port have been idle longest ([`Room`]). hyper pings silent peers, but a peer that
-//! answers pings could stay for ever.
-//! A request is in progress from its head until its response is ready, and again while the response waits for data
-//! from us; a response that the client does not read counts as idle time. A connection with requests in progress is
-//! never asked to leave. `listen` closes connections.
+//! Tracks whether a connection has requests in progress ([`ConnectionActivity`]), when it has been idle too long
+//! ([`IdleWatcher`]), and which connections of a port have been idle longest ([`PortConnections`]). hyper pings silent
+//! peers, but a peer that answers pings could stay for ever. A request is in progress from its head until its response
+//! is ready, and again while the response waits for data from us; a response that the client does not read counts as
+//! idle time. A connection with requests in progress is never asked to leave. `listen` closes connections.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -21,72 +20,72 @@ use tokio::sync::watch;
 use super::reply::ReplyBody;
 
 /// Maximum number of connections asked to leave at once.
-const LEAVING: usize = 32;
+const MAX_LEAVING: usize = 32;
 
 /// The requests of a connection.
 #[derive(Clone, Copy, Default)]
-struct Work {
-    begun: bool,
+struct ConnectionLoad {
+    had_request: bool,
     /// Whether the connection can be closed gracefully while the client may be sending a request (HTTP/2).
-    can_be_told: bool,
-    hands: usize,
+    can_close_gracefully: bool,
+    in_progress: usize,
     /// When the connection became idle, as a sequence number of its port.
-    rested: u64,
+    idle_since: u64,
     /// Whether the connection was asked to make room.
-    leave: bool,
+    asked_to_leave: bool,
 }
 
 /// The connections of a port.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct PortConnections {
     /// Sequence numbers for new connections and the starts of idle periods.
     order: AtomicU64,
-    all: Mutex<HashMap<u64, Activity>>,
+    all: Mutex<HashMap<u64, ConnectionActivity>>,
 }
 
-impl Room {
-    fn next(&self) -> u64 {
+impl PortConnections {
+    fn next_sequence(&self) -> u64 {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Asks the eighth of the idle connections that were idle longest to leave. False if none is idle and none is
     /// about to leave.
-    pub(super) fn make(&self) -> bool {
+    pub(super) fn ask_idle_to_leave(&self) -> bool {
         let all = self.all.lock();
-        let works = all.values().map(|one| (*one.work.borrow(), one));
+        let works = all.values().map(|one| (*one.load.borrow(), one));
         let (leaving, mut resting): (Vec<_>, Vec<_>) =
-            works.filter(|(work, _)| work.hands == 0).partition(|(work, _)| work.leave);
-        resting.sort_unstable_by_key(|(work, _)| work.rested);
-        let many = (resting.len() / 8).clamp(1, LEAVING);
-        let told = resting.iter().take(many).filter(|(_, one)| one.leave()).count();
+            works.filter(|(work, _)| work.in_progress == 0).partition(|(work, _)| work.asked_to_leave);
+        resting.sort_unstable_by_key(|(work, _)| work.idle_since);
+        let many = (resting.len() / 8).clamp(1, MAX_LEAVING);
+        let told = resting.iter().take(many).filter(|(_, one)| one.ask_to_leave()).count();
         told + leaving.len() > 0
     }
 
     /// Whether a connection that was asked to leave is about to close. One that received a request first is not.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.all.lock().values().map(|one| *one.work.borrow()).any(|work| work.leave && work.hands == 0)
+    pub(super) fn has_leaving(&self) -> bool {
+        self.all.lock().values().map(|one| *one.load.borrow()).any(|work| work.asked_to_leave && work.in_progress == 0)
     }
 }
 
 /// The side of a connection that handles requests.
 #[derive(Clone)]
-pub(super) struct Activity {
-    work: watch::Sender<Work>,
-    room: Arc<Room>,
+pub(super) struct ConnectionActivity {
+    load: watch::Sender<ConnectionLoad>,
+    connections: Arc<PortConnections>,
 }
 
 /// The side that waits until the connection is idle. It also holds the other side, so that a connection that is
 /// closing does not look idle.
-pub(super) struct Resting {
-    work: watch::Receiver<Work>,
-    held: Activity,
-    /// The connection's key in [`Room`].
-    name: u64,
+pub(super) struct IdleWatcher {
+    load: watch::Receiver<ConnectionLoad>,
+    activity: ConnectionActivity,
+    /// The connection's key in [`PortConnections`].
+    key: u64,
 }
 
 /// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum CloseReason {
     /// No request arrived before the deadline.
     Silent,
     /// The connection was idle for too long.
@@ -96,47 +95,48 @@ pub(super) enum Rest {
 }
 
 /// Creates both sides of a new connection, which begins idle.
-pub(super) fn new(room: &Arc<Room>) -> (Activity, Resting) {
-    let name = room.next();
-    let (work, watched) = watch::channel(Work { rested: name, ..Work::default() });
-    let activity = Activity { work, room: Arc::clone(room) };
+pub(super) fn track_connection(room: &Arc<PortConnections>) -> (ConnectionActivity, IdleWatcher) {
+    let name = room.next_sequence();
+    let (work, watched) = watch::channel(ConnectionLoad { idle_since: name, ..ConnectionLoad::default() });
+    let activity = ConnectionActivity { load: work, connections: Arc::clone(room) };
     room.all.lock().insert(name, activity.clone());
-    (activity.clone(), Resting { work: watched, held: activity, name })
+    (activity.clone(), IdleWatcher { load: watched, activity, key: name })
 }
 
-impl Activity {
+impl ConnectionActivity {
     /// Records that a request arrived.
-    pub(super) fn begin(&self, version: Version) -> InHand {
-        self.work.send_modify(|work| (work.begun, work.can_be_told) = (true, version >= Version::HTTP_2));
-        let mut hand = InHand { of: self.clone(), held: false };
-        hand.hold(true);
+    pub(super) fn begin_request(&self, version: Version) -> RequestInProgress {
+        self.load
+            .send_modify(|work| (work.had_request, work.can_close_gracefully) = (true, version >= Version::HTTP_2));
+        let mut hand = RequestInProgress { activity: self.clone(), is_counted: false };
+        hand.set_counted(true);
         hand
     }
 
     /// Asks the connection to leave, and returns whether it was asked: not if it has requests in progress.
-    fn leave(&self) -> bool {
-        self.work.send_if_modified(|work| {
-            work.leave = work.hands == 0;
-            work.leave
+    fn ask_to_leave(&self) -> bool {
+        self.load.send_if_modified(|work| {
+            work.asked_to_leave = work.in_progress == 0;
+            work.asked_to_leave
         })
     }
 }
 
 /// A request in progress; dropping it ends that.
-pub(super) struct InHand {
-    of: Activity,
-    held: bool,
+pub(super) struct RequestInProgress {
+    activity: ConnectionActivity,
+    is_counted: bool,
 }
 
-impl InHand {
-    fn hold(&mut self, held: bool) {
-        if self.held != held {
-            self.held = held;
+impl RequestInProgress {
+    fn set_counted(&mut self, held: bool) {
+        if self.is_counted != held {
+            self.is_counted = held;
             let change = |hands: usize| if held { hands.saturating_add(1) } else { hands.saturating_sub(1) };
-            self.of.work.send_modify(|work| {
-                work.hands = change(work.hands);
-                if work.hands == 0 {
-                    work.rested = self.of.room.next();
+            self.activity.load.send_modify(|work| {
+                work.in_progress = change(work.in_progress);
+                if work.in_progress == 0 {
+                    work.idle_since = self.activity.connections.next_sequence();
                 }
             });
         }
@@ -144,25 +144,25 @@ impl InHand {
 
     /// The response is ready. From now on the request counts as in progress only while the response body has no data
     /// ready.
-    pub(super) fn sending(mut self, answer: Response<ReplyBody>) -> Response<Sending> {
-        self.hold(false);
-        answer.map(|body| Sending { body, hand: self })
+    pub(super) fn track_response(mut self, answer: Response<ReplyBody>) -> Response<TrackedResponseBody> {
+        self.set_counted(false);
+        answer.map(|body| TrackedResponseBody { body, request: self })
     }
 }
 
-impl Drop for InHand {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
-        self.hold(false);
+        self.set_counted(false);
     }
 }
 
 /// A response body that is being sent.
-pub(super) struct Sending {
+pub(super) struct TrackedResponseBody {
     body: ReplyBody,
-    hand: InHand,
+    request: RequestInProgress,
 }
 
-impl Body for Sending {
+impl Body for TrackedResponseBody {
     type Data = Bytes;
     type Error = <ReplyBody as Body>::Error;
 
@@ -171,7 +171,7 @@ impl Body for Sending {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        self.hand.hold(polled.is_pending());
+        self.request.set_counted(polled.is_pending());
         polled
     }
 
@@ -184,49 +184,49 @@ impl Body for Sending {
     }
 }
 
-impl Resting {
+impl IdleWatcher {
     /// Completes when no request came within `first`, when none was in progress for `idle` after a request, or when
     /// the connection is asked to leave.
-    pub(super) async fn over(&mut self, first: Duration, idle: Duration) -> Rest {
-        let mut told = self.work.clone();
+    pub(super) async fn wait_for_close_reason(&mut self, first: Duration, idle: Duration) -> CloseReason {
+        let mut told = self.load.clone();
         let rested = async {
-            if tokio::time::timeout(first, self.work.wait_for(|work| work.begun)).await.is_err() {
-                return Rest::Silent;
+            if tokio::time::timeout(first, self.load.wait_for(|work| work.had_request)).await.is_err() {
+                return CloseReason::Silent;
             }
-            self.quiet(idle).await;
-            Rest::Idle
+            self.wait_until_idle_for(idle).await;
+            CloseReason::Idle
         };
         tokio::select! {
             rest = rested => rest,
-            _ = told.wait_for(|work| work.leave) => Rest::Crowded,
+            _ = told.wait_for(|work| work.asked_to_leave) => CloseReason::Crowded,
         }
     }
 
     /// Completes when the connection is asked to leave.
-    pub(super) async fn crowded(&mut self) {
-        let _ = self.work.wait_for(|work| work.leave).await;
+    pub(super) async fn wait_until_crowded(&mut self) {
+        let _ = self.load.wait_for(|work| work.asked_to_leave).await;
     }
 
     /// Completes when the connection can be closed gracefully without losing a request: a request is in progress, or
     /// the protocol (HTTP/2) still answers requests sent meanwhile.
-    pub(super) fn may_be_told(&self) -> impl Future<Output = ()> + use<> {
-        let mut work = self.work.clone();
+    pub(super) fn wait_until_closable(&self) -> impl Future<Output = ()> + use<> {
+        let mut work = self.load.clone();
         async move {
-            let _ = work.wait_for(|work| work.begun && (work.can_be_told || work.hands > 0)).await;
+            let _ = work.wait_for(|work| work.had_request && (work.can_close_gracefully || work.in_progress > 0)).await;
         }
     }
 
     /// Whether no request is in progress now.
-    pub(super) fn resting(&mut self) -> bool {
-        self.work.borrow_and_update().hands == 0
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.load.borrow_and_update().in_progress == 0
     }
 
     /// Completes when no request was in progress for `span`.
-    pub(super) async fn quiet(&mut self, span: Duration) {
+    pub(super) async fn wait_until_idle_for(&mut self, span: Duration) {
         loop {
-            let resting = self.resting();
+            let resting = self.is_idle();
             // An error is impossible here: `held` keeps the sender alive.
-            let changed = self.work.changed();
+            let changed = self.load.changed();
             if !resting {
                 let _ = changed.await;
             } else if tokio::time::timeout(span, changed).await.is_err() {
@@ -236,8 +236,8 @@ impl Resting {
     }
 }
 
-impl Drop for Resting {
+impl Drop for IdleWatcher {
     fn drop(&mut self) {
-        self.held.room.all.lock().remove(&self.name);
+        self.activity.connections.all.lock().remove(&self.key);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Client`]: pooled HTTP/1.1 and HTTP/2 requests through proxy and TLS, used by every exporter. Building a client
+//! [`HttpClient`]: pooled HTTP/1.1 and HTTP/2 requests through proxy and TLS, used by every exporter. Building a client
 //! opens and spawns nothing; connections are tasks of [`Spawn`]; a response is read up to a limit. `exporters/` sets
 //! the time limit of a whole request and interprets responses.
 
@@ -18,7 +18,8 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
 
-use super::proxy::{Connector, Proxies};
+use super::connection_remedy::connection_remedy;
+use super::proxy::{ProxyConnector, ProxyRules};
 use super::rope::Rope;
 use super::spawn::{HyperTasks, Spawn};
 use super::tls::{self, TlsError};
@@ -32,26 +33,26 @@ const POOL_PER_HOST: usize = 8;
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// A request body in two parts, a prefix and the rest, so that the rest need not be copied.
-pub type Upload = Full<Chain<Bytes, Bytes>>;
+pub type UploadBody = Full<Chain<Bytes, Bytes>>;
 
 /// Joins `head` and `body`.
-pub fn upload(head: Bytes, body: Bytes) -> Upload {
+pub fn upload_body(head: Bytes, body: Bytes) -> UploadBody {
     Full::new(head.chain(body))
 }
 
 /// Settings of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct ClientSettings {
     /// TLS of `https://` destinations. `None` if every destination is plain text; then no root certificates are read.
-    pub tls: Option<tls::Settings>,
+    pub tls: Option<tls::ClientTlsSettings>,
     /// Use only HTTP/2, also without TLS (gRPC).
     pub http2_only: bool,
 }
 
 /// A pooled client.
-pub struct Client {
-    inner: legacy::Client<HttpsConnector<Connector>, Upload>,
-    proxies: Arc<Proxies>,
+pub struct HttpClient {
+    inner: legacy::Client<HttpsConnector<ProxyConnector>, UploadBody>,
+    proxies: Arc<ProxyRules>,
     /// Every request goes through a tunnel or directly, so no request may carry the proxy's credentials.
     tunnelled: bool,
 }
@@ -59,7 +60,10 @@ pub struct Client {
 /// Why no response arrived. Contains at most names of hosts and certificates.
 #[derive(Debug)]
 pub struct ClientError {
-    text: String,
+    /// The innermost cause.
+    pub text: String,
+    /// What the operator can do about it.
+    pub remedy: &'static str,
     /// Whether the connection was refused.
     pub refused: bool,
 }
@@ -74,31 +78,35 @@ impl Error for ClientError {}
 
 impl ClientError {
     /// Uses the innermost cause, which says most: "connection refused", "invalid peer certificate".
-    fn from(error: &(dyn Error + 'static)) -> Self {
+    pub fn from_error(error: &(dyn Error + 'static)) -> Self {
         let mut innermost = error;
         while let Some(source) = innermost.source() {
             innermost = source;
         }
         let kind = innermost.downcast_ref::<io::Error>().map(io::Error::kind);
-        Self { text: innermost.to_string(), refused: kind == Some(io::ErrorKind::ConnectionRefused) }
+        Self {
+            text: innermost.to_string(),
+            remedy: connection_remedy(error),
+            refused: kind == Some(io::ErrorKind::ConnectionRefused),
+        }
     }
 }
 
-impl Client {
+impl HttpClient {
     /// Builds a client that uses `proxies`.
     ///
     /// # Errors
     /// A TLS file can't be used, or root certificates are missing.
-    pub fn build(settings: &Settings, proxies: Arc<Proxies>, tasks: Arc<dyn Spawn>) -> Result<Self, TlsError> {
-        let tls = settings.tls.as_ref().map(tls::Settings::read).transpose()?;
-        Self::with(settings, tls.map(|(config, _)| config), proxies, tasks)
+    pub fn build(settings: &ClientSettings, proxies: Arc<ProxyRules>, tasks: Arc<dyn Spawn>) -> Result<Self, TlsError> {
+        let tls = settings.tls.as_ref().map(tls::ClientTlsSettings::read).transpose()?;
+        Self::build_with_tls(settings, tls.map(|(config, _)| config), proxies, tasks)
     }
 
     /// Builds a client with a TLS configuration that was already read.
-    pub(super) fn with(
-        settings: &Settings,
+    pub(super) fn build_with_tls(
+        settings: &ClientSettings,
         tls: Option<rustls::ClientConfig>,
-        proxies: Arc<Proxies>,
+        proxies: Arc<ProxyRules>,
         tasks: Arc<dyn Spawn>,
     ) -> Result<Self, TlsError> {
         let mut http = HttpConnector::new();
@@ -106,8 +114,8 @@ impl Client {
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         http.set_keepalive(Some(Duration::from_secs(60)));
-        let connector = Connector::new(http, Arc::clone(&proxies), settings.http2_only);
-        let tls = tls.map_or_else(no_roots, Ok)?;
+        let connector = ProxyConnector::new(http, Arc::clone(&proxies), settings.http2_only);
+        let tls = tls.map_or_else(config_without_roots, Ok)?;
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let name = settings.tls.as_ref().and_then(|tls| tls.server_name.clone());
         let builder = match name {
@@ -135,20 +143,20 @@ impl Client {
     ///
     /// # Errors
     /// No response arrived.
-    pub async fn send(&self, mut request: Request<Upload>) -> Result<Response<Incoming>, ClientError> {
-        if let Some(value) = self.for_the_proxy(request.uri()) {
+    pub async fn send(&self, mut request: Request<UploadBody>) -> Result<Response<Incoming>, ClientError> {
+        if let Some(value) = self.proxy_authorization(request.uri()) {
             request.headers_mut().insert(http::header::PROXY_AUTHORIZATION, value);
         }
-        self.inner.request(request).await.map_err(|error| ClientError::from(&error))
+        self.inner.request(request).await.map_err(|error| ClientError::from_error(&error))
     }
 
     /// The proxy's credentials, if the request itself goes to the proxy instead of through a tunnel.
-    pub(super) fn for_the_proxy(&self, destination: &http::Uri) -> Option<http::HeaderValue> {
+    pub(super) fn proxy_authorization(&self, destination: &http::Uri) -> Option<http::HeaderValue> {
         if self.tunnelled { None } else { self.proxies.authorization(destination) }
     }
 }
 
-fn no_roots() -> Result<rustls::ClientConfig, TlsError> {
+fn config_without_roots() -> Result<rustls::ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -158,23 +166,23 @@ fn no_roots() -> Result<rustls::ClientConfig, TlsError> {
 
 /// Why a response could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerError {
+pub enum ResponseReadError {
     /// The body is larger than the limit.
     TooLarge,
     /// The connection ended before the body did.
-    Cut,
+    Truncated,
 }
 
 /// Reads a response's body up to `cap` bytes, and its trailers.
 ///
 /// # Errors
-/// See [`AnswerError`].
-pub async fn read(mut body: Incoming, cap: usize) -> Result<(Bytes, HeaderMap), AnswerError> {
+/// See [`ResponseReadError`].
+pub async fn read_response(mut body: Incoming, cap: usize) -> Result<(Bytes, HeaderMap), ResponseReadError> {
     let (mut rope, mut trailers) = (Rope::default(), HeaderMap::new());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| AnswerError::Cut)?;
+        let frame = frame.map_err(|_| ResponseReadError::Truncated)?;
         match frame.into_data() {
-            Ok(data) if rope.len().saturating_add(data.len()) > cap => return Err(AnswerError::TooLarge),
+            Ok(data) if rope.len().saturating_add(data.len()) > cap => return Err(ResponseReadError::TooLarge),
             Ok(data) => rope.push(data),
             Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
         }

@@ -2,7 +2,7 @@
 //! arrive and while they are inflated, so that memory is limited before the request is understood.
 //! The size limits before and after inflation are separate. The permit covers all bytes held at any moment. An
 //! incomplete body is never passed on. A slow upload is ended while another request waits for its bytes or its
-//! connection. `receivers/otlp/grpc` handles gRPC's prefix, `pace` decides what is slow.
+//! connection. `receivers/otlp/grpc` handles gRPC's prefix, `upload_speed` decides what is slow.
 
 use std::error::Error;
 use std::io;
@@ -13,18 +13,18 @@ use futures_util::future::BoxFuture;
 use http_body::Body;
 use http_body_util::BodyExt as _;
 
-use super::encoding::{Encoding, InflateError, Inflater, Step, ZSTD_WINDOW};
-use super::pace::Pace;
-use super::places::Places;
+use super::encoding::{ContentEncoding, InflateError, InflateStep, Inflater, ZSTD_WINDOW};
 use super::rope::Rope;
-use super::spawn::{Spawn, blocking};
+use super::slow_uploads::SlowUploads;
+use super::spawn::{Spawn, run_blocking};
+use super::upload_speed::UploadSpeedMeter;
 
 /// Maximum number of bytes inflated between two charges.
-const STRIDE: usize = 1 << 20;
+const INFLATE_STEP_BYTES: usize = 1 << 20;
 /// Bodies up to this size, as sent and inflated, are inflated on the reactor instead of a blocking thread.
-const INLINE: usize = 256 * 1024;
+const MAX_INLINE_INFLATE: usize = 256 * 1024;
 
-type BoxError = Box<dyn Error + Send + Sync>;
+type BodySourceError = Box<dyn Error + Send + Sync>;
 
 /// Why a body was not received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,13 +36,13 @@ pub enum BodyError {
     #[error("the body is malformed")]
     Malformed,
     /// The body arrived too slowly.
-    #[error("the body came too slowly")]
+    #[error("the body arrived too slowly")]
     TimedOut,
     /// The client closed the connection.
-    #[error("the client went away")]
+    #[error("the client disconnected")]
     Disconnected,
     /// The task that inflated the body ended without a result.
-    #[error("the work on the body was not finished")]
+    #[error("decompressing the body did not finish")]
     Lost,
 }
 
@@ -74,16 +74,16 @@ pub trait BodyBudget: Sync {
     /// The budget had no room before the deadline.
     fn charge<'a>(&'a self, permit: &'a mut Self::Permit, n: usize) -> BoxFuture<'a, Result<(), Self::NoRoom>>;
     /// The number of bytes that `permit` holds.
-    fn held(&self, permit: &Self::Permit) -> usize;
+    fn charged_bytes(&self, permit: &Self::Permit) -> usize;
     /// Returns up to `n` bytes of `permit` to the budget.
     fn release(&self, permit: &mut Self::Permit, n: usize);
     /// Whether another request is waiting for room.
-    fn is_crowded(&self) -> bool;
+    fn has_waiters(&self) -> bool;
 }
 
 /// Size and time limits of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct BodyLimits {
     /// Maximum size of the body as sent, in bytes.
     pub wire: usize,
     /// Maximum size of the inflated body, in bytes.
@@ -95,19 +95,19 @@ pub struct Limits {
 }
 
 /// Everything needed to collect a body.
-pub struct Intake<'a, B> {
+pub struct BodyCollector<'a, B> {
     /// The budget that is charged.
     pub budget: &'a B,
     /// Where large bodies are inflated.
     pub tasks: &'a dyn Spawn,
     /// Size and time limits.
-    pub limits: &'a Limits,
+    pub limits: &'a BodyLimits,
     /// Tracks slow uploads of the port.
-    pub places: &'a Places,
+    pub slow_uploads: &'a SlowUploads,
 }
 
 /// A complete body and its charge, at least `bytes.len()` bytes. No `Debug`, because it holds telemetry.
-pub struct Collected<P> {
+pub struct CollectedBody<P> {
     /// The inflated body.
     pub bytes: Bytes,
     /// The charge for the body's bytes.
@@ -115,166 +115,172 @@ pub struct Collected<P> {
 }
 
 /// A result whose error carries the budget's reason.
-type Collecting<T, B> = Result<T, CollectError<<B as BodyBudget>::NoRoom>>;
+type CollectResult<T, B> = Result<T, CollectError<<B as BodyBudget>::NoRoom>>;
 
-impl<C: BodyBudget> Intake<'_, C> {
+impl<C: BodyBudget> BodyCollector<'_, C> {
     /// Reads `body` to its end. `check` is called after each frame with all bytes so far; it may refuse the body
     /// early, and may remove a prefix.
     ///
     /// # Errors
-    /// `TooLarge` above the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `Malformed`, or an error of `check`.
-    pub async fn gather<B, F>(&self, body: &mut B, permit: &mut C::Permit, mut check: F) -> Collecting<Rope, C>
+    /// `TooLarge` above the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `MalformedOtlp`, or an error of `check`.
+    pub async fn read_body<B, F>(&self, body: &mut B, permit: &mut C::Permit, mut check: F) -> CollectResult<Rope, C>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+        B: Body<Data = Bytes, Error: Into<BodySourceError>> + Unpin,
         F: FnMut(&mut Rope) -> Result<(), BodyError>,
     {
         if body.size_hint().lower() > u64::try_from(self.limits.wire).unwrap_or(u64::MAX) {
             return Err(BodyError::TooLarge.into());
         }
         let read = async {
-            let (mut rope, mut frames) = (Rope::default(), Frames::of(body, self.limits, self.places));
-            while let Some(data) = frames.next(|| self.budget.is_crowded()).await? {
-                frames.stands(self.charge(permit, data.len())).await?;
+            let (mut rope, mut frames) = (Rope::default(), BodyFrames::new(body, self.limits, self.slow_uploads));
+            while let Some(data) = frames.next(|| self.budget.has_waiters()).await? {
+                frames.run_uncounted(self.charge(permit, data.len())).await?;
                 rope.push(data);
                 check(&mut rope)?;
             }
             Ok(rope)
         };
-        self.limits.within(read).await
+        self.limits.run_within(read).await
     }
 
     /// Inflates a gathered body. `permit` must hold the charge of `rope`; the result's permit holds the inflated
     /// bytes.
     ///
     /// # Errors
-    /// `Malformed` if the body is cut off or damaged, `TooLarge` above the inflated limit, `NoRoom`.
+    /// `MalformedOtlp` if the body is cut off or damaged, `TooLarge` above the inflated limit, `NoRoom`.
     pub async fn inflate(
         &self,
-        encoding: Encoding,
+        encoding: ContentEncoding,
         rope: Rope,
         mut permit: C::Permit,
-    ) -> Collecting<Collected<C::Permit>, C> {
+    ) -> CollectResult<CollectedBody<C::Permit>, C> {
         let wire = rope.len();
-        if encoding == Encoding::Identity {
-            return self.join(rope, permit).await;
+        if encoding == ContentEncoding::Identity {
+            return self.join_pieces(rope, permit).await;
         }
         if wire == 0 {
-            return Ok(Collected { bytes: Bytes::new(), permit });
+            return Ok(CollectedBody { bytes: Bytes::new(), permit });
         }
-        let mut inflater =
-            Inflater::new(encoding, rope, self.limits.inflated).map_err(|error| CollectError::Body(refusal(error)))?;
-        let (mut room, mut window) = (inflater.hint().clamp(4 * 1024, STRIDE - 1) + 1, 0_usize);
+        let mut inflater = Inflater::new(encoding, rope, self.limits.inflated)
+            .map_err(|error| CollectError::Body(to_body_error(error)))?;
+        let (mut room, mut window) = (inflater.size_hint().clamp(4 * 1024, INFLATE_STEP_BYTES - 1) + 1, 0_usize);
         loop {
-            let history = if encoding == Encoding::Zstd { room.min(ZSTD_WINDOW.saturating_sub(window)) } else { 0 };
+            let history =
+                if encoding == ContentEncoding::Zstd { room.min(ZSTD_WINDOW.saturating_sub(window)) } else { 0 };
             self.charge(&mut permit, room.saturating_add(history)).await?;
             window = window.saturating_add(history);
             let step;
-            (inflater, step) = self.step(inflater, room, wire).await?;
-            if step == Step::Done {
+            (inflater, step) = self.inflate_step(inflater, room, wire).await?;
+            if step == InflateStep::Done {
                 break;
             }
-            room = STRIDE;
+            room = INFLATE_STEP_BYTES;
         }
-        Ok(self.paid(inflater.into_bytes(), permit))
+        Ok(self.return_excess(inflater.into_bytes(), permit))
     }
 
-    async fn charge(&self, permit: &mut C::Permit, n: usize) -> Collecting<(), C> {
+    async fn charge(&self, permit: &mut C::Permit, n: usize) -> CollectResult<(), C> {
         self.budget.charge(permit, n).await.map_err(CollectError::NoRoom)
     }
 
     /// Combines `bytes` with their charge and returns the rest of `permit` to the budget.
-    fn paid(&self, bytes: Bytes, mut permit: C::Permit) -> Collected<C::Permit> {
-        let more = self.budget.held(&permit).saturating_sub(bytes.len());
+    fn return_excess(&self, bytes: Bytes, mut permit: C::Permit) -> CollectedBody<C::Permit> {
+        let more = self.budget.charged_bytes(&permit).saturating_sub(bytes.len());
         self.budget.release(&mut permit, more);
-        Collected { bytes, permit }
+        CollectedBody { bytes, permit }
     }
 
-    async fn step(&self, mut inflater: Inflater, room: usize, wire: usize) -> Collecting<(Inflater, Step), C> {
+    async fn inflate_step(
+        &self,
+        mut inflater: Inflater,
+        room: usize,
+        wire: usize,
+    ) -> CollectResult<(Inflater, InflateStep), C> {
         // Millions of empty gzip members produce no output but still cost time, so the size as sent counts too.
-        let inline = wire <= INLINE && inflater.made().saturating_add(room) <= INLINE;
+        let inline = wire <= MAX_INLINE_INFLATE && inflater.output_len().saturating_add(room) <= MAX_INLINE_INFLATE;
         let work = move || {
             let step = inflater.step(room);
             (inflater, step)
         };
-        let done = if inline { Some(work()) } else { blocking(self.tasks, "inflate", work).await };
+        let done = if inline { Some(work()) } else { run_blocking(self.tasks, "inflate", work).await };
         let Some((inflater, step)) = done else { return Err(BodyError::Lost.into()) };
-        step.map(|step| (inflater, step)).map_err(|error| refusal(error).into())
+        step.map(|step| (inflater, step)).map_err(|error| to_body_error(error).into())
     }
 
-    async fn join(&self, rope: Rope, mut permit: C::Permit) -> Collecting<Collected<C::Permit>, C> {
+    async fn join_pieces(&self, rope: Rope, mut permit: C::Permit) -> CollectResult<CollectedBody<C::Permit>, C> {
         if rope.len() > self.limits.inflated {
             return Err(BodyError::TooLarge.into());
         }
         let copied = if rope.is_split() { rope.len() } else { 0 };
         self.charge(&mut permit, copied).await?;
-        Ok(self.paid(rope.into_bytes(), permit))
+        Ok(self.return_excess(rope.into_bytes(), permit))
     }
 }
 
-fn refusal(error: InflateError) -> BodyError {
+fn to_body_error(error: InflateError) -> BodyError {
     match error {
         InflateError::Damaged => BodyError::Malformed,
         InflateError::TooLarge => BodyError::TooLarge,
     }
 }
 
-impl Limits {
+impl BodyLimits {
     /// Runs `read` within the time limit of a whole body.
     ///
     /// # Errors
     /// `TimedOut`, or an error of `read`.
-    pub async fn within<T, E: From<BodyError>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub async fn run_within<T, E: From<BodyError>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         tokio::time::timeout(self.total, read).await.unwrap_or_else(|_| Err(BodyError::TimedOut.into()))
     }
 }
 
 /// The pieces of a body, with the limits on size and pauses applied.
-pub struct Frames<'a, B> {
+pub struct BodyFrames<'a, B> {
     body: &'a mut B,
-    limits: &'a Limits,
-    seen: usize,
-    pace: Pace<'a>,
+    limits: &'a BodyLimits,
+    bytes_seen: usize,
+    speed: UploadSpeedMeter<'a>,
 }
 
-impl<'a, B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Frames<'a, B> {
+impl<'a, B: Body<Data = Bytes, Error: Into<BodySourceError>> + Unpin> BodyFrames<'a, B> {
     /// Starts to read a body.
-    pub fn of(body: &'a mut B, limits: &'a Limits, places: &'a Places) -> Self {
-        Self { body, limits, seen: 0, pace: Pace::begin(places) }
+    pub fn new(body: &'a mut B, limits: &'a BodyLimits, places: &'a SlowUploads) -> Self {
+        Self { body, limits, bytes_seen: 0, speed: UploadSpeedMeter::begin(places) }
     }
 
     /// The next piece; `None` at the end. A slow body is ended while `crowded` says that another request waits for the
     /// bytes it holds.
     ///
     /// # Errors
-    /// `TooLarge` above the wire limit, `TimedOut`, `Disconnected`, `Malformed` if the framing is broken.
+    /// `TooLarge` above the wire limit, `TimedOut`, `Disconnected`, `MalformedOtlp` if the framing is broken.
     pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, BodyError> {
-        let holds = self.seen > 0;
+        let holds = self.bytes_seen > 0;
         loop {
-            let next = self.pace.keeps(self.body.frame(), || holds && crowded());
+            let next = self.speed.wait_unless_slow(self.body.frame(), || holds && crowded());
             let Ok(Some(frame)) = tokio::time::timeout(self.limits.idle, next).await else {
                 return Err(BodyError::TimedOut);
             };
             let Some(frame) = frame else { return Ok(None) };
-            let frame = frame.map_err(|error| unread(&*error.into()))?;
+            let frame = frame.map_err(|error| classify_read_error(&*error.into()))?;
             let Ok(data) = frame.into_data() else { continue };
-            self.seen = self.seen.saturating_add(data.len());
-            if self.seen > self.limits.wire {
+            self.bytes_seen = self.bytes_seen.saturating_add(data.len());
+            if self.bytes_seen > self.limits.wire {
                 return Err(BodyError::TooLarge);
             }
-            self.pace.came(data.len());
+            self.speed.count_bytes(data.len());
             return Ok(Some(data));
         }
     }
 
     /// Runs `work`; the time it waits does not count against the client's speed.
-    pub async fn stands<F: Future>(&mut self, work: F) -> F::Output {
-        self.pace.stands(work).await
+    pub async fn run_uncounted<F: Future>(&mut self, work: F) -> F::Output {
+        self.speed.run_uncounted(work).await
     }
 }
 
 /// Classifies a body's error. Broken framing (such as an invalid chunk length) is the client's fault and would repeat;
 /// any other error means that the client disconnected.
-fn unread(error: &(dyn Error + 'static)) -> BodyError {
+fn classify_read_error(error: &(dyn Error + 'static)) -> BodyError {
     let mut next = Some(error);
     while let Some(error) = next {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);

@@ -1,8 +1,7 @@
-//! [`Encoding`]: the content codings that clients and servers use; [`Inflater`] inflates a body in steps, [`compress`]
-//! compresses one. Each step is charged in advance, so that a decompression bomb stops at the budget or the limit,
-//! whichever is lower.
-//! Output never exceeds the limit; a cut or damaged stream is an error, never a shorter body; zstd windows over 8 MiB
-//! are refused. `collect` charges the bytes.
+//! [`ContentEncoding`]: the content codings that clients and servers use; [`Inflater`] inflates a body in steps,
+//! [`compress`] compresses one. Each step is charged in advance, so that a decompression bomb stops at the budget or
+//! the limit, whichever is lower. Output never exceeds the limit; a cut or damaged stream is an error, never a shorter
+//! body; zstd windows over 8 MiB are refused. `collect` charges the bytes.
 
 use std::io::{self, Read};
 
@@ -19,11 +18,11 @@ pub const ZSTD_WINDOW: usize = 1 << ZSTD_WINDOW_LOG;
 const LARGEST_RATIO: usize = 1100;
 
 /// Unused capacity below this is not worth a copy.
-const LEAST_SPARE: usize = 64 * 1024;
+const MIN_SPARE_BYTES: usize = 64 * 1024;
 
 /// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum ContentEncoding {
     /// No coding.
     Identity,
     /// RFC 1952; several members are allowed.
@@ -34,7 +33,7 @@ pub enum Encoding {
     Zstd,
 }
 
-impl Encoding {
+impl ContentEncoding {
     /// The list that servers advertise.
     pub const ACCEPTED: &str = "identity,gzip,deflate,zstd";
 
@@ -71,14 +70,14 @@ pub enum InflateError {
 
 /// The progress of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum InflateStep {
     /// More output may follow.
     More,
     /// The body is complete.
     Done,
 }
 
-enum Source {
+enum BodyDecoder {
     Identity(RopeReader),
     Gzip(MultiGzDecoder<RopeReader>),
     Deflate(ZlibDecoder<RopeReader>),
@@ -87,7 +86,7 @@ enum Source {
 
 /// A body that is being inflated. It owns its data, so that a step may run on another thread.
 pub struct Inflater {
-    source: Source,
+    source: BodyDecoder,
     out: Vec<u8>,
     cap: usize,
     hint: usize,
@@ -98,20 +97,20 @@ impl Inflater {
     ///
     /// # Errors
     /// [`InflateError::Damaged`] if the decoder can't be created.
-    pub fn new(encoding: Encoding, mut body: Rope, cap: usize) -> Result<Self, InflateError> {
-        let hint = hint(encoding, &mut body).min(cap);
+    pub fn new(encoding: ContentEncoding, mut body: Rope, cap: usize) -> Result<Self, InflateError> {
+        let hint = declared_size(encoding, &mut body).min(cap);
         let reader = body.into_reader();
         let source = match encoding {
-            Encoding::Identity => Source::Identity(reader),
-            Encoding::Gzip => Source::Gzip(MultiGzDecoder::new(reader)),
-            Encoding::Deflate => Source::Deflate(ZlibDecoder::new(reader)),
-            Encoding::Zstd => Source::Zstd(zstd_decoder(reader).map_err(|_| InflateError::Damaged)?),
+            ContentEncoding::Identity => BodyDecoder::Identity(reader),
+            ContentEncoding::Gzip => BodyDecoder::Gzip(MultiGzDecoder::new(reader)),
+            ContentEncoding::Deflate => BodyDecoder::Deflate(ZlibDecoder::new(reader)),
+            ContentEncoding::Zstd => BodyDecoder::Zstd(zstd_decoder(reader).map_err(|_| InflateError::Damaged)?),
         };
         Ok(Self { source, out: Vec::new(), cap, hint })
     }
 
     /// An estimate of the inflated size, based on the size that the sender declared.
-    pub fn hint(&self) -> usize {
+    pub fn size_hint(&self) -> usize {
         self.hint
     }
 
@@ -119,7 +118,7 @@ impl Inflater {
     ///
     /// # Errors
     /// See [`InflateError`].
-    pub fn step(&mut self, room: usize) -> Result<Step, InflateError> {
+    pub fn step(&mut self, room: usize) -> Result<InflateStep, InflateError> {
         let left = self.cap.saturating_sub(self.out.len());
         let want = room.min(left.saturating_add(1));
         if self.out.capacity() == 0 {
@@ -128,39 +127,39 @@ impl Inflater {
         }
         let limit = u64::try_from(want).unwrap_or(u64::MAX);
         let made = match &mut self.source {
-            Source::Identity(reader) => reader.take(limit).read_to_end(&mut self.out),
-            Source::Gzip(reader) => reader.take(limit).read_to_end(&mut self.out),
-            Source::Deflate(reader) => reader.take(limit).read_to_end(&mut self.out),
-            Source::Zstd(reader) => reader.take(limit).read_to_end(&mut self.out),
+            BodyDecoder::Identity(reader) => reader.take(limit).read_to_end(&mut self.out),
+            BodyDecoder::Gzip(reader) => reader.take(limit).read_to_end(&mut self.out),
+            BodyDecoder::Deflate(reader) => reader.take(limit).read_to_end(&mut self.out),
+            BodyDecoder::Zstd(reader) => reader.take(limit).read_to_end(&mut self.out),
         }
         .map_err(|_| InflateError::Damaged)?;
         if self.out.len() > self.cap {
             return Err(InflateError::TooLarge);
         }
-        if made == want { Ok(Step::More) } else { self.end() }
+        if made == want { Ok(InflateStep::More) } else { self.check_end() }
     }
 
     /// A decoder that stopped before the end of its input has read data that is not in its coding.
-    fn end(&mut self) -> Result<Step, InflateError> {
+    fn check_end(&mut self) -> Result<InflateStep, InflateError> {
         use std::io::BufRead as _;
         let rest = match &mut self.source {
-            Source::Deflate(reader) => reader.get_mut(),
-            Source::Gzip(reader) => reader.get_mut(),
-            Source::Identity(_) | Source::Zstd(_) => return Ok(Step::Done),
+            BodyDecoder::Deflate(reader) => reader.get_mut(),
+            BodyDecoder::Gzip(reader) => reader.get_mut(),
+            BodyDecoder::Identity(_) | BodyDecoder::Zstd(_) => return Ok(InflateStep::Done),
         };
         let empty = rest.fill_buf().is_ok_and(<[u8]>::is_empty);
-        if empty { Ok(Step::Done) } else { Err(InflateError::Damaged) }
+        if empty { Ok(InflateStep::Done) } else { Err(InflateError::Damaged) }
     }
 
     /// Number of bytes produced so far.
-    pub fn made(&self) -> usize {
+    pub fn output_len(&self) -> usize {
         self.out.len()
     }
 
-    /// The whole body, after [`Step::Done`].
+    /// The whole body, after [`InflateStep::Done`].
     pub fn into_bytes(mut self) -> Bytes {
         // The sender may have declared far more bytes than it sent.
-        if self.out.capacity() / 2 > self.out.len().saturating_add(LEAST_SPARE) {
+        if self.out.capacity() / 2 > self.out.len().saturating_add(MIN_SPARE_BYTES) {
             self.out.shrink_to_fit();
         }
         Bytes::from(self.out)
@@ -174,16 +173,18 @@ fn zstd_decoder(reader: RopeReader) -> io::Result<zstd::stream::read::Decoder<'s
 }
 
 /// The inflated size that the sender declared, if it is plausible; otherwise an estimate.
-fn hint(encoding: Encoding, body: &mut Rope) -> usize {
+fn declared_size(encoding: ContentEncoding, body: &mut Rope) -> usize {
     let wire = body.len();
     let declared = match encoding {
-        Encoding::Identity => Some(wire),
-        Encoding::Gzip => <[u8; 4]>::try_from(body.last_bytes()).ok().map(|size| u32::from_le_bytes(size) as usize),
-        Encoding::Zstd => zstd::zstd_safe::get_frame_content_size(body.first_piece())
+        ContentEncoding::Identity => Some(wire),
+        ContentEncoding::Gzip => {
+            <[u8; 4]>::try_from(body.last_bytes()).ok().map(|size| u32::from_le_bytes(size) as usize)
+        }
+        ContentEncoding::Zstd => zstd::zstd_safe::get_frame_content_size(body.first_piece())
             .ok()
             .flatten()
             .and_then(|size| usize::try_from(size).ok()),
-        Encoding::Deflate => None,
+        ContentEncoding::Deflate => None,
     };
     declared.filter(|size| *size <= wire.saturating_mul(LARGEST_RATIO)).unwrap_or(wire.saturating_mul(4))
 }
@@ -192,22 +193,22 @@ fn hint(encoding: Encoding, body: &mut Rope) -> usize {
 ///
 /// # Errors
 /// The encoder's error, which only occurs when memory runs out.
-pub fn compress(encoding: Encoding, body: &Bytes) -> io::Result<Bytes> {
+pub fn compress(encoding: ContentEncoding, body: &Bytes) -> io::Result<Bytes> {
     use io::Write as _;
     let out = Vec::with_capacity((body.len() / 3).max(256));
     let done = match encoding {
-        Encoding::Identity => return Ok(body.clone()),
-        Encoding::Gzip => {
+        ContentEncoding::Identity => return Ok(body.clone()),
+        ContentEncoding::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
             encoder.write_all(body)?;
             encoder.finish()?
         }
-        Encoding::Deflate => {
+        ContentEncoding::Deflate => {
             let mut encoder = flate2::write::ZlibEncoder::new(out, flate2::Compression::fast());
             encoder.write_all(body)?;
             encoder.finish()?
         }
-        Encoding::Zstd => {
+        ContentEncoding::Zstd => {
             let mut encoder = zstd::stream::write::Encoder::new(out, 1)?;
             encoder.set_pledged_src_size(u64::try_from(body.len()).ok())?;
             encoder.write_all(body)?;

@@ -3,37 +3,38 @@
 //! [`Spawn`]. OTLP's paths and statuses are in `receivers/otlp` and `exporters/`.
 
 mod activity;
+mod certificate_dates;
+mod certificate_validity;
 pub mod client;
 pub mod collect;
-mod dates;
+mod connection_remedy;
 pub mod encoding;
-mod kept;
+mod last_good;
 pub mod listen;
-mod pace;
 mod pem;
-pub mod places;
 pub mod proxy;
-pub mod renewed;
+pub mod reloading_client;
 mod reply;
 pub mod rope;
 pub mod server_tls;
+pub mod slow_uploads;
 mod socket;
 pub mod spawn;
 pub mod tls;
 mod tls_error;
-mod validity;
+mod upload_speed;
 
-pub use client::Client;
-pub use collect::{BodyBudget, BodyError, CollectError, Collected, Intake, Limits};
+pub use certificate_dates::TlsFileProblem;
+pub use client::HttpClient;
+pub use collect::{BodyBudget, BodyCollector, BodyError, BodyLimits, CollectError, CollectedBody};
 pub use config::Endpoint;
-pub use dates::Trouble;
-pub use encoding::Encoding;
-pub use kept::Kept;
-pub use places::Places;
-pub use proxy::{Proxies, ProxyError, is_this_machine};
-pub use renewed::Renewed;
-pub use server_tls::{Peer, ServerTls};
-pub use socket::{BindError, Sockets};
+pub use encoding::ContentEncoding;
+pub use last_good::LastGoodValue;
+pub use proxy::{ProxyError, ProxyRules, is_local_host};
+pub use reloading_client::ReloadingClient;
+pub use server_tls::{ClientCertificateNames, ServerTls};
+pub use slow_uploads::SlowUploads;
+pub use socket::{BindError, RetainedSockets};
 pub use spawn::Spawn;
 pub use tls::TlsError;
 

@@ -1,9 +1,9 @@
 //! The accept loop of every server in tollgate: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain. Neither
 //! hyper nor tonic closes a client that connects and stays silent.
-//! At most [`Settings::max_connections`] are open; beyond that the longest idle connections make room, else slow
+//! At most [`PortSettings::max_connections`] are open; beyond that the longest idle connections make room, else slow
 //! uploads. A connection is closed without a first request by the deadline, and when it is idle longer than
-//! [`Settings::idle`], even if it answers pings. Unread bytes are outside the byte budget; [`unread_bound`] limits
-//! them. [`Handler`] answers requests, `activity` tracks idle connections, `server_tls` has certificates.
+//! `PortSettings::is_idle`, even if it answers pings. Unread bytes are outside the byte budget; [`max_unread_bytes`] limits
+//! them. [`RequestHandler`] answers requests, `activity` tracks idle connections, `server_tls` has certificates.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,19 +22,19 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::activity::{self, Activity, Rest, Resting, Room};
-use super::places::Places;
-use super::reply::BoxError;
+use super::activity::{self, CloseReason, ConnectionActivity, IdleWatcher, PortConnections};
 pub use super::reply::ReplyBody;
-use super::server_tls::{Peer, ServerTls};
-use super::socket::{BindError, Socket, Sockets, Stream, is_handed_on};
+use super::reply::ReplyBodyError;
+use super::server_tls::{ClientCertificateNames, ServerTls};
+use super::slow_uploads::SlowUploads;
+use super::socket::{BindError, ConnectionStream, ListenSocket, RetainedSockets, is_forwarded};
 use super::spawn::{HyperTasks, Spawn};
 use config::Endpoint;
 use telemetry::{Counter, Gauge};
 
 /// How many bytes a client may send ahead.
 #[derive(Clone, Copy)]
-struct Window {
+struct FlowControlWindow {
     /// HTTP/2 flow-control windows.
     stream: u32,
     connection: u32,
@@ -45,10 +45,12 @@ struct Window {
 }
 
 /// Measured: with smaller windows the round-trip time limits the throughput.
-const WIDE: Window = Window { stream: 1 << 20, connection: 4 << 20, frame: 256 * 1024, read: 256 * 1024 };
+const WIDE_WINDOW: FlowControlWindow =
+    FlowControlWindow { stream: 1 << 20, connection: 4 << 20, frame: 256 * 1024, read: 256 * 1024 };
 /// HTTP/2's defaults; a connection's window can't be smaller.
-const NARROW: Window = Window { stream: 65_535, connection: 65_535, frame: 16_384, read: 64 * 1024 };
-/// Number of connections of a port with [`WIDE`] windows; further ones get [`NARROW`] windows.
+const NARROW_WINDOW: FlowControlWindow =
+    FlowControlWindow { stream: 65_535, connection: 65_535, frame: 16_384, read: 64 * 1024 };
+/// Number of connections of a port with [`WIDE`] windows; further ones get [`NARROW_WINDOW`] windows.
 const WIDE_CONNECTIONS: usize = 32;
 const MAX_STREAMS: u32 = 256;
 /// Maximum header bytes of one request.
@@ -59,43 +61,43 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const CLOSE_WAIT: Duration = Duration::from_millis(200);
 /// When the port drains: how long a connected client may still send its first bytes, and an HTTP/1 client its next
 /// request, because they may already be on their way.
-const WORD: Duration = Duration::from_millis(500);
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
 /// How often, and how long each time, the accept loop waits for a place from connections that were asked to make room.
-/// An idle HTTP/1.1 connection is gone after [`GONE`]; HTTP/2 takes the client's answer, or [`CLOSE_WAIT`].
-const ROOM_LOOKS: (usize, Duration) = (5, Duration::from_millis(100));
-const GONE: Duration = Duration::from_millis(5);
+/// An idle HTTP/1.1 connection is gone after [`HTTP1_CLOSE_WAIT`]; HTTP/2 takes the client's answer, or [`CLOSE_WAIT`].
+const ROOM_CHECKS: (usize, Duration) = (5, Duration::from_millis(100));
+const HTTP1_CLOSE_WAIT: Duration = Duration::from_millis(5);
 /// How long the client of an idle HTTP/2 connection may take to answer GOAWAY. Requests that crossed it are answered
 /// first.
-const FAREWELL: Duration = Duration::from_secs(5);
+const GOAWAY_WAIT: Duration = Duration::from_secs(5);
 
 /// The most unread bytes that clients of a port with `connections` connections may have sent: a window and half a
 /// frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. It does not include the heads of
 /// requests in progress, up to `MAX_HEADERS` each.
-pub const fn unread_bound(connections: usize) -> usize {
-    const fn each(window: Window) -> usize {
+pub const fn max_unread_bytes(connections: usize) -> usize {
+    const fn each(window: FlowControlWindow) -> usize {
         window.connection as usize + window.frame as usize
     }
     let wide = if connections < WIDE_CONNECTIONS { connections } else { WIDE_CONNECTIONS };
-    wide * each(WIDE) + (connections - wide) * each(NARROW)
+    wide * each(WIDE_WINDOW) + (connections - wide) * each(NARROW_WINDOW)
 }
 
-/// Request extension that marks a client on this machine; set if [`Settings::tell_near`] is on.
+/// Request extension that marks a client on this machine; set if [`PortSettings::mark_local_clients`] is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Near;
+pub struct LocalClient;
 
 /// Answers requests. Shared by all connections of a port.
-pub trait Handler: Send + Sync + 'static {
+pub trait RequestHandler: Send + Sync + 'static {
     /// The response to one request. The future is dropped when the client disconnects.
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>>;
     /// Tracks slow uploads of the port. The default suits a handler that reads no bodies that could be slow.
-    fn places(&self) -> Arc<Places> {
+    fn slow_uploads(&self) -> Arc<SlowUploads> {
         Arc::default()
     }
 }
 
 /// Limits and timers of a port's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct PortSettings {
     /// Maximum number of connections. One more replaces an idle one, or else a slow upload; if there is neither, it is
     /// closed at once.
     pub max_connections: usize,
@@ -111,11 +113,12 @@ pub struct Settings {
     /// Maximum age of a connection, varied by a tenth, and how long requests in progress may still take then. It makes
     /// clients spread over gateways that were added later.
     pub age: Option<(Duration, Duration)>,
-    /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry [`Near`].
-    pub tell_near: bool,
+    /// Whether requests of clients on this machine (loopback or unix socket, not forwarded by a proxy) carry
+    /// [`LocalClient`].
+    pub mark_local_clients: bool,
 }
 
-impl Default for Settings {
+impl Default for PortSettings {
     fn default() -> Self {
         Self {
             max_connections: 1024,
@@ -124,14 +127,14 @@ impl Default for Settings {
             idle: Duration::from_secs(180),
             ping: (Duration::from_secs(30), Duration::from_secs(20)),
             age: None,
-            tell_near: false,
+            mark_local_clients: false,
         }
     }
 }
 
 /// Metrics of a port's connections.
 #[derive(Clone)]
-pub struct Meters {
+pub struct PortMetrics {
     /// Open connections.
     pub open: Gauge,
     /// Connections closed at once, because there were too many and none was idle.
@@ -147,12 +150,12 @@ pub struct Meters {
     /// Connections closed because the TLS handshake failed or took too long.
     pub handshake: Counter,
     /// Connections closed because of an invalid HTTP/1.1 head: unreadable, too long, or without `Host`.
-    pub head: Counter,
+    pub bad_head: Counter,
 }
 
 /// A bound port that does not accept connections yet.
-pub struct Bound {
-    socket: Socket,
+pub struct BoundPort {
+    socket: ListenSocket,
     tls: Option<Arc<ServerTls>>,
 }
 
@@ -160,39 +163,39 @@ pub struct Bound {
 ///
 /// # Errors
 /// The address can't be listened on.
-pub async fn bind(endpoint: &Endpoint) -> Result<Bound, BindError> {
-    Ok(Bound { socket: Socket::listen(endpoint).await?, tls: None })
+pub async fn bind(endpoint: &Endpoint) -> Result<BoundPort, BindError> {
+    Ok(BoundPort { socket: ListenSocket::listen(endpoint).await?, tls: None })
 }
 
 /// Opens the port, reusing a socket among `sockets` if there is one.
 ///
 /// # Errors
 /// As [`bind`].
-pub async fn bind_among(sockets: Option<&Sockets>, endpoint: &Endpoint) -> Result<Bound, BindError> {
+pub async fn bind_reusing(sockets: Option<&RetainedSockets>, endpoint: &Endpoint) -> Result<BoundPort, BindError> {
     match sockets {
         None => bind(endpoint).await,
-        Some(sockets) => Ok(Bound { socket: sockets.bind(endpoint).await?, tls: None }),
+        Some(sockets) => Ok(BoundPort { socket: sockets.bind(endpoint).await?, tls: None }),
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum PortPhase {
     Serve,
     Drain,
     Kill,
 }
 
 /// A port in service. Dropping it closes the port and every connection.
-pub struct Serving {
+pub struct RunningPort {
     address: Option<SocketAddr>,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<PortPhase>,
     /// Closed when the accept loop has ended.
     accepting: watch::Receiver<()>,
     slots: Arc<Semaphore>,
-    all: u32,
+    max_connections: u32,
 }
 
-impl Serving {
+impl RunningPort {
     /// The bound address, with the port that the system chose if 0 was asked for. `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
@@ -201,85 +204,89 @@ impl Serving {
     /// Stops accepting connections, waits up to `grace` for requests in progress and closes the rest. Returns when no
     /// connection is left.
     pub async fn drain(mut self, grace: Duration) {
-        self.phase.send_replace(Phase::Drain);
+        self.phase.send_replace(PortPhase::Drain);
         // The accept loop must have ended first, so that every accepted connection holds its slot.
         while self.accepting.changed().await.is_ok() {}
-        let gone = Arc::clone(&self.slots).acquire_many_owned(self.all);
+        let gone = Arc::clone(&self.slots).acquire_many_owned(self.max_connections);
         if tokio::time::timeout(grace, gone).await.is_err() {
-            self.phase.send_replace(Phase::Kill);
-            let _ = self.slots.acquire_many(self.all).await;
+            self.phase.send_replace(PortPhase::Kill);
+            let _ = self.slots.acquire_many(self.max_connections).await;
         }
     }
 }
 
-struct Port<H> {
+struct PortState<H> {
     handler: Arc<H>,
     tls: Option<Arc<ServerTls>>,
-    settings: Settings,
-    meters: Meters,
+    settings: PortSettings,
+    meters: PortMetrics,
     tasks: Arc<dyn Spawn>,
     wide: auto::Builder<HyperTasks>,
     narrow: auto::Builder<HyperTasks>,
     slots: Arc<Semaphore>,
-    room: Arc<Room>,
-    places: Arc<Places>,
+    connections: Arc<PortConnections>,
+    slow_uploads: Arc<SlowUploads>,
     wide_slots: Arc<Semaphore>,
     /// Number of connections so far; used to spread their maximum ages.
     accepted: AtomicU32,
 }
 
-impl Bound {
+impl BoundPort {
     /// The bound address. `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
     }
 
-    /// Serves the port inside TLS. Requests carry the client's [`Peer`] among their extensions if it presented a
-    /// certificate.
+    /// Serves the port inside TLS. Requests carry the client's [`ClientCertificateNames`] among their extensions if it
+    /// presented a certificate.
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<ServerTls>>) -> Self {
         Self { tls, ..self }
     }
 
     /// Accepts and serves connections as tasks of `tasks`.
-    pub fn serve<H: Handler>(
+    pub fn serve<H: RequestHandler>(
         self,
         handler: Arc<H>,
-        settings: Settings,
-        meters: Meters,
+        settings: PortSettings,
+        meters: PortMetrics,
         tasks: Arc<dyn Spawn>,
-    ) -> Serving {
-        let (phase, watched) = watch::channel(Phase::Serve);
+    ) -> RunningPort {
+        let (phase, watched) = watch::channel(PortPhase::Serve);
         let all = u32::try_from(settings.max_connections).unwrap_or(u32::MAX).min(1 << 20);
         let slots = Arc::new(Semaphore::new(all as usize));
         let requests = HyperTasks::new(Arc::clone(&tasks), "request");
-        let port = Port {
-            wide: builder(&settings, WIDE, requests.clone()),
-            narrow: builder(&settings, NARROW, requests),
-            places: handler.places(),
+        let port = PortState {
+            wide: connection_builder(&settings, WIDE_WINDOW, requests.clone()),
+            narrow: connection_builder(&settings, NARROW_WINDOW, requests),
+            slow_uploads: handler.slow_uploads(),
             handler,
             tls: self.tls,
             settings,
             meters,
             tasks: Arc::clone(&tasks),
             slots: Arc::clone(&slots),
-            room: Arc::default(),
+            connections: Arc::default(),
             wide_slots: Arc::new(Semaphore::new(WIDE_CONNECTIONS)),
             accepted: AtomicU32::new(0),
         };
         let address = self.socket.address();
         let (loops, accepting) = watch::channel(());
-        let accept = accept(Arc::new(port), self.socket, watched);
+        let accept = accept_connections(Arc::new(port), self.socket, watched);
         let until_ended = async move {
             let _loops = loops;
             accept.await;
         };
         tasks.spawn("accept", Box::pin(until_ended));
-        Serving { address, phase, accepting, slots, all }
+        RunningPort { address, phase, accepting, slots, max_connections: all }
     }
 }
 
-fn builder(settings: &Settings, window: Window, tasks: HyperTasks) -> auto::Builder<HyperTasks> {
+fn connection_builder(
+    settings: &PortSettings,
+    window: FlowControlWindow,
+    tasks: HyperTasks,
+) -> auto::Builder<HyperTasks> {
     let mut builder = auto::Builder::new(tasks);
     builder
         .http1()
@@ -300,58 +307,64 @@ fn builder(settings: &Settings, window: Window, tasks: HyperTasks) -> auto::Buil
     builder
 }
 
-async fn accept<H: Handler>(port: Arc<Port<H>>, socket: Socket, mut phase: watch::Receiver<Phase>) {
+async fn accept_connections<H: RequestHandler>(
+    port: Arc<PortState<H>>,
+    socket: ListenSocket,
+    mut phase: watch::Receiver<PortPhase>,
+) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = ended(&mut phase, Phase::Drain) => return,
+            () = wait_for_phase(&mut phase, PortPhase::Drain) => return,
             accepted = socket.accept() => accepted,
         };
         let Ok(stream) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Some(slot) = port.slot().await else {
+        let Some(slot) = port.acquire_slot().await else {
             port.meters.over_limit.increment(1);
             continue;
         };
-        let seat = activity::new(&port.room);
-        let connection = connection(Arc::clone(&port), stream, phase.clone(), (slot, seat));
+        let seat = activity::track_connection(&port.connections);
+        let connection = serve_connection(Arc::clone(&port), stream, phase.clone(), (slot, seat));
         port.tasks.spawn("connection", Box::pin(connection));
     }
 }
 
-/// Waits until the port is at least in phase `until`; a dropped [`Serving`] counts as killed.
-async fn ended(phase: &mut watch::Receiver<Phase>, until: Phase) {
-    let _ = phase.wait_for(|phase| *phase == Phase::Kill || *phase == until).await;
+/// Waits until the port is at least in phase `until`; a dropped [`RunningPort`] counts as killed.
+async fn wait_for_phase(phase: &mut watch::Receiver<PortPhase>, until: PortPhase) {
+    let _ = phase.wait_for(|phase| *phase == PortPhase::Kill || *phase == until).await;
 }
 
-async fn connection<H: Handler>(
-    port: Arc<Port<H>>,
-    socket: Stream,
-    mut phase: watch::Receiver<Phase>,
-    (slot, (activity, mut rest)): (OwnedSemaphorePermit, (Activity, Resting)),
+async fn serve_connection<H: RequestHandler>(
+    port: Arc<PortState<H>>,
+    socket: ConnectionStream,
+    mut phase: watch::Receiver<PortPhase>,
+    (slot, (activity, mut rest)): (OwnedSemaphorePermit, (ConnectionActivity, IdleWatcher)),
 ) {
     port.meters.open.increment(1.0);
     let mut kill = phase.clone();
-    let near = port.settings.tell_near && socket.is_near();
+    let near = port.settings.mark_local_clients && socket.is_local();
     let served = async {
-        let Some(tls) = &port.tls else { return serve(&port, socket, (None, near), (activity, rest), phase).await };
+        let Some(tls) = &port.tls else {
+            return serve_stream(&port, socket, (None, near), (activity, rest), phase).await;
+        };
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
-            () = rest.crowded() => {
+            () = rest.wait_until_crowded() => {
                 port.meters.crowded.increment(1);
                 return;
             }
             () = async {
-                ended(&mut phase, Phase::Drain).await;
-                tokio::time::sleep(WORD).await;
+                wait_for_phase(&mut phase, PortPhase::Drain).await;
+                tokio::time::sleep(DRAIN_WAIT).await;
             } => return,
         };
         match shaken {
             Ok(Ok(stream)) => {
-                let peer = Peer::of(stream.get_ref().1).map(Arc::new);
-                serve(&port, stream, (peer, near), (activity, rest), phase).await;
+                let peer = ClientCertificateNames::from_connection(stream.get_ref().1).map(Arc::new);
+                serve_stream(&port, stream, (peer, near), (activity, rest), phase).await;
             }
             failed => {
                 port.meters.handshake.increment(1);
@@ -365,44 +378,45 @@ async fn connection<H: Handler>(
     };
     tokio::select! {
         () = served => {}
-        () = ended(&mut kill, Phase::Kill) => {}
+        () = wait_for_phase(&mut kill, PortPhase::Kill) => {}
     }
     port.meters.open.decrement(1.0);
     drop(slot);
 }
 
-async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    port: &Port<H>,
+async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    port: &PortState<H>,
     stream: S,
-    (peer, near): (Option<Arc<Peer>>, bool),
-    (activity, mut rest): (Activity, Resting),
-    mut phase: watch::Receiver<Phase>,
+    (peer, near): (Option<Arc<ClientCertificateNames>>, bool),
+    (activity, mut rest): (ConnectionActivity, IdleWatcher),
+    mut phase: watch::Receiver<PortPhase>,
 ) {
     let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
     let builder = if wide.is_some() { &port.wide } else { &port.narrow };
     let aged = Arc::new(AtomicBool::new(false));
     let service = {
-        let (handler, bad) = (Arc::clone(&port.handler), port.meters.head.clone());
+        let (handler, bad) = (Arc::clone(&port.handler), port.meters.bad_head.clone());
         let (ending, aged) = (phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            let begun = activity.begin(request.version());
-            tell_of_client(&mut request, peer.as_ref(), near);
+            let begun = activity.begin_request(request.version());
+            attach_client_info(&mut request, peer.as_ref(), near);
             let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
-            let reply = answer(Arc::clone(&handler), request, &bad);
+            let reply = handle_or_refuse(Arc::clone(&handler), request, &bad);
             async move {
                 let mut reply = reply.await;
-                if last.is_some_and(|(phase, aged)| *phase.borrow() != Phase::Serve || aged.load(Ordering::Relaxed)) {
+                if last.is_some_and(|(phase, aged)| *phase.borrow() != PortPhase::Serve || aged.load(Ordering::Relaxed))
+                {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, std::convert::Infallible>(begun.sending(reply))
+                Ok::<_, std::convert::Infallible>(begun.track_response(reply))
             }
         })
     };
     let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
-    let Settings { first_request, idle, .. } = port.settings;
-    let may_be_told = rest.may_be_told();
+    let PortSettings { first_request, idle, .. } = port.settings;
+    let may_be_told = rest.wait_until_closable();
     let old = async {
-        let grace = port.old().await;
+        let grace = port.wait_for_max_age().await;
         // the next HTTP/1 response then carries `connection: close`
         aged.store(true, Ordering::Relaxed);
         may_be_told.await;
@@ -410,7 +424,7 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let ending = tokio::select! {
         ended = conn.as_mut() => {
-            port.went(ended.err().as_ref(), &aged);
+            port.count_ended(ended.err().as_ref(), &aged);
             return;
         }
         grace = old => {
@@ -419,11 +433,11 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             let _ = tokio::time::timeout(grace, conn).await;
             return;
         }
-        ending = rest.over(first_request, idle) => ending,
-        () = ended(&mut phase, Phase::Drain) => {
+        ending = rest.wait_for_close_reason(first_request, idle) => ending,
+        () = wait_for_phase(&mut phase, PortPhase::Drain) => {
             tokio::select! {
                 _ = conn.as_mut() => return,
-                _ = tokio::time::timeout(WORD, rest.may_be_told()) => {}
+                _ = tokio::time::timeout(DRAIN_WAIT, rest.wait_until_closable()) => {}
             }
             conn.as_mut().graceful_shutdown();
             let _ = conn.await;
@@ -433,14 +447,14 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     conn.as_mut().graceful_shutdown();
     // a request that crossed the shutdown is answered first
     let (count, quiet) = match ending {
-        Rest::Silent => (&port.meters.silent, None),
-        Rest::Idle => (&port.meters.idle, Some(FAREWELL.min(idle))),
-        Rest::Crowded => (&port.meters.crowded, Some(CLOSE_WAIT)),
+        CloseReason::Silent => (&port.meters.silent, None),
+        CloseReason::Idle => (&port.meters.idle, Some(GOAWAY_WAIT.min(idle))),
+        CloseReason::Crowded => (&port.meters.crowded, Some(CLOSE_WAIT)),
     };
     count.increment(1);
     let patience = async {
         match quiet {
-            Some(time) => rest.quiet(time).await,
+            Some(time) => rest.wait_until_idle_for(time).await,
             None => tokio::time::sleep(CLOSE_WAIT).await,
         }
     };
@@ -451,46 +465,49 @@ async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 /// Attaches the client's certificate, and whether the client is on this machine, to the request.
-fn tell_of_client(request: &mut Request<Incoming>, peer: Option<&Arc<Peer>>, near: bool) {
+fn attach_client_info(request: &mut Request<Incoming>, peer: Option<&Arc<ClientCertificateNames>>, near: bool) {
     if let Some(peer) = peer {
         request.extensions_mut().insert(Arc::clone(peer));
     }
-    if near && !is_handed_on(request.headers()) {
-        request.extensions_mut().insert(Near);
+    if near && !is_forwarded(request.headers()) {
+        request.extensions_mut().insert(LocalClient);
     }
 }
 
 /// Why an HTTP/1 request head must be refused; hyper checks the rules of HTTP/2.
-fn fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
+fn find_head_fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
     if request.version() >= Version::HTTP_2 {
         return None;
     }
     let headers = request.headers();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len())).sum();
     if bytes > MAX_HEADERS as usize {
-        return Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header fields have at most 64 KiB together\n"));
+        return Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are larger than 64 KiB\n"));
     }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
     let one =
         hosts.next().is_none() && host.is_none_or(|host| !host.as_bytes().iter().any(|byte| b" /,@".contains(byte)));
     let fine = one && (host.is_some() || request.version() < Version::HTTP_11);
-    (!fine).then_some((StatusCode::BAD_REQUEST, "a request of HTTP/1.1 has one `Host` field (RFC 9112, section 3.2)\n"))
+    (!fine).then_some((
+        StatusCode::BAD_REQUEST,
+        "an HTTP/1.1 request must have exactly one valid `Host` field (RFC 9112, section 3.2)\n",
+    ))
 }
 
 /// The handler's response, or a refusal if the head is invalid.
-fn answer<H: Handler>(
+fn handle_or_refuse<H: RequestHandler>(
     handler: Arc<H>,
     request: Request<Incoming>,
     bad: &Counter,
 ) -> BoxFuture<'static, Response<ReplyBody>> {
-    let Some(fault) = fault(&request) else { return handler.handle(request) };
+    let Some(fault) = find_head_fault(&request) else { return handler.handle(request) };
     bad.increment(1);
-    Box::pin(std::future::ready(refusal(fault)))
+    Box::pin(std::future::ready(refusal_response(fault)))
 }
 
 /// A refusal, after which the connection closes: bytes behind an invalid head can't be trusted.
-fn refusal((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
+fn refusal_response((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
     let body = Full::new(Bytes::from_static(what.as_bytes())).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -499,24 +516,24 @@ fn refusal((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
     response
 }
 
-impl<H> Port<H> {
+impl<H> PortState<H> {
     /// A slot for one more connection. `None` if all are taken by connections that are in use.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    async fn acquire_slot(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }
         let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
         let mut told = false;
-        for look in 0..ROOM_LOOKS.0 {
-            told = told && self.room.is_leaving() || self.room.make();
+        for look in 0..ROOM_CHECKS.0 {
+            told = told && self.connections.has_leaving() || self.connections.ask_idle_to_leave();
             // `is_leaving` is checked again because a request may have crossed the ask. An HTTP/2 connection whose
             // upload was ended becomes idle, and is asked in the next round.
-            if !told && !self.places.ask() {
+            if !told && !self.slow_uploads.ask_to_end() {
                 return None;
             }
-            let wait = if told && look == 0 { GONE } else { ROOM_LOOKS.1 };
+            let wait = if told && look == 0 { HTTP1_CLOSE_WAIT } else { ROOM_CHECKS.1 };
             let came = tokio::time::timeout(wait, slot.as_mut()).await;
-            self.places.ask_nobody();
+            self.slow_uploads.withdraw_ask();
             if let Ok(came) = came {
                 return came.ok();
             }
@@ -525,15 +542,15 @@ impl<H> Port<H> {
     }
 
     /// Counts why a connection ended by itself: after its last response, or because of an invalid head.
-    fn went(&self, error: Option<&BoxError>, aged: &AtomicBool) {
-        let is_head = |error: &BoxError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
-        self.meters.head.increment(error.is_some_and(is_head).into());
+    fn count_ended(&self, error: Option<&ReplyBodyError>, aged: &AtomicBool) {
+        let is_head = |error: &ReplyBodyError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
+        self.meters.bad_head.increment(error.is_some_and(is_head).into());
         self.meters.aged.increment(aged.load(Ordering::Relaxed).into());
     }
 
     /// Completes when a connection that begins now reaches its maximum age; returns the grace for its requests in
     /// progress.
-    async fn old(&self) -> Duration {
+    async fn wait_for_max_age(&self) -> Duration {
         let Some((age, grace)) = self.settings.age else { return std::future::pending().await };
         // Multiples of the golden ratio are spread evenly, however many there are.
         let step = self.accepted.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);

@@ -11,23 +11,23 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::certificate_validity;
 use super::tls_error::TlsError;
-use super::validity;
 
 /// The PEM files of one configuration, by key.
-pub(super) struct Files(Vec<File>);
+pub(super) struct PemFiles(Vec<PemFile>);
 
-struct File {
+struct PemFile {
     key: &'static str,
     path: PathBuf,
     text: Result<Zeroizing<Vec<u8>>, String>,
 }
 
-impl Files {
+impl PemFiles {
     /// Reads the file under each key. A file that can't be read is reported when its contents are requested.
     pub(super) fn read<'p>(paths: impl IntoIterator<Item = (&'static str, Option<&'p PathBuf>)>) -> Self {
         let given = paths.into_iter().filter_map(|(key, path)| Some((key, path?)));
-        let read = |(key, path): (_, &PathBuf)| File {
+        let read = |(key, path): (_, &PathBuf)| PemFile {
             key,
             path: path.clone(),
             text: std::fs::read(path).map(Zeroizing::new).map_err(|error| error.to_string()),
@@ -44,14 +44,14 @@ impl Files {
         all.finalize().into()
     }
 
-    fn file(&self, key: &str) -> Option<&File> {
+    fn find_file(&self, key: &str) -> Option<&PemFile> {
         self.0.iter().find(|file| file.key == key)
     }
 
     /// The certificates under `key`; `None` if the key names no file.
     pub(super) fn certificates(&self, key: &'static str) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
-        let Some(file) = self.file(key) else { return Ok(None) };
-        let found = file.all::<CertificateDer<'static>>()?;
+        let Some(file) = self.find_file(key) else { return Ok(None) };
+        let found = file.parse_all::<CertificateDer<'static>>()?;
         if found.is_empty() {
             return Err(file.unusable("no certificate"));
         }
@@ -59,8 +59,8 @@ impl Files {
     }
 
     /// The certificates under `key`, as trusted roots.
-    pub(super) fn roots(&self, key: &'static str) -> Result<Option<RootCertStore>, TlsError> {
-        let (Some(found), Some(file)) = (self.certificates(key)?, self.file(key)) else { return Ok(None) };
+    pub(super) fn trusted_roots(&self, key: &'static str) -> Result<Option<RootCertStore>, TlsError> {
+        let (Some(found), Some(file)) = (self.certificates(key)?, self.find_file(key)) else { return Ok(None) };
         let mut roots = RootCertStore::empty();
         let bad = |_| file.unusable("a certificate that can't be used");
         found.into_iter().try_for_each(|certificate| roots.add(certificate).map_err(bad))?;
@@ -68,9 +68,12 @@ impl Files {
     }
 
     /// The revocation lists under `key`; empty if the key names no file.
-    pub(super) fn revoked(&self, key: &'static str) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-        let Some(file) = self.file(key) else { return Ok(Vec::new()) };
-        let found = file.all::<CertificateRevocationListDer<'static>>()?;
+    pub(super) fn revocation_lists(
+        &self,
+        key: &'static str,
+    ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+        let Some(file) = self.find_file(key) else { return Ok(Vec::new()) };
+        let found = file.parse_all::<CertificateRevocationListDer<'static>>()?;
         if found.is_empty() {
             return Err(file.unusable("no revocation list"));
         }
@@ -78,41 +81,43 @@ impl Files {
     }
 
     /// The private key under `key`.
-    pub(super) fn private(&self, key: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let file = self.file(key).ok_or(TlsError::Missing { key })?;
-        PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&reason(&error)))
+    pub(super) fn private_key(&self, key: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let file = self.find_file(key).ok_or(TlsError::Missing { key })?;
+        PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&describe_pem_error(&error)))
     }
 
     /// All problems of each file alone, and of the key together with the certificate.
-    pub(super) fn faults(&self) -> Vec<TlsError> {
+    pub(super) fn find_problems(&self) -> Vec<TlsError> {
         let chain = self.certificates("cert_file");
-        let key = self.file("key_file").map(|_| self.private("key_file"));
+        let key = self.find_file("key_file").map(|_| self.private_key("key_file"));
         let mut faults: Vec<TlsError> = chain.as_ref().err().cloned().into_iter().collect();
         faults.extend(key.as_ref().and_then(|key| key.as_ref().err()).cloned());
-        faults.extend(["ca_file", "client_ca_file"].into_iter().filter_map(|key| self.roots(key).err()));
-        faults.extend(self.revoked("crl_file").err());
+        faults.extend(["ca_file", "client_ca_file"].into_iter().filter_map(|key| self.trusted_roots(key).err()));
+        faults.extend(self.revocation_lists("crl_file").err());
         if let (Ok(Some(chain)), Some(Ok(key))) = (chain, key) {
             let provider = rustls::crypto::aws_lc_rs::default_provider();
-            faults.extend(CertifiedKey::from_der(chain, key, &provider).err().map(|error| self.unfit(&error)));
+            faults.extend(
+                CertifiedKey::from_der(chain, key, &provider).err().map(|error| self.describe_pair_error(&error)),
+            );
         }
         faults
     }
 
     /// Why `cert_file` and `key_file` can't be used together.
-    pub(super) fn unfit(&self, error: &rustls::Error) -> TlsError {
+    pub(super) fn describe_pair_error(&self, error: &rustls::Error) -> TlsError {
         let (chain, key) = (self.path("cert_file").display(), self.path("key_file").display());
         let first = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
         match error {
             rustls::Error::InconsistentKeys(_) => {
-                TlsError::Unusable { key: "key_file", what: format!("{key} is not the key of {chain}") }
+                TlsError::Unusable { key: "key_file", what: format!("{key} does not match the certificate in {chain}") }
             }
             rustls::Error::InvalidCertificate(_) => {
-                let why = first().as_ref().and_then(validity::unread);
-                let why = why.unwrap_or_else(|| "it holds a certificate that can't be used".to_owned());
+                let why = first().as_ref().and_then(certificate_validity::describe_unparsable);
+                let why = why.unwrap_or_else(|| "it contains a certificate that can't be used".to_owned());
                 TlsError::Unusable { key: "cert_file", what: format!("{chain}: {why}") }
             }
             _ => {
-                let what = format!("{key} holds no key of a kind that can be used");
+                let what = format!("{key} contains no private key of a supported kind");
                 TlsError::Unusable { key: "key_file", what }
             }
         }
@@ -120,11 +125,11 @@ impl Files {
 
     /// The path under `key`, for messages.
     pub(super) fn path(&self, key: &str) -> &Path {
-        self.file(key).map_or(Path::new(""), |file| &file.path)
+        self.find_file(key).map_or(Path::new(""), |file| &file.path)
     }
 }
 
-impl File {
+impl PemFile {
     fn text(&self) -> Result<&[u8], TlsError> {
         match &self.text {
             Ok(text) => Ok(text),
@@ -132,9 +137,9 @@ impl File {
         }
     }
 
-    fn all<T: PemObject>(&self) -> Result<Vec<T>, TlsError> {
+    fn parse_all<T: PemObject>(&self) -> Result<Vec<T>, TlsError> {
         let found: Result<Vec<T>, _> = T::pem_slice_iter(self.text()?).collect();
-        found.map_err(|error| self.unreadable(&reason(&error)))
+        found.map_err(|error| self.unreadable(&describe_pem_error(&error)))
     }
 
     fn unreadable(&self, why: &str) -> TlsError {
@@ -142,15 +147,15 @@ impl File {
     }
 
     fn unusable(&self, held: &str) -> TlsError {
-        TlsError::Unusable { key: self.key, what: format!("{} holds {held}", self.path.display()) }
+        TlsError::Unusable { key: self.key, what: format!("{} contains {held}", self.path.display()) }
     }
 }
 
 /// Why a PEM file can't be used, without quoting its lines.
-fn reason(error: &pem::Error) -> String {
+fn describe_pem_error(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "it holds nothing of the kind".to_owned(),
+        pem::Error::NoItemsFound => "it contains nothing of the expected kind".to_owned(),
         _ => "not PEM".to_owned(),
     }
 }

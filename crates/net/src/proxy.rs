@@ -28,16 +28,16 @@ pub enum ProxyError {
     #[error("{0}: only http:// proxies are supported")]
     Scheme(&'static str),
     /// The value can't be parsed as `[http://][user:password@]host[:port]`.
-    #[error("{0}: not an address")]
+    #[error("{0}: must be [http://][user:password@]host[:port]")]
     Address(&'static str),
 }
 
 /// Decides which destinations go through which proxy. No `Debug`, because proxy addresses contain passwords.
-pub struct Proxies {
+pub struct ProxyRules {
     rules: Matcher,
 }
 
-impl Proxies {
+impl ProxyRules {
     /// Reads the variables through `var`, trying the upper-case name first.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Proxies {
                 return Err(ProxyError::Scheme(name));
             }
             // the matcher treats an unreadable value as "no proxy", and traffic would bypass the required proxy
-            if value.is_empty() || readable(&value) { Ok(value) } else { Err(ProxyError::Address(name)) }
+            if value.is_empty() || is_parsable(&value) { Ok(value) } else { Err(ProxyError::Address(name)) }
         };
         let no = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
         let rules = Matcher::builder()
@@ -64,12 +64,12 @@ impl Proxies {
     }
 
     /// Uses no proxy at all.
-    pub fn none() -> Self {
+    pub fn direct() -> Self {
         Self { rules: Matcher::builder().build() }
     }
 
-    pub(super) fn find(&self, destination: &Uri) -> Option<Intercept> {
-        if is_this_machine(destination.host()?) { None } else { self.rules.intercept(destination) }
+    pub(super) fn proxy_for(&self, destination: &Uri) -> Option<Intercept> {
+        if is_local_host(destination.host()?) { None } else { self.rules.intercept(destination) }
     }
 
     /// The `proxy-authorization` header that a plain `http://` request through the proxy needs.
@@ -77,59 +77,59 @@ impl Proxies {
         if destination.scheme_str() != Some("http") {
             return None;
         }
-        let mut value = self.find(destination)?.basic_auth()?.clone();
+        let mut value = self.proxy_for(destination)?.basic_auth()?.clone();
         value.set_sensitive(true);
         Some(value)
     }
 }
 
 /// Whether the matcher can parse a proxy's address: `[http://][user:password@]host[:port]`.
-fn readable(value: &str) -> bool {
+fn is_parsable(value: &str) -> bool {
     let host_and_port = value.rsplit_once('@').map_or(value, |(_, place)| place);
     let port = host_and_port.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port);
-    let numbered =
-        port.is_none_or(|port| port.starts_with("//") || port.ends_with(']') || config::address::port(port).is_ok());
+    let numbered = port
+        .is_none_or(|port| port.starts_with("//") || port.ends_with(']') || config::address::parse_port(port).is_ok());
     let anywhere = Uri::from_static("http://tollgate.invalid");
     numbered && Matcher::builder().all(value).build().intercept(&anywhere).is_some()
 }
 
 /// Connects directly, through a tunnel, or to the proxy itself.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(super) struct ProxyConnector {
     http: HttpConnector,
-    proxies: Arc<Proxies>,
+    proxies: Arc<ProxyRules>,
     /// A proxy can't forward plain HTTP/2, so it is tunnelled like https.
     tunnel_always: bool,
 }
 
-impl Connector {
-    pub(super) fn new(http: HttpConnector, proxies: Arc<Proxies>, tunnel_always: bool) -> Self {
+impl ProxyConnector {
+    pub(super) fn new(http: HttpConnector, proxies: Arc<ProxyRules>, tunnel_always: bool) -> Self {
         Self { http, proxies, tunnel_always }
     }
 
-    fn rule(&self, destination: &Uri) -> Option<Intercept> {
+    fn proxy_for(&self, destination: &Uri) -> Option<Intercept> {
         if !self.tunnel_always || destination.scheme_str() == Some("https") {
-            return self.proxies.find(destination);
+            return self.proxies.proxy_for(destination);
         }
         let mut parts = destination.clone().into_parts();
         parts.scheme = Some(http::uri::Scheme::HTTPS);
-        self.proxies.find(&Uri::from_parts(parts).ok()?)
+        self.proxies.proxy_for(&Uri::from_parts(parts).ok()?)
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = Link;
+impl Service<Uri> for ProxyConnector {
+    type Response = ProxyConnection;
     type Error = ConnectError;
-    type Future = BoxFuture<'static, Result<Link, ConnectError>>;
+    type Future = BoxFuture<'static, Result<ProxyConnection, ConnectError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         self.http.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, destination: Uri) -> Self::Future {
-        let Some(rule) = self.rule(&destination) else {
+        let Some(rule) = self.proxy_for(&destination) else {
             let connecting = self.http.call(destination);
-            return Box::pin(async move { Ok(Link { io: connecting.await?, proxied: false }) });
+            return Box::pin(async move { Ok(ProxyConnection { io: connecting.await?, proxied: false }) });
         };
         if self.tunnel_always || destination.scheme_str() == Some("https") {
             let mut tunnel = Tunnel::new(rule.uri().clone(), self.http.clone());
@@ -137,10 +137,12 @@ impl Service<Uri> for Connector {
                 tunnel = tunnel.with_auth(auth.clone());
             }
             let destination = with_port(destination);
-            return Box::pin(async move { Ok(Link { io: tunnel.call(destination).await?, proxied: false }) });
+            return Box::pin(
+                async move { Ok(ProxyConnection { io: tunnel.call(destination).await?, proxied: false }) },
+            );
         }
         let connecting = self.http.call(rule.uri().clone());
-        Box::pin(async move { Ok(Link { io: connecting.await?, proxied: true }) })
+        Box::pin(async move { Ok(ProxyConnection { io: connecting.await?, proxied: true }) })
     }
 }
 
@@ -158,24 +160,24 @@ fn with_port(destination: Uri) -> Uri {
 }
 
 /// A TCP connection, and whether its requests go to a proxy in absolute form.
-pub(super) struct Link {
+pub(super) struct ProxyConnection {
     io: TokioIo<TcpStream>,
     proxied: bool,
 }
 
-impl Connection for Link {
+impl Connection for ProxyConnection {
     fn connected(&self) -> Connected {
         self.io.inner().connected().proxy(self.proxied)
     }
 }
 
-impl Read for Link {
+impl Read for ProxyConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
-impl Write for Link {
+impl Write for ProxyConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -202,7 +204,7 @@ impl Write for Link {
 }
 
 /// Whether a URL's host is this machine, judged by its name alone.
-pub fn is_this_machine(host: &str) -> bool {
+pub fn is_local_host(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }

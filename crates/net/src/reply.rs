@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type ReplyBodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a response.
-pub type ReplyBody = UnsyncBoxBody<Bytes, BoxError>;
+pub type ReplyBody = UnsyncBoxBody<Bytes, ReplyBodyError>;

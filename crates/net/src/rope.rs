@@ -16,8 +16,8 @@ const BLOCK: usize = 16 * 1024;
 /// The bytes of a body, in order.
 #[derive(Default)]
 pub struct Rope {
-    whole: VecDeque<Bytes>,
-    tail: BytesMut,
+    pieces: VecDeque<Bytes>,
+    open_piece: BytesMut,
     len: usize,
 }
 
@@ -36,72 +36,72 @@ impl Rope {
     pub fn push(&mut self, frame: Bytes) {
         self.len = self.len.saturating_add(frame.len());
         if frame.len() < SMALL {
-            if self.tail.capacity().saturating_sub(self.tail.len()) < frame.len() {
+            if self.open_piece.capacity().saturating_sub(self.open_piece.len()) < frame.len() {
                 self.seal_tail();
-                self.tail.reserve(BLOCK);
+                self.open_piece.reserve(BLOCK);
             }
-            self.tail.extend_from_slice(&frame);
+            self.open_piece.extend_from_slice(&frame);
         } else {
             self.seal_tail();
-            self.whole.push_back(frame);
+            self.pieces.push_back(frame);
         }
     }
 
     fn seal_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.whole.push_back(self.tail.split().freeze());
+        if !self.open_piece.is_empty() {
+            self.pieces.push_back(self.open_piece.split().freeze());
         }
     }
 
     /// Removes and returns the first `N` bytes; `None`, removing nothing, if there are fewer.
-    pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub fn take_front<const N: usize>(&mut self) -> Option<[u8; N]> {
         if self.len < N {
             return None;
         }
         self.seal_tail();
         let mut head = [0; N];
         for to in &mut head {
-            *to = self.byte()?;
+            *to = self.take_byte()?;
         }
         self.len = self.len.saturating_sub(N);
         Some(head)
     }
 
-    fn byte(&mut self) -> Option<u8> {
-        let front = self.whole.front_mut()?;
+    fn take_byte(&mut self) -> Option<u8> {
+        let front = self.pieces.front_mut()?;
         let byte = front.first().copied()?;
         front.advance(1);
         if front.is_empty() {
-            self.whole.pop_front();
+            self.pieces.pop_front();
         }
         Some(byte)
     }
 
     /// Whether [`Rope::into_bytes`] has to copy.
     pub fn is_split(&self) -> bool {
-        self.whole.len() + usize::from(!self.tail.is_empty()) > 1
+        self.pieces.len() + usize::from(!self.open_piece.is_empty()) > 1
     }
 
     /// The last four bytes, as needed for a gzip trailer; fewer if the last piece is shorter.
     pub fn last_bytes(&mut self) -> &[u8] {
         self.seal_tail();
-        self.whole.back().map_or(&[], |piece| piece.get(piece.len().saturating_sub(4)..).unwrap_or_default())
+        self.pieces.back().map_or(&[], |piece| piece.get(piece.len().saturating_sub(4)..).unwrap_or_default())
     }
 
     /// The first piece, for reading headers.
     pub fn first_piece(&mut self) -> &[u8] {
         self.seal_tail();
-        self.whole.front().map_or(&[], |piece| piece)
+        self.pieces.front().map_or(&[], |piece| piece)
     }
 
     /// All bytes as one buffer; without a copy if there is only one piece.
     pub fn into_bytes(mut self) -> Bytes {
         self.seal_tail();
-        if self.whole.len() <= 1 {
-            return self.whole.pop_front().unwrap_or_default();
+        if self.pieces.len() <= 1 {
+            return self.pieces.pop_front().unwrap_or_default();
         }
         let mut joined = Vec::with_capacity(self.len);
-        for piece in self.whole {
+        for piece in self.pieces {
             joined.extend_from_slice(&piece);
         }
         Bytes::from(joined)
@@ -110,29 +110,29 @@ impl Rope {
     /// A reader over the bytes; pieces are freed as they are read.
     pub fn into_reader(mut self) -> RopeReader {
         self.seal_tail();
-        RopeReader { left: self.whole }
+        RopeReader { pieces: self.pieces }
     }
 }
 
 /// Reads a rope's bytes in order.
 pub struct RopeReader {
-    left: VecDeque<Bytes>,
+    pieces: VecDeque<Bytes>,
 }
 
 impl BufRead for RopeReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(self.left.front().map_or(&[], |piece| piece))
+        Ok(self.pieces.front().map_or(&[], |piece| piece))
     }
 
     fn consume(&mut self, mut n: usize) {
-        while let Some(front) = self.left.front_mut() {
+        while let Some(front) = self.pieces.front_mut() {
             let step = n.min(front.len());
             front.advance(step);
             n = n.saturating_sub(step);
             if !front.is_empty() {
                 break;
             }
-            self.left.pop_front();
+            self.pieces.pop_front();
         }
     }
 }

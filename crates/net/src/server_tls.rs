@@ -13,15 +13,15 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
-use super::dates::{self, Trouble};
-use super::kept::Kept;
-use super::pem::Files;
+use super::certificate_dates::{self, TlsFileProblem};
+use super::last_good::LastGoodValue;
+use super::pem::PemFiles;
 use super::tls_error::TlsError;
 use config::PortTls;
 
 /// The TLS settings of a server. The files are read and checked separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ServerTlsSettings {
     /// PEM file of the certificate chain.
     pub cert_file: PathBuf,
     /// PEM file of its private key.
@@ -34,26 +34,26 @@ pub struct Settings {
     /// How often the files are checked for changes.
     pub reload_interval: Duration,
     /// The configuration built last from the files.
-    pub kept: Kept<Made>,
+    pub last_good: LastGoodValue<BuiltServerConfig>,
 }
 
 /// The configuration built from the files, and SHA-256 over them.
-pub type Made = (Arc<ServerConfig>, [u8; 32]);
+pub type BuiltServerConfig = (Arc<ServerConfig>, [u8; 32]);
 
-impl From<&PortTls> for Settings {
+impl From<&PortTls> for ServerTlsSettings {
     fn from(written: &PortTls) -> Self {
         let PortTls { cert_file, key_file, client_ca_file, crl_file, reload_interval } = written.clone();
-        let kept = Kept::default();
-        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0, kept }
+        let kept = LastGoodValue::default();
+        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0, last_good: kept }
     }
 }
 
 /// The TLS state of a port.
 pub struct ServerTls {
-    settings: Settings,
+    settings: ServerTlsSettings,
     current: RwLock<Arc<ServerConfig>>,
     /// SHA-256 over the files in use, as they were read.
-    seen: Mutex<[u8; 32]>,
+    files_digest: Mutex<[u8; 32]>,
 }
 
 impl ServerTls {
@@ -62,10 +62,11 @@ impl ServerTls {
     ///
     /// # Errors
     /// A file can't be used.
-    pub fn read(settings: Settings) -> Result<Self, TlsError> {
+    pub fn read(settings: ServerTlsSettings) -> Result<Self, TlsError> {
         let files = settings.files();
-        let (config, digest) = settings.kept.or_last(build(&files).map(|config| (config, files.digest())))?;
-        Ok(Self { settings, current: RwLock::new(config), seen: Mutex::new(digest) })
+        let (config, digest) =
+            settings.last_good.or_last_good(build_server_config(&files).map(|config| (config, files.digest())))?;
+        Ok(Self { settings, current: RwLock::new(config), files_digest: Mutex::new(digest) })
     }
 
     /// Reads the files again and returns whether they changed.
@@ -75,13 +76,13 @@ impl ServerTls {
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = self.settings.files();
         let now = files.digest();
-        if *self.seen.lock() == now {
+        if *self.files_digest.lock() == now {
             return Ok(false);
         }
-        let config = build(&files)?;
-        self.settings.kept.keep((Arc::clone(&config), now));
+        let config = build_server_config(&files)?;
+        self.settings.last_good.store((Arc::clone(&config), now));
         *self.current.write() = config;
-        *self.seen.lock() = now;
+        *self.files_digest.lock() = now;
         Ok(true)
     }
 
@@ -98,14 +99,14 @@ impl ServerTls {
 
 /// The names in a client's verified certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
+pub struct ClientCertificateNames {
     /// DNS names and URIs of the subject alternative name.
     pub names: Vec<String>,
 }
 
-impl Peer {
+impl ClientCertificateNames {
     /// The client of a finished handshake; `None` without a client certificate.
-    pub fn of(connection: &ServerConnection) -> Option<Self> {
+    pub fn from_connection(connection: &ServerConnection) -> Option<Self> {
         let certificate = connection.peer_certificates()?.first()?;
         let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
         Some(Self { names: parsed.valid_dns_names().chain(parsed.valid_uri_names()).map(str::to_owned).collect() })
@@ -113,48 +114,48 @@ impl Peer {
 }
 
 /// Host names of the first certificate in a PEM file, without wildcards; empty if the file can't be read.
-pub fn names(cert_file: &PathBuf) -> Vec<String> {
-    let files = Files::read([("cert_file", Some(cert_file))]);
+pub fn certificate_host_names(cert_file: &PathBuf) -> Vec<String> {
+    let files = PemFiles::read([("cert_file", Some(cert_file))]);
     let chain = files.certificates("cert_file").ok().flatten().unwrap_or_default();
     let parsed = chain.first().and_then(|first| webpki::EndEntityCert::try_from(first).ok());
     let names = parsed.iter().flat_map(|parsed| parsed.valid_dns_names()).filter(|name| !name.starts_with('*'));
     names.map(str::to_owned).collect()
 }
 
-impl Settings {
+impl ServerTlsSettings {
     /// Shares the stored configuration of `kept`.
     #[must_use]
-    pub fn keeping(self, kept: &Kept<Made>) -> Self {
-        Self { kept: kept.clone(), ..self }
+    pub fn sharing_last_good(self, kept: &LastGoodValue<BuiltServerConfig>) -> Self {
+        Self { last_good: kept.clone(), ..self }
     }
 
     /// The problems of the files as of `now` (Unix seconds).
-    pub fn trouble(&self, now: u64) -> Vec<Trouble> {
+    pub fn find_problems(&self, now: u64) -> Vec<TlsFileProblem> {
         let files = self.files();
-        let found = dates::wrong(&files, "cert_file", "client_ca_file", now);
-        dates::with(found, files.faults(), || build(&files).map(drop))
+        let found = certificate_dates::find_date_problems(&files, "cert_file", "client_ca_file", now);
+        certificate_dates::combine_problems(found, files.find_problems(), || build_server_config(&files).map(drop))
     }
 
     /// The problems with the dates of the server's own certificate: it is expired, not valid yet, or expires soon.
-    pub fn aged(&self, now: u64) -> Vec<Trouble> {
-        dates::wrong(&self.files(), "cert_file", "", now)
+    pub fn find_own_date_problems(&self, now: u64) -> Vec<TlsFileProblem> {
+        certificate_dates::find_date_problems(&self.files(), "cert_file", "", now)
     }
 
-    fn files(&self) -> Files {
+    fn files(&self) -> PemFiles {
         let Self { cert_file, key_file, client_ca_file, crl_file, .. } = self;
         let given = [("cert_file", Some(cert_file)), ("key_file", Some(key_file))];
-        Files::read(
+        PemFiles::read(
             given.into_iter().chain([("client_ca_file", client_ca_file.as_ref()), ("crl_file", crl_file.as_ref())]),
         )
     }
 }
 
-fn build(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
+fn build_server_config(files: &PemFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = files.certificates("cert_file")?.unwrap_or_default();
-    let key = files.private("key_file")?;
+    let key = files.private_key("key_file")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match files.roots("client_ca_file")? {
+    let builder = match files.trusted_roots("client_ca_file")? {
         None => builder.with_no_client_auth(),
         Some(roots) => {
             // Only the client's own certificate is checked for revocation; one whose authority has no list is refused.
@@ -163,13 +164,13 @@ fn build(files: &Files) -> Result<Arc<ServerConfig>, TlsError> {
                 what: error.to_string(),
             };
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .with_crls(files.revoked("crl_file")?)
+                .with_crls(files.revocation_lists("crl_file")?)
                 .only_check_end_entity_revocation()
                 .build();
             builder.with_client_cert_verifier(verifier.map_err(refused)?)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| files.unfit(&error))?;
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| files.describe_pair_error(&error))?;
     // In order of preference. The gRPC port accepts HTTP/1.1 too, so that it can tell such clients the right port.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

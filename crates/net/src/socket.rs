@@ -1,8 +1,7 @@
-//! [`Socket`]: a TCP or unix socket that is listened on (a sidecar needs no port), and [`Stream`], a connection of
-//! either kind.
-//! A unix socket in use by another process is never taken over; one left behind by a crash is replaced; any other file
-//! is left alone. The socket file is removed with the socket. A kept port that conflicts with a wanted one is closed.
-//! The accept loop is in `listen`.
+//! [`ListenSocket`]: a TCP or unix socket that is listened on (a sidecar needs no port), and [`ConnectionStream`], a
+//! connection of either kind. A unix socket in use by another process is never taken over; one left behind by a crash
+//! is replaced; any other file is left alone. The socket file is removed with the socket. A kept port that conflicts
+//! with a wanted one is closed. The accept loop is in `listen`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,37 +19,38 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use config::Endpoint;
 
 /// A bound socket that does not accept connections yet.
-pub(super) enum Socket {
+pub(super) enum ListenSocket {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: Arc<Owned> },
+    Unix { listener: UnixListener, _file: Arc<SocketFile> },
 }
 
 /// Sockets that outlive their listeners: after a reload, the next gateway takes them over, so that clients that
 /// connect in between wait instead of being refused. Clones share the same sockets.
 #[derive(Clone, Default)]
-pub struct Sockets(Arc<Mutex<Vec<Kept>>>);
+pub struct RetainedSockets(Arc<Mutex<Vec<RetainedSocket>>>);
 
-struct Kept {
+struct RetainedSocket {
     endpoint: Endpoint,
-    socket: Second,
+    socket: DuplicateHandle,
     /// Whether a listener of the current round uses the socket.
     used: bool,
 }
 
 /// A duplicate handle of a socket.
-enum Second {
+enum DuplicateHandle {
     Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener, Arc<Owned>),
+    Unix(std::os::unix::net::UnixListener, Arc<SocketFile>),
 }
 
-impl Sockets {
-    /// Begins a new round: sockets that are not requested again before [`Sockets::settle`] are closed then.
-    pub fn begin(&self) {
+impl RetainedSockets {
+    /// Begins a new round: sockets that are not requested again before [`RetainedSockets::close_unused`] are closed
+    /// then.
+    pub fn begin_round(&self) {
         self.0.lock().iter_mut().for_each(|kept| kept.used = false);
     }
 
     /// Closes the sockets that were not requested in this round.
-    pub fn settle(&self) {
+    pub fn close_unused(&self) {
         self.0.lock().retain(|kept| kept.used);
     }
 
@@ -60,30 +60,30 @@ impl Sockets {
     }
 
     /// The kept socket of `endpoint`, or a new one.
-    pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<Socket, BindError> {
+    pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<ListenSocket, BindError> {
         let failed = |error: io::Error| BindError::new(endpoint, &error);
-        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.is(endpoint)).map(|kept| {
+        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.matches(endpoint)).map(|kept| {
             kept.used = true;
-            kept.socket.again()
+            kept.socket.duplicate()
         });
         if let Some(known) = known.take() {
             return known.map_err(failed);
         }
-        let bound = match Socket::listen(endpoint).await {
+        let bound = match ListenSocket::listen(endpoint).await {
             // The previous round may keep the same port at another address of this machine.
-            Err(error) if error.kind == io::ErrorKind::AddrInUse && self.make_room(endpoint) => {
-                Socket::listen(endpoint).await
+            Err(error) if error.kind == io::ErrorKind::AddrInUse && self.close_conflicting(endpoint) => {
+                ListenSocket::listen(endpoint).await
             }
             bound => bound,
         };
-        let (socket, second) = bound?.doubled().map_err(failed)?;
-        self.0.lock().push(Kept { endpoint: endpoint.clone(), socket: second, used: true });
+        let (socket, second) = bound?.with_duplicate().map_err(failed)?;
+        self.0.lock().push(RetainedSocket { endpoint: endpoint.clone(), socket: second, used: true });
         Ok(socket)
     }
 
     /// Closes kept sockets of this port that have no listener now, and returns whether there was one. A listener that
     /// wants such a socket later in this round gets a new one.
-    fn make_room(&self, endpoint: &Endpoint) -> bool {
+    fn close_conflicting(&self, endpoint: &Endpoint) -> bool {
         let mut kept = self.0.lock();
         let before = kept.len();
         kept.retain(|kept| kept.used || kept.socket.port().is_none_or(|port| port != endpoint.port()));
@@ -91,20 +91,20 @@ impl Sockets {
     }
 }
 
-impl Kept {
+impl RetainedSocket {
     /// Whether this socket matches `endpoint`, even if the endpoint is written differently.
-    fn is(&self, endpoint: &Endpoint) -> bool {
+    fn matches(&self, endpoint: &Endpoint) -> bool {
         let same_address = match &self.socket {
-            Second::Tcp(listener) => {
-                endpoint.literal().is_some_and(|at| listener.local_addr().is_ok_and(|own| own == at))
+            DuplicateHandle::Tcp(listener) => {
+                endpoint.socket_addr().is_some_and(|at| listener.local_addr().is_ok_and(|own| own == at))
             }
-            Second::Unix(..) => false,
+            DuplicateHandle::Unix(..) => false,
         };
         self.endpoint == *endpoint || same_address
     }
 }
 
-impl Second {
+impl DuplicateHandle {
     fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok().map(|at| at.port()),
@@ -112,31 +112,31 @@ impl Second {
         }
     }
 
-    fn again(&self) -> io::Result<Socket> {
+    fn duplicate(&self) -> io::Result<ListenSocket> {
         Ok(match self {
-            Self::Tcp(listener) => Socket::Tcp(TcpListener::from_std(listener.try_clone()?)?),
+            Self::Tcp(listener) => ListenSocket::Tcp(TcpListener::from_std(listener.try_clone()?)?),
             Self::Unix(listener, file) => {
-                Socket::Unix { listener: UnixListener::from_std(listener.try_clone()?)?, _file: Arc::clone(file) }
+                ListenSocket::Unix { listener: UnixListener::from_std(listener.try_clone()?)?, _file: Arc::clone(file) }
             }
         })
     }
 }
 
 /// The file of a unix socket; removed when dropped, if it is still the same file.
-pub(super) struct Owned {
+pub(super) struct SocketFile {
     path: PathBuf,
     id: Option<(u64, u64)>,
 }
 
-pub(super) enum Stream {
+pub(super) enum ConnectionStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Stream {
+impl ConnectionStream {
     /// Whether the client is on this machine. Other addresses of 127/8 do not count: sidecars use them to forward
     /// requests from elsewhere.
-    pub(super) fn is_near(&self) -> bool {
+    pub(super) fn is_local(&self) -> bool {
         let near = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
         match self {
             Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| near(peer.ip().to_canonical())),
@@ -157,17 +157,17 @@ pub struct BindError {
 
 impl BindError {
     fn new(endpoint: &Endpoint, error: &io::Error) -> Self {
-        Self { endpoint: endpoint.clone(), kind: error.kind(), what: reason(error) }
+        Self { endpoint: endpoint.clone(), kind: error.kind(), what: describe_io_error(error) }
     }
 }
 
-impl Socket {
-    fn doubled(self) -> io::Result<(Self, Second)> {
+impl ListenSocket {
+    fn with_duplicate(self) -> io::Result<(Self, DuplicateHandle)> {
         let second = match self {
-            Self::Tcp(listener) => Second::Tcp(listener.into_std()?),
-            Self::Unix { listener, _file } => Second::Unix(listener.into_std()?, _file),
+            Self::Tcp(listener) => DuplicateHandle::Tcp(listener.into_std()?),
+            Self::Unix { listener, _file } => DuplicateHandle::Unix(listener.into_std()?, _file),
         };
-        Ok((second.again()?, second))
+        Ok((second.duplicate()?, second))
     }
 
     pub(super) async fn listen(endpoint: &Endpoint) -> Result<Self, BindError> {
@@ -186,9 +186,12 @@ impl Socket {
                 bound => bound,
             };
             let listener = listener.map_err(failed)?;
-            return Ok(Self::Unix { listener, _file: Arc::new(Owned { path: path.to_owned(), id: id(path) }) });
+            return Ok(Self::Unix {
+                listener,
+                _file: Arc::new(SocketFile { path: path.to_owned(), id: file_identity(path) }),
+            });
         }
-        let listener = match endpoint.literal() {
+        let listener = match endpoint.socket_addr() {
             Some(address) => TcpListener::bind(address).await,
             None => TcpListener::bind((endpoint.host(), endpoint.port())).await,
         };
@@ -203,14 +206,14 @@ impl Socket {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(super) async fn accept(&self) -> io::Result<ConnectionStream> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok(Stream::Tcp(stream))
+                Ok(ConnectionStream::Tcp(stream))
             }
-            Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix { listener, .. } => Ok(ConnectionStream::Unix(listener.accept().await?.0)),
         }
     }
 }
@@ -218,9 +221,9 @@ impl Socket {
 /// Why a file at the path of a unix socket was not removed.
 #[derive(Debug, thiserror::Error)]
 enum SocketFileError {
-    #[error("there is a file that is no socket")]
+    #[error("the path exists and is not a socket")]
     NotASocket,
-    #[error("somebody listens there")]
+    #[error("another process listens on it")]
     InUse,
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -239,30 +242,32 @@ async fn remove_abandoned(path: &Path) -> Result<(), SocketFileError> {
     }
 }
 
-fn id(path: &Path) -> Option<(u64, u64)> {
+fn file_identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
-impl Drop for Owned {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.id.is_some() && id(&self.path) == self.id {
+        if self.id.is_some() && file_identity(&self.path) == self.id {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
 /// Describes an I/O error for users, without the error number.
-fn reason(error: &io::Error) -> String {
+fn describe_io_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "the port is in use".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied (ports below 1024 need a privilege)".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied (ports below 1024 need root or CAP_NET_BIND_SERVICE)".to_owned()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         io::ErrorKind::NotFound => "the folder does not exist".to_owned(),
         _ => error.to_string(),
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for ConnectionStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, to),
@@ -271,7 +276,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for ConnectionStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, from),
@@ -313,7 +318,7 @@ impl AsyncWrite for Stream {
 }
 
 /// Whether a proxy's header marks the request as forwarded; then the client is not the connecting peer.
-pub(super) fn is_handed_on(headers: &HeaderMap) -> bool {
+pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
     let by_proxies = |name: &str| {
         matches!(name, "forwarded" | "via" | "x-real-ip")
             || name.starts_with("x-forwarded-")

@@ -11,7 +11,7 @@ pub trait Spawn: Send + Sync + 'static {
     /// Runs `task` until it ends or the gateway does. `name` is a fixed word for logs.
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
     /// Runs CPU-bound `work` where it does not hold up sockets. It may run at once, on the current thread.
-    fn blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>);
+    fn spawn_blocking(&self, name: &'static str, work: Box<dyn FnOnce() + Send + 'static>);
 }
 
 /// Lets hyper spawn its tasks (one per HTTP/2 stream or pooled connection) through [`Spawn`].
@@ -37,14 +37,14 @@ where
     }
 }
 
-/// Runs `work` through [`Spawn::blocking`] and returns its result; `None` if the task ended without one.
-pub async fn blocking<T, W>(tasks: &dyn Spawn, name: &'static str, work: W) -> Option<T>
+/// Runs `work` through [`Spawn::spawn_blocking`] and returns its result; `None` if the task ended without one.
+pub async fn run_blocking<T, W>(tasks: &dyn Spawn, name: &'static str, work: W) -> Option<T>
 where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
 {
     let (give, take) = tokio::sync::oneshot::channel();
-    tasks.blocking(
+    tasks.spawn_blocking(
         name,
         Box::new(move || {
             let _ = give.send(work());

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use proptest::prelude::*;
 
-use super::encoding::{InflateError, Inflater, Step, compress};
+use super::encoding::{InflateError, InflateStep, Inflater, compress};
 use super::rope::Rope;
 use super::*;
 use crate::testing::tasks::TestTasks;
 
-const ALL: [Encoding; 4] = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+const ALL: [ContentEncoding; 4] =
+    [ContentEncoding::Identity, ContentEncoding::Gzip, ContentEncoding::Deflate, ContentEncoding::Zstd];
 
 fn rope(pieces: &[Vec<u8>]) -> Rope {
     let mut rope = Rope::default();
@@ -32,9 +33,9 @@ proptest! {
         let (mut one, mut two) = (rope(&pieces), rope(&pieces));
         let skip = if head == 1 && whole.len() >= 5 { 5 } else { 0 };
         if head == 1 {
-            let taken = one.take::<5>();
+            let taken = one.take_front::<5>();
             prop_assert_eq!(taken.is_some(), whole.len() >= 5);
-            prop_assert_eq!(taken, two.take::<5>());
+            prop_assert_eq!(taken, two.take_front::<5>());
         }
         prop_assert_eq!(one.len(), whole.len() - skip);
         prop_assert_eq!(&one.into_bytes()[..], &whole[skip..]);
@@ -58,16 +59,16 @@ proptest! {
         let mut steps = 0;
         let end = loop {
             match inflater.step(room) {
-                Ok(Step::More) => steps += 1,
+                Ok(InflateStep::More) => steps += 1,
                 other => break other,
             }
             prop_assert!(steps <= body.len() / room + 1);
         };
         if body.len() > cap {
             prop_assert_eq!(end, Err(InflateError::TooLarge));
-            prop_assert!(inflater.made() <= cap + 1);
+            prop_assert!(inflater.output_len() <= cap + 1);
         } else {
-            prop_assert_eq!(end, Ok(Step::Done));
+            prop_assert_eq!(end, Ok(InflateStep::Done));
             prop_assert_eq!(&inflater.into_bytes()[..], &body[..]);
         }
     }
@@ -76,7 +77,7 @@ proptest! {
     #[test]
     fn noise_ends(body in prop::collection::vec(any::<u8>(), 0..300), which in 1..4_usize) {
         let mut inflater = Inflater::new(ALL[which], rope(&[body]), 1 << 16).expect("a decoder");
-        while inflater.step(4096) == Ok(Step::More) {}
+        while inflater.step(4096) == Ok(InflateStep::More) {}
     }
 }
 
@@ -85,13 +86,13 @@ proptest! {
 /// accept loop.)
 #[test]
 fn who_got_something_to_do_does_not_leave() {
-    let room: Arc<super::activity::Room> = Arc::default();
-    let (one, _rest) = super::activity::new(&room);
-    assert!(room.make() && room.is_leaving());
-    let hand = one.begin(http::Version::HTTP_11);
-    assert!(!room.is_leaving() && !room.make(), "a request crossed it");
+    let room: Arc<super::activity::PortConnections> = Arc::default();
+    let (one, _rest) = super::activity::track_connection(&room);
+    assert!(room.ask_idle_to_leave() && room.has_leaving());
+    let hand = one.begin_request(http::Version::HTTP_11);
+    assert!(!room.has_leaving() && !room.ask_idle_to_leave(), "a request crossed it");
     drop(hand);
-    assert!(room.is_leaving() && room.make(), "now it goes");
+    assert!(room.has_leaving() && room.ask_idle_to_leave(), "now it goes");
 }
 
 /// A request is in progress until its response is ready, and again while the response has no data ready; a response
@@ -104,32 +105,33 @@ fn a_connection_rests_when_it_is_the_clients_turn() {
     use http_body::{Body, Frame};
     use http_body_util::{BodyExt as _, StreamBody};
 
-    let (activity, mut rest) = super::activity::new(&Arc::default());
-    assert!(rest.resting());
-    let begin = || activity.begin(http::Version::HTTP_11);
+    let (activity, mut rest) = super::activity::track_connection(&Arc::default());
+    assert!(rest.is_idle());
+    let begin = || activity.begin_request(http::Version::HTTP_11);
     let (first, second) = (begin(), begin());
     drop(first);
-    assert!(!rest.resting(), "the other request is in hand");
+    assert!(!rest.is_idle(), "the other request is in hand");
     let frame = Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x")));
     let frames = futures_util::stream::iter([frame]);
     let frames = futures_util::StreamExt::chain(frames, futures_util::stream::pending());
     let body = listen::ReplyBody::new(StreamBody::new(frames).map_err(Into::into));
-    let mut sent = second.sending(http::Response::new(body)).into_body();
-    assert!(rest.resting(), "nobody took anything yet");
+    let mut sent = second.track_response(http::Response::new(body)).into_body();
+    assert!(rest.is_idle(), "nobody took anything yet");
     let mut context = Context::from_waker(Waker::noop());
     assert!(matches!(Pin::new(&mut sent).poll_frame(&mut context), Poll::Ready(Some(Ok(_)))));
-    assert!(rest.resting(), "the client has not taken the first frame");
+    assert!(rest.is_idle(), "the client has not taken the first frame");
     assert!(Pin::new(&mut sent).poll_frame(&mut context).is_pending());
-    assert!(!rest.resting(), "the second frame is still to be made");
+    assert!(!rest.is_idle(), "the second frame is still to be made");
     drop(sent);
-    assert!(rest.resting());
+    assert!(rest.is_idle());
 }
 
 #[test]
 fn a_believable_size_is_reserved_and_an_absurd_one_is_not() {
-    let packed = compress(Encoding::Gzip, &Bytes::from(vec![7; 100_000])).expect("compresses");
-    let hint =
-        |bytes: &[u8], cap| Inflater::new(Encoding::Gzip, rope(&[bytes.to_vec()]), cap).expect("a decoder").hint();
+    let packed = compress(ContentEncoding::Gzip, &Bytes::from(vec![7; 100_000])).expect("compresses");
+    let hint = |bytes: &[u8], cap| {
+        Inflater::new(ContentEncoding::Gzip, rope(&[bytes.to_vec()]), cap).expect("a decoder").size_hint()
+    };
     assert_eq!(hint(&packed, 1 << 20), 100_000);
     assert_eq!(hint(&packed, 1000), 1000);
     let mut lie = packed.to_vec();
@@ -141,13 +143,13 @@ fn a_believable_size_is_reserved_and_an_absurd_one_is_not() {
 #[test]
 fn encodings_are_read_without_case_and_only_ours() {
     for encoding in ALL {
-        assert_eq!(Encoding::parse(encoding.as_str()), Some(encoding));
-        assert_eq!(Encoding::parse(&encoding.as_str().to_uppercase()), Some(encoding));
+        assert_eq!(ContentEncoding::parse(encoding.as_str()), Some(encoding));
+        assert_eq!(ContentEncoding::parse(&encoding.as_str().to_uppercase()), Some(encoding));
     }
-    assert_eq!(Encoding::parse(""), Some(Encoding::Identity));
-    assert_eq!(Encoding::parse("x-gzip"), Some(Encoding::Gzip));
+    assert_eq!(ContentEncoding::parse(""), Some(ContentEncoding::Identity));
+    assert_eq!(ContentEncoding::parse("x-gzip"), Some(ContentEncoding::Gzip));
     for other in ["snappy", "gzip, zstd", "br", "x-deflate"] {
-        assert_eq!(Encoding::parse(other), None);
+        assert_eq!(ContentEncoding::parse(other), None);
     }
 }
 
@@ -162,7 +164,7 @@ fn small_frames_are_copied_together() {
 
 #[test]
 fn endpoints_are_host_and_port() {
-    let literal = |text: &str| Endpoint::parse(text).expect("an endpoint").literal().map(|at| at.to_string());
+    let literal = |text: &str| Endpoint::parse(text).expect("an endpoint").socket_addr().map(|at| at.to_string());
     assert_eq!(literal("127.0.0.1:4317").as_deref(), Some("127.0.0.1:4317"));
     assert_eq!(literal("localhost:4317").as_deref(), Some("127.0.0.1:4317"));
     assert_eq!(literal("[::1]:4317").as_deref(), Some("[::1]:4317"));
@@ -179,12 +181,12 @@ fn endpoints_are_host_and_port() {
 #[test]
 fn proxies_are_chosen_as_the_variables_say() {
     let proxies = |env: &'static [(&'static str, &'static str)]| {
-        Proxies::from_env(&move |name: &str| {
+        ProxyRules::from_env(&move |name: &str| {
             env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     };
-    let found = |proxies: &Proxies, uri: &'static str| {
-        proxies.find(&http::Uri::from_static(uri)).map(|rule| rule.uri().to_string())
+    let found = |proxies: &ProxyRules, uri: &'static str| {
+        proxies.proxy_for(&http::Uri::from_static(uri)).map(|rule| rule.uri().to_string())
     };
     let both = proxies(&[
         ("HTTPS_PROXY", "http://secure.test:3128"),
@@ -210,11 +212,15 @@ fn proxies_are_chosen_as_the_variables_say() {
     let error = proxies(&[("https_proxy", "socks5://user:SECRET@a.test:1")]).err().map(|error| error.to_string());
     assert_eq!(error.as_deref(), Some("HTTPS_PROXY: only http:// proxies are supported"));
     for unreadable in ["http://user:p\u{e4}sswort@proxy:3128", "http://pro xy:3128", "http://", "proxy:port"] {
-        let error = Proxies::from_env(&|name: &str| (name == "HTTP_PROXY").then(|| unreadable.to_owned())).err();
+        let error = ProxyRules::from_env(&|name: &str| (name == "HTTP_PROXY").then(|| unreadable.to_owned())).err();
         let error = error.map(|error| error.to_string());
-        assert_eq!(error.as_deref(), Some("HTTP_PROXY: not an address"), "never past the proxy that policy asks for");
+        assert_eq!(
+            error.as_deref(),
+            Some("HTTP_PROXY: must be [http://][user:password@]host[:port]"),
+            "never past the proxy that policy asks for"
+        );
     }
-    assert_eq!(found(&Proxies::none(), "https://a.test"), None);
+    assert_eq!(found(&ProxyRules::direct(), "https://a.test"), None);
 }
 
 /// A proxy's password is meant for the proxy only: gRPC goes through a tunnel or directly, so the back end would be
@@ -222,13 +228,13 @@ fn proxies_are_chosen_as_the_variables_say() {
 #[test]
 fn a_proxys_password_never_goes_to_the_back_end() {
     let env = |name: &str| (name == "HTTP_PROXY").then(|| "http://user:pass@proxy.test:3128".to_owned());
-    let Ok(proxies) = Proxies::from_env(&env) else { panic!("unreadable") };
+    let Ok(proxies) = ProxyRules::from_env(&env) else { panic!("unreadable") };
     let proxies = Arc::new(proxies);
     for (http2_only, given) in [(true, false), (false, true)] {
-        let settings = client::Settings { tls: None, http2_only };
-        let client = Client::build(&settings, Arc::clone(&proxies), TestTasks::shared()).expect("a client");
-        assert_eq!(client.for_the_proxy(&http::Uri::from_static("http://signoz.test:4317/x")).is_some(), given);
-        assert!(client.for_the_proxy(&http::Uri::from_static("https://signoz.test/x")).is_none());
+        let settings = client::ClientSettings { tls: None, http2_only };
+        let client = HttpClient::build(&settings, Arc::clone(&proxies), TestTasks::shared()).expect("a client");
+        assert_eq!(client.proxy_authorization(&http::Uri::from_static("http://signoz.test:4317/x")).is_some(), given);
+        assert!(client.proxy_authorization(&http::Uri::from_static("https://signoz.test/x")).is_none());
     }
 }
 
@@ -239,7 +245,7 @@ struct Elsewhere(AtomicUsize);
 impl Spawn for Elsewhere {
     fn spawn(&self, _: &'static str, _: BoxFuture<'static, ()>) {}
 
-    fn blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+    fn spawn_blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
         self.0.fetch_add(1, Ordering::Relaxed);
         work();
     }
@@ -256,13 +262,13 @@ impl BodyBudget for Open {
         Box::pin(async { Ok(()) })
     }
 
-    fn held(&self, (): &()) -> usize {
+    fn charged_bytes(&self, (): &()) -> usize {
         0
     }
 
     fn release(&self, (): &mut (), _: usize) {}
 
-    fn is_crowded(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         false
     }
 }
@@ -272,13 +278,13 @@ impl BodyBudget for Open {
 #[tokio::test]
 async fn empty_members_are_not_inflated_on_a_sockets_thread() {
     let limits =
-        Limits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(9) };
-    let places = Places::default();
-    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        BodyLimits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(9) };
+    let places = SlowUploads::default();
+    for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd] {
         let member = compress(encoding, &Bytes::new()).expect("compresses");
         for (members, away) in [(3, 0), (40_000, 1)] {
             let tasks = Elsewhere::default();
-            let intake = Intake { budget: &Open, tasks: &tasks, limits: &limits, places: &places };
+            let intake = BodyCollector { budget: &Open, tasks: &tasks, limits: &limits, slow_uploads: &places };
             let body = rope(&[member.repeat(members)]);
             let whole = intake.inflate(encoding, body, ()).await;
             assert!(whole.is_ok_and(|whole| whole.bytes.is_empty()));
@@ -292,17 +298,17 @@ async fn empty_members_are_not_inflated_on_a_sockets_thread() {
 #[tokio::test]
 async fn what_we_take_long_for_is_not_the_clients_slowness() {
     let limits =
-        Limits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(60) };
+        BodyLimits { wire: 1 << 24, inflated: 1 << 24, idle: Duration::from_secs(9), total: Duration::from_secs(60) };
     // Each piece yields to other tasks, as data from a socket does.
     let pieces = futures_util::stream::unfold(0, |n| async move {
         tokio::task::yield_now().await;
         (n < 30).then(|| (Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(&[7; 1024]))), n + 1))
     });
     let mut body = http_body_util::StreamBody::new(Box::pin(pieces));
-    let places = Places::default();
-    let (mut taken, mut frames) = (0, collect::Frames::of(&mut body, &limits, &places));
+    let places = SlowUploads::default();
+    let (mut taken, mut frames) = (0, collect::BodyFrames::new(&mut body, &limits, &places));
     while let Some(data) = frames.next(|| true).await.expect("not ended") {
-        frames.stands(tokio::time::sleep(Duration::from_millis(120))).await;
+        frames.run_uncounted(tokio::time::sleep(Duration::from_millis(120))).await;
         taken += data.len();
     }
     assert_eq!(taken, 30 * 1024);

@@ -9,14 +9,14 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::dates::{self, Trouble};
-use super::kept::Kept;
-use super::pem::Files;
+use super::certificate_dates::{self, TlsFileProblem};
+use super::last_good::LastGoodValue;
+use super::pem::PemFiles;
 pub use super::tls_error::TlsError;
 
 /// The TLS settings of a client. The files are read and checked separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ClientTlsSettings {
     /// CA certificates to trust.
     pub ca_file: Option<PathBuf>,
     /// Whether the system's roots are trusted in addition to `ca_file`.
@@ -28,13 +28,13 @@ pub struct Settings {
     /// How often the files are checked for changes.
     pub reload_interval: Duration,
     /// The configuration built last from the files.
-    pub kept: Kept<Made>,
+    pub last_good: LastGoodValue<BuiltClientConfig>,
 }
 
 /// The configuration built from the files, and SHA-256 over them.
-pub type Made = (ClientConfig, [u8; 32]);
+pub type BuiltClientConfig = (ClientConfig, [u8; 32]);
 
-impl Default for Settings {
+impl Default for ClientTlsSettings {
     fn default() -> Self {
         Self {
             ca_file: None,
@@ -42,30 +42,32 @@ impl Default for Settings {
             identity: None,
             server_name: None,
             reload_interval: Duration::from_secs(10),
-            kept: Kept::default(),
+            last_good: LastGoodValue::default(),
         }
     }
 }
 
-impl Settings {
+impl ClientTlsSettings {
     /// Whether the settings name any file.
     pub(super) fn has_files(&self) -> bool {
         self.ca_file.is_some() || self.identity.is_some()
     }
 
     /// The problems of the files as of `now` (Unix seconds); empty without files.
-    pub fn trouble(&self, now: u64) -> Vec<Trouble> {
+    pub fn find_problems(&self, now: u64) -> Vec<TlsFileProblem> {
         if !self.has_files() {
             return Vec::new();
         }
         let files = self.files();
-        let found = dates::wrong(&files, "cert_file", "ca_file", now);
-        dates::with(found, files.faults(), || client_of(self, &files).map(drop))
+        let found = certificate_dates::find_date_problems(&files, "cert_file", "ca_file", now);
+        certificate_dates::combine_problems(found, files.find_problems(), || {
+            build_client_config(self, &files).map(drop)
+        })
     }
 
     /// The problems with the dates of the client's own certificate: it is expired, not valid yet, or expires soon.
-    pub fn aged(&self, now: u64) -> Vec<Trouble> {
-        dates::wrong(&self.files(), "cert_file", "", now)
+    pub fn find_own_date_problems(&self, now: u64) -> Vec<TlsFileProblem> {
+        certificate_dates::find_date_problems(&self.files(), "cert_file", "", now)
     }
 
     /// Builds the configuration from the files. If they can't be used and these settings were in use before, returns
@@ -73,43 +75,47 @@ impl Settings {
     ///
     /// # Errors
     /// A file can't be used, or there are no root certificates.
-    pub(super) fn read(&self) -> Result<Made, TlsError> {
+    pub(super) fn read(&self) -> Result<BuiltClientConfig, TlsError> {
         let files = self.files();
-        self.kept.or_last(client_of(self, &files).map(|config| (config, files.digest())))
+        self.last_good.or_last_good(build_client_config(self, &files).map(|config| (config, files.digest())))
     }
 
     /// Builds the configuration if the digest of the files differs from `known`; otherwise `None`.
     ///
     /// # Errors
     /// A file can't be used, or there are no root certificates.
-    pub(super) fn changed(&self, known: [u8; 32]) -> Result<Option<Made>, TlsError> {
+    pub(super) fn read_if_changed(&self, known: [u8; 32]) -> Result<Option<BuiltClientConfig>, TlsError> {
         let files = self.files();
         let digest = files.digest();
         if digest == known {
             return Ok(None);
         }
-        let made = (client_of(self, &files)?, digest);
-        self.kept.keep(made.clone());
+        let made = (build_client_config(self, &files)?, digest);
+        self.last_good.store(made.clone());
         Ok(Some(made))
     }
 
-    fn files(&self) -> Files {
+    fn files(&self) -> PemFiles {
         let (cert, key) = self.identity.as_ref().map(|(cert, key)| (cert, key)).unzip();
-        Files::read([("ca_file", self.ca_file.as_ref()), ("cert_file", cert), ("key_file", key)])
+        PemFiles::read([("ca_file", self.ca_file.as_ref()), ("cert_file", cert), ("key_file", key)])
     }
 }
 
 /// The problems of files given by their keys, even if the rest of the configuration is invalid.
-pub fn trouble_of(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<Trouble> {
-    let files = Files::read(named.iter().map(|(key, path)| (*key, path.as_ref())));
+pub fn find_file_problems(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<TlsFileProblem> {
+    let files = PemFiles::read(named.iter().map(|(key, path)| (*key, path.as_ref())));
     let given = |key: &str| named.iter().any(|(name, path)| *name == key && path.is_some());
     let trusted = if given("client_ca_file") { "client_ca_file" } else { "ca_file" };
-    dates::with(dates::wrong(&files, "cert_file", trusted, now), files.faults(), || Ok(()))
+    certificate_dates::combine_problems(
+        certificate_dates::find_date_problems(&files, "cert_file", trusted, now),
+        files.find_problems(),
+        || Ok(()),
+    )
 }
 
 /// Builds the configuration from the files.
-fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, TlsError> {
-    let own = files.roots("ca_file")?;
+fn build_client_config(settings: &ClientTlsSettings, files: &PemFiles) -> Result<ClientConfig, TlsError> {
+    let own = files.trusted_roots("ca_file")?;
     let system = own.is_none() || settings.system_roots_too;
     let mut roots = own.unwrap_or_else(RootCertStore::empty);
     if system {
@@ -123,5 +129,7 @@ fn client_of(settings: &Settings, files: &Files) -> Result<ClientConfig, TlsErro
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
     let Some(certificates) = files.certificates("cert_file")? else { return Ok(builder.with_no_client_auth()) };
-    builder.with_client_auth_cert(certificates, files.private("key_file")?).map_err(|error| files.unfit(&error))
+    builder
+        .with_client_auth_cert(certificates, files.private_key("key_file")?)
+        .map_err(|error| files.describe_pair_error(&error))
 }

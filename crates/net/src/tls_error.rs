@@ -30,7 +30,7 @@ pub enum TlsError {
         what: String,
     },
     /// The system has no root certificates.
-    #[error("this machine has no root certificates: install them or give tls.ca_file")]
+    #[error("this machine has no root certificates: install them or set tls.ca_file")]
     NoRoots,
     /// The TLS library refuses its own defaults.
     #[error("TLS: {0}")]
@@ -39,7 +39,7 @@ pub enum TlsError {
 
 impl TlsError {
     /// The setting at fault (empty if there is none) and the problem.
-    pub(super) fn by_key(&self) -> (&'static str, String) {
+    pub(super) fn key_and_message(&self) -> (&'static str, String) {
         match self {
             Self::Unreadable { key, path, why } => (key, format!("can't read {}: {why}", path.display())),
             Self::Unusable { key, what } => (key, what.clone()),

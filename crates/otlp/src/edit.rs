@@ -3,36 +3,36 @@
 //! or field applies to all its occurrences. Edits through an invalid handle do nothing. `text` edits all texts,
 //! `encode` writes the result.
 
-use super::check::{self, Shape};
-use super::ids::{AttrId, Field, Node, NodeKind, SlotId};
-use super::index::{AttrRec, FieldRec, Index, NONE, SlotRec, State, is_item};
+use super::check::{self, KeyValueShape};
+use super::ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
+use super::index::{AttrRec, FieldRec, NONE, PayloadIndex, SlotRec, StorageState, is_item};
 use super::payload::Payload;
-use super::schema::{Slot, home};
+use super::schema::{IndexedField, text_field_location};
 use super::value::{self, OwnedValue, put_key_value};
-use super::wire::{self, Span};
+use super::wire::{self, ByteRange};
 
-impl Index {
-    pub(super) fn bytes<'a>(&'a self, request: &'a [u8], state: State, span: Span) -> &'a [u8] {
+impl PayloadIndex {
+    pub(super) fn bytes<'a>(&'a self, request: &'a [u8], state: StorageState, span: ByteRange) -> &'a [u8] {
         match state {
-            State::Wire => span.of(request),
-            State::Arena => span.of(&self.arena),
-            State::Removed => &[],
+            StorageState::Wire => span.slice(request),
+            StorageState::Arena => span.slice(&self.arena),
+            StorageState::Removed => &[],
         }
     }
 
     /// Appends a LEN field to the arena; returns the ranges of the whole field and of its payload.
-    fn store(&mut self, number: u32, body: &[u8]) -> (Span, Span) {
+    fn store(&mut self, number: u32, body: &[u8]) -> (ByteRange, ByteRange) {
         self.edited = true;
         let start = self.arena.len();
         wire::put_bytes(&mut self.arena, number, body);
         let end = self.arena.len();
-        (Span::new(start, end), Span::new(end - body.len(), end))
+        (ByteRange::new(start, end), ByteRange::new(end - body.len(), end))
     }
 
     /// Stores `body`, a KeyValue, as the new form of `attr`.
     pub(super) fn store_attribute(&mut self, attr: &mut AttrRec, number: u32, body: &[u8]) {
         let (whole, body) = self.store(number, body);
-        self.settle(attr, whole, body);
+        self.point_to_arena(attr, whole, body);
     }
 
     /// Stores a key and a value as the new form of `attr`.
@@ -49,27 +49,27 @@ impl Index {
         value.put(&mut self.arena);
         let end = self.arena.len();
         attr.unknown = false;
-        self.settle(attr, Span::new(start, end), Span::new(body, end));
+        self.point_to_arena(attr, ByteRange::new(start, end), ByteRange::new(body, end));
     }
 
     /// Points `attr` at its field in the arena.
-    fn settle(&self, attr: &mut AttrRec, whole: Span, body: Span) {
-        (attr.key, attr.value, attr.shape) = match check::plain(&self.arena, body) {
+    fn point_to_arena(&self, attr: &mut AttrRec, whole: ByteRange, body: ByteRange) {
+        (attr.key, attr.value, attr.shape) = match check::read_common_key_value(&self.arena, body) {
             Some((parts, _)) => (parts.key, parts.value, parts.shape),
             None => {
-                let (key, value) = value::key_value(&self.arena, body);
-                (key, value, Shape::Any)
+                let (key, value) = value::key_value_ranges(&self.arena, body);
+                (key, value, KeyValueShape::Any)
             }
         };
         attr.arena = whole;
-        attr.state = State::Arena;
+        attr.state = StorageState::Arena;
     }
 
     /// Stores `body` as the new form of field `index`.
     pub(super) fn store_field(&mut self, index: u32, body: &[u8]) {
         let Some(mut field) = self.fields.get(index as usize).copied() else { return };
         (field.arena, field.body) = self.store(u32::from(field.number), body);
-        field.state = State::Arena;
+        field.state = StorageState::Arena;
         if let Some(place) = self.fields.get_mut(index as usize) {
             *place = field;
         }
@@ -77,13 +77,13 @@ impl Index {
 
     pub(super) fn remove_field(&mut self, index: u32) {
         if let Some(field) = self.fields.get_mut(index as usize) {
-            field.state = State::Removed;
+            field.state = StorageState::Removed;
             self.edited = true;
         }
     }
 
     /// Removes the slot of an attribute that is edited later.
-    fn unslot(&mut self, id: u32) {
+    fn remove_slot(&mut self, id: u32) {
         if let Ok(at) = self.slots.binary_search_by_key(&id, |slot| slot.attr) {
             self.slots.remove(at);
         }
@@ -92,7 +92,7 @@ impl Index {
 
 impl Payload {
     /// Sets `key` on `node`: replaces all occurrences, at the position of the first; otherwise appends.
-    pub fn set(&mut self, node: Node, key: &str, value: OwnedValue) {
+    pub fn set(&mut self, node: NodeId, key: &str, value: OwnedValue) {
         let found = self.index.find(&self.request, node.0, key.as_bytes());
         match found.split_first() {
             Some((first, rest)) => {
@@ -100,44 +100,44 @@ impl Payload {
                 self.replace_attribute(AttrId(*first), value);
             }
             None => {
-                self.append(node, key, &value);
+                self.append_attribute(node, key, &value);
             }
         }
     }
 
     /// Sets `key` to a slot: a string of `width` bytes, '0' until filled in. Other occurrences of `key` are removed.
     /// [`Payload::edit_text`] does not visit slots.
-    pub fn set_slot(&mut self, node: Node, key: &str, slot: SlotId, width: usize) {
+    pub fn set_slot(&mut self, node: NodeId, key: &str, slot: SlotId, width: usize) {
         self.remove(node, key);
-        let attr = self.append(node, key, &OwnedValue::Str("0".repeat(width)));
+        let attr = self.append_attribute(node, key, &OwnedValue::Str("0".repeat(width)));
         if let Some(record) = self.index.attrs.get_mut(attr as usize) {
             record.slot = true;
             self.index.slots.push(SlotRec { attr, slot, width: width as u32 });
         }
     }
 
-    fn append(&mut self, node: Node, key: &str, value: &OwnedValue) -> u32 {
+    fn append_attribute(&mut self, node: NodeId, key: &str, value: &OwnedValue) -> u32 {
         let record = *self.index.node(node.0);
-        if record.dead {
+        if record.removed {
             return NONE;
         }
-        let frame = if in_envelope(record.kind) { record.inner } else { record.frame };
+        let frame = if is_in_envelope(record.kind) { record.inner } else { record.frame };
         let mut attr = AttrRec {
             node: node.0,
             next: NONE,
             frame,
-            state: State::Arena,
+            state: StorageState::Arena,
             slot: false,
             unknown: false,
-            shape: Shape::Any,
-            wire: Span::default(),
-            arena: Span::default(),
-            key: Span::default(),
-            value: Span::default(),
+            shape: KeyValueShape::Any,
+            wire: ByteRange::default(),
+            arena: ByteRange::default(),
+            key: ByteRange::default(),
+            value: ByteRange::default(),
         };
         self.index.write_attribute(&mut attr, u32::from(record.attributes_number), key.as_bytes(), value);
         let id = self.index.push_attr(attr);
-        self.index.enter(id, node.0, key.as_bytes());
+        self.index.add_to_lookup(id, node.0, key.as_bytes());
         id
     }
 
@@ -145,15 +145,15 @@ impl Payload {
         u32::from(self.index.node(node).attributes_number)
     }
 
-    fn update(&mut self, id: AttrId, attr: AttrRec) {
+    fn update_attribute(&mut self, id: AttrId, attr: AttrRec) {
         if attr.slot {
-            self.index.unslot(id.0);
+            self.index.remove_slot(id.0);
         }
         self.index.put_attr(&self.request, id.0, AttrRec { slot: false, ..attr });
     }
 
     /// Removes all occurrences of `key`; returns their number.
-    pub fn remove(&mut self, node: Node, key: &str) -> usize {
+    pub fn remove(&mut self, node: NodeId, key: &str) -> usize {
         let found = self.index.find(&self.request, node.0, key.as_bytes());
         found.iter().for_each(|id| self.remove_attribute(AttrId(*id)));
         found.len()
@@ -161,84 +161,90 @@ impl Payload {
 
     /// Removes one occurrence.
     pub fn remove_attribute(&mut self, id: AttrId) {
-        if let Some(attr) = self.live(id).copied() {
+        if let Some(attr) = self.live_attribute(id).copied() {
             self.index.edited = true;
-            self.update(id, AttrRec { state: State::Removed, ..attr });
+            self.update_attribute(id, AttrRec { state: StorageState::Removed, ..attr });
         }
     }
 
     /// Replaces the value of one occurrence.
     pub fn replace_attribute(&mut self, id: AttrId, value: OwnedValue) {
-        if let Some(mut attr) = self.live(id).copied() {
+        if let Some(mut attr) = self.live_attribute(id).copied() {
             let number = self.attributes_number(attr.node);
             match attr.state {
-                State::Wire => {
+                StorageState::Wire => {
                     let key = attr.key;
-                    self.index.write_attribute(&mut attr, number, key.of(&self.request), &value);
+                    self.index.write_attribute(&mut attr, number, key.slice(&self.request), &value);
                 }
                 _ => {
                     let key = self.bytes(attr.state, attr.key).to_vec();
                     self.index.write_attribute(&mut attr, number, &key, &value);
                 }
             }
-            self.update(id, attr);
+            self.update_attribute(id, attr);
         }
     }
 
     /// Renames one occurrence, even if the node already has that key.
     pub fn rename_attribute(&mut self, id: AttrId, key: &str) {
-        if let Some(mut attr) = self.live(id).copied() {
+        if let Some(mut attr) = self.live_attribute(id).copied() {
             let mut body = Vec::new();
             let value = (!attr.value.is_empty()).then(|| self.bytes(attr.state, attr.value));
             put_key_value(&mut body, key.as_bytes(), value);
             let number = self.attributes_number(attr.node);
             self.index.store_attribute(&mut attr, number, &body);
-            self.update(id, attr);
+            self.update_attribute(id, attr);
         }
     }
 
     /// Sets a text field and removes its other occurrences; "" removes the field. Does nothing if nodes of this kind
     /// have no such field.
-    pub fn set_text(&mut self, node: Node, field: Field, text: &str) {
+    pub fn set_text(&mut self, node: NodeId, field: TextField, text: &str) {
         let record = *self.index.node(node.0);
-        let Some(home) = home(record.kind, field).filter(|_| !record.dead) else { return };
+        let Some(home) = text_field_location(record.kind, field).filter(|_| !record.removed) else { return };
         let frame = if home.inner.is_some() { record.inner } else { record.frame };
-        self.set_field(node, Slot::Text(field), frame, home.number, Some(text.as_bytes()).filter(|t| !t.is_empty()));
+        self.set_field(
+            node,
+            IndexedField::Text(field),
+            frame,
+            home.number,
+            Some(text.as_bytes()).filter(|t| !t.is_empty()),
+        );
     }
 
     /// Sets a log record's body.
-    pub fn set_body(&mut self, node: Node, value: OwnedValue) {
+    pub fn set_body(&mut self, node: NodeId, value: OwnedValue) {
         let record = *self.index.node(node.0);
-        if record.kind == NodeKind::LogRecord && !record.dead {
+        if record.kind == NodeKind::LogRecord && !record.removed {
             let mut body = Vec::new();
             value.put(&mut body);
-            self.set_field(node, Slot::Body, record.frame, 5, Some(&body));
+            self.set_field(node, IndexedField::Body, record.frame, 5, Some(&body));
         }
     }
 
     /// Sets a log record's trace and span ids; `None` keeps the present one.
-    pub fn set_ids(&mut self, node: Node, trace: Option<[u8; 16]>, span: Option<[u8; 8]>) {
+    pub fn set_ids(&mut self, node: NodeId, trace: Option<[u8; 16]>, span: Option<[u8; 8]>) {
         let record = *self.index.node(node.0);
-        if record.kind != NodeKind::LogRecord || record.dead {
+        if record.kind != NodeKind::LogRecord || record.removed {
             return;
         }
         if let Some(id) = trace {
-            self.set_field(node, Slot::TraceId, record.frame, 9, Some(&id));
+            self.set_field(node, IndexedField::TraceId, record.frame, 9, Some(&id));
         }
         if let Some(id) = span {
-            self.set_field(node, Slot::SpanId, record.frame, 10, Some(&id));
+            self.set_field(node, IndexedField::SpanId, record.frame, 10, Some(&id));
         }
     }
 
     /// Removes a log record's body.
-    pub fn remove_body(&mut self, node: Node) {
-        self.set_field(node, Slot::Body, NONE, 5, None);
+    pub fn remove_body(&mut self, node: NodeId) {
+        self.set_field(node, IndexedField::Body, NONE, 5, None);
     }
 
     /// Sets the last occurrence of a field to `body` and removes the others; `None` removes all.
-    fn set_field(&mut self, node: Node, slot: Slot, frame: u32, number: u32, body: Option<&[u8]>) {
+    fn set_field(&mut self, node: NodeId, slot: IndexedField, frame: u32, number: u32, body: Option<&[u8]>) {
         let found: Vec<u32> = (self.index.node_fields(node.0))
-            .filter(|(_, field)| field.slot == slot && field.state != State::Removed)
+            .filter(|(_, field)| field.slot == slot && field.state != StorageState::Removed)
             .map(|(index, _)| index)
             .collect();
         found.iter().for_each(|index| self.index.remove_field(*index));
@@ -249,12 +255,12 @@ impl Payload {
                 next: NONE,
                 frame,
                 slot,
-                state: State::Removed,
+                state: StorageState::Removed,
                 unknown: false,
                 number: number as u8,
-                wire: Span::default(),
-                arena: Span::default(),
-                body: Span::default(),
+                wire: ByteRange::default(),
+                arena: ByteRange::default(),
+                body: ByteRange::default(),
             })
         });
         self.index.store_field(target, body);
@@ -265,11 +271,11 @@ impl Payload {
 
     /// Removes a node and everything in it: a span, event, link, record, metric, point, exemplar, scope or resource.
     /// Parents whose last item was removed are dropped on encode.
-    pub fn remove_node(&mut self, node: Node) {
+    pub fn remove_node(&mut self, node: NodeId) {
         let end = self.index.node(node.0).end;
         let Some(below) = self.index.nodes.get_mut(node.0 as usize..end as usize) else { return };
-        for record in below.iter_mut().filter(|record| !record.dead) {
-            record.dead = true;
+        for record in below.iter_mut().filter(|record| !record.removed) {
+            record.removed = true;
             self.index.items -= usize::from(is_item(record.kind));
         }
         self.index.edited = true;
@@ -290,6 +296,6 @@ impl Payload {
 }
 
 /// Whether the node represents an envelope whose attributes are in an inner message.
-fn in_envelope(kind: NodeKind) -> bool {
+fn is_in_envelope(kind: NodeKind) -> bool {
     matches!(kind, NodeKind::Resource | NodeKind::Scope)
 }

@@ -7,14 +7,14 @@ use std::ops::Range;
 
 use super::ids::NodeKind;
 use super::ids::SlotId;
-use super::index::{AttrRec, FieldRec, Frame, NONE, NodeRec, State, UnknownRec, is_item};
-use super::malformed::Malformed;
-use super::patch::without_unknown;
+use super::index::{AttrRec, FieldRec, MessageFrame, NONE, NodeRec, StorageState, UnknownRec, is_item};
+use super::malformed::MalformedOtlp;
+use super::patch::strip_unknown;
 use super::payload::Payload;
-use super::schema::Msg;
-use super::wire::{self, Cursor, Span};
+use super::schema::MessageType;
+use super::wire::{self, ByteRange, FieldCursor};
 
-/// Position of a slot's text in [`Encoded::bytes`].
+/// Position of a slot's text in [`EncodedRequest::bytes`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotRange {
     /// The slot.
@@ -24,7 +24,7 @@ pub struct SlotRange {
 }
 
 /// An encoded request. A slot may occur more than once.
-pub struct Encoded {
+pub struct EncodedRequest {
     /// An `Export*ServiceRequest`.
     pub bytes: Vec<u8>,
     /// Slots to fill in, in the order of `bytes`.
@@ -43,27 +43,27 @@ pub enum UnknownFields {
 }
 
 /// One change of the request: `new` replaces `at..end`.
-struct Op {
+struct RequestChange {
     at: u32,
     end: u32,
     frame: u32,
-    new: New,
+    new: ReplacementSource,
     /// Drops a field that is not in the schema.
     unknown: bool,
 }
 
 #[derive(Clone, Copy)]
-enum New {
+enum ReplacementSource {
     Nothing,
     /// A range of the arena.
-    Arena(Span),
+    Arena(ByteRange),
     /// A range of the encoder's own buffer.
-    Scratch(Span),
+    Scratch(ByteRange),
     /// A range of the arena that ends with a slot's text.
-    Slot(Span, SlotId, u32),
+    Slot(ByteRange, SlotId, u32),
 }
 
-impl New {
+impl ReplacementSource {
     fn len(&self) -> usize {
         match self {
             Self::Nothing => 0,
@@ -77,73 +77,80 @@ impl Payload {
     ///
     /// # Errors
     /// If the result would be 4 GiB or larger.
-    pub fn encode(&self, unknown: UnknownFields) -> Result<Encoded, Malformed> {
-        let mut encoder = Encoder {
+    pub fn encode(&self, unknown: UnknownFields) -> Result<EncodedRequest, MalformedOtlp> {
+        let mut encoder = PayloadEncoder {
             payload: self,
             drop_unknown: unknown == UnknownFields::Drop,
             ops: Vec::new(),
-            missing: Vec::new(),
+            missing_messages: Vec::new(),
             scratch: Vec::new(),
-            dropped: 0,
+            unknown_dropped: 0,
         };
-        encoder.collect();
+        encoder.collect_changes();
         encoder.write()
     }
 }
 
-struct Encoder<'a> {
+struct PayloadEncoder<'a> {
     payload: &'a Payload,
     drop_unknown: bool,
-    ops: Vec<Op>,
+    ops: Vec<RequestChange>,
     /// Fields for messages that are missing in the request: node, field.
-    missing: Vec<(u32, New)>,
+    missing_messages: Vec<(u32, ReplacementSource)>,
     /// Bytes created by the encoder.
     scratch: Vec<u8>,
-    dropped: u64,
+    unknown_dropped: u64,
 }
 
-impl Encoder<'_> {
+impl PayloadEncoder<'_> {
     /// Builds the list of changes, in order and without overlaps.
-    fn collect(&mut self) {
+    fn collect_changes(&mut self) {
         let index = &self.payload.index;
-        let dead = self.dead_nodes();
+        let dead = self.omitted_nodes();
         let gone = |node: u32| dead.get(node as usize).copied().unwrap_or(false);
         if index.edited || self.drop_unknown {
             for (id, attr) in (0..).zip(&index.attrs).filter(|(_, attr)| !gone(attr.node)) {
-                if let Some(new) = self.attribute(id, attr) {
-                    self.place(attr.node, attr.frame, attr.wire, new);
+                if let Some(new) = self.attribute_replacement(id, attr) {
+                    self.record_change(attr.node, attr.frame, attr.wire, new);
                 }
             }
             for field in index.fields.iter().filter(|field| !gone(field.node)) {
-                if let Some(new) = self.field(field) {
-                    self.place(field.node, field.frame, field.wire, new);
+                if let Some(new) = self.field_replacement(field) {
+                    self.record_change(field.node, field.frame, field.wire, new);
                 }
             }
         }
         if self.drop_unknown {
-            let drop = |field: &UnknownRec| Op { unknown: true, ..Op::new(field.wire, field.frame, New::Nothing) };
+            let drop = |field: &UnknownRec| RequestChange {
+                unknown: true,
+                ..RequestChange::new(field.wire, field.frame, ReplacementSource::Nothing)
+            };
             self.ops.extend(index.unknown.iter().map(drop));
         }
         for (node, _) in index.nodes.iter().zip(&dead).filter(|(_, dead)| **dead) {
             if let Some(frame) = index.frames.get(node.frame as usize) {
-                self.ops.push(Op::new(Span { start: frame.at, end: frame.body.end }, frame.parent, New::Nothing));
+                self.ops.push(RequestChange::new(
+                    ByteRange { start: frame.at, end: frame.body.end },
+                    frame.parent,
+                    ReplacementSource::Nothing,
+                ));
             }
         }
-        self.make_missing();
+        self.create_missing_messages();
         // At one position, an addition to a message that ends there precedes changes of the enclosing messages, which
         // have lower numbers. The sort is stable, so fields of one message keep their order.
         self.ops.sort_by_key(|op| (op.at, Reverse(op.frame)));
-        self.drop_covered();
+        self.drop_covered_changes();
     }
 
     /// The nodes that are not written: removed ones, and resources, scopes and metrics that became empty.
-    fn dead_nodes(&self) -> Vec<bool> {
+    fn omitted_nodes(&self) -> Vec<bool> {
         let nodes = &self.payload.index.nodes;
         if !self.payload.index.removed_nodes {
             return Vec::new();
         }
         // For each node, live items and original items, the node itself and its descendants included.
-        let item = |node: &NodeRec| (u32::from(is_item(node.kind) && !node.dead), u32::from(is_item(node.kind)));
+        let item = |node: &NodeRec| (u32::from(is_item(node.kind) && !node.removed), u32::from(is_item(node.kind)));
         let mut counts: Vec<(u32, u32)> = nodes.iter().map(item).collect();
         for (index, node) in nodes.iter().enumerate().rev() {
             let (live, had) = counts.get(index).copied().unwrap_or_default();
@@ -155,65 +162,73 @@ impl Encoder<'_> {
         let mut dead: Vec<bool> = Vec::with_capacity(nodes.len());
         for (node, (live, had)) in nodes.iter().zip(counts) {
             let above = dead.get(node.parent as usize).copied().unwrap_or(false);
-            dead.push(above || node.dead || (live == 0 && had > 0));
+            dead.push(above || node.removed || (live == 0 && had > 0));
         }
         dead
     }
 
     /// The bytes to write for an attribute; `None` if it is unchanged or was never on the wire.
-    fn attribute(&mut self, id: u32, attr: &AttrRec) -> Option<New> {
+    fn attribute_replacement(&mut self, id: u32, attr: &AttrRec) -> Option<ReplacementSource> {
         let index = &self.payload.index;
         let clean = self.drop_unknown && attr.unknown;
         match attr.state {
-            State::Removed => (!attr.wire.is_empty()).then_some(New::Nothing),
-            State::Wire if clean => Some(self.cleaned(State::Wire, attr.wire, Msg::KeyValue)),
-            State::Arena if clean => Some(self.cleaned(State::Arena, attr.arena, Msg::KeyValue)),
-            State::Wire => None,
-            State::Arena if attr.slot => {
-                let at = index.slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
-                index.slots.get(at).map(|slot| New::Slot(attr.arena, slot.slot, slot.width))
+            StorageState::Removed => (!attr.wire.is_empty()).then_some(ReplacementSource::Nothing),
+            StorageState::Wire if clean => {
+                Some(self.strip_unknown_fields(StorageState::Wire, attr.wire, MessageType::KeyValue))
             }
-            State::Arena => Some(New::Arena(attr.arena)),
+            StorageState::Arena if clean => {
+                Some(self.strip_unknown_fields(StorageState::Arena, attr.arena, MessageType::KeyValue))
+            }
+            StorageState::Wire => None,
+            StorageState::Arena if attr.slot => {
+                let at = index.slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
+                index.slots.get(at).map(|slot| ReplacementSource::Slot(attr.arena, slot.slot, slot.width))
+            }
+            StorageState::Arena => Some(ReplacementSource::Arena(attr.arena)),
         }
     }
 
     /// The same for a text field or body.
-    fn field(&mut self, field: &FieldRec) -> Option<New> {
+    fn field_replacement(&mut self, field: &FieldRec) -> Option<ReplacementSource> {
         let clean = self.drop_unknown && field.unknown;
         match field.state {
-            State::Removed => (!field.wire.is_empty()).then_some(New::Nothing),
-            State::Wire if clean => Some(self.cleaned(State::Wire, field.wire, Msg::AnyValue)),
-            State::Arena if clean => Some(self.cleaned(State::Arena, field.arena, Msg::AnyValue)),
-            State::Wire => None,
-            State::Arena => Some(New::Arena(field.arena)),
+            StorageState::Removed => (!field.wire.is_empty()).then_some(ReplacementSource::Nothing),
+            StorageState::Wire if clean => {
+                Some(self.strip_unknown_fields(StorageState::Wire, field.wire, MessageType::AnyValue))
+            }
+            StorageState::Arena if clean => {
+                Some(self.strip_unknown_fields(StorageState::Arena, field.arena, MessageType::AnyValue))
+            }
+            StorageState::Wire => None,
+            StorageState::Arena => Some(ReplacementSource::Arena(field.arena)),
         }
     }
 
     /// The whole field without unknown fields inside.
-    fn cleaned(&mut self, state: State, whole: Span, msg: Msg) -> New {
+    fn strip_unknown_fields(&mut self, state: StorageState, whole: ByteRange, msg: MessageType) -> ReplacementSource {
         let bytes = self.payload.bytes(state, whole);
-        let Ok(Some(head)) = Cursor::new(bytes, 0, bytes.len()).next() else { return New::Nothing };
-        let body = without_unknown(bytes, msg, head.span(), &mut self.dropped);
+        let Ok(Some(head)) = FieldCursor::new(bytes, 0, bytes.len()).next() else { return ReplacementSource::Nothing };
+        let body = strip_unknown(bytes, msg, head.span(), &mut self.unknown_dropped);
         let start = self.scratch.len();
         wire::put_bytes(&mut self.scratch, head.number, &body);
-        New::Scratch(Span::new(start, self.scratch.len()))
+        ReplacementSource::Scratch(ByteRange::new(start, self.scratch.len()))
     }
 
     /// Records a change: at the field's position, at the end of its message, or in a message still to be created.
-    fn place(&mut self, node: u32, frame: u32, wire: Span, new: New) {
+    fn record_change(&mut self, node: u32, frame: u32, wire: ByteRange, new: ReplacementSource) {
         if !wire.is_empty() {
-            self.ops.push(Op::new(wire, frame, new));
+            self.ops.push(RequestChange::new(wire, frame, new));
         } else if let Some(home) = self.payload.index.frames.get(frame as usize) {
-            self.ops.push(Op::new(Span { start: home.body.end, end: home.body.end }, frame, new));
+            self.ops.push(RequestChange::new(ByteRange { start: home.body.end, end: home.body.end }, frame, new));
         } else {
-            self.missing.push((node, new));
+            self.missing_messages.push((node, new));
         }
     }
 
     /// Creates messages that are missing in the request but needed by an edit: Resource, Scope, Status.
-    fn make_missing(&mut self) {
+    fn create_missing_messages(&mut self) {
         let index = &self.payload.index;
-        let mut missing = std::mem::take(&mut self.missing);
+        let mut missing = std::mem::take(&mut self.missing_messages);
         missing.sort_by_key(|(node, _)| *node);
         for group in missing.chunk_by(|one, other| one.0 == other.0) {
             let Some(node) = group.first().map(|(node, _)| index.node(*node)) else { continue };
@@ -221,15 +236,15 @@ impl Encoder<'_> {
             let number = if node.kind == NodeKind::Span { 15 } else { 1 };
             let start = self.scratch.len();
             wire::put_head(&mut self.scratch, number, group.iter().map(|(_, new)| new.len()).sum());
-            let head = New::Scratch(Span::new(start, self.scratch.len()));
-            let place = Span { start: home.body.end, end: home.body.end };
-            self.ops.push(Op::new(place, node.frame, head));
-            self.ops.extend(group.iter().map(|(_, new)| Op::new(place, node.frame, *new)));
+            let head = ReplacementSource::Scratch(ByteRange::new(start, self.scratch.len()));
+            let place = ByteRange { start: home.body.end, end: home.body.end };
+            self.ops.push(RequestChange::new(place, node.frame, head));
+            self.ops.extend(group.iter().map(|(_, new)| RequestChange::new(place, node.frame, *new)));
         }
     }
 
     /// Removes changes inside ranges that are dropped or replaced as a whole.
-    fn drop_covered(&mut self) {
+    fn drop_covered_changes(&mut self) {
         let mut covered = 0;
         self.ops.retain(|op| {
             let stays = op.at >= covered;
@@ -238,11 +253,11 @@ impl Encoder<'_> {
             }
             stays
         });
-        self.dropped += self.ops.iter().filter(|op| op.unknown).count() as u64;
+        self.unknown_dropped += self.ops.iter().filter(|op| op.unknown).count() as u64;
     }
 
     /// The messages with changes inside and their new lengths, in wire order.
-    fn lengths(&self) -> Vec<(Frame, usize)> {
+    fn compute_lengths(&self) -> Vec<(MessageFrame, usize)> {
         let frames = &self.payload.index.frames;
         let mut deltas: Vec<Option<i64>> = vec![None; frames.len()];
         for op in &self.ops {
@@ -266,19 +281,19 @@ impl Encoder<'_> {
     }
 
     /// Position of a message's length.
-    fn length_at(&self, frame: &Frame) -> usize {
-        wire::varint(&self.payload.request, frame.at as usize).map_or(frame.body.start as usize, |(_, pos)| pos)
+    fn length_at(&self, frame: &MessageFrame) -> usize {
+        wire::read_varint(&self.payload.request, frame.at as usize).map_or(frame.body.start as usize, |(_, pos)| pos)
     }
 
-    fn write(self) -> Result<Encoded, Malformed> {
+    fn write(self) -> Result<EncodedRequest, MalformedOtlp> {
         let request: &[u8] = &self.payload.request;
         let arena = &self.payload.index.arena;
-        let mut lengths = self.lengths().into_iter().peekable();
+        let mut lengths = self.compute_lengths().into_iter().peekable();
         let total = lengths.peek().map_or(request.len(), |(_, length)| *length);
         if total >= u32::MAX as usize || arena.len() >= u32::MAX as usize || self.scratch.len() >= u32::MAX as usize {
-            return Err(Malformed { what: "edited request too large", at: 0 });
+            return Err(MalformedOtlp { message: "edited request too large", at: 0 });
         }
-        let mut out = Output { request, pos: 0, bytes: Vec::with_capacity(total), slots: Vec::new() };
+        let mut out = EncodeOutput { request, pos: 0, bytes: Vec::with_capacity(total), slots: Vec::new() };
         for op in &self.ops {
             while let Some((frame, length)) = lengths.next_if(|(frame, _)| frame.at < op.at || frame.parent == NONE) {
                 // The request itself has no length on the wire.
@@ -290,11 +305,11 @@ impl Encoder<'_> {
             }
             out.copy_to(op.at as usize);
             match op.new {
-                New::Nothing => {}
-                New::Arena(span) => out.bytes.extend_from_slice(span.of(arena)),
-                New::Scratch(span) => out.bytes.extend_from_slice(span.of(&self.scratch)),
-                New::Slot(span, slot, width) => {
-                    out.bytes.extend_from_slice(span.of(arena));
+                ReplacementSource::Nothing => {}
+                ReplacementSource::Arena(span) => out.bytes.extend_from_slice(span.slice(arena)),
+                ReplacementSource::Scratch(span) => out.bytes.extend_from_slice(span.slice(&self.scratch)),
+                ReplacementSource::Slot(span, slot, width) => {
+                    out.bytes.extend_from_slice(span.slice(arena));
                     let end = out.bytes.len();
                     out.slots.push(SlotRange { slot, range: end.saturating_sub(width as usize)..end });
                 }
@@ -302,25 +317,25 @@ impl Encoder<'_> {
             out.pos = op.end as usize;
         }
         out.copy_to(request.len());
-        Ok(Encoded { bytes: out.bytes, slots: out.slots, unknown_dropped: self.dropped })
+        Ok(EncodedRequest { bytes: out.bytes, slots: out.slots, unknown_dropped: self.unknown_dropped })
     }
 }
 
-impl Op {
-    fn new(span: Span, frame: u32, new: New) -> Self {
+impl RequestChange {
+    fn new(span: ByteRange, frame: u32, new: ReplacementSource) -> Self {
         Self { at: span.start, end: span.end, frame, new, unknown: false }
     }
 }
 
 /// The result, and the position up to which the request was copied.
-struct Output<'a> {
+struct EncodeOutput<'a> {
     request: &'a [u8],
     pos: usize,
     bytes: Vec<u8>,
     slots: Vec<SlotRange>,
 }
 
-impl Output<'_> {
+impl EncodeOutput<'_> {
     fn copy_to(&mut self, end: usize) {
         self.bytes.extend_from_slice(self.request.get(self.pos..end).unwrap_or_default());
         self.pos = end;

@@ -2,7 +2,7 @@
 
 /// Handle of one element of a payload. Valid only for the payload that it came from and its clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node(pub(super) u32);
+pub struct NodeId(pub(super) u32);
 
 /// The kind of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ pub struct AttrId(pub(super) u32);
 
 /// A singular text field of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Field {
+pub enum TextField {
     /// Span.name, Event.name, Scope name, Metric.name
     Name,
     /// Scope version

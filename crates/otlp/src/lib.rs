@@ -9,7 +9,7 @@
 //! | contents of a request, reading | `payload` |
 //! | editing | `edit`, `text` (all texts), `encode` (writing) |
 //! | fields of each message | `schema` |
-//! | building and structure of the index | `walk`, `index`, `lookup` (nodes with very many attributes) |
+//! | building and structure of the index | `index_builder`, `index`, `lookup` (nodes with very many attributes) |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
 //! | received values: validation, repeated fields | `check`, `merged` |
 //! | whole requests as bytes: merge, split, count | `requests` |
@@ -27,10 +27,11 @@ mod encode;
 pub mod r#gen;
 mod ids;
 mod index;
+mod index_builder;
 pub mod json;
 mod lookup;
 mod malformed;
-mod merged;
+mod merge_repeated;
 mod numbers;
 mod patch;
 pub mod payload;
@@ -41,19 +42,18 @@ pub mod status;
 mod text;
 mod value;
 mod value_json;
-mod walk;
 mod wire;
 
-pub use encode::{Encoded, SlotRange, UnknownFields};
-pub use ids::{AttrId, Field, Node, NodeKind, SlotId};
-pub use malformed::Malformed;
-pub use numbers::NumberAt;
+pub use encode::{EncodedRequest, SlotRange, UnknownFields};
+pub use ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
+pub use malformed::MalformedOtlp;
+pub use numbers::NumberOccurrence;
 pub use patch::TextEdit;
 pub use payload::{Attribute, Payload};
 pub use requests::{count_items, merge, split};
 pub use signal::Signal;
-pub use text::{Place, PlaceKind};
-pub use value::{MAX_DEPTH, Nested, OwnedValue, Value};
+pub use text::{TextPlace, TextPlaceKind};
+pub use value::{MAX_DEPTH, NestedValue, OwnedValue, Value};
 pub use value_json::{ContentJson, write_json_text};
 
 #[cfg(any(test, feature = "testing"))]

@@ -1,18 +1,18 @@
-//! [`Malformed`]: why bytes are not an OTLP request.
+//! [`MalformedOtlp`]: why bytes are not an OTLP request.
 
 /// Why bytes are not an OTLP request. Never contains payload; offsets are byte positions in the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub struct MalformedOtlp {
     /// Description of the error, a fixed text.
-    pub what: &'static str,
+    pub message: &'static str,
     /// Offset in the request, bytes.
     pub at: usize,
 }
 
-impl std::fmt::Display for Malformed {
+impl std::fmt::Display for MalformedOtlp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "not OTLP at byte {}: {}", self.at, self.what)
+        write!(f, "not OTLP at byte {}: {}", self.at, self.message)
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for MalformedOtlp {}

@@ -5,15 +5,15 @@
 
 use bytes::Bytes;
 
-use super::check::Shape;
-use super::ids::{AttrId, Field, Node, NodeKind};
-use super::index::{AttrRec, FieldRec, Index, NONE, State, is_item};
-use super::malformed::Malformed;
-use super::schema::Slot;
+use super::check::KeyValueShape;
+use super::ids::{AttrId, NodeId, NodeKind, TextField};
+use super::index::{AttrRec, FieldRec, NONE, PayloadIndex, StorageState, is_item};
+use super::index_builder;
+use super::malformed::MalformedOtlp;
+use super::schema::IndexedField;
 use super::signal::Signal;
 use super::value::Value;
-use super::walk;
-use super::wire::{self, Span};
+use super::wire::{self, ByteRange};
 
 /// One attribute, with pending edits applied.
 #[derive(Clone, Copy)]
@@ -31,7 +31,7 @@ pub struct Attribute<'a> {
 pub struct Payload {
     pub(super) signal: Signal,
     pub(super) request: Bytes,
-    pub(super) index: Index,
+    pub(super) index: PayloadIndex,
 }
 
 impl Payload {
@@ -43,9 +43,9 @@ impl Payload {
     /// occurrence.
     ///
     /// # Errors
-    /// [`Malformed`] if the bytes are not such a request.
-    pub fn parse(signal: Signal, wire: Bytes) -> Result<Self, Malformed> {
-        let index = walk::index(signal, &wire)?;
+    /// [`MalformedOtlp`] if the bytes are not such a request.
+    pub fn parse(signal: Signal, wire: Bytes) -> Result<Self, MalformedOtlp> {
+        let index = index_builder::index_request(signal, &wire)?;
         Ok(Self { signal, request: wire, index })
     }
 
@@ -70,43 +70,43 @@ impl Payload {
     }
 
     /// Spans, log records or data points in wire order, without removed ones.
-    pub fn items(&self) -> impl Iterator<Item = Node> + '_ {
+    pub fn items(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes().filter(|node| is_item(self.kind(*node)))
     }
 
     /// All live nodes in wire order (parents before children).
-    pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes_in(0, self.index.nodes.len() as u32)
     }
 
-    fn nodes_in(&self, start: u32, end: u32) -> impl Iterator<Item = Node> + '_ {
+    fn nodes_in(&self, start: u32, end: u32) -> impl Iterator<Item = NodeId> + '_ {
         let nodes = self.index.nodes.get(start as usize..end as usize).unwrap_or_default();
-        (start..).zip(nodes).filter(|(_, node)| !node.dead).map(|(index, _)| Node(index))
+        (start..).zip(nodes).filter(|(_, node)| !node.removed).map(|(index, _)| NodeId(index))
     }
 
     /// The kind of `node`.
-    pub fn kind(&self, node: Node) -> NodeKind {
+    pub fn kind(&self, node: NodeId) -> NodeKind {
         self.index.node(node.0).kind
     }
 
     /// The parent: Scope of a span, record or metric; Resource of a scope; Span of an event or link; Metric of a
     /// point; point of an exemplar. `None` for a resource.
-    pub fn parent(&self, node: Node) -> Option<Node> {
-        Some(self.index.node(node.0).parent).filter(|parent| *parent != NONE).map(Node)
+    pub fn parent(&self, node: NodeId) -> Option<NodeId> {
+        Some(self.index.node(node.0).parent).filter(|parent| *parent != NONE).map(NodeId)
     }
 
     /// The Resource node above, or `node` itself if it is one. The node exists even if the request has no Resource
     /// message on the wire.
-    pub fn resource(&self, node: Node) -> Node {
+    pub fn resource(&self, node: NodeId) -> NodeId {
         self.ancestor(node, NodeKind::Resource)
     }
 
     /// The Scope node above, or `node` itself if it is one; for a resource, the resource itself.
-    pub fn scope(&self, node: Node) -> Node {
+    pub fn scope(&self, node: NodeId) -> NodeId {
         self.ancestor(node, NodeKind::Scope)
     }
 
-    fn ancestor(&self, node: Node, kind: NodeKind) -> Node {
+    fn ancestor(&self, node: NodeId, kind: NodeKind) -> NodeId {
         let mut at = node;
         while self.kind(at) != kind
             && let Some(parent) = self.parent(at)
@@ -117,36 +117,36 @@ impl Payload {
     }
 
     /// Live events and links of a span, exemplars of a point, or points of a metric, in wire order.
-    pub fn children(&self, node: Node) -> impl Iterator<Item = Node> + '_ {
+    pub fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let end = self.index.node(node.0).end;
         self.nodes_in(node.0.saturating_add(1), end).filter(move |child| self.index.node(child.0).parent == node.0)
     }
 
     /// The attributes of `node` in wire order, added ones last, duplicates of a key included.
-    pub fn attributes(&self, node: Node) -> impl Iterator<Item = Attribute<'_>> + '_ {
+    pub fn attributes(&self, node: NodeId) -> impl Iterator<Item = Attribute<'_>> + '_ {
         self.index.attr_ids(node.0).filter_map(|id| self.attribute(AttrId(id)))
     }
 
     /// One attribute; `None` if it was removed.
     pub fn attribute(&self, id: AttrId) -> Option<Attribute<'_>> {
-        let (key, value) = self.key_and_value(self.live(id)?);
+        let (key, value) = self.key_and_value(self.live_attribute(id)?);
         Some(Attribute { id, key, value })
     }
 
     pub(super) fn key_and_value(&self, attr: &AttrRec) -> (&str, Value<'_>) {
-        if attr.shape == Shape::Text
+        if attr.shape == KeyValueShape::Text
             && attr.value.len() < 0x80
             && let Some((key, text)) = self.key_and_text(attr)
         {
             return (key, Value::Str(text));
         }
-        (wire::text(self.bytes(attr.state, attr.key)), self.value(attr))
+        (wire::text_or_empty(self.bytes(attr.state, attr.key)), self.attribute_value(attr))
     }
 
     /// Key and text of an attribute of the common shape, validated in one pass: between them are only tags and
     /// lengths, which are ASCII too if the text is short.
     fn key_and_text(&self, attr: &AttrRec) -> Option<(&str, &str)> {
-        let both = Span { start: attr.key.start, end: attr.value.end };
+        let both = ByteRange { start: attr.key.start, end: attr.value.end };
         let both = simdutf8::basic::from_utf8(self.bytes(attr.state, both)).ok()?;
         let (key, rest) = both.split_at_checked(attr.key.len())?;
         // The tag and length of the value and those of the text take one byte each.
@@ -155,52 +155,52 @@ impl Payload {
     }
 
     /// The value of the last live occurrence of `key`.
-    pub fn get(&self, node: Node, key: &str) -> Option<Value<'_>> {
-        self.index.find_last(&self.request, node.0, key.as_bytes()).map(|attr| self.value(attr))
+    pub fn get(&self, node: NodeId, key: &str) -> Option<Value<'_>> {
+        self.index.find_last(&self.request, node.0, key.as_bytes()).map(|attr| self.attribute_value(attr))
     }
 
     /// The text of the last live occurrence of `key`, if it is a string.
-    pub fn get_str(&self, node: Node, key: &str) -> Option<&str> {
+    pub fn get_str(&self, node: NodeId, key: &str) -> Option<&str> {
         self.get(node, key)?.as_str()
     }
 
-    pub(super) fn live(&self, id: AttrId) -> Option<&AttrRec> {
-        self.index.attrs.get(id.0 as usize).filter(|attr| attr.state != State::Removed)
+    pub(super) fn live_attribute(&self, id: AttrId) -> Option<&AttrRec> {
+        self.index.attrs.get(id.0 as usize).filter(|attr| attr.state != StorageState::Removed)
     }
 
-    fn value(&self, attr: &AttrRec) -> Value<'_> {
+    fn attribute_value(&self, attr: &AttrRec) -> Value<'_> {
         Value::read(self.bytes(attr.state, attr.value))
     }
 
-    pub(super) fn bytes(&self, state: State, span: Span) -> &[u8] {
+    pub(super) fn bytes(&self, state: StorageState, span: ByteRange) -> &[u8] {
         self.index.bytes(&self.request, state, span)
     }
 
     /// The last live occurrence of a field.
-    fn field(&self, node: Node, slot: Slot) -> Option<&[u8]> {
-        let live = |field: &super::index::FieldRec| field.slot == slot && field.state != State::Removed;
+    fn field_bytes(&self, node: NodeId, slot: IndexedField) -> Option<&[u8]> {
+        let live = |field: &super::index::FieldRec| field.slot == slot && field.state != StorageState::Removed;
         let (_, field) = self.index.node_fields(node.0).filter(|(_, field)| live(field)).last()?;
         Some(self.bytes(field.state, field.body))
     }
 
     /// The current value of a text field; "" if absent.
-    pub fn text(&self, node: Node, field: Field) -> &str {
-        wire::text(self.field(node, Slot::Text(field)).unwrap_or_default())
+    pub fn text(&self, node: NodeId, field: TextField) -> &str {
+        wire::text_or_empty(self.field_bytes(node, IndexedField::Text(field)).unwrap_or_default())
     }
 
     /// 16 bytes, or empty if absent or of another length. Spans, links, log records, exemplars.
-    pub fn trace_id(&self, node: Node) -> &[u8] {
-        self.field(node, Slot::TraceId).unwrap_or_default()
+    pub fn trace_id(&self, node: NodeId) -> &[u8] {
+        self.field_bytes(node, IndexedField::TraceId).unwrap_or_default()
     }
 
     /// 8 bytes, or empty. Spans, links, log records, exemplars.
-    pub fn span_id(&self, node: Node) -> &[u8] {
-        self.field(node, Slot::SpanId).unwrap_or_default()
+    pub fn span_id(&self, node: NodeId) -> &[u8] {
+        self.field_bytes(node, IndexedField::SpanId).unwrap_or_default()
     }
 
     /// Whether `node` is a span whose own trace or span id has the wrong length or is all zero, so that no back end
     /// can use it. (According to OTLP, a log record with an invalid trace id belongs to no trace.)
-    pub fn has_bad_ids(&self, node: Node) -> bool {
+    pub fn has_bad_ids(&self, node: NodeId) -> bool {
         let zero = |id: &[u8]| !id.is_empty() && id.iter().all(|byte| *byte == 0);
         self.kind(node) == NodeKind::Span
             && (self.index.bad_ids.binary_search(&node.0).is_ok()
@@ -209,50 +209,54 @@ impl Payload {
     }
 
     /// Size of a node on the wire as received, contents included, bytes.
-    pub fn item_len(&self, node: Node) -> usize {
+    pub fn item_len(&self, node: NodeId) -> usize {
         let frame = self.index.node(node.0).frame;
         self.index.frames.get(frame as usize).map_or(0, |frame| frame.body.len())
     }
 
     /// 8 bytes, or empty. Spans.
-    pub fn parent_span_id(&self, node: Node) -> &[u8] {
-        self.field(node, Slot::ParentSpanId).unwrap_or_default()
+    pub fn parent_span_id(&self, node: NodeId) -> &[u8] {
+        self.field_bytes(node, IndexedField::ParentSpanId).unwrap_or_default()
     }
 
     /// Span start, event time, record time (observed time if zero), point time, exemplar time; unix ns, 0 if unset.
-    pub fn time(&self, node: Node) -> u64 {
-        let time = wire::fixed64(self.field(node, Slot::Time).unwrap_or_default());
-        if time == 0 { wire::fixed64(self.field(node, Slot::ObservedTime).unwrap_or_default()) } else { time }
+    pub fn time(&self, node: NodeId) -> u64 {
+        let time = wire::read_fixed64(self.field_bytes(node, IndexedField::Time).unwrap_or_default());
+        if time == 0 {
+            wire::read_fixed64(self.field_bytes(node, IndexedField::ObservedTime).unwrap_or_default())
+        } else {
+            time
+        }
     }
 
     /// Span end, unix ns; 0 for other nodes.
-    pub fn end_time(&self, node: Node) -> u64 {
-        wire::fixed64(self.field(node, Slot::EndTime).unwrap_or_default())
+    pub fn end_time(&self, node: NodeId) -> u64 {
+        wire::read_fixed64(self.field_bytes(node, IndexedField::EndTime).unwrap_or_default())
     }
 
     /// Span status code (0 unset, 1 ok, 2 error).
-    pub fn status_code(&self, node: Node) -> i32 {
-        self.number(node, Slot::StatusCode)
+    pub fn status_code(&self, node: NodeId) -> i32 {
+        self.int_field(node, IndexedField::StatusCode)
     }
 
     /// Severity of a log record (0 unspecified, 1–24).
-    pub fn severity_number(&self, node: Node) -> i32 {
-        self.number(node, Slot::Severity)
+    pub fn severity_number(&self, node: NodeId) -> i32 {
+        self.int_field(node, IndexedField::Severity)
     }
 
-    fn number(&self, node: Node, slot: Slot) -> i32 {
-        wire::varint(self.field(node, slot).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
+    fn int_field(&self, node: NodeId, slot: IndexedField) -> i32 {
+        wire::read_varint(self.field_bytes(node, slot).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
     }
 
     /// A log record's body, if it has one.
-    pub fn body(&self, node: Node) -> Option<Value<'_>> {
-        self.field(node, Slot::Body).map(Value::read)
+    pub fn body(&self, node: NodeId) -> Option<Value<'_>> {
+        self.field_bytes(node, IndexedField::Body).map(Value::read)
     }
 
     /// Number of occurrences of a log record's body on the wire. Protobuf allows a field to be repeated;
     /// [`Payload::body`] returns the last one.
-    pub fn bodies(&self, node: Node) -> usize {
-        let live = |field: &FieldRec| field.slot == Slot::Body && field.state != State::Removed;
+    pub fn body_count(&self, node: NodeId) -> usize {
+        let live = |field: &FieldRec| field.slot == IndexedField::Body && field.state != StorageState::Removed;
         self.index.node_fields(node.0).filter(|(_, field)| live(field)).count()
     }
 }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::ids::NodeKind;
 use super::index::is_item;
-use super::malformed::Malformed;
-use super::schema::{Msg, Rule};
+use super::malformed::MalformedOtlp;
+use super::schema::{FieldRule, MessageType};
 use super::signal::Signal;
-use super::wire::{self, Cursor, LEN, RawField};
+use super::wire::{self, FieldCursor, LEN, RawField};
 
 /// Merges several requests of one signal by concatenation, as protobuf allows.
 pub fn merge(requests: &[Bytes]) -> Bytes {
@@ -24,40 +24,40 @@ pub fn merge(requests: &[Bytes]) -> Bytes {
 ///
 /// # Errors
 /// If the bytes are not such a request; only the messages that enclose items are checked.
-pub fn count_items(signal: Signal, request: &[u8]) -> Result<u64, Malformed> {
-    count(Msg::request(signal), request, 0, request.len())
+pub fn count_items(signal: Signal, request: &[u8]) -> Result<u64, MalformedOtlp> {
+    count_in_message(MessageType::request(signal), request, 0, request.len())
 }
 
-fn count(msg: Msg, buffer: &[u8], start: usize, end: usize) -> Result<u64, Malformed> {
-    let mut cursor = Cursor::new(buffer, start, end);
+fn count_in_message(msg: MessageType, buffer: &[u8], start: usize, end: usize) -> Result<u64, MalformedOtlp> {
+    let mut cursor = FieldCursor::new(buffer, start, end);
     let mut items = 0;
     while let Some(field) = cursor.next()? {
-        match part(msg, &field) {
-            Part::Item => items += 1,
-            Part::Holder(inner) => items += count(inner, buffer, field.body, field.end)?,
-            Part::Shell => {}
+        match split_role(msg, &field) {
+            SplitRole::Item => items += 1,
+            SplitRole::Container(inner) => items += count_in_message(inner, buffer, field.body, field.end)?,
+            SplitRole::Repeated => {}
         }
     }
     Ok(items)
 }
 
 /// The role of a field in a split.
-enum Part {
+enum SplitRole {
     /// A span, record or point.
     Item,
     /// A message that contains items.
-    Holder(Msg),
+    Container(MessageType),
     /// Any other field: repeated in every part of the message.
-    Shell,
+    Repeated,
 }
 
-fn part(msg: Msg, field: &RawField) -> Part {
+fn split_role(msg: MessageType, field: &RawField) -> SplitRole {
     match msg.rule(field.number) {
-        _ if field.wire != LEN => Part::Shell,
-        Rule::Node(_, kind) if is_item(kind) => Part::Item,
-        Rule::Node(inner, NodeKind::Resource | NodeKind::Scope | NodeKind::Metric) => Part::Holder(inner),
-        Rule::Inner(inner) if msg == Msg::Metric => Part::Holder(inner),
-        _ => Part::Shell,
+        _ if field.wire != LEN => SplitRole::Repeated,
+        FieldRule::Node(_, kind) if is_item(kind) => SplitRole::Item,
+        FieldRule::Node(inner, NodeKind::Resource | NodeKind::Scope | NodeKind::Metric) => SplitRole::Container(inner),
+        FieldRule::Nested(inner) if msg == MessageType::Metric => SplitRole::Container(inner),
+        _ => SplitRole::Repeated,
     }
 }
 
@@ -67,123 +67,128 @@ fn part(msg: Msg, field: &RawField) -> Part {
 ///
 /// # Errors
 /// If the bytes are not such a request.
-pub fn split(signal: Signal, request: &Bytes, max_bytes: usize) -> Result<Vec<Bytes>, Malformed> {
+pub fn split(signal: Signal, request: &Bytes, max_bytes: usize) -> Result<Vec<Bytes>, MalformedOtlp> {
     if request.len() <= max_bytes {
         return Ok(vec![request.clone()]);
     }
-    let mut splitter = Splitter { buffer: request, max_bytes, levels: Vec::new(), parts: Vec::new() };
-    splitter.levels.push(Level { number: 0, shell: Vec::new(), body: Vec::new(), filled: false });
-    splitter.holder(Msg::request(signal), 0, request.len())?;
-    splitter.flush();
+    let mut splitter = RequestSplitter { buffer: request, max_bytes, levels: Vec::new(), parts: Vec::new() };
+    splitter.levels.push(SplitLevel { number: 0, repeated_fields: Vec::new(), body: Vec::new(), has_items: false });
+    splitter.split_message(MessageType::request(signal), 0, request.len())?;
+    splitter.finish_part();
     Ok(splitter.parts)
 }
 
-struct Splitter<'a> {
+struct RequestSplitter<'a> {
     buffer: &'a [u8],
     max_bytes: usize,
     /// The open messages, outermost (the request) first.
-    levels: Vec<Level>,
+    levels: Vec<SplitLevel>,
     parts: Vec<Bytes>,
 }
 
 /// A message that is being written.
-struct Level {
+struct SplitLevel {
     /// Its field number.
     number: u32,
     /// The fields that every part of it starts with.
-    shell: Vec<u8>,
+    repeated_fields: Vec<u8>,
     /// The contents of the current part so far.
     body: Vec<u8>,
     /// Whether the part contains more than the shell.
-    filled: bool,
+    has_items: bool,
 }
 
 /// Upper bound for tag and length of an enclosing message.
-const HEAD: usize = 6;
+const MAX_HEAD_BYTES: usize = 6;
 
-impl Splitter<'_> {
+impl RequestSplitter<'_> {
     /// Adds the fields of a message whose shell is already written.
-    fn holder(&mut self, msg: Msg, start: usize, end: usize) -> Result<(), Malformed> {
-        let mut cursor = Cursor::new(self.buffer, start, end);
+    fn split_message(&mut self, msg: MessageType, start: usize, end: usize) -> Result<(), MalformedOtlp> {
+        let mut cursor = FieldCursor::new(self.buffer, start, end);
         while let Some(field) = cursor.next()? {
-            match part(msg, &field) {
-                Part::Shell => {}
-                Part::Item => self.add(&field),
-                Part::Holder(inner) if self.divides(inner, &field)? => {
-                    self.open(inner, &field)?;
-                    self.holder(inner, field.body, field.end)?;
-                    self.close();
+            match split_role(msg, &field) {
+                SplitRole::Repeated => {}
+                SplitRole::Item => self.add_field(&field),
+                SplitRole::Container(inner) if self.must_divide(inner, &field)? => {
+                    self.open_level(inner, &field)?;
+                    self.split_message(inner, field.body, field.end)?;
+                    self.close_level();
                 }
-                Part::Holder(_) => self.add(&field),
+                SplitRole::Container(_) => self.add_field(&field),
             }
         }
         Ok(())
     }
 
     /// Whether a message must be divided.
-    fn divides(&self, msg: Msg, field: &RawField) -> Result<bool, Malformed> {
+    fn must_divide(&self, msg: MessageType, field: &RawField) -> Result<bool, MalformedOtlp> {
         let size = field.end - field.at;
-        if size <= self.room() || (msg == Msg::Metric && size <= self.empty_room()) {
+        if size <= self.remaining_bytes() || (msg == MessageType::Metric && size <= self.empty_request_bytes()) {
             return Ok(false);
         }
-        Ok(count(msg, self.buffer, field.body, field.end)? > 0)
+        Ok(count_in_message(msg, self.buffer, field.body, field.end)? > 0)
     }
 
     /// Bytes that still fit into the current request.
-    fn room(&self) -> usize {
-        let used: usize = self.levels.iter().map(|level| level.body.len() + HEAD).sum();
-        self.empty_room().saturating_sub(used.saturating_sub(self.shells()))
+    fn remaining_bytes(&self) -> usize {
+        let used: usize = self.levels.iter().map(|level| level.body.len() + MAX_HEAD_BYTES).sum();
+        self.empty_request_bytes().saturating_sub(used.saturating_sub(self.repeated_bytes()))
     }
 
     /// Bytes that fit into a request with only the shells.
-    fn empty_room(&self) -> usize {
-        self.max_bytes.saturating_sub(self.shells()).max(self.max_bytes / 8)
+    fn empty_request_bytes(&self) -> usize {
+        self.max_bytes.saturating_sub(self.repeated_bytes()).max(self.max_bytes / 8)
     }
 
-    fn shells(&self) -> usize {
-        self.levels.iter().map(|level| level.shell.len() + HEAD).sum()
+    fn repeated_bytes(&self) -> usize {
+        self.levels.iter().map(|level| level.repeated_fields.len() + MAX_HEAD_BYTES).sum()
     }
 
     /// Adds a whole field to the innermost message; starts a new request if there is no room.
-    fn add(&mut self, field: &RawField) {
+    fn add_field(&mut self, field: &RawField) {
         let bytes = self.buffer.get(field.at..field.end).unwrap_or_default();
-        if bytes.len() > self.room() && self.levels.iter().any(|level| level.filled) {
-            self.flush();
+        if bytes.len() > self.remaining_bytes() && self.levels.iter().any(|level| level.has_items) {
+            self.finish_part();
         }
         if let Some(level) = self.levels.last_mut() {
             level.body.extend_from_slice(bytes);
-            level.filled = true;
+            level.has_items = true;
         }
     }
 
-    fn open(&mut self, msg: Msg, field: &RawField) -> Result<(), Malformed> {
+    fn open_level(&mut self, msg: MessageType, field: &RawField) -> Result<(), MalformedOtlp> {
         let mut shell = Vec::new();
-        let mut cursor = Cursor::new(self.buffer, field.body, field.end);
+        let mut cursor = FieldCursor::new(self.buffer, field.body, field.end);
         while let Some(inner) = cursor.next()? {
-            if matches!(part(msg, &inner), Part::Shell) {
+            if matches!(split_role(msg, &inner), SplitRole::Repeated) {
                 shell.extend_from_slice(self.buffer.get(inner.at..inner.end).unwrap_or_default());
             }
         }
-        self.levels.push(Level { number: field.number, body: shell.clone(), shell, filled: false });
+        self.levels.push(SplitLevel {
+            number: field.number,
+            body: shell.clone(),
+            repeated_fields: shell,
+            has_items: false,
+        });
         Ok(())
     }
 
     /// Closes the innermost message.
-    fn close(&mut self) {
+    fn close_level(&mut self) {
         let Some(level) = self.levels.pop() else { return };
-        if let Some(parent) = self.levels.last_mut().filter(|_| level.filled) {
+        if let Some(parent) = self.levels.last_mut().filter(|_| level.has_items) {
             wire::put_bytes(&mut parent.body, level.number, &level.body);
-            parent.filled = true;
+            parent.has_items = true;
         }
     }
 
     /// Closes the current request and opens the same messages in a new one.
-    fn flush(&mut self) {
+    fn finish_part(&mut self) {
         let mut inner: Option<Vec<u8>> = None;
         let mut number = 0;
         for level in self.levels.iter_mut().rev() {
-            let mut body = std::mem::replace(&mut level.body, level.shell.clone());
-            let filled = std::mem::take(&mut level.filled) || inner.is_some();
+            let mut body = std::mem::replace(&mut level.body, level.repeated_fields.clone());
+            let filled = std::mem::take(&mut level.has_items) || inner.is_some();
             if let Some(inner) = inner.take() {
                 wire::put_bytes(&mut body, number, &inner);
             }

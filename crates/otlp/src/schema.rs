@@ -1,14 +1,13 @@
 //! The OTLP schema for the data plane: the rule of each field of each message. One table drives the index walk, the
-//! text visits and the dropping of unknown fields, so none of them can miss a field.
-//! Equal to `proto/` (a test compares every field with the descriptors); a field that is not listed is unknown. `walk`
-//! and `text` read fields.
+//! text visits and the dropping of unknown fields, so none of them can miss a field. Equal to `proto/` (a test compares
+//! every field with the descriptors); a field that is not listed is unknown. `index_builder` and `text` read fields.
 
-use super::ids::{Field, NodeKind};
+use super::ids::{NodeKind, TextField};
 use super::signal::Signal;
 
 /// The messages reachable from the export requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Msg {
+pub(super) enum MessageType {
     TraceRequest,
     MetricsRequest,
     LogsRequest,
@@ -47,8 +46,8 @@ pub(super) enum Msg {
 
 /// Contents of an indexed singular field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
-    Text(Field),
+pub(super) enum IndexedField {
+    Text(TextField),
     /// Text without an accessor of its own.
     Other,
     Body,
@@ -64,11 +63,11 @@ pub(super) enum Slot {
 
 /// The meaning of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum FieldRule {
     /// Not in the schema.
     Unknown,
     /// A string.
-    Text(Slot),
+    Text(IndexedField),
     /// The key of a KeyValue.
     Key,
     /// The string member of an AnyValue.
@@ -76,35 +75,35 @@ pub(super) enum Rule {
     /// The bytes member of an AnyValue.
     ValueBytes,
     /// An id of exactly this many bytes; one of another length counts as unknown, because it could contain text.
-    Id(Slot, usize),
+    Id(IndexedField, usize),
     /// A number without a reader; its wire type.
     Number(u8),
     /// Repeated numbers, packed or not; wire type of one.
     Numbers(u8),
     /// A number with a reader; its wire type.
-    Read(Slot, u8),
+    Read(IndexedField, u8),
     /// An attribute of the node.
     Attribute,
     /// An AnyValue: a log body, an attribute's value, an element.
     Value,
     /// A message that belongs to the enclosing node.
-    Inner(Msg),
+    Nested(MessageType),
     /// A message that is a node (for Resource and Scope, the envelope).
-    Node(Msg, NodeKind),
+    Node(MessageType, NodeKind),
 }
 
 use super::wire::{FIXED32, FIXED64, VARINT};
-use Rule::{Attribute, Id, Inner, Node, Number, Numbers, Read, Text, Unknown};
+use FieldRule::{Attribute, Id, Nested, Node, Number, Numbers, Read, Text, Unknown};
 
-const fn text(field: Field) -> Rule {
-    Text(Slot::Text(field))
+const fn text_rule(field: TextField) -> FieldRule {
+    Text(IndexedField::Text(field))
 }
 
-const TIME: Rule = Read(Slot::Time, FIXED64);
-const F64: Rule = Number(FIXED64);
-const INT: Rule = Number(VARINT);
+const TIME: FieldRule = Read(IndexedField::Time, FIXED64);
+const F64: FieldRule = Number(FIXED64);
+const INT: FieldRule = Number(VARINT);
 
-impl Msg {
+impl MessageType {
     /// The request message of a signal.
     pub(super) fn request(signal: Signal) -> Self {
         match signal {
@@ -116,24 +115,26 @@ impl Msg {
 
     /// The rule of field `number` of this message.
     #[inline]
-    pub(super) fn rule(self, number: u32) -> Rule {
+    pub(super) fn rule(self, number: u32) -> FieldRule {
         match self {
-            Self::TraceRequest | Self::MetricsRequest | Self::LogsRequest => self.request_field(number),
-            Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => self.resource_envelope(number),
-            Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs => self.scope_envelope(number),
-            Self::Resource | Self::EntityRef | Self::Scope => self.origin(number),
-            Self::Span | Self::Event | Self::Link | Self::Status => self.trace(number),
-            Self::LogRecord => log_record(number),
+            Self::TraceRequest | Self::MetricsRequest | Self::LogsRequest => self.request_rule(number),
+            Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => self.resource_envelope_rule(number),
+            Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs => self.scope_envelope_rule(number),
+            Self::Resource | Self::EntityRef | Self::Scope => self.origin_rule(number),
+            Self::Span | Self::Event | Self::Link | Self::Status => self.trace_rule(number),
+            Self::LogRecord => log_record_rule(number),
             Self::Metric | Self::Gauge | Self::Sum | Self::Histogram | Self::ExponentialHistogram | Self::Summary => {
-                self.metric(number)
+                self.metric_rule(number)
             }
-            Self::NumberPoint | Self::HistogramPoint | Self::ExponentialPoint | Self::Buckets => self.point(number),
-            Self::SummaryPoint | Self::Quantile | Self::Exemplar => self.point(number),
-            Self::KeyValue | Self::AnyValue | Self::ArrayValue | Self::KeyValueList => self.value(number),
+            Self::NumberPoint | Self::HistogramPoint | Self::ExponentialPoint | Self::Buckets => {
+                self.point_rule(number)
+            }
+            Self::SummaryPoint | Self::Quantile | Self::Exemplar => self.point_rule(number),
+            Self::KeyValue | Self::AnyValue | Self::ArrayValue | Self::KeyValueList => self.value_rule(number),
         }
     }
 
-    fn request_field(self, number: u32) -> Rule {
+    fn request_rule(self, number: u32) -> FieldRule {
         match (self, number) {
             (Self::TraceRequest, 1) => Node(Self::ResourceSpans, NodeKind::Resource),
             (Self::MetricsRequest, 1) => Node(Self::ResourceMetrics, NodeKind::Resource),
@@ -142,71 +143,71 @@ impl Msg {
         }
     }
 
-    fn resource_envelope(self, number: u32) -> Rule {
+    fn resource_envelope_rule(self, number: u32) -> FieldRule {
         match (number, self) {
-            (1, _) => Inner(Self::Resource),
+            (1, _) => Nested(Self::Resource),
             (2, Self::ResourceSpans) => Node(Self::ScopeSpans, NodeKind::Scope),
             (2, Self::ResourceMetrics) => Node(Self::ScopeMetrics, NodeKind::Scope),
             (2, _) => Node(Self::ScopeLogs, NodeKind::Scope),
-            (3, _) => text(Field::SchemaUrl),
+            (3, _) => text_rule(TextField::SchemaUrl),
             _ => Unknown,
         }
     }
 
-    fn scope_envelope(self, number: u32) -> Rule {
+    fn scope_envelope_rule(self, number: u32) -> FieldRule {
         match (number, self) {
-            (1, _) => Inner(Self::Scope),
+            (1, _) => Nested(Self::Scope),
             (2, Self::ScopeSpans) => Node(Self::Span, NodeKind::Span),
             (2, Self::ScopeMetrics) => Node(Self::Metric, NodeKind::Metric),
             (2, _) => Node(Self::LogRecord, NodeKind::LogRecord),
-            (3, _) => text(Field::SchemaUrl),
+            (3, _) => text_rule(TextField::SchemaUrl),
             _ => Unknown,
         }
     }
 
-    fn origin(self, number: u32) -> Rule {
+    fn origin_rule(self, number: u32) -> FieldRule {
         match (self, number) {
             (Self::Resource, 1) | (Self::Scope, 3) => Attribute,
             (Self::Resource, 2) | (Self::Scope, 4) => INT,
-            (Self::Resource, 3) => Inner(Self::EntityRef),
-            (Self::Scope, 1) => text(Field::Name),
-            (Self::Scope, 2) => text(Field::Version),
-            (Self::EntityRef, 1..=4) => Text(Slot::Other),
+            (Self::Resource, 3) => Nested(Self::EntityRef),
+            (Self::Scope, 1) => text_rule(TextField::Name),
+            (Self::Scope, 2) => text_rule(TextField::Version),
+            (Self::EntityRef, 1..=4) => Text(IndexedField::Other),
             _ => Unknown,
         }
     }
 
-    fn trace(self, number: u32) -> Rule {
+    fn trace_rule(self, number: u32) -> FieldRule {
         match (self, number) {
-            (Self::Span | Self::Link, 1) => Id(Slot::TraceId, 16),
-            (Self::Span | Self::Link, 2) => Id(Slot::SpanId, 8),
-            (Self::Span | Self::Link, 3) => text(Field::TraceState),
-            (Self::Span, 4) => Id(Slot::ParentSpanId, 8),
-            (Self::Span, 5) | (Self::Event, 2) => text(Field::Name),
+            (Self::Span | Self::Link, 1) => Id(IndexedField::TraceId, 16),
+            (Self::Span | Self::Link, 2) => Id(IndexedField::SpanId, 8),
+            (Self::Span | Self::Link, 3) => text_rule(TextField::TraceState),
+            (Self::Span, 4) => Id(IndexedField::ParentSpanId, 8),
+            (Self::Span, 5) | (Self::Event, 2) => text_rule(TextField::Name),
             (Self::Span, 6 | 10 | 12 | 14) | (Self::Event, 4) | (Self::Link, 5) => INT,
             (Self::Span, 7) | (Self::Event, 1) => TIME,
-            (Self::Span, 8) => Read(Slot::EndTime, FIXED64),
+            (Self::Span, 8) => Read(IndexedField::EndTime, FIXED64),
             (Self::Span, 9) | (Self::Event, 3) | (Self::Link, 4) => Attribute,
             (Self::Span, 11) => Node(Self::Event, NodeKind::Event),
             (Self::Span, 13) => Node(Self::Link, NodeKind::Link),
-            (Self::Span, 15) => Inner(Self::Status),
+            (Self::Span, 15) => Nested(Self::Status),
             (Self::Span, 16) | (Self::Link, 6) => Number(FIXED32),
-            (Self::Status, 2) => text(Field::StatusMessage),
-            (Self::Status, 3) => Read(Slot::StatusCode, VARINT),
+            (Self::Status, 2) => text_rule(TextField::StatusMessage),
+            (Self::Status, 3) => Read(IndexedField::StatusCode, VARINT),
             _ => Unknown,
         }
     }
 
-    fn metric(self, number: u32) -> Rule {
+    fn metric_rule(self, number: u32) -> FieldRule {
         match (self, number) {
-            (Self::Metric, 1) => text(Field::Name),
-            (Self::Metric, 2) => text(Field::Description),
-            (Self::Metric, 3) => text(Field::Unit),
-            (Self::Metric, 5) => Inner(Self::Gauge),
-            (Self::Metric, 7) => Inner(Self::Sum),
-            (Self::Metric, 9) => Inner(Self::Histogram),
-            (Self::Metric, 10) => Inner(Self::ExponentialHistogram),
-            (Self::Metric, 11) => Inner(Self::Summary),
+            (Self::Metric, 1) => text_rule(TextField::Name),
+            (Self::Metric, 2) => text_rule(TextField::Description),
+            (Self::Metric, 3) => text_rule(TextField::Unit),
+            (Self::Metric, 5) => Nested(Self::Gauge),
+            (Self::Metric, 7) => Nested(Self::Sum),
+            (Self::Metric, 9) => Nested(Self::Histogram),
+            (Self::Metric, 10) => Nested(Self::ExponentialHistogram),
+            (Self::Metric, 11) => Nested(Self::Summary),
             (Self::Metric, 12) => Attribute,
             (Self::Gauge | Self::Sum, 1) => Node(Self::NumberPoint, NodeKind::DataPoint),
             (Self::Histogram, 1) => Node(Self::HistogramPoint, NodeKind::DataPoint),
@@ -217,8 +218,8 @@ impl Msg {
         }
     }
 
-    fn point(self, number: u32) -> Rule {
-        const EXEMPLAR: Rule = Node(Msg::Exemplar, NodeKind::Exemplar);
+    fn point_rule(self, number: u32) -> FieldRule {
+        const EXEMPLAR: FieldRule = Node(MessageType::Exemplar, NodeKind::Exemplar);
         match (self, number) {
             (Self::NumberPoint | Self::SummaryPoint | Self::Exemplar, 7) => Attribute,
             (Self::HistogramPoint, 9) | (Self::ExponentialPoint, 1) => Attribute,
@@ -229,29 +230,29 @@ impl Msg {
             (Self::NumberPoint | Self::SummaryPoint, 8) | (Self::HistogramPoint, 10) => INT,
             (Self::ExponentialPoint, 6 | 10) | (Self::Buckets, 1) => INT,
             (Self::HistogramPoint, 6 | 7) => Numbers(FIXED64),
-            (Self::ExponentialPoint, 8 | 9) => Inner(Self::Buckets),
+            (Self::ExponentialPoint, 8 | 9) => Nested(Self::Buckets),
             (Self::Buckets, 2) => Numbers(VARINT),
-            (Self::SummaryPoint, 6) => Inner(Self::Quantile),
+            (Self::SummaryPoint, 6) => Nested(Self::Quantile),
             (Self::Quantile, 1 | 2) | (Self::Exemplar, 3 | 6) => F64,
             (Self::Exemplar, 2) => TIME,
-            (Self::Exemplar, 4) => Id(Slot::SpanId, 8),
-            (Self::Exemplar, 5) => Id(Slot::TraceId, 16),
+            (Self::Exemplar, 4) => Id(IndexedField::SpanId, 8),
+            (Self::Exemplar, 5) => Id(IndexedField::TraceId, 16),
             _ => Unknown,
         }
     }
 
     #[inline]
-    fn value(self, number: u32) -> Rule {
+    fn value_rule(self, number: u32) -> FieldRule {
         match (self, number) {
-            (Self::KeyValue, 1) => Rule::Key,
-            (Self::KeyValue, 2) | (Self::ArrayValue, 1) => Rule::Value,
-            (Self::KeyValueList, 1) => Inner(Self::KeyValue),
-            (Self::AnyValue, 1) => Rule::ValueText,
+            (Self::KeyValue, 1) => FieldRule::Key,
+            (Self::KeyValue, 2) | (Self::ArrayValue, 1) => FieldRule::Value,
+            (Self::KeyValueList, 1) => Nested(Self::KeyValue),
+            (Self::AnyValue, 1) => FieldRule::ValueText,
             (Self::AnyValue, 2 | 3 | 8) | (Self::KeyValue, 3) => INT,
             (Self::AnyValue, 4) => F64,
-            (Self::AnyValue, 5) => Inner(Self::ArrayValue),
-            (Self::AnyValue, 6) => Inner(Self::KeyValueList),
-            (Self::AnyValue, 7) => Rule::ValueBytes,
+            (Self::AnyValue, 5) => Nested(Self::ArrayValue),
+            (Self::AnyValue, 6) => Nested(Self::KeyValueList),
+            (Self::AnyValue, 7) => FieldRule::ValueBytes,
             _ => Unknown,
         }
     }
@@ -272,46 +273,46 @@ impl Msg {
     }
 }
 
-fn log_record(number: u32) -> Rule {
+fn log_record_rule(number: u32) -> FieldRule {
     match number {
         1 => TIME,
-        2 => Read(Slot::Severity, VARINT),
-        3 => text(Field::SeverityText),
-        5 => Rule::Value,
+        2 => Read(IndexedField::Severity, VARINT),
+        3 => text_rule(TextField::SeverityText),
+        5 => FieldRule::Value,
         6 => Attribute,
         7 => INT,
         8 => Number(FIXED32),
-        9 => Id(Slot::TraceId, 16),
-        10 => Id(Slot::SpanId, 8),
-        11 => Read(Slot::ObservedTime, FIXED64),
-        12 => text(Field::EventName),
+        9 => Id(IndexedField::TraceId, 16),
+        10 => Id(IndexedField::SpanId, 8),
+        11 => Read(IndexedField::ObservedTime, FIXED64),
+        12 => text_rule(TextField::EventName),
         _ => Unknown,
     }
 }
 
 /// Where a text field is written if it is absent: `number` is its field number, in the node's own message or, if
 /// `inner` is set, in the message in that field of the node.
-pub(super) struct Home {
+pub(super) struct TextFieldLocation {
     pub(super) inner: Option<u32>,
     pub(super) number: u32,
 }
 
 /// The home of `field` on a node of `kind`; `None` if that kind has no such field.
-pub(super) fn home(kind: NodeKind, field: Field) -> Option<Home> {
+pub(super) fn text_field_location(kind: NodeKind, field: TextField) -> Option<TextFieldLocation> {
     let (inner, number) = match (kind, field) {
-        (NodeKind::Resource | NodeKind::Scope, Field::SchemaUrl) => (None, 3),
-        (NodeKind::Scope, Field::Name) => (Some(1), 1),
-        (NodeKind::Scope, Field::Version) => (Some(1), 2),
-        (NodeKind::Span, Field::Name) => (None, 5),
-        (NodeKind::Span | NodeKind::Link, Field::TraceState) => (None, 3),
-        (NodeKind::Span, Field::StatusMessage) => (Some(15), 2),
-        (NodeKind::Event, Field::Name) => (None, 2),
-        (NodeKind::LogRecord, Field::EventName) => (None, 12),
-        (NodeKind::LogRecord, Field::SeverityText) => (None, 3),
-        (NodeKind::Metric, Field::Name) => (None, 1),
-        (NodeKind::Metric, Field::Description) => (None, 2),
-        (NodeKind::Metric, Field::Unit) => (None, 3),
+        (NodeKind::Resource | NodeKind::Scope, TextField::SchemaUrl) => (None, 3),
+        (NodeKind::Scope, TextField::Name) => (Some(1), 1),
+        (NodeKind::Scope, TextField::Version) => (Some(1), 2),
+        (NodeKind::Span, TextField::Name) => (None, 5),
+        (NodeKind::Span | NodeKind::Link, TextField::TraceState) => (None, 3),
+        (NodeKind::Span, TextField::StatusMessage) => (Some(15), 2),
+        (NodeKind::Event, TextField::Name) => (None, 2),
+        (NodeKind::LogRecord, TextField::EventName) => (None, 12),
+        (NodeKind::LogRecord, TextField::SeverityText) => (None, 3),
+        (NodeKind::Metric, TextField::Name) => (None, 1),
+        (NodeKind::Metric, TextField::Description) => (None, 2),
+        (NodeKind::Metric, TextField::Unit) => (None, 3),
         _ => return None,
     };
-    Some(Home { inner, number })
+    Some(TextFieldLocation { inner, number })
 }

@@ -28,12 +28,12 @@ impl Signal {
     }
 
     /// The signal with this name, as [`Signal::as_str`] writes it.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|signal| signal.as_str() == name)
     }
 
     /// The Collector's noun for items in metric names: `spans`, `metric_points`, `log_records`.
-    pub fn items(self) -> &'static str {
+    pub fn item_noun(self) -> &'static str {
         match self {
             Self::Traces => "spans",
             Self::Metrics => "metric_points",
@@ -42,8 +42,8 @@ impl Signal {
     }
 
     /// A number of items in words: `1 span`, `2 log records`.
-    pub fn counted(self, items: u64) -> String {
-        let many = self.items().replace('_', " ");
+    pub fn format_count(self, items: u64) -> String {
+        let many = self.item_noun().replace('_', " ");
         let one = many.strip_suffix('s').unwrap_or(&many);
         format!("{items} {}", if items == 1 { one } else { &many })
     }

@@ -5,16 +5,16 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::malformed::Malformed;
+use super::malformed::MalformedOtlp;
 use super::signal::Signal;
 use super::value_json::write_json_text;
-use super::wire::{self, Cursor, LEN, VARINT};
+use super::wire::{self, FieldCursor, LEN, VARINT};
 
 /// A gRPC status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are gRPC's own")]
-pub enum Code {
+pub enum GrpcCode {
     Ok = 0,
     Cancelled = 1,
     Unknown = 2,
@@ -36,7 +36,7 @@ pub enum Code {
 
 /// Whether a client may retry after a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryRule {
     /// The data was accepted.
     Done,
     /// Retry later.
@@ -48,28 +48,28 @@ pub enum Retry {
 }
 
 /// Every gRPC code with its name and its retry rule in OTLP.
-pub const CODES: [(Code, &str, Retry); 17] = [
-    (Code::Ok, "OK", Retry::Done),
-    (Code::Cancelled, "CANCELLED", Retry::Yes),
-    (Code::Unknown, "UNKNOWN", Retry::No),
-    (Code::InvalidArgument, "INVALID_ARGUMENT", Retry::No),
-    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", Retry::Yes),
-    (Code::NotFound, "NOT_FOUND", Retry::No),
-    (Code::AlreadyExists, "ALREADY_EXISTS", Retry::No),
-    (Code::PermissionDenied, "PERMISSION_DENIED", Retry::No),
-    (Code::ResourceExhausted, "RESOURCE_EXHAUSTED", Retry::WithRetryInfo),
-    (Code::FailedPrecondition, "FAILED_PRECONDITION", Retry::No),
-    (Code::Aborted, "ABORTED", Retry::Yes),
-    (Code::OutOfRange, "OUT_OF_RANGE", Retry::Yes),
-    (Code::Unimplemented, "UNIMPLEMENTED", Retry::No),
-    (Code::Internal, "INTERNAL", Retry::No),
-    (Code::Unavailable, "UNAVAILABLE", Retry::Yes),
-    (Code::DataLoss, "DATA_LOSS", Retry::Yes),
-    (Code::Unauthenticated, "UNAUTHENTICATED", Retry::No),
+pub const CODES: [(GrpcCode, &str, RetryRule); 17] = [
+    (GrpcCode::Ok, "OK", RetryRule::Done),
+    (GrpcCode::Cancelled, "CANCELLED", RetryRule::Yes),
+    (GrpcCode::Unknown, "UNKNOWN", RetryRule::No),
+    (GrpcCode::InvalidArgument, "INVALID_ARGUMENT", RetryRule::No),
+    (GrpcCode::DeadlineExceeded, "DEADLINE_EXCEEDED", RetryRule::Yes),
+    (GrpcCode::NotFound, "NOT_FOUND", RetryRule::No),
+    (GrpcCode::AlreadyExists, "ALREADY_EXISTS", RetryRule::No),
+    (GrpcCode::PermissionDenied, "PERMISSION_DENIED", RetryRule::No),
+    (GrpcCode::ResourceExhausted, "RESOURCE_EXHAUSTED", RetryRule::WithRetryInfo),
+    (GrpcCode::FailedPrecondition, "FAILED_PRECONDITION", RetryRule::No),
+    (GrpcCode::Aborted, "ABORTED", RetryRule::Yes),
+    (GrpcCode::OutOfRange, "OUT_OF_RANGE", RetryRule::Yes),
+    (GrpcCode::Unimplemented, "UNIMPLEMENTED", RetryRule::No),
+    (GrpcCode::Internal, "INTERNAL", RetryRule::No),
+    (GrpcCode::Unavailable, "UNAVAILABLE", RetryRule::Yes),
+    (GrpcCode::DataLoss, "DATA_LOSS", RetryRule::Yes),
+    (GrpcCode::Unauthenticated, "UNAUTHENTICATED", RetryRule::No),
 ];
 
-impl Code {
-    /// The code with this number; unknown numbers are `Unknown`, as in gRPC.
+impl GrpcCode {
+    /// The code with this number; unknown numbers are `UnknownRunPage`, as in gRPC.
     pub fn from_number(number: i32) -> Self {
         let found = CODES.iter().find(|(code, ..)| *code as i32 == number);
         found.map_or(Self::Unknown, |(code, ..)| *code)
@@ -81,8 +81,8 @@ impl Code {
     }
 
     /// Whether a client may retry.
-    pub fn retry(self) -> Retry {
-        CODES.iter().find(|(code, ..)| *code == self).map_or(Retry::No, |(.., retry)| *retry)
+    pub fn retry(self) -> RetryRule {
+        CODES.iter().find(|(code, ..)| *code == self).map_or(RetryRule::No, |(.., retry)| *retry)
     }
 }
 
@@ -90,19 +90,19 @@ impl Code {
 pub const RETRYABLE_HTTP: [u16; 4] = [429, 502, 503, 504];
 
 /// Whether a client may retry after an HTTP status.
-pub fn http_retry(status: u16) -> Retry {
+pub fn http_retry_rule(status: u16) -> RetryRule {
     match status {
-        200..=299 => Retry::Done,
-        status if RETRYABLE_HTTP.contains(&status) => Retry::Yes,
-        _ => Retry::No,
+        200..=299 => RetryRule::Done,
+        status if RETRYABLE_HTTP.contains(&status) => RetryRule::Yes,
+        _ => RetryRule::No,
     }
 }
 
 /// A `google.rpc.Status` to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct RpcStatus {
     /// The code.
-    pub code: Code,
+    pub code: GrpcCode,
     /// For developers, in English.
     pub message: String,
     /// Sent as RetryInfo.
@@ -114,7 +114,7 @@ pub struct Status {
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
-impl Status {
+impl RpcStatus {
     /// Encodes to protobuf, for `grpc-status-details-bin` and bodies of `application/x-protobuf`.
     pub fn to_protobuf(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -171,18 +171,18 @@ impl Status {
 ///
 /// # Errors
 /// If the bytes are not such a message.
-pub fn read_retry_info(status: &[u8]) -> Result<Option<Duration>, Malformed> {
-    let mut cursor = Cursor::new(status, 0, status.len());
+pub fn read_retry_info(status: &[u8]) -> Result<Option<Duration>, MalformedOtlp> {
+    let mut cursor = FieldCursor::new(status, 0, status.len());
     while let Some(field) = cursor.next()? {
         if (field.number, field.wire) != (3, LEN) {
             continue;
         }
         let (mut kind, mut value): (&[u8], &[u8]) = (&[], &[]);
-        let mut any = Cursor::new(status, field.body, field.end);
+        let mut any = FieldCursor::new(status, field.body, field.end);
         while let Some(field) = any.next()? {
             match (field.number, field.wire) {
-                (1, LEN) => kind = field.span().of(status),
-                (2, LEN) => value = field.span().of(status),
+                (1, LEN) => kind = field.span().slice(status),
+                (2, LEN) => value = field.span().slice(status),
                 _ => {}
             }
         }
@@ -194,16 +194,16 @@ pub fn read_retry_info(status: &[u8]) -> Result<Option<Duration>, Malformed> {
 }
 
 /// The `google.protobuf.Duration` of a RetryInfo; a negative one is zero.
-fn retry_delay(info: &[u8]) -> Result<Duration, Malformed> {
+fn retry_delay(info: &[u8]) -> Result<Duration, MalformedOtlp> {
     let (mut seconds, mut nanos) = (0, 0);
-    let mut cursor = Cursor::new(info, 0, info.len());
+    let mut cursor = FieldCursor::new(info, 0, info.len());
     while let Some(field) = cursor.next()? {
         if (field.number, field.wire) != (1, LEN) {
             continue;
         }
-        let mut inner = Cursor::new(info, field.body, field.end);
+        let mut inner = FieldCursor::new(info, field.body, field.end);
         while let Some(field) = inner.next()? {
-            let number = || wire::varint(field.span().of(info), 0).map_or(0, |(number, _)| number as i64);
+            let number = || wire::read_varint(field.span().slice(info), 0).map_or(0, |(number, _)| number as i64);
             match (field.number, field.wire) {
                 (1, VARINT) => seconds = number(),
                 (2, VARINT) => nanos = number(),
@@ -263,18 +263,18 @@ pub fn response_to_json(signal: Signal, partial: Option<&PartialSuccess>) -> Str
 ///
 /// # Errors
 /// If the bytes are not such a response.
-pub fn read_response(body: &[u8]) -> Result<Option<PartialSuccess>, Malformed> {
+pub fn read_response(body: &[u8]) -> Result<Option<PartialSuccess>, MalformedOtlp> {
     let mut partial = PartialSuccess::default();
-    let mut cursor = Cursor::new(body, 0, body.len());
+    let mut cursor = FieldCursor::new(body, 0, body.len());
     while let Some(field) = cursor.next()? {
         if (field.number, field.wire) != (1, LEN) {
             continue;
         }
-        let mut inner = Cursor::new(body, field.body, field.end);
+        let mut inner = FieldCursor::new(body, field.body, field.end);
         while let Some(field) = inner.next()? {
-            let bytes = field.span().of(body);
+            let bytes = field.span().slice(body);
             match (field.number, field.wire) {
-                (1, VARINT) => partial.rejected = wire::varint(bytes, 0).map_or(0, |(number, _)| number as i64),
+                (1, VARINT) => partial.rejected = wire::read_varint(bytes, 0).map_or(0, |(number, _)| number as i64),
                 (2, LEN) => partial.message = String::from_utf8_lossy(bytes).into_owned(),
                 _ => {}
             }

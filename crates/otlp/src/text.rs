@@ -4,23 +4,23 @@
 //! every occurrence, added ones included. Slots, empty texts, numbers and ids are not visited. Entries of maps and
 //! bytes that are not text are visited as such. `processors/redact` decides what is replaced.
 
-use super::check::Shape;
-use super::ids::{AttrId, Field, Node};
-use super::index::{AttrRec, State};
+use super::check::KeyValueShape;
+use super::ids::{AttrId, NodeId, TextField};
+use super::index::{AttrRec, StorageState};
 use super::patch::TextEdit;
-use super::patch::{self, Inside, Patcher};
+use super::patch::{self, ValuePart, ValuePatcher};
 use super::payload::Payload;
-use super::schema::{Msg, Slot};
+use super::schema::{IndexedField, MessageType};
 use super::value::OwnedValue;
 use super::value::put_key_value;
-use super::wire::{self, Cursor, Span};
+use super::wire::{self, ByteRange, FieldCursor};
 
 /// The position of a text, for rules that depend on it.
-pub struct Place<'a> {
+pub struct TextPlace<'a> {
     /// The node that it belongs to.
-    pub node: Node,
+    pub node: NodeId,
     /// Its kind.
-    pub kind: PlaceKind,
+    pub kind: TextPlaceKind,
     /// The attribute occurrence that contains it (a node may have one key several times). `None` for fields and
     /// bodies.
     pub attribute: Option<AttrId>,
@@ -29,13 +29,13 @@ pub struct Place<'a> {
     pub key: &'a str,
     /// Innermost key: for values in nested maps the entry's key, otherwise equal to `key`.
     pub path_key: &'a str,
-    /// The bytes of a [`PlaceKind::Binary`]; otherwise empty.
+    /// The bytes of a [`TextPlaceKind::Binary`]; otherwise empty.
     pub bytes: &'a [u8],
 }
 
 /// The kind of a text place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PlaceKind {
+pub enum TextPlaceKind {
     /// An attribute's key (or a nested map's key).
     Key,
     /// A string value of an attribute or nested value.
@@ -53,21 +53,21 @@ pub enum PlaceKind {
     /// A string in a log body (nested too).
     Body,
     /// A text field.
-    Field(Field),
+    Field(TextField),
     /// Any other string of the schema: those of EntityRef.
     Other,
 }
 
 /// The kind of a place inside a value; `text` is the kind of its strings.
-fn kind_of(inside: Inside<'_>, text: PlaceKind) -> (PlaceKind, &[u8]) {
+fn place_kind(inside: ValuePart<'_>, text: TextPlaceKind) -> (TextPlaceKind, &[u8]) {
     match inside {
-        Inside::Key => (PlaceKind::Key, &[]),
-        Inside::Text => (text, &[]),
-        Inside::Bytes => (PlaceKind::BytesValue, &[]),
-        Inside::Binary(bytes) => (PlaceKind::Binary, bytes),
-        Inside::Entry(number) => (PlaceKind::Entry { number }, &[]),
+        ValuePart::Key => (TextPlaceKind::Key, &[]),
+        ValuePart::Text => (text, &[]),
+        ValuePart::Bytes => (TextPlaceKind::BytesValue, &[]),
+        ValuePart::Binary(bytes) => (TextPlaceKind::Binary, bytes),
+        ValuePart::Entry(number) => (TextPlaceKind::Entry { number }, &[]),
         // this patcher visits texts only
-        Inside::Number(_) => (PlaceKind::Other, &[]),
+        ValuePart::Number(_) => (TextPlaceKind::Other, &[]),
     }
 }
 
@@ -76,13 +76,13 @@ impl Payload {
     /// gets the place and the text and returns the edit.
     pub fn edit_text<F>(&mut self, mut visit: F)
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         for node in 0..self.index.nodes.len() as u32 {
-            if self.index.node(node).dead {
+            if self.index.node(node).removed {
                 continue;
             }
-            for chain in [self.index.node(node).fields, self.index.node(node).others] {
+            for chain in [self.index.node(node).fields, self.index.node(node).repeated_texts] {
                 let mut field = chain.first;
                 while let Some(record) = self.index.fields.get(field as usize) {
                     let next = record.next;
@@ -90,7 +90,7 @@ impl Payload {
                     field = next;
                 }
             }
-            let mut attr = self.index.node(node).attrs.first;
+            let mut attr = self.index.node(node).attributes.first;
             while let Some(record) = self.index.attrs.get(attr as usize) {
                 let next = record.next;
                 self.edit_attribute(attr, &mut visit);
@@ -102,18 +102,18 @@ impl Payload {
     /// The same for one attribute.
     pub fn edit_attribute_text<F>(&mut self, id: AttrId, mut visit: F)
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         self.edit_attribute(id.0, &mut visit);
     }
 
     /// The same for the body of one log record.
-    pub fn edit_body_text<F>(&mut self, node: Node, mut visit: F)
+    pub fn edit_body_text<F>(&mut self, node: NodeId, mut visit: F)
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         let bodies: Vec<u32> = (self.index.node_fields(node.0))
-            .filter(|(_, field)| field.slot == Slot::Body && field.state != State::Removed)
+            .filter(|(_, field)| field.slot == IndexedField::Body && field.state != StorageState::Removed)
             .map(|(index, _)| index)
             .collect();
         bodies.into_iter().for_each(|index| self.edit_field(index, &mut visit));
@@ -121,23 +121,24 @@ impl Payload {
 
     fn edit_field<F>(&mut self, index: u32, visit: &mut F)
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
-        let Some(field) = self.index.fields.get(index as usize).filter(|field| field.state != State::Removed) else {
+        let Some(field) = self.index.fields.get(index as usize).filter(|field| field.state != StorageState::Removed)
+        else {
             return;
         };
-        let node = Node(field.node);
+        let node = NodeId(field.node);
         let kind = match field.slot {
-            Slot::Text(field) => PlaceKind::Field(field),
-            Slot::Other => PlaceKind::Other,
-            Slot::Body => return self.edit_body(index, visit),
+            IndexedField::Text(field) => TextPlaceKind::Field(field),
+            IndexedField::Other => TextPlaceKind::Other,
+            IndexedField::Body => return self.edit_body(index, visit),
             _ => return,
         };
-        let text = wire::text(self.bytes(field.state, field.body));
+        let text = wire::text_or_empty(self.bytes(field.state, field.body));
         if text.is_empty() {
             return;
         }
-        let edit = visit(&Place { node, kind, attribute: None, key: "", path_key: "", bytes: &[] }, text);
+        let edit = visit(&TextPlace { node, kind, attribute: None, key: "", path_key: "", bytes: &[] }, text);
         match edit {
             TextEdit::Keep => {}
             TextEdit::Replace(new) => self.index.store_field(index, new.as_bytes()),
@@ -147,36 +148,36 @@ impl Payload {
 
     fn edit_body<F>(&mut self, index: u32, visit: &mut F)
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         let Some(field) = self.index.fields.get(index as usize) else { return };
-        let node = Node(field.node);
+        let node = NodeId(field.node);
         let body = self.bytes(field.state, field.body);
-        let span = Span::new(0, body.len());
-        let mut patcher = Patcher::new(body, false, |inside, path_key, text: &str| {
-            let (kind, bytes) = kind_of(inside, PlaceKind::Body);
-            visit(&Place { node, kind, attribute: None, key: "", path_key, bytes }, text)
+        let span = ByteRange::new(0, body.len());
+        let mut patcher = ValuePatcher::new(body, false, |inside, path_key, text: &str| {
+            let (kind, bytes) = place_kind(inside, TextPlaceKind::Body);
+            visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes }, text)
         });
-        patcher.message(Msg::AnyValue, span, "");
+        patcher.walk_message(MessageType::AnyValue, span, "");
         if !patcher.patches.is_empty() {
             let mut new = Vec::with_capacity(body.len());
-            patch::apply(body, span, &patcher.patches, &mut new);
+            patch::apply_patches(body, span, &patcher.patches, &mut new);
             self.index.store_field(index, &new);
         }
     }
 
     fn edit_attribute<F>(&mut self, index: u32, visit: &mut F)
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         let Some(attr) = self.index.attrs.get(index as usize) else { return };
-        if attr.state == State::Removed || attr.slot {
+        if attr.state == StorageState::Removed || attr.slot {
             return;
         }
         let mut attr = *attr;
         let new = match attr.shape {
-            Shape::Any => self.rewritten(AttrId(index), &attr, visit),
-            Shape::Text | Shape::Number => self.plain_rewritten(AttrId(index), &attr, visit),
+            KeyValueShape::Any => self.rewrite_attribute(AttrId(index), &attr, visit),
+            KeyValueShape::Text | KeyValueShape::Number => self.rewrite_common_attribute(AttrId(index), &attr, visit),
         };
         if let Some(new) = new {
             let number = u32::from(self.index.node(attr.node).attributes_number);
@@ -186,17 +187,18 @@ impl Payload {
     }
 
     /// The new KeyValue of an attribute of a common shape; `None` if nothing changes.
-    fn plain_rewritten<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
+    fn rewrite_common_attribute<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         let (key, read) = self.key_and_value(attr);
-        let mut show = |kind: PlaceKind, text: &str| {
-            let place = Place { node: Node(attr.node), kind, attribute: Some(id), key, path_key: key, bytes: &[] };
+        let mut show = |kind: TextPlaceKind, text: &str| {
+            let place =
+                TextPlace { node: NodeId(attr.node), kind, attribute: Some(id), key, path_key: key, bytes: &[] };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };
-        let new_key = show(PlaceKind::Key, key);
-        let new_text = show(PlaceKind::Value, read.as_str().unwrap_or_default());
+        let new_key = show(TextPlaceKind::Key, key);
+        let new_text = show(TextPlaceKind::Value, read.as_str().unwrap_or_default());
         let value = self.bytes(attr.state, attr.value);
         let key = match &new_key {
             TextEdit::Keep => key,
@@ -219,22 +221,22 @@ impl Payload {
     }
 
     /// The new KeyValue of any attribute; `None` if nothing changes.
-    fn rewritten<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
+    fn rewrite_attribute<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
     where
-        F: FnMut(&Place<'_>, &str) -> TextEdit,
+        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
-        let node = Node(attr.node);
-        let field = self.bytes(attr.state, if attr.state == State::Wire { attr.wire } else { attr.arena });
-        let head = Cursor::new(field, 0, field.len()).next().ok().flatten()?;
-        let key = wire::text(self.bytes(attr.state, attr.key));
-        let mut patcher = Patcher::new(field, false, |inside, path_key, text: &str| {
-            let (kind, bytes) = kind_of(inside, PlaceKind::Value);
-            visit(&Place { node, kind, attribute: Some(id), key, path_key, bytes }, text)
+        let node = NodeId(attr.node);
+        let field = self.bytes(attr.state, if attr.state == StorageState::Wire { attr.wire } else { attr.arena });
+        let head = FieldCursor::new(field, 0, field.len()).next().ok().flatten()?;
+        let key = wire::text_or_empty(self.bytes(attr.state, attr.key));
+        let mut patcher = ValuePatcher::new(field, false, |inside, path_key, text: &str| {
+            let (kind, bytes) = place_kind(inside, TextPlaceKind::Value);
+            visit(&TextPlace { node, kind, attribute: Some(id), key, path_key, bytes }, text)
         });
-        patcher.message(Msg::KeyValue, head.span(), key);
+        patcher.walk_message(MessageType::KeyValue, head.span(), key);
         (!patcher.patches.is_empty()).then(|| {
             let mut new = Vec::with_capacity(field.len());
-            patch::apply(field, head.span(), &patcher.patches, &mut new);
+            patch::apply_patches(field, head.span(), &patcher.patches, &mut new);
             new
         })
     }

@@ -2,7 +2,7 @@
 //! most [`MAX_DEPTH`] deep; reading never fails, because received values were validated. `check` validates,
 //! `value_json` writes JSON text, `patch` replaces texts inside values.
 
-use super::wire::{self, Cursor, FIXED64, RawField, Span, VARINT};
+use super::wire::{self, ByteRange, FIXED64, FieldCursor, RawField, VARINT};
 
 /// Maximum nesting depth: the value of an attribute is level 1, an element of a list in it level 2.
 pub const MAX_DEPTH: usize = 64;
@@ -23,14 +23,14 @@ pub enum Value<'a> {
     /// Bytes.
     Bytes(&'a [u8]),
     /// An ArrayValue message.
-    List(Nested<'a>),
+    List(NestedValue<'a>),
     /// A KeyValueList message.
-    Map(Nested<'a>),
+    Map(NestedValue<'a>),
 }
 
 /// The wire bytes of a nested value.
 #[derive(Clone, Copy)]
-pub struct Nested<'a>(pub(super) &'a [u8]);
+pub struct NestedValue<'a>(pub(super) &'a [u8]);
 
 /// A value to write.
 #[derive(Clone)]
@@ -45,28 +45,28 @@ pub enum OwnedValue {
     Double(f64),
     /// A list of strings.
     StrList(Vec<String>),
-    /// A nested value, made by [`OwnedValue::json`].
+    /// A nested value, made by [`OwnedValue::from_json`].
     Structure(Vec<u8>),
 }
 
 impl<'a> Value<'a> {
     /// Reads the body of an `AnyValue` message. The last member wins, as in every protobuf decoder.
     pub(super) fn read(body: &'a [u8]) -> Self {
-        if let Some((start, end)) = wire::field_of(body, 0, 0x0a).filter(|(_, end)| *end == body.len()) {
-            return Self::Str(wire::text(body.get(start..end).unwrap_or_default()));
+        if let Some((start, end)) = wire::len_field_range(body, 0, 0x0a).filter(|(_, end)| *end == body.len()) {
+            return Self::Str(wire::text_or_empty(body.get(start..end).unwrap_or_default()));
         }
-        let mut cursor = Cursor::new(body, 0, body.len());
+        let mut cursor = FieldCursor::new(body, 0, body.len());
         let mut value = Self::Empty;
         while let Ok(Some(field)) = cursor.next() {
-            let bytes = field.span().of(body);
-            let number = || wire::varint(bytes, 0).map_or(0, |(number, _)| number);
+            let bytes = field.span().slice(body);
+            let number = || wire::read_varint(bytes, 0).map_or(0, |(number, _)| number);
             value = match field.number {
-                1 => Self::Str(wire::text(bytes)),
+                1 => Self::Str(wire::text_or_empty(bytes)),
                 2 => Self::Bool(number() != 0),
                 3 => Self::Int(number() as i64),
-                4 => Self::Double(f64::from_bits(wire::fixed64(bytes))),
-                5 => Self::List(Nested(bytes)),
-                6 => Self::Map(Nested(bytes)),
+                4 => Self::Double(f64::from_bits(wire::read_fixed64(bytes))),
+                5 => Self::List(NestedValue(bytes)),
+                6 => Self::Map(NestedValue(bytes)),
                 7 => Self::Bytes(bytes),
                 8 => Self::Empty,
                 _ => value,
@@ -109,35 +109,35 @@ impl<'a> Value<'a> {
     /// Elements of a List; empty otherwise.
     pub fn items(&self) -> impl Iterator<Item = Value<'a>> + use<'a> {
         let body = match *self {
-            Self::List(Nested(body)) => body,
+            Self::List(NestedValue(body)) => body,
             _ => &[],
         };
-        fields(body).filter(|field| field.number == 1).map(move |field| Value::read(field.span().of(body)))
+        iter_fields(body).filter(|field| field.number == 1).map(move |field| Value::read(field.span().slice(body)))
     }
 
     /// Entries of a Map, in wire order, duplicates included; empty otherwise.
     pub fn entries(&self) -> impl Iterator<Item = (&'a str, Value<'a>)> + use<'a> {
         let body = match *self {
-            Self::Map(Nested(body)) => body,
+            Self::Map(NestedValue(body)) => body,
             _ => &[],
         };
-        fields(body).filter(|field| field.number == 1).map(move |field| {
-            let (key, value) = key_value(body, field.span());
-            (wire::text(key.of(body)), Value::read(value.of(body)))
+        iter_fields(body).filter(|field| field.number == 1).map(move |field| {
+            let (key, value) = key_value_ranges(body, field.span());
+            (wire::text_or_empty(key.slice(body)), Value::read(value.slice(body)))
         })
     }
 }
 
 /// The fields of a validated message.
-pub(super) fn fields(body: &[u8]) -> impl Iterator<Item = RawField> {
-    let mut cursor = Cursor::new(body, 0, body.len());
+pub(super) fn iter_fields(body: &[u8]) -> impl Iterator<Item = RawField> {
+    let mut cursor = FieldCursor::new(body, 0, body.len());
     std::iter::from_fn(move || cursor.next().ok().flatten())
 }
 
 /// The ranges of key and value in a validated KeyValue.
-pub(super) fn key_value(buffer: &[u8], span: Span) -> (Span, Span) {
-    let mut cursor = Cursor::over(buffer, span);
-    let (mut key, mut value) = (Span::default(), Span::default());
+pub(super) fn key_value_ranges(buffer: &[u8], span: ByteRange) -> (ByteRange, ByteRange) {
+    let mut cursor = FieldCursor::over_range(buffer, span);
+    let (mut key, mut value) = (ByteRange::default(), ByteRange::default());
     while let Ok(Some(field)) = cursor.next() {
         match field.number {
             1 => key = field.span(),
@@ -162,7 +162,7 @@ impl OwnedValue {
     }
 
     /// Converts JSON. Integers that do not fit `i64` become doubles.
-    pub fn json(value: &serde_json::Value) -> Self {
+    pub fn from_json(value: &serde_json::Value) -> Self {
         let mut body = Vec::new();
         put_json(value, &mut body);
         Self::Structure(body)

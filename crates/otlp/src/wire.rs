@@ -3,7 +3,7 @@
 //! Reading never goes beyond the message and never allocates; offsets are positions in the whole buffer. `schema`
 //! knows the meaning of fields.
 
-use super::malformed::Malformed;
+use super::malformed::MalformedOtlp;
 
 /// Wire type 0.
 pub(super) const VARINT: u8 = 0;
@@ -16,12 +16,12 @@ pub(super) const FIXED32: u8 = 5;
 
 /// A byte range of a buffer. 32 bits suffice, because requests above 4 GiB are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct ByteRange {
     pub(super) start: u32,
     pub(super) end: u32,
 }
 
-impl Span {
+impl ByteRange {
     pub(super) fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
@@ -35,7 +35,7 @@ impl Span {
     }
 
     /// The bytes; empty if out of range.
-    pub(super) fn of(self, buffer: &[u8]) -> &[u8] {
+    pub(super) fn slice(self, buffer: &[u8]) -> &[u8] {
         buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
@@ -51,38 +51,38 @@ pub(super) struct RawField {
 }
 
 impl RawField {
-    pub(super) fn span(&self) -> Span {
-        Span::new(self.body, self.end)
+    pub(super) fn span(&self) -> ByteRange {
+        ByteRange::new(self.body, self.end)
     }
 }
 
 /// Iterates over the fields of one message.
-pub(super) struct Cursor<'a> {
+pub(super) struct FieldCursor<'a> {
     /// The buffer, cut at the message's end.
     buffer: &'a [u8],
     pos: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> FieldCursor<'a> {
     /// Iterates over `buffer[start..end]`; offsets stay those of `buffer`.
     pub(super) fn new(buffer: &'a [u8], start: usize, end: usize) -> Self {
         Self { buffer: buffer.get(..end).unwrap_or_default(), pos: start }
     }
 
-    pub(super) fn over(buffer: &'a [u8], span: Span) -> Self {
+    pub(super) fn over_range(buffer: &'a [u8], span: ByteRange) -> Self {
         Self::new(buffer, span.start as usize, span.end as usize)
     }
 
     /// The next field; `None` at the end of the message. Always inlined: returning the result through memory would
     /// cost more than the walk itself.
     #[inline(always)]
-    pub(super) fn next(&mut self) -> Result<Option<RawField>, Malformed> {
+    pub(super) fn next(&mut self) -> Result<Option<RawField>, MalformedOtlp> {
         let at = self.pos;
         let Some(first) = self.buffer.get(at).copied() else { return Ok(None) };
         let (number, wire, mut pos) = match first {
             8..0x80 => (u32::from(first >> 3), first & 7, at + 1),
             0..8 => return Err(malformed("bad field number", at)),
-            _ => match long_varint(self.buffer, at) {
+            _ => match read_long_varint(self.buffer, at) {
                 Some((tag @ 8..0x1_0000_0000, pos)) => ((tag >> 3) as u32, (tag & 7) as u8, pos),
                 Some(_) => return Err(malformed("bad field number", at)),
                 None => return Err(malformed("bad field tag", at)),
@@ -91,14 +91,16 @@ impl<'a> Cursor<'a> {
         let mut body = pos;
         match wire {
             LEN => {
-                let Some((length, start)) = varint(self.buffer, pos) else { return Err(malformed("bad length", at)) };
+                let Some((length, start)) = read_varint(self.buffer, pos) else {
+                    return Err(malformed("bad length", at));
+                };
                 if length > (self.buffer.len() - start) as u64 {
-                    return Err(malformed("length beyond the message", at));
+                    return Err(malformed("field is longer than its message", at));
                 }
                 body = start;
                 pos = start + length as usize;
             }
-            VARINT => match varint(self.buffer, pos) {
+            VARINT => match read_varint(self.buffer, pos) {
                 Some((_, end)) => pos = end,
                 None => return Err(malformed("bad varint", at)),
             },
@@ -108,7 +110,7 @@ impl<'a> Cursor<'a> {
             _ => return Err(malformed("bad wire type", at)),
         }
         if pos > self.buffer.len() {
-            return Err(malformed("cut off", at));
+            return Err(malformed("field is truncated", at));
         }
         self.pos = pos;
         Ok(Some(RawField { number, wire, at, body, end: pos }))
@@ -116,33 +118,33 @@ impl<'a> Cursor<'a> {
 }
 
 #[cold]
-fn malformed(what: &'static str, at: usize) -> Malformed {
-    Malformed { what, at }
+fn malformed(what: &'static str, at: usize) -> MalformedOtlp {
+    MalformedOtlp { message: what, at }
 }
 
 /// The payload of the LEN field at `at`, if it has this one-byte tag and lies within `body`.
 #[inline(always)]
-pub(super) fn field_of(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)> {
+pub(super) fn len_field_range(body: &[u8], at: usize, tag: u8) -> Option<(usize, usize)> {
     if *body.get(at)? != tag {
         return None;
     }
-    let (length, start) = varint(body, at + 1)?;
+    let (length, start) = read_varint(body, at + 1)?;
     let end = start.checked_add(length as usize)?;
     (end <= body.len()).then_some((start, end))
 }
 
 /// Reads a varint at `pos`: the value and the position after it. `None` if it is cut off or longer than 64 bits.
 #[inline(always)]
-pub(super) fn varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
+pub(super) fn read_varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
     let first = *buffer.get(pos)?;
     if first < 0x80 {
         return Some((u64::from(first), pos + 1));
     }
-    long_varint(buffer, pos)
+    read_long_varint(buffer, pos)
 }
 
 #[inline(never)]
-fn long_varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
+fn read_long_varint(buffer: &[u8], pos: usize) -> Option<(u64, usize)> {
     let mut value = u64::from(*buffer.get(pos)? & 0x7f);
     for index in 1..10 {
         let byte = *buffer.get(pos + index)?;
@@ -197,10 +199,10 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
 }
 
 /// Text that was validated when it was read or written; "" if it is not UTF-8.
-pub(super) fn text(bytes: &[u8]) -> &str {
+pub(super) fn text_or_empty(bytes: &[u8]) -> &str {
     simdutf8::basic::from_utf8(bytes).unwrap_or_default()
 }
 
-pub(super) fn fixed64(bytes: &[u8]) -> u64 {
+pub(super) fn read_fixed64(bytes: &[u8]) -> u64 {
     bytes.first_chunk::<8>().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }

@@ -6,12 +6,12 @@
 //! browser refreshes pages that may change. Each number is two clicks from a trace. `telemetry/admin` has access
 //! control and security headers, `history` and `runs` have the data.
 
-mod front;
-mod list;
-pub mod notice;
+pub mod alert_message;
+mod overview;
 mod report;
-mod run;
-mod spark;
+mod run_list;
+mod run_page;
+mod sparkline;
 mod text;
 
 #[cfg(test)]
@@ -31,31 +31,31 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use history::{Entry, Failures, History, Store};
+use history::{FailedSpans, HistoryStore, RunHistory, RunRecord};
 use kernel::clock::Clock;
 use kernel::hex;
-use net::{Spawn, spawn::blocking};
-use runs::Board;
-use telemetry::admin::links::{Target, TraceLink};
+use net::{Spawn, spawn::run_blocking};
+use runs::RunCatalog;
+use telemetry::admin::links::{TraceLink, TraceTarget};
 use telemetry::{Health, Meter};
 
 /// The history file, once it is open.
-pub type Shelf = Arc<Mutex<Option<Store>>>;
+pub type SharedHistoryStore = Arc<Mutex<Option<HistoryStore>>>;
 
 /// The data and services that the pages need.
-pub struct Pages {
+pub struct AdminPages {
     /// The runs of the last 48 hours.
-    pub history: Arc<History>,
+    pub history: Arc<RunHistory>,
     /// Spans that failed.
-    pub failures: Arc<Failures>,
+    pub failures: Arc<FailedSpans>,
     /// The history file.
-    pub shelf: Shelf,
+    pub history_store: SharedHistoryStore,
     /// The tracker: calls of a run, alerts.
-    pub board: Arc<dyn Board>,
+    pub board: Arc<dyn RunCatalog>,
     /// Whether any pipeline tracks runs.
     pub tracked: bool,
     /// Iterations at which a run should stop.
-    pub ceiling: u64,
+    pub iteration_ceiling: u64,
     /// Makes links to traces.
     pub link: Option<TraceLink>,
     /// Prefix of the vault's object names, if it may be shown.
@@ -69,11 +69,11 @@ pub struct Pages {
     /// Runs slow work on blocking threads.
     pub tasks: Arc<dyn Spawn>,
     /// Whether runs of several accounts were seen; then a run id alone may be ambiguous.
-    pub several: AtomicBool,
+    pub several_accounts: AtomicBool,
 }
 
 /// The routes, to be placed behind the admin port's guard.
-pub fn router(pages: Arc<Pages>) -> Router {
+pub fn router(pages: Arc<AdminPages>) -> Router {
     Router::new()
         .route("/", get(front))
         .route("/runs", get(list))
@@ -88,7 +88,7 @@ pub fn router(pages: Arc<Pages>) -> Router {
 /// Query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Asked {
+struct PageQuery {
     window: String,
     sort: String,
     tenant: Option<String>,
@@ -103,7 +103,7 @@ struct Asked {
     limit: Option<usize>,
     samples: Option<usize>,
     /// Turns off automatic refresh.
-    still: Option<String>,
+    paused: Option<String>,
 }
 
 /// Whether the client is a program rather than a browser.
@@ -112,168 +112,183 @@ fn wants_json(headers: &HeaderMap) -> bool {
     accept.contains("application/json") && !accept.contains("text/html")
 }
 
-fn page(template: &impl Template) -> Response {
+fn render_page(template: &impl Template) -> Response {
     template
         .render()
         .map_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response(), |page| Html(page).into_response())
 }
 
 /// Refresh interval of pages whose numbers may change, in seconds.
-const AGAIN: &str = "2";
+const REFRESH_SECONDS: &str = "2";
 
-/// Renders a page that the browser refreshes by itself, unless `still` is set.
-fn changing(template: &impl Template, still: bool) -> Response {
-    let mut page = page(template);
-    if !still {
-        page.headers_mut().insert(header::REFRESH, header::HeaderValue::from_static(AGAIN));
+/// Renders a page that the browser refreshes by itself, unless `paused` is set.
+fn render_refreshing_page(template: &impl Template, paused: bool) -> Response {
+    let mut page = render_page(template);
+    if !paused {
+        page.headers_mut().insert(header::REFRESH, header::HeaderValue::from_static(REFRESH_SECONDS));
     }
     page
 }
 
-fn answer(value: &Value) -> Response {
+fn json_response(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
 }
 
-fn refused(status: StatusCode, why: &str) -> Response {
+fn json_error(status: StatusCode, why: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", json!({"error": why}))).into_response()
 }
 
-type Site = State<Arc<Pages>>;
+type PagesState = State<Arc<AdminPages>>;
 
 /// Runs `make` on a blocking thread, after updating history, so that no socket is held up.
-async fn made(pages: &Arc<Pages>, make: impl FnOnce(&Pages) -> Response + Send + 'static) -> Response {
+async fn respond_with(
+    pages: &Arc<AdminPages>,
+    make: impl FnOnce(&AdminPages) -> Response + Send + 'static,
+) -> Response {
     let site = Arc::clone(pages);
     let make = move || {
-        site.history.look(&*site.board, site.now());
-        site.count_accounts();
+        site.history.update_from_tracker(&*site.board, site.now());
+        site.check_accounts();
         make(&site)
     };
-    let made = blocking(&*pages.tasks, "page", make).await;
+    let made = run_blocking(&*pages.tasks, "page", make).await;
     made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
-async fn front(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+async fn front(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(&pages, move |pages| match program {
-        true => answer(&front::json(pages, &asked)),
-        false => changing(&front::Front::of(pages, &asked), asked.still.is_some()),
+    respond_with(&pages, move |pages| match program {
+        true => json_response(&overview::overview_json(pages, &asked)),
+        false => render_refreshing_page(&overview::OverviewPage::build(pages, &asked), asked.paused.is_some()),
     })
     .await
 }
 
-async fn list(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+async fn list(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(&pages, move |pages| {
-        let list = list::List::of(pages, &asked);
-        if program { answer(&list.json(pages)) } else { changing(&list, asked.still.is_some()) }
+    respond_with(&pages, move |pages| {
+        let list = run_list::RunListPage::build(pages, &asked);
+        if program { json_response(&list.json(pages)) } else { render_refreshing_page(&list, asked.paused.is_some()) }
     })
     .await
 }
 
-async fn run(State(pages): Site, Path(id): Path<String>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+async fn run(
+    State(pages): PagesState,
+    Path(id): Path<String>,
+    Query(asked): Query<PageQuery>,
+    headers: HeaderMap,
+) -> Response {
     let program = wants_json(&headers);
-    let still = asked.still.is_some();
-    made(&pages, move |pages| match pages.whose(asked.account, &id).map(|account| pages.detail(&account?, &id)) {
-        Err(accounts) if !program => {
-            (StatusCode::CONFLICT, page(&run::Whose::of(pages, &id, &accounts))).into_response()
+    let paused = asked.paused.is_some();
+    respond_with(&pages, move |pages| {
+        match pages.resolve_account(asked.account, &id).map(|account| pages.run_detail(&account?, &id)) {
+            Err(accounts) if !program => {
+                (StatusCode::CONFLICT, render_page(&run_page::AccountChoicePage::build(pages, &id, &accounts)))
+                    .into_response()
+            }
+            Err(accounts) => {
+                let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+                let why = "several accounts have a run with this id: add ?account= with one of ";
+                json_error(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
+            }
+            Ok(run) => run_response(pages, run, program, paused),
         }
-        Err(accounts) => {
-            let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
-            let why = "several accounts have a run of this id: add ?account= and one of ";
-            refused(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
-        }
-        Ok(run) => shown(pages, run, program, still),
     })
     .await
 }
 
-fn shown(pages: &Pages, run: Option<Value>, program: bool, still: bool) -> Response {
+fn run_response(pages: &AdminPages, run: Option<Value>, program: bool, paused: bool) -> Response {
     match run {
-        None if program => refused(StatusCode::NOT_FOUND, "no run has this id"),
-        None => (StatusCode::NOT_FOUND, page(&run::Unknown)).into_response(),
-        Some(detail) if program => answer(&detail),
+        None if program => json_error(StatusCode::NOT_FOUND, "no run has this id"),
+        None => (StatusCode::NOT_FOUND, render_page(&run_page::UnknownRunPage)).into_response(),
+        Some(detail) if program => json_response(&detail),
         Some(detail) => {
-            let run = run::Run::of(pages, &detail, still);
-            changing(&run, still || !run.is_live())
+            let run = run_page::RunPage::build(pages, &detail, paused);
+            render_refreshing_page(&run, paused || !run.is_live())
         }
     }
 }
 
-async fn changes(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+async fn changes(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(&pages, move |pages| {
-        let changes = list::Changes::of(pages, &asked);
-        if program { answer(&changes.json()) } else { page(&changes) }
+    respond_with(&pages, move |pages| {
+        let changes = run_list::ChangesPage::build(pages, &asked);
+        if program { json_response(&changes.json()) } else { render_page(&changes) }
     })
     .await
 }
 
-async fn report(State(pages): Site, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+async fn report(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(&pages, move |pages| report::report(pages, &asked, program)).await
+    respond_with(&pages, move |pages| report::report_response(pages, &asked, program)).await
 }
 
-async fn gateway(State(pages): Site) -> Response {
-    made(&pages, |pages| answer(&front::gateway(pages))).await
+async fn gateway(State(pages): PagesState) -> Response {
+    respond_with(&pages, |pages| json_response(&overview::gateway_json(pages))).await
 }
 
-async fn issue(State(pages): Site, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn issue(State(pages): PagesState, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let program = wants_json(&headers);
-    made(&pages, move |pages| report::issue(pages, &id, program)).await
+    respond_with(&pages, move |pages| report::issue_response(pages, &id, program)).await
 }
 
-impl Pages {
+impl AdminPages {
     fn now(&self) -> u64 {
         self.clock.now().0
     }
 
     /// The link to a run's trace.
-    fn trace(&self, run: &Entry) -> Option<String> {
+    fn trace_url(&self, run: &RunRecord) -> Option<String> {
         let span = if run.root == [0; 8] { String::new() } else { hex::encode(&run.root) };
         let service = run.service.as_deref().unwrap_or("");
-        self.link.as_ref()?.url(&Target { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
+        self.link.as_ref()?.url(&TraceTarget { trace: &run.trace, span: &span, start: run.start, end: run.at, service })
     }
 
     /// Whether runs of more than one account were seen.
-    fn several(&self) -> bool {
-        self.several.load(Ordering::Relaxed)
+    fn has_several_accounts(&self) -> bool {
+        self.several_accounts.load(Ordering::Relaxed)
     }
 
     /// Checks for a second account; once one was found, the result stays true.
-    fn count_accounts(&self) {
-        if !self.several() {
-            let all = self.history.all();
+    fn check_accounts(&self) {
+        if !self.has_several_accounts() {
+            let all = self.history.all_runs();
             let first = all.first().map(|run| &run.account);
-            self.several.store(all.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
+            self.several_accounts.store(all.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
         }
     }
 
     /// The address of a run's page.
-    fn href(&self, account: &str, run: &str) -> String {
-        let whose = if self.several() { format!("?account={}", text::part(account)) } else { String::new() };
-        format!("/runs/{}{whose}", text::part(run))
+    fn run_href(&self, account: &str, run: &str) -> String {
+        let whose = if self.has_several_accounts() {
+            format!("?account={}", text::percent_encode(account))
+        } else {
+            String::new()
+        };
+        format!("/runs/{}{whose}", text::percent_encode(run))
     }
 
     /// The account of a run; the candidates as an error if none is given and several have this id.
-    fn whose(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
+    fn resolve_account(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
         if account.is_some() {
             return Ok(account);
         }
-        let all = self.history.accounts(id).into_iter().chain(self.board.accounts(id));
+        let all = self.history.accounts_with_run(id).into_iter().chain(self.board.accounts_with_run(id));
         let mut all: BTreeSet<String> = all.collect();
         if all.len() > 1 { Err(all) } else { Ok(all.pop_first()) }
     }
 
     /// A run with its calls, from the tracker or from the history file.
-    fn detail(&self, account: &str, id: &str) -> Option<Value> {
-        let kept = self.history.find_of(account, id);
-        let live = self.board.run_of(account, id);
+    fn run_detail(&self, account: &str, id: &str) -> Option<Value> {
+        let kept = self.history.find_run(account, id);
+        let live = self.board.find_run_of_account(account, id);
         let mut value = match live.filter(|detail| detail.steps.is_some() || kept.is_none()) {
             Some(detail) => runs::json::detail(&detail),
-            None => self.kept(kept.as_deref()?),
+            None => self.stored_run(kept.as_deref()?),
         };
-        let trace = kept.as_deref().and_then(|run| self.trace(run));
-        let session: Vec<Value> = kept.iter().flat_map(|run| self.turns(run)).collect();
+        let trace = kept.as_deref().and_then(|run| self.trace_url(run));
+        let session: Vec<Value> = kept.iter().flat_map(|run| self.session_turns(run)).collect();
         if let Value::Object(fields) = &mut value {
             fields.insert("trace_url".into(), trace.map_or(Value::Null, Value::from));
             fields.insert("session_runs".into(), session.into());
@@ -283,19 +298,20 @@ impl Pages {
 
     /// A run as stored in the history file, in the form of the tracker's JSON; without a stored form, the data in
     /// memory.
-    fn kept(&self, run: &Entry) -> Value {
-        let written = self.shelf.lock().as_ref().and_then(|store| store.detail(run));
-        let written = written.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::renewed);
-        written.unwrap_or_else(|| history::entry_json(run))
+    fn stored_run(&self, run: &RunRecord) -> Value {
+        let written = self.history_store.lock().as_ref().and_then(|store| store.read_detail(run));
+        let written =
+            written.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::upgrade_schema);
+        written.unwrap_or_else(|| history::run_json(run, self.now()))
     }
 
     /// Runs of the same session in order of time: its turns.
-    fn turns(&self, run: &Entry) -> Vec<Value> {
+    fn session_turns(&self, run: &RunRecord) -> Vec<Value> {
         /// Maximum number of turns shown.
         const MOST: usize = 200;
-        let mut all: Vec<Arc<Entry>> = self.history.all();
+        let mut all: Vec<Arc<RunRecord>> = self.history.all_runs();
         all.retain(|one| one.session == run.session && one.account == run.account);
         all.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
-        all.iter().take(MOST).map(|one| history::entry_json(one)).collect()
+        all.iter().take(MOST).map(|one| history::run_json(one, self.now())).collect()
     }
 }

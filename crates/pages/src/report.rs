@@ -4,106 +4,107 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::front::moved_keys;
-use super::{Asked, Pages, answer, refused};
+use super::overview::moved_keys_json;
+use super::{AdminPages, PageQuery, json_error, json_response};
 use history::{
-    Asked as Wanted, Entry, JiraComment, KEEP, Sample, UnknownGrouping, markdown, report as make, report_json,
+    FailureSample, JiraComment, RETENTION, ReportParameters, RunRecord, UnknownGrouping, build_report, report_json,
+    report_markdown,
 };
 use runs::json::SCHEMA;
-use telemetry::admin::links::Target;
-use telemetry::moved::{KEEPS, Moved, Vaults};
+use telemetry::admin::links::TraceTarget;
+use telemetry::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
 
 /// Maximum number of groups, and of samples of a group, in one response.
-const MOST_GROUPS: usize = 1000;
-const MOST_SAMPLES: usize = 10;
+const MAX_GROUPS: usize = 1000;
+const MAX_SAMPLES: usize = 10;
 
 /// A parameter of `/report` is invalid.
 #[derive(Debug, thiserror::Error)]
-enum WantedError {
-    #[error("`since` is a number with m, h or d, up to 48h")]
+enum ReportQueryError {
+    #[error("`since` must be a number with m, h or d, up to 48h")]
     Since,
     #[error(transparent)]
     By(#[from] UnknownGrouping),
 }
 
 /// Parses `90m`, `24h` or `2d` to nanoseconds, up to the time that history keeps.
-fn since(text: &str) -> Result<u64, WantedError> {
+fn parse_since(text: &str) -> Result<u64, ReportQueryError> {
     let unit = match text.chars().last() {
         Some('m') => 60_u64,
         Some('h') => 3600,
         Some('d') => 86_400,
-        _ => return Err(WantedError::Since),
+        _ => return Err(ReportQueryError::Since),
     };
-    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().map_err(|_| WantedError::Since)?;
+    let number: u64 = text.trim_end_matches(['m', 'h', 'd']).parse().map_err(|_| ReportQueryError::Since)?;
     let span = number.saturating_mul(unit).saturating_mul(1_000_000_000);
-    if span == 0 || span > KEEP { Err(WantedError::Since) } else { Ok(span) }
+    if span == 0 || span > RETENTION { Err(ReportQueryError::Since) } else { Ok(span) }
 }
 
-fn wanted(asked: &Asked) -> Result<Wanted, WantedError> {
-    let mut wanted = Wanted::usual();
+fn parse_parameters(asked: &PageQuery) -> Result<ReportParameters, ReportQueryError> {
+    let mut wanted = ReportParameters::defaults();
     if !asked.since.is_empty() {
-        wanted.since = since(&asked.since)?;
+        wanted.since = parse_since(&asked.since)?;
     }
     if !asked.by.is_empty() {
-        wanted.by = Wanted::by(&asked.by)?;
+        wanted.by = ReportParameters::parse_grouping(&asked.by)?;
     }
-    wanted.limit = asked.limit.unwrap_or(wanted.limit).clamp(1, MOST_GROUPS);
-    wanted.samples = asked.samples.unwrap_or(wanted.samples).min(MOST_SAMPLES);
+    wanted.limit = asked.limit.unwrap_or(wanted.limit).clamp(1, MAX_GROUPS);
+    wanted.samples = asked.samples.unwrap_or(wanted.samples).min(MAX_SAMPLES);
     Ok(wanted)
 }
 
-pub(super) fn report(pages: &Pages, asked: &Asked, program: bool) -> Response {
-    let wanted = match wanted(asked) {
+pub(super) fn report_response(pages: &AdminPages, asked: &PageQuery, program: bool) -> Response {
+    let wanted = match parse_parameters(asked) {
         Ok(wanted) => wanted,
-        Err(why) => return refused(StatusCode::BAD_REQUEST, &why.to_string()),
+        Err(why) => return json_error(StatusCode::BAD_REQUEST, &why.to_string()),
     };
-    let report = make(&pages.failures, &pages.history.all(), wanted, pages.now());
-    let link = |sample: &Sample| {
+    let report = build_report(&pages.failures, &pages.history.all_runs(), wanted, pages.now());
+    let link = |sample: &FailureSample| {
         let start = sample.at.saturating_sub(sample.duration);
         let service = sample.key.get(2).map_or("", |service| &**service);
-        let target = Target { trace: &sample.trace, span: &sample.span, start, end: sample.at, service };
+        let target = TraceTarget { trace: &sample.trace, span: &sample.span, start, end: sample.at, service };
         pages.link.as_ref()?.url(&target)
     };
     if program {
         let mut all = report_json(&report, &link);
         if let Value::Object(fields) = &mut all {
-            fields.insert("moved_keys".into(), moved_keys(&Vaults::of(&pages.meter)));
+            fields.insert("moved_keys".into(), moved_keys_json(&VaultSummary::from_meter(&pages.meter)));
         }
-        return answer(&all);
+        return json_response(&all);
     }
-    let text = format!("{}{}", markdown(&report, &link), moved_text(pages));
+    let text = format!("{}{}", report_markdown(&report, &link), moved_keys_text(pages));
     ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
 }
 
 /// Maximum number of moved keys in the report.
-const KEYS: usize = 20;
+const MAX_MOVED_KEYS: usize = 20;
 
 /// Lists keys whose values moved to the vault; empty if there are none. Keys look like names, so they are written as
 /// code.
-fn moved_text(pages: &Pages) -> String {
-    let keys = Vaults::of(&pages.meter).moved;
+fn moved_keys_text(pages: &AdminPages) -> String {
+    let keys = VaultSummary::from_meter(&pages.meter).moved_keys;
     if keys.is_empty() {
         return String::new();
     }
     let mut out = format!(
-        "## Keys whose values moved to the vault since the gateway started\n\nNobody listed them; {KEEPS}.\n\n"
+        "## Keys whose values moved to the vault since the gateway started\n\nNo list names these keys; {KEEP_RULE}.\n\n"
     );
-    for Moved { key, count, keep, .. } in keys.into_iter().take(KEYS) {
+    for MovedKey { key, count, keep_line: keep, .. } in keys.into_iter().take(MAX_MOVED_KEYS) {
         let keep = keep.map_or_else(String::new, |keep| format!(": `{keep}`"));
-        out.push_str(&format!("- {} × `{key}`{keep}\n", runs::words::count(count)));
+        out.push_str(&format!("- {} × `{key}`{keep}\n", runs::amounts::format_count(count)));
     }
     out
 }
 
-pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {
-    let link = |run: &Entry| pages.trace(run);
-    let vault = |run: &Entry| Some(format!("{}/{}", pages.vault.as_deref()?, scope(run)));
-    let comment = JiraComment::of(id, &pages.history.all(), &link, &vault);
+pub(super) fn issue_response(pages: &AdminPages, id: &str, program: bool) -> Response {
+    let link = |run: &RunRecord| pages.trace_url(run);
+    let vault = |run: &RunRecord| Some(format!("{}/{}", pages.vault.as_deref()?, session_folder(run)));
+    let comment = JiraComment::for_issue(id, &pages.history.all_runs(), &link, &vault);
     if comment.runs == 0 {
-        return refused(StatusCode::NOT_FOUND, "no run of the last 48 hours names this issue");
+        return json_error(StatusCode::NOT_FOUND, "no run in the last 48 hours names this issue");
     }
     if program {
-        return answer(
+        return json_response(
             &json!({"schema": SCHEMA, "issue": comment.issue, "runs": comment.runs, "comment": comment.text}),
         );
     }
@@ -111,7 +112,7 @@ pub(super) fn issue(pages: &Pages, id: &str, program: bool) -> Response {
 }
 
 /// The folder of a run's session in the vault.
-fn scope(run: &Entry) -> String {
+fn session_folder(run: &RunRecord) -> String {
     let tenant = run.tenant.as_deref().unwrap_or("unattributed");
     kernel::folders::session_folder(&run.account, tenant, &run.session)
 }

@@ -8,12 +8,12 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::{Pages, router};
+use super::{AdminPages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
-use ::runs::{Alert, Board, RunState, RunView, Severity, Step, StepKind};
-use history::{Failures, History};
+use ::runs::{Alert, AlertSeverity, RunCatalog, RunState, RunStep, RunView, StepKind};
+use history::{FailedSpans, RunHistory};
 use kernel::clock::{Clock, UnixNanos};
-use telemetry::admin::{self, Admin, Config};
+use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Health, Meter, names};
 
 struct Still;
@@ -33,7 +33,7 @@ struct Here;
 impl net::Spawn for Here {
     fn spawn(&self, _: &'static str, _: futures_util::future::BoxFuture<'static, ()>) {}
 
-    fn blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+    fn spawn_blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
         work();
     }
 }
@@ -49,53 +49,58 @@ fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
     RunView { session: "s".into(), tenant: Some(tenant.into()), state, failed, start, last, ..one }
 }
 
-fn made(runs: Vec<(RunView, Vec<Step>)>) -> Made {
+fn made(runs: Vec<(RunView, Vec<RunStep>)>) -> Made {
     Made { runs, ..Made::default() }
 }
 
-fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> Step {
-    Step {
+fn step(name: &str, span: u8, parent: u8, kind: StepKind) -> RunStep {
+    RunStep {
         kind,
         name: name.into(),
         span: [span; 8],
         parent: [parent; 8],
         start: NOW - 12 * MINUTE + u64::from(span),
         duration: 1000,
-        ..Step::default()
+        ..RunStep::default()
     }
 }
 
 fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
-    let history = History::default();
-    history.note(&tracker.recent(usize::MAX), NOW);
+    let history = RunHistory::default();
+    history.store_views(&tracker.recent_runs(usize::MAX), NOW);
     pages_of(tracker, link, Some(history))
 }
 
 /// Builds the pages; without a history they read the tracker themselves.
-fn pages_of(tracker: Made, link: &str, history: Option<History>) -> (axum::Router, Meter) {
+fn pages_of(tracker: Made, link: &str, history: Option<RunHistory>) -> (axum::Router, Meter) {
     let (meter, health, history) = (Meter::new(), Health::new(), Arc::new(history.unwrap_or_default()));
-    let config = Config {
-        trace_link: admin::links::Config { template: Some(link.to_owned()), ..Default::default() },
-        ..Config::default()
+    let config = AdminConfig {
+        trace_link: admin::links::TraceLinkConfig { template: Some(link.to_owned()), ..Default::default() },
+        ..AdminConfig::default()
     };
     let settings = config.settings().unwrap_or_else(|_| panic!("settings"));
-    let pages = Pages {
+    let pages = AdminPages {
         history,
-        failures: Arc::new(Failures::default()),
-        shelf: super::Shelf::default(),
+        failures: Arc::new(FailedSpans::default()),
+        history_store: super::SharedHistoryStore::default(),
         board: Arc::new(tracker),
         tracked: true,
-        ceiling: 50,
+        iteration_ceiling: 50,
         link: settings.trace_link,
         vault: Some("s3://audit-logs/x".to_owned()),
         meter: meter.clone(),
         health: health.clone(),
         clock: Arc::new(Still),
         tasks: Arc::new(Here),
-        several: Default::default(),
+        several_accounts: Default::default(),
     };
-    let guard =
-        Admin { meter: meter.clone(), health, allowed_hosts: Vec::new(), auth: None, money: ::runs::words::dollars };
+    let guard = AdminState {
+        meter: meter.clone(),
+        health,
+        allowed_hosts: Vec::new(),
+        auth: None,
+        money: ::runs::amounts::format_dollars,
+    };
     (admin::router(Arc::new(guard), router(Arc::new(pages))), meter)
 }
 
@@ -196,6 +201,8 @@ async fn live_runs_count_up_to_now() {
     let value: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((&value["runs"], &value["live_runs"], &value["cost_usd"]), (&17.into(), &17.into(), &"10.72".into()));
     assert_eq!(value["by_tenant"][2]["cost_usd"], Value::Null, "{text}");
+    // The time of a live run is counted like in `p95_seconds_per_run`: up to now.
+    assert_eq!(value["longest"][0]["duration_seconds"], value["p95_seconds_per_run"]["value"], "{text}");
     let (_, html) = ask(&router, "/", HTML).await;
     for shown in
         ["17 runs", "17 live now", "$10.72", "up to now", "and 7 more live runs", "no price", "1 calls without"]
@@ -208,7 +215,7 @@ async fn live_runs_count_up_to_now() {
     let (_, one) = ask(&router, "/runs/unknown", HTML).await;
     assert!(one.contains("no price") && !one.contains("$0<"), "{one}");
     for (path, again) in
-        [("/", true), ("/runs", true), ("/runs/runaway", true), ("/?still=1", false), ("/changes", false)]
+        [("/", true), ("/runs", true), ("/runs/runaway", true), ("/?paused=1", false), ("/changes", false)]
     {
         let request = Request::get(path).header("host", "localhost").header("accept", HTML).body(Body::empty());
         let answer = router.clone().oneshot(request.expect("request")).await.expect("answer");
@@ -224,7 +231,7 @@ fn card(html: &str, title: &str) -> (String, String) {
 
 /// `count` runs, of which the first `failed` failed, each with a cost of `cents` and a duration of `minutes`, `days`
 /// ago.
-fn many(count: usize, failed: usize, cents: i128, minutes: u64, days: u64) -> Vec<(RunView, Vec<Step>)> {
+fn many(count: usize, failed: usize, cents: i128, minutes: u64, days: u64) -> Vec<(RunView, Vec<RunStep>)> {
     let of = |at: usize| {
         let state = if at < failed { RunState::Failed } else { RunState::Ended };
         let one = run(&format!("r{days}-{at}"), "acme", state, cents * 10_000_000_000_000_000);
@@ -246,7 +253,10 @@ async fn a_colour_belongs_to_its_number() {
     let (router, _) = pages(made(details), LINK);
     let (_, html) = ask(&router, "/", HTML).await;
     let (state, card_) = card(&html, "Iterations per run");
-    assert!(state == "good" && card_.contains("<div class=\"limit bad\">most in one run 60 (ceiling 50)"), "{card_}");
+    assert!(
+        state == "good" && card_.contains("<div class=\"limit bad\">highest in one run 60 (ceiling 50)"),
+        "{card_}"
+    );
     let few = "too few runs to judge";
     for (today, yesterday, states) in [
         // 1 of 1 failed, with ten times yesterday's cost and time
@@ -297,7 +307,8 @@ async fn hostile_names_do_nothing() {
             (one, vec![step(name, 1, 2, StepKind::Tool)])
         })
         .collect();
-    let ids: Vec<String> = details.iter().map(|(view, _)| format!("/runs/{}", super::text::part(&view.run))).collect();
+    let ids: Vec<String> =
+        details.iter().map(|(view, _)| format!("/runs/{}", super::text::percent_encode(&view.run))).collect();
     let (router, _) = pages(made(details), "https://back.example/{trace_id}/{service}");
     let fixed = ["/", "/runs", "/changes", "/changes?by=issue"].map(str::to_owned);
     for path in fixed.into_iter().chain(ids) {
@@ -323,7 +334,7 @@ async fn a_run_is_a_tree_whatever_it_says() {
         step("second", 2, 1, StepKind::Model),
         step("self", 3, 3, StepKind::Tool),
         step("foreign", 4, 99, StepKind::Model),
-        Step { failed: true, duration: u64::MAX, start: 0, ..step("odd", 5, 4, StepKind::Tool) },
+        RunStep { failed: true, duration: u64::MAX, start: 0, ..step("odd", 5, 4, StepKind::Tool) },
     ];
     let (router, _) = pages(made(vec![(run("a", "acme", RunState::Ended, 1), steps)]), LINK);
     let (status, html) = ask(&router, "/runs/a", HTML).await;
@@ -338,23 +349,23 @@ async fn a_run_is_a_tree_whatever_it_says() {
 /// session.
 #[test]
 fn every_message_leads_to_run_and_trace() {
-    use super::notice::{Links, example, message};
-    let history = History::default();
+    use super::alert_message::{MessageLinks, example_run, format_alert};
+    let history = RunHistory::default();
     let other = RunView { trace: "0b".into(), ..run("other", "acme", RunState::Ended, 1) };
-    history.note(&[other, run("dear", "acme", RunState::Live, 9)], NOW);
-    let trace = Config {
-        trace_link: admin::links::Config { template: Some(LINK.to_owned()), ..Default::default() },
+    history.store_views(&[other, run("dear", "acme", RunState::Live, 9)], NOW);
+    let trace = AdminConfig {
+        trace_link: admin::links::TraceLinkConfig { template: Some(LINK.to_owned()), ..Default::default() },
         public_url: Some("https://tollgate.example/".into()),
-        ..Config::default()
+        ..AdminConfig::default()
     };
     let settings = trace.settings().unwrap_or_else(|_| panic!("settings"));
-    let links = Links { trace: settings.trace_link, page: settings.public_url };
+    let links = MessageLinks { trace: settings.trace_link, page: settings.public_url };
     let session =
         Alert { run: String::new(), trace: String::new(), session: "s".into(), ..runs::alert("session_cost", "", NOW) };
     let of_tenant = Alert { session: String::new(), feature: None, ..session.clone() };
-    let all = history.all();
+    let all = history.all_runs();
     for alert in [session, of_tenant, Alert { session: "s".into(), ..runs::alert("session_cost", "dear", NOW) }] {
-        let shown = message(&alert, &links, example(&alert, &all).map(|run| &**run));
+        let shown = format_alert(&alert, &links, example_run(&alert, &all).map(|run| &**run));
         let text = shown["text"].as_str().unwrap_or_default();
         assert!(text.contains("session_cost: $7.00, 1.4 × the limit of $5.00"), "{text}");
         assert!(
@@ -363,7 +374,7 @@ fn every_message_leads_to_run_and_trace() {
         );
         assert!(text.contains("<https://tollgate.example/runs/dear?account=default|run>"), "{text}");
     }
-    let bad = Config { public_url: Some("tollgate.example".into()), ..Config::default() };
+    let bad = AdminConfig { public_url: Some("tollgate.example".into()), ..AdminConfig::default() };
     assert!(bad.settings().is_err_and(|problems| problems[0].path == "public_url"));
 }
 
@@ -383,7 +394,7 @@ async fn alerts_that_hold_are_shown() {
 /// could be below a dozen warnings.)
 #[tokio::test]
 async fn alerts_about_one_run_stand_together() {
-    let warning = |rule, run: &str, since| Alert { severity: Severity::Warning, ..runs::alert(rule, run, since) };
+    let warning = |rule, run: &str, since| Alert { severity: AlertSeverity::Warning, ..runs::alert(rule, run, since) };
     let session = Alert { run: String::new(), session: "s".into(), ..runs::alert("session_cost_runaway", "", NOW - 3) };
     let drift =
         Alert { run: String::new(), session: String::new(), feature: None, ..warning("cost_per_run_drift", "", NOW) };
@@ -431,7 +442,7 @@ async fn troubles_and_long_ids() {
     assert!(html.contains("<dt>Sub-agents</dt><dd><strong>2</strong>"), "{html}");
     let (_, text) = ask(&router, "/", "application/json").await;
     let value: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!((&value["troubles"][0]["count"], &value["failed_model_calls"]), (&36.into(), &36.into()));
+    assert_eq!((&value["model_call_failures"][0]["count"], &value["failed_model_calls"]), (&36.into(), &36.into()));
 }
 
 /// With two accounts that have a run of one id, each link names its account, an address without an account asks which,
@@ -471,20 +482,21 @@ async fn an_id_of_two_accounts() {
 /// A link leads only to the back end, whatever the id contains; an invalid address is refused with its field.
 #[test]
 fn links_lead_where_they_should() {
-    use telemetry::admin::links::{BackEnd, Config as Link, Target};
-    let settle = |link: Link| Config { trace_link: link, ..Config::default() }.settings();
+    use telemetry::admin::links::{TraceBackend, TraceLinkConfig as Link, TraceTarget};
+    let settle = |link: Link| AdminConfig { trace_link: link, ..AdminConfig::default() }.settings();
     let of = |back_end, base: &str| Link { back_end: Some(back_end), base: Some(base.to_owned()), ..Link::default() };
-    let link = settle(of(BackEnd::Signoz, "https://signoz.example/"))
+    let link = settle(of(TraceBackend::Signoz, "https://signoz.example/"))
         .ok()
         .and_then(|settings| settings.trace_link)
         .expect("link");
-    let target = Target { trace: "../../evil?x=\"", span: "", start: 0, end: 0, service: "" };
+    let target = TraceTarget { trace: "../../evil?x=\"", span: "", start: 0, end: 0, service: "" };
     let url = link.url(&target).expect("url");
     assert_eq!(url, "https://signoz.example/trace/%2E%2E%2F%2E%2E%2Fevil%3Fx%3D%22?spanId=");
-    assert!(link.url(&Target { trace: "", ..target }).is_none());
+    assert!(link.url(&TraceTarget { trace: "", ..target }).is_none());
     let base = "https://ui.honeycomb.io/team/environments/prod/datasets/agents";
-    let link = settle(of(BackEnd::Honeycomb, base)).ok().and_then(|settings| settings.trace_link).expect("link");
-    let url = link.url(&Target { trace: "ab", span: "cd", start: 100_000_000_000, end: 160_000_000_000, service: "" });
+    let link = settle(of(TraceBackend::Honeycomb, base)).ok().and_then(|settings| settings.trace_link).expect("link");
+    let url =
+        link.url(&TraceTarget { trace: "ab", span: "cd", start: 100_000_000_000, end: 160_000_000_000, service: "" });
     assert_eq!(url.as_deref(), Some(&*format!("{base}/trace?trace_id=ab&span=cd&trace_start_ts=40&trace_end_ts=220")));
     let own = |template: &str| Link { template: Some(template.to_owned()), ..Link::default() };
     for wrong in [
@@ -492,8 +504,8 @@ fn links_lead_where_they_should() {
         own("https://x/{nonsense}{trace_id}"),
         own("https://x/"),
         own("https://{service}/{trace_id}"),
-        of(BackEnd::Tempo, "https://x"),
-        Link { back_end: Some(BackEnd::Jaeger), ..Link::default() },
+        of(TraceBackend::Tempo, "https://x"),
+        Link { back_end: Some(TraceBackend::Jaeger), ..Link::default() },
     ] {
         let problems = settle(wrong).expect_err("refused");
         assert!(problems.iter().all(|problem| problem.path.starts_with("trace_link.")));

@@ -6,24 +6,26 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::terminal::is_unsafe;
-pub(super) use runs::words::{cost, count, decimal, dollars, exact, seconds};
+pub(super) use runs::amounts::{
+    format_cost, format_count, format_decimal, format_dollars, format_exact_usd, format_seconds,
+};
 
 /// Longest name that is shown, in characters.
-const LONGEST: usize = 60;
+const MAX_NAME_CHARS: usize = 60;
 /// Longest id, in characters: a person who searches for an id needs all of it.
-const LONGEST_ID: usize = 200;
+const MAX_ID_CHARS: usize = 200;
 
 /// Cleans and cuts a name.
-pub(super) fn name(text: &str) -> String {
-    shortened(text, LONGEST)
+pub(super) fn clean_name(text: &str) -> String {
+    clean_and_cut(text, MAX_NAME_CHARS)
 }
 
 /// Cleans and cuts the id of a run or session.
-pub(super) fn id(text: &str) -> String {
-    shortened(text, LONGEST_ID)
+pub(super) fn clean_id(text: &str) -> String {
+    clean_and_cut(text, MAX_ID_CHARS)
 }
 
-fn shortened(text: &str, longest: usize) -> String {
+fn clean_and_cut(text: &str, longest: usize) -> String {
     let mut shown: String = text.chars().filter(|c| !is_unsafe(*c)).take(longest + 1).collect();
     if shown.chars().count() > longest {
         shown.pop();
@@ -34,29 +36,29 @@ fn shortened(text: &str, longest: usize) -> String {
 }
 
 /// Percent-encodes a part of an address.
-pub(super) fn part(text: &str) -> String {
+pub(super) fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Formats a count of runs: `1 run`, `12 runs`, `12 runs (3 live)`.
-pub(super) fn runs(number: u64, live: u64) -> String {
-    let runs = if number == 1 { "1 run".to_owned() } else { format!("{} runs", count(number)) };
-    if live == 0 { runs } else { format!("{runs} ({} live)", count(live)) }
+pub(super) fn format_runs(number: u64, live: u64) -> String {
+    let runs = if number == 1 { "1 run".to_owned() } else { format!("{} runs", format_count(number)) };
+    if live == 0 { runs } else { format!("{runs} ({} live)", format_count(live)) }
 }
 
 /// The exact cost, and the number of calls it leaves out.
-pub(super) fn costs(atto: i128, unpriced: u64) -> String {
+pub(super) fn format_exact_cost(atto: i128, unpriced: u64) -> String {
     match unpriced {
-        0 => exact(atto),
-        1 => format!("{}, 1 call without a price", exact(atto)),
-        calls => format!("{}, {} calls without a price", exact(atto), count(calls)),
+        0 => format_exact_usd(atto),
+        1 => format!("{}, 1 call without a price", format_exact_usd(atto)),
+        calls => format!("{}, {} calls without a price", format_exact_usd(atto), format_count(calls)),
     }
 }
 
 /// Formats a count of tokens: `950`, `12.3 k`, `4.6 M`.
-pub(super) fn tokens(number: u64) -> String {
+pub(super) fn format_tokens(number: u64) -> String {
     match number as f64 {
-        few if few < 10_000.0 => count(number),
+        few if few < 10_000.0 => format_count(number),
         some if some < 1e6 => format!("{:.1} k", some / 1e3),
         many if many < 1e9 => format!("{:.1} M", many / 1e6),
         lots => format!("{:.1} G", lots / 1e9),
@@ -64,7 +66,7 @@ pub(super) fn tokens(number: u64) -> String {
 }
 
 /// Formats a share: `12.3 %`.
-pub(super) fn percent(share: f64) -> String {
+pub(super) fn format_percent(share: f64) -> String {
     if share != 0.0 && share.abs() < 0.1 {
         format!("{:.1} %", share * 100.0)
     } else {
@@ -73,7 +75,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// Formats a time in UTC: `2026-11-20 23:05:12`; "–" for 0.
-pub(super) fn time(at: u64) -> String {
+pub(super) fn format_time(at: u64) -> String {
     if at == 0 {
         return "–".to_owned();
     }
@@ -81,7 +83,7 @@ pub(super) fn time(at: u64) -> String {
 }
 
 /// The time since `at`, such as `5 min ago`.
-pub(super) fn ago(at: u64, now: u64) -> String {
+pub(super) fn format_age(at: u64, now: u64) -> String {
     let passed = now.saturating_sub(at) / 1_000_000_000;
     match passed {
         0..60 => format!("{passed} s ago"),

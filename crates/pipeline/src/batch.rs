@@ -9,11 +9,11 @@ use kernel::clock::UnixNanos;
 use otlp::Payload;
 
 use super::clearance::{Clearance, Trust};
-use super::inquiry::Answer;
+use super::inquiry::InquiryAnswer;
 
 /// Where a batch came from and when.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct BatchOrigin {
     /// Account of the client's credential; `default` without one. Rate limits and the vault are separate per account.
     pub account: Arc<str>,
     /// Id of the receiver, e.g. `otlp`.
@@ -39,19 +39,19 @@ pub struct Effect {
     pub body: Vec<u8>,
     /// Data that is applied with the effect but never stored, for a bounded memory that a restart may lose. The type is
     /// the processor's own.
-    pub aside: Option<Arc<dyn Any + Send + Sync>>,
+    pub unstored: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Effect {
     /// An effect without data aside: all of it is stored.
     pub fn new(processor: Arc<str>, body: Vec<u8>) -> Self {
-        Self { processor, body, aside: None }
+        Self { processor, body, unstored: None }
     }
 }
 
 /// Data that a processor hands to its [`super::Ticketer`] (vault drafts). It is not cloned: only one pipeline carries
 /// it.
-pub struct Draft {
+pub struct RecordDraft {
     /// The processor's component id, e.g. `vault`.
     pub processor: Arc<str>,
     /// Upper bound of the bytes of the records that the draft becomes (bodies and about 64 bytes each). This room is
@@ -64,7 +64,7 @@ pub struct Draft {
 /// One request on its way through a pipeline.
 pub struct Batch {
     /// Origin of the request.
-    pub origin: Arc<Origin>,
+    pub origin: Arc<BatchOrigin>,
     /// The telemetry, with the edits made so far.
     pub payload: Payload,
     /// How far it may travel.
@@ -72,19 +72,19 @@ pub struct Batch {
     /// Effects collected so far, to be committed with the batch.
     pub effects: Vec<Effect>,
     /// Drafts collected so far, to be given to the ticketers.
-    pub drafts: Vec<Draft>,
+    pub drafts: Vec<RecordDraft>,
     /// Facts that the vocabulary (`genai`) read in the batch, made once by the first processor that needs them.
     pub facts: Option<Arc<dyn Any + Send + Sync>>,
     /// Texts that repeat stripped content, as the stripping step found them. The type is the step's own; the redaction
     /// step reads it.
     pub echoes: Option<Arc<dyn Any + Send + Sync>>,
     /// Answer to the inquiry of the step that works on the batch now ([`super::Processor::inquire`]).
-    pub answer: Option<Answer>,
+    pub answer: Option<InquiryAnswer>,
 }
 
 impl Batch {
     /// A batch as received.
-    pub fn new(origin: Arc<Origin>, payload: Payload) -> Self {
+    pub fn new(origin: Arc<BatchOrigin>, payload: Payload) -> Self {
         Self {
             origin,
             payload,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Whether content (prompts, completions, tool payloads) is still in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Content {
+pub enum ContentState {
     /// As received.
     Kept,
     /// Moved to the vault, or dropped.
@@ -17,7 +17,7 @@ pub enum Content {
 /// Whether the texts have passed the redaction rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Text {
+pub enum TextState {
     /// As received.
     Raw,
     /// Every text was searched and redacted.
@@ -28,21 +28,21 @@ pub enum Text {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clearance {
     /// Content kept or stripped.
-    pub content: Content,
+    pub content: ContentState,
     /// Text raw or redacted.
-    pub text: Text,
+    pub text: TextState,
 }
 
 impl Clearance {
     /// The clearance that every batch starts with.
-    pub const RECEIVED: Self = Self { content: Content::Kept, text: Text::Raw };
+    pub const RECEIVED: Self = Self { content: ContentState::Kept, text: TextState::Raw };
 
     /// The clearance of two batches together: the lower of each fact.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
-            content: if other.content == Content::Kept { Content::Kept } else { self.content },
-            text: if other.text == Text::Raw { Text::Raw } else { self.text },
+            content: if other.content == ContentState::Kept { ContentState::Kept } else { self.content },
+            text: if other.text == TextState::Raw { TextState::Raw } else { self.text },
         }
     }
 
@@ -50,7 +50,7 @@ impl Clearance {
     pub fn allows(self, trust: Trust) -> bool {
         match trust {
             Trust::Internal => true,
-            Trust::ThirdParty => self.content == Content::Stripped && self.text == Text::Redacted,
+            Trust::ThirdParty => self.content == ContentState::Stripped && self.text == TextState::Redacted,
         }
     }
 }

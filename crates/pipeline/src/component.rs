@@ -10,11 +10,11 @@ use futures_util::future::BoxFuture;
 use kernel::clock::UnixNanos;
 use otlp::{Signal, SlotId};
 
-use super::batch::{Batch, Draft, Effect, Origin};
+use super::batch::{Batch, BatchOrigin, Effect, RecordDraft};
 use super::clearance::Trust;
 use super::inquiry::Inquiry;
 use super::outcome::{Outcome, Reason};
-use super::spool::Record;
+use super::spool::SpoolRecord;
 
 /// A synchronous, pure step over an owned batch: no I/O, no clock but `origin.received`, no change to shared state
 /// (except claims, which [`Processor::discard`] releases).
@@ -56,8 +56,9 @@ pub trait Processor: Send + Sync {
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
         None
     }
-    /// The [`Quarantine`] that seals items which no processor of its pipelines can finish, if this processor has one.
-    fn quarantine(&self) -> Option<&dyn Quarantine> {
+    /// The [`QuarantineSealer`] that seals items which no processor of its pipelines can finish, if this processor has
+    /// one.
+    fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
         None
     }
 }
@@ -65,23 +66,23 @@ pub trait Processor: Send + Sync {
 /// Numbers drafts in commit order. Called under the sequencer's lock: no I/O, may not fail.
 pub trait Ticketer: Send {
     /// Fixes the object, offset, leaf and record numbers of one batch's draft.
-    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed;
+    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult;
 }
 
 /// Seals items that no processor could finish, to the auditors' recipients as `kind: quarantine`, never with the
 /// spool's key. The processor that has such recipients implements it ([`Processor::quarantine`]). If no pipeline of the
 /// route has one, such items are dropped and counted.
-pub trait Quarantine: Send + Sync {
+pub trait QuarantineSealer: Send + Sync {
     /// Seals `request`, an `Export*ServiceRequest` of `signal` as it was received, with `items` items. Returns a draft
     /// with the id of the processor whose ticketer takes it, or `None` if the request can't be sealed.
-    fn seal(&self, origin: &Origin, signal: Signal, request: &Bytes, items: u64) -> Option<Draft>;
+    fn seal(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft>;
 }
 
 /// The numbers that a ticket fixed, as records and as texts.
 #[derive(Default)]
-pub struct Ticketed {
+pub struct TicketResult {
     /// Records to be committed with the batch, in order (keys before fragments before leaves).
-    pub records: Vec<Record>,
+    pub records: Vec<SpoolRecord>,
     /// Texts for the slots of the batch's payloads, each exactly as wide as its slot.
     pub slots: Vec<(SlotId, String)>,
 }
@@ -112,26 +113,39 @@ pub trait Exporter: Send + Sync {
     fn max_item_bytes(&self) -> usize {
         self.max_request_bytes()
     }
-    /// Sends one request. `Accepted` and `Partial` end the delivery; `Retry` repeats it. `Refused` with
-    /// [`Reason::BadData`] or [`Reason::TooLarge`] is split in halves, then quarantined.
-    /// `Retry` with [`Reason::Denied`] keeps retrying and raises an alarm. `Retry` with `TooLarge` is ambiguous (too
-    /// large, or no room at the moment): the request is split in halves, a single item is retried for a while and then
+    /// Sends one request. `Accepted` and `PartialResult` end the delivery; `RetryRule` repeats it. `Refused` with
+    /// [`Reason::BadData`] or [`Reason::TooLarge`] is split in halves, then quarantined. `RetryRule` with
+    /// [`Reason::Denied`] keeps retrying and raises an alarm. `RetryRule` with `TooLarge` is ambiguous (too large, or
+    /// no room at the moment): the request is split in halves, a single item is retried for a while and then
     /// quarantined.
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
+    /// Why the last attempt failed; `None` if it succeeded or the exporter does not know.
+    fn last_failure(&self) -> Option<AttemptFailure> {
+        None
+    }
+}
+
+/// Why an attempt failed, in tollgate's own words: a status or a connection error, never a back end's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptFailure {
+    /// The status or connection error.
+    pub reason: String,
+    /// What the operator can do about it.
+    pub remedy: &'static str,
 }
 
 /// A step that produces requests of its own, besides the batches it sees: a connector sends them into the pipelines it
 /// feeds.
-pub trait Source: Send + Sync {
+pub trait RequestSource: Send + Sync {
     /// Tells the source that a connector feeds pipelines of these signals. Called while components are built.
-    fn ask(&self, signals: &[Signal]);
+    fn enable_signals(&self, signals: &[Signal]);
     /// The next request of `signal` as of `now`, if there is one. Returns the same request until its effect was
     /// applied.
-    fn portion(&self, signal: Signal, now: UnixNanos) -> Option<Portion>;
+    fn next_request(&self, signal: Signal, now: UnixNanos) -> Option<SourceRequest>;
 }
 
-/// One request that a [`Source`] produced.
-pub struct Portion {
+/// One request that a [`RequestSource`] produced.
+pub struct SourceRequest {
     /// The account that owns the data.
     pub account: Arc<str>,
     /// `Export*ServiceRequest` in protobuf. It holds no content; its texts still have to be redacted.

@@ -31,7 +31,7 @@ pub trait Disk: Send + Sync + 'static {
 
 /// One file in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirectoryEntry {
     /// Plain name, without a directory.
     pub name: String,
     /// Size in bytes.
@@ -40,7 +40,7 @@ pub struct Entry {
 
 /// Free space of the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Free {
+pub struct FreeSpace {
     /// Bytes available to an unprivileged process.
     pub bytes: u64,
     /// Size of the volume in bytes; `u64::MAX` if the volume does not report it.
@@ -66,7 +66,7 @@ pub trait Directory: Send + Sync {
     ///
     /// # Errors
     /// The file system's.
-    fn list(&self) -> io::Result<Vec<Entry>>;
+    fn list(&self) -> io::Result<Vec<DirectoryEntry>>;
     /// Removes a name; open handles stay usable.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ pub trait Directory: Send + Sync {
     ///
     /// # Errors
     /// The file system's.
-    fn free(&self) -> io::Result<Free>;
+    fn free_space(&self) -> io::Result<FreeSpace>;
     /// Takes the lock file `name`; `None`: another process has it. The lock is released when the value is dropped or
     /// the process ends.
     ///
@@ -125,7 +125,7 @@ pub trait DiskFile: Send + Sync {
 }
 
 /// Whether an error means that there is no room now; there may be room later.
-pub fn is_full(error: &io::Error) -> bool {
+pub fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
@@ -185,7 +185,7 @@ impl Directory for RealDirectory {
     fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
         let path = self.path(name)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let taken = if reserve == 0 { Ok(true) } else { take_room(&file, reserve) };
+        let taken = if reserve == 0 { Ok(true) } else { allocate_file(&file, reserve) };
         match taken {
             Ok(taken) => Ok((Arc::new(RealFile(file)), taken)),
             Err(error) => {
@@ -200,13 +200,13 @@ impl Directory for RealDirectory {
         Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(self.path(name)?)?)))
     }
 
-    fn list(&self) -> io::Result<Vec<Entry>> {
+    fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
             if metadata.is_file() {
-                entries.push(Entry { name, len: metadata.len() });
+                entries.push(DirectoryEntry { name, len: metadata.len() });
             }
         }
         Ok(entries)
@@ -224,11 +224,11 @@ impl Directory for RealDirectory {
         self.handle.sync_all()
     }
 
-    fn free(&self) -> io::Result<Free> {
+    fn free_space(&self) -> io::Result<FreeSpace> {
         let stat = rustix::fs::fstatvfs(&self.handle)?;
         let files = if stat.f_files == 0 { u64::MAX } else { stat.f_favail };
         let total = if stat.f_blocks == 0 { u64::MAX } else { stat.f_blocks.saturating_mul(stat.f_frsize) };
-        Ok(Free { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), total, files })
+        Ok(FreeSpace { bytes: stat.f_bavail.saturating_mul(stat.f_frsize), total, files })
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
@@ -244,7 +244,7 @@ impl Directory for RealDirectory {
 
 /// Allocates room on the volume. `Ok(false)`: this file system can't; the file is left empty.
 #[cfg(target_os = "linux")]
-fn take_room(file: &File, bytes: u64) -> io::Result<bool> {
+fn allocate_file(file: &File, bytes: u64) -> io::Result<bool> {
     use rustix::io::Errno;
     loop {
         match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {

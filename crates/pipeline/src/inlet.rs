@@ -18,34 +18,34 @@ use otlp::Signal;
 use super::batch::Effect;
 use super::clearance::{Clearance, Trust};
 use super::outcome::{Outcome, Reason};
-use super::pressure::{Level, Pressure};
+use super::pressure::{MemoryLevel, MemoryPressure};
 
 /// How long a request that already holds bytes waits for more before any such request gives up.
-const PATIENCE: Duration = Duration::from_millis(250);
+const HOLDING_WAIT: Duration = Duration::from_millis(250);
 /// Interval between two requests that give up.
-const TURN: Duration = Duration::from_millis(10);
+const GIVE_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The engine as a receiver sees it. Object-safe, so that tests can fake it; no default methods, so that every fake is
 /// complete.
 pub trait Admission: Send + Sync {
     /// Whether a pipeline takes this signal from the receiver.
-    fn takes(&self, signal: Signal) -> bool;
+    fn accepts_signal(&self, signal: Signal) -> bool;
     /// Whether the account may send one more request now; asked before the body is read.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
+    /// `RetryRule` with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
     fn admit(&self, account: &Arc<str>) -> Result<(), Outcome>;
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to the client
-    /// unchanged.
+    /// `RetryRule` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to the
+    /// client unchanged.
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
     /// Whether any request is waiting for room in the budget now.
-    fn crowded(&self) -> bool;
+    fn is_crowded(&self) -> bool;
     /// Counts bytes of `account` that arrived and were refused, so that a client which only sends refused requests
     /// still uses up its rate.
-    fn spend(&self, account: &Arc<str>, bytes: usize);
+    fn charge_refused(&self, account: &Arc<str>, bytes: usize);
     /// Hands in one complete request. The work continues if the returned future is dropped; the outcome is then lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
 }
@@ -69,7 +69,7 @@ pub struct Submission {
 }
 
 /// Additional input of a request that tollgate makes itself.
-pub struct Made {
+pub struct InternalInput {
     /// Effects committed in the same transaction and applied after the commit, like those of processors.
     pub effects: Vec<Effect>,
     /// How far the request's bytes may travel, as declared by the code that made them.
@@ -116,7 +116,7 @@ pub struct ByteBudget {
     free: Arc<Semaphore>,
     size: usize,
     wait: Duration,
-    pressure: Arc<Pressure>,
+    pressure: Arc<MemoryPressure>,
     /// Held by the request that gives up.
     giving_up: Arc<Semaphore>,
     /// Charges that wait for room.
@@ -124,16 +124,16 @@ pub struct ByteBudget {
 }
 
 /// Counts one charge that waits for room, until dropped.
-struct Waits<'a>(&'a AtomicUsize);
+struct WaitingCharge<'a>(&'a AtomicUsize);
 
-impl<'a> Waits<'a> {
+impl<'a> WaitingCharge<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WaitingCharge<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -154,7 +154,7 @@ impl ByteBudget {
     }
 
     /// The memory level that the budget reads; `app/memory` sets it.
-    pub fn pressure(&self) -> &Arc<Pressure> {
+    pub fn pressure(&self) -> &Arc<MemoryPressure> {
         &self.pressure
     }
 
@@ -163,9 +163,9 @@ impl ByteBudget {
     /// stay short for ever.
     pub fn is_short(&self, own: usize) -> bool {
         match self.pressure.level() {
-            Level::Fine => false,
-            Level::Short => own == 0 && self.in_use() > 0,
-            Level::Critical => self.in_use() > own,
+            MemoryLevel::Normal => false,
+            MemoryLevel::Short => own == 0 && self.in_use() > 0,
+            MemoryLevel::Critical => self.in_use() > own,
         }
     }
 
@@ -181,7 +181,7 @@ impl ByteBudget {
     }
 
     /// Whether a charge is waiting for room now.
-    pub fn crowded(&self) -> bool {
+    pub fn is_crowded(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
@@ -211,13 +211,13 @@ impl ByteBudget {
             permit.add(more);
             return Ok(());
         }
-        let _waits = Waits::begin(&self.waiting);
+        let _waits = WaitingCharge::begin(&self.waiting);
         let granted = pin!(Arc::clone(&self.free).acquire_many_owned(n));
         let more = if permit.bytes() == 0 {
             // The permit holds nothing yet, so this request blocks no other.
             tokio::time::timeout(self.wait, granted).await.ok()
         } else {
-            self.wait_in_hand(granted).await
+            self.wait_holding_bytes(granted).await
         };
         match more {
             Some(Ok(more)) => {
@@ -230,13 +230,13 @@ impl ByteBudget {
 
     /// Waits for more bytes with a permit that already holds some. If many requests do this, each may keep the others
     /// from completing, so they give up one after the other and return their bytes until the rest can go on.
-    async fn wait_in_hand<G: Future>(&self, mut granted: Pin<&mut G>) -> Option<G::Output> {
-        if let Ok(more) = tokio::time::timeout(PATIENCE.min(self.wait), &mut granted).await {
+    async fn wait_holding_bytes<G: Future>(&self, mut granted: Pin<&mut G>) -> Option<G::Output> {
+        if let Ok(more) = tokio::time::timeout(HOLDING_WAIT.min(self.wait), &mut granted).await {
             return Some(more);
         }
         let turn = async {
             let _turn = self.giving_up.acquire().await;
-            tokio::time::sleep(TURN).await;
+            tokio::time::sleep(GIVE_UP_INTERVAL).await;
         };
         tokio::select! {
             biased;

@@ -16,9 +16,10 @@ pub mod delivery;
 pub mod disk;
 pub mod effects;
 pub mod engine;
-pub mod forward;
+pub mod forward_label;
 pub mod inlet;
 pub mod inquiry;
+pub mod item_refusal;
 pub mod offload;
 pub mod outcome;
 pub mod outlet;
@@ -35,14 +36,17 @@ pub mod testing;
 pub mod worker;
 pub mod workers;
 
-pub use batch::{Batch, Draft, Effect, Origin};
-pub use claims::{Claim, ClaimKey, Claims};
-pub use clearance::{Clearance, Content, Text, Trust};
-pub use component::{ExportRequest, Exporter, Portion, Processor, Quarantine, Receiver, Source, Ticketed, Ticketer};
+pub use batch::{Batch, BatchOrigin, Effect, RecordDraft};
+pub use claims::{ClaimKey, ClaimResult, Claims};
+pub use clearance::{Clearance, ContentState, TextState, Trust};
+pub use component::{
+    AttemptFailure, ExportRequest, Exporter, Processor, QuarantineSealer, Receiver, RequestSource, SourceRequest,
+    TicketResult, Ticketer,
+};
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
 pub use inlet::entry::Inlet;
-pub use inlet::{Admission, ByteBudget, BytePermit, Made, Submission};
-pub use inquiry::{Answer, Inquiry};
-pub use outcome::{LONGEST_WISH, Outcome, Reason};
-pub use plan::{Ack, EnginePlan, Limits, OnFull, OutletSettings, PipelinePlan};
-pub use pressure::{Level, Pressure};
+pub use inlet::{Admission, ByteBudget, BytePermit, InternalInput, Submission};
+pub use inquiry::{Inquiry, InquiryAnswer};
+pub use outcome::{MAX_RETRY_AFTER, Outcome, Reason};
+pub use plan::{AckMode, EngineLimits, EnginePlan, OnFullAction, OutletSettings, PipelinePlan};
+pub use pressure::{MemoryLevel, MemoryPressure};

@@ -11,9 +11,9 @@ pub trait Offload: Send + Sync {
 }
 
 /// Runs all work at once on the calling thread.
-pub struct Inline;
+pub struct InlineOffload;
 
-impl Offload for Inline {
+impl Offload for InlineOffload {
     fn offload(&self, _: &'static str, work: Box<dyn FnOnce() + Send>) {
         work();
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 /// Longest wait before a retry that a back end can ask for; a longer one is cut to this.
-pub const LONGEST_WISH: Duration = Duration::from_secs(3600);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// Joins the outcomes of a batch of `items` items that had to satisfy two parties, e.g. two exporters. A retry wins
-    /// over every other outcome. If one party refused and the other accepted, the result is `Partial` with all items as
-    /// the upper bound of the rejected ones, because a retry would duplicate the accepted copy.
+    /// over every other outcome. If one party refused and the other accepted, the result is `PartialResult` with all
+    /// items as the upper bound of the rejected ones, because a retry would duplicate the accepted copy.
     #[must_use]
     pub fn join(self, other: Self, items: u64) -> Self {
         match (self, other) {
@@ -65,19 +65,22 @@ impl Outcome {
 /// The text for clients about an exporter whose `max_pending` is reached. It is a leaked string, one per exporter for
 /// the life of the process, so that a [`Reason`] stays `Copy` and small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Full(&'static str);
+pub struct PendingFullText(&'static str);
 
 /// The leaked texts, by exporter.
-static FULL: Mutex<BTreeMap<String, Full>> = Mutex::new(BTreeMap::new());
+static PENDING_FULL_TEXTS: Mutex<BTreeMap<String, PendingFullText>> = Mutex::new(BTreeMap::new());
 
-impl Full {
+impl PendingFullText {
     /// The text where the exporter is not known.
-    const SOMEBODY: Self = Self("as much waits for an exporter as its `max_pending` allows");
+    const UNKNOWN_EXPORTER: Self = Self("the data pending for an exporter has reached its `max_pending`");
 
     /// The text for this exporter of the configuration.
-    pub fn of(exporter: &str) -> Self {
-        let words = || format!("as much waits for the exporter `{exporter}` as its `max_pending` allows");
-        *FULL.lock().entry(exporter.to_owned()).or_insert_with(|| Self(Box::leak(words().into_boxed_str())))
+    pub fn for_exporter(exporter: &str) -> Self {
+        let words = || format!("the data pending for exporter `{exporter}` has reached its `max_pending`");
+        *PENDING_FULL_TEXTS
+            .lock()
+            .entry(exporter.to_owned())
+            .or_insert_with(|| Self(Box::leak(words().into_boxed_str())))
     }
 }
 
@@ -88,19 +91,19 @@ macro_rules! reasons {
         pub enum Reason {
             $($(#[$doc])* $name,)*
             /// The `max_pending` of one of the batch's exporters is reached.
-            PendingFull(Full),
+            PendingFull(PendingFullText),
         }
 
         impl Reason {
             /// Every reason.
-            pub const ALL: &[Self] = &[$(Self::$name,)* Self::PendingFull(Full::SOMEBODY)];
+            pub const ALL: &[Self] = &[$(Self::$name,)* Self::PendingFull(PendingFullText::UNKNOWN_EXPORTER)];
             /// The metric label.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* Self::PendingFull(_) => "pending_full" }
             }
             /// The text for clients and logs.
             pub fn text(self) -> &'static str {
-                match self { $(Self::$name => $text,)* Self::PendingFull(Full(text)) => text }
+                match self { $(Self::$name => $text,)* Self::PendingFull(PendingFullText(text)) => text }
             }
         }
     };
@@ -112,9 +115,9 @@ reasons! {
     /// Larger than the limit, before or after decompression.
     TooLarge = "too_large", "the request is larger than the limit";
     /// The byte budget stayed full for the whole admission wait.
-    Overloaded = "overloaded", "too many requests are being worked on";
+    Overloaded = "overloaded", "too many requests are in progress";
     /// The process is near its memory limit.
-    LowMemory = "low_memory", "memory is short";
+    LowMemory = "low_memory", "the gateway is low on memory";
     /// The spool reached its size limit, or the disk is full.
     SpoolFull = "spool_full", "the spool is full";
     /// The spool can't be written.
@@ -122,13 +125,13 @@ reasons! {
     /// The gateway is shutting down.
     ShuttingDown = "shutting_down", "the gateway is shutting down";
     /// The batch disappeared without a result.
-    Lost = "lost", "the request was not finished";
+    Lost = "lost", "the request ended without a result";
     /// The client's connection ended before the body did.
     Disconnected = "disconnected", "the connection ended before the request did";
     /// The client was too slow.
     TimedOut = "timed_out", "the request took too long";
     /// The account exceeds its rate limit.
-    RateLimited = "rate_limited", "the account sends more than it may";
+    RateLimited = "rate_limited", "the account exceeded its rate limit";
     /// Spans have ids of the wrong length, or all zero.
     BadIds = "bad_ids", "items with ids of the wrong length, or all zero, were refused";
     /// Items are larger than the limit.
@@ -136,9 +139,9 @@ reasons! {
     /// Both [`Reason::BadIds`] and [`Reason::ItemTooLarge`].
     BadItems = "bad_items", "items with ids of the wrong length or all zero, and items larger than the limit, were refused";
     /// No pipeline takes this signal.
-    NoPipeline = "no_pipeline", "no pipeline takes this signal";
+    NoPipeline = "no_pipeline", "no pipeline accepts this signal from this receiver";
     /// A processor failed on these items; they are quarantined.
-    Quarantined = "quarantined", "items that could not be processed were kept back";
+    Quarantined = "quarantined", "items that could not be processed were not forwarded";
     /// The back end could not be reached, or asked for a retry.
     Unavailable = "unavailable", "the back end is not available";
     /// The back end refused the credential or the path.
@@ -148,9 +151,9 @@ reasons! {
     /// The request is larger than the exporter's limit and can't be split; it was not sent to the back end.
     AboveLimit = "above_max_request_size", "the item is larger than the exporter's `max_request_size`";
     /// The external recogniser gave no answer, and the texts may not be forwarded without one.
-    Held = "held", "the texts could not be checked";
+    Held = "held", "the external recogniser did not check the texts";
     /// The batch's clearance does not satisfy the exporter.
-    NotCleared = "not_cleared", "the batch may not go to this exporter";
+    NotCleared = "not_cleared", "the batch is not cleared for this exporter";
 }
 
 impl Reason {

@@ -28,7 +28,7 @@ pub struct PipelinePlan {
 
 /// Bounds of the engine.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct EngineLimits {
     /// Memory for requests in flight, in bytes: while they arrive and while they are processed.
     pub in_flight_bytes: usize,
     /// How long a request waits for room before the client is asked to retry.
@@ -36,30 +36,30 @@ pub struct Limits {
     /// Attempts to find the poison items of one batch.
     pub bisect_tries: usize,
     /// Bounds of the tables that recognise repeated requests.
-    pub repeats: repeats::Limits,
+    pub repeats: repeats::RepeatLimits,
     /// Largest span, log record or data point, in bytes. Larger ones are refused individually.
     pub max_item_bytes: usize,
     /// Rate limits of the accounts.
-    pub accounts: accounts::Rates,
+    pub accounts: accounts::RateLimits,
 }
 
 /// Memory that inflating one request takes besides the result, in bytes: a zstd window and a stride.
-pub const INFLATING: u64 = 9 << 20;
+pub const INFLATE_BYTES: u64 = 9 << 20;
 
 /// Memory use per byte of a request while it is processed: as received, joined, indexed and edited, encoded, as
 /// fragments, as sealed records. Measured as the growth of peak resident memory over one request in a release build
 /// with all steps, per byte: 4.6 for 8 to 32 MiB of agent traces in 50 spans, 5.2 in 4,000 spans, 4.0 for logs.
 pub const WORKING_FACTOR: usize = 5;
 
-impl Default for Limits {
+impl Default for EngineLimits {
     fn default() -> Self {
         Self {
             in_flight_bytes: 768 << 20,
             admission_wait: Duration::from_secs(2),
             bisect_tries: 200,
-            repeats: repeats::Limits::default(),
+            repeats: repeats::RepeatLimits::default(),
             max_item_bytes: 32 << 20,
-            accounts: accounts::Rates::default(),
+            accounts: accounts::RateLimits::default(),
         }
     }
 }
@@ -80,11 +80,11 @@ pub struct OutletSettings {
     /// Longest wait between attempts. A back end may ask for a longer one.
     pub retry_max: Duration,
     /// The guarantee behind a client's OK.
-    pub ack: Ack,
+    pub ack: AckMode,
     /// Bytes that may be pending for this exporter. `None`: no limit of its own.
     pub max_pending: Option<u64>,
     /// Action when `max_pending` is reached.
-    pub on_full: OnFull,
+    pub on_full: OnFullAction,
     /// Sends one request at a time, in order of arrival within each signal and account.
     pub ordered: bool,
     /// Consumers that must have finished every earlier record before a record is sent.
@@ -94,7 +94,7 @@ pub struct OutletSettings {
 /// The guarantee behind a client's OK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Ack {
+pub enum AckMode {
     /// The data is in the spool: no crash loses it.
     #[default]
     Spooled,
@@ -108,7 +108,7 @@ pub enum Ack {
 /// Action when more data is pending than `max_pending` allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnFull {
+pub enum OnFullAction {
     /// Clients are asked to retry.
     #[default]
     Refuse,
@@ -125,9 +125,9 @@ impl Default for OutletSettings {
             window_bytes: 16 << 20,
             retry_initial: Duration::from_secs(5),
             retry_max: Duration::from_secs(30),
-            ack: Ack::default(),
+            ack: AckMode::default(),
             max_pending: None,
-            on_full: OnFull::default(),
+            on_full: OnFullAction::default(),
             ordered: false,
             waits_for: Vec::new(),
         }
@@ -139,7 +139,7 @@ pub struct EnginePlan {
     /// Every pipeline.
     pub pipelines: Vec<PipelinePlan>,
     /// Bounds of the engine.
-    pub limits: Limits,
+    pub limits: EngineLimits,
 }
 
 impl EnginePlan {

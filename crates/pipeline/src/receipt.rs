@@ -12,11 +12,11 @@ use telemetry::{Counter, Meter, names};
 
 use super::inlet::BytePermit;
 use super::outcome::{Outcome, Reason};
-use super::repeats::{Fingerprint, Repeats};
+use super::repeats::{RepeatedRequests, RequestFingerprint};
 
 /// State that all receipts share.
-pub struct Desk {
-    repeats: Repeats,
+pub struct RequestRegistry {
+    repeats: RepeatedRequests,
     clock: Arc<dyn Clock>,
     meter: Meter,
     accepted: Counter,
@@ -24,32 +24,32 @@ pub struct Desk {
     open: watch::Sender<usize>,
 }
 
-impl Desk {
+impl RequestRegistry {
     /// A desk with no open request.
-    pub fn new(repeats: Repeats, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
+    pub fn new(repeats: RepeatedRequests, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
         Self { repeats, clock, meter: meter.clone(), accepted, open: watch::Sender::new(0) }
     }
 
     /// The tables of in-flight and remembered requests.
-    pub fn repeats(&self) -> &Repeats {
+    pub fn repeats(&self) -> &RepeatedRequests {
         &self.repeats
     }
 
     /// Completes when no request is open.
-    pub async fn drained(&self) {
+    pub async fn wait_until_drained(&self) {
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
     /// Number of requests between admission and answer.
-    pub fn open(&self) -> usize {
+    pub fn open_count(&self) -> usize {
         *self.open.borrow()
     }
 
     /// Counts one more open request until the returned value is dropped.
-    pub fn enter(self: &Arc<Self>) -> Open {
+    pub fn open_request(self: &Arc<Self>) -> OpenRequest {
         self.open.send_modify(|open| *open += 1);
-        Open(Arc::clone(self))
+        OpenRequest(Arc::clone(self))
     }
 
     fn count(&self, outcome: &Outcome) {
@@ -64,9 +64,9 @@ impl Desk {
 }
 
 /// Counts an open request until dropped.
-pub struct Open(Arc<Desk>);
+pub struct OpenRequest(Arc<RequestRegistry>);
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.open.send_modify(|open| *open -= 1);
     }
@@ -74,18 +74,23 @@ impl Drop for Open {
 
 /// The duty to answer one request.
 pub struct Receipt {
-    desk: Arc<Desk>,
-    fingerprint: Fingerprint,
+    registry: Arc<RequestRegistry>,
+    fingerprint: RequestFingerprint,
     answered: bool,
     // Dropped in this order: the bytes return before the request counts as ended.
     permit: BytePermit,
-    _open: Open,
+    _open: OpenRequest,
 }
 
 impl Receipt {
     /// The receipt of the request that entered under `fingerprint`.
-    pub fn new(desk: &Arc<Desk>, fingerprint: Fingerprint, permit: BytePermit, open: Open) -> Self {
-        Self { desk: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
+    pub fn new(
+        desk: &Arc<RequestRegistry>,
+        fingerprint: RequestFingerprint,
+        permit: BytePermit,
+        open: OpenRequest,
+    ) -> Self {
+        Self { registry: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
     }
 
     /// Returns the bytes before the answer, once the request is on disk and no longer in memory.
@@ -100,8 +105,8 @@ impl Receipt {
 
     fn end(&mut self, outcome: &Outcome, committed: bool) {
         self.answered = true;
-        self.desk.count(outcome);
-        self.desk.repeats.finish(self.fingerprint, outcome, committed, self.desk.clock.now());
+        self.registry.count(outcome);
+        self.registry.repeats.finish(self.fingerprint, outcome, committed, self.registry.clock.now());
     }
 }
 

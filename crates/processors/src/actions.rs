@@ -8,20 +8,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::FieldProblem;
-use otlp::{Node, OwnedValue, Payload, Value};
+use otlp::{NodeId, OwnedValue, Payload, Value};
 
 /// One action on one attribute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Action {
+pub struct AttributeAction {
     /// Key of the attribute.
     pub key: String,
     /// `insert` (only if the attribute is absent), `update` (only if it is present), `upsert` (in both cases, the
     /// default) or `delete`.
-    pub action: Verb,
+    pub action: ActionKind,
     /// The value to set: a text, number or boolean. `${env:X}` inserts an environment variable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<Scalar>,
+    pub value: Option<ScalarValue>,
     /// Another attribute of the same element to copy the value from. If the element does not have it, nothing is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_attribute: Option<String>,
@@ -30,7 +30,7 @@ pub struct Action {
 /// The kind of action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Verb {
+pub enum ActionKind {
     /// Sets the attribute only if it is absent.
     Insert,
     /// Sets the attribute only if it is present.
@@ -45,7 +45,7 @@ pub enum Verb {
 /// A value as written in the configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected text, a number, or `true` or `false`")]
-pub enum Scalar {
+pub enum ScalarValue {
     /// `true`
     Bool(bool),
     /// `1`
@@ -58,25 +58,25 @@ pub enum Scalar {
 
 /// Checked actions, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Actions(Vec<Step>);
+pub struct CheckedActions(Vec<ActionStep>);
 
 #[derive(Clone, Debug)]
-struct Step {
+struct ActionStep {
     key: String,
-    verb: Verb,
-    source: Source,
+    verb: ActionKind,
+    source: ValueSource,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
-    Given(Scalar),
+enum ValueSource {
+    Literal(ScalarValue),
     Attribute(String),
     /// For `delete`.
-    Nothing,
+    NoSource,
 }
 
 /// Returns true for attributes that only tollgate may set.
-fn is_stamp(key: &str) -> bool {
+fn is_tollgate_attribute(key: &str) -> bool {
     const REFERENCES: [&str; 6] = [
         "gen_ai.input.messages_ref",
         "gen_ai.output.messages_ref",
@@ -92,67 +92,70 @@ fn is_stamp(key: &str) -> bool {
 ///
 /// # Errors
 /// Every problem, with its path inside the component.
-pub fn check(field: &str, written: &[Action]) -> Result<Actions, Vec<FieldProblem>> {
+pub fn check_actions(field: &str, written: &[AttributeAction]) -> Result<CheckedActions, Vec<FieldProblem>> {
     let (mut steps, mut problems) = (Vec::new(), Vec::new());
     if written.is_empty() {
-        problems.push(FieldProblem::new(field, "is empty: the step would do nothing"));
+        problems.push(FieldProblem::new(field, "must list at least one action"));
     }
     for (at, action) in written.iter().enumerate() {
         let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{field}[{at}]{key}"), what));
         if action.key.is_empty() {
-            problem(".key", "names no attribute");
+            problem(".key", "must name an attribute");
         }
-        let makes = action.action != Verb::Delete;
-        if makes && is_stamp(&action.key) {
-            problem(".key", "is made by tollgate alone; it can be deleted");
+        let makes = action.action != ActionKind::Delete;
+        if makes && is_tollgate_attribute(&action.key) {
+            problem(".key", "is an attribute that only tollgate may set; the only action allowed is `delete`");
         }
         let source = match (&action.value, &action.from_attribute) {
             (Some(_), Some(_)) => {
-                problem(".from_attribute", "stands beside `value`: give one of them");
+                problem(".from_attribute", "cannot be combined with `value`; set only one of them");
                 continue;
             }
             (Some(_), None) | (None, Some(_)) if !makes => {
-                problem("", "deletes: it needs no value");
+                problem("", "must not have `value` or `from_attribute`, because its action is `delete`");
                 continue;
             }
-            (Some(value), None) => Source::Given(value.clone()),
-            (None, Some(other)) if is_stamp(other) => {
-                problem(".from_attribute", "is made by tollgate, and not known yet at this step");
+            (Some(value), None) => ValueSource::Literal(value.clone()),
+            (None, Some(other)) if is_tollgate_attribute(other) => {
+                problem(
+                    ".from_attribute",
+                    "must not be an attribute that tollgate sets: its value is not known at this step",
+                );
                 continue;
             }
-            (None, Some(other)) => Source::Attribute(other.clone()),
+            (None, Some(other)) => ValueSource::Attribute(other.clone()),
             (None, None) if makes => {
-                problem("", "has no value: give `value` or `from_attribute`");
+                problem("", "needs a value: set `value` or `from_attribute`");
                 continue;
             }
-            (None, None) => Source::Nothing,
+            (None, None) => ValueSource::NoSource,
         };
-        steps.push(Step { key: action.key.clone(), verb: action.action, source });
+        steps.push(ActionStep { key: action.key.clone(), verb: action.action, source });
     }
-    if problems.is_empty() { Ok(Actions(steps)) } else { Err(problems) }
+    if problems.is_empty() { Ok(CheckedActions(steps)) } else { Err(problems) }
 }
 
-impl Actions {
+impl CheckedActions {
     /// Performs all actions on `node`.
-    pub fn apply(&self, payload: &mut Payload, node: Node) {
-        for Step { key, verb, source } in &self.0 {
+    pub fn apply(&self, payload: &mut Payload, node: NodeId) {
+        for ActionStep { key, verb, source } in &self.0 {
             let there = payload.get(node, key).is_some();
             let wanted = match verb {
-                Verb::Insert => !there,
-                Verb::Update => there,
-                Verb::Upsert => true,
-                Verb::Delete => {
+                ActionKind::Insert => !there,
+                ActionKind::Update => there,
+                ActionKind::Upsert => true,
+                ActionKind::Delete => {
                     payload.remove(node, key);
                     continue;
                 }
             };
             let value = match source {
-                Source::Given(Scalar::Bool(value)) => Some(OwnedValue::Bool(*value)),
-                Source::Given(Scalar::Int(value)) => Some(OwnedValue::Int(*value)),
-                Source::Given(Scalar::Double(value)) => Some(OwnedValue::Double(*value)),
-                Source::Given(Scalar::Str(value)) => Some(OwnedValue::Str(value.clone())),
-                Source::Attribute(other) => payload.get(node, other).and_then(plain),
-                Source::Nothing => None,
+                ValueSource::Literal(ScalarValue::Bool(value)) => Some(OwnedValue::Bool(*value)),
+                ValueSource::Literal(ScalarValue::Int(value)) => Some(OwnedValue::Int(*value)),
+                ValueSource::Literal(ScalarValue::Double(value)) => Some(OwnedValue::Double(*value)),
+                ValueSource::Literal(ScalarValue::Str(value)) => Some(OwnedValue::Str(value.clone())),
+                ValueSource::Attribute(other) => payload.get(node, other).and_then(to_scalar),
+                ValueSource::NoSource => None,
             };
             if let Some(value) = value.filter(|_| wanted) {
                 payload.set(node, key, value);
@@ -162,7 +165,7 @@ impl Actions {
 }
 
 /// Converts texts, numbers and booleans. Lists, maps and bytes are not copied.
-fn plain(value: Value<'_>) -> Option<OwnedValue> {
+fn to_scalar(value: Value<'_>) -> Option<OwnedValue> {
     match value {
         Value::Str(text) => Some(OwnedValue::Str(text.to_owned())),
         Value::Bool(value) => Some(OwnedValue::Bool(value)),

@@ -19,7 +19,7 @@ impl Usd {
     }
 
     /// Like [`Usd::parse`], for amounts that were computed with doubles: digits beyond 1e-18 are cut off.
-    pub fn parse_cut(text: &str) -> Option<Self> {
+    pub fn parse_truncated(text: &str) -> Option<Self> {
         let cut = text.split_once('.').filter(|(_, part)| part.len() > 18 && part.bytes().all(|b| b.is_ascii_digit()));
         match cut.and_then(|(whole, part)| Some((whole, part.get(..18)?))) {
             Some((whole, part)) => Self::parse(&format!("{whole}.{part}")),
@@ -33,7 +33,7 @@ impl Usd {
     }
 
     /// The difference; `None` on overflow.
-    pub fn less(self, other: Self) -> Option<Self> {
+    pub fn minus(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
 
@@ -104,24 +104,24 @@ impl Decimal {
     }
 
     /// The digits of both numbers at a common scale.
-    fn level(self, other: Self) -> Option<(i128, i128)> {
+    fn to_common_scale(self, other: Self) -> Option<(i128, i128)> {
         let scale = self.scale.max(other.scale);
         Some((scale_up(self.digits, scale - self.scale)?, scale_up(other.digits, scale - other.scale)?))
     }
 
     /// Whether this is more than `times` times `other`.
     pub(super) fn exceeds(self, other: Self, times: i128) -> bool {
-        self.level(other).is_none_or(|(own, other)| other.checked_mul(times).is_some_and(|limit| own > limit))
+        self.to_common_scale(other).is_none_or(|(own, other)| other.checked_mul(times).is_some_and(|limit| own > limit))
     }
 
     /// Whether both are the same number.
-    pub(super) fn same(self, other: Self) -> bool {
-        self.level(other).is_some_and(|(own, other)| own == other)
+    pub(super) fn equals(self, other: Self) -> bool {
+        self.to_common_scale(other).is_some_and(|(own, other)| own == other)
     }
 
     /// The number as a fraction.
-    pub(super) fn ratio(self) -> Option<Ratio> {
-        Some(Ratio { up: self.digits, down: scale_up(1, self.scale)? })
+    pub(super) fn to_ratio(self) -> Option<Ratio> {
+        Some(Ratio { numerator: self.digits, denominator: scale_up(1, self.scale)? })
     }
 }
 
@@ -140,21 +140,24 @@ impl std::fmt::Display for Decimal {
 /// A multiplier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ratio {
-    up: i128,
-    down: i128,
+    numerator: i128,
+    denominator: i128,
 }
 
 impl Ratio {
-    pub(super) const ONE: Self = Self { up: 1, down: 1 };
+    pub(super) const ONE: Self = Self { numerator: 1, denominator: 1 };
 
     /// The product.
     pub(super) fn times(self, other: Self) -> Option<Self> {
-        Some(Self { up: self.up.checked_mul(other.up)?, down: self.down.checked_mul(other.down)? })
+        Some(Self {
+            numerator: self.numerator.checked_mul(other.numerator)?,
+            denominator: self.denominator.checked_mul(other.denominator)?,
+        })
     }
 
     /// `amount` times this; `None` if that is not a whole number.
-    pub(super) fn of(self, amount: i128) -> Option<i128> {
-        divide(amount.checked_mul(self.up)?, self.down)
+    pub(super) fn multiply(self, amount: i128) -> Option<i128> {
+        divide(amount.checked_mul(self.numerator)?, self.denominator)
     }
 }
 
@@ -167,6 +170,6 @@ fn scale_up(value: i128, digits: u32) -> Option<i128> {
 }
 
 /// A price as people write it: without trailing zeros.
-pub(super) fn plain(text: String) -> String {
+pub(super) fn plain_decimal(text: String) -> String {
     Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
 }

@@ -1,50 +1,55 @@
-//! Compares a new table with the one in use and decides whether each difference is plausible ([`Finding`]). Public
+//! Compares a new table with the one in use and decides whether each difference is plausible ([`TableFinding`]). Public
 //! price lists have had prices 100,000 times too high and half of their models missing.
 //! A refusal is accepted by the name of its model or not at all. The only modification made here is to keep vanished
-//! models. This module compares the written tables; `effective` compares what calls would cost, and `moved` which
+//! models. This module compares the written tables; `price_jumps` compares what calls would cost, and `id_moves` which
 //! model an id means.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::compile::{end, start};
+use super::compile::{window_end, window_start};
 use super::decimal::Decimal;
-use super::finding::{Finding, Gravity, JUMP};
-use super::moved;
-use super::schema::{File, Model, Price, Provider, Rate};
-use super::source::{Source, digest};
+use super::finding::{FindingSeverity, MAX_PRICE_FACTOR, TableFinding};
+use super::id_moves;
+use super::schema::{ModelSpec, PriceTexts, ProviderSpec, RateSpec, TableFile};
+use super::source::{TableSource, digest_text};
 
-impl Source {
+impl TableSource {
     /// The differences from this table to `new`. Refusals whose place (`provider/model`, or `*`) is in `accept` are
     /// downgraded to changes.
-    pub fn diff(&self, new: &Self, accept: &[String]) -> Vec<Finding> {
-        let mut diff = Diff { findings: Vec::new(), changed: BTreeSet::new() };
+    pub fn diff(&self, new: &Self, accept: &[String]) -> Vec<TableFinding> {
+        let mut diff = TableDiff { findings: Vec::new(), changed: BTreeSet::new() };
         for (key, old) in &self.file.providers {
             match new.file.providers.get(key) {
-                None => diff.tell(Gravity::Warning, format!("{key}/*"), "the provider vanished; its entries are kept"),
-                Some(new) => diff.provider(key, old, new),
+                None => diff.add_finding(
+                    FindingSeverity::Warning,
+                    format!("{key}/*"),
+                    "the new table lacks this provider; its entries are kept",
+                ),
+                Some(new) => diff.compare_provider(key, old, new),
             }
         }
         for (key, provider) in &new.file.providers {
             let old = self.file.providers.get(key);
             for model in &provider.models {
-                if old.and_then(|old| find(old, model)).is_none() {
-                    diff.tell(Gravity::Change, format!("{key}/{}", model.id), "new");
-                    diff.sane(key, model);
+                if old.and_then(|old| find_model(old, model)).is_none() {
+                    diff.add_finding(FindingSeverity::Change, format!("{key}/{}", model.id), "new");
+                    diff.check_plausibility(key, model);
                 }
             }
         }
-        diff.whole(&self.file, &new.file);
+        diff.compare_totals(&self.file, &new.file);
         // with another `per_tokens` every price would differ; that difference is reported once
         if self.file.per_tokens == new.file.per_tokens || accept.iter().any(|word| word == "*") {
-            diff.compiled(self, new);
+            diff.compare_compiled(self, new);
         }
-        let accepted = |finding: &Finding| {
+        let accepted = |finding: &TableFinding| {
             accept.contains(&finding.place) || (finding.place == "*" && accept.iter().any(|word| word == "*"))
         };
         for finding in diff.findings.iter_mut().filter(|finding| accepted(finding)) {
-            finding.gravity = finding.gravity.min(Gravity::Change);
+            finding.severity = finding.severity.min(FindingSeverity::Change);
         }
-        diff.findings.sort_by(|a, b| (b.gravity, &a.place, &a.what).cmp(&(a.gravity, &b.place, &b.what)));
+        diff.findings
+            .sort_by(|a, b| (b.severity, &a.place, &a.description).cmp(&(a.severity, &b.place, &b.description)));
         diff.findings.dedup();
         diff.findings
     }
@@ -55,16 +60,16 @@ impl Source {
         let mut kept = Vec::new();
         for (key, before) in &old.file.providers {
             let Some(file) = self.file.whole_mut() else { break };
-            let empty = || Provider { models: Vec::new(), ..before.clone() };
+            let empty = || ProviderSpec { models: Vec::new(), ..before.clone() };
             let now = file.providers.entry(key.clone()).or_insert_with(empty);
-            let mut taken: HashSet<String> = now.models.iter().flat_map(ids).cloned().collect();
+            let mut taken: HashSet<String> = now.models.iter().flat_map(exact_ids).cloned().collect();
             let canonical: HashSet<String> = now.models.iter().map(|model| model.id.clone()).collect();
             for model in &before.models {
                 if taken.contains(&model.id) || canonical.contains(&model.id) {
                     continue;
                 }
                 let mut model = model.clone();
-                let free: Vec<String> = ids(&model).filter(|id| !taken.contains(*id)).cloned().collect();
+                let free: Vec<String> = exact_ids(&model).filter(|id| !taken.contains(*id)).cloned().collect();
                 if free.is_empty() {
                     continue;
                 }
@@ -75,7 +80,7 @@ impl Source {
             }
         }
         if !kept.is_empty() {
-            self.digest = digest(&format!("{}{}", self.digest, old.digest));
+            self.digest = digest_text(&format!("{}{}", self.digest, old.digest));
             self.text = None;
         }
         kept
@@ -83,60 +88,61 @@ impl Source {
 }
 
 /// The exact ids of a model.
-pub(super) fn ids(model: &Model) -> impl Iterator<Item = &String> {
-    model.exact().iter()
+pub(super) fn exact_ids(model: &ModelSpec) -> impl Iterator<Item = &String> {
+    model.exact_ids().iter()
 }
 
 /// The provider's model with the same id.
-pub(super) fn find<'p>(provider: &'p Provider, model: &Model) -> Option<&'p Model> {
-    let by_id = || provider.models.iter().find(|known| ids(known).any(|id| *id == model.id));
+pub(super) fn find_model<'p>(provider: &'p ProviderSpec, model: &ModelSpec) -> Option<&'p ModelSpec> {
+    let by_id = || provider.models.iter().find(|known| exact_ids(known).any(|id| *id == model.id));
     provider.models.iter().find(|known| known.id == model.id).or_else(by_id)
 }
 
-struct Diff {
-    findings: Vec<Finding>,
+struct TableDiff {
+    findings: Vec<TableFinding>,
     changed: BTreeSet<String>,
 }
 
-impl Diff {
-    fn tell(&mut self, gravity: Gravity, place: String, what: impl Into<String>) {
-        self.findings.push(Finding { gravity, place, what: what.into() });
+impl TableDiff {
+    fn add_finding(&mut self, gravity: FindingSeverity, place: String, what: impl Into<String>) {
+        self.findings.push(TableFinding { severity: gravity, place, description: what.into() });
     }
 
-    fn provider(&mut self, key: &str, old: &Provider, new: &Provider) {
+    fn compare_provider(&mut self, key: &str, old: &ProviderSpec, new: &ProviderSpec) {
         for model in &old.models {
             let place = format!("{key}/{}", model.id);
-            let Some(now) = find(new, model) else {
-                self.tell(Gravity::Warning, place, "the model vanished; its entry is kept");
+            let Some(now) = find_model(new, model) else {
+                self.add_finding(FindingSeverity::Warning, place, "the new table lacks this model; its entry is kept");
                 continue;
             };
             if model.rates == now.rates {
                 continue;
             }
             self.changed.insert(place.clone());
-            self.windows(&place, model, now);
-            self.sane(key, now);
+            self.compare_windows(&place, model, now);
+            self.check_plausibility(key, now);
             if let (Some(old), Some(new)) = (model.rates.last(), now.rates.last()) {
-                self.prices(&place, old, new);
+                self.compare_prices(&place, old, new);
             }
         }
     }
 
     /// Windows of the past must not change.
-    fn windows(&mut self, place: &str, old: &Model, new: &Model) {
+    fn compare_windows(&mut self, place: &str, old: &ModelSpec, new: &ModelSpec) {
         for window in &old.rates {
-            let same = new.rates.iter().find(|rate| start(rate) == start(window));
-            let gravity = if end(window) == u64::MAX { Gravity::Warning } else { Gravity::Refusal };
+            let same = new.rates.iter().find(|rate| window_start(rate) == window_start(window));
+            let gravity =
+                if window_end(window) == u64::MAX { FindingSeverity::Warning } else { FindingSeverity::Refusal };
             match same {
-                None => self.tell(gravity, place.to_owned(), "a window of the past is gone"),
-                Some(rate) if end(rate) > end(window) => {
-                    self.tell(gravity, place.to_owned(), "a window that was closed goes on");
+                None => self.add_finding(gravity, place.to_owned(), "a past window is missing"),
+                Some(rate) if window_end(rate) > window_end(window) => {
+                    self.add_finding(gravity, place.to_owned(), "a closed window was extended");
                 }
                 Some(rate)
                     if (&rate.price, &rate.tiers, &rate.adjust) != (&window.price, &window.tiers, &window.adjust) =>
                 {
-                    let what = "prices of a window were changed in place: calls of the past would cost something else";
-                    self.tell(gravity, place.to_owned(), what);
+                    let what = "prices of an existing window changed: past calls would get a different cost";
+                    self.add_finding(gravity, place.to_owned(), what);
                 }
                 Some(_) => {}
             }
@@ -144,33 +150,37 @@ impl Diff {
     }
 
     /// Compares every price of the last windows.
-    fn prices(&mut self, place: &str, old: &Rate, new: &Rate) {
-        let (old, new) = (flat(old), flat(new));
+    fn compare_prices(&mut self, place: &str, old: &RateSpec, new: &RateSpec) {
+        let (old, new) = (flatten_prices(old), flatten_prices(new));
         for (unit, before) in &old {
             let Some(now) = new.get(unit) else {
-                self.tell(Gravity::Refusal, place.to_owned(), format!("{unit}: {before} is gone"));
+                self.add_finding(
+                    FindingSeverity::Refusal,
+                    place.to_owned(),
+                    format!("{unit}: the price {before} is missing"),
+                );
                 continue;
             };
             let (Some(old), Some(new)) = (Decimal::parse(before), Decimal::parse(now)) else { continue };
-            if old.same(new) {
+            if old.equals(new) {
                 continue;
             }
             let (gravity, why) = if new.is_zero() {
-                (Gravity::Refusal, ": nothing is free at once")
-            } else if new.exceeds(old, JUMP) || old.exceeds(new, JUMP) {
-                (Gravity::Refusal, ": more than three times")
+                (FindingSeverity::Refusal, ": a price must not drop to zero")
+            } else if new.exceeds(old, MAX_PRICE_FACTOR) || old.exceeds(new, MAX_PRICE_FACTOR) {
+                (FindingSeverity::Refusal, ": changed by more than a factor of three")
             } else {
-                (Gravity::Change, "")
+                (FindingSeverity::Change, "")
             };
-            self.tell(gravity, place.to_owned(), format!("{unit}: {before} to {now}{why}"));
+            self.add_finding(gravity, place.to_owned(), format!("{unit}: {before} to {now}{why}"));
         }
         for (unit, now) in new.iter().filter(|(unit, _)| !old.contains_key(*unit)) {
-            self.tell(Gravity::Change, place.to_owned(), format!("{unit}: {now} is new"));
+            self.add_finding(FindingSeverity::Change, place.to_owned(), format!("{unit}: {now} is new"));
         }
     }
 
     /// Refuses prices that are implausible by themselves.
-    fn sane(&mut self, key: &str, model: &Model) {
+    fn check_plausibility(&mut self, key: &str, model: &ModelSpec) {
         let Some(rate) = model.rates.last() else { return };
         let price = |unit: &str| rate.price.get(unit).and_then(|text| Decimal::parse(text));
         let place = format!("{key}/{}", model.id);
@@ -178,59 +188,68 @@ impl Diff {
             && input.exceeds(output, 2)
             && !output.is_zero()
         {
-            self.tell(Gravity::Refusal, place.clone(), "output is cheaper than half of input");
+            self.add_finding(FindingSeverity::Refusal, place.clone(), "output costs less than half of input");
         }
         if let (Some(input), Some(read)) = (price("input"), price("cache_read"))
             && read.exceeds(input, 1)
         {
-            self.tell(Gravity::Refusal, place, "reading from the cache is dearer than input");
+            self.add_finding(FindingSeverity::Refusal, place, "reading from the cache costs more than input");
         }
     }
 
     /// Compares what calls would cost and which models ids mean, with vanished models kept.
-    fn compiled(&mut self, old: &Source, new: &Source) {
+    fn compare_compiled(&mut self, old: &TableSource, new: &TableSource) {
         let mut kept = new.clone();
         kept.keep_vanished(old);
         match (old.compile(), kept.compile()) {
             (Ok(before), Ok(now)) => {
-                self.findings.extend(moved::findings((&old.file, &before), (&kept.file, &now)));
+                self.findings.extend(id_moves::compare_tables((&old.file, &before), (&kept.file, &now)));
             }
-            (Err(error), _) | (_, Err(error)) => self.tell(Gravity::Refusal, "*".to_owned(), error.0),
+            (Err(error), _) | (_, Err(error)) => self.add_finding(FindingSeverity::Refusal, "*".to_owned(), error.0),
         }
     }
 
     /// Refuses tables that change too much at once.
-    fn whole(&mut self, old: &File, new: &File) {
+    fn compare_totals(&mut self, old: &TableFile, new: &TableFile) {
         if old.per_tokens != new.per_tokens {
-            let what = format!("prices are per {} tokens, and were per {}", new.per_tokens, old.per_tokens);
-            self.tell(Gravity::Refusal, "*".to_owned(), what);
+            let what = format!("prices are per {} tokens; in the table in use, per {}", new.per_tokens, old.per_tokens);
+            self.add_finding(FindingSeverity::Refusal, "*".to_owned(), what);
         }
         if old.currency != new.currency {
-            let what = format!("prices are in {}, and were in {}", new.currency, old.currency);
-            self.tell(Gravity::Refusal, "*".to_owned(), what);
+            let what = format!("prices are in {}; in the table in use, in {}", new.currency, old.currency);
+            self.add_finding(FindingSeverity::Refusal, "*".to_owned(), what);
         }
-        let count = |file: &File| file.providers.values().map(|provider| provider.models.len()).sum::<usize>();
+        let count = |file: &TableFile| file.providers.values().map(|provider| provider.models.len()).sum::<usize>();
         let (before, now) = (count(old), count(new));
         if now * 100 < before * 98 {
-            self.tell(Gravity::Refusal, "*".to_owned(), format!("the table shrinks from {before} to {now} models"));
+            self.add_finding(
+                FindingSeverity::Refusal,
+                "*".to_owned(),
+                format!("the table shrinks from {before} to {now} models"),
+            );
         }
         let changed = self.changed.len();
         if before >= 20 && changed * 100 > before * 5 {
-            self.tell(Gravity::Refusal, "*".to_owned(), format!("{changed} of {before} models change at once"));
+            self.add_finding(
+                FindingSeverity::Refusal,
+                "*".to_owned(),
+                format!("{changed} of {before} models change at once"),
+            );
         }
     }
 }
 
 /// Every price of a window under a unique name.
-pub(super) fn flat(rate: &Rate) -> BTreeMap<String, String> {
+pub(super) fn flatten_prices(rate: &RateSpec) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
-    let mut put = |prefix: &str, list: &Price| {
+    let mut put = |prefix: &str, list: &PriceTexts| {
         out.extend(list.iter().map(|(unit, text)| (format!("{prefix}{unit}"), text.clone())));
     };
     put("", &rate.price);
     put("fee ", &rate.fees_per_1000);
-    let tier =
-        |at: &super::schema::Tier| at.at_least_input.or(at.over_input.map(|over| over.saturating_add(1))).unwrap_or(0);
+    let tier = |at: &super::schema::TierSpec| {
+        at.at_least_input.or(at.over_input.map(|over| over.saturating_add(1))).unwrap_or(0)
+    };
     for one in &rate.tiers {
         put(&format!("from {} tokens ", tier(one)), &one.price);
     }
@@ -243,7 +262,7 @@ pub(super) fn flat(rate: &Rate) -> BTreeMap<String, String> {
             put(&format!("{when} from {} tokens ", tier(one)), &one.price);
         }
         if let Some(factor) = &adjust.multiply {
-            put(&format!("{when} "), &Price::from([("factor".to_owned(), factor.clone())]));
+            put(&format!("{when} "), &PriceTexts::from([("factor".to_owned(), factor.clone())]));
         }
     }
     out

@@ -1,11 +1,12 @@
-//! [`Finding`]: one difference between two tables, and its severity. `diff`, `moved` and `effective` produce findings.
+//! [`TableFinding`]: one difference between two tables, and its severity. `diff`, `id_moves` and `price_jumps` produce
+//! findings.
 
 /// A price that changes by more than this factor is refused.
-pub(super) const JUMP: i128 = 3;
+pub(super) const MAX_PRICE_FACTOR: i128 = 3;
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gravity {
+pub enum FindingSeverity {
     /// An ordinary change.
     Change,
     /// Reported, but not a reason to refuse the table.
@@ -14,7 +15,7 @@ pub enum Gravity {
     Refusal,
 }
 
-impl Gravity {
+impl FindingSeverity {
     /// The word in reports.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,11 +28,11 @@ impl Gravity {
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct TableFinding {
     /// Severity.
-    pub gravity: Gravity,
+    pub severity: FindingSeverity,
     /// `provider/model`; `*` for the whole table.
     pub place: String,
     /// Description of the difference.
-    pub what: String,
+    pub description: String,
 }

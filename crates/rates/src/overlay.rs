@@ -1,36 +1,36 @@
-//! [`Rates`]: a table with contract prices, that is, overlays for all tenants or for one. An overlay's model replaces
-//! the base's windows for the times it covers, and nothing else. The stamp's digest covers the base and all overlays.
-//! Problems of an overlay are reported with their line in it.
+//! [`RateTables`]: a table with contract prices, that is, overlays for all tenants or for one. An overlay's model
+//! replaces the base's windows for the times it covers, and nothing else. The stamp's digest covers the base and all
+//! overlays. Problems of an overlay are reported with their line in it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compile::{Wrong, compile};
+use super::apply_overlay::{OverlayChange, OverlayResult, apply_overlay};
+use super::compile::{TableProblem, compile};
 use super::decimal::Decimal;
-use super::lay::{Change, Laid, lay};
-use super::source::{Source, digest};
-use super::table::{RatesError, Table};
+use super::source::{TableSource, digest_text};
+use super::table::{RateTable, RatesError};
 
 /// The resource attributes that a `match` may name.
 const TENANT_KEYS: [&str; 2] = ["tenant.id", "tenant"];
 
 /// A table with its overlays: one for all, and others for tenants with contracts of their own.
-pub struct Rates {
-    common: Arc<Table>,
-    tenants: HashMap<Box<str>, Arc<Table>>,
+pub struct RateTables {
+    common: Arc<RateTable>,
+    tenants: HashMap<Box<str>, Arc<RateTable>>,
     /// A digest of each tenant's own overlays.
     contracts: HashMap<Box<str>, Box<str>>,
     warnings: Vec<String>,
 }
 
-impl Rates {
+impl RateTables {
     /// Applies `overlays` to `base`, in order.
     ///
     /// # Errors
     /// All problems of the first invalid file, one per line, each with its place.
-    pub fn build(base: &Source, overlays: &[Source]) -> Result<Self, RatesError> {
+    pub fn build(base: &TableSource, overlays: &[TableSource]) -> Result<Self, RatesError> {
         // files are checked one by one first, so that problems are reported at the lines of their file
-        let whole = base.shared()?;
+        let whole = base.compile_shared()?;
         let mut tenants: Vec<&str> = Vec::new();
         for overlay in overlays {
             overlay.check_overlay(base)?;
@@ -40,8 +40,8 @@ impl Rates {
         }
         let overlaid = overlays.iter().any(|overlay| overlay.tenant().is_none());
         let mut warnings: Vec<String> = Vec::new();
-        let mut laid = |tenant| -> Result<Arc<Table>, RatesError> {
-            let effective = Effective::of(base, overlays, tenant, false)?;
+        let mut laid = |tenant| -> Result<Arc<RateTable>, RatesError> {
+            let effective = EffectiveTable::build_for(base, overlays, tenant, false)?;
             for warning in effective.warnings {
                 if !warnings.contains(&warning) {
                     warnings.push(warning);
@@ -50,7 +50,7 @@ impl Rates {
             Ok(Arc::new(effective.table))
         };
         let common = if overlaid { laid(None)? } else { whole };
-        let contracts = tenants.iter().map(|tenant| ((*tenant).into(), contract(overlays, tenant))).collect();
+        let contracts = tenants.iter().map(|tenant| ((*tenant).into(), digest_contract(overlays, tenant))).collect();
         let each = tenants.iter().map(|tenant| Ok(((*tenant).into(), laid(Some(*tenant))?)));
         let tenants = each.collect::<Result<_, RatesError>>()?;
         Ok(Self { common, tenants, contracts, warnings })
@@ -63,23 +63,23 @@ impl Rates {
 
     /// Identifies the overlays of this tenant alone. Index rows store this digest because they may not store the
     /// tenant.
-    pub fn contract(&self, tenant: Option<&str>) -> Option<&str> {
+    pub fn contract_digest(&self, tenant: Option<&str>) -> Option<&str> {
         self.contracts.get(tenant?).map(|contract| &**contract)
     }
 
     /// The table of the tenant whose own overlays have this digest.
-    pub fn by_contract(&self, contract: &str) -> Option<&Arc<Table>> {
+    pub fn table_by_contract(&self, contract: &str) -> Option<&Arc<RateTable>> {
         let (tenant, _) = self.contracts.iter().find(|(_, known)| &***known == contract)?;
         self.tenants.get(tenant)
     }
 
     /// The table for calls of `tenant`.
-    pub fn table(&self, tenant: Option<&str>) -> &Arc<Table> {
+    pub fn table(&self, tenant: Option<&str>) -> &Arc<RateTable> {
         tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.common)
     }
 
     /// The table for all tenants without one of their own.
-    pub fn common(&self) -> &Arc<Table> {
+    pub fn common(&self) -> &Arc<RateTable> {
         &self.common
     }
 
@@ -90,47 +90,56 @@ impl Rates {
 }
 
 /// A digest of the overlays that apply to this tenant alone.
-fn contract(overlays: &[Source], tenant: &str) -> Box<str> {
+fn digest_contract(overlays: &[TableSource], tenant: &str) -> Box<str> {
     let own = overlays.iter().filter(|overlay| overlay.tenant() == Some(tenant));
     let digests: String = own.map(|overlay| overlay.digest.as_str()).collect();
-    digest(&digests).get(..12).unwrap_or_default().into()
+    digest_text(&digests).get(..12).unwrap_or_default().into()
 }
 
 /// The base with all overlays that apply to one tenant, or to all.
-pub struct Effective {
+pub struct EffectiveTable {
     /// The compiled table.
-    pub table: Table,
+    pub table: RateTable,
     /// The written form; with the source of each price if requested.
-    pub(super) source: Source,
+    pub(super) source: TableSource,
     /// Name and version of the table below the overlays.
-    pub(super) below: String,
+    pub(super) base_label: String,
     /// The changes of each overlay, in order; empty unless requested.
-    pub changes: Vec<Change>,
+    pub changes: Vec<OverlayChange>,
     warnings: Vec<String>,
 }
 
-impl Effective {
+impl EffectiveTable {
     /// Applies the overlays for `tenant` and records the source of each price.
     ///
     /// # Errors
-    /// As for [`Rates::build`].
-    pub fn explained(base: &Source, overlays: &[Source], tenant: Option<&str>) -> Result<Self, RatesError> {
+    /// As for [`RateTables::build`].
+    pub fn build_explained(
+        base: &TableSource,
+        overlays: &[TableSource],
+        tenant: Option<&str>,
+    ) -> Result<Self, RatesError> {
         overlays.iter().try_for_each(|overlay| overlay.check_overlay(base))?;
-        Self::of(base, overlays, tenant, true)
+        Self::build_for(base, overlays, tenant, true)
     }
 
-    fn of(base: &Source, overlays: &[Source], tenant: Option<&str>, explain: bool) -> Result<Self, RatesError> {
+    fn build_for(
+        base: &TableSource,
+        overlays: &[TableSource],
+        tenant: Option<&str>,
+        explain: bool,
+    ) -> Result<Self, RatesError> {
         let (mut file, mut digests) = ((*base.file).clone(), base.digest.clone());
         let (mut name, below) = (base.name.clone(), base.label());
         let (mut changes, mut warnings) = (Vec::new(), Vec::new());
-        let holds = |overlay: &&Source| overlay.tenant().is_none_or(|own| Some(own) == tenant);
-        let overlays: Vec<&Source> = overlays.iter().filter(holds).collect();
+        let holds = |overlay: &&TableSource| overlay.tenant().is_none_or(|own| Some(own) == tenant);
+        let overlays: Vec<&TableSource> = overlays.iter().filter(holds).collect();
         for overlay in &overlays {
-            let Laid { changes: own, warnings: doubts } =
-                lay(&mut file, overlay, &below, explain).map_err(|wrong| overlay.placed(&wrong))?;
+            let OverlayResult { changes: own, warnings: doubts } =
+                apply_overlay(&mut file, overlay, &below, explain).map_err(|wrong| overlay.locate_problems(&wrong))?;
             changes.extend(own);
             if !doubts.is_empty() {
-                warnings.extend(overlay.placed(&doubts).0.lines().map(str::to_owned));
+                warnings.extend(overlay.locate_problems(&doubts).0.lines().map(str::to_owned));
             }
             digests.push_str(&overlay.digest);
             name.push_str(" + ");
@@ -138,24 +147,24 @@ impl Effective {
             file.version.push('+');
             file.version.push_str(overlay.version().trim());
         }
-        let digest = digest(&digests);
+        let digest = digest_text(&digests);
         let table = compile(&file, &digest).map_err(|wrong| {
-            let line = |one: Wrong| {
+            let line = |one: TableProblem| {
                 let alias = one.path.strip_prefix("alias.");
-                let names = |overlay: &&&Source| alias.is_some_and(|alias| overlay.file.alias.contains_key(alias));
+                let names = |overlay: &&&TableSource| alias.is_some_and(|alias| overlay.file.alias.contains_key(alias));
                 match overlays.iter().rev().find(names) {
-                    Some(overlay) => overlay.placed(&[one]).0,
-                    None => format!("{name}: {}: {}", one.path, one.what),
+                    Some(overlay) => overlay.locate_problems(&[one]).0,
+                    None => format!("{name}: {}: {}", one.path, one.message),
                 }
             };
             RatesError(wrong.into_iter().map(line).collect::<Vec<_>>().join("\n"))
         })?;
-        let source = Source { name, file: file.into(), digest, text: None };
-        Ok(Self { table, source, below, changes, warnings })
+        let source = TableSource { name, file: file.into(), digest, text: None };
+        Ok(Self { table, source, base_label: below, changes, warnings })
     }
 }
 
-impl Source {
+impl TableSource {
     /// The tenant an overlay applies to; `None` = all.
     pub fn tenant(&self) -> Option<&str> {
         let applies = self.file.applies.as_ref()?;
@@ -169,25 +178,25 @@ impl Source {
 
     /// Whether its version number is lower; versions without numbers are never older.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
-        let (own, other) = (numbers(&self.file.version), numbers(&other.file.version));
+        let (own, other) = (version_numbers(&self.file.version), version_numbers(&other.file.version));
         !own.is_empty() && own < other
     }
 
     /// Validates an overlay by itself.
-    fn check_overlay(&self, base: &Source) -> Result<(), RatesError> {
+    fn check_overlay(&self, base: &TableSource) -> Result<(), RatesError> {
         let mut wrong = Vec::new();
-        let mut tell = |path: &str, what: String| wrong.push(Wrong { path: path.to_owned(), what });
+        let mut tell = |path: &str, what: String| wrong.push(TableProblem { path: path.to_owned(), message: what });
         if !self.file.overlay {
-            tell("schema", "it is no overlay: `overlay: true` is missing".to_owned());
+            tell("schema", "not an overlay: add `overlay: true`".to_owned());
         }
         if self.file.version.trim().is_empty() {
-            tell("version", "an overlay needs a version: prices made by it name it".to_owned());
+            tell("version", "an overlay needs a version, because prices refer to it".to_owned());
         }
         if self.file.per_tokens != base.file.per_tokens {
-            tell("per_tokens", format!("prices are per {} tokens below", base.file.per_tokens));
+            tell("per_tokens", format!("must be {}, as in the base table", base.file.per_tokens));
         }
-        if let Some(bound) = self.file.base.as_deref().filter(|bound| !version_fits(bound, &base.file.version)) {
-            tell("base", format!("it wants a table {bound}, the one below is {}", base.file.version));
+        if let Some(bound) = self.file.base.as_deref().filter(|bound| !is_version_allowed(bound, &base.file.version)) {
+            tell("base", format!("requires a base table {bound}, but its version is {}", base.file.version));
         }
         if let Some(applies) = &self.file.applies {
             for key in applies.resource.keys().filter(|key| !TENANT_KEYS.contains(&key.as_str())) {
@@ -202,7 +211,7 @@ impl Source {
         let discounts = discounts.map(|(path, provider)| (path, provider.discount.as_deref()));
         for (path, text) in discounts.chain([("discount".to_owned(), self.file.discount.as_deref())]) {
             if text.is_some_and(|text| Decimal::parse(text).is_none_or(Decimal::is_negative)) {
-                tell(&path, "a discount is a factor such as \"0.85\"".to_owned());
+                tell(&path, "must be a factor such as \"0.85\"".to_owned());
             }
         }
         let mut alone = (*self.file).clone();
@@ -216,19 +225,19 @@ impl Source {
             }
         }
         wrong.extend(compile(&alone, &self.digest).err().unwrap_or_default());
-        if wrong.is_empty() { Ok(()) } else { Err(self.placed(&wrong)) }
+        if wrong.is_empty() { Ok(()) } else { Err(self.locate_problems(&wrong)) }
     }
 }
 
 /// The numbers in a version.
-fn numbers(text: &str) -> Vec<u64> {
+fn version_numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
 /// Checks `>=2026-11-20.1`, or equality for any other bound. Numbers compare numerically.
-fn version_fits(bound: &str, version: &str) -> bool {
+fn is_version_allowed(bound: &str, version: &str) -> bool {
     match bound.trim().strip_prefix(">=") {
-        Some(least) => numbers(version) >= numbers(least),
+        Some(least) => version_numbers(version) >= version_numbers(least),
         None => bound.trim() == version,
     }
 }

@@ -1,7 +1,7 @@
-//! Replaces the tables while calls are priced: [`Shelf`] holds the tables in use, [`Pin`] is the required digest or
-//! signature of a new one, and [`Refresher`] decides whether it is used.
-//! Tables are replaced by exchanging one pointer, so a call in progress keeps the table it started with. A table that
-//! fails its pin, validation or a comparison changes nothing. `app` fetches files.
+//! Replaces the tables while calls are priced: [`ActiveRates`] holds the tables in use, [`TablePin`] is the required
+//! digest or signature of a new one, and [`TableRefresher`] decides whether it is used. Tables are replaced by
+//! exchanging one pointer, so a call in progress keeps the table it started with. A table that fails its pin,
+//! validation or a comparison changes nothing. `app` fetches files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,31 +14,31 @@ use sha2::{Digest, Sha256};
 
 use kernel::hex;
 
-use super::finding::{Finding, Gravity};
-use super::overlay::Rates;
-use super::source::{Source, digest};
+use super::finding::{FindingSeverity, TableFinding};
+use super::overlay::RateTables;
+use super::source::{TableSource, digest_text};
 use super::table::RatesError;
 
 /// The tables in use.
-pub struct Shelf {
-    rates: RwLock<Arc<Rates>>,
+pub struct ActiveRates {
+    rates: RwLock<Arc<RateTables>>,
     /// Time at which the tables were last confirmed to be the newest, Unix ns; 0 = unknown.
     confirmed: AtomicU64,
 }
 
-impl Shelf {
+impl ActiveRates {
     /// Starts with the first tables.
-    pub fn new(rates: Rates) -> Self {
+    pub fn new(rates: RateTables) -> Self {
         Self { rates: RwLock::new(Arc::new(rates)), confirmed: AtomicU64::new(0) }
     }
 
     /// The current tables.
-    pub fn rates(&self) -> Arc<Rates> {
+    pub fn rates(&self) -> Arc<RateTables> {
         Arc::clone(&self.rates.read())
     }
 
     /// Replaces the tables; returns the old ones.
-    pub fn swap(&self, rates: Rates) -> Arc<Rates> {
+    pub fn swap(&self, rates: RateTables) -> Arc<RateTables> {
         std::mem::replace(&mut self.rates.write(), Arc::new(rates))
     }
 
@@ -59,7 +59,7 @@ impl Shelf {
 
 /// The required proof of a new table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pin {
+pub enum TablePin {
     /// None: only the operator writes the file.
     None,
     /// The file's SHA-256, hexadecimal.
@@ -68,7 +68,7 @@ pub enum Pin {
     Ed25519([u8; 32]),
 }
 
-impl Pin {
+impl TablePin {
     /// Parses a digest of 64 hexadecimal digits.
     pub fn sha256(text: &str) -> Option<Self> {
         let text = text.trim().to_lowercase();
@@ -93,84 +93,84 @@ impl Pin {
         match self {
             Self::None => Ok(()),
             Self::Sha256(wanted) if hex::encode(&Sha256::digest(bytes)) == *wanted => Ok(()),
-            Self::Sha256(_) => Err("its SHA-256 is not the one that is pinned"),
+            Self::Sha256(_) => Err("its SHA-256 does not match the pinned one"),
             Self::Ed25519(key) => {
                 let signature = signature.ok_or("its signature is missing")?;
                 let text = std::str::from_utf8(signature).ok().filter(|_| signature.len() != 64);
                 let decoded = text.and_then(|text| STANDARD.decode(text.trim()).ok());
                 let signature = decoded.as_deref().unwrap_or(signature);
-                UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).map_err(|_| "its signature is not good")
+                UnparsedPublicKey::new(&ED25519, key).verify(bytes, signature).map_err(|_| "its signature is invalid")
             }
         }
     }
 }
 
 /// A new table that was accepted.
-pub struct Taken {
+pub struct AcceptedTable {
     /// The tables, ready for use.
-    pub rates: Rates,
+    pub rates: RateTables,
     /// The differences from the previous table.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<TableFinding>,
     /// `provider/model` of entries that the new table lacks and that were kept.
-    pub kept: Vec<String>,
+    pub kept_models: Vec<String>,
 }
 
-/// The outcome of [`Refresher::offer`].
-pub enum Offer {
+/// The outcome of [`TableRefresher::offer_table`].
+pub enum RefreshOutcome {
     /// The file is the one in use.
-    Same,
+    Unchanged,
     /// The table was accepted.
-    Taken(Box<Taken>),
+    Accepted(Box<AcceptedTable>),
 }
 
 /// Compares new tables with the last accepted one.
-pub struct Refresher {
-    base: Source,
+pub struct TableRefresher {
+    base: TableSource,
     /// Digest of the file that was accepted last.
-    last: String,
-    overlays: Vec<Source>,
-    accept: Vec<String>,
+    last_digest: String,
+    overlays: Vec<TableSource>,
+    accepted_places: Vec<String>,
 }
 
-impl Refresher {
+impl TableRefresher {
     /// Starts with the table in use.
-    pub fn new(base: Source, overlays: Vec<Source>, accept: Vec<String>) -> Self {
-        Self { last: base.digest.clone(), base, overlays, accept }
+    pub fn new(base: TableSource, overlays: Vec<TableSource>, accept: Vec<String>) -> Self {
+        Self { last_digest: base.digest.clone(), base, overlays, accepted_places: accept }
     }
 
     /// Parses, validates and compares a new table; its pin must have been checked.
     ///
     /// # Errors
     /// Why the table is refused, one reason per line.
-    pub fn offer(&mut self, name: &str, text: &str) -> Result<Offer, RatesError> {
-        let seen = digest(text);
-        if seen == self.last {
-            return Ok(Offer::Same);
+    pub fn offer_table(&mut self, name: &str, text: &str) -> Result<RefreshOutcome, RatesError> {
+        let seen = digest_text(text);
+        if seen == self.last_digest {
+            return Ok(RefreshOutcome::Unchanged);
         }
-        let mut new = Source::parse(name, text)?;
+        let mut new = TableSource::parse(name, text)?;
         new.compile()?;
         if new.is_older_than(&self.base) {
             return Err(RatesError(format!(
-                "{name}: version {} goes back behind {}",
+                "{name}: version {} is older than version {} in use",
                 new.version(),
                 self.base.version()
             )));
         }
-        let findings = self.base.diff(&new, &self.accept);
-        let refused = findings.iter().filter(|finding| finding.gravity == Gravity::Refusal);
+        let findings = self.base.diff(&new, &self.accepted_places);
+        let refused = findings.iter().filter(|finding| finding.severity == FindingSeverity::Refusal);
         let refused: Vec<String> =
-            refused.map(|finding| format!("{name}: {}: {}", finding.place, finding.what)).collect();
+            refused.map(|finding| format!("{name}: {}: {}", finding.place, finding.description)).collect();
         if !refused.is_empty() {
             return Err(RatesError(refused.join("\n")));
         }
         let kept = new.keep_vanished(&self.base);
-        let rates = Rates::build(&new, &self.overlays)?;
-        (self.base, self.last) = (new, seen);
-        Ok(Offer::Taken(Box::new(Taken { rates, findings, kept })))
+        let rates = RateTables::build(&new, &self.overlays)?;
+        (self.base, self.last_digest) = (new, seen);
+        Ok(RefreshOutcome::Accepted(Box::new(AcceptedTable { rates, findings, kept_models: kept })))
     }
 
     /// The table that was accepted last.
-    pub fn base(&self) -> &Source {
+    pub fn base(&self) -> &TableSource {
         &self.base
     }
 }

@@ -1,9 +1,9 @@
-//! The result of looking up a model id: an entry of the table ([`Resolved`]), or the reason why there is no price
-//! ([`Unpriced`]). `ids` does the look-up.
+//! The result of looking up a model id: an entry of the table ([`ResolvedModel`]), or the reason why there is no price
+//! ([`UnpricedReason`]). `id_resolution` does the look-up.
 
 /// Why a call has no price; written to `tollgate.cost.reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unpriced {
+pub enum UnpricedReason {
     /// The provider does not list the model.
     UnknownModel,
     /// The provider is not in the table.
@@ -22,12 +22,12 @@ pub enum Unpriced {
     NoUsage,
 }
 
-/// How to get a price for calls of [`Unpriced::NoUsage`], as the end of a sentence.
+/// How to get a price for calls of `UnpricedReason::CallsWithoutUsage`, as the end of a sentence.
 pub const NO_USAGE_HINT: &str = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
 
-impl Unpriced {
+impl UnpricedReason {
     /// The word in `tollgate.cost.reason`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::UnknownModel => "unknown_model",
             Self::UnknownProvider => "unknown_provider",
@@ -43,7 +43,7 @@ impl Unpriced {
 
 /// An entry of the table, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resolved {
+pub(super) struct ResolvedModel {
     pub(super) provider: usize,
     pub(super) model: usize,
     pub(super) date_dropped: bool,
@@ -52,5 +52,5 @@ pub(super) struct Resolved {
     /// Called through Vertex.
     pub(super) vertex: bool,
     /// For providers whose ids contain regions: index of the id's first segment in the table's scopes, if it has one.
-    pub(super) bedrock: Option<Option<usize>>,
+    pub(super) bedrock_scope: Option<Option<usize>>,
 }

@@ -1,14 +1,14 @@
-//! [`Row`]: the prices of one call: the rate at its time, adjusted to its circumstances. A request is in one tier as a
-//! whole; the first adjustment with a price for a unit decides it; nothing is rounded.
+//! [`PriceRow`]: the prices of one call: the rate at its time, adjusted to its circumstances. A request is in one tier
+//! as a whole; the first adjustment with a price for a unit decides it; nothing is rounded.
 
 use super::decimal::{Ratio, Usd};
-use super::resolved::{Resolved, Unpriced};
-use super::table::{Adjust, Model, Prices, Provider, Rate, Table, Tier, find};
+use super::resolved::{ResolvedModel, UnpricedReason};
+use super::table::{Adjustment, Model, Provider, Rate, RateTable, Tier, UnitPrices, find_price};
 use super::unit::{Fee, Unit, Variable};
 
 /// Circumstances of a call that affect its price. Values are compared case-insensitively.
 #[derive(Clone, Copy, Default)]
-pub struct Circumstances<'a> {
+pub struct CallCircumstances<'a> {
     /// Tier of the response, otherwise of the request; `batch` is treated as processing.
     pub service_tier: Option<&'a str>,
     /// For example `fast`.
@@ -20,7 +20,7 @@ pub struct Circumstances<'a> {
 }
 
 /// Input of a look-up.
-pub struct Query<'a> {
+pub struct RateQuery<'a> {
     /// Name of the provider, in its old or new form; `None`: inferred from the model.
     pub provider: Option<&'a str>,
     /// Ids in order of preference: the response's, then the request's.
@@ -28,14 +28,14 @@ pub struct Query<'a> {
     /// Start of the call, Unix ns.
     pub time: u64,
     /// Tier, speed, region.
-    pub circumstances: Circumstances<'a>,
+    pub circumstances: CallCircumstances<'a>,
 }
 
 /// The prices of one call.
-pub struct Row<'t> {
-    place: Place<'t>,
+pub struct PriceRow<'t> {
+    entry: TableModel<'t>,
     rate: &'t Rate,
-    held: Held,
+    adjustments: AppliedAdjustments,
     flags: RowFlags,
     total_input: u64,
 }
@@ -55,49 +55,50 @@ pub struct RowFlags {
     pub model_passed_over: bool,
 }
 
-impl Table {
+impl RateTable {
     /// The prices of a call with a prompt of `total_input` tokens, cached ones included. Allocates nothing for ids
     /// that were looked up before.
     ///
     /// # Errors
     /// Why there is no price.
-    pub fn row(&self, query: &Query<'_>, total_input: u64) -> Result<Row<'_>, Unpriced> {
+    pub fn row(&self, query: &RateQuery<'_>, total_input: u64) -> Result<PriceRow<'_>, UnpricedReason> {
         let (found, model_passed_over) = self.resolve(query.provider, query.models)?;
-        let provider = self.providers.get(found.provider).ok_or(Unpriced::UnknownProvider)?;
-        let model = provider.catalog().models.get(found.model).ok_or(Unpriced::UnknownModel)?;
-        let rate = model.at(query.time).ok_or(Unpriced::NoRateAtTime)?;
-        let context = Context::new(self, query, &found);
-        let held = Held::of(rate, query.time, |adjust| context.matches(adjust)).ok_or(Unpriced::MissingUnit)?;
+        let provider = self.providers.get(found.provider).ok_or(UnpricedReason::UnknownProvider)?;
+        let model = provider.catalog().models.get(found.model).ok_or(UnpricedReason::UnknownModel)?;
+        let rate = model.rate_at(query.time).ok_or(UnpricedReason::NoRateAtTime)?;
+        let context = CallContext::new(self, query, &found);
+        let held = AppliedAdjustments::select(rate, query.time, |adjust| context.matches_adjustment(adjust))
+            .ok_or(UnpricedReason::MissingUnit)?;
         let flags = RowFlags {
             date_dropped: found.date_dropped,
             vendor_inferred: found.vendor_inferred,
-            context_unmatched: context.chosen().any(|variable| held.asked & variable.bit() == 0),
+            context_unmatched: context.chosen_variables().any(|variable| held.condition_bits & variable.bit() == 0),
             incomplete: rate.incomplete,
             model_passed_over,
         };
-        Ok(Row { place: Place { table: self, provider, model }, rate, held, flags, total_input })
+        Ok(PriceRow { entry: TableModel { table: self, provider, model }, rate, adjustments: held, flags, total_input })
     }
 }
 
 /// The adjustments of a rate that apply.
-struct Held {
+struct AppliedAdjustments {
     /// One bit for each adjustment.
     adjusts: u64,
     multiply: Ratio,
     /// Bits of the variables in their conditions.
-    asked: u32,
+    condition_bits: u32,
 }
 
-impl Held {
+impl AppliedAdjustments {
     /// `None` if the product of the multipliers overflows.
-    fn of(rate: &Rate, time: u64, fits: impl Fn(&Adjust) -> bool) -> Option<Self> {
-        let mut held = Self { adjusts: 0, multiply: Ratio::ONE, asked: 0 };
+    fn select(rate: &Rate, time: u64, fits: impl Fn(&Adjustment) -> bool) -> Option<Self> {
+        let mut held = Self { adjusts: 0, multiply: Ratio::ONE, condition_bits: 0 };
         for (at, adjust) in rate.adjust.iter().enumerate().take(64) {
             if time < adjust.from || !fits(adjust) {
                 continue;
             }
             held.adjusts |= 1_u64 << at;
-            held.asked |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
+            held.condition_bits |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
             if let Some(ratio) = adjust.multiply {
                 held.multiply = held.multiply.times(ratio)?;
             }
@@ -111,17 +112,19 @@ impl Held {
 
 /// Circumstances used to compare tables. Unset ones match nothing, clock and weekday included.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Told<'t> {
+pub(super) struct TestCircumstances<'t> {
     /// In lower case; never [`Variable::UtcTime`].
     pub(super) values: Vec<(Variable, &'t str)>,
     /// Minutes since midnight, UTC.
     pub(super) minute: Option<u32>,
 }
 
-impl Told<'_> {
-    fn fits(&self, adjust: &Adjust) -> bool {
+impl TestCircumstances<'_> {
+    fn matches_adjustment(&self, adjust: &Adjustment) -> bool {
         adjust.when.iter().all(|(variable, values)| match variable {
-            Variable::UtcTime => self.minute.is_some_and(|minute| values.iter().any(|value| within(value, minute))),
+            Variable::UtcTime => {
+                self.minute.is_some_and(|minute| values.iter().any(|value| is_in_time_window(value, minute)))
+            }
             _ => {
                 self.values.iter().any(|(told, word)| told == variable && values.iter().any(|value| **value == **word))
             }
@@ -131,30 +134,36 @@ impl Told<'_> {
 
 /// A model of a table.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'t> {
-    pub(super) table: &'t Table,
+pub(super) struct TableModel<'t> {
+    pub(super) table: &'t RateTable,
     pub(super) provider: &'t Provider,
     pub(super) model: &'t Model,
 }
 
-impl<'t> Place<'t> {
+impl<'t> TableModel<'t> {
     /// The prices under `rate` at `time`, for a prompt of `total_input` tokens under the circumstances `told`.
-    pub(super) fn row(self, rate: &'t Rate, time: u64, told: &Told<'_>, total_input: u64) -> Option<Row<'t>> {
-        let held = Held::of(rate, time, |adjust| told.fits(adjust))?;
+    pub(super) fn price_row(
+        self,
+        rate: &'t Rate,
+        time: u64,
+        told: &TestCircumstances<'_>,
+        total_input: u64,
+    ) -> Option<PriceRow<'t>> {
+        let held = AppliedAdjustments::select(rate, time, |adjust| told.matches_adjustment(adjust))?;
         let flags = RowFlags { incomplete: rate.incomplete, ..RowFlags::default() };
-        Some(Row { place: self, rate, held, flags, total_input })
+        Some(PriceRow { entry: self, rate, adjustments: held, flags, total_input })
     }
 }
 
-impl<'t> Row<'t> {
+impl<'t> PriceRow<'t> {
     /// The provider's key.
     pub fn provider(&self) -> &'t str {
-        &self.place.provider.key
+        &self.entry.provider.key
     }
 
     /// The model's canonical id.
     pub fn model(&self) -> &'t str {
-        &self.place.model.id
+        &self.entry.model.id
     }
 
     /// How the row was found.
@@ -163,8 +172,8 @@ impl<'t> Row<'t> {
     }
 
     /// The adjustments that apply, in the table's order.
-    fn adjusts(&self) -> impl Iterator<Item = &'t Adjust> + use<'t> {
-        let bits = self.held.adjusts;
+    fn adjusts(&self) -> impl Iterator<Item = &'t Adjustment> + use<'t> {
+        let bits = self.adjustments.adjusts;
         self.rate.adjust.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1).map(|(_, adjust)| adjust)
     }
 
@@ -186,46 +195,50 @@ impl<'t> Row<'t> {
 
     /// The price of one use, if it is charged. Multipliers apply to tokens only.
     pub fn fee(&self, fee: Fee) -> Option<Usd> {
-        self.adjusts().find_map(|adjust| find(&adjust.fees, fee)).or_else(|| find(&self.rate.fees, fee)).map(Usd)
+        self.adjusts()
+            .find_map(|adjust| find_price(&adjust.fees, fee))
+            .or_else(|| find_price(&self.rate.fees, fee))
+            .map(Usd)
     }
 
     /// Whether the table has a price for this unit itself.
-    pub fn has(&self, unit: Unit) -> bool {
-        self.listed(unit).is_some()
+    pub fn has_price(&self, unit: Unit) -> bool {
+        self.listed_price(unit).is_some()
     }
 
     /// The price of one token, and the unit it belongs to: `unit`, or its nearest parent with a price.
     pub fn price(&self, unit: Unit) -> Option<(Usd, Unit)> {
         let mut named = unit;
         for _ in Unit::ALL {
-            if let Some(price) = self.listed(named) {
-                return Some((Usd(self.held.multiply.of(price)?), named));
+            if let Some(price) = self.listed_price(named) {
+                return Some((Usd(self.adjustments.multiply.multiply(price)?), named));
             }
-            named = *self.place.table.parents.get(&named)?;
+            named = *self.entry.table.parents.get(&named)?;
         }
         None
     }
 
     /// The price before multipliers.
-    fn listed(&self, unit: Unit) -> Option<i128> {
-        let names = |adjust: &&Adjust| {
-            find(&adjust.prices, unit).is_some() || adjust.tiers.iter().any(|tier| find(&tier.prices, unit).is_some())
+    fn listed_price(&self, unit: Unit) -> Option<i128> {
+        let names = |adjust: &&Adjustment| {
+            find_price(&adjust.prices, unit).is_some()
+                || adjust.tiers.iter().any(|tier| find_price(&tier.prices, unit).is_some())
         };
         match self.adjusts().find(names) {
-            Some(adjust) => self.tiered(&adjust.prices, &adjust.tiers, unit),
-            None => self.tiered(&self.rate.prices, &self.rate.tiers, unit),
+            Some(adjust) => self.tiered_price(&adjust.prices, &adjust.tiers, unit),
+            None => self.tiered_price(&self.rate.prices, &self.rate.tiers, unit),
         }
     }
 
     /// The price in the highest tier that applies and has the unit, otherwise the base price.
-    fn tiered(&self, base: &Prices, tiers: &[Tier], unit: Unit) -> Option<i128> {
+    fn tiered_price(&self, base: &UnitPrices, tiers: &[Tier], unit: Unit) -> Option<i128> {
         let holding = tiers.iter().rev().filter(|tier| self.total_input >= tier.at_least);
-        holding.filter_map(|tier| find(&tier.prices, unit)).next().or_else(|| find(base, unit))
+        holding.filter_map(|tier| find_price(&tier.prices, unit)).next().or_else(|| find_price(base, unit))
     }
 }
 
 /// The values of all variables for one call.
-struct Context<'a> {
+struct CallContext<'a> {
     service_tier: Option<&'a str>,
     processing: Option<&'a str>,
     speed: Option<&'a str>,
@@ -247,17 +260,17 @@ const NO_SPEED: [&str; 4] = ["standard", "normal", "default", "none"];
 const NO_GEO: [&str; 3] = ["global", "not_available", "none"];
 
 /// The value, unless it is empty or means the default.
-fn told<'a>(value: Option<&'a str>, nothing: &[&str]) -> Option<&'a str> {
+fn non_default<'a>(value: Option<&'a str>, nothing: &[&str]) -> Option<&'a str> {
     let value = value.map(str::trim).filter(|value| !value.is_empty())?;
     (!nothing.iter().any(|word| word.eq_ignore_ascii_case(value))).then_some(value)
 }
 
-impl<'a> Context<'a> {
-    fn new(table: &'a Table, query: &Query<'a>, found: &Resolved) -> Self {
+impl<'a> CallContext<'a> {
+    fn new(table: &'a RateTable, query: &RateQuery<'a>, found: &ResolvedModel) -> Self {
         let sent = &query.circumstances;
-        let tier = told(sent.service_tier, &NO_TIER);
+        let tier = non_default(sent.service_tier, &NO_TIER);
         let batch = tier.filter(|tier| tier.eq_ignore_ascii_case("batch"));
-        let scope = found.bedrock.map(|scope| {
+        let scope = found.bedrock_scope.map(|scope| {
             let named = scope.and_then(|at| table.scopes.get(at));
             let bare = || table.scopes.iter().find(|(name, _)| name.is_empty()).map_or("region", |(_, scope)| &**scope);
             named.map_or_else(|| ("", bare()), |(name, scope)| (&**name, &**scope))
@@ -267,8 +280,8 @@ impl<'a> Context<'a> {
         Self {
             service_tier: tier.filter(|_| batch.is_none()),
             processing: batch,
-            speed: told(sent.speed, &NO_SPEED),
-            inference_geo: told(sent.inference_geo, &NO_GEO),
+            speed: non_default(sent.speed, &NO_SPEED),
+            inference_geo: non_default(sent.inference_geo, &NO_GEO),
             data_residency: sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
             vertex_endpoint: sent.endpoint.filter(|endpoint| *endpoint == "regional"),
             google_platform: found.vertex.then_some("vertex"),
@@ -294,31 +307,28 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn matches(&self, adjust: &Adjust) -> bool {
+    fn matches_adjustment(&self, adjust: &Adjustment) -> bool {
         adjust.when.iter().all(|(variable, values)| match variable {
-            Variable::UtcTime => values.iter().any(|value| within(value, self.minute)),
+            Variable::UtcTime => values.iter().any(|value| is_in_time_window(value, self.minute)),
             Variable::UtcWeekday => values.iter().any(|value| &**value == self.weekday),
             _ => self.value(*variable).is_some_and(|told| values.iter().any(|value| value.eq_ignore_ascii_case(told))),
         })
     }
 
     /// The variables that the caller set.
-    fn chosen(&self) -> impl Iterator<Item = Variable> + '_ {
+    fn chosen_variables(&self) -> impl Iterator<Item = Variable> + '_ {
         Variable::ALL.iter().copied().filter(|variable| variable.is_chosen() && self.value(*variable).is_some())
     }
 }
 
 /// Whether a minute of the day lies in `HH:MM-HH:MM`.
-fn within(value: &str, minute: u32) -> bool {
-    window(value).is_some_and(
-        |(from, to)| {
-            if from <= to { (from..to).contains(&minute) } else { minute >= from || minute < to }
-        },
-    )
+fn is_in_time_window(value: &str, minute: u32) -> bool {
+    parse_time_window(value)
+        .is_some_and(|(from, to)| if from <= to { (from..to).contains(&minute) } else { minute >= from || minute < to })
 }
 
 /// Parses `HH:MM-HH:MM` into minutes since midnight.
-pub(super) fn window(text: &str) -> Option<(u32, u32)> {
+pub(super) fn parse_time_window(text: &str) -> Option<(u32, u32)> {
     let minutes = |text: &str| {
         let (hours, minutes) = text.split_once(':')?;
         let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);

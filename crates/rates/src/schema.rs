@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const SCHEMA: u32 = 1;
 
 /// Decimal text by unit.
-pub(super) type Price = BTreeMap<String, String>;
+pub(super) type PriceTexts = BTreeMap<String, String>;
 
 fn is_false(value: &bool) -> bool {
     !*value
@@ -19,7 +19,7 @@ fn is_false(value: &bool) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[serde(bound(deserialize = "P: Deserialize<'de>"))]
-pub(super) struct File<P = Provider> {
+pub(super) struct TableFile<P = ProviderSpec> {
     pub(super) schema: u32,
     pub(super) version: String,
     pub(super) currency: String,
@@ -35,7 +35,7 @@ pub(super) struct File<P = Provider> {
     pub(super) base: Option<String>,
     /// The calls that the overlay applies to; missing = all. Overlays only.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
-    pub(super) applies: Option<Match>,
+    pub(super) applies: Option<OverlayMatch>,
     /// Multiplies every price in the table below. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) discount: Option<String>,
@@ -56,7 +56,7 @@ pub(super) struct File<P = Provider> {
 /// Selects the calls an overlay applies to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Match {
+pub(super) struct OverlayMatch {
     /// `tenant.id` and its value.
     pub(super) resource: BTreeMap<String, String>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Match {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de> + Default"))]
-pub(super) struct Provider<M = Vec<Model>> {
+pub(super) struct ProviderSpec<M = Vec<ModelSpec>> {
     /// Names in telemetry, in lower case, unique in the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) names: Vec<String>,
@@ -88,7 +88,7 @@ pub(super) struct Provider<M = Vec<Model>> {
 /// A model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Model {
+pub(super) struct ModelSpec {
     pub(super) id: String,
     /// All exact ids, in lower case, unique in the provider; missing (and no `patterns`) = `id` alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -106,13 +106,13 @@ pub(super) struct Model {
     /// warning. Overlays only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) inherit: Option<bool>,
-    pub(super) rates: Vec<Rate>,
+    pub(super) rates: Vec<RateSpec>,
 }
 
 /// Prices of a model in one window of time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rate {
+pub(super) struct RateSpec {
     /// Inclusive, RFC 3339; missing = no start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
@@ -120,20 +120,20 @@ pub(super) struct Rate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) to: Option<String>,
     #[serde(default)]
-    pub(super) price: Price,
+    pub(super) price: PriceTexts,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) tiers: Vec<Tier>,
+    pub(super) tiers: Vec<TierSpec>,
     /// Fees per 1,000 uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) fees_per_1000: Price,
+    pub(super) fees_per_1000: PriceTexts,
     /// Items that are not sold by tokens. Parsed, but not charged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) other: Price,
+    pub(super) other: PriceTexts,
     /// Why this window is incomplete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) incomplete: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) adjust: Vec<Adjust>,
+    pub(super) adjust: Vec<AdjustmentSpec>,
     /// The overlay of each price, by its name in `diff::flat`; filled only on request.
     #[serde(skip)]
     pub(super) sources: BTreeMap<String, String>,
@@ -142,30 +142,30 @@ pub(super) struct Rate {
 /// Prices of long prompts; they apply to the whole prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Tier {
+pub(super) struct TierSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) over_input: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) at_least_input: Option<u64>,
-    pub(super) price: Price,
+    pub(super) price: PriceTexts,
 }
 
 /// A change of prices under certain circumstances.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Adjust {
+pub(super) struct AdjustmentSpec {
     /// Conditions, which must all match; a list matches any of its values.
     pub(super) when: BTreeMap<String, Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) price: Price,
+    pub(super) price: PriceTexts,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) tiers: Vec<Tier>,
+    pub(super) tiers: Vec<TierSpec>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) fees_per_1000: Price,
+    pub(super) fees_per_1000: PriceTexts,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) other: Price,
+    pub(super) other: PriceTexts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) multiply: Option<String>,
     /// Later entries are ignored.
@@ -173,15 +173,15 @@ pub(super) struct Adjust {
     pub(super) last: bool,
 }
 
-impl<M> File<Provider<M>> {
+impl<M> TableFile<ProviderSpec<M>> {
     /// The same table with other models.
-    pub(super) fn map<N>(self, mut models: impl FnMut(M) -> N) -> File<Provider<N>> {
+    pub(super) fn map_models<N>(self, mut models: impl FnMut(M) -> N) -> TableFile<ProviderSpec<N>> {
         let Self {
             schema, version, currency, per_tokens, generated, overlay, base, applies, discount, imports, ..
         } = self;
         let (unit_parents, bedrock_scopes, alias) = (self.unit_parents, self.bedrock_scopes, self.alias);
         let providers = self.providers.into_iter().map(|(key, provider)| (key, provider.map(&mut models))).collect();
-        File {
+        TableFile {
             schema,
             version,
             currency,
@@ -200,23 +200,23 @@ impl<M> File<Provider<M>> {
     }
 }
 
-impl<M> Provider<M> {
-    fn map<N>(self, models: impl FnOnce(M) -> N) -> Provider<N> {
+impl<M> ProviderSpec<M> {
+    fn map<N>(self, models: impl FnOnce(M) -> N) -> ProviderSpec<N> {
         let Self { names, fallback, reseller, new, discount, models: own } = self;
-        Provider { names, fallback, reseller, new, discount, models: models(own) }
+        ProviderSpec { names, fallback, reseller, new, discount, models: models(own) }
     }
 }
 
-impl Model {
+impl ModelSpec {
     /// The model's exact ids: `id` alone if neither ids nor patterns are written.
-    pub(super) fn exact(&self) -> &[String] {
+    pub(super) fn exact_ids(&self) -> &[String] {
         if self.ids.is_empty() && self.patterns.is_empty() { std::slice::from_ref(&self.id) } else { &self.ids }
     }
 }
 
-impl Rate {
+impl RateSpec {
     /// All price lists of the window.
-    pub(super) fn lists(&mut self) -> impl Iterator<Item = &mut Price> {
+    pub(super) fn price_lists_mut(&mut self) -> impl Iterator<Item = &mut PriceTexts> {
         let tiers = self.tiers.iter_mut().map(|tier| &mut tier.price);
         let adjusts = self.adjust.iter_mut().flat_map(|adjust| {
             let own = [&mut adjust.price, &mut adjust.fees_per_1000];

@@ -1,4 +1,4 @@
-//! [`Source`]: a parsed rate table, built-in or from a user's file. Every source has the digest of its file; the
+//! [`TableSource`]: a parsed rate table, built-in or from a user's file. Every source has the digest of its file; the
 //! built-in one is parsed on first use. `compile` makes a table of it.
 
 use std::ops::Deref;
@@ -11,9 +11,9 @@ use sha2::{Digest, Sha256};
 use config::load;
 use kernel::hex;
 
-use super::compile::{self, Wrong};
-use super::schema::{self, File};
-use super::table::{RatesError, Table};
+use super::compile::{self, TableProblem};
+use super::schema::{self, TableFile};
+use super::table::{RateTable, RatesError};
 
 /// `config/rates/rates.yaml` as JSON, which parses 20 times faster; a test keeps the two equal.
 pub(super) static BUILTIN: &str = include_str!("../../../config/rates/builtin.json");
@@ -24,66 +24,66 @@ static BUILTIN_MODELS: &str = include_str!("../../../config/rates/builtin-models
 /// The built-in table with the digest of the YAML file it was generated from.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Builtin {
+pub(super) struct BuiltinTable {
     pub(super) sha256: String,
-    pub(super) table: File<schema::Provider<Part>>,
+    pub(super) table: TableFile<schema::ProviderSpec<ModelsRange>>,
 }
 
 /// Byte offset and length of a provider's models.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Part(pub(super) usize, pub(super) usize);
+pub(super) struct ModelsRange(pub(super) usize, pub(super) usize);
 
-impl Part {
-    fn text(self) -> &'static str {
+impl ModelsRange {
+    fn model_text(self) -> &'static str {
         BUILTIN_MODELS.get(self.0..self.0.saturating_add(self.1)).unwrap_or("[]")
     }
 }
 
-impl Builtin {
+impl BuiltinTable {
     /// Parses all models.
-    pub(super) fn whole(self) -> File {
-        self.table.map(|part| serde_json::from_str(part.text()).unwrap_or_default())
+    pub(super) fn parse_whole(self) -> TableFile {
+        self.table.map_models(|part| serde_json::from_str(part.model_text()).unwrap_or_default())
     }
 }
 
 /// A written table: parsed, or the built-in one, which is parsed as a whole only for overlays and comparisons.
 #[derive(Clone)]
-pub(super) struct Written(OnceLock<Box<File>>);
+pub(super) struct LazyTableFile(OnceLock<Box<TableFile>>);
 
-impl Written {
+impl LazyTableFile {
     /// Mutable access to the whole table.
-    pub(super) fn whole_mut(&mut self) -> Option<&mut File> {
-        let _: &File = self;
+    pub(super) fn whole_mut(&mut self) -> Option<&mut TableFile> {
+        let _: &TableFile = self;
         self.0.get_mut().map(|file| &mut **file)
     }
 }
 
-impl From<File> for Written {
-    fn from(file: File) -> Self {
+impl From<TableFile> for LazyTableFile {
+    fn from(file: TableFile) -> Self {
         Self(OnceLock::from(Box::new(file)))
     }
 }
 
-impl Deref for Written {
-    type Target = File;
+impl Deref for LazyTableFile {
+    type Target = TableFile;
 
-    fn deref(&self) -> &File {
-        self.0.get_or_init(|| unread().map(|builtin| Box::new(builtin.whole())).unwrap_or_default())
+    fn deref(&self) -> &TableFile {
+        self.0.get_or_init(|| parse_builtin_head().map(|builtin| Box::new(builtin.parse_whole())).unwrap_or_default())
     }
 }
 
 /// The built-in table without its models.
-fn unread() -> Result<Builtin, RatesError> {
+fn parse_builtin_head() -> Result<BuiltinTable, RatesError> {
     serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
 }
 
-impl Table {
+impl RateTable {
     /// The table that is compiled into the program.
     ///
     /// # Errors
     /// Never for a released program: a test loads the table.
     pub fn builtin() -> Result<Self, RatesError> {
-        let source = Source::builtin()?;
+        let source = TableSource::builtin()?;
         source.compile()
     }
 
@@ -92,40 +92,40 @@ impl Table {
     /// # Errors
     /// All problems, one per line, each with its place.
     pub fn parse(name: &str, text: &str) -> Result<Self, RatesError> {
-        Source::parse(name, text)?.compile()
+        TableSource::parse(name, text)?.compile()
     }
 }
 
 /// A parsed table or overlay, with the digest of its file.
 #[derive(Clone)]
-pub struct Source {
+pub struct TableSource {
     pub(super) name: String,
-    pub(super) file: Written,
+    pub(super) file: LazyTableFile,
     pub(super) digest: String,
     /// The text, to locate problems; `None` for the built-in table.
     pub(super) text: Option<std::sync::Arc<str>>,
 }
 
-impl Source {
+impl TableSource {
     /// The built-in table.
     ///
     /// # Errors
     /// Never for a released program.
     pub fn builtin() -> Result<Self, RatesError> {
-        let head = unread()?;
-        Ok(Self { name: "builtin".to_owned(), file: Written(OnceLock::new()), digest: head.sha256, text: None })
+        let head = parse_builtin_head()?;
+        Ok(Self { name: "builtin".to_owned(), file: LazyTableFile(OnceLock::new()), digest: head.sha256, text: None })
     }
 
-    /// Parses the text of a file; [`Source::compile`] validates its meaning.
+    /// Parses the text of a file; [`TableSource::compile`] validates its meaning.
     ///
     /// # Errors
     /// The first syntax or type error, with its place.
     pub fn parse(name: &str, text: &str) -> Result<Self, RatesError> {
-        let file: File = load::data(name, text).map_err(|problem| {
+        let file: TableFile = load::parse_data(name, text).map_err(|problem| {
             let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
-            RatesError(format!("{name}{place}: {}", problem.what))
+            RatesError(format!("{name}{place}: {}", problem.message))
         })?;
-        Ok(Self { name: name.to_owned(), file: file.into(), digest: digest(text), text: Some(text.into()) })
+        Ok(Self { name: name.to_owned(), file: file.into(), digest: digest_text(text), text: Some(text.into()) })
     }
 
     /// The version written in the table.
@@ -143,8 +143,8 @@ impl Source {
     ///
     /// # Errors
     /// As for [`Source::compile`].
-    pub(super) fn shared(&self) -> Result<Arc<Table>, RatesError> {
-        static BUILTIN: Mutex<Weak<Table>> = Mutex::new(Weak::new());
+    pub(super) fn compile_shared(&self) -> Result<Arc<RateTable>, RatesError> {
+        static BUILTIN: Mutex<Weak<RateTable>> = Mutex::new(Weak::new());
         // a table that was changed after parsing (imports, models kept by a refresh) has no text either
         if self.text.is_some() || self.file.0.get().is_some() {
             return self.compile().map(Arc::new);
@@ -162,19 +162,20 @@ impl Source {
     ///
     /// # Errors
     /// All problems, one per line, each with its place.
-    pub fn compile(&self) -> Result<Table, RatesError> {
+    pub fn compile(&self) -> Result<RateTable, RatesError> {
         if self.file.0.get().is_some() {
-            return compile::compile(&self.file, &self.digest).map_err(|wrong| self.placed(&wrong));
+            return compile::compile(&self.file, &self.digest).map_err(|wrong| self.locate_problems(&wrong));
         }
-        compile::compile_unread(&unread()?.table, Part::text, &self.digest).map_err(|wrong| self.placed(&wrong))
+        compile::compile_lazily(&parse_builtin_head()?.table, ModelsRange::model_text, &self.digest)
+            .map_err(|wrong| self.locate_problems(&wrong))
     }
 
     /// Formats problems with file, line and column.
-    pub(super) fn placed(&self, wrong: &[Wrong]) -> RatesError {
-        let tree = self.text.as_deref().and_then(|text| load::data_tree(text).ok());
-        let lines = wrong.iter().map(|Wrong { path, what }| match &tree {
+    pub(super) fn locate_problems(&self, wrong: &[TableProblem]) -> RatesError {
+        let tree = self.text.as_deref().and_then(|text| load::parse_data_tree(text).ok());
+        let lines = wrong.iter().map(|TableProblem { path, message: what }| match &tree {
             Some(tree) => {
-                let at = tree.nearest(path);
+                let at = tree.nearest_position(path);
                 format!("{}:{}:{}: {what}", self.name, at.line, at.column)
             }
             None => format!("{}: {path}: {what}", self.name),
@@ -184,6 +185,6 @@ impl Source {
 }
 
 /// SHA-256 of a table's file.
-pub(super) fn digest(text: &str) -> String {
+pub(super) fn digest_text(text: &str) -> String {
     hex::encode(&Sha256::digest(text.as_bytes()))
 }

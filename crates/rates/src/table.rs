@@ -1,5 +1,6 @@
-//! [`Table`]: a compiled rate table: exact prices per token, models by id, windows in order. Immutable except for the
-//! bounded cache of resolved ids. `compile` builds and validates it, `ids` resolves ids, `row` prices one call.
+//! [`RateTable`]: a compiled rate table: exact prices per token, models by id, windows in order. Immutable except for
+//! the bounded cache of resolved ids. `compile` builds and validates it, `id_resolution` resolves ids, `row` prices one
+//! call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -8,7 +9,7 @@ use parking_lot::RwLock;
 use regex_automata::meta::Regex;
 
 use super::decimal::Ratio;
-use super::resolved::{Resolved, Unpriced};
+use super::resolved::{ResolvedModel, UnpricedReason};
 use super::unit::{Fee, Unit, Variable};
 
 /// The problems of a table, one per line. The text contains keys and ids of the table, never telemetry.
@@ -17,14 +18,14 @@ use super::unit::{Fee, Unit, Variable};
 pub struct RatesError(pub String);
 
 /// A rate table.
-pub struct Table {
+pub struct RateTable {
     pub(super) providers: Vec<Provider>,
     pub(super) names: HashMap<Box<str>, usize>,
     /// First segments of Bedrock ids, with their scope.
     pub(super) scopes: Vec<(Box<str>, Box<str>)>,
     pub(super) parents: BTreeMap<Unit, Unit>,
-    pub(super) aliases: HashMap<Box<str>, Resolved>,
-    pub(super) memo: Memo,
+    pub(super) aliases: HashMap<Box<str>, ResolvedModel>,
+    pub(super) cache: ResolutionCache,
     pub(super) stamp: Arc<str>,
     pub(super) version: Arc<str>,
     pub(super) digest: Arc<str>,
@@ -34,14 +35,14 @@ pub(super) struct Provider {
     pub(super) key: Box<str>,
     pub(super) fallback: Vec<usize>,
     pub(super) reseller: bool,
-    catalog: OnceLock<Catalog>,
+    catalog: OnceLock<ProviderCatalog>,
     /// Builds the catalog on first use: most programs call two or three of seventy providers.
-    unread: Option<Box<dyn Fn() -> Catalog + Send + Sync>>,
+    build_catalog: Option<Box<dyn Fn() -> ProviderCatalog + Send + Sync>>,
 }
 
 /// The models of a provider.
 #[derive(Default)]
-pub(super) struct Catalog {
+pub(super) struct ProviderCatalog {
     pub(super) ids: HashMap<Box<str>, usize>,
     pub(super) patterns: Vec<(Regex, usize)>,
     pub(super) models: Vec<Model>,
@@ -49,20 +50,20 @@ pub(super) struct Catalog {
 
 impl Provider {
     pub(super) fn new(key: &str, reseller: bool, fallback: Vec<usize>) -> Self {
-        Self { key: key.into(), fallback, reseller, catalog: OnceLock::new(), unread: None }
+        Self { key: key.into(), fallback, reseller, catalog: OnceLock::new(), build_catalog: None }
     }
 
-    pub(super) fn with(self, catalog: Catalog) -> Self {
+    pub(super) fn with_catalog(self, catalog: ProviderCatalog) -> Self {
         Self { catalog: OnceLock::from(catalog), ..self }
     }
 
-    pub(super) fn unread(self, read: impl Fn() -> Catalog + Send + Sync + 'static) -> Self {
-        Self { unread: Some(Box::new(read)), ..self }
+    pub(super) fn with_lazy_catalog(self, read: impl Fn() -> ProviderCatalog + Send + Sync + 'static) -> Self {
+        Self { build_catalog: Some(Box::new(read)), ..self }
     }
 
     /// The catalog; built on first use.
-    pub(super) fn catalog(&self) -> &Catalog {
-        self.catalog.get_or_init(|| self.unread.as_ref().map(|read| read()).unwrap_or_default())
+    pub(super) fn catalog(&self) -> &ProviderCatalog {
+        self.catalog.get_or_init(|| self.build_catalog.as_ref().map(|read| read()).unwrap_or_default())
     }
 }
 
@@ -79,33 +80,33 @@ pub(super) struct Rate {
     /// Unix ns, exclusive.
     pub(super) to: u64,
     pub(super) from_text: Option<Box<str>>,
-    pub(super) prices: Prices,
+    pub(super) prices: UnitPrices,
     pub(super) tiers: Box<[Tier]>,
     /// 1e-18 USD per use.
     pub(super) fees: Box<[(Fee, i128)]>,
     pub(super) incomplete: bool,
     /// At most 64.
-    pub(super) adjust: Box<[Adjust]>,
+    pub(super) adjust: Box<[Adjustment]>,
 }
 
 /// 1e-18 USD per token, by unit.
-pub(super) type Prices = Box<[(Unit, i128)]>;
+pub(super) type UnitPrices = Box<[(Unit, i128)]>;
 
 #[derive(PartialEq)]
 pub(super) struct Tier {
     /// Smallest prompt that the tier applies to, tokens.
     pub(super) at_least: u64,
-    pub(super) prices: Prices,
+    pub(super) prices: UnitPrices,
 }
 
 /// A variable and the values of which one must match.
-pub(super) type Asked = (Variable, Box<[Box<str>]>);
+pub(super) type PriceCondition = (Variable, Box<[Box<str>]>);
 
 #[derive(PartialEq)]
-pub(super) struct Adjust {
-    pub(super) when: Box<[Asked]>,
+pub(super) struct Adjustment {
+    pub(super) when: Box<[PriceCondition]>,
     pub(super) from: u64,
-    pub(super) prices: Prices,
+    pub(super) prices: UnitPrices,
     pub(super) tiers: Box<[Tier]>,
     pub(super) fees: Box<[(Fee, i128)]>,
     pub(super) multiply: Option<Ratio>,
@@ -113,13 +114,13 @@ pub(super) struct Adjust {
 }
 
 /// 2020-01-01. Calls are not older; a smaller value is a time in seconds to microseconds taken for nanoseconds.
-const EARLIEST: u64 = 1_577_836_800_000_000_000;
+const EARLIEST_CALL: u64 = 1_577_836_800_000_000_000;
 
 impl Model {
     /// The window that covers `time` (Unix ns). A call without a time, or with one in a wrong unit, has a price only
     /// if the model's price never changed.
-    pub(super) fn at(&self, time: u64) -> Option<&Rate> {
-        if time < EARLIEST {
+    pub(super) fn rate_at(&self, time: u64) -> Option<&Rate> {
+        if time < EARLIEST_CALL {
             return self.rates.first().filter(|rate| self.rates.len() == 1 && rate.is_timeless());
         }
         self.rates.iter().find(|rate| (rate.from..rate.to).contains(&time))
@@ -128,18 +129,18 @@ impl Model {
 
 impl Rate {
     fn is_timeless(&self) -> bool {
-        let by_clock = |(variable, _): &Asked| matches!(variable, Variable::UtcTime | Variable::UtcWeekday);
+        let by_clock = |(variable, _): &PriceCondition| matches!(variable, Variable::UtcTime | Variable::UtcWeekday);
         let open = (self.from, self.to) == (0, u64::MAX);
         open && self.adjust.iter().all(|adjust| adjust.from == 0 && !adjust.when.iter().any(by_clock))
     }
 }
 
 /// The price of `unit` in a list.
-pub(super) fn find<W: PartialEq>(prices: &[(W, i128)], unit: W) -> Option<i128> {
+pub(super) fn find_price<W: PartialEq>(prices: &[(W, i128)], unit: W) -> Option<i128> {
     prices.iter().find(|(named, _)| *named == unit).map(|(_, price)| *price)
 }
 
-impl Table {
+impl RateTable {
     /// `<version>+<first 12 digits of the SHA-256 of the file and its overlays>`, as in `tollgate.cost.rates`.
     pub fn stamp(&self) -> &Arc<str> {
         &self.stamp
@@ -156,20 +157,20 @@ impl Table {
     }
 
     /// Number of models of all providers.
-    pub fn models(&self) -> usize {
+    pub fn model_count(&self) -> usize {
         self.providers.iter().map(|provider| provider.catalog().models.len()).sum()
     }
 
     /// Number of ids of all providers.
-    pub fn ids(&self) -> usize {
+    pub fn id_count(&self) -> usize {
         self.providers.iter().map(|provider| provider.catalog().ids.len()).sum()
     }
 
     /// The listed id most similar to `model`, as `provider/id`. Searches the ids of `provider` if it is known;
     /// otherwise all, preferring vendors to resellers.
-    pub fn nearest(&self, provider: Option<&str>, model: &str) -> Option<String> {
+    pub fn nearest_id(&self, provider: Option<&str>, model: &str) -> Option<String> {
         let model: String = model.trim().to_lowercase().chars().take(128).collect();
-        let told = provider.and_then(|name| self.provider_named(name));
+        let told = provider.and_then(|name| self.provider_index(name));
         let searched = self.providers.iter().enumerate().filter(|(at, _)| told.is_none_or(|told| told == *at));
         let ids = searched.flat_map(|(_, provider)| provider.catalog().ids.keys().map(move |id| (provider, &**id)));
         let scored = ids.map(|(provider, id)| (strsim::jaro_winkler(&model, id), provider, id));
@@ -183,29 +184,29 @@ impl Table {
 }
 
 /// Maximum number of cached ids; beyond it, the cache is emptied.
-const MEMO: usize = 4_096;
+const MAX_CACHED_IDS: usize = 4_096;
 
 /// Cache of resolved ids, so that a look-up allocates nothing: by provider as sent ("" = none), then by model.
 #[derive(Default)]
-pub(super) struct Memo(RwLock<Known>);
+pub(super) struct ResolutionCache(RwLock<CachedResolutions>);
 
-type ByModel = HashMap<Box<str>, Result<Resolved, Unpriced>>;
+type ResolutionsByModel = HashMap<Box<str>, Result<ResolvedModel, UnpricedReason>>;
 
 #[derive(Default)]
-struct Known {
-    by_provider: HashMap<Box<str>, ByModel>,
+struct CachedResolutions {
+    by_provider: HashMap<Box<str>, ResolutionsByModel>,
     count: usize,
 }
 
-impl Memo {
-    pub(super) fn get(&self, provider: &str, model: &str) -> Option<Result<Resolved, Unpriced>> {
+impl ResolutionCache {
+    pub(super) fn get(&self, provider: &str, model: &str) -> Option<Result<ResolvedModel, UnpricedReason>> {
         self.0.read().by_provider.get(provider)?.get(model).copied()
     }
 
-    pub(super) fn put(&self, provider: &str, model: &str, found: Result<Resolved, Unpriced>) {
+    pub(super) fn put(&self, provider: &str, model: &str, found: Result<ResolvedModel, UnpricedReason>) {
         let mut known = self.0.write();
-        if known.count >= MEMO {
-            *known = Known::default();
+        if known.count >= MAX_CACHED_IDS {
+            *known = CachedResolutions::default();
         }
         known.count += 1;
         known.by_provider.entry(provider.into()).or_default().insert(model.into(), found);

@@ -2,9 +2,9 @@
 //! YAML file.
 
 use super::decimal::{Decimal, Ratio};
-use super::schema::File;
-use super::source::{self, Builtin};
-use super::{Circumstances, Query, Source, Table, Unit, Unpriced, Usd};
+use super::schema::TableFile;
+use super::source::{self, BuiltinTable};
+use super::{CallCircumstances, RateQuery, RateTable, TableSource, Unit, UnpricedReason, Usd};
 use config::load;
 use fixtures::at;
 
@@ -17,8 +17,8 @@ mod tables;
 /// 2026-11-20 00:00 UTC, a Friday.
 const NOW: u64 = 1_795_132_800_000_000_000;
 
-fn builtin() -> Table {
-    Table::builtin().unwrap_or_else(|error| panic!("{}", error.0))
+fn builtin() -> RateTable {
+    RateTable::builtin().unwrap_or_else(|error| panic!("{}", error.0))
 }
 
 /// `builtin.json` and `builtin-models.json` equal `rates.yaml`. To regenerate them: `TOLLGATE_UPDATE=1 cargo test -p
@@ -26,15 +26,15 @@ fn builtin() -> Table {
 #[test]
 fn builtin_is_the_yaml_file() {
     let text = std::fs::read_to_string(at("config/rates/rates.yaml")).unwrap();
-    let file: File = load::data("rates.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
+    let file: TableFile = load::parse_data("rates.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
     let mut models = String::new();
-    let table = file.map(|own| {
+    let table = file.map_models(|own| {
         let (text, first) = (serde_json::to_string(&own).unwrap(), models.len());
         models.push_str(&text);
         models.push('\n');
-        source::Part(first, text.len())
+        source::ModelsRange(first, text.len())
     });
-    let head = serde_json::to_string(&Builtin { sha256: source::digest(&text), table }).unwrap();
+    let head = serde_json::to_string(&BuiltinTable { sha256: source::digest_text(&text), table }).unwrap();
     for (name, made) in [("builtin.json", head), ("builtin-models.json", models)] {
         let path = at("config/rates").join(name);
         if config::env::var("TOLLGATE_UPDATE").is_some() {
@@ -50,7 +50,7 @@ fn builtin_is_the_yaml_file() {
 fn builtin_is_small_and_whole() {
     let table = builtin();
     assert!(source::BUILTIN.len() < 1 << 20, "{} bytes", source::BUILTIN.len());
-    assert_eq!(table.models(), 4057);
+    assert_eq!(table.model_count(), 4057);
     assert!(table.stamp().starts_with("2026-11-20.8+") && table.stamp().len() == "2026-11-20.5+".len() + 12);
 }
 
@@ -58,7 +58,7 @@ fn builtin_is_small_and_whole() {
 /// table, which compiles without problems.
 #[test]
 fn models_read_late_are_those_of_the_whole_table() {
-    let source = Source::builtin().unwrap();
+    let source = TableSource::builtin().unwrap();
     let whole = super::compile::compile(&source.file, source.digest()).unwrap_or_else(|_| panic!("a fault in it"));
     let late = builtin();
     assert_eq!(late.providers.len(), whole.providers.len());
@@ -84,14 +84,14 @@ fn decimals_are_exact() {
     }
     assert_eq!(Decimal::parse("0.0833333333").unwrap().per_unit(1_000_000), Some(83_333_333_300));
     assert_eq!(Decimal::parse("0.00000000000000000001").unwrap().per_unit(1), None);
-    let ratio = Decimal::parse("1.1").unwrap().ratio().unwrap();
-    assert_eq!(ratio.of(10), Some(11));
-    assert_eq!(ratio.of(1), None);
+    let ratio = Decimal::parse("1.1").unwrap().to_ratio().unwrap();
+    assert_eq!(ratio.multiply(10), Some(11));
+    assert_eq!(ratio.multiply(1), None);
     assert_eq!(ratio.times(Ratio::ONE), Some(ratio));
 }
 
-fn find(table: &Table, provider: Option<&str>, models: &[&str]) -> Result<(String, bool), Unpriced> {
-    let query = Query { provider, models, time: NOW, circumstances: Circumstances::default() };
+fn find(table: &RateTable, provider: Option<&str>, models: &[&str]) -> Result<(String, bool), UnpricedReason> {
+    let query = RateQuery { provider, models, time: NOW, circumstances: CallCircumstances::default() };
     table.row(&query, 0).map(|row| (format!("{}/{}", row.provider(), row.model()), row.flags().date_dropped))
 }
 
@@ -100,13 +100,13 @@ fn find(table: &Table, provider: Option<&str>, models: &[&str]) -> Result<(Strin
 fn model_ids() {
     let table = builtin();
     let some = |name: &str, dropped| Ok((name.to_owned(), dropped));
-    type Case<'a> = (Option<&'a str>, &'a str, Result<(String, bool), Unpriced>);
+    type Case<'a> = (Option<&'a str>, &'a str, Result<(String, bool), UnpricedReason>);
     let cases: &[Case<'_>] = &[
         (Some("anthropic"), " Claude-Sonnet-4-5 ", some("anthropic/claude-sonnet-4-5", false)),
         (Some("anthropic"), "claude-sonnet-4-5-20250929", some("anthropic/claude-sonnet-4-5", true)),
         (Some("anthropic"), "claude-sonnet-4-5[1m]", some("anthropic/claude-sonnet-4-5", false)),
         (Some("anthropic"), "claude-sonnet-4-5-latest", some("anthropic/claude-sonnet-4-5", false)),
-        (Some("anthropic"), "claude-sonnet-4-5-turbo", Err(Unpriced::UnknownModel)),
+        (Some("anthropic"), "claude-sonnet-4-5-turbo", Err(UnpricedReason::UnknownModel)),
         (Some("anthropic"), "anthropic/claude-sonnet-4-5", some("anthropic/claude-sonnet-4-5", false)),
         (Some("openai"), "gpt-4o-2024-05-13", some("openai/gpt-4o-2024-05-13", false)),
         (Some("openai"), "gpt-4o-2024-08-06", some("openai/gpt-4o", false)),
@@ -129,17 +129,17 @@ fn model_ids() {
             "arn:aws:bedrock:us-east-1:123:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
             some("aws/anthropic.claude-sonnet-4-5", false),
         ),
-        (None, "arn:aws:bedrock:us-east-1:123:application-inference-profile/abc", Err(Unpriced::UnknownModel)),
-        (Some("litellm"), "gpt-4o", Err(Unpriced::UnknownProvider)),
+        (None, "arn:aws:bedrock:us-east-1:123:application-inference-profile/abc", Err(UnpricedReason::UnknownModel)),
+        (Some("litellm"), "gpt-4o", Err(UnpricedReason::UnknownProvider)),
         (Some("azure.ai.openai"), "gpt-4o-mini", some("openai/gpt-4o-mini", false)),
         (Some("groq"), "openai/gpt-oss-120b", some("groq/openai/gpt-oss-120b", false)),
         (Some("openrouter"), "anthropic/claude-sonnet-4.5", some("openrouter/anthropic/claude-sonnet-4.5", false)),
-        (Some("openrouter"), "anthropic/claude-sonnet-4.5:free", Err(Unpriced::UnknownModel)),
+        (Some("openrouter"), "anthropic/claude-sonnet-4.5:free", Err(UnpricedReason::UnknownModel)),
         (None, "gpt-5-mini", some("openai/gpt-5-mini", false)),
         (None, "claude-opus-4-8", some("anthropic/claude-opus-4-8", false)),
-        (None, "my-own-model", Err(Unpriced::UnknownModel)),
-        (None, "", Err(Unpriced::NoModel)),
-        (Some("deepseek"), "deepseek-chat-v9", Err(Unpriced::UnknownModel)),
+        (None, "my-own-model", Err(UnpricedReason::UnknownModel)),
+        (None, "", Err(UnpricedReason::NoModel)),
+        (Some("deepseek"), "deepseek-chat-v9", Err(UnpricedReason::UnknownModel)),
     ];
     let mut failed = Vec::new();
     for (provider, model, expected) in cases {
@@ -155,11 +155,11 @@ fn model_ids() {
     );
 }
 
-fn small(rates: &str) -> Result<Table, String> {
+fn small(rates: &str) -> Result<RateTable, String> {
     let text = format!(
         "schema: 1\nversion: t\ncurrency: USD\nper_tokens: 1000000\nunit_parents: {{cache_read: input}}\nproviders:\n  p:\n    names: [p]\n    models:\n      - {{id: m, ids: [m], rates: [{rates}]}}\n"
     );
-    Table::parse("t.yaml", &text).map_err(|error| error.0)
+    RateTable::parse("t.yaml", &text).map_err(|error| error.0)
 }
 
 /// The problems of a table are reported when it is parsed.
@@ -168,22 +168,25 @@ fn bad_tables_are_refused() {
     for (rates, word) in [
         (r#"{price: {inptu: "1"}}"#, "unit inptu"),
         (r#"{price: {input: "-1"}}"#, "negative"),
-        (r#"{price: {input: "0.0000000000001"}}"#, "held exactly"),
+        (r#"{price: {input: "0.0000000000001"}}"#, "too many digits"),
         (r#"{price: {input: "0.000000000001"}, adjust: [{when: {speed: [fast]}, multiply: "1.1"}]}"#, "finer"),
         (r#"{price: {input: "1"}, adjust: [{when: {moon: [full]}}]}"#, "`when: moon`"),
         (r#"{price: {input: "1"}, adjust: [{when: {utc_time: [noon]}}]}"#, "utc_time"),
         (r#"{price: {input: "1"}, from: yesterday}"#, "RFC 3339"),
-        (r#"{price: {input: "1"}, to: "2026-01-02T00:00:00Z"}, {from: "2026-01-01T00:00:00Z", price: {}}"#, "overlap"),
+        (
+            r#"{price: {input: "1"}, to: "2026-01-02T00:00:00Z"}, {from: "2026-01-01T00:00:00Z", price: {}}"#,
+            "before the previous one ends",
+        ),
         (r#"{price: {input: "1"}, tiers: [{price: {}}]}"#, "over_input"),
         (
             r#"{price: {input: "1"}, tiers: [{over_input: 9, price: {}}, {at_least_input: 10, price: {}}]}"#,
-            "tier stands twice",
+            "two tiers have the same limit",
         ),
         (r#"{price: {input: "1"}, fees_per_1000: {dance: "1"}}"#, "unit dance"),
         (r#"{price: {input: "1"}, from: "2026-01-02T00:00:00Z", to: "2026-01-01T00:00:00Z"}"#, "empty"),
         (r#"{price: {input: "1"}, adjust: [{when: {speed: [fast]}, multiply: "-2"}]}"#, "multiplier"),
         (r#"{prize: {}}"#, "prize"),
-        ("", "windows"),
+        ("", "at least one window"),
     ] {
         let error = small(rates).err().unwrap_or_default();
         assert!(error.contains(word), "{rates}: {error}");
@@ -191,13 +194,13 @@ fn bad_tables_are_refused() {
     let float = small("{price: {input: 0.1}}");
     assert!(float.is_ok(), "plain scalars keep their text: {float:?}", float = float.err());
     let other = "schema: 2\nversion: t\ncurrency: USD\nper_tokens: 1\nproviders: {}\n";
-    assert!(Table::parse("t.yaml", other).err().unwrap().0.contains("schema 2"));
+    assert!(RateTable::parse("t.yaml", other).err().unwrap().0.contains("schema 2"));
 }
 
-fn price(table: &Table, time: &str, input: u64, told: Circumstances<'_>, unit: Unit) -> Option<(String, Unit)> {
+fn price(table: &RateTable, time: &str, input: u64, told: CallCircumstances<'_>, unit: Unit) -> Option<(String, Unit)> {
     let time = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).unwrap();
     let time = u64::try_from(time.unix_timestamp_nanos()).unwrap();
-    let query = Query { provider: Some("p"), models: &["m"], time, circumstances: told };
+    let query = RateQuery { provider: Some("p"), models: &["m"], time, circumstances: told };
     let (price, named) = table.row(&query, input).ok()?.price(unit)?;
     Some((Usd(price.0 * 1_000_000).to_string(), named))
 }
@@ -214,11 +217,11 @@ fn adjustments() {
                      {when: {speed: [fast]}, from: "2026-06-01T00:00:00Z", multiply: "3"}]}"#,
     )
     .unwrap_or_else(|error| panic!("{error}"));
-    let plain = Circumstances::default();
-    let batch = Circumstances { service_tier: Some("batch"), ..plain };
-    let us = Circumstances { inference_geo: Some("us"), ..plain };
-    let both = Circumstances { inference_geo: Some("US"), ..batch };
-    let fast = Circumstances { speed: Some("fast"), ..us };
+    let plain = CallCircumstances::default();
+    let batch = CallCircumstances { service_tier: Some("batch"), ..plain };
+    let us = CallCircumstances { inference_geo: Some("us"), ..plain };
+    let both = CallCircumstances { inference_geo: Some("US"), ..batch };
+    let fast = CallCircumstances { speed: Some("fast"), ..us };
     let wed = "2026-05-06T12:00:00Z";
     let text = |time, input, told, unit| price(&table, time, input, told, unit).map(|(price, _)| price);
     assert_eq!(text("2025-12-31T23:59:59Z", 0, plain, Unit::Input).as_deref(), Some("9"));
@@ -247,12 +250,12 @@ fn adjustments() {
 fn rows_have_names() {
     let table = builtin();
     let row = |model: &str, told| {
-        let query = Query { provider: Some("openai"), models: &[model], time: NOW, circumstances: told };
+        let query = RateQuery { provider: Some("openai"), models: &[model], time: NOW, circumstances: told };
         table.row(&query, 0).map(|row| (row.name(), row.flags().context_unmatched))
     };
-    let priority = Circumstances { service_tier: Some("priority"), ..Circumstances::default() };
+    let priority = CallCircumstances { service_tier: Some("priority"), ..CallCircumstances::default() };
     assert_eq!(row("gpt-5-mini", priority), Ok(("openai/gpt-5-mini;priority".to_owned(), false)));
-    let auto = Circumstances { service_tier: Some("auto"), ..Circumstances::default() };
+    let auto = CallCircumstances { service_tier: Some("auto"), ..CallCircumstances::default() };
     assert_eq!(row("gpt-5-mini", auto), Ok(("openai/gpt-5-mini".to_owned(), false)));
     assert_eq!(row("text-embedding-3-small", priority).map(|(_, unmatched)| unmatched), Ok(true));
 }

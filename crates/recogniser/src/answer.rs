@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use redaction::recognised::{Named, byte_ranges};
+use redaction::recognised::{EntityHit, byte_ranges};
 
 use super::config::Settings;
 
 /// The request body of Presidio's analyzer.
 #[derive(Serialize)]
-struct Question<'a> {
-    text: Texts<'a>,
+struct AnalyzeRequest<'a> {
+    text: RequestTexts<'a>,
     language: &'a str,
     score_threshold: f64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -23,14 +23,14 @@ struct Question<'a> {
 /// One bare text, for analyzers that accept no lists, or several.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Texts<'a> {
+enum RequestTexts<'a> {
     One(&'a str),
     Several(Vec<&'a str>),
 }
 
 /// One finding in the answer; unknown fields are ignored.
 #[derive(Deserialize)]
-struct Found<'a> {
+struct EntityFinding<'a> {
     #[serde(borrow)]
     entity_type: Cow<'a, str>,
     start: u64,
@@ -40,12 +40,12 @@ struct Found<'a> {
 }
 
 /// Returns the body of a call.
-pub(super) fn question(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8>> {
+pub(super) fn build_request(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8>> {
     let text = match texts {
-        [one] if settings.batch_texts == 1 => Texts::One(one),
-        several => Texts::Several(several.iter().map(|text| &**text).collect()),
+        [one] if settings.batch_texts == 1 => RequestTexts::One(one),
+        several => RequestTexts::Several(several.iter().map(|text| &**text).collect()),
     };
-    let question = Question {
+    let question = AnalyzeRequest {
         text,
         language: &settings.language,
         score_threshold: settings.threshold,
@@ -55,27 +55,27 @@ pub(super) fn question(settings: &Settings, texts: &[Arc<str>]) -> Option<Vec<u8
 }
 
 /// Returns the findings for each text. `None`: the body is not a valid answer to these texts.
-pub(super) fn findings(settings: &Settings, texts: &[Arc<str>], body: &[u8]) -> Option<Vec<Vec<Named>>> {
-    let lists: Vec<Vec<Found<'_>>> = match settings.batch_texts {
+pub(super) fn parse_findings(settings: &Settings, texts: &[Arc<str>], body: &[u8]) -> Option<Vec<Vec<EntityHit>>> {
+    let lists: Vec<Vec<EntityFinding<'_>>> = match settings.batch_texts {
         1 => vec![serde_json::from_slice(body).ok()?],
         _ => serde_json::from_slice(body).ok()?,
     };
     if lists.len() != texts.len() {
         return None;
     }
-    lists.iter().zip(texts).map(|(found, text)| named(settings, text, found)).collect()
+    lists.iter().zip(texts).map(|(found, text)| match_entities(settings, text, found)).collect()
 }
 
-fn named(settings: &Settings, text: &str, found: &[Found<'_>]) -> Option<Vec<Named>> {
+fn match_entities(settings: &Settings, text: &str, found: &[EntityFinding<'_>]) -> Option<Vec<EntityHit>> {
     let offsets: Vec<(u64, u64)> = found.iter().map(|found| (found.start, found.end)).collect();
     let ranges = byte_ranges(text, &offsets)?;
     let rules = &settings.rules;
-    let mut named: Vec<Named> = Vec::with_capacity(found.len());
+    let mut named: Vec<EntityHit> = Vec::with_capacity(found.len());
     for (found, range) in found.iter().zip(ranges) {
         let sure = found.score.is_none_or(|score| score.is_nan() || score >= settings.threshold);
-        let rule = rules.known.get(found.entity_type.as_ref()).copied().unwrap_or(rules.other);
+        let rule = rules.by_entity.get(found.entity_type.as_ref()).copied().unwrap_or(rules.other);
         if sure && rule != usize::MAX && !range.is_empty() {
-            named.push(Named { range, rule });
+            named.push(EntityHit { range, rule });
         }
     }
     // The order of findings in an answer is not specified

@@ -1,7 +1,7 @@
-//! [`Presidio`] calls the recogniser over HTTP, with limited concurrency and one deadline for all calls of a request.
-//! The endpoint is checked when it is configured. Redirects are not followed, and nothing but the findings of an answer
-//! is used or logged. A call that is dropped at the deadline counts as failed. `answer` handles the bodies, `breaker`
-//! decides when to pause.
+//! [`PresidioClient`] calls the recogniser over HTTP, with limited concurrency and one deadline for all calls of a
+//! request. The endpoint is checked when it is configured. Redirects are not followed, and nothing but the findings of
+//! an answer is used or logged. A call that is dropped at the deadline counts as failed. `answer` handles the bodies,
+//! `circuit_breaker` decides when to pause.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,53 +14,53 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::{HeaderValue, Request, StatusCode, header};
 use parking_lot::Mutex;
 
-use kernel::clock::{Clock, within};
-use net::client::{self, read, upload};
-use net::spawn::blocking;
-use net::{Client, Proxies, Spawn, TlsError};
-use redaction::recognised::Named;
+use kernel::clock::{Clock, with_timeout};
+use net::client::{self, read_response, upload_body};
+use net::spawn::run_blocking;
+use net::{HttpClient, ProxyRules, Spawn, TlsError};
+use redaction::recognised::EntityHit;
 use telemetry::{Counter, Histogram, Meter, names};
 
-use super::answer::{findings, question};
-use super::breaker::Breaker;
-use super::config::{OnError, Settings};
-use super::recognise::{Answers, Recognise};
-use super::turns::Turns;
+use super::answer::{build_request, parse_findings};
+use super::call_scheduler::CallScheduler;
+use super::circuit_breaker::CircuitBreaker;
+use super::config::{OnRecogniserError, Settings};
+use super::recognise::{RecogniserAnswers, TextRecogniser};
 
 /// Largest answer that is read, in bytes.
-const MOST_ANSWER: usize = 8 << 20;
+const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Longer answers are parsed off the reactor, in bytes.
-const INLINE: usize = 64 << 10;
+const MAX_INLINE_BYTES: usize = 64 << 10;
 
-/// Dependencies of [`Presidio`].
+/// Dependencies of [`PresidioClient`].
 #[derive(Clone)]
-pub struct Deps {
+pub struct ClientDependencies {
     /// Runs the connections' tasks.
     pub tasks: Arc<dyn Spawn>,
     /// Measures the deadline.
     pub clock: Arc<dyn Clock>,
     /// Proxies for outgoing connections; loopback uses none.
-    pub proxies: Arc<Proxies>,
+    pub proxies: Arc<ProxyRules>,
     /// Metrics.
     pub meter: Meter,
 }
 
 /// A recogniser with the API of Presidio's analyzer.
-pub struct Presidio(Arc<Inner>);
+pub struct PresidioClient(Arc<ClientInner>);
 
-struct Inner {
+struct ClientInner {
     id: Arc<str>,
     settings: Arc<Settings>,
-    client: Client,
+    client: HttpClient,
     tasks: Arc<dyn Spawn>,
     clock: Arc<dyn Clock>,
-    turns: Arc<Turns>,
+    scheduler: Arc<CallScheduler>,
     /// Shared by all accounts: opens when the recogniser can't be reached or reports that it is unavailable.
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     /// One breaker per account for calls that time out, because the account's texts may be the cause.
-    slow: Mutex<HashMap<Arc<str>, Arc<Breaker>>>,
+    slow_breakers: Mutex<HashMap<Arc<str>, Arc<CircuitBreaker>>>,
     /// Whether the last call was refused, so that a refusal is logged only once.
-    refused: AtomicBool,
+    last_refused: AtomicBool,
     meter: Meter,
     texts: Counter,
     bytes: Counter,
@@ -69,13 +69,13 @@ struct Inner {
 
 /// Why a call gave no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum CallFault {
     /// No connection, or it ended too early.
     Unreachable,
     /// No answer before the deadline.
     TimedOut,
     /// No call was made, because the breaker is open.
-    Resting,
+    BreakerOpen,
     /// The server reports that it is temporarily unavailable.
     Unavailable,
     /// The server failed on these texts.
@@ -88,12 +88,12 @@ enum Fault {
     BadAnswer,
 }
 
-impl Fault {
+impl CallFault {
     fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
-            Self::Resting => "resting",
+            Self::BreakerOpen => "resting",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",
             Self::Refused => "refused",
@@ -103,31 +103,31 @@ impl Fault {
     }
 
     /// Whether any other call would fail in the same way, whatever its texts.
-    fn is_general(self) -> bool {
+    fn is_independent_of_texts(self) -> bool {
         matches!(self, Self::Unreachable | Self::Unavailable)
     }
 
     /// Whether one text may have caused the fault, so that the others should be sent separately.
-    fn is_of_texts(self) -> bool {
+    fn may_be_caused_by_text(self) -> bool {
         matches!(self, Self::Failed | Self::BadAnswer)
     }
 }
 
-impl Presidio {
+impl PresidioClient {
     /// Builds the client without connecting. `id` is the id of the processor that uses it.
     ///
     /// # Errors
     /// A TLS file that can't be used, or missing roots.
-    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, TlsError> {
-        let Deps { tasks, clock, proxies, meter } = deps;
-        let way = client::Settings { tls: settings.tls.clone(), http2_only: false };
+    pub fn build(id: Arc<str>, settings: Settings, deps: ClientDependencies) -> Result<Self, TlsError> {
+        let ClientDependencies { tasks, clock, proxies, meter } = deps;
+        let way = client::ClientSettings { tls: settings.tls.clone(), http2_only: false };
         let labels = &[("processor", &*id)];
-        let inner = Inner {
-            client: Client::build(&way, proxies, Arc::clone(&tasks))?,
-            turns: Turns::new(settings.in_flight),
-            breaker: Breaker::default(),
-            slow: Mutex::default(),
-            refused: AtomicBool::new(false),
+        let inner = ClientInner {
+            client: HttpClient::build(&way, proxies, Arc::clone(&tasks))?,
+            scheduler: CallScheduler::new(settings.in_flight),
+            breaker: CircuitBreaker::default(),
+            slow_breakers: Mutex::default(),
+            last_refused: AtomicBool::new(false),
             texts: meter.counter(&names::RECOGNISER_TEXTS, labels),
             bytes: meter.counter(&names::RECOGNISER_BYTES, labels),
             seconds: meter.histogram(&names::RECOGNISER_SECONDS, labels),
@@ -141,18 +141,18 @@ impl Presidio {
     }
 }
 
-impl Recognise for Presidio {
-    fn ask(&self, account: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers> {
+impl TextRecogniser for PresidioClient {
+    fn recognise(&self, account: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, RecogniserAnswers> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
-            let answers = Mutex::new(Answers::default());
-            let (batches, over) = (inner.batches(texts).into_iter(), AtomicBool::new(false));
-            let asker = inner.asker(account);
-            let ask = |batch| inner.batch(batch, &asker, &answers, &over);
+            let answers = Mutex::new(RecogniserAnswers::default());
+            let (batches, over) = (inner.split_into_calls(texts).into_iter(), AtomicBool::new(false));
+            let asker = inner.call_owner(account);
+            let ask = |batch| inner.send_batch(batch, &asker, &answers, &over);
             let mut running: FuturesUnordered<_> = batches.map(ask).collect();
             let all = async { while running.next().await.is_some() {} };
             // Answers that arrived in time count; the caller sees which are missing
-            let _ = within(&*inner.clock, inner.settings.timeout, all).await;
+            let _ = with_timeout(&*inner.clock, inner.settings.timeout, all).await;
             drop(running);
             answers.into_inner()
         })
@@ -160,19 +160,19 @@ impl Recognise for Presidio {
 }
 
 /// The account that a call is for, and its breaker for slow calls.
-struct Asker {
+struct CallOwner {
     account: Arc<str>,
-    slow: Arc<Breaker>,
+    slow_breaker: Arc<CircuitBreaker>,
 }
 
-impl Inner {
-    fn asker(&self, account: Arc<str>) -> Asker {
-        let slow = Arc::clone(self.slow.lock().entry(Arc::clone(&account)).or_default());
-        Asker { account, slow }
+impl ClientInner {
+    fn call_owner(&self, account: Arc<str>) -> CallOwner {
+        let slow = Arc::clone(self.slow_breakers.lock().entry(Arc::clone(&account)).or_default());
+        CallOwner { account, slow_breaker: slow }
     }
 
     /// Splits texts into calls, in order, within the configured limits of texts and bytes.
-    fn batches(&self, texts: Vec<Arc<str>>) -> Vec<Vec<Arc<str>>> {
+    fn split_into_calls(&self, texts: Vec<Arc<str>>) -> Vec<Vec<Arc<str>>> {
         let mut batches: Vec<Vec<Arc<str>>> = Vec::new();
         let mut bytes = 0_usize;
         for text in texts {
@@ -192,144 +192,157 @@ impl Inner {
 
     /// Sends one call. Splits it in halves if it is too large, or if one of its texts may have spoiled the answers of
     /// the others. `over`: no further calls are begun; running calls finish, so that their results are recorded.
-    async fn batch(&self, texts: Vec<Arc<str>>, asker: &Asker, answers: &Mutex<Answers>, over: &AtomicBool) {
+    async fn send_batch(
+        &self,
+        texts: Vec<Arc<str>>,
+        asker: &CallOwner,
+        answers: &Mutex<RecogniserAnswers>,
+        over: &AtomicBool,
+    ) {
         let mut todo = vec![texts];
         while let Some(mut texts) = todo.pop() {
-            let alone = self.settings.on_error == OnError::Unscanned;
-            match self.call(&texts, asker, over).await {
+            let alone = self.settings.on_error == OnRecogniserError::Unscanned;
+            match self.send_call(&texts, asker, over).await {
                 Ok(found) => answers.lock().0.extend(texts.into_iter().zip(found)),
-                Err(fault) if texts.len() > 1 && (fault == Fault::TooLarge || alone && fault.is_of_texts()) => {
+                Err(fault)
+                    if texts.len() > 1 && (fault == CallFault::TooLarge || alone && fault.may_be_caused_by_text()) =>
+                {
                     let second = texts.split_off(texts.len() / 2);
                     todo.extend([second, texts]);
                 }
                 // With `hold`, one text without an answer holds the whole batch
-                Err(_) if self.settings.on_error == OnError::Hold => over.store(true, Ordering::Relaxed),
+                Err(_) if self.settings.on_error == OnRecogniserError::Hold => over.store(true, Ordering::Relaxed),
                 Err(_) => {}
             }
         }
     }
 
-    async fn call(&self, texts: &[Arc<str>], asker: &Asker, over: &AtomicBool) -> Result<Vec<Vec<Named>>, Fault> {
-        let Some(_turn) = self.turns.take(&asker.account).await else { return Err(Fault::Resting) };
+    async fn send_call(
+        &self,
+        texts: &[Arc<str>],
+        asker: &CallOwner,
+        over: &AtomicBool,
+    ) -> Result<Vec<Vec<EntityHit>>, CallFault> {
+        let Some(_turn) = self.scheduler.acquire(&asker.account).await else { return Err(CallFault::BreakerOpen) };
         if over.load(Ordering::Relaxed) {
-            return Err(Fault::Resting);
+            return Err(CallFault::BreakerOpen);
         }
         let now = self.clock.monotonic();
-        let own = asker.slow.may_call(now);
+        let own = asker.slow_breaker.may_call(now);
         if !own || !self.breaker.may_call(now) {
             if own {
-                asker.slow.forgotten();
+                asker.slow_breaker.record_inconclusive();
             }
-            self.count("resting");
-            return Err(Fault::Resting);
+            self.count_call("resting");
+            return Err(CallFault::BreakerOpen);
         }
-        let call = Call { inner: self, slow: &asker.slow, began: now, ended: false };
+        let call = RunningCall { inner: self, slow_breaker: &asker.slow_breaker, began: now, ended: false };
         self.texts.increment(texts.len() as u64);
         self.bytes.increment(texts.iter().map(|text| text.len() as u64).sum());
-        let mut answered = self.exchange(texts).await;
-        if answered.as_ref().is_err_and(|fault| *fault == Fault::Unreachable) {
+        let mut answered = self.post_texts(texts).await;
+        if answered.as_ref().is_err_and(|fault| *fault == CallFault::Unreachable) {
             // Retried once: the server may just have closed this pooled connection
-            answered = self.exchange(texts).await;
+            answered = self.post_texts(texts).await;
         }
         call.end(answered.as_ref().err().copied());
         answered
     }
 
-    async fn exchange(&self, texts: &[Arc<str>]) -> Result<Vec<Vec<Named>>, Fault> {
-        let body = question(&self.settings, texts).ok_or(Fault::BadAnswer)?;
+    async fn post_texts(&self, texts: &[Arc<str>]) -> Result<Vec<Vec<EntityHit>>, CallFault> {
+        let body = build_request(&self.settings, texts).ok_or(CallFault::BadAnswer)?;
         let mut request = Request::post(self.settings.endpoint.clone())
-            .body(upload(Bytes::from(body), Bytes::new()))
-            .map_err(|_| Fault::Unreachable)?;
+            .body(upload_body(Bytes::from(body), Bytes::new()))
+            .map_err(|_| CallFault::Unreachable)?;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
         headers.extend(self.settings.headers.clone());
-        let answer = self.client.send(request).await.map_err(|_| Fault::Unreachable)?;
+        let answer = self.client.send(request).await.map_err(|_| CallFault::Unreachable)?;
         match answer.status() {
             StatusCode::OK => {}
-            StatusCode::PAYLOAD_TOO_LARGE => return Err(Fault::TooLarge),
+            StatusCode::PAYLOAD_TOO_LARGE => return Err(CallFault::TooLarge),
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => return Err(Fault::Unavailable),
-            status if status.is_server_error() => return Err(Fault::Failed),
-            _ => return Err(Fault::Refused),
+            | StatusCode::GATEWAY_TIMEOUT => return Err(CallFault::Unavailable),
+            status if status.is_server_error() => return Err(CallFault::Failed),
+            _ => return Err(CallFault::Refused),
         }
-        let (body, _) = read(answer.into_body(), MOST_ANSWER).await.map_err(|error| match error {
-            client::AnswerError::TooLarge => Fault::BadAnswer,
-            client::AnswerError::Cut => Fault::Unreachable,
+        let (body, _) = read_response(answer.into_body(), MAX_ANSWER_BYTES).await.map_err(|error| match error {
+            client::ResponseReadError::TooLarge => CallFault::BadAnswer,
+            client::ResponseReadError::Truncated => CallFault::Unreachable,
         })?;
-        self.findings(texts, body).await.ok_or(Fault::BadAnswer)
+        self.parse_answer(texts, body).await.ok_or(CallFault::BadAnswer)
     }
 
-    async fn findings(&self, texts: &[Arc<str>], body: Bytes) -> Option<Vec<Vec<Named>>> {
-        if body.len() <= INLINE {
-            return findings(&self.settings, texts, &body);
+    async fn parse_answer(&self, texts: &[Arc<str>], body: Bytes) -> Option<Vec<Vec<EntityHit>>> {
+        if body.len() <= MAX_INLINE_BYTES {
+            return parse_findings(&self.settings, texts, &body);
         }
         let (settings, texts) = (Arc::clone(&self.settings), texts.to_vec());
-        blocking(&*self.tasks, "recogniser", move || findings(&settings, &texts, &body)).await?
+        run_blocking(&*self.tasks, "recogniser", move || parse_findings(&settings, &texts, &body)).await?
     }
 
-    fn count(&self, outcome: &'static str) {
+    fn count_call(&self, outcome: &'static str) {
         let labels = &[("processor", &*self.id), ("outcome", outcome)];
         self.meter.counter(&names::RECOGNISER_CALLS, labels).increment(1);
     }
 }
 
 /// A call in progress. If it is dropped before its end, it counts as timed out.
-struct Call<'i> {
-    inner: &'i Inner,
-    slow: &'i Breaker,
+struct RunningCall<'i> {
+    inner: &'i ClientInner,
+    slow_breaker: &'i CircuitBreaker,
     /// Monotonic.
     began: Duration,
     ended: bool,
 }
 
-impl Call<'_> {
-    fn end(mut self, fault: Option<Fault>) {
+impl RunningCall<'_> {
+    fn end(mut self, fault: Option<CallFault>) {
         self.ended = true;
-        self.tell(fault);
+        self.record_result(fault);
     }
 
-    fn tell(&self, fault: Option<Fault>) {
+    fn record_result(&self, fault: Option<CallFault>) {
         let (inner, now) = (self.inner, self.inner.clock.monotonic());
-        inner.count(fault.map_or("answered", Fault::label));
+        inner.count_call(fault.map_or("answered", CallFault::label));
         inner.seconds.record(now.saturating_sub(self.began).as_secs_f64());
         let told = match fault {
             None => {
-                inner.refused.store(false, Ordering::Relaxed);
-                if self.slow.succeeded() | inner.breaker.succeeded() {
-                    tracing::info!(processor = &*inner.id, "the external recogniser answers again");
+                inner.last_refused.store(false, Ordering::Relaxed);
+                if self.slow_breaker.record_success() | inner.breaker.record_success() {
+                    tracing::info!(processor = &*inner.id, "the external recogniser is available again");
                 }
                 None
             }
-            Some(fault) if fault.is_general() => {
-                self.slow.forgotten();
-                inner.breaker.failed(now).then_some(fault)
+            Some(fault) if fault.is_independent_of_texts() => {
+                self.slow_breaker.record_inconclusive();
+                inner.breaker.record_failure(now).then_some(fault)
             }
-            Some(fault @ Fault::TimedOut) => {
-                inner.breaker.forgotten();
-                self.slow.failed(now).then_some(fault)
+            Some(fault @ CallFault::TimedOut) => {
+                inner.breaker.record_inconclusive();
+                self.slow_breaker.record_failure(now).then_some(fault)
             }
             Some(fault) => {
-                self.slow.forgotten();
-                inner.breaker.forgotten();
-                let first = fault == Fault::Refused && !inner.refused.swap(true, Ordering::Relaxed);
+                self.slow_breaker.record_inconclusive();
+                inner.breaker.record_inconclusive();
+                let first = fault == CallFault::Refused && !inner.last_refused.swap(true, Ordering::Relaxed);
                 first.then_some(fault)
             }
         };
         if let Some(fault) = told {
             let why = fault.label();
-            tracing::warn!(processor = &*inner.id, why, "the external recogniser gives no answers");
+            tracing::warn!(processor = &*inner.id, why, "calls to the external recogniser fail");
         }
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for RunningCall<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.tell(Some(Fault::TimedOut));
+            self.record_result(Some(CallFault::TimedOut));
         }
     }
 }

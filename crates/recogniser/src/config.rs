@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::address::{self, Url};
-use config::{ByteSize, FieldProblem, Span, load};
+use config::{ByteSize, FieldProblem, TimeSpan, load};
 use kernel::secret::Secret;
-use net::{is_this_machine, tls};
+use net::{is_local_host, tls};
 use pipeline::Trust;
 use redaction::RuleData;
 use redaction::recognised::{ENTITIES, EntityRow};
@@ -41,9 +41,9 @@ pub struct Config {
     pub placeholders: BTreeMap<String, String>,
     /// Behaviour without an answer: `hold` asks the client to retry the request, `unscanned` replaces each text with
     /// `[UNSCANNED]`.
-    pub on_error: OnError,
+    pub on_error: OnRecogniserError,
     /// Longest time from a batch's first call to its last answer.
-    pub timeout: Span,
+    pub timeout: TimeSpan,
     /// Most texts in one call. 1 sends each text by itself, for older analyzers that accept no lists.
     pub batch_texts: usize,
     /// Most bytes of text in one call.
@@ -56,13 +56,13 @@ pub struct Config {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Secret>,
     /// TLS settings for `https://`.
-    pub tls: Tls,
+    pub tls: TlsConfig,
 }
 
 /// TLS settings of the connection.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Tls {
+pub struct TlsConfig {
     /// PEM file of certificates to trust instead of the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -71,7 +71,7 @@ pub struct Tls {
 /// Treatment of texts without an answer. They can't be forwarded unchecked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnError {
+pub enum OnRecogniserError {
     /// Refuse the request with a retryable error; its client retries.
     #[default]
     Hold,
@@ -88,14 +88,14 @@ impl Default for Config {
             entities: vec!["PERSON".to_owned(), "LOCATION".to_owned()],
             score_threshold: 0.5,
             placeholders: BTreeMap::new(),
-            on_error: OnError::Hold,
-            timeout: Span::seconds(5),
+            on_error: OnRecogniserError::Hold,
+            timeout: TimeSpan::seconds(5),
             batch_texts: 64,
             batch_bytes: ByteSize(256 << 10),
             max_text_bytes: ByteSize(64 << 10),
             in_flight: 2,
             headers: BTreeMap::new(),
-            tls: Tls::default(),
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -106,7 +106,7 @@ pub struct Settings {
     /// The full URI of calls, with its path.
     pub endpoint: Uri,
     /// TLS settings, if the endpoint is `https://`.
-    pub tls: Option<tls::Settings>,
+    pub tls: Option<tls::ClientTlsSettings>,
     /// Headers of every call.
     pub headers: HeaderMap,
     /// See [`Config::language`].
@@ -116,7 +116,7 @@ pub struct Settings {
     /// See [`Config::score_threshold`].
     pub threshold: f64,
     /// See [`Config::on_error`].
-    pub on_error: OnError,
+    pub on_error: OnRecogniserError,
     /// See [`Config::timeout`].
     pub timeout: Duration,
     /// See [`Config::batch_texts`].
@@ -129,31 +129,31 @@ pub struct Settings {
     pub in_flight: usize,
     /// Kinds of findings. The last row is for entities without a row of their own.
     pub rows: Vec<EntityRow>,
-    /// Rule indices in the detector by entity; empty until [`Settings::bind`].
-    pub rules: Arc<Rules>,
+    /// Rule indices in the detector by entity; empty until [`Settings::bind_rules`].
+    pub rules: Arc<EntityRules>,
 }
 
 /// The detector's rules for findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct EntityRules {
     /// Rule index by entity.
-    pub known: HashMap<String, usize>,
+    pub by_entity: HashMap<String, usize>,
     /// Rule index for all other entities.
     pub other: usize,
 }
 
 impl Settings {
     /// The rules for findings, to be added to the detector's.
-    pub fn data(&self) -> impl Iterator<Item = RuleData> + '_ {
-        self.rows.iter().map(EntityRow::data)
+    pub fn rule_data(&self) -> impl Iterator<Item = RuleData> + '_ {
+        self.rows.iter().map(EntityRow::rule_data)
     }
 
     /// Looks up the rules' indices by name. Findings of a disabled rule are ignored.
-    pub fn bind(&mut self, index: impl Fn(&str) -> Option<usize>) {
-        let mut rules = Rules { known: HashMap::new(), other: usize::MAX };
+    pub fn bind_rules(&mut self, index: impl Fn(&str) -> Option<usize>) {
+        let mut rules = EntityRules { by_entity: HashMap::new(), other: usize::MAX };
         for row in &self.rows {
-            let rule = index(&row.rule()).unwrap_or(usize::MAX);
-            rules.known.extend(row.entities.iter().map(|entity| (entity.clone(), rule)));
+            let rule = index(&row.rule_name()).unwrap_or(usize::MAX);
+            rules.by_entity.extend(row.entities.iter().map(|entity| (entity.clone(), rule)));
             rules.other = rule;
         }
         self.rules = Arc::new(rules);
@@ -168,43 +168,47 @@ pub(super) const MOST_CALLS: usize = 64;
 const MOST_ENTITIES: usize = 200;
 
 impl Config {
-    /// Checks all settings; [`Settings::bind`] sets the rules later.
+    /// Checks all settings; [`Settings::bind_rules`] sets the rules later.
     ///
     /// # Errors
     /// All problems, each with its field below `recogniser`.
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let mut wrong = |path: &str, what: String| problems.push(FieldProblem::new(format!("recogniser.{path}"), what));
-        let endpoint = endpoint(&self.endpoint).map_err(|what| wrong("endpoint", what)).ok();
+        let endpoint = parse_endpoint(&self.endpoint).map_err(|what| wrong("endpoint", what)).ok();
         match self.trust {
             Some(Trust::Internal) => {}
-            Some(Trust::ThirdParty) => {
-                wrong("trust", "texts go to it as they are: a third party can't be one".to_owned())
-            }
-            None => wrong("trust", "texts go to it as they are: say `trust: internal` if that may be".to_owned()),
+            Some(Trust::ThirdParty) => wrong(
+                "trust",
+                "the recogniser receives unredacted texts, so it must be `internal`, not `third_party`".to_owned(),
+            ),
+            None => wrong(
+                "trust",
+                "the recogniser receives unredacted texts: set `trust: internal` to allow that".to_owned(),
+            ),
         }
         if !(0.0..=1.0).contains(&self.score_threshold) {
-            wrong("score_threshold", "from 0 to 1".to_owned());
+            wrong("score_threshold", "must be from 0 to 1".to_owned());
         }
         if self.language.is_empty() || self.language.len() > 16 {
-            wrong("language", "a language code such as `en`".to_owned());
+            wrong("language", "must be a language code such as `en`".to_owned());
         }
         if !(TIMEOUT.0..=TIMEOUT.1).contains(&self.timeout.0) {
-            wrong("timeout", "from 100ms to 1m".to_owned());
+            wrong("timeout", "must be from 100ms to 1m".to_owned());
         }
         if !(1..=MOST_TEXTS).contains(&self.batch_texts) {
-            wrong("batch_texts", format!("from 1 to {MOST_TEXTS}"));
+            wrong("batch_texts", format!("must be from 1 to {MOST_TEXTS}"));
         }
         for (path, size) in [("batch_bytes", self.batch_bytes), ("max_text_bytes", self.max_text_bytes)] {
             if !(1024..=MOST_BYTES).contains(&size.0) {
-                wrong(path, format!("from 1KiB to {}", ByteSize(MOST_BYTES)));
+                wrong(path, format!("must be from 1KiB to {}", ByteSize(MOST_BYTES)));
             }
         }
         if !(1..=MOST_CALLS).contains(&self.in_flight) {
-            wrong("in_flight", format!("from 1 to {MOST_CALLS}"));
+            wrong("in_flight", format!("must be from 1 to {MOST_CALLS}"));
         }
         if self.entities.len() > MOST_ENTITIES {
-            wrong("entities", format!("at most {MOST_ENTITIES}"));
+            wrong("entities", format!("must have at most {MOST_ENTITIES} entries"));
         }
         let headers = self.headers(&mut wrong);
         let rows = self.rows(&mut wrong);
@@ -230,12 +234,16 @@ impl Config {
         }
     }
 
-    fn tls(&self, endpoint: Option<&Uri>, wrong: &mut impl FnMut(&str, String)) -> Option<tls::Settings> {
+    fn tls(&self, endpoint: Option<&Uri>, wrong: &mut impl FnMut(&str, String)) -> Option<tls::ClientTlsSettings> {
         let secure = endpoint?.scheme_str() == Some("https");
         if !secure && self.tls.ca_file.is_some() {
-            wrong("tls.ca_file", "the endpoint is `http://`: there is no TLS".to_owned());
+            wrong(
+                "tls.ca_file",
+                "has no effect because the endpoint is `http://`: remove it, or use `https://`".to_owned(),
+            );
         }
-        secure.then(|| tls::Settings { ca_file: self.tls.ca_file.clone(), ..tls::Settings::default() })
+        secure
+            .then(|| tls::ClientTlsSettings { ca_file: self.tls.ca_file.clone(), ..tls::ClientTlsSettings::default() })
     }
 
     fn headers(&self, wrong: &mut impl FnMut(&str, String)) -> HeaderMap {
@@ -243,11 +251,11 @@ impl Config {
         for (name, value) in &self.headers {
             let path = format!("headers.{name}");
             let Ok(name) = name.parse::<HeaderName>() else {
-                wrong(&path, "not a header name".to_owned());
+                wrong(&path, "is not a valid header name".to_owned());
                 continue;
             };
             if name == header::HOST || name == header::CONTENT_TYPE || name == header::CONTENT_LENGTH {
-                wrong(&path, "this header is set by the call itself".to_owned());
+                wrong(&path, "tollgate sets this header itself: remove it".to_owned());
                 continue;
             }
             match HeaderValue::from_str(value.expose()) {
@@ -255,7 +263,7 @@ impl Config {
                     value.set_sensitive(true);
                     headers.insert(name, value);
                 }
-                Err(_) => wrong(&path, "not a header value".to_owned()),
+                Err(_) => wrong(&path, "is not a valid header value".to_owned()),
             }
         }
         headers
@@ -263,7 +271,7 @@ impl Config {
 
     /// The built-in table with the user's placeholders; the generic row stays last.
     fn rows(&self, wrong: &mut impl FnMut(&str, String)) -> Vec<EntityRow> {
-        let mut rows: Vec<EntityRow> = match load::data("recogniser.yaml", ENTITIES) {
+        let mut rows: Vec<EntityRow> = match load::parse_data("recogniser.yaml", ENTITIES) {
             Ok(rows) => rows,
             Err(problem) => {
                 wrong("entities", problem.to_string());
@@ -275,7 +283,7 @@ impl Config {
             let capitals = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
             let begins = placeholder.starts_with(|char: char| char.is_ascii_uppercase());
             if !((2..=41).contains(&placeholder.len()) && begins && placeholder.bytes().all(capitals)) {
-                wrong(&path, "a placeholder is 2 to 41 capital letters, digits and `_`".to_owned());
+                wrong(&path, "must be 2 to 41 capital letters, digits and `_`, beginning with a letter".to_owned());
                 continue;
             }
             let entity = entity.to_ascii_uppercase();
@@ -292,18 +300,17 @@ impl Config {
 }
 
 /// Checks the endpoint and returns the URI of calls.
-fn endpoint(text: &str) -> Result<Uri, String> {
-    const FORM: &str = "an address such as `http://127.0.0.1:5002`";
+fn parse_endpoint(text: &str) -> Result<Uri, String> {
+    const FORM: &str = "must be an address such as `http://127.0.0.1:5002`";
     if text.is_empty() {
         return Err(FORM.to_owned());
     }
-    let Url { tls, host, query, .. } = address::url(text)?;
+    let Url { tls, host, query, .. } = address::parse_url(text)?;
     if query.is_some() {
-        return Err("no query in the address".to_owned());
+        return Err("must not have a query: remove the part from `?` on".to_owned());
     }
-    if !tls && !is_this_machine(host) {
-        let what =
-            "texts would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost, else `https://`";
+    if !tls && !is_local_host(host) {
+        let what = "texts would cross the network unencrypted: use `https://`, or `http://` only to 127.0.0.1, ::1 or localhost";
         return Err(what.to_owned());
     }
     let uri: Uri = text.parse().map_err(|_| FORM)?;

@@ -9,14 +9,14 @@
 //! the stage of the engine that waits for them.
 
 mod answer;
-mod breaker;
+mod call_scheduler;
+mod circuit_breaker;
 mod client;
 mod config;
 mod recognise;
 #[cfg(test)]
 mod tests;
-mod turns;
 
-pub use client::{Deps, Presidio};
-pub use config::{Config, OnError, Settings, Tls};
-pub use recognise::{Answers, Recognise};
+pub use client::{ClientDependencies, PresidioClient};
+pub use config::{Config, OnRecogniserError, Settings, TlsConfig};
+pub use recognise::{RecogniserAnswers, TextRecogniser};

@@ -6,19 +6,19 @@ use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::breaker::Breaker;
-use super::config::Rules;
-use super::turns::Turns;
+use super::call_scheduler::CallScheduler;
+use super::circuit_breaker::CircuitBreaker;
+use super::config::EntityRules;
 use super::*;
-use ::config::Span;
+use ::config::TimeSpan;
 use fakes::sink::{Answer, Sink};
 use fakes::tls::{Authority, pem_file};
 use fixtures::until::until;
 use kernel::clock::{Clock, ManualClock, SystemClock, UnixNanos};
-use net::Proxies;
+use net::ProxyRules;
 use net::testing::tasks::TestTasks;
 use pipeline::Trust;
-use redaction::recognised::Named;
+use redaction::recognised::EntityHit;
 use telemetry::Meter;
 
 fn config(endpoint: &str) -> Config {
@@ -28,7 +28,7 @@ fn config(endpoint: &str) -> Config {
 /// Rule indices: 1 PERSON, 2 LOCATION, 9 all others.
 fn bound(config: &Config) -> Settings {
     let mut settings = config.settings().map_err(|problems| format!("{problems:?}")).unwrap();
-    settings.bind(|name| match name {
+    settings.bind_rules(|name| match name {
         "recogniser_person" => Some(1),
         "recogniser_location" => Some(2),
         "recogniser_pii" => Some(9),
@@ -37,10 +37,15 @@ fn bound(config: &Config) -> Settings {
     settings
 }
 
-fn build(settings: Settings, clock: Arc<dyn Clock>) -> (Presidio, Meter) {
+fn build(settings: Settings, clock: Arc<dyn Clock>) -> (PresidioClient, Meter) {
     let meter = Meter::new();
-    let deps = Deps { tasks: TestTasks::shared(), clock, proxies: Arc::new(Proxies::none()), meter: meter.clone() };
-    (Presidio::build("redact".into(), settings, deps).unwrap(), meter)
+    let deps = ClientDependencies {
+        tasks: TestTasks::shared(),
+        clock,
+        proxies: Arc::new(ProxyRules::direct()),
+        meter: meter.clone(),
+    };
+    (PresidioClient::build("redact".into(), settings, deps).unwrap(), meter)
 }
 
 fn system() -> Arc<dyn Clock> {
@@ -64,18 +69,18 @@ async fn ask(
     answers: Vec<Answer>,
     change: impl FnOnce(&mut Config),
     of: &[&str],
-) -> (Vec<Option<Vec<Named>>>, String, Sink) {
+) -> (Vec<Option<Vec<EntityHit>>>, String, Sink) {
     let sink = Sink::new(None, answers).await;
     let mut config = config(&format!("http://{}", sink.address));
     change(&mut config);
     let (presidio, meter) = build(bound(&config), system());
-    let answers = presidio.ask("a".into(), texts(of)).await;
-    let found = of.iter().map(|text| answers.of(text).map(<[Named]>::to_vec)).collect();
+    let answers = presidio.recognise("a".into(), texts(of)).await;
+    let found = of.iter().map(|text| answers.findings(text).map(<[EntityHit]>::to_vec)).collect();
     (found, meter.render(), sink)
 }
 
-fn at(range: std::ops::Range<usize>, rule: usize) -> Named {
-    Named { range, rule }
+fn at(range: std::ops::Range<usize>, rule: usize) -> EntityHit {
+    EntityHit { range, rule }
 }
 
 fn calls(metrics: &str, outcome: &str) -> Option<u64> {
@@ -183,7 +188,7 @@ async fn odd_but_sane_findings_are_taken() {
 async fn too_large_is_asked_in_halves() {
     let empty = |count: usize| answer(&vec![Vec::new(); count]);
     let large = || Answer::http(413);
-    let one_by_one = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnError::Unscanned);
+    let one_by_one = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnRecogniserError::Unscanned);
     let order = vec![large(), empty(2), large(), large(), empty(1)];
     let (got, metrics, _) = ask(order, one_by_one, &["a b", "c d", "e f", "g h"]).await;
     assert_eq!(got, [Some(vec![]), Some(vec![]), None, Some(vec![])]);
@@ -193,14 +198,14 @@ async fn too_large_is_asked_in_halves() {
 /// Answers before a failure must count; with `hold`, no further calls are made after it.
 #[tokio::test]
 async fn failures_are_per_call() {
-    let one_each = |on_error: OnError| {
+    let one_each = |on_error: OnRecogniserError| {
         move |config: &mut Config| (config.batch_texts, config.in_flight, config.on_error) = (1, 1, on_error)
     };
     let order = || vec![Answer::http(200).body("[]"), Answer::http(500), Answer::http(200).body("[]")];
     let of = ["a b", "c d", "e f"];
-    let (got, _, sink) = ask(order(), one_each(OnError::Unscanned), &of).await;
+    let (got, _, sink) = ask(order(), one_each(OnRecogniserError::Unscanned), &of).await;
     assert_eq!((got, sink.seen().len()), (vec![Some(vec![]), None, Some(vec![])], 3));
-    let (got, _, sink) = ask(order(), one_each(OnError::Hold), &of).await;
+    let (got, _, sink) = ask(order(), one_each(OnRecogniserError::Hold), &of).await;
     assert_eq!((got, sink.seen().len()), (vec![Some(vec![]), None, None], 2));
 }
 
@@ -222,10 +227,10 @@ async fn a_silent_server_costs_the_deadline() {
     let hang = Answer { hang: true, ..Answer::http(200) };
     let sink = Sink::new(None, [Answer::http(200).body("[]"), hang]).await;
     let clock = ManualClock::at(UnixNanos(1));
-    let change = Config { batch_texts: 1, in_flight: 1, timeout: Span::seconds(3), ..config("http://x") };
+    let change = Config { batch_texts: 1, in_flight: 1, timeout: TimeSpan::seconds(3), ..config("http://x") };
     let (presidio, meter) =
         build(bound(&Config { endpoint: format!("http://{}", sink.address), ..change }), clock.clone());
-    let mut asked = presidio.ask("a".into(), texts(&["a b", "c d", "e f"]));
+    let mut asked = presidio.recognise("a".into(), texts(&["a b", "c d", "e f"]));
     let mut seen = 0;
     until(|| {
         assert!((&mut asked).now_or_never().is_none());
@@ -237,7 +242,7 @@ async fn a_silent_server_costs_the_deadline() {
     assert!((&mut asked).now_or_never().is_none());
     clock.advance(Duration::from_millis(1));
     let answers = asked.await;
-    let got: Vec<bool> = ["a b", "c d", "e f"].iter().map(|text| answers.of(text).is_some()).collect();
+    let got: Vec<bool> = ["a b", "c d", "e f"].iter().map(|text| answers.findings(text).is_some()).collect();
     assert_eq!(got, [true, false, false]);
     assert_eq!(calls(&meter.render(), "timed_out"), Some(1));
 }
@@ -260,10 +265,10 @@ async fn broken_connections_are_no_answers() {
         };
         let (presidio, meter) = build(bound(&config(&format!("http://{address}"))), system());
         let answers = tokio::select! {
-            answers = presidio.ask("a".into(), texts(&["a b"])) => answers,
+            answers = presidio.recognise("a".into(), texts(&["a b"])) => answers,
             () = serve => unreachable!(),
         };
-        assert!(answers.of("a b").is_none());
+        assert!(answers.findings("a b").is_none());
         assert_eq!(calls(&meter.render(), "unreachable"), Some(1), "{reply}");
     }
 }
@@ -286,31 +291,31 @@ async fn a_call_that_met_a_closed_connection_is_made_again() {
     };
     let (presidio, _) = build(bound(&config(&format!("http://{address}"))), system());
     let answers = tokio::select! {
-        answers = presidio.ask("a".into(), texts(&["a b"])) => answers,
+        answers = presidio.recognise("a".into(), texts(&["a b"])) => answers,
         () = serve => unreachable!(),
     };
-    assert!(answers.of("a b").is_some());
+    assert!(answers.findings("a b").is_some());
 }
 
 /// After consecutive failures no calls are made for a while; then a single call probes, and success closes the breaker.
 #[test]
 fn the_breaker_rests_and_probes() {
-    let (breaker, second) = (Breaker::default(), Duration::from_secs(1));
+    let (breaker, second) = (CircuitBreaker::default(), Duration::from_secs(1));
     for _ in 0..2 {
         assert!(breaker.may_call(second));
-        assert!(!breaker.failed(second));
+        assert!(!breaker.record_failure(second));
     }
     assert!(breaker.may_call(second), "two failures may be chance");
-    assert!(breaker.failed(second), "said once");
+    assert!(breaker.record_failure(second), "said once");
     assert!(!breaker.may_call(second * 2 - Duration::from_nanos(1)));
     assert!(breaker.may_call(second * 2));
     assert!(!breaker.may_call(second * 2), "one at a time finds out");
-    assert!(!breaker.failed(second * 2));
+    assert!(!breaker.record_failure(second * 2));
     assert!(!breaker.may_call(second * 3), "the rest grows");
     assert!(breaker.may_call(second * 4));
-    breaker.forgotten();
+    breaker.record_inconclusive();
     assert!(breaker.may_call(second * 4), "it did not find out");
-    assert!(breaker.succeeded() && !breaker.succeeded());
+    assert!(breaker.record_success() && !breaker.record_success());
     assert!(breaker.may_call(second * 4) && breaker.may_call(second * 4));
 }
 
@@ -322,7 +327,7 @@ async fn the_breaker_is_told_of_general_failures_alone() {
         let clock = ManualClock::at(UnixNanos(1));
         let (presidio, meter) = build(bound(&config(&format!("http://{}", sink.address))), clock);
         for _ in 0..6 {
-            presidio.ask("a".into(), texts(&["a b"])).await;
+            presidio.recognise("a".into(), texts(&["a b"])).await;
         }
         assert_eq!(sink.seen().len(), wanted);
         assert_eq!(calls(&meter.render(), "resting").unwrap_or(0), 6 - wanted as u64);
@@ -338,16 +343,16 @@ async fn tls_is_verified() {
         let sink = Sink::new(Some(own.server("localhost", false)), [answer(&[vec![]])]).await;
         let file = pem_file(&folder, "ca.pem", "CERTIFICATE", &authority.certificate);
         let endpoint = format!("https://localhost:{}", sink.address.port());
-        let config = Config { tls: Tls { ca_file: Some(file) }, ..config(&endpoint) };
+        let config = Config { tls: TlsConfig { ca_file: Some(file) }, ..config(&endpoint) };
         let (presidio, _) = build(bound(&config), system());
-        let answers = presidio.ask("a".into(), texts(&["a b"])).await;
-        assert_eq!((answers.of("a b").is_some(), sink.seen().len()), (known, usize::from(known)));
+        let answers = presidio.recognise("a".into(), texts(&["a b"])).await;
+        assert_eq!((answers.findings("a b").is_some(), sink.seen().len()), (known, usize::from(known)));
     }
 }
 
 fn problems(config: &Config) -> Vec<String> {
     let problems = config.settings().err().unwrap_or_default();
-    problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.what)).collect()
+    problems.into_iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
 }
 
 /// Text may leave this machine only over TLS and only to a trusted server; the check is made when the configuration is
@@ -396,7 +401,9 @@ fn endpoints_are_this_machine_or_tls() {
     assert_eq!(path("http://127.0.0.1/p/"), "/p/analyze");
     assert_eq!(path("http://127.0.0.1/p/analyze/"), "/p/analyze");
     let untold = Config { trust: None, ..config("http://127.0.0.1") };
-    assert!(problems(&untold)[0].contains("say `trust: internal`"));
+    assert!(
+        problems(&untold)[0].contains("the recogniser receives unredacted texts: set `trust: internal` to allow that")
+    );
     let third = Config { trust: Some(Trust::ThirdParty), ..config("http://127.0.0.1") };
     assert!(problems(&third)[0].starts_with("recogniser.trust:"));
 }
@@ -406,7 +413,7 @@ fn endpoints_are_this_machine_or_tls() {
 fn what_is_out_of_bounds_is_told() {
     let mut config = config("http://127.0.0.1");
     (config.score_threshold, config.batch_texts, config.in_flight) = (1.5, 0, 0);
-    (config.timeout, config.language) = (Span::seconds(600), String::new());
+    (config.timeout, config.language) = (TimeSpan::seconds(600), String::new());
     (config.batch_bytes, config.max_text_bytes) = (::config::ByteSize(1), ::config::ByteSize(1 << 40));
     config.tls.ca_file = Some("/x".into());
     config.headers.insert("a b".to_owned(), kernel::secret::Secret::new("v".to_owned()));
@@ -453,8 +460,8 @@ fn the_table_of_entities() {
     let last = settings.rows.last().unwrap();
     assert_eq!((last.placeholder.as_str(), last.entities.len()), ("PII", 0));
     let mut off = settings.clone();
-    off.bind(|name| (name != "recogniser_location").then_some(3));
-    let Rules { known, other } = &*off.rules;
+    off.bind_rules(|name| (name != "recogniser_location").then_some(3));
+    let EntityRules { by_entity: known, other } = &*off.rules;
     assert_eq!((known["GPE"], known["PER"], *other), (usize::MAX, 3, 3), "a rule that is off is nobody's");
 }
 
@@ -462,16 +469,16 @@ fn the_table_of_entities() {
 /// up must be reused.
 #[tokio::test]
 async fn places_go_round_among_accounts() {
-    let turns = Turns::new(2);
+    let turns = CallScheduler::new(2);
     let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-    let first = turns.take(&a).await.unwrap();
-    let second = turns.take(&a).await.unwrap();
-    let mut third = Box::pin(turns.take(&a));
+    let first = turns.acquire(&a).await.unwrap();
+    let second = turns.acquire(&a).await.unwrap();
+    let mut third = Box::pin(turns.acquire(&a));
     assert!((&mut third).now_or_never().is_none(), "both places are taken");
-    let other = turns.take(&b).now_or_never().flatten().expect("the first call of another account");
-    let mut next = Box::pin(turns.take(&b));
+    let other = turns.acquire(&b).now_or_never().flatten().expect("the first call of another account");
+    let mut next = Box::pin(turns.acquire(&b));
     assert!((&mut next).now_or_never().is_none());
-    let mut gone = Box::pin(turns.take(&a));
+    let mut gone = Box::pin(turns.acquire(&a));
     assert!((&mut gone).now_or_never().is_none());
     drop(gone);
     drop(first);
@@ -482,7 +489,7 @@ async fn places_go_round_among_accounts() {
     let next = next.now_or_never().flatten().expect("a place is free");
     drop(next);
     for _ in 0..2 {
-        assert!(turns.take(&a).now_or_never().flatten().is_some(), "all places came back");
+        assert!(turns.acquire(&a).now_or_never().flatten().is_some(), "all places came back");
     }
 }
 
@@ -493,12 +500,12 @@ async fn slow_texts_of_one_account_hold_up_no_other() {
     let answers = [hang(), answer(&[vec![]]), hang(), hang(), answer(&[vec![]])];
     let sink = Sink::new(None, answers).await;
     let clock = ManualClock::at(UnixNanos(1));
-    let change = Config { in_flight: 1, timeout: Span::seconds(3), ..config("http://x") };
+    let change = Config { in_flight: 1, timeout: TimeSpan::seconds(3), ..config("http://x") };
     let (presidio, meter) =
         build(bound(&Config { endpoint: format!("http://{}", sink.address), ..change }), clock.clone());
     let mut seen = 0;
     for round in 0..3 {
-        let mut slow = presidio.ask("slow".into(), texts(&["a b"]));
+        let mut slow = presidio.recognise("slow".into(), texts(&["a b"]));
         until(|| {
             assert!((&mut slow).now_or_never().is_none());
             seen += sink.seen().len();
@@ -506,22 +513,25 @@ async fn slow_texts_of_one_account_hold_up_no_other() {
         })
         .await;
         if round == 0 {
-            assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some(), "while the other waits");
+            assert!(
+                presidio.recognise("quick".into(), texts(&["c d"])).await.findings("c d").is_some(),
+                "while the other waits"
+            );
             seen += sink.seen().len();
         }
         clock.advance(Duration::from_secs(3));
-        assert!(slow.await.of("a b").is_none());
+        assert!(slow.await.findings("a b").is_none());
     }
-    assert!(presidio.ask("slow".into(), texts(&["a b"])).await.of("a b").is_none());
+    assert!(presidio.recognise("slow".into(), texts(&["a b"])).await.findings("a b").is_none());
     assert_eq!(calls(&meter.render(), "resting"), Some(1), "its own breaker is open");
-    assert!(presidio.ask("quick".into(), texts(&["c d"])).await.of("c d").is_some());
+    assert!(presidio.recognise("quick".into(), texts(&["c d"])).await.findings("c d").is_some());
 }
 
 /// A text on which the server fails must not cost the other texts of its call their answers.
 #[tokio::test]
 async fn a_text_that_spoils_a_call_is_found() {
     let empty = |count: usize| answer(&vec![Vec::new(); count]);
-    let unscanned = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnError::Unscanned);
+    let unscanned = |config: &mut Config| (config.in_flight, config.on_error) = (1, OnRecogniserError::Unscanned);
     let order = vec![Answer::http(500), Answer::http(500), empty(1), Answer::http(500), empty(2)];
     let (got, ..) = ask(order, unscanned, &["a b", "c d", "e f", "g h"]).await;
     assert_eq!(got, [Some(vec![]), None, Some(vec![]), Some(vec![])]);

@@ -1,12 +1,12 @@
-//! [`Action`]: the effect of a known word in a text. It is shared by the table of words (`stems`), the pass that finds
-//! them (`anchors`) and the families that use them (`find`).
+//! [`WordAction`]: the effect of a known word in a text. It is shared by the table of words (`stems`), the pass that
+//! finds them (`anchors`) and the families that use them (`find`).
 
-use super::rule::Family;
-use super::secrets::cue::Cue;
+use super::rule::RuleFamily;
+use super::secrets::secret_cue::SecretCue;
 
 /// The effect of a known word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum WordAction {
     /// It begins matches of a rule's pattern.
     Pattern(u16),
     /// It is a context word of a rule.
@@ -14,13 +14,13 @@ pub(super) enum Action {
     /// It may be a word of a key whose value is private.
     Key,
     /// `VALUES`: rows of a table may follow its column names.
-    Values,
+    SqlValues,
     /// It is a cue of a rule's family.
     Cue(u16),
     /// It is a context word of a family of numbers.
-    Number(Family),
+    Number(RuleFamily),
     /// It is a context word of a family of numbers in prose, but not inside keys.
-    NumberProse(Family),
+    NumberProse(RuleFamily),
     /// It leads to secrets that are found by code.
-    Secret(Cue),
+    Secret(SecretCue),
 }

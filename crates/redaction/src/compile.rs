@@ -6,15 +6,15 @@ use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 
-use super::action::Action;
-use super::choices::Choices;
-use super::detector::{Detector, Pattern, Rule, Says};
+use super::action::WordAction;
+use super::detector::{CompiledRule, Detector, PlaceholderMeaning, RulePattern};
 use super::error::{RuleError, RuleErrorKind};
 use super::keys::table::KeyTable;
-use super::literals::{self, Literals};
-use super::matcher::Matcher;
+use super::literal_search::{self, LiteralSearch};
+use super::matcher::PatternMatcher;
 use super::regex::{compile, parse};
-use super::rule::{Bounds, Class, Custom, Families, Family, RuleData};
+use super::rule::{CustomRule, FamilyRules, MatchBounds, RuleClass, RuleData, RuleFamily};
+use super::search_options::SearchOptions;
 use super::secrets;
 use super::stems::{SHORTEST, Stem, Stems};
 use super::validate::Validator;
@@ -27,58 +27,61 @@ impl Detector {
     ///
     /// # Errors
     /// All rules that can't be used, each with its reason.
-    pub fn new(rules: &[RuleData], custom: &[Custom]) -> Result<Self, Vec<RuleError>> {
-        let mut made = Parts { rules: vec![unscanned()], ..Parts::default() };
+    pub fn new(rules: &[RuleData], custom: &[CustomRule]) -> Result<Self, Vec<RuleError>> {
+        let mut made = DetectorBuilder { rules: vec![unscanned_rule()], ..DetectorBuilder::default() };
         for rule in rules.iter().filter(|rule| rule.on) {
-            made.add(&rule.name, |index, stems| builtin(rule, index, stems).map_err(|fault| vec![fault]));
+            made.add_rule(&rule.name, |index, stems| {
+                compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
+            });
             if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
                 made.families.set(family, index);
-                made.words(rule, index);
+                made.add_keys_and_cues(rule, index);
             }
         }
         for rule in custom {
             let index = made.rules.len();
-            made.add(&rule.name, |index, stems| users(rule, index, stems));
-            let words = users_words(&rule.pattern).filter(|_| index < made.rules.len() && !rule.pattern.is_empty());
+            made.add_rule(&rule.name, |index, stems| compile_users_rule(rule, index, stems));
+            let words =
+                users_first_words(&rule.pattern).filter(|_| index < made.rules.len() && !rule.pattern.is_empty());
             let Ok(index) = u16::try_from(index) else { continue };
             made.users_words.extend(words.into_iter().flatten().map(|word| (word, index)));
             if usize::from(index) < made.rules.len() && !rule.keys.is_empty() {
-                made.words(&users_keys(rule), index);
+                made.add_keys_and_cues(&keys_as_rule(rule), index);
             }
         }
         if made.rules.len() > MAX_RULES {
-            made.errors.push(RuleError { rule: String::new(), what: RuleErrorKind::TooManyRules(MAX_RULES) });
+            made.errors.push(RuleError { rule: String::new(), kind: RuleErrorKind::TooManyRules(MAX_RULES) });
         }
         if !made.errors.is_empty() {
             return Err(made.errors);
         }
-        let (users, left) = Literals::new(made.users_words.clone());
+        let (users, left) = LiteralSearch::new(made.users_words.clone());
         for (_, index) in made.users_words.iter().filter(|(_, index)| !left.contains(index)) {
             if let Some(pattern) = made.rules.get_mut(usize::from(*index)).and_then(|rule| rule.pattern.as_mut()) {
-                pattern.loose = false;
+                pattern.unanchored = false;
             }
         }
-        let secrets = secrets::rules::Rules::new(&made.families);
-        made.stems.extend(secrets::stems(&secrets));
+        let secrets = secrets::secret_rules::SecretRules::new(&made.families);
+        made.stems.extend(secrets::secret_stems(&secrets));
         if !made.keys.is_empty() {
-            let action = Action::Values;
+            let action = WordAction::SqlValues;
             made.stems.push(Stem { text: b"values"[..].into(), exact: false, whole: true, action });
         }
-        let listed = made.families.rule(Family::NameListed).is_some();
-        let stems = Stems::new(made.stems).with_glued(secrets::glued(&secrets));
-        let stems = if listed { stems.with_given() } else { stems };
-        let loose = |rule: &Rule| rule.pattern.as_ref().is_some_and(|pattern| pattern.loose);
-        let bare = |rule: &Rule| rule.placeholder.trim_matches(['[', ']']).into();
+        let listed = made.families.rule(RuleFamily::NameListed).is_some();
+        let stems = Stems::new(made.stems).with_glued_action(secrets::glued_action(&secrets));
+        let stems = if listed { stems.with_given_names() } else { stems };
+        let loose = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
+        let bare = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
-            loose: made.rules.iter().enumerate().filter(|(_, rule)| loose(rule)).map(|(index, _)| index).collect(),
+            unanchored: made.rules.iter().enumerate().filter(|(_, rule)| loose(rule)).map(|(index, _)| index).collect(),
             placeholders: made.rules.iter().map(bare).collect(),
             rules: made.rules,
-            users,
+            users_words: users,
             stems,
-            foreign: made.foreign,
+            foreign_words: made.foreign,
             families: made.families,
             keys: made.keys,
-            choices: Choices::default(),
+            options: SearchOptions::default(),
             secrets,
         })
     }
@@ -86,23 +89,23 @@ impl Detector {
 
 /// A detector under construction.
 #[derive(Default)]
-struct Parts {
-    rules: Vec<Rule>,
+struct DetectorBuilder {
+    rules: Vec<CompiledRule>,
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
-    foreign: Vec<(Box<str>, Family)>,
-    families: Families,
+    foreign: Vec<(Box<str>, RuleFamily)>,
+    families: FamilyRules,
     keys: KeyTable,
     /// Key words that already have a stem.
-    anchored: Vec<String>,
+    key_stems: Vec<String>,
 }
 
-impl Parts {
+impl DetectorBuilder {
     /// Adds the keys and cues of a family's rule.
-    fn words(&mut self, rule: &RuleData, index: u16) {
+    fn add_keys_and_cues(&mut self, rule: &RuleData, index: u16) {
         if let Err(what) = self.keys.add(rule, index) {
-            self.errors.push(RuleError { rule: rule.name.clone(), what });
+            self.errors.push(RuleError { rule: rule.name.clone(), kind: what });
         }
         // The anchor pass finds only words that begin with an ASCII letter; other words are searched from the number
         let foreign = rule.context.iter().filter(|word| !word.starts_with(|c: char| c.is_ascii()));
@@ -110,7 +113,7 @@ impl Parts {
             rule.family.into_iter().flat_map(|family| foreign.clone().map(move |word| (word.as_str().into(), family))),
         );
         for cue in &rule.cues {
-            let action = Action::Cue(index);
+            let action = WordAction::Cue(index);
             self.stems.push(Stem { text: cue.as_bytes().into(), exact: false, whole: true, action });
         }
         for key in &rule.keys {
@@ -119,51 +122,55 @@ impl Parts {
             let last = name.rsplit('_').next().unwrap_or(name);
             let anchor = if last.len() < 4 || last.bytes().any(|byte| byte.is_ascii_digit()) { name } else { last };
             let anchor = anchor.split('_').next().unwrap_or(anchor);
-            if !self.anchored.iter().any(|known| known == anchor) {
-                self.anchored.push(anchor.to_owned());
+            if !self.key_stems.iter().any(|known| known == anchor) {
+                self.key_stems.push(anchor.to_owned());
                 self.stems.push(Stem {
                     text: anchor.as_bytes().into(),
                     exact: false,
                     whole: anchor.len() < 4,
-                    action: Action::Key,
+                    action: WordAction::Key,
                 });
             }
         }
     }
 
-    fn add(&mut self, name: &str, make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<Rule, Vec<RuleErrorKind>>) {
+    fn add_rule(
+        &mut self,
+        name: &str,
+        make: impl FnOnce(u16, &mut Vec<Stem>) -> Result<CompiledRule, Vec<RuleErrorKind>>,
+    ) {
         let index = self.rules.len();
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
             Ok(rule) => self.rules.push(rule),
             Err(faults) => {
-                self.errors.extend(faults.into_iter().map(|what| RuleError { rule: name.to_owned(), what }));
+                self.errors.extend(faults.into_iter().map(|what| RuleError { rule: name.to_owned(), kind: what }));
             }
         }
     }
 }
 
-fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, RuleErrorKind> {
+fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<CompiledRule, RuleErrorKind> {
     let pattern = match (rule.pattern.is_empty(), rule.family) {
         (false, None) => {
             let hir = parse(&rule.pattern, false).ok_or(RuleErrorKind::InvalidPattern)?;
             let group = hir.properties().explicit_captures_len() > 0;
-            if rule.bounds == Bounds::None && !group {
+            if rule.bounds == MatchBounds::None && !group {
                 return Err(RuleErrorKind::NoBounds);
             }
-            let begins = words_of(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
+            let begins = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
             stems.extend(begins.into_iter().map(|(text, exact)| Stem {
                 text: text.into(),
                 exact,
                 whole: false,
-                action: Action::Pattern(index),
+                action: WordAction::Pattern(index),
             }));
-            Some(Pattern { matcher: Matcher::new(&rule.pattern), loose: false })
+            Some(RulePattern { matcher: PatternMatcher::new(&rule.pattern), unanchored: false })
         }
         (true, Some(_)) => None,
         _ => return Err(RuleErrorKind::PatternOrFamily),
     };
-    let cue = rule.family.map_or(Action::Context(index), Action::Number);
-    let prose = rule.family.map_or(Action::Context(index), Action::NumberProse);
+    let cue = rule.family.map_or(WordAction::Context(index), WordAction::Number);
+    let prose = rule.family.map_or(WordAction::Context(index), WordAction::NumberProse);
     let words = rule.context.iter().map(|word| (word, cue)).chain(rule.prose.iter().map(|word| (word, prose)));
     for (word, action) in words {
         let spellings = [" ", "_", "-", ""].map(|joint| word.replace(' ', joint));
@@ -176,24 +183,24 @@ fn builtin(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, R
             action,
         }));
     }
-    Ok(Rule {
+    Ok(CompiledRule {
         name: rule.name.as_str().into(),
         placeholder: format!("[{}]", rule.placeholder).into(),
-        says: Says::of(&rule.placeholder),
+        meaning: PlaceholderMeaning::from_placeholder(&rule.placeholder),
         class: rule.class,
         family: rule.family,
         bounds: rule.bounds,
         validator: rule.validator,
-        context: !rule.context.is_empty(),
-        allow: allow(&rule.allow)?,
+        needs_context: !rule.context.is_empty(),
+        allow: compile_allow_patterns(&rule.allow)?,
         pattern,
     })
 }
 
 /// The words that a built-in pattern begins with, and whether their case counts. `None` if it can begin otherwise.
-fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
+fn first_words(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     let exact = !pattern.contains("(?i");
-    let mut found = prefixes(pattern, false)?;
+    let mut found = match_prefixes(pattern, false)?;
     if !exact {
         found.iter_mut().for_each(|text| text.make_ascii_lowercase());
     }
@@ -211,7 +218,7 @@ fn words_of(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
 }
 
 /// The possible prefixes of a match.
-fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
+fn match_prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
     let hir = parse(pattern, unicode)?;
     let mut extractor = Extractor::new();
     extractor.kind(ExtractKind::Prefix).limit_class(16).limit_total(512).limit_literal_len(12);
@@ -219,36 +226,40 @@ fn prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
 }
 
 /// The words that a user's pattern begins with; `None` if they are too many or too short.
-fn users_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
+fn users_first_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
     /// Most words of one rule.
     const MOST: usize = 32;
-    let mut found = prefixes(pattern, true)?;
+    let mut found = match_prefixes(pattern, true)?;
     let shortest = found.iter().map(Vec::len).min().unwrap_or(0);
     if found.len() > MOST {
-        found.iter_mut().for_each(|text| text.truncate(literals::SHORTEST));
+        found.iter_mut().for_each(|text| text.truncate(literal_search::SHORTEST));
         found.sort();
         found.dedup();
     }
-    (shortest >= literals::SHORTEST && found.len() <= MOST).then_some(found)
+    (shortest >= literal_search::SHORTEST && found.len() <= MOST).then_some(found)
 }
 
-fn unscanned() -> Rule {
-    Rule {
+fn unscanned_rule() -> CompiledRule {
+    CompiledRule {
         name: "unscanned".into(),
         placeholder: "[UNSCANNED]".into(),
-        says: Says::Other,
-        class: Class::Custom,
+        meaning: PlaceholderMeaning::Other,
+        class: RuleClass::Custom,
         family: None,
-        bounds: Bounds::None,
+        bounds: MatchBounds::None,
         validator: Validator::None,
-        context: false,
+        needs_context: false,
         allow: None,
         pattern: None,
     }
 }
 
 /// Compiles a user's rule, or returns everything that is wrong with it.
-fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Vec<RuleErrorKind>> {
+fn compile_users_rule(
+    rule: &CustomRule,
+    index: u16,
+    stems: &mut Vec<Stem>,
+) -> Result<CompiledRule, Vec<RuleErrorKind>> {
     let mut faults = Vec::new();
     let valid = (2..=41).contains(&rule.name.len())
         && rule.name.starts_with(|c: char| c.is_ascii_uppercase())
@@ -259,7 +270,7 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Vec<R
     if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_empty()) {
         faults.push(RuleErrorKind::NothingToFind);
     }
-    let made = (!rule.pattern.is_empty()).then(|| users_pattern(rule)).transpose();
+    let made = (!rule.pattern.is_empty()).then(|| compile_users_pattern(rule)).transpose();
     let pattern = made.unwrap_or_else(|fault| {
         faults.push(fault);
         None
@@ -268,11 +279,11 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Vec<R
     if rule.near.iter().any(short) {
         faults.push(RuleErrorKind::ShortNearWord);
     }
-    let validator = validator(&rule.validator).unwrap_or_else(|fault| {
+    let validator = parse_validator(&rule.validator).unwrap_or_else(|fault| {
         faults.push(fault);
         Validator::None
     });
-    let allow = allow(&rule.allow).unwrap_or_else(|fault| {
+    let allow = compile_allow_patterns(&rule.allow).unwrap_or_else(|fault| {
         faults.push(fault);
         None
     });
@@ -281,51 +292,51 @@ fn users(rule: &Custom, index: u16, stems: &mut Vec<Stem>) -> Result<Rule, Vec<R
     }
     for word in &rule.near {
         let text = word.to_ascii_lowercase().into_bytes().into();
-        stems.push(Stem { text, exact: false, whole: true, action: Action::Context(index) });
+        stems.push(Stem { text, exact: false, whole: true, action: WordAction::Context(index) });
     }
-    Ok(Rule {
+    Ok(CompiledRule {
         name: rule.name.to_ascii_lowercase().into(),
         placeholder: format!("[{}]", rule.name).into(),
-        says: Says::of(&rule.name),
-        class: Class::Custom,
+        meaning: PlaceholderMeaning::from_placeholder(&rule.name),
+        class: RuleClass::Custom,
         family: None,
-        bounds: Bounds::None,
+        bounds: MatchBounds::None,
         validator,
-        context: !rule.near.is_empty(),
+        needs_context: !rule.near.is_empty(),
         allow,
         pattern,
     })
 }
 
-fn users_pattern(rule: &Custom) -> Result<Pattern, RuleErrorKind> {
+fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind> {
     let regex = compile(&rule.pattern, true)?;
     let free = rule.near.is_empty() && rule.validator.is_empty();
-    if is_everything(&regex) {
+    if matches_everything(&regex) {
         return Err(RuleErrorKind::MatchesEverything);
     }
-    if free && is_single(&rule.pattern) {
+    if free && matches_single_character(&rule.pattern) {
         return Err(RuleErrorKind::MatchesSingle);
     }
-    if free && is_prose(&regex) {
+    if free && matches_prose(&regex) {
         return Err(RuleErrorKind::MatchesProse);
     }
-    Ok(Pattern { matcher: regex.into(), loose: true })
+    Ok(RulePattern { matcher: regex.into(), unanchored: true })
 }
 
 /// The keys of a user's rule in the form of a built-in rule.
-fn users_keys(rule: &Custom) -> RuleData {
+fn keys_as_rule(rule: &CustomRule) -> RuleData {
     RuleData {
         name: rule.name.clone(),
         placeholder: rule.name.clone(),
-        class: Class::Custom,
+        class: RuleClass::Custom,
         on: true,
-        family: Some(Family::Keys),
+        family: Some(RuleFamily::Keys),
         keys: rule.keys.clone(),
         ..RuleData::default()
     }
 }
 
-fn validator(name: &str) -> Result<Validator, RuleErrorKind> {
+fn parse_validator(name: &str) -> Result<Validator, RuleErrorKind> {
     if name.is_empty() {
         return Ok(Validator::None);
     }
@@ -334,7 +345,7 @@ fn validator(name: &str) -> Result<Validator, RuleErrorKind> {
 }
 
 /// Compiles the patterns of matches to leave in place.
-fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
+fn compile_allow_patterns(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     for pattern in patterns {
         let compiled = compile(pattern, true).map_err(|kind| match kind {
             RuleErrorKind::Syntax(what) => RuleErrorKind::AllowSyntax(what),
@@ -342,7 +353,7 @@ fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
             RuleErrorKind::MatchesEmpty => RuleErrorKind::AllowsEmpty,
             other => other,
         })?;
-        if is_everything(&compiled) {
+        if matches_everything(&compiled) {
             return Err(RuleErrorKind::AllowsEverything);
         }
     }
@@ -351,17 +362,17 @@ fn allow(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
 }
 
 /// Whether a pattern matches in any text, which makes it useless as a rule.
-fn is_everything(regex: &Regex) -> bool {
+fn matches_everything(regex: &Regex) -> bool {
     ["a", "Z", "7", "-", "é", " \t"].iter().all(|piece| regex.is_match(&piece.repeat(64)))
 }
 
 /// Whether a pattern can match a single character.
-fn is_single(pattern: &str) -> bool {
+fn matches_single_character(pattern: &str) -> bool {
     parse(pattern, true).and_then(|hir| hir.properties().minimum_len()).is_some_and(|len| len < 2)
 }
 
 /// Whether a pattern matches most of an ordinary sentence.
-fn is_prose(regex: &Regex) -> bool {
+fn matches_prose(regex: &Regex) -> bool {
     const SENTENCE: &str = "The 3 orders of 12 May were sent to a server, and it still waits for an answer";
     let found: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();
     found * 2 > SENTENCE.len()

@@ -5,38 +5,38 @@ use std::sync::Arc;
 
 use regex_automata::meta::Regex;
 
-use super::choices::Choices;
 use super::keys::table::KeyTable;
-use super::literals::Literals;
-use super::matcher::Matcher;
-use super::resolve::Hit;
-use super::rule::{Bounds, Class, Families, Family};
-use super::secrets::rules::Rules;
+use super::literal_search::LiteralSearch;
+use super::matcher::PatternMatcher;
+use super::resolve::RedactionHit;
+use super::rule::{FamilyRules, MatchBounds, RuleClass, RuleFamily};
+use super::search_options::SearchOptions;
+use super::secrets::secret_rules::SecretRules;
 use super::stems::Stems;
 use super::validate::Validator;
 
 /// One compiled rule.
-pub(super) struct Rule {
+pub(super) struct CompiledRule {
     pub(super) name: Arc<str>,
     pub(super) placeholder: Arc<str>,
     /// Whether its findings are, or lead to, names; precomputed, so that no placeholder is compared for each finding.
-    pub(super) says: Says,
-    pub(super) class: Class,
+    pub(super) meaning: PlaceholderMeaning,
+    pub(super) class: RuleClass,
     /// The code that finds matches, unless the rule has a pattern.
-    pub(super) family: Option<Family>,
-    pub(super) bounds: Bounds,
+    pub(super) family: Option<RuleFamily>,
+    pub(super) bounds: MatchBounds,
     pub(super) validator: Validator,
     /// Whether a context word must be near a match.
-    pub(super) context: bool,
+    pub(super) needs_context: bool,
     /// Matches to leave in place.
     pub(super) allow: Option<Regex>,
     /// The pattern, unless the rule has a family.
-    pub(super) pattern: Option<Pattern>,
+    pub(super) pattern: Option<RulePattern>,
 }
 
 /// The meaning of a placeholder for the search of names.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
+pub(super) enum PlaceholderMeaning {
     /// The value is an e-mail address.
     Mail,
     /// The value is a person's name.
@@ -45,8 +45,8 @@ pub(super) enum Says {
     Other,
 }
 
-impl Says {
-    pub(super) fn of(placeholder: &str) -> Self {
+impl PlaceholderMeaning {
+    pub(super) fn from_placeholder(placeholder: &str) -> Self {
         match placeholder {
             "EMAIL" => Self::Mail,
             "PERSON" => Self::Person,
@@ -56,34 +56,34 @@ impl Says {
 }
 
 /// The pattern of a rule.
-pub(super) struct Pattern {
-    pub(super) matcher: Matcher,
+pub(super) struct RulePattern {
+    pub(super) matcher: PatternMatcher,
     /// Whether it is tried at every position, instead of at its first words. Never so for built-in patterns.
-    pub(super) loose: bool,
+    pub(super) unanchored: bool,
 }
 
 /// A set of rules ready to search. Can be shared between threads.
 pub struct Detector {
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<CompiledRule>,
     /// Known words, with the action of each.
     pub(super) stems: Stems,
     /// Words that users' patterns begin with.
-    pub(super) users: Literals,
+    pub(super) users_words: LiteralSearch,
     /// Context words for families of numbers in scripts without capital letters or blanks; matched only right before a
     /// number.
-    pub(super) foreign: Vec<(Box<str>, Family)>,
+    pub(super) foreign_words: Vec<(Box<str>, RuleFamily)>,
     /// Rules that are found by code.
-    pub(super) families: Families,
+    pub(super) families: FamilyRules,
     /// The rules of secrets.
-    pub(super) secrets: Rules,
+    pub(super) secrets: SecretRules,
     /// Indices of rules with loose patterns.
-    pub(super) loose: Vec<usize>,
+    pub(super) unanchored: Vec<usize>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
     /// The keys whose values are private.
     pub(super) keys: KeyTable,
     /// Search options set by the user.
-    pub(super) choices: Choices,
+    pub(super) options: SearchOptions,
 }
 
 /// The rule for text that was not searched because a limit was reached. Always the first.
@@ -95,12 +95,12 @@ impl Detector {
 
     /// Replaces the search options.
     #[must_use]
-    pub fn choosing(self, choices: Choices) -> Self {
-        Self { choices, ..self }
+    pub fn with_options(self, choices: SearchOptions) -> Self {
+        Self { options: choices, ..self }
     }
 
     /// Whether a hit is text that could not be searched, rather than a finding.
-    pub fn is_unscanned(&self, hit: &Hit) -> bool {
+    pub fn is_unscanned(&self, hit: &RedactionHit) -> bool {
         hit.rule == usize::from(UNSCANNED)
     }
 

@@ -4,10 +4,10 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::action::Action;
-use super::rule::Family;
-use super::scan::{Claims, Scan};
-use super::sets::{Bytes, Words};
+use super::action::WordAction;
+use super::rule::RuleFamily;
+use super::scan::{PrivateClaims, TextScan};
+use super::sets::{ByteSet, WordSet};
 use crate::wordlists;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
@@ -20,15 +20,16 @@ const LABELS: usize = 6;
 const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
 
 /// File endings and units that are not top-level domains.
-static NO_DOMAINS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("notation.file_endings")));
+static NO_TOP_LEVEL_DOMAINS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("notation.file_endings")));
 
 /// Claims every e-mail address and UPI address.
-pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
-    let (mail, upi) = (scan.rule(Family::Email), scan.rule(Family::Upi));
+pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+    let (mail, upi) = (scan.rule(RuleFamily::Email), scan.rule(RuleFamily::Upi));
     let mut done = 0;
-    for at in &scan.anchors.ats {
-        let found = mail.and_then(|rule| Some((rule, address(scan, *at, done)?)));
-        let found = found.or_else(|| upi.and_then(|rule| Some((rule, payment_address(scan, *at, done)?))));
+    for at in &scan.anchors.at_signs {
+        let found = mail.and_then(|rule| Some((rule, match_address(scan, *at, done)?)));
+        let found = found.or_else(|| upi.and_then(|rule| Some((rule, match_payment_address(scan, *at, done)?))));
         let Some((rule, range)) = found else { continue };
         done = range.end;
         claims.add(scan, rule, range);
@@ -36,43 +37,46 @@ pub(super) fn find(scan: &Scan<'_>, claims: &mut Claims) {
 }
 
 /// Handles of banks and apps in India's payment system UPI.
-static HANDLES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.upi_handles")));
+static HANDLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.upi_handles")));
 /// Longest handle, and longest distance between the word "UPI" and an address.
 const HANDLE: usize = 24;
 const WORD: usize = 24;
 
 /// `name@okaxis`: a known handle, or any handle after a word for UPI.
-fn payment_address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
+fn match_payment_address(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     let rest = scan.bytes(at + 1..at + 2 + HANDLE);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let handle = rest.get(..len).filter(|handle| handle.len() > 1 && handle.len() <= HANDLE)?;
     let next = scan.byte(at + 1 + len);
     let goes_on = b"_-/@(:".contains(&next) || next == b'.' && scan.byte(at + 2 + len).is_ascii_alphanumeric();
-    let start = local(scan, at, floor).filter(|start| at - start > 1 && !goes_on && scan.before(*start, 1) != b'/')?;
-    let words = || scan.anchors.by.numbers.iter().filter(|word| word.action == Action::Number(Family::Upi));
+    let start = local_part_start(scan, at, floor)
+        .filter(|start| at - start > 1 && !goes_on && scan.byte_before(*start, 1) != b'/')?;
+    let words = || {
+        scan.anchors.words_by_use.number_words.iter().filter(|word| word.action == WordAction::Number(RuleFamily::Upi))
+    };
     let told = || words().any(|word| word.end <= start && start - word.end <= WORD);
     let plain = handle.iter().all(u8::is_ascii_lowercase);
-    (HANDLES.has(handle) || plain && told()).then_some(start..at + 1 + len)
+    (HANDLES.contains(handle) || plain && told()).then_some(start..at + 1 + len)
 }
 
 /// Returns the address around an `@`. Nothing before `floor` belongs to it.
-fn address(scan: &Scan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
+fn match_address(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
     let near = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
-    let before = scan.before(at, 1);
+    let before = scan.byte_before(at, 1);
     if !near(scan.byte(at + 1)) || !(near(before) || b"._%+-\"'".contains(&before)) {
         return None;
     }
-    let end = domain(scan, at + 1)?;
-    let start = local(scan, at, floor)?;
+    let end = domain_end(scan, at + 1)?;
+    let start = local_part_start(scan, at, floor)?;
     let algorithm = NO_HOSTS.contains(&scan.part(at + 1..end));
-    (!algorithm && !is_remote(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
+    (!algorithm && !is_remote_login(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
 }
 
 /// Bytes of ASCII domains.
-static IN_DOMAIN: Bytes = Bytes::of(b"-.").and_alnum();
+static IN_DOMAIN: ByteSet = ByteSet::new(b"-.").and_alnum();
 
 /// Length of a domain with non-ASCII letters, up to the limit.
-fn wide_length(rest: &str) -> usize {
+fn wide_domain_len(rest: &str) -> usize {
     let within = |c: char| {
         let letter = if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
         letter || c == '-' || c == '.'
@@ -81,11 +85,11 @@ fn wide_length(rest: &str) -> usize {
 }
 
 /// End of the domain that starts at `from`: up to the last label that may be a top-level domain.
-fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
+fn domain_end(scan: &TextScan<'_>, from: usize) -> Option<usize> {
     let rest = scan.text.get(from..)?;
-    let plain = IN_DOMAIN.leading(rest.as_bytes().get(..DOMAIN.min(rest.len()))?);
+    let plain = IN_DOMAIN.count_leading(rest.as_bytes().get(..DOMAIN.min(rest.len()))?);
     let length = match rest.as_bytes().get(plain) {
-        Some(byte) if !byte.is_ascii() => wide_length(rest),
+        Some(byte) if !byte.is_ascii() => wide_domain_len(rest),
         _ => plain,
     };
     let mut name = rest.get(..length)?.trim_end_matches(['.', '-']);
@@ -101,10 +105,10 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
         if !ok {
             return None;
         }
-        if is_top(top) {
+        if is_top_level_domain(top) {
             let end = from + name.len();
             // A call such as `x@w.mean(…)` is not an address
-            let unit = NO_DOMAINS.has(top);
+            let unit = NO_TOP_LEVEL_DOMAINS.contains(top);
             return (!unit && scan.byte(end) != b'(' && !labels.is_empty()).then_some(end);
         }
         if !top.starts_with(char::is_alphabetic) {
@@ -115,7 +119,7 @@ fn domain(scan: &Scan<'_>, from: usize) -> Option<usize> {
     None
 }
 
-fn is_top(label: &str) -> bool {
+fn is_top_level_domain(label: &str) -> bool {
     let ascii = label.bytes().all(|byte| byte.is_ascii_alphabetic());
     if ascii {
         return (2..=24).contains(&label.len());
@@ -126,10 +130,10 @@ fn is_top(label: &str) -> bool {
 }
 
 /// Start of the local part that ends at `at`, not before `floor`.
-fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
+fn local_part_start(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<usize> {
     let text = scan.text.get(..at)?;
-    if scan.before(at, 1) == b'"' {
-        return quoted(scan, at).filter(|start| *start >= floor);
+    if scan.byte_before(at, 1) == b'"' {
+        return quoted_local_part_start(scan, at).filter(|start| *start >= floor);
     }
     let mut start = at;
     for (count, c) in text.chars().rev().enumerate() {
@@ -140,11 +144,11 @@ fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
         }
         start -= c.len_utf8();
     }
-    start += escape(scan, start, at);
+    start += escape_len(scan, start, at);
     let name = scan.part(start..at);
     start += name.len() - name.trim_start_matches(['.', '\'', '-', '+']).len();
     let name = scan.part(start..at);
-    let before = scan.before(start, 1);
+    let before = scan.byte_before(start, 1);
     let variable = before == b'$' || name.starts_with("%s") || name.starts_with("%(");
     let ok =
         !name.is_empty() && !name.contains("..") && !name.ends_with('.') && name.chars().any(char::is_alphanumeric);
@@ -152,7 +156,7 @@ fn local(scan: &Scan<'_>, at: usize, floor: usize) -> Option<usize> {
 }
 
 /// Length of an escape such as `\n` or `\u003c` whose letters are read as the start of a local part at `start`.
-fn escape(scan: &Scan<'_>, start: usize, end: usize) -> usize {
+fn escape_len(scan: &TextScan<'_>, start: usize, end: usize) -> usize {
     let slashes = scan.bytes(start.saturating_sub(8)..start).iter().rev().take_while(|byte| **byte == b'\\').count();
     if slashes % 2 == 0 && slashes < 2 {
         return 0;
@@ -168,7 +172,7 @@ fn escape(scan: &Scan<'_>, start: usize, end: usize) -> usize {
 }
 
 /// `"john doe"@example.com`: position of the opening quote.
-fn quoted(scan: &Scan<'_>, at: usize) -> Option<usize> {
+fn quoted_local_part_start(scan: &TextScan<'_>, at: usize) -> Option<usize> {
     let inner_end = at.checked_sub(1)?;
     let inner = scan.bytes(inner_end.saturating_sub(LOCAL)..inner_end);
     let length = inner.iter().rev().position(|byte| *byte == b'"')?;
@@ -178,21 +182,21 @@ fn quoted(scan: &Scan<'_>, at: usize) -> Option<usize> {
         name.first().is_some_and(u8::is_ascii_alphanumeric) && name.last().is_some_and(u8::is_ascii_alphanumeric);
     let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._+-".contains(byte));
     // Excludes the end of a JSON string before another one
-    let opens = b" \t\n:,<(;>".contains(&scan.before(start, 2)) && scan.before(start, 3) != b'"';
+    let opens = b" \t\n:,<(;>".contains(&scan.byte_before(start, 2)) && scan.byte_before(start, 3) != b'"';
     (word && plain && opens).then_some(start - 1)
 }
 
 /// Whether this is a remote of a program: `git@host:path`, or the end of `scheme://user:password@host`, whose
 /// credentials another rule takes.
-fn is_remote(scan: &Scan<'_>, start: usize, at: usize, end: usize) -> bool {
+fn is_remote_login(scan: &TextScan<'_>, start: usize, at: usize, end: usize) -> bool {
     let name = scan.part(start..at);
     if ["git", "hg", "svn", "gitlab", "org-"].iter().any(|user| name.eq_ignore_ascii_case(user)) {
-        let path = scan.byte(end) == b':' || (scan.byte(end) == b'/' && scan.before(start, 1) == b'/');
+        let path = scan.byte(end) == b':' || (scan.byte(end) == b'/' && scan.byte_before(start, 1) == b'/');
         if path {
             return true;
         }
     }
-    let near = scan.before(start, 1);
+    let near = scan.byte_before(start, 1);
     if near.is_ascii_whitespace() || b"\"'<(,;[>".contains(&near) {
         return false;
     }

@@ -6,59 +6,59 @@
 //! The texts to visit are chosen in `processors/redact` and `otlp/text`; keyed pseudonyms are made in
 //! `kernel::pseudonym`.
 
-mod across;
 mod action;
 mod addresses;
-mod again;
 mod anchors;
-mod carry;
-mod choices;
+mod byte_masks;
 mod compile;
-mod composite;
+mod composite_ids;
 mod detector;
 mod email;
 mod error;
 mod find;
-mod glued;
-mod heads;
-mod ids;
-mod json;
+mod glued_words;
+mod id_policy;
+mod item_findings;
+mod json_repair;
 mod keys;
-mod kinds;
-mod literals;
-mod masks;
+mod literal_search;
 mod matcher;
 mod names;
 mod numbers;
 mod offsets;
 mod pairs;
+mod pattern_head;
 mod patterns;
 pub mod recognised;
 mod regex;
+mod rescan;
 mod resolve;
 mod rule;
 mod scan;
 pub mod score;
+mod search_options;
 mod secrets;
 mod sets;
-mod spelled;
+mod spelled_email;
 mod stems;
-mod steps;
+mod step_sequence;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod value_carry;
 mod views;
 mod wordlists;
+mod words_by_use;
 
-pub use across::Told;
-pub use choices::Choices;
-pub use composite::is_uuid;
+pub use composite_ids::is_uuid;
 pub use detector::Detector;
 pub use error::{RuleError, RuleErrorKind};
-pub use find::Scratch;
-pub use ids::{Ids, is_id_bytes};
-pub use resolve::{Hit, replace};
-pub use rule::{Class, Custom, Family, KeyValue, RuleData};
+pub use find::SearchScratch;
+pub use id_policy::{RedactionIdPolicy, is_id_bytes};
+pub use item_findings::ItemFindings;
+pub use resolve::{RedactionHit, replace_hits};
+pub use rule::{CustomRule, KeyValueForm, RuleClass, RuleData, RuleFamily};
+pub use search_options::SearchOptions;
 
 /// The built-in rule files by the name that configuration uses.
 pub const BUILTIN: &[(&str, &str)] = &[

@@ -1,11 +1,11 @@
-//! [`Offsets`]: positions in a piece of a text; [`Window`]: the bytes of the piece and some behind it. Word starts are
-//! first collected for a whole piece and then filtered without a branch: half of all words begin like a known one,
-//! unpredictably, and a mispredicted branch costs more than the filter. Lists and windows have a fixed size, so
-//! positions need no checks. `stems` has the filter.
+//! [`PieceOffsets`]: positions in a piece of a text; [`PieceWindow`]: the bytes of the piece and some behind it. Word
+//! starts are first collected for a whole piece and then filtered without a branch: half of all words begin like a
+//! known one, unpredictably, and a mispredicted branch costs more than the filter. Lists and windows have a fixed size,
+//! so positions need no checks. `stems` has the filter.
 
 use std::cell::Cell;
 
-use super::masks::PIECE;
+use super::byte_masks::PIECE;
 
 /// Positions written at a time.
 const AT_ONCE: usize = 8;
@@ -15,18 +15,18 @@ const ROOM: usize = PIECE + 64;
 const BYTES: usize = PIECE + 8;
 
 /// Positions in a piece, in order.
-pub(super) struct Offsets {
+pub(super) struct PieceOffsets {
     list: Box<[u16; ROOM]>,
     count: usize,
 }
 
-impl Default for Offsets {
+impl Default for PieceOffsets {
     fn default() -> Self {
         Self { list: Box::new([0; ROOM]), count: 0 }
     }
 }
 
-impl Offsets {
+impl PieceOffsets {
     /// Adds the bits of a block that begins at `base` in its piece. It may write some slots too many, because their
     /// number is hard to predict.
     #[inline(always)]
@@ -46,7 +46,7 @@ impl Offsets {
 
     /// Keeps the positions whose next eight bytes make `wanted` set the lowest bit.
     #[inline(never)]
-    pub(super) fn keep(&mut self, window: &[u8; BYTES], wanted: impl Fn(u64) -> u64) {
+    pub(super) fn retain(&mut self, window: &[u8; BYTES], wanted: impl Fn(u64) -> u64) {
         let list = Cell::from_mut(self.list.as_mut_slice()).as_slice_of_cells();
         let mut kept = 0;
         for place in list.get(..self.count).unwrap_or_default() {
@@ -54,7 +54,7 @@ impl Offsets {
             if let Some(slot) = list.get(kept) {
                 slot.set(at);
             }
-            kept += (wanted(Window::bytes(window, at)) & 1) as usize;
+            kept += (wanted(PieceWindow::eight_bytes_at(window, at)) & 1) as usize;
         }
         self.count = kept;
     }
@@ -72,17 +72,17 @@ impl Offsets {
 }
 
 /// The bytes of a piece and some behind it: a slice of the text, or a copy padded with blanks at its end.
-pub(super) struct Window(Box<[u8; BYTES]>);
+pub(super) struct PieceWindow(Box<[u8; BYTES]>);
 
-impl Default for Window {
+impl Default for PieceWindow {
     fn default() -> Self {
         Self(Box::new([b' '; BYTES]))
     }
 }
 
-impl Window {
+impl PieceWindow {
     /// Returns the window of the piece at `base`.
-    pub(super) fn of<'a>(&'a mut self, text: &'a [u8], base: usize) -> &'a [u8; BYTES] {
+    pub(super) fn at_piece<'a>(&'a mut self, text: &'a [u8], base: usize) -> &'a [u8; BYTES] {
         let rest = text.get(base..).unwrap_or_default();
         if let Some(bytes) = rest.first_chunk() {
             return bytes;
@@ -95,7 +95,7 @@ impl Window {
 
     /// Returns the eight bytes at `at` as a number.
     #[inline(always)]
-    pub(super) fn bytes(window: &[u8; BYTES], at: u16) -> u64 {
+    pub(super) fn eight_bytes_at(window: &[u8; BYTES], at: u16) -> u64 {
         let at = usize::from(at) % PIECE;
         window.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }

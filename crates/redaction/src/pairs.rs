@@ -7,23 +7,23 @@
 //! ends where its notation ends it, so that the text around a placeholder stays valid. `secrets` and `keys` decide
 //! which values are private.
 
-mod bare;
-mod besides;
 mod cursor;
 mod markup;
-mod words;
-mod wrapped;
+mod notation_words;
+mod unquoted;
+mod value_before_key;
+mod wrapped_strings;
 
 use std::ops::Range;
 
-use cursor::{Cursor, IN_KEY, KEY, VALUE, before, last};
-use words::{BEFORE_STRING, BEGINS_BARE, IN_TYPE, IS};
+use cursor::{IN_KEY, KEY, PairCursor, VALUE, byte_before, byte_before_skipping};
+use notation_words::{BEFORE_STRING, BEGINS_BARE, IN_TYPE, IS_PHRASES};
 
-pub(super) use bare::Read;
-pub(super) use besides::{behind_user, is_named, value_before};
-pub(super) use cursor::{Pair, Sep, ends_with, line_of};
-pub(super) use words::wrapper;
-pub(super) use wrapped::wrapped;
+pub(super) use cursor::{KeyValuePair, PairSeparator, ends_with, line_range};
+pub(super) use notation_words::wrapper_len;
+pub(super) use unquoted::PairReadCache;
+pub(super) use value_before_key::{is_behind_user_key, is_named_by_sibling, pair_before_name};
+pub(super) use wrapped_strings::wrapped_strings;
 
 /// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides. The letter of an escape such as
 /// `\n` before it is excluded.
@@ -34,7 +34,7 @@ pub(super) fn key_around(text: &[u8], word: Range<usize>) -> Range<usize> {
 /// Start of the key whose word starts at `word`.
 pub(super) fn key_start(text: &[u8], word: usize) -> usize {
     let before = text.get(word.saturating_sub(KEY)..word).unwrap_or_default();
-    let mut start = word - IN_KEY.trailing(before);
+    let mut start = word - IN_KEY.count_trailing(before);
     if start > 0 && start < word && text.get(start - 1) == Some(&b'\\') {
         start += match text.get(start) {
             Some(b'n' | b't' | b'r' | b'b' | b'f') => 1,
@@ -51,7 +51,7 @@ pub(super) fn key_start(text: &[u8], word: usize) -> usize {
 /// End of the key whose word ends at `word`.
 pub(super) fn key_end(text: &[u8], word: usize) -> usize {
     let behind = text.get(word..text.len().min(word + KEY)).unwrap_or_default();
-    let mut end = word + IN_KEY.leading(behind);
+    let mut end = word + IN_KEY.count_leading(behind);
     while end > word && text.get(end - 1).is_some_and(|byte| matches!(byte, b'-' | b'.')) {
         end -= 1;
     }
@@ -60,80 +60,93 @@ pub(super) fn key_end(text: &[u8], word: usize) -> usize {
 
 /// The value of the key at `key` (see [`key_around`]), if it has one. `read` caches what was read of the same text for
 /// other keys.
-pub(super) fn pair(text: &[u8], key: Range<usize>, read: &mut Read) -> Option<Pair> {
+pub(super) fn read_pair(text: &[u8], key: Range<usize>, read: &mut PairReadCache) -> Option<KeyValuePair> {
     let text = text.get(..text.len().min(key.end.saturating_add(VALUE + 256)))?;
-    let mut cursor = Cursor { text, at: key.end };
+    let mut cursor = PairCursor { text, at: key.end };
     let quoted_key = cursor.skip_quote();
-    let sep = cursor.separator(&key, quoted_key)?;
-    let (quote, value) = cursor.value(sep, read)?;
-    (!value.is_empty()).then_some(Pair { key, sep, quote, json_key: quoted_key == Some(b'"'), value })
+    let sep = cursor.read_separator(&key, quoted_key)?;
+    let (quote, value) = cursor.read_value(sep, read)?;
+    (!value.is_empty()).then_some(KeyValuePair { key, sep, quote, json_key: quoted_key == Some(b'"'), value })
 }
 
-impl Cursor<'_> {
+impl PairCursor<'_> {
     /// Reads the separator at the cursor.
-    fn separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<Sep> {
+    fn read_separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> Option<PairSeparator> {
         let (quoted_key, called, blanks) = match self.byte(0) {
             b':' | b'=' => (quoted_key, false, 0),
-            _ => self.before_separator(key, quoted_key),
+            _ => self.skip_before_separator(key, quoted_key),
         };
         let start = self.at;
         let sep = match (self.byte(0), self.byte(1)) {
-            (b':', b':') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
-            (b':', b':') if self.byte(2) == b':' && self.byte(3) == b'=' => self.take(4, Sep::Equals),
+            (b':', b':') if self.byte(2) == b'=' => self.advance(3, PairSeparator::Equals),
+            (b':', b':') if self.byte(2) == b':' && self.byte(3) == b'=' => self.advance(4, PairSeparator::Equals),
             (b':', b':') => return None,
-            (b'.', b'=') => self.take(2, Sep::Equals),
+            (b'.', b'=') => self.advance(2, PairSeparator::Equals),
             (b':', b'/') if self.byte(2) == b'/' => return None,
             // A user name in a URL
-            (b':', _) if last(self.text, key.start) == b'/' && !behind_user(self.text, key) => return None,
-            (b':' | b'?', b'=') => self.take(2, Sep::Equals),
-            (b'<', b'-') => self.take(2, Sep::Equals),
-            (b'|', b'|') | (b'?', b'?') if self.byte(2) == b'=' => self.take(3, Sep::Equals),
-            (b'=', b'>') => self.take(2, Sep::Arrow),
+            (b':', _) if byte_before(self.text, key.start) == b'/' && !is_behind_user_key(self.text, key) => {
+                return None;
+            }
+            (b':' | b'?', b'=') => self.advance(2, PairSeparator::Equals),
+            (b'<', b'-') => self.advance(2, PairSeparator::Equals),
+            (b'|', b'|') | (b'?', b'?') if self.byte(2) == b'=' => self.advance(3, PairSeparator::Equals),
+            (b'=', b'>') => self.advance(2, PairSeparator::Arrow),
             (b'=' | b'!' | b'+', b'=') if self.byte(0) != b'+' || self.adds_text() => {
-                self.take(if self.byte(2) == b'=' { 3 } else { 2 }, Sep::Compare)
+                self.advance(if self.byte(2) == b'=' { 3 } else { 2 }, PairSeparator::Compare)
             }
             (b'=', b'~') => return None,
-            (b'=', _) => self.take(1, Sep::Equals),
+            (b'=', _) => self.advance(1, PairSeparator::Equals),
             (b':', _) => {
-                let sep = self.take(1, Sep::Colon);
-                if quoted_key.is_none() && self.skip_type() { Sep::Equals } else { sep }
+                let sep = self.advance(1, PairSeparator::Colon);
+                if quoted_key.is_none() && self.skip_type() { PairSeparator::Equals } else { sep }
             }
-            (b'(', _) if called => self.take(1, Sep::Call),
-            (b')', b'.') if quoted_key.is_some() && words::FILLS.iter().any(|call| self.skip_word(call)) => Sep::Comma,
+            (b'(', _) if called => self.advance(1, PairSeparator::Call),
+            (b')', b'.')
+                if quoted_key.is_some() && notation_words::FILLING_CALLS.iter().any(|call| self.skip_word(call)) =>
+            {
+                PairSeparator::Comma
+            }
             // `{password, "v"}` of Erlang
-            (b',', b' ') if last(self.text, key.start) == b'{' && b"\"'".contains(&self.byte(2)) => {
-                self.take(1, Sep::Comma)
+            (b',', b' ') if byte_before(self.text, key.start) == b'{' && b"\"'".contains(&self.byte(2)) => {
+                self.advance(1, PairSeparator::Comma)
             }
-            (b',', _) if quoted_key.is_some() => match self.sibling(key) {
-                true => Sep::Sibling,
-                false => self.take(1, Sep::Comma),
+            (b',', _) if quoted_key.is_some() => match self.skip_to_sibling_value(key) {
+                true => PairSeparator::Sibling,
+                false => self.advance(1, PairSeparator::Comma),
             },
-            (b'|', _) if before(self.text, key.start, b" \t*`") == b'|' && (blanks > 0 || self.byte(1) == b' ') => {
-                self.take(1, Sep::Cell)
+            (b'|', _)
+                if byte_before_skipping(self.text, key.start, b" \t*`") == b'|'
+                    && (blanks > 0 || self.byte(1) == b' ') =>
+            {
+                self.advance(1, PairSeparator::Cell)
             }
-            (b'|', b' ') if blanks > 0 && quoted_key.is_none() && wrapped::is_row(self.text, key.start, self.at) => {
-                self.take(1, Sep::Cell)
+            (b'|', b' ')
+                if blanks > 0
+                    && quoted_key.is_none()
+                    && wrapped_strings::is_record_row(self.text, key.start, self.at) =>
+            {
+                self.advance(1, PairSeparator::Cell)
             }
-            (b'>', _) if quoted_key.is_some() && before(self.text, key.start, b"\"'\\") == b'=' => {
-                self.take(1, Sep::Element)
+            (b'>', _) if quoted_key.is_some() && byte_before_skipping(self.text, key.start, b"\"'\\") == b'=' => {
+                self.advance(1, PairSeparator::Element)
             }
-            (b'>', _) if markup::opens(self.text, key.start) => self.take(1, Sep::Element),
-            (b'<' | b'\n' | b'\r', _) if self.next_cell(key) => Sep::Cell,
-            _ if self.sibling(key) => Sep::Sibling,
-            _ if blanks > 0 && quoted_key.is_none() && self.attributes(key) => Sep::Element,
-            _ if blanks > 0 => self.word_between(quoted_key.is_some())?,
+            (b'>', _) if markup::begins_element(self.text, key.start) => self.advance(1, PairSeparator::Element),
+            (b'<' | b'\n' | b'\r', _) if self.skip_to_next_cell(key) => PairSeparator::Cell,
+            _ if self.skip_to_sibling_value(key) => PairSeparator::Sibling,
+            _ if blanks > 0 && quoted_key.is_none() && self.skip_attributes(key) => PairSeparator::Element,
+            _ if blanks > 0 => self.read_word_separator(quoted_key.is_some())?,
             _ => return None,
         };
-        debug_assert!(self.at >= start, "a cursor goes on");
+        debug_assert!(self.at >= start, "the cursor must not move backwards");
         Some(sep)
     }
 
     /// Skips characters between a key and its separator. Returns the key's quote, whether a call's bracket follows the
     /// key directly, and the number of blanks.
-    fn before_separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> (Option<u8>, bool, usize) {
+    fn skip_before_separator(&mut self, key: &Range<usize>, quoted_key: Option<u8>) -> (Option<u8>, bool, usize) {
         self.skip(|byte| byte == b'*' || byte == b'?' || byte == b'!' || byte == b']');
         // `"input[name=password]", "v"`
-        let selector = self.at > key.end && last(self.text, self.at) == b']';
+        let selector = self.at > key.end && byte_before(self.text, self.at) == b']';
         let quoted_key = if selector { self.skip_quote().or(quoted_key) } else { quoted_key };
         // an array of C: `[]`, `[255]`
         if self.byte(0) == b'[' {
@@ -146,35 +159,38 @@ impl Cursor<'_> {
     }
 
     /// Reads `is`, `was`, `by`, `to`, a type before `=`, or only white space.
-    fn word_between(&mut self, quoted_key: bool) -> Option<Sep> {
+    fn read_word_separator(&mut self, quoted_key: bool) -> Option<PairSeparator> {
         let at = self.at;
-        let made = words::MADE.into_iter().find(|made| self.rest().starts_with(made)).map_or(0, <[u8]>::len);
+        let made = notation_words::GENERATED_PHRASES
+            .into_iter()
+            .find(|made| self.rest().starts_with(made))
+            .map_or(0, <[u8]>::len);
         if made > 0
-            && let Some(len) = self.rest().get(made..).and_then(words::of_whom)
+            && let Some(len) = self.rest().get(made..).and_then(notation_words::owner_phrase_len)
         {
             self.at += made + len;
-            return Some(Sep::Is);
+            return Some(PairSeparator::Is);
         }
-        for word in IS.iter().copied() {
+        for word in IS_PHRASES.iter().copied() {
             if self.skip_word(word) {
-                return Some(Sep::Is);
+                return Some(PairSeparator::Is);
             }
         }
         if !quoted_key && self.skip_type() {
-            return Some(Sep::Equals);
+            return Some(PairSeparator::Equals);
         }
         self.at = at;
-        if let Some(len) = words::of_whom(self.rest()) {
+        if let Some(len) = notation_words::owner_phrase_len(self.rest()) {
             self.at += len;
-            return Some(Sep::Is);
+            return Some(PairSeparator::Is);
         }
-        (!quoted_key).then_some(Sep::Space)
+        (!quoted_key).then_some(PairSeparator::Space)
     }
 
     /// Skips a type and `=` before a quoted value: `: str = "v"`, `password string = "v"`.
     fn skip_type(&mut self) -> bool {
         let rest = self.rest();
-        let len = IN_TYPE.leading(rest.get(..rest.len().min(48)).unwrap_or_default());
+        let len = IN_TYPE.count_leading(rest.get(..rest.len().min(48)).unwrap_or_default());
         let typed = || rest.iter().take(len).any(u8::is_ascii_alphabetic);
         let compared = || rest.get(len.wrapping_sub(1)) == Some(&b'!');
         if rest.get(len) != Some(&b'=') || rest.get(len + 1) == Some(&b'=') || !typed() || compared() {
@@ -187,9 +203,9 @@ impl Cursor<'_> {
 
     /// Skips to the value of a sibling: `value` next to a key that is itself the value of `name` or `key`, or `content`
     /// next to the key of a page's property.
-    fn sibling(&mut self, key: &Range<usize>) -> bool {
+    fn skip_to_sibling_value(&mut self, key: &Range<usize>) -> bool {
         let at = self.at;
-        if !matches!(before(self.text, key.start, b" \t\"'\\"), b':' | b'=') {
+        if !matches!(byte_before_skipping(self.text, key.start, b" \t\"'\\"), b':' | b'=') {
             return false;
         }
         while self.skip(|byte| b" \t\r\n,-".contains(&byte)) > 0
@@ -204,8 +220,9 @@ impl Cursor<'_> {
         self.skip_quote();
         let named = self.skip_word(b"value")
             || self.skip_word(b"defaultvalue")
-            || (besides::names_key(self.text, key.start) && self.skip_word(b"content"))
-            || (besides::is_named(self.text, key) && (self.skip_word(b"val") || self.skip_word(b"v")));
+            || (value_before_key::is_property_name(self.text, key.start) && self.skip_word(b"content"))
+            || (value_before_key::is_named_by_sibling(self.text, key)
+                && (self.skip_word(b"val") || self.skip_word(b"v")));
         self.skip_quote();
         self.skip(|byte| byte == b' ');
         let found = named && self.at > at && matches!(self.byte(0), b':' | b'=');
@@ -214,32 +231,32 @@ impl Cursor<'_> {
     }
 
     /// Reads the value at the cursor: its quote and its range.
-    fn value(&mut self, sep: Sep, read: &mut Read) -> Option<(Option<u8>, Range<usize>)> {
+    fn read_value(&mut self, sep: PairSeparator, read: &mut PairReadCache) -> Option<(Option<u8>, Range<usize>)> {
         self.skip(|byte| matches!(byte, b' ' | b'\t' | b'*'));
         // A non-breaking space
         self.at += if self.rest().starts_with(b"\xc2\xa0") { 2 } else { 0 };
         match sep {
-            Sep::Cell => {
-                let markup = before(self.text, self.at, b" \t\r\n") == b'>';
-                let cell = self.until(if markup { b"<\n\r" } else { b"|\n\r" });
-                return Some((None, wrapped::within_string(self.text, cell)));
+            PairSeparator::Cell => {
+                let markup = byte_before_skipping(self.text, self.at, b" \t\r\n") == b'>';
+                let cell = self.range_until(if markup { b"<\n\r" } else { b"|\n\r" });
+                return Some((None, wrapped_strings::cut_at_string_end(self.text, cell)));
             }
-            Sep::Element => return Some((None, self.element())),
-            Sep::Colon => {
+            PairSeparator::Element => return Some((None, self.element_text())),
+            PairSeparator::Colon => {
                 self.skip_tag();
                 self.skip_block();
             }
             _ => {}
         }
-        if !BEGINS_BARE.has(self.byte(0))
-            && let Some((escapes, mark)) = self.quote_behind(read)
+        if !BEGINS_BARE.contains(self.byte(0))
+            && let Some((escapes, mark)) = self.skip_to_quote(read)
         {
             self.at += escapes + 1;
             let skipped = if self.byte(0) == mark && self.byte(1) == mark { 2 } else { 0 };
             self.at += skipped;
-            return Some((Some(mark), self.quoted(escapes, mark)));
+            return Some((Some(mark), self.quoted_range(escapes, mark)));
         }
-        (!matches!(sep, Sep::Call | Sep::Comma)).then(|| (None, self.bare(read)))
+        (!matches!(sep, PairSeparator::Call | PairSeparator::Comma)).then(|| (None, self.read_unquoted(read)))
     }
 
     /// Skips YAML's `!!str` or `&name` before a value.
@@ -248,7 +265,7 @@ impl Cursor<'_> {
         let tag = match rest.first() {
             Some(b'!') => [&b"!!str "[..], b"!!binary "].into_iter().find(|tag| rest.starts_with(tag)).map(<[u8]>::len),
             Some(b'&') => {
-                let name = rest.iter().skip(1).take(32).take_while(|byte| IN_KEY.has(**byte)).count();
+                let name = rest.iter().skip(1).take(32).take_while(|byte| IN_KEY.contains(**byte)).count();
                 let code = [&b"&mut"[..], b"&str", b"&dyn", b"&String"].iter().any(|word| rest.starts_with(word));
                 (name > 0 && !code && rest.get(name + 1) == Some(&b' ')).then_some(name + 2)
             }
@@ -272,24 +289,24 @@ impl Cursor<'_> {
     }
 
     /// Reads a quote, after anything that may come before a string.
-    fn quote_behind(&mut self, read: &mut Read) -> Option<(usize, u8)> {
+    fn skip_to_quote(&mut self, read: &mut PairReadCache) -> Option<(usize, u8)> {
         self.skip_prefix(read);
         self.quote()
     }
 
     /// Skips a string prefix or wrapper: `b"`, `r"`, `f"`, `@"`, `new String("`, `Secret("`, `[]byte("`.
-    fn skip_prefix(&mut self, read: &mut Read) {
+    fn skip_prefix(&mut self, read: &mut PairReadCache) {
         let rest = self.rest();
-        let letters = BEFORE_STRING.leading(rest.get(..rest.len().min(3)).unwrap_or_default());
+        let letters = BEFORE_STRING.count_leading(rest.get(..rest.len().min(3)).unwrap_or_default());
         if (1..3).contains(&letters) && rest.get(letters).is_some_and(|byte| b"\"'`".contains(byte)) {
             self.at += letters;
             return;
         }
-        self.at += read.wrapper(self.text, self.at).unwrap_or(0);
+        self.at += read.wrapper_len(self.text, self.at).unwrap_or(0);
     }
 
     /// The range of a quoted value: up to the quote at the same level of escapes, or the line's end if there is none.
-    fn quoted(&self, escapes: usize, mark: u8) -> Range<usize> {
+    fn quoted_range(&self, escapes: usize, mark: u8) -> Range<usize> {
         let unit = escapes + 1;
         let (mut slashes, mut within) = (0, false);
         for (on, byte) in self.rest().iter().take(VALUE).enumerate() {
@@ -307,7 +324,7 @@ impl Cursor<'_> {
                 // A quote of an outer level ends everything inside
                 b'"' if escapes > 0 && slashes < escapes => return self.at..self.at + on - slashes,
                 // A quote that was not opened in the value closes the surrounding string
-                b'"' if mark != b'"' && !within && self.closes(on) => {
+                b'"' if mark != b'"' && !within && self.closes_json_string(on) => {
                     return self.at..self.at + on - slashes;
                 }
                 byte => {

@@ -8,10 +8,10 @@ use regex_automata::meta::{Cache, Regex};
 use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input};
 
-use super::action::Action;
-use super::detector::{Detector, Rule};
-use super::matcher::Made;
-use super::scan::{Claim, Claims, Scan};
+use super::action::WordAction;
+use super::detector::{CompiledRule, Detector};
+use super::matcher::CompiledPattern;
+use super::scan::{PrivateClaim, PrivateClaims, TextScan};
 
 /// Most candidates of one rule in one text; beyond that, the whole text counts as private. Protects against hostile
 /// input.
@@ -26,14 +26,19 @@ const NO_MATCH: usize = 64;
 
 impl Detector {
     /// Runs built-in patterns at their first words. Returns the number of bytes read.
-    pub(super) fn patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
-        let (mut read, most) = (0_usize, most_failed(scan.text));
-        for word in &scan.anchors.by.tokens {
-            let Action::Pattern(index) = word.action else { continue };
-            let Some((search, state)) = Search::of(self, usize::from(index), states) else { continue };
-            read += search.at(scan, word.at, state, claims);
+    pub(super) fn run_patterns(
+        &self,
+        scan: &TextScan<'_>,
+        states: &mut AutomatonCaches,
+        claims: &mut PrivateClaims,
+    ) -> usize {
+        let (mut read, most) = (0_usize, max_failed_bytes(scan.text));
+        for word in &scan.anchors.words_by_use.pattern_words {
+            let WordAction::Pattern(index) = word.action else { continue };
+            let Some((search, state)) = PatternRun::for_rule(self, usize::from(index), states) else { continue };
+            read += search.try_at(scan, word.start, state, claims);
             if read > most {
-                search.give_up(scan, claims);
+                search.claim_whole_text(scan, claims);
                 break;
             }
         }
@@ -41,16 +46,21 @@ impl Detector {
     }
 
     /// Runs users' patterns at their first words. Returns the number of bytes read.
-    pub(super) fn users_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
-        let (mut read, most) = (0_usize, most_failed(scan.text));
-        self.users.each(scan.text, |at, rules| {
+    pub(super) fn run_users_patterns(
+        &self,
+        scan: &TextScan<'_>,
+        states: &mut AutomatonCaches,
+        claims: &mut PrivateClaims,
+    ) -> usize {
+        let (mut read, most) = (0_usize, max_failed_bytes(scan.text));
+        self.users_words.for_each_match(scan.text, |at, rules| {
             for index in rules {
-                let Some((search, state)) = Search::of(self, usize::from(*index), states) else { continue };
+                let Some((search, state)) = PatternRun::for_rule(self, usize::from(*index), states) else { continue };
                 if read <= most {
-                    read += search.at(scan, at, state, claims);
+                    read += search.try_at(scan, at, state, claims);
                 } else if read < usize::MAX {
                     read = usize::MAX;
-                    search.give_up(scan, claims);
+                    search.claim_whole_text(scan, claims);
                 }
             }
         });
@@ -58,11 +68,16 @@ impl Detector {
     }
 
     /// Runs users' patterns that begin with no known word, over the whole text. Returns the number of bytes read.
-    pub(super) fn loose_patterns(&self, scan: &Scan<'_>, states: &mut States, claims: &mut Claims) -> usize {
+    pub(super) fn run_unanchored_patterns(
+        &self,
+        scan: &TextScan<'_>,
+        states: &mut AutomatonCaches,
+        claims: &mut PrivateClaims,
+    ) -> usize {
         let mut read = 0;
-        for index in &self.loose {
-            if let Some((search, state)) = Search::of(self, *index, states) {
-                read += search.anywhere(scan, state, claims);
+        for index in &self.unanchored {
+            if let Some((search, state)) = PatternRun::for_rule(self, *index, states) {
+                read += search.search_everywhere(scan, state, claims);
             }
         }
         read
@@ -70,64 +85,75 @@ impl Detector {
 }
 
 /// A match, and its private part: the first group, or everything.
-struct Match {
+struct PatternMatch {
     whole: Range<usize>,
     private: Range<usize>,
 }
 
 /// Each rule's automaton cache, created at its first run.
-pub(super) type States = Vec<Option<(Cache, Captures)>>;
+pub(super) type AutomatonCaches = Vec<Option<(Cache, Captures)>>;
 
-fn most_failed(text: &str) -> usize {
+fn max_failed_bytes(text: &str) -> usize {
     MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1))
 }
 
 /// A run of one rule's pattern.
-struct Search<'a> {
-    rule: &'a Rule,
-    made: &'a Made,
+struct PatternRun<'a> {
+    rule: &'a CompiledRule,
+    compiled: &'a CompiledPattern,
     index: usize,
 }
 
-impl<'a> Search<'a> {
+impl<'a> PatternRun<'a> {
     /// The pattern of a rule, and its automaton cache.
-    fn of<'s>(
+    fn for_rule<'s>(
         detector: &'a Detector,
         index: usize,
-        states: &'s mut States,
+        states: &'s mut AutomatonCaches,
     ) -> Option<(Self, &'s mut Option<(Cache, Captures)>)> {
         let rule = detector.rules.get(index)?;
-        let made = rule.pattern.as_ref()?.matcher.made()?;
-        Some((Self { rule, made, index }, states.get_mut(index)?))
+        let made = rule.pattern.as_ref()?.matcher.compiled()?;
+        Some((Self { rule, compiled: made, index }, states.get_mut(index)?))
     }
 
     /// Tries the pattern at its first word. Returns an estimate of the bytes read.
-    fn at(&self, scan: &Scan<'_>, at: usize, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
+    fn try_at(
+        &self,
+        scan: &TextScan<'_>,
+        at: usize,
+        state: &mut Option<(Cache, Captures)>,
+        claims: &mut PrivateClaims,
+    ) -> usize {
         let end = scan.text.len().min(at + WINDOW);
-        let Some(found) = self.beginning(scan.text, at..end, state) else { return NO_MATCH };
+        let Some(found) = self.match_at_start(scan.text, at..end, state) else { return NO_MATCH };
         let read = found.whole.len();
-        if let Some(range) = self.private(scan, found.private) {
+        if let Some(range) = self.check_match(scan, found.private) {
             claims.add(scan, self.rule_index(), range);
         }
         read
     }
 
     /// Adds the hits of a loose rule. Returns the number of bytes read.
-    fn anywhere(&self, scan: &Scan<'_>, state: &mut Option<(Cache, Captures)>, claims: &mut Claims) -> usize {
+    fn search_everywhere(
+        &self,
+        scan: &TextScan<'_>,
+        state: &mut Option<(Cache, Captures)>,
+        claims: &mut PrivateClaims,
+    ) -> usize {
         let text = scan.text;
-        let Made::Automaton(regex, _) = self.made else {
-            self.give_up(scan, claims);
+        let CompiledPattern::Automaton(regex, _) = self.compiled else {
+            self.claim_whole_text(scan, claims);
             return 0;
         };
         let (mut from, mut read) = (0, 0_usize);
-        let mut failed = most_failed(text);
+        let mut failed = max_failed_bytes(text);
         for _ in 0..MAX_TRIES {
             let input = Input::new(text.as_bytes()).range(from..);
-            let Some(Match { whole, private }) = run(regex, &input, state) else {
+            let Some(PatternMatch { whole, private }) = run_automaton(regex, &input, state) else {
                 return read + (text.len() - from);
             };
             read += whole.end - from;
-            let range = self.private(scan, private);
+            let range = self.check_match(scan, private);
             // An allowed match counts as handled as a whole
             let mut settled = |range: &Range<usize>| {
                 scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
@@ -147,13 +173,13 @@ impl<'a> Search<'a> {
                 return read;
             }
         }
-        self.give_up(scan, claims);
+        self.claim_whole_text(scan, claims);
         read
     }
 
     /// Claims the whole text, because it has too many near-matches.
-    fn give_up(&self, scan: &Scan<'_>, claims: &mut Claims) {
-        claims.list.push(Claim { range: 0..scan.text.len(), rule: self.rule_index(), bare: None });
+    fn claim_whole_text(&self, scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+        claims.list.push(PrivateClaim { range: 0..scan.text.len(), rule: self.rule_index(), added_quotes: None });
     }
 
     fn rule_index(&self) -> u16 {
@@ -161,46 +187,51 @@ impl<'a> Search<'a> {
     }
 
     /// The private part of a match that passes all checks.
-    fn private(&self, scan: &Scan<'_>, found: Range<usize>) -> Option<Range<usize>> {
-        let range = unescape_start(scan.text, scan.widen(found));
+    fn check_match(&self, scan: &TextScan<'_>, found: Range<usize>) -> Option<Range<usize>> {
+        let range = skip_escape(scan.text, scan.widen_to_characters(found));
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
         let range = self.rule.validator.check(scan.text, range)?;
-        (!self.rule.context || scan.has_context(self.rule_index(), &range)).then_some(range)
+        (!self.rule.needs_context || scan.has_context(self.rule_index(), &range)).then_some(range)
     }
 
     /// The match at the start of `within`.
-    fn beginning(&self, text: &str, within: Range<usize>, state: &mut Option<(Cache, Captures)>) -> Option<Match> {
+    fn match_at_start(
+        &self,
+        text: &str,
+        within: Range<usize>,
+        state: &mut Option<(Cache, Captures)>,
+    ) -> Option<PatternMatch> {
         let rest = text.as_bytes().get(within.clone())?;
-        match self.made {
-            Made::Steps(steps) => {
+        match self.compiled {
+            CompiledPattern::Steps(steps) => {
                 let (len, group) = steps.find(rest)?;
                 let from = within.start;
-                Some(Match { whole: from..from + len, private: from + group.start..from + group.end })
+                Some(PatternMatch { whole: from..from + len, private: from + group.start..from + group.end })
             }
-            Made::Automaton(regex, head) if head.fits(rest) => {
-                run(regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), state)
+            CompiledPattern::Automaton(regex, head) if head.may_match(rest) => {
+                run_automaton(regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), state)
             }
-            Made::Automaton(..) => None,
+            CompiledPattern::Automaton(..) => None,
         }
     }
 }
 
-fn run(regex: &Regex, input: &Input<'_>, state: &mut Option<(Cache, Captures)>) -> Option<Match> {
+fn run_automaton(regex: &Regex, input: &Input<'_>, state: &mut Option<(Cache, Captures)>) -> Option<PatternMatch> {
     let (cache, captures) = state.get_or_insert_with(|| (regex.create_cache(), regex.create_captures()));
     if regex.captures_len() == 1 {
         let whole = regex.search_with(cache, input)?.range();
-        return Some(Match { whole: whole.clone(), private: whole });
+        return Some(PatternMatch { whole: whole.clone(), private: whole });
     }
     regex.search_captures_with(cache, input, captures);
     let whole = captures.get_match()?.range();
     let private = captures.get_group(1).map_or_else(|| whole.clone(), |group| group.range());
-    Some(Match { whole, private })
+    Some(PatternMatch { whole, private })
 }
 
 /// Excludes `\n` and other escapes before a value: replacing the `n` would break the escape.
-fn unescape_start(text: &str, range: Range<usize>) -> Range<usize> {
+fn skip_escape(text: &str, range: Range<usize>) -> Range<usize> {
     let before = text.as_bytes().get(..range.start).unwrap_or_default();
     let odd = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
     if !odd {

@@ -10,10 +10,10 @@ use std::ops::Range;
 use serde::Deserialize;
 
 use super::detector::Detector;
-use super::find::Scratch;
-use super::json;
-use super::resolve::{Hit, reserved, resolve};
-use super::rule::{Class, Family, RuleData};
+use super::find::SearchScratch;
+use super::json_repair;
+use super::resolve::{RedactionHit, find_placeholders, resolve_overlaps};
+use super::rule::{RuleClass, RuleData, RuleFamily};
 
 /// A row of `config/rules/recogniser.yaml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,18 +30,18 @@ pub const ENTITIES: &str = include_str!("../../../config/rules/recogniser.yaml")
 
 impl EntityRow {
     /// Name of the rule for findings of this kind.
-    pub fn rule(&self) -> String {
+    pub fn rule_name(&self) -> String {
         format!("recogniser_{}", self.placeholder.to_ascii_lowercase())
     }
 
     /// The rule for findings of this kind.
-    pub fn data(&self) -> RuleData {
+    pub fn rule_data(&self) -> RuleData {
         RuleData {
-            name: self.rule(),
+            name: self.rule_name(),
             placeholder: self.placeholder.clone(),
-            class: Class::Recognised,
+            class: RuleClass::Recognised,
             on: true,
-            family: Some(Family::Recognised),
+            family: Some(RuleFamily::Recognised),
             ..RuleData::default()
         }
     }
@@ -49,7 +49,7 @@ impl EntityRow {
 
 /// A finding of a recogniser.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct EntityHit {
     /// Byte range, on character boundaries.
     pub range: Range<usize>,
     /// Index of the rule in its detector.
@@ -83,66 +83,74 @@ pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>
 }
 
 impl Detector {
-    /// The hits of `text` under `key` ("" for none) as [`Detector::find_under`] finds them, and those of the
+    /// The hits of `text` under `key` ("" for none) as [`Detector::find_for_key`] finds them, and those of the
     /// recogniser.
-    pub fn find_with<'s>(&self, key: &str, text: &str, named: &[Named], scratch: &'s mut Scratch) -> &'s [Hit] {
-        self.find_under(key, text, scratch);
+    pub fn find_with_entities<'s>(
+        &self,
+        key: &str,
+        text: &str,
+        named: &[EntityHit],
+        scratch: &'s mut SearchScratch,
+    ) -> &'s [RedactionHit] {
+        self.find_for_key(key, text, scratch);
         if !named.is_empty() {
-            self.add_named(text, named, &mut scratch.hits);
-            json::mend(text, &mut scratch.hits, &|name| self.is_placeholder(name));
-            self.find_again(key, text, scratch);
+            self.add_entity_hits(text, named, &mut scratch.hits);
+            json_repair::split_breaking_hits(text, &mut scratch.hits, &|name| self.is_placeholder(name));
+            self.find_exposed(key, text, scratch);
         }
         &scratch.hits
     }
 
     /// The index of a recogniser's rule, by its name.
-    pub fn rule_of(&self, name: &str) -> Option<usize> {
+    pub fn rule_index(&self, name: &str) -> Option<usize> {
         self.rules.iter().position(|rule| *rule.name == *name)
     }
 
-    fn add_named(&self, text: &str, named: &[Named], hits: &mut Vec<Hit>) {
+    fn add_entity_hits(&self, text: &str, named: &[EntityHit], hits: &mut Vec<RedactionHit>) {
         let mut held = Vec::new();
-        reserved(text, &|name| self.is_placeholder(name), &mut held);
-        let quotes = Quotes::of(text);
-        let atoms = atoms(text, &held, &quotes);
-        for Named { range, rule } in named {
+        find_placeholders(text, &|name| self.is_placeholder(name), &mut held);
+        let quotes = QuoteStates::new(text);
+        let atoms = split_units(text, &held, &quotes);
+        for EntityHit { range, rule } in named {
             let allow = self.rules.get(*rule).and_then(|rule| rule.allow.as_ref());
-            for piece in pieces(text, &atoms, range) {
+            for piece in replaceable_parts(text, &atoms, range) {
                 let found = text.get(piece.clone()).unwrap_or_default();
                 let said = found.bytes().any(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
                 if !said || allow.is_some_and(|allow| allow.is_match(found)) {
                     continue;
                 }
-                match quotes.bare(text, &piece) {
-                    None => hits.push(Hit { range: piece, rule: *rule, bare: None }),
-                    Some(Bare::Number(range, bare)) => hits.push(Hit { range, rule: *rule, bare: Some(bare) }),
-                    Some(Bare::Word) => {}
+                match quotes.unquoted_value(text, &piece) {
+                    None => hits.push(RedactionHit { range: piece, rule: *rule, added_quotes: None }),
+                    Some(UnquotedValue::Number(range, bare)) => {
+                        hits.push(RedactionHit { range, rule: *rule, added_quotes: Some(bare) })
+                    }
+                    Some(UnquotedValue::Word) => {}
                 }
             }
         }
-        resolve(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
+        resolve_overlaps(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
     }
 }
 
 /// A unit that is replaced whole or not at all: a character with its marks, or an escape. `stays`: never part of a hit.
-struct Atom {
+struct ReplaceUnit {
     range: Range<usize>,
-    stays: bool,
-    blank: bool,
+    is_fixed: bool,
+    is_blank: bool,
 }
 
-fn atoms(text: &str, held: &[Range<usize>], quotes: &Quotes) -> Vec<Atom> {
-    let mut out: Vec<Atom> = Vec::with_capacity(text.len());
+fn split_units(text: &str, held: &[Range<usize>], quotes: &QuoteStates) -> Vec<ReplaceUnit> {
+    let mut out: Vec<ReplaceUnit> = Vec::with_capacity(text.len());
     let (mut at, mut next_held) = (0, held.iter().peekable());
     while let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) {
         while next_held.next_if(|held| held.end <= at).is_some() {}
         if let Some(range) = next_held.next_if(|held| held.start <= at) {
-            out.push(Atom { range: range.clone(), stays: true, blank: false });
+            out.push(ReplaceUnit { range: range.clone(), is_fixed: true, is_blank: false });
             at = range.end;
             continue;
         }
-        if is_mark(char)
-            && let Some(last) = out.last_mut().filter(|last| !last.stays)
+        if is_combining(char)
+            && let Some(last) = out.last_mut().filter(|last| !last.is_fixed)
         {
             at += char.len_utf8();
             last.range.end = at;
@@ -150,18 +158,21 @@ fn atoms(text: &str, held: &[Range<usize>], quotes: &Quotes) -> Vec<Atom> {
         }
         let rest = text.get(at..).unwrap_or_default();
         let (length, stays) = match char {
-            '\\' => escape(rest.as_bytes()),
-            '\'' => (1, !within_word(text, at)),
-            _ => (char.len_utf8(), matches!(char, '"' | '{' | '}' | '[' | ']' | '<' | '>') || quotes.part(char, at)),
+            '\\' => escape_len(rest.as_bytes()),
+            '\'' => (1, !is_within_word(text, at)),
+            _ => (
+                char.len_utf8(),
+                matches!(char, '"' | '{' | '}' | '[' | ']' | '<' | '>') || quotes.is_value_separator(char, at),
+            ),
         };
-        out.push(Atom { range: at..at + length, stays, blank: char.is_whitespace() });
+        out.push(ReplaceUnit { range: at..at + length, is_fixed: stays, is_blank: char.is_whitespace() });
         at += length;
     }
     out
 }
 
 /// Characters that belong to the one before: marks, variation selectors, joiners, skin tones.
-fn is_mark(char: char) -> bool {
+fn is_combining(char: char) -> bool {
     matches!(u32::from(char),
         0x300..=0x36f | 0x483..=0x489 | 0x591..=0x5bd | 0x610..=0x61a | 0x64b..=0x65f | 0x93c..=0x94d | 0x1ab0..=0x1aff
         | 0x1dc0..=0x1dff | 0x200c..=0x200d | 0x20d0..=0x20ff | 0x302a..=0x302f | 0x3099..=0x309a | 0xfe00..=0xfe0f
@@ -169,7 +180,7 @@ fn is_mark(char: char) -> bool {
 }
 
 /// Length of the escape that a backslash begins, and whether it must stay; escapes of letters and digits need not.
-fn escape(rest: &[u8]) -> (usize, bool) {
+fn escape_len(rest: &[u8]) -> (usize, bool) {
     let hex = |count: usize| {
         let digits = rest.iter().skip(2).take(count);
         digits.clone().count() == count && digits.clone().all(u8::is_ascii_hexdigit)
@@ -187,14 +198,14 @@ fn escape(rest: &[u8]) -> (usize, bool) {
     }
 }
 
-fn within_word(text: &str, at: usize) -> bool {
+fn is_within_word(text: &str, at: usize) -> bool {
     let before = text.get(..at).and_then(|head| head.chars().next_back());
     let after = text.get(at + 1..).and_then(|tail| tail.chars().next());
     before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphanumeric)
 }
 
 /// The parts of `range` that may be replaced: whole atoms, without blanks at the ends.
-fn pieces(text: &str, atoms: &[Atom], range: &Range<usize>) -> Vec<Range<usize>> {
+fn replaceable_parts(text: &str, atoms: &[ReplaceUnit], range: &Range<usize>) -> Vec<Range<usize>> {
     let mut out = Vec::new();
     if range.is_empty() || range.end > text.len() {
         return out;
@@ -202,9 +213,9 @@ fn pieces(text: &str, atoms: &[Atom], range: &Range<usize>) -> Vec<Range<usize>>
     let first = atoms.partition_point(|atom| atom.range.end <= range.start);
     let mut open: Option<Range<usize>> = None;
     for atom in atoms.iter().skip(first).take_while(|atom| atom.range.start < range.end) {
-        if atom.stays {
+        if atom.is_fixed {
             out.extend(open.take());
-        } else if !atom.blank {
+        } else if !atom.is_blank {
             open = Some(open.map_or(atom.range.start, |open| open.start)..atom.range.end);
         }
     }
@@ -213,7 +224,7 @@ fn pieces(text: &str, atoms: &[Atom], range: &Range<usize>) -> Vec<Range<usize>>
 }
 
 /// An unquoted JSON value.
-enum Bare {
+enum UnquotedValue {
     /// A number: its replacement needs quotes, each behind so many backslashes.
     Number(Range<usize>, u8),
     /// `true`, `false`, `null`.
@@ -221,15 +232,15 @@ enum Bare {
 }
 
 /// The quotes of a structured text.
-struct Quotes {
+struct QuoteStates {
     /// For each quote: its position, whether a string is open behind it, and the quotes with one backslash in that
     /// string.
     states: Vec<(usize, bool, usize)>,
     structured: bool,
 }
 
-impl Quotes {
-    fn of(text: &str) -> Self {
+impl QuoteStates {
+    fn new(text: &str) -> Self {
         let structured = text.contains(['{', '[']) && text.contains('"');
         let mut states = Vec::new();
         let (mut inside, mut inner) = (false, 0);
@@ -248,12 +259,12 @@ impl Quotes {
     }
 
     /// Whether a character separates values at this position.
-    fn part(&self, char: char, at: usize) -> bool {
-        self.structured && matches!(char, ',' | ':') && self.outside(at).is_some()
+    fn is_value_separator(&self, char: char, at: usize) -> bool {
+        self.structured && matches!(char, ',' | ':') && self.backslashes_between_strings(at).is_some()
     }
 
     /// Backslashes before quotes at a position between strings; `None` inside a string.
-    fn outside(&self, at: usize) -> Option<u8> {
+    fn backslashes_between_strings(&self, at: usize) -> Option<u8> {
         let behind = self.states.partition_point(|(quote, ..)| *quote < at);
         match behind.checked_sub(1).and_then(|last| self.states.get(last)) {
             None | Some((_, false, _)) => Some(0),
@@ -263,7 +274,7 @@ impl Quotes {
     }
 
     /// The unquoted value that contains a piece.
-    fn bare(&self, text: &str, piece: &Range<usize>) -> Option<Bare> {
+    fn unquoted_value(&self, text: &str, piece: &Range<usize>) -> Option<UnquotedValue> {
         if !self.structured {
             return None;
         }
@@ -281,8 +292,8 @@ impl Quotes {
         if !matches!(before, Some(b':' | b',' | b'[')) || !matches!(after, Some(b',' | b'}' | b']')) {
             return None;
         }
-        let backslashes = self.outside(start)?;
-        Some(if number { Bare::Number(start..end, backslashes) } else { Bare::Word })
+        let backslashes = self.backslashes_between_strings(start)?;
+        Some(if number { UnquotedValue::Number(start..end, backslashes) } else { UnquotedValue::Word })
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
 }
 
 /// Whether a pattern may match the empty text, even if only at some positions (`\b`, `(?m)^`).
-fn is_void(pattern: &str, unicode: bool) -> bool {
+fn may_match_empty(pattern: &str, unicode: bool) -> bool {
     parse(pattern, unicode).is_some_and(|hir| hir.properties().minimum_len() == Some(0))
 }
 
@@ -40,10 +40,10 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKi
             return RuleErrorKind::LookAround;
         }
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        let line = text.lines().last().unwrap_or("not a valid pattern");
+        let line = text.lines().last().unwrap_or("the pattern is not a valid regular expression");
         RuleErrorKind::Syntax(line.trim().trim_start_matches("error: ").to_owned())
     })?;
-    if is_void(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
+    if may_match_empty(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
         return Err(RuleErrorKind::MatchesEmpty);
     }
     Ok(regex)

@@ -5,21 +5,21 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::rule::Class;
+use super::rule::RuleClass;
 use crate::wordlists;
 
 /// A private range in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
+pub struct RedactionHit {
     /// Byte range, on character boundaries.
     pub range: Range<usize>,
     /// Index of the rule in its detector.
     pub(super) rule: usize,
     /// For a bare JSON number: its replacement needs quotes, each behind so many backslashes.
-    pub(super) bare: Option<u8>,
+    pub(super) added_quotes: Option<u8>,
 }
 
-impl Hit {
+impl RedactionHit {
     /// Index of the rule in its detector's [`super::Detector::rule_names`].
     pub fn rule(&self) -> usize {
         self.rule
@@ -27,23 +27,23 @@ impl Hit {
 }
 
 /// Merges overlapping hits. The result is sorted and disjoint.
-pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>) {
+pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, class: &dyn Fn(&RedactionHit) -> Option<RuleClass>) {
     if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
-    let place = |hit: &Hit| (hit.range.start, usize::MAX - hit.range.end, hit.rule);
+    let place = |hit: &RedactionHit| (hit.range.start, usize::MAX - hit.range.end, hit.rule);
     // The families' hits come in sorted runs, which the stable sort handles quickly
     hits.sort_by_key(place);
     hits.dedup_by(|hit, last| {
         let overlaps = hit.range.start < last.range.end;
         if overlaps {
             let union = last.range.start..last.range.end.max(hit.range.end);
-            let rank = |hit: &Hit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
+            let rank = |hit: &RedactionHit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
             let winner = if rank(hit) < rank(last) { hit.rule } else { last.rule };
             // Quotes belong only around a whole bare value
-            let of = |hit: &Hit| hit.bare.filter(|_| hit.range == union);
+            let of = |hit: &RedactionHit| hit.added_quotes.filter(|_| hit.range == union);
             let bare = of(last).or(of(hit));
-            *last = Hit { range: union, rule: winner, bare };
+            *last = RedactionHit { range: union, rule: winner, added_quotes: bare };
         }
         overlaps
     });
@@ -51,12 +51,12 @@ pub(super) fn resolve(hits: &mut Vec<Hit>, class: &dyn Fn(&Hit) -> Option<Class>
 
 /// Finds placeholders already in the text, `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must
 /// be in `known`, because keys and account numbers may also consist of capitals and digits.
-pub(super) fn reserved(text: &str, known: &dyn Fn(&str) -> bool, out: &mut Vec<Range<usize>>) {
-    reserved_at(text, memchr::memchr_iter(b'[', text.as_bytes()), known, out);
+pub(super) fn find_placeholders(text: &str, known: &dyn Fn(&str) -> bool, out: &mut Vec<Range<usize>>) {
+    find_placeholders_at(text, memchr::memchr_iter(b'[', text.as_bytes()), known, out);
 }
 
 /// Like [`reserved`], with known positions of the brackets.
-pub(super) fn reserved_at(
+pub(super) fn find_placeholders_at(
     text: &str,
     brackets: impl Iterator<Item = usize>,
     known: &dyn Fn(&str) -> bool,
@@ -99,22 +99,26 @@ fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
 }
 
 /// Returns `text` with every hit replaced by the text that `placeholder` writes.
-pub fn replace(text: &str, hits: &[Hit], placeholder: &mut dyn FnMut(&Hit, &str, &mut String)) -> String {
+pub fn replace_hits(
+    text: &str,
+    hits: &[RedactionHit],
+    placeholder: &mut dyn FnMut(&RedactionHit, &str, &mut String),
+) -> String {
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
     for hit in hits {
         out.push_str(text.get(from..hit.range.start).unwrap_or(""));
-        quote(hit, &mut out);
+        push_quote(hit, &mut out);
         placeholder(hit, text.get(hit.range.clone()).unwrap_or(""), &mut out);
-        quote(hit, &mut out);
+        push_quote(hit, &mut out);
         from = hit.range.end;
     }
     out.push_str(text.get(from..).unwrap_or(""));
     out
 }
 
-fn quote(hit: &Hit, out: &mut String) {
-    if let Some(backslashes) = hit.bare {
+fn push_quote(hit: &RedactionHit, out: &mut String) {
+    if let Some(backslashes) = hit.added_quotes {
         out.extend(std::iter::repeat_n('\\', usize::from(backslashes)));
         out.push('"');
     }

@@ -8,7 +8,7 @@ use super::validate::Validator;
 /// How certain a rule is. Overlapping hits win in this order, best first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Class {
+pub enum RuleClass {
     /// Written by the user.
     #[default]
     Custom,
@@ -30,19 +30,19 @@ pub enum Class {
     Entropy,
 }
 
-impl Class {
+impl RuleClass {
     /// Explanation of the class for users.
-    pub fn why(self) -> &'static str {
+    pub fn explanation(self) -> &'static str {
         match self {
-            Self::Custom => "a rule of the configuration",
-            Self::Key => "its key says what it is",
-            Self::Secret => "the shape of a credential",
-            Self::Checksum => "its checksum is right",
-            Self::Cued => "a word before it announces it",
-            Self::Shape => "its shape",
-            Self::Name => "a name or address by what stands around it",
-            Self::Recognised => "the external recogniser named it",
-            Self::Entropy => "random beside a word that tells",
+            Self::Custom => "a rule from your configuration",
+            Self::Key => "the value of a key for private data",
+            Self::Secret => "has the shape of a credential",
+            Self::Checksum => "has a valid checksum",
+            Self::Cued => "announced by a word before it",
+            Self::Shape => "has the shape of private data",
+            Self::Name => "a name or address, judged by the words around it",
+            Self::Recognised => "found by the external recogniser",
+            Self::Entropy => "a random value near a word such as `key`",
         }
     }
 }
@@ -50,7 +50,7 @@ impl Class {
 /// Condition on the characters next to a match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Bounds {
+pub enum MatchBounds {
     /// Anything.
     #[default]
     None,
@@ -58,9 +58,9 @@ pub enum Bounds {
     Word,
     /// No letter or digit before; anything after (a truncated token still leaks).
     Token,
-    /// Like `Word`, and not continued to another digit by `.`, `-`, `/` or `:`.
+    /// Like `NameWord`, and not continued to another digit by `.`, `-`, `/` or `:`.
     Number,
-    /// Like `Word`, and not continued to another digit by `.` or `-`; a port or path may follow.
+    /// Like `NameWord`, and not continued to another digit by `.` or `-`; a port or path may follow.
     Address,
 }
 
@@ -73,7 +73,7 @@ pub struct RuleData {
     /// `EMAIL` for `[EMAIL]`.
     pub placeholder: String,
     /// Its class.
-    pub class: Class,
+    pub class: RuleClass,
     /// Whether it is enabled unless the configuration says otherwise.
     #[serde(default = "yes")]
     pub on: bool,
@@ -83,14 +83,14 @@ pub struct RuleData {
     pub pattern: String,
     /// The code that finds matches.
     #[serde(default)]
-    pub family: Option<Family>,
+    pub family: Option<RuleFamily>,
     /// Keys (of JSON and similar notations, attributes, columns) whose whole value is private: the last segment, in
     /// snake case; plurals included. `*_phone` also matches after other words (`home_phone`).
     #[serde(default)]
     pub keys: Vec<String>,
     /// Required form of a key's value.
     #[serde(default)]
-    pub value: KeyValue,
+    pub value: KeyValueForm,
     /// The keys count only if one of these is a sibling or parent key, or comes before them in the same key.
     #[serde(default)]
     pub beside: Vec<String>,
@@ -111,7 +111,7 @@ pub struct RuleData {
     pub prose: Vec<String>,
     /// Condition on the characters next to the match.
     #[serde(default)]
-    pub bounds: Bounds,
+    pub bounds: MatchBounds,
     /// Name of a further check.
     #[serde(default)]
     pub validator: Validator,
@@ -141,7 +141,7 @@ fn yes() -> bool {
 /// Findings that are implemented in code rather than as a pattern. Each row of a family is one kind of finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Family {
+pub enum RuleFamily {
     /// E-mail addresses (RFC 5321).
     Email,
     /// Values of `keys`.
@@ -159,7 +159,7 @@ pub enum Family {
     /// Persons' names next to an e-mail address.
     NameMail,
     /// Persons' names that were found elsewhere in the same text.
-    NameCarried,
+    NameRepeated,
     /// A listed given name before another name.
     NameListed,
     /// Persons' names in Chinese, Japanese and Korean next to their titles.
@@ -275,30 +275,30 @@ pub enum Family {
 
 /// The rule of each enabled family.
 #[derive(Clone, Copy)]
-pub(super) struct Families([Option<u16>; 64]);
+pub(super) struct FamilyRules([Option<u16>; 64]);
 
-impl Default for Families {
+impl Default for FamilyRules {
     fn default() -> Self {
         Self([None; 64])
     }
 }
 
-impl Families {
+impl FamilyRules {
     /// The rule of a family, if it is enabled.
     #[inline]
-    pub(super) fn rule(&self, family: Family) -> Option<u16> {
+    pub(super) fn rule(&self, family: RuleFamily) -> Option<u16> {
         self.0.get(family as usize).copied().flatten()
     }
 
     /// Sets the rule of a family.
-    pub(super) fn set(&mut self, family: Family, rule: u16) {
+    pub(super) fn set(&mut self, family: RuleFamily, rule: u16) {
         if let Some(slot) = self.0.get_mut(family as usize) {
             *slot = Some(rule);
         }
     }
 }
 
-impl Family {
+impl RuleFamily {
     /// The family's bit in a set of families.
     pub(super) fn bit(self) -> u64 {
         1_u64.checked_shl(self as u32).unwrap_or(0)
@@ -308,7 +308,7 @@ impl Family {
 /// Required form of a key's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyValue {
+pub enum KeyValueForm {
     /// Anything except words for "no value".
     #[default]
     Any,
@@ -316,7 +316,7 @@ pub enum KeyValue {
     Words,
     /// One to five words that may be a person's name.
     Name,
-    /// Like `Name`, and the first word is a listed given name.
+    /// Like `PersonName`, and the first word is a listed given name.
     Listed,
     /// A postal address: words with a digit, or several words.
     Street,
@@ -337,7 +337,7 @@ pub enum KeyValue {
 /// A redaction rule of your own: a pattern, keys, or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Custom {
+pub struct CustomRule {
     /// Placeholder without brackets, e.g. `ACCOUNT_ID`: capital letters, digits and `_`.
     pub name: String,
     /// Regular expression (linear time: no look-around, no back-references). With a group, only the first group is

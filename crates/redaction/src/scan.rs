@@ -1,13 +1,13 @@
-//! [`Scan`]: one text under search with its anchors, and [`Claims`]: the ranges that rules find private in it. All
-//! families read a text through them. A claim lies on character boundaries, is not empty, and touches no existing
-//! placeholder; looking around a position is bounded. `resolve` settles overlaps.
+//! [`TextScan`]: one text under search with its anchors, and [`PrivateClaims`]: the ranges that rules find private in
+//! it. All families read a text through them. A claim lies on character boundaries, is not empty, and touches no
+//! existing placeholder; looking around a position is bounded. `resolve` settles overlaps.
 
 use std::ops::Range;
 
-use super::action::Action;
+use super::action::WordAction;
 use super::anchors::Anchors;
 use super::detector::Detector;
-use super::rule::{Bounds, Family};
+use super::rule::{MatchBounds, RuleFamily};
 
 /// Most bytes before and behind a match in which its context word may be.
 const CONTEXT: (usize, usize) = (35, 15);
@@ -15,66 +15,69 @@ const CONTEXT: (usize, usize) = (35, 15);
 const QUOTE: usize = 128;
 
 /// A text under search: the input, or a view of it.
-pub(super) struct Scan<'a> {
+pub(super) struct TextScan<'a> {
     /// The text.
     pub(super) text: &'a str,
     /// Positions at which something could begin.
     pub(super) anchors: &'a Anchors,
     /// Existing placeholders, in order.
-    pub(super) reserved: &'a [Range<usize>],
+    pub(super) placeholders: &'a [Range<usize>],
     /// The rules.
     pub(super) detector: &'a Detector,
 }
 
 /// A range that a rule finds private.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct PrivateClaim {
     /// Byte range in the text of its scan.
     pub(super) range: Range<usize>,
     /// Index of the rule.
     pub(super) rule: u16,
     /// For a bare JSON number: its replacement needs quotes, each behind so many backslashes.
-    pub(super) bare: Option<u8>,
+    pub(super) added_quotes: Option<u8>,
 }
 
 /// All claims on one text.
 #[derive(Default)]
-pub(super) struct Claims {
+pub(super) struct PrivateClaims {
     /// Claims in the order of finding.
-    pub(super) list: Vec<Claim>,
+    pub(super) list: Vec<PrivateClaim>,
 }
 
-impl Claims {
+impl PrivateClaims {
     /// Adds a claim, unless it is empty, allowed, or touches a placeholder. Returns whether it was added.
-    pub(super) fn add(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) -> bool {
-        self.put(scan, Claim { range, rule, bare: None })
+    pub(super) fn add(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
+        self.add_claim(scan, PrivateClaim { range, rule, added_quotes: None })
     }
 
     /// Adds a claim on a bare JSON number. Its quotes are escaped like those before it.
-    pub(super) fn add_bare(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) -> bool {
+    pub(super) fn add_bare(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
         let before = scan.bytes(range.start.saturating_sub(QUOTE)..range.start);
         let head = memchr::memrchr(b'"', before).and_then(|at| before.get(..at)).unwrap_or_default();
         let backslashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
-        self.put(scan, Claim { range, rule, bare: Some(u8::try_from(backslashes).unwrap_or(u8::MAX)) })
+        self.add_claim(
+            scan,
+            PrivateClaim { range, rule, added_quotes: Some(u8::try_from(backslashes).unwrap_or(u8::MAX)) },
+        )
     }
 
     /// Adds a claim on text that could not be searched; placeholders at its ends are included.
-    pub(super) fn close(&mut self, scan: &Scan<'_>, rule: u16, range: Range<usize>) {
-        let mut range = scan.widen(range);
-        let first = scan.reserved.partition_point(|held| held.end <= range.start);
-        for held in scan.reserved.iter().skip(first) {
+    pub(super) fn add_unscanned(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) {
+        let mut range = scan.widen_to_characters(range);
+        let first = scan.placeholders.partition_point(|held| held.end <= range.start);
+        for held in scan.placeholders.iter().skip(first) {
             if held.start >= range.end {
                 break;
             }
             range = range.start.min(held.start)..range.end.max(held.end);
         }
-        self.list.push(Claim { range, rule, bare: None });
+        self.list.push(PrivateClaim { range, rule, added_quotes: None });
     }
 
     /// Adds a claim under the conditions of [`Claims::add`].
-    pub(super) fn put(&mut self, scan: &Scan<'_>, mut claim: Claim) -> bool {
-        claim.range = scan.whole(claim.range);
-        if claim.range.is_empty() || scan.is_reserved(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
+    pub(super) fn add_claim(&mut self, scan: &TextScan<'_>, mut claim: PrivateClaim) -> bool {
+        claim.range = scan.adjust_range(claim.range);
+        if claim.range.is_empty() || scan.cuts_placeholder(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
             return false;
         }
         self.list.push(claim);
@@ -82,14 +85,14 @@ impl Claims {
     }
 }
 
-impl<'t> Scan<'t> {
+impl<'t> TextScan<'t> {
     /// The byte at `at`, or a line feed beyond the text.
     pub(super) fn byte(&self, at: usize) -> u8 {
         self.text.as_bytes().get(at).copied().unwrap_or(b'\n')
     }
 
     /// The byte `back` bytes before `at`, or a line feed beyond the text.
-    pub(super) fn before(&self, at: usize, back: usize) -> u8 {
+    pub(super) fn byte_before(&self, at: usize, back: usize) -> u8 {
         at.checked_sub(back).map_or(b'\n', |at| self.byte(at))
     }
 
@@ -110,49 +113,49 @@ impl<'t> Scan<'t> {
     }
 
     /// The rule of a family, if it is enabled.
-    pub(super) fn rule(&self, family: Family) -> Option<u16> {
+    pub(super) fn rule(&self, family: RuleFamily) -> Option<u16> {
         self.detector.families.rule(family)
     }
 
     /// The family of a rule, if it has one.
-    pub(super) fn family(&self, rule: u16) -> Option<Family> {
+    pub(super) fn family(&self, rule: u16) -> Option<RuleFamily> {
         self.detector.rules.get(usize::from(rule))?.family
     }
 
     /// Whether the letter before `at` belongs to an escape such as `\n`.
-    pub(super) fn escaped(&self, at: usize) -> bool {
-        self.before(at, 2) == b'\\' && b"ntrbf".contains(&self.before(at, 1))
+    pub(super) fn is_escape_letter(&self, at: usize) -> bool {
+        self.byte_before(at, 2) == b'\\' && b"ntrbf".contains(&self.byte_before(at, 1))
     }
 
     /// Whether a context word of `rule` is near `range`, on the same line.
     pub(super) fn has_context(&self, rule: u16, range: &Range<usize>) -> bool {
         let (from, to) = (range.start.saturating_sub(CONTEXT.0), range.end + CONTEXT.1);
         let words = &self.anchors.words;
-        let first = words.partition_point(|word| word.at < from);
+        let first = words.partition_point(|word| word.start < from);
         words.iter().skip(first).take_while(|word| word.end <= to).any(|word| {
             let between = match word.end <= range.start {
                 true => word.end..range.start,
-                false => range.end..word.at.max(range.end),
+                false => range.end..word.start.max(range.end),
             };
-            matches!(word.action, Action::Context(of) if of == rule)
-                && (word.end <= range.start || word.at >= range.end)
+            matches!(word.action, WordAction::Context(of) if of == rule)
+                && (word.end <= range.start || word.start >= range.end)
                 && !self.bytes(between.clone()).contains(&b'\n')
-                && !self.holds_placeholder(&between)
+                && !self.contains_placeholder(&between)
         })
     }
 
     /// Whether the characters next to `range` satisfy `bounds`.
-    pub(super) fn is_bounded(&self, bounds: Bounds, range: &Range<usize>) -> bool {
-        let before = |back: usize| self.before(range.start, back);
+    pub(super) fn is_bounded(&self, bounds: MatchBounds, range: &Range<usize>) -> bool {
+        let before = |back: usize| self.byte_before(range.start, back);
         let after = |on: usize| self.byte(range.end + on);
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let escaped = self.escaped(range.start);
+        let escaped = self.is_escape_letter(range.start);
         match bounds {
-            Bounds::None => true,
-            Bounds::Token => escaped || !before(1).is_ascii_alphanumeric(),
-            Bounds::Word => (escaped || !word(before(1))) && !word(after(0)),
-            Bounds::Number | Bounds::Address => {
-                let joins: &[u8] = if bounds == Bounds::Number { b".-/:" } else { b".-" };
+            MatchBounds::None => true,
+            MatchBounds::Token => escaped || !before(1).is_ascii_alphanumeric(),
+            MatchBounds::Word => (escaped || !word(before(1))) && !word(after(0)),
+            MatchBounds::Number | MatchBounds::Address => {
+                let joins: &[u8] = if bounds == MatchBounds::Number { b".-/:" } else { b".-" };
                 let joined = |near: u8, next: u8| joins.contains(&near) && next.is_ascii_digit();
                 let free = (escaped || !word(before(1))) && !word(after(0));
                 free && !joined(before(1), before(2)) && !joined(after(0), after(1))
@@ -162,30 +165,30 @@ impl<'t> Scan<'t> {
 
     /// Whether `range` starts, ends or lies in an existing placeholder. It may contain a whole one; otherwise a secret
     /// could be kept readable by writing `[EMAIL]` into its middle.
-    pub(super) fn is_reserved(&self, range: &Range<usize>) -> bool {
+    pub(super) fn cuts_placeholder(&self, range: &Range<usize>) -> bool {
         // Placeholders are in order and disjoint, so only those around the two ends matter
-        let first_behind = |at: usize| self.reserved.get(self.reserved.partition_point(|held| held.end <= at));
+        let first_behind = |at: usize| self.placeholders.get(self.placeholders.partition_point(|held| held.end <= at));
         first_behind(range.start).is_some_and(|held| held.start <= range.start)
             || first_behind(range.end).is_some_and(|held| held.start < range.end)
     }
 
     /// Whether `at` is in an existing placeholder.
-    pub(super) fn is_held(&self, at: usize) -> bool {
-        let next = self.reserved.partition_point(|held| held.end <= at);
-        self.reserved.get(next).is_some_and(|held| held.start <= at)
+    pub(super) fn is_in_placeholder(&self, at: usize) -> bool {
+        let next = self.placeholders.partition_point(|held| held.end <= at);
+        self.placeholders.get(next).is_some_and(|held| held.start <= at)
     }
 
     /// Whether a range contains an existing placeholder. That may have been the announced value, so a word does not
     /// reach across it.
-    pub(super) fn holds_placeholder(&self, range: &Range<usize>) -> bool {
-        let next = self.reserved.partition_point(|held| held.end <= range.start);
-        self.reserved.get(next).is_some_and(|held| held.start < range.end)
+    pub(super) fn contains_placeholder(&self, range: &Range<usize>) -> bool {
+        let next = self.placeholders.partition_point(|held| held.end <= range.start);
+        self.placeholders.get(next).is_some_and(|held| held.start < range.end)
     }
 
     /// Adjusts a claim's range: whole characters, and no trailing backslashes of an escape. An entity (`&#x27`) gives
     /// an empty range, because its view is searched instead.
-    fn whole(&self, range: Range<usize>) -> Range<usize> {
-        let range = self.widen(range);
+    fn adjust_range(&self, range: Range<usize>) -> Range<usize> {
+        let range = self.widen_to_characters(range);
         let found = self.bytes(range.clone());
         let entity = |name: &[u8]| {
             let name = name.strip_suffix(b";").unwrap_or(name);
@@ -199,7 +202,7 @@ impl<'t> Scan<'t> {
     }
 
     /// Widens a range to whole characters.
-    pub(super) fn widen(&self, range: Range<usize>) -> Range<usize> {
+    pub(super) fn widen_to_characters(&self, range: Range<usize>) -> Range<usize> {
         let (mut start, mut end) = (range.start, range.end.min(self.text.len()));
         while !self.text.is_char_boundary(start) {
             start -= 1;
@@ -212,9 +215,9 @@ impl<'t> Scan<'t> {
 }
 
 /// At most `most` bytes from `at` on, up to an existing placeholder, because a word announces only one value.
-pub(crate) fn ahead<'a>(scan: &Scan<'a>, at: usize, most: usize) -> &'a [u8] {
+pub(crate) fn bytes_ahead<'a>(scan: &TextScan<'a>, at: usize, most: usize) -> &'a [u8] {
     let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
-    let held = scan.reserved.get(scan.reserved.partition_point(|held| held.end <= at));
+    let held = scan.placeholders.get(scan.placeholders.partition_point(|held| held.end <= at));
     let free = held.map_or(most, |held| held.start.saturating_sub(at).min(most));
     rest.get(..rest.len().min(free)).unwrap_or_default()
 }

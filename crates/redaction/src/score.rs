@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// A range in a text with a type: a label, or a placeholder that a rule set.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Marked {
+pub struct TypedRange {
     /// Byte range, on character boundaries.
     pub range: Range<usize>,
     /// The type, such as `EMAIL`.
@@ -20,13 +20,13 @@ pub struct Marked {
 }
 
 /// A labelled text with the result of the rules.
-pub struct Case<'c> {
+pub struct LabelledText<'c> {
     /// The text.
     pub text: &'c str,
     /// Values that must be replaced.
-    pub labels: &'c [Marked],
+    pub labels: &'c [TypedRange],
     /// Ranges that were replaced, in order, without overlap.
-    pub placed: &'c [Marked],
+    pub placed: &'c [TypedRange],
     /// The group of the text.
     pub group: &'c str,
     /// Whether nothing may be replaced.
@@ -35,7 +35,7 @@ pub struct Case<'c> {
 
 /// Counts of one type, of one group, or of all texts.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Tally {
+pub struct ScoreCounts {
     /// Labelled values.
     pub labels: u64,
     /// Labelled values of which nothing survives.
@@ -45,14 +45,14 @@ pub struct Tally {
     /// Placeholders that are judged.
     pub placed: u64,
     /// Placeholders that touch a labelled value.
-    pub right: u64,
+    pub correct: u64,
     /// Near-miss texts.
     pub near_misses: u64,
     /// Near-miss texts in which nothing was replaced.
     pub clean: u64,
 }
 
-impl Tally {
+impl ScoreCounts {
     /// `found / labels`.
     pub fn recall(&self) -> Option<f64> {
         share(self.found, self.labels)
@@ -65,7 +65,7 @@ impl Tally {
 
     /// `right / placed`.
     pub fn precision(&self) -> Option<f64> {
-        share(self.right, self.placed)
+        share(self.correct, self.placed)
     }
 
     /// F2 score, in which recall weighs more than precision.
@@ -88,13 +88,13 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 
 /// Counts over many texts.
 #[derive(Default)]
-pub struct Score {
+pub struct RedactionScore {
     /// All texts together.
-    pub all: Tally,
+    pub all: ScoreCounts,
     /// By type: labels under the label's type, placeholders under the placeholder's.
-    pub types: BTreeMap<String, Tally>,
+    pub types: BTreeMap<String, ScoreCounts>,
     /// By group of texts.
-    pub groups: BTreeMap<String, Tally>,
+    pub groups: BTreeMap<String, ScoreCounts>,
     /// How often a labelled type was found as another type.
     pub confused: BTreeMap<(String, String), u64>,
     /// Placeholders of types for which the texts are not completely labelled.
@@ -102,22 +102,22 @@ pub struct Score {
     judged: Option<BTreeSet<String>>,
 }
 
-impl Score {
+impl RedactionScore {
     /// Creates an empty score. `judged`: the types for which the texts are completely labelled; `None` for all.
     pub fn new(judged: Option<BTreeSet<String>>) -> Self {
         Self { judged, ..Self::default() }
     }
 
     /// Counts one text.
-    pub fn add(&mut self, case: &Case<'_>) {
+    pub fn add(&mut self, case: &LabelledText<'_>) {
         for label in case.labels {
-            let (found, leaked) = survives(case.text, &label.range, case.placed);
-            self.each(&label.kind, case.group, |tally| {
+            let (found, leaked) = measure_survival(case.text, &label.range, case.placed);
+            self.count_in(&label.kind, case.group, |tally| {
                 tally.labels += 1;
                 tally.found += u64::from(found);
                 tally.leaked += u64::from(leaked);
             });
-            if let Some(told) = told(&label.range, case.placed).filter(|told| **told != label.kind) {
+            if let Some(told) = placeholder_type(&label.range, case.placed).filter(|told| **told != label.kind) {
                 *self.confused.entry((label.kind.clone(), told.clone())).or_default() += 1;
             }
         }
@@ -129,13 +129,13 @@ impl Score {
             }
             clean = false;
             let right = case.labels.iter().any(|label| overlap(&label.range, &placed.range) > 0);
-            self.each(&placed.kind, case.group, |tally| {
+            self.count_in(&placed.kind, case.group, |tally| {
                 tally.placed += 1;
-                tally.right += u64::from(right);
+                tally.correct += u64::from(right);
             });
         }
         if case.near_miss {
-            let tally = |tally: &mut Tally| {
+            let tally = |tally: &mut ScoreCounts| {
                 tally.near_misses += 1;
                 tally.clean += u64::from(clean);
             };
@@ -144,7 +144,7 @@ impl Score {
         }
     }
 
-    fn each(&mut self, kind: &str, group: &str, count: impl Fn(&mut Tally)) {
+    fn count_in(&mut self, kind: &str, group: &str, count: impl Fn(&mut ScoreCounts)) {
         count(&mut self.all);
         count(self.types.entry(kind.to_owned()).or_default());
         count(self.groups.entry(group.to_owned()).or_default());
@@ -155,7 +155,7 @@ impl Score {
 const RUN: usize = 4;
 
 /// Whether no letter or digit of a value survives, and whether a run of it does.
-fn survives(text: &str, label: &Range<usize>, placed: &[Marked]) -> (bool, bool) {
+fn measure_survival(text: &str, label: &Range<usize>, placed: &[TypedRange]) -> (bool, bool) {
     let value = text.get(label.clone()).unwrap_or_default();
     let enough = value.chars().count().min(RUN);
     let (mut found, mut run, mut most) = (true, 0, 0);
@@ -177,7 +177,7 @@ fn survives(text: &str, label: &Range<usize>, placed: &[Marked]) -> (bool, bool)
 }
 
 /// The type of the placeholder that covers most of a value.
-fn told<'p>(label: &Range<usize>, placed: &'p [Marked]) -> Option<&'p String> {
+fn placeholder_type<'p>(label: &Range<usize>, placed: &'p [TypedRange]) -> Option<&'p String> {
     let covers = placed.iter().map(|placed| (overlap(label, &placed.range), placed));
     covers.filter(|(bytes, _)| *bytes > 0).max_by_key(|(bytes, _)| *bytes).map(|(_, placed)| &placed.kind)
 }

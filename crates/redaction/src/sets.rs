@@ -1,13 +1,13 @@
-//! [`Bytes`], [`Bits`] and [`Words`]: sets with a single look-up. Most time is spent reading names, blanks and
-//! separators byte by byte and checking word lists, where a table replaces a chain of comparisons. Constant byte tables
-//! are built at compile time; a look-up does not allocate. `masks` classifies 64 bytes at a time.
+//! [`ByteSet`], [`ByteBitSet`] and [`WordSet`]: sets with a single look-up. Most time is spent reading names, blanks
+//! and separators byte by byte and checking word lists, where a table replaces a chain of comparisons. Constant byte
+//! tables are built at compile time; a look-up does not allocate. `masks` classifies 64 bytes at a time.
 
 /// A set of bytes. Keep it in a `static`: a constant would be copied at each use.
-pub(super) struct Bytes([bool; 256]);
+pub(super) struct ByteSet([bool; 256]);
 
-impl Bytes {
+impl ByteSet {
     /// The set of `bytes`.
-    pub(super) const fn of(bytes: &[u8]) -> Self {
+    pub(super) const fn new(bytes: &[u8]) -> Self {
         Self([false; 256]).fill(bytes, false, false)
     }
 
@@ -17,12 +17,12 @@ impl Bytes {
     }
 
     /// Adds all non-ASCII bytes.
-    pub(super) const fn and_high(self) -> Self {
+    pub(super) const fn and_non_ascii(self) -> Self {
         self.fill(b"", false, true)
     }
 
     /// The complement.
-    pub(super) const fn others(mut self) -> Self {
+    pub(super) const fn complement(mut self) -> Self {
         let mut slots: &mut [bool] = &mut self.0;
         while let [slot, rest @ ..] = slots {
             *slot = !*slot;
@@ -35,7 +35,8 @@ impl Bytes {
         let mut slots: &mut [bool] = &mut self.0;
         let mut byte = 0_u8;
         while let [slot, rest @ ..] = slots {
-            *slot |= holds(bytes, byte) || (alnum && byte.is_ascii_alphanumeric()) || (high && !byte.is_ascii());
+            *slot |=
+                contains_byte(bytes, byte) || (alnum && byte.is_ascii_alphanumeric()) || (high && !byte.is_ascii());
             slots = rest;
             byte = byte.wrapping_add(1);
         }
@@ -44,30 +45,30 @@ impl Bytes {
 
     /// Whether a byte is in the set.
     #[inline(always)]
-    pub(super) fn has(&self, byte: u8) -> bool {
+    pub(super) fn contains(&self, byte: u8) -> bool {
         self.0.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
     /// Number of leading bytes of `text` in the set.
     #[inline]
-    pub(super) fn leading(&self, text: &[u8]) -> usize {
-        text.iter().position(|byte| !self.has(*byte)).unwrap_or(text.len())
+    pub(super) fn count_leading(&self, text: &[u8]) -> usize {
+        text.iter().position(|byte| !self.contains(*byte)).unwrap_or(text.len())
     }
 
     /// Number of trailing bytes of `text` in the set.
     #[inline]
-    pub(super) fn trailing(&self, text: &[u8]) -> usize {
-        text.len() - text.iter().rposition(|byte| !self.has(*byte)).map_or(0, |at| at + 1)
+    pub(super) fn count_trailing(&self, text: &[u8]) -> usize {
+        text.len() - text.iter().rposition(|byte| !self.contains(*byte)).map_or(0, |at| at + 1)
     }
 }
 
 /// A set of bytes built at run time, one bit each.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Bits([u64; 4]);
+pub(super) struct ByteBitSet([u64; 4]);
 
-impl Bits {
+impl ByteBitSet {
     /// All bytes in these inclusive ranges.
-    pub(super) fn of(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
+    pub(super) fn from_ranges(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
         let mut made = Self::default();
         ranges.into_iter().for_each(|(from, to)| made.add(from, to));
         made
@@ -82,17 +83,17 @@ impl Bits {
 
     /// Whether a byte is in the set.
     #[inline(always)]
-    pub(super) fn has(&self, byte: u8) -> bool {
+    pub(super) fn contains(&self, byte: u8) -> bool {
         self.0.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
     }
 
     /// Whether the two sets have a byte in common.
-    pub(super) fn meets(&self, other: &Self) -> bool {
+    pub(super) fn intersects(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).any(|(one, other)| one & other != 0)
     }
 }
 
-const fn holds(mut bytes: &[u8], byte: u8) -> bool {
+const fn contains_byte(mut bytes: &[u8], byte: u8) -> bool {
     while let [first, rest @ ..] = bytes {
         if *first == byte {
             return true;
@@ -103,37 +104,37 @@ const fn holds(mut bytes: &[u8], byte: u8) -> bool {
 }
 
 /// A set of words.
-pub(super) type Words = Map<()>;
+pub(super) type WordSet = WordMap<()>;
 
 /// A map from words to values, ignoring ASCII case.
-pub(super) struct Map<T> {
+pub(super) struct WordMap<T> {
     /// Lengths of words by the lowest five bits of their first letter, which reject most words.
     lengths: [u32; 32],
     /// Hash slots; half of them are free.
     slots: Vec<Option<(&'static str, T)>>,
 }
 
-impl Words {
+impl WordSet {
     /// The words of a lower-case text, separated by white space.
     pub(super) fn new(text: &'static str) -> Self {
-        Self::of(text.split_ascii_whitespace())
+        Self::from_words(text.split_ascii_whitespace())
     }
 
     /// The set of these lower-case words.
-    pub(super) fn of(words: impl IntoIterator<Item = &'static str>) -> Self {
-        Self::mapped(words.into_iter().map(|word| (word, ())).collect())
+    pub(super) fn from_words(words: impl IntoIterator<Item = &'static str>) -> Self {
+        Self::from_entries(words.into_iter().map(|word| (word, ())).collect())
     }
 
     /// Whether `word` is in the set.
     #[inline]
-    pub(super) fn has(&self, word: impl AsRef<[u8]>) -> bool {
+    pub(super) fn contains(&self, word: impl AsRef<[u8]>) -> bool {
         self.get(word.as_ref()).is_some()
     }
 }
 
-impl<T: Copy> Map<T> {
+impl<T: Copy> WordMap<T> {
     /// The map of these words, which must be distinct and in lower case.
-    pub(super) fn mapped(words: Vec<(&'static str, T)>) -> Self {
+    pub(super) fn from_entries(words: Vec<(&'static str, T)>) -> Self {
         let mut made = Self { lengths: [0; 32], slots: vec![None; (words.len() * 2 + 1).next_power_of_two()] };
         for (word, value) in words {
             let bytes = word.as_bytes();
@@ -156,10 +157,10 @@ impl<T: Copy> Map<T> {
     pub(super) fn get(&self, word: &[u8]) -> Option<T> {
         let first = word.first().map_or(0, |first| usize::from(first & 31));
         let may = self.lengths.get(first).is_some_and(|lengths| lengths >> word.len().min(31) & 1 == 1);
-        if may { self.held(word) } else { None }
+        if may { self.find_entry(word) } else { None }
     }
 
-    fn held(&self, word: &[u8]) -> Option<T> {
+    fn find_entry(&self, word: &[u8]) -> Option<T> {
         let (mut slot, mask) = (hash_any_case(word), self.slots.len() - 1);
         while let Some(Some((known, value))) = self.slots.get(slot & mask) {
             if known.as_bytes().eq_ignore_ascii_case(word) {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::action::Action;
-use super::names::words::given_names;
+use super::action::WordAction;
+use super::names::name_lists::given_names;
 
 /// A known word.
 #[derive(Clone)]
@@ -19,18 +19,18 @@ pub(super) struct Stem {
     /// Whether no letter or digit may follow.
     pub(super) whole: bool,
     /// The action where it is found.
-    pub(super) action: Action,
+    pub(super) action: WordAction,
 }
 
 /// An occurrence of a stem.
 #[derive(Clone, Copy)]
-pub(super) struct WordAt {
+pub(super) struct StemMatch {
     /// Position of its first byte.
-    pub(super) at: usize,
+    pub(super) start: usize,
     /// Position behind its last byte.
     pub(super) end: usize,
     /// The action of the stem.
-    pub(super) action: Action,
+    pub(super) action: WordAction,
 }
 
 /// Bits in a filter.
@@ -42,11 +42,11 @@ const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
 
 /// First filter: whether any stem may begin with some bytes. Two look-ups in small tables that fit in the first-level
 /// cache.
-struct Gate {
+struct FirstBytesFilter {
     /// By the first four bytes: a bit for each class of the next two that may follow.
-    four: Box<[u8; FOUR]>,
+    by_four: Box<[u8; FOUR]>,
     /// By the first three bytes: 1 if a stem has only these.
-    three: Box<[u8; THREE]>,
+    by_three: Box<[u8; THREE]>,
 }
 
 /// Slots of the two tables.
@@ -55,17 +55,17 @@ const THREE: usize = 1 << 13;
 /// Multiplier that mixes a number's bits into its top bits.
 const MIX: u32 = 0x9E37_79B1;
 
-impl Gate {
+impl FirstBytesFilter {
     /// Builds the filter from the first bytes and lengths of stems with at least four bytes, and the first bytes of
     /// those with three.
     fn new(long: impl Iterator<Item = (u64, usize)>, short: impl Iterator<Item = u64>) -> Self {
-        let mut gate = Self { four: Box::new([0; FOUR]), three: Box::new([0; THREE]) };
+        let mut gate = Self { by_four: Box::new([0; FOUR]), by_three: Box::new([0; THREE]) };
         for (begins, len) in long {
-            let kinds = if len < 6 { u8::MAX } else { 1 << Self::kind(begins) };
-            gate.four.get_mut(Self::slot::<FOUR>(begins as u32)).into_iter().for_each(|slot| *slot |= kinds);
+            let kinds = if len < 6 { u8::MAX } else { 1 << Self::class_of_next_two(begins) };
+            gate.by_four.get_mut(Self::slot::<FOUR>(begins as u32)).into_iter().for_each(|slot| *slot |= kinds);
         }
         for begins in short {
-            gate.three.get_mut(Self::slot::<THREE>((begins as u32) << 8)).into_iter().for_each(|slot| *slot = 1);
+            gate.by_three.get_mut(Self::slot::<THREE>((begins as u32) << 8)).into_iter().for_each(|slot| *slot = 1);
         }
         gate
     }
@@ -77,74 +77,74 @@ impl Gate {
 
     /// One of eight classes of the fifth and sixth byte.
     #[inline(always)]
-    fn kind(begins: u64) -> u32 {
+    fn class_of_next_two(begins: u64) -> u32 {
         (((begins >> 32) as u32) << 16).wrapping_mul(MIX) >> 29
     }
 
     /// Sets the lowest bit if any stem may begin with these bytes.
     #[inline(always)]
-    fn may(&self, begins: u64) -> u64 {
+    fn may_begin(&self, begins: u64) -> u64 {
         let slot = |table: &[u8], slot: usize| table.get(slot).map_or(0, |byte| u64::from(*byte));
-        let four = slot(&*self.four, Self::slot::<FOUR>(begins as u32));
-        let three = slot(&*self.three, Self::slot::<THREE>((begins as u32) << 8));
-        (four >> Self::kind(begins)) | three
+        let four = slot(&*self.by_four, Self::slot::<FOUR>(begins as u32));
+        let three = slot(&*self.by_three, Self::slot::<THREE>((begins as u32) << 8));
+        (four >> Self::class_of_next_two(begins)) | three
     }
 }
 
 /// All stems.
 pub(super) struct Stems {
-    gate: Gate,
+    gate: FirstBytesFilter,
     /// Stems of six or more bytes, by the first six; shorter ones by the first four and three.
-    six: Filter<6>,
-    four: Filter<4>,
-    three: Filter<3>,
+    from_six: StemFilter<6>,
+    of_four_or_five: StemFilter<4>,
+    of_two_or_three: StemFilter<3>,
     /// Filter of given names, if they are searched; built for the first text.
-    given: Option<LazyLock<Given>>,
+    given_names: Option<LazyLock<GivenNameFilter>>,
     /// Whether a stem begins with a digit that no letter follows.
-    numeric: bool,
+    has_numeric: bool,
     /// The action at a secret's word with letters glued to it.
-    glued: Option<Action>,
+    glued_action: Option<WordAction>,
 }
 
 /// Stems by their first `BYTES` bytes.
-struct Filter<const BYTES: u32> {
+struct StemFilter<const BYTES: u32> {
     bits: Box<[u64; BITS / 64]>,
     /// For each word of `bits`, the number of used slots before it.
     ranks: Box<[u16; BITS / 64]>,
     /// For each used slot, the index of its first stem; then the number of stems.
-    firsts: Vec<u32>,
-    stems: Vec<Entry>,
+    first_stems: Vec<u32>,
+    stems: Vec<StemEntry>,
 }
 
 /// A stem with precomputed masks for the comparison.
-struct Entry {
+struct StemEntry {
     /// Its first eight bytes, a mask of the bytes that it has, and the case bit of each byte that may have either case.
     begins: u64,
     mask: u64,
-    either: u64,
+    case_bits: u64,
     stem: Stem,
 }
 
-impl Entry {
+impl StemEntry {
     fn new(stem: Stem) -> Self {
         let mask = u64::MAX.checked_shr(64 - 8 * stem.text.len().min(8) as u32).unwrap_or(0);
         let letter = |byte: u8| if !stem.exact && byte.is_ascii_alphabetic() { 0x20 } else { 0 };
-        let either = u64::from_le_bytes(raw(&stem.text, 0).to_le_bytes().map(letter));
-        Self { begins: (raw(&stem.text, 0) | either) & mask, mask, either, stem }
+        let either = u64::from_le_bytes(eight_bytes(&stem.text, 0).to_le_bytes().map(letter));
+        Self { begins: (eight_bytes(&stem.text, 0) | either) & mask, mask, case_bits: either, stem }
     }
 
     /// Adds the stem if it occurs at `at`, whose first eight bytes are `bytes`.
     #[inline(always)]
-    fn put(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
-        if ((bytes | self.either) ^ self.begins) & self.mask != 0 {
+    fn match_at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
+        if ((bytes | self.case_bits) ^ self.begins) & self.mask != 0 {
             return;
         }
         let end = at + self.stem.text.len();
         // The padding behind the end of the text does not count
-        if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.goes_on(text, at + 8..end)) {
+        if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.matches_rest(text, at + 8..end)) {
             let next = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
             if !(self.stem.whole && next()) {
-                out.push(WordAt { at, end, action: self.stem.action });
+                out.push(StemMatch { start: at, end, action: self.stem.action });
             }
         }
     }
@@ -152,19 +152,19 @@ impl Entry {
 
 impl Stem {
     /// Whether the stem's bytes after the first eight match; many stems begin alike (`customer_…`).
-    fn goes_on(&self, text: &[u8], range: Range<usize>) -> bool {
+    fn matches_rest(&self, text: &[u8], range: Range<usize>) -> bool {
         let (Some(found), Some(wanted)) = (text.get(range), self.text.get(8..)) else { return false };
         if self.exact { found == wanted } else { found.eq_ignore_ascii_case(wanted) }
     }
 }
 
-impl<const BYTES: u32> Filter<BYTES> {
+impl<const BYTES: u32> StemFilter<BYTES> {
     /// Builds the filter from stems with the bytes at their start.
     fn new(stems: Vec<(u64, Stem)>) -> Self {
         let mut made = Self {
             bits: Box::new([0; BITS / 64]),
             ranks: Box::new([0; BITS / 64]),
-            firsts: Vec::new(),
+            first_stems: Vec::new(),
             stems: Vec::new(),
         };
         let mut slotted: Vec<(usize, Stem)> =
@@ -173,15 +173,15 @@ impl<const BYTES: u32> Filter<BYTES> {
         let mut last = usize::MAX;
         for (index, (slot, stem)) in slotted.into_iter().enumerate() {
             if slot != last {
-                made.firsts.push(u32::try_from(index).unwrap_or(u32::MAX));
+                made.first_stems.push(u32::try_from(index).unwrap_or(u32::MAX));
                 last = slot;
             }
             if let Some(word) = made.bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
-            made.stems.push(Entry::new(stem));
+            made.stems.push(StemEntry::new(stem));
         }
-        made.firsts.push(u32::try_from(made.stems.len()).unwrap_or(u32::MAX));
+        made.first_stems.push(u32::try_from(made.stems.len()).unwrap_or(u32::MAX));
         let mut sum = 0;
         for (rank, word) in made.ranks.iter_mut().zip(made.bits.iter()) {
             *rank = sum;
@@ -197,7 +197,7 @@ impl<const BYTES: u32> Filter<BYTES> {
 
     /// Sets the lowest bit if any stem begins with these bytes.
     #[inline(always)]
-    fn may(&self, begins: u64) -> u64 {
+    fn may_begin(&self, begins: u64) -> u64 {
         let slot = Self::slot(begins);
         self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
     }
@@ -205,26 +205,26 @@ impl<const BYTES: u32> Filter<BYTES> {
     /// Adds the stems that occur at `at`, whose first eight bytes are `bytes`, in lower case `begins`. Only valid if
     /// `may` was true.
     #[inline(always)]
-    fn at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+    fn match_at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         let slot = Self::slot(begins);
         let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
         let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
-        let first = |rank: usize| self.firsts.get(rank).map_or(0, |first| *first as usize);
+        let first = |rank: usize| self.first_stems.get(rank).map_or(0, |first| *first as usize);
         for entry in self.stems.get(first(rank)..first(rank + 1)).unwrap_or_default() {
-            entry.put(bytes, text, at, out);
+            entry.match_at(bytes, text, at, out);
         }
     }
 }
 
-/// Bits in [`Given`].
+/// Bits in [`GivenNameFilter`].
 const GIVEN_BITS: usize = 1 << 17;
 
 /// A filter of given names by their first four letters and the length of their first run of ASCII letters.
-pub(super) struct Given {
+pub(super) struct GivenNameFilter {
     bits: Box<[u64; GIVEN_BITS / 64]>,
 }
 
-impl Given {
+impl GivenNameFilter {
     fn new(names: impl Iterator<Item = &'static str>) -> Self {
         let mut bits = Box::new([0; GIVEN_BITS / 64]);
         for name in names {
@@ -239,14 +239,15 @@ impl Given {
 
     #[inline(always)]
     fn slot(text: &[u8], at: usize, run: usize) -> usize {
-        let letters = head(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run).copied().unwrap_or(u32::MAX);
+        let letters =
+            eight_bytes_lower(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run).copied().unwrap_or(u32::MAX);
         let mixed = (letters ^ (run as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
         (mixed >> 15) as usize % GIVEN_BITS
     }
 
     /// Whether a given name may occur at `at`, where a run of `run` letters and digits begins.
     #[inline(always)]
-    pub(super) fn may(&self, text: &[u8], at: usize, run: usize) -> bool {
+    pub(super) fn may_match(&self, text: &[u8], at: usize, run: usize) -> bool {
         let slot = Self::slot(text, at, run);
         self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
@@ -254,15 +255,15 @@ impl Given {
 
 /// Eight bytes, padded with blanks at the end.
 #[inline(always)]
-fn raw(text: &[u8], at: usize) -> u64 {
+fn eight_bytes(text: &[u8], at: usize) -> u64 {
     let rest = text.get(at..).unwrap_or_default();
-    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| padded(rest)))
+    u64::from_le_bytes(rest.first_chunk().copied().unwrap_or_else(|| pad_to_eight(rest)))
 }
 
 /// Eight bytes in lower case, padded with blanks at the end.
 #[inline(always)]
-fn head(text: &[u8], at: usize) -> u64 {
-    raw(text, at) | LOWER
+fn eight_bytes_lower(text: &[u8], at: usize) -> u64 {
+    eight_bytes(text, at) | LOWER
 }
 
 /// The case bit in each byte.
@@ -270,7 +271,7 @@ const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// Pads bytes with blanks.
 #[inline(never)]
-fn padded(rest: &[u8]) -> [u8; 8] {
+fn pad_to_eight(rest: &[u8]) -> [u8; 8] {
     let mut bytes = [b' '; 8];
     let len = rest.len().min(bytes.len());
     if let (Some(to), Some(from)) = (bytes.get_mut(..len), rest.get(..len)) {
@@ -288,73 +289,83 @@ impl Stems {
         for stem in stems {
             match stem.text.len() {
                 0 | 1 => {}
-                2 => three.extend(followers(&stem.text).map(|begins| (begins, Stem { whole: true, ..stem.clone() }))),
-                3 => three.push((head(&stem.text, 0), stem)),
-                4 | 5 => four.push((head(&stem.text, 0), stem)),
-                _ => six.push((head(&stem.text, 0), stem)),
+                2 => three.extend(
+                    possible_first_bytes(&stem.text).map(|begins| (begins, Stem { whole: true, ..stem.clone() })),
+                ),
+                3 => three.push((eight_bytes_lower(&stem.text, 0), stem)),
+                4 | 5 => four.push((eight_bytes_lower(&stem.text, 0), stem)),
+                _ => six.push((eight_bytes_lower(&stem.text, 0), stem)),
             }
         }
-        let gate = Gate::new(
+        let gate = FirstBytesFilter::new(
             six.iter().chain(&four).map(|(begins, stem)| (*begins, stem.text.len())),
             three.iter().map(|(begins, _)| *begins),
         );
-        let (six, four, three) = (Filter::new(six), Filter::new(four), Filter::new(three));
-        Self { gate, six, four, three, given: None, numeric, glued: None }
+        let (six, four, three) = (StemFilter::new(six), StemFilter::new(four), StemFilter::new(three));
+        Self {
+            gate,
+            from_six: six,
+            of_four_or_five: four,
+            of_two_or_three: three,
+            given_names: None,
+            has_numeric: numeric,
+            glued_action: None,
+        }
     }
 
     /// Also finds capitalised words that may be given names.
-    pub(super) fn with_given(self) -> Self {
-        Self { given: Some(LazyLock::new(|| Given::new(given_names()))), ..self }
+    pub(super) fn with_given_names(self) -> Self {
+        Self { given_names: Some(LazyLock::new(|| GivenNameFilter::new(given_names()))), ..self }
     }
 
     /// Also finds secrets' words with letters glued to them.
-    pub(super) fn with_glued(self, glued: Option<Action>) -> Self {
-        Self { glued, ..self }
+    pub(super) fn with_glued_action(self, glued: Option<WordAction>) -> Self {
+        Self { glued_action: glued, ..self }
     }
 
     /// The action at a secret's word with letters glued to it, if these are searched.
     #[inline(always)]
-    pub(super) fn glued(&self) -> Option<Action> {
-        self.glued
+    pub(super) fn glued_action(&self) -> Option<WordAction> {
+        self.glued_action
     }
 
     /// Whether a stem begins with a digit that no letter follows.
-    pub(super) fn numeric(&self) -> bool {
-        self.numeric
+    pub(super) fn has_numeric(&self) -> bool {
+        self.has_numeric
     }
 
     /// The filter of given names, if they are searched.
-    pub(super) fn given(&self) -> Option<&Given> {
-        self.given.as_deref()
+    pub(super) fn given_names(&self) -> Option<&GivenNameFilter> {
+        self.given_names.as_deref()
     }
 
     /// Adds the stems that begin at `at`, whose first eight bytes are `bytes`.
     #[inline(always)]
-    pub(super) fn at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<WordAt>) {
+    pub(super) fn match_at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         let begins = bytes | LOWER;
-        if self.six.may(begins) & 1 == 1 {
-            self.six.at((bytes, begins), text, at, out);
+        if self.from_six.may_begin(begins) & 1 == 1 {
+            self.from_six.match_at((bytes, begins), text, at, out);
         }
-        if self.four.may(begins) & 1 == 1 {
-            self.four.at((bytes, begins), text, at, out);
+        if self.of_four_or_five.may_begin(begins) & 1 == 1 {
+            self.of_four_or_five.match_at((bytes, begins), text, at, out);
         }
-        if self.three.may(begins) & 1 == 1 {
-            self.three.at((bytes, begins), text, at, out);
+        if self.of_two_or_three.may_begin(begins) & 1 == 1 {
+            self.of_two_or_three.match_at((bytes, begins), text, at, out);
         }
     }
 
     /// Sets the lowest bit if any stem may begin with these eight bytes.
     #[inline(always)]
-    pub(super) fn may(&self, bytes: u64) -> u64 {
-        self.gate.may(bytes | LOWER)
+    pub(super) fn may_begin(&self, bytes: u64) -> u64 {
+        self.gate.may_begin(bytes | LOWER)
     }
 }
 
 /// The possible first bytes of a text at a stem of two letters, without duplicates.
-fn followers(stem: &[u8]) -> impl Iterator<Item = u64> {
+fn possible_first_bytes(stem: &[u8]) -> impl Iterator<Item = u64> {
     let begins = |next: &u8| {
         let text: Vec<u8> = stem.iter().copied().chain([*next]).collect();
-        head(&text, 0)
+        eight_bytes_lower(&text, 0)
     };
     BEHIND.iter().map(begins).collect::<BTreeSet<u64>>().into_iter()
 }

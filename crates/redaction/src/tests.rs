@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 
-use super::{BUILTIN, Custom, Detector, RuleData, Scratch, replace};
+use super::{BUILTIN, CustomRule, Detector, RuleData, SearchScratch, replace_hits};
 use config::load;
 
 mod choices;
@@ -32,7 +32,7 @@ mod tables;
 mod wordlists;
 
 fn rules() -> Vec<RuleData> {
-    BUILTIN.iter().flat_map(|(name, text)| load::data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
+    BUILTIN.iter().flat_map(|(name, text)| load::parse_data::<Vec<RuleData>>(name, text).expect("rule file")).collect()
 }
 
 /// The built-in rules, compiled once because compilation takes longer than most tests.
@@ -50,9 +50,9 @@ pub(super) fn shared() -> &'static Detector {
 }
 
 pub(super) fn redact(detector: &Detector, text: &str) -> String {
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     let hits = detector.find(text, &mut scratch).to_vec();
-    replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
+    replace_hits(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
 }
 
 /// The text of an example and its expected result: each «private part» is replaced, and each «TYPE|part» by that type.
@@ -134,7 +134,8 @@ fn overlaps_merge() {
     let got = redact(&detector(), "db postgres://jane:pw12345@example.com/x");
     assert_eq!(got, "db postgres://[CONNECTION_STRING]@example.com/x");
     assert_eq!(redact(&detector(), "https://example.com:8080?x=bob@example.org"), "https://example.com:8080?x=[EMAIL]");
-    let custom = Custom { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned(), ..Custom::default() };
+    let custom =
+        CustomRule { name: "CASE".to_owned(), pattern: "case-[0-9]+ for bob".to_owned(), ..CustomRule::default() };
     let detector = Detector::new(&rules(), &[custom]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&detector, "case-77 for bob@example.com"), "[CASE]");
 }
@@ -151,8 +152,11 @@ fn escapes_survive() {
 /// Users' rules win over built-in ones; unusable rules are refused with a reason.
 #[test]
 fn users_rules() {
-    let custom =
-        |name: &str, pattern: &str| Custom { name: name.to_owned(), pattern: pattern.to_owned(), ..Custom::default() };
+    let custom = |name: &str, pattern: &str| CustomRule {
+        name: name.to_owned(),
+        pattern: pattern.to_owned(),
+        ..CustomRule::default()
+    };
     let good =
         Detector::new(&rules(), &[custom("ACCOUNT_ID", r"ACC-\d{8}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(redact(&good, "for ACC-12345678."), "for [ACCOUNT_ID].");
@@ -170,7 +174,7 @@ fn users_rules() {
     for (name, pattern) in cases {
         let errors = Detector::new(&[], &[custom(name, pattern)]).err().expect(pattern);
         assert!(!errors.is_empty(), "{name} {pattern}");
-        for what in errors.iter().map(|error| error.what.to_string()) {
+        for what in errors.iter().map(|error| error.kind.to_string()) {
             assert!(!what.contains('\n') && !what.is_empty());
         }
     }
@@ -190,7 +194,7 @@ fn hostile_repetitions_end() {
 /// A user's rule may require a nearby word, a check or a key; an allowed match stays, the same text elsewhere does not.
 #[test]
 fn users_rules_with_conditions() {
-    let parse = |text: &str| load::data::<Custom>("custom", text).unwrap_or_else(|_| panic!("{text}"));
+    let parse = |text: &str| load::parse_data::<CustomRule>("custom", text).unwrap_or_else(|_| panic!("{text}"));
     let with = |text: &str| Detector::new(&rules(), &[parse(text)]).map_err(|errors| errors.len());
     let made = |text: &str| with(text).unwrap_or_else(|_| panic!("{text}"));
     let near = made(r"{name: BADGE, pattern: 'B\d{4}', near: [badge, door]}");

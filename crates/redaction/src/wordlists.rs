@@ -17,13 +17,13 @@ pub(crate) const FILES: [&str; 6] = [
 
 /// All lists by name, sorted.
 static LISTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
-    let mut lists: Vec<_> = FILES.iter().flat_map(|file| file.split("\n[").skip(1)).filter_map(list).collect();
+    let mut lists: Vec<_> = FILES.iter().flat_map(|file| file.split("\n[").skip(1)).filter_map(parse_section).collect();
     lists.sort_unstable();
     lists
 });
 
 /// Splits one section into name and entries, without the flags behind the name and the comment lines.
-fn list(text: &'static str) -> Option<(&'static str, &'static str)> {
+fn parse_section(text: &'static str) -> Option<(&'static str, &'static str)> {
     let (head, mut body) = text.split_once("]\n")?;
     while let Some((_, rest)) = body.strip_prefix("# ").and_then(|comment| comment.split_once('\n')) {
         body = rest;

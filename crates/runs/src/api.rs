@@ -13,28 +13,28 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Board, Judge, NotTaken, Outcome, Verdict, json as shape};
-use net::{Spawn, spawn::blocking};
+use super::{OutcomeError, OutcomeStore, OutcomeVerdict, RunCatalog, RunOutcome, json as shape};
+use net::{Spawn, spawn::run_blocking};
 
 /// Default and maximum number of runs in one answer.
-const RUNS: usize = 100;
-const MOST: usize = 1000;
+const DEFAULT_RUNS: usize = 100;
+const MAX_RUNS: usize = 1000;
 /// Largest request body, in bytes.
-const BODY: usize = 4096;
+const MAX_BODY_BYTES: usize = 4096;
 
 /// State of the routes.
 #[derive(Clone)]
-pub struct Api {
+pub struct RunsApi {
     /// Answers queries.
-    pub board: Arc<dyn Board>,
+    pub board: Arc<dyn RunCatalog>,
     /// Stores outcomes.
-    pub judge: Arc<dyn Judge>,
+    pub judge: Arc<dyn OutcomeStore>,
     /// Runs queries off the socket threads, because one may go through all live runs.
     pub tasks: Arc<dyn Spawn>,
 }
 
 /// The routes.
-pub fn router(api: Api) -> Router {
+pub fn router(api: RunsApi) -> Router {
     Router::new()
         .route("/api/runs", get(runs))
         .route("/api/runs/{id}", get(run))
@@ -45,13 +45,13 @@ pub fn router(api: Api) -> Router {
         .route("/api/investigations", get(investigations))
         .route("/api/measures", get(measures))
         .route("/api/alerts", get(alerts))
-        .layer(DefaultBodyLimit::max(BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
 }
 
 /// Query parameters of `/api/runs`.
 #[derive(Deserialize)]
-struct Wanted {
+struct RunFilter {
     limit: Option<usize>,
     tenant: Option<String>,
     feature: Option<String>,
@@ -60,12 +60,12 @@ struct Wanted {
     incident: Option<String>,
 }
 
-impl Wanted {
-    fn list(&self, board: &dyn Board) -> Vec<super::RunView> {
+impl RunFilter {
+    fn list_runs(&self, board: &dyn RunCatalog) -> Vec<super::RunView> {
         let all = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
         let all = all && self.session.is_none() && self.incident.is_none();
-        let limit = self.limit.unwrap_or(RUNS).min(MOST);
-        let mut views = board.recent(if all { limit } else { MOST });
+        let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
+        let mut views = board.recent_runs(if all { limit } else { MAX_RUNS });
         let fits =
             |wanted: &Option<String>, has: Option<&str>| wanted.as_deref().is_none_or(|wanted| has == Some(wanted));
         views.retain(|view| {
@@ -81,114 +81,115 @@ impl Wanted {
 }
 
 /// An answer in JSON.
-struct Json(Value);
+struct JsonResponse(Value);
 
-impl IntoResponse for Json {
+impl IntoResponse for JsonResponse {
     fn into_response(self) -> Response {
         ([(header::CONTENT_TYPE, "application/json")], self.0.to_string()).into_response()
     }
 }
 
-fn problem(status: StatusCode, what: &str) -> Response {
-    (status, Json(json!({"error": what}))).into_response()
+fn error_response(status: StatusCode, what: &str) -> Response {
+    (status, JsonResponse(json!({"error": what}))).into_response()
 }
 
-fn found(answer: Option<Value>) -> Response {
+fn json_or_not_found(answer: Option<Value>) -> Response {
     match answer {
-        Some(answer) => Json(answer).into_response(),
-        None => problem(StatusCode::NOT_FOUND, "no run has this id"),
+        Some(answer) => JsonResponse(answer).into_response(),
+        None => error_response(StatusCode::NOT_FOUND, "no run has this id"),
     }
 }
 
 /// Makes an answer off the socket threads.
-async fn made(api: Api, make: impl FnOnce(&Api) -> Response + Send + 'static) -> Response {
+async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Response + Send + 'static) -> Response {
     let tasks = Arc::clone(&api.tasks);
-    let made = blocking(&*tasks, "runs", move || make(&api)).await;
+    let made = run_blocking(&*tasks, "runs", move || make(&api)).await;
     made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
-async fn runs(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
-    made(api, move |api| Json(shape::runs(&wanted.list(&*api.board))).into_response()).await
+async fn runs(State(api): State<RunsApi>, Query(wanted): Query<RunFilter>) -> Response {
+    respond_off_thread(api, move |api| JsonResponse(shape::runs(&wanted.list_runs(&*api.board))).into_response()).await
 }
 
-async fn sessions(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Response {
-    made(api, move |api| Json(shape::sessions(&wanted.list(&*api.board))).into_response()).await
+async fn sessions(State(api): State<RunsApi>, Query(wanted): Query<RunFilter>) -> Response {
+    respond_off_thread(api, move |api| JsonResponse(shape::sessions(&wanted.list_runs(&*api.board))).into_response())
+        .await
 }
 
 /// Selects the account, if several have a run of the same id.
 #[derive(Deserialize)]
-struct Whose {
+struct AccountQuery {
     account: Option<String>,
 }
 
-impl Whose {
+impl AccountQuery {
     /// The account, or the answer if there is none or more than one.
-    fn of(self, api: &Api, id: &str) -> Result<String, Box<Response>> {
+    fn resolve_account(self, api: &RunsApi, id: &str) -> Result<String, Box<Response>> {
         if let Some(account) = self.account {
             return Ok(account);
         }
-        let accounts = api.board.accounts(id);
+        let accounts = api.board.accounts_with_run(id);
         match &*accounts {
-            [] => Err(Box::new(found(None))),
+            [] => Err(Box::new(json_or_not_found(None))),
             [only] => Ok(only.clone()),
             _ => {
                 let why = "several accounts have a run of this id: add ?account=NAME";
-                let answer = Json(json!({"error": why, "accounts": accounts}));
+                let answer = JsonResponse(json!({"error": why, "accounts": accounts}));
                 Err(Box::new((StatusCode::CONFLICT, answer).into_response()))
             }
         }
     }
 }
 
-async fn run(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Response {
-    let look = move |api: &Api| match whose.of(api, &id) {
-        Ok(account) => found(api.board.run_of(&account, &id).as_ref().map(shape::detail)),
+async fn run(State(api): State<RunsApi>, Path(id): Path<String>, Query(whose): Query<AccountQuery>) -> Response {
+    let look = move |api: &RunsApi| match whose.resolve_account(api, &id) {
+        Ok(account) => json_or_not_found(api.board.find_run_of_account(&account, &id).as_ref().map(shape::detail)),
         Err(answer) => *answer,
     };
-    made(api, look).await
+    respond_off_thread(api, look).await
 }
 
-async fn budget(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>) -> Response {
-    let look = move |api: &Api| match whose.of(api, &id) {
-        Ok(account) => found(api.board.budget(&account, &id).as_ref().map(shape::budget)),
+async fn budget(State(api): State<RunsApi>, Path(id): Path<String>, Query(whose): Query<AccountQuery>) -> Response {
+    let look = move |api: &RunsApi| match whose.resolve_account(api, &id) {
+        Ok(account) => json_or_not_found(api.board.budget(&account, &id).as_ref().map(shape::budget)),
         Err(answer) => *answer,
     };
-    made(api, look).await
+    respond_off_thread(api, look).await
 }
 
-async fn sums(State(api): State<Api>) -> Response {
-    Json(shape::sums(&api.board.sums())).into_response()
+async fn sums(State(api): State<RunsApi>) -> Response {
+    JsonResponse(shape::sums(&api.board.sums())).into_response()
 }
 
-async fn investigations(State(api): State<Api>) -> Response {
-    Json(shape::investigations(&api.board.investigations())).into_response()
+async fn investigations(State(api): State<RunsApi>) -> Response {
+    JsonResponse(shape::investigations(&api.board.investigations())).into_response()
 }
 
-async fn measures(State(api): State<Api>) -> Response {
-    Json(shape::measures(&api.board.measures())).into_response()
+async fn measures(State(api): State<RunsApi>) -> Response {
+    JsonResponse(shape::measures(&api.board.measures())).into_response()
 }
 
-async fn alerts(State(api): State<Api>) -> Response {
-    Json(shape::alerts(&api.board.alerts())).into_response()
+async fn alerts(State(api): State<RunsApi>) -> Response {
+    JsonResponse(shape::alerts(&api.board.alerts())).into_response()
 }
 
 /// `{"outcome": "confirmed" | "overridden", "confidence": 0…1, "resolved_in": seconds}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Posted {
+struct OutcomeRequest {
     outcome: String,
     confidence: Option<f64>,
     resolved_in: Option<f64>,
 }
 
-impl Posted {
-    fn read(body: &[u8]) -> Result<Outcome, &'static str> {
+impl OutcomeRequest {
+    fn parse(body: &[u8]) -> Result<RunOutcome, &'static str> {
         let Ok(posted) = serde_json::from_slice::<Self>(body) else {
             return Err(
                 "expected {\"outcome\": \"confirmed\" or \"overridden\", \"confidence\": …, \"resolved_in\": …}",
             );
         };
-        let Some(verdict) = Verdict::parse(&posted.outcome) else {
+        let Some(verdict) = OutcomeVerdict::parse(&posted.outcome) else {
             return Err("`outcome` must be \"confirmed\" or \"overridden\"");
         };
         if posted.confidence.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
@@ -197,26 +198,34 @@ impl Posted {
         if posted.resolved_in.is_some_and(|seconds| !(0.0..=1e9).contains(&seconds)) {
             return Err("`resolved_in` must be seconds, from 0 to 1000000000");
         }
-        Ok(Outcome { verdict, confidence: posted.confidence, resolved_in: posted.resolved_in })
+        Ok(RunOutcome { verdict, confidence: posted.confidence, resolved_in: posted.resolved_in })
     }
 }
 
-async fn outcome(State(api): State<Api>, Path(id): Path<String>, Query(whose): Query<Whose>, body: Bytes) -> Response {
-    let outcome = match Posted::read(&body) {
+async fn outcome(
+    State(api): State<RunsApi>,
+    Path(id): Path<String>,
+    Query(whose): Query<AccountQuery>,
+    body: Bytes,
+) -> Response {
+    let outcome = match OutcomeRequest::parse(&body) {
         Ok(outcome) => outcome,
-        Err(what) => return problem(StatusCode::BAD_REQUEST, what),
+        Err(what) => return error_response(StatusCode::BAD_REQUEST, what),
     };
     let (asked, run) = (api.clone(), id.clone());
-    let account = match blocking(&*api.tasks, "runs", move || whose.of(&asked, &run)).await {
+    let account = match run_blocking(&*api.tasks, "runs", move || whose.resolve_account(&asked, &run)).await {
         Some(Ok(account)) => account,
         Some(Err(answer)) => return *answer,
         None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
     };
-    match api.judge.judge(&account, &id, outcome).await {
-        Ok(()) => Json(json!({"taken": true})).into_response(),
-        Err(NotTaken::Unknown) => problem(StatusCode::NOT_FOUND, "no run has this id"),
-        Err(NotTaken::Later) => {
-            let answer = problem(StatusCode::SERVICE_UNAVAILABLE, "the outcome can't be stored now");
+    match api.judge.store_outcome(&account, &id, outcome).await {
+        Ok(()) => JsonResponse(json!({"stored": true})).into_response(),
+        Err(OutcomeError::UnknownRun) => error_response(StatusCode::NOT_FOUND, "no run has this id"),
+        Err(OutcomeError::NotStoredNow) => {
+            let answer = error_response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the outcome can't be stored now: retry in a few seconds",
+            );
             ([(header::RETRY_AFTER, "5")], answer).into_response()
         }
     }

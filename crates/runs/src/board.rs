@@ -1,23 +1,23 @@
-//! [`Board`]: the interface by which pages, commands and the API query runs; also budgets, measures and alerts. HTTP is
-//! in [`super::api`].
+//! [`RunCatalog`]: the interface by which pages, commands and the API query runs; also budgets, measures and alerts.
+//! HTTP is in [`super::api`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Detail, Investigations, RunSums, RunView};
+use super::{InvestigationStats, RunDetail, RunSums, RunView};
 
 /// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OutcomeVerdict {
     /// The human confirmed the agent's result.
     Confirmed,
     /// A human decided otherwise.
     Overridden,
 }
 
-impl Verdict {
+impl OutcomeVerdict {
     /// The verdict as written in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,9 +38,9 @@ impl Verdict {
 
 /// The result of a run as a human judges it.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// Confirmed or overridden.
-    pub verdict: Verdict,
+    pub verdict: OutcomeVerdict,
     /// The agent's confidence, 0 to 1.
     pub confidence: Option<f64>,
     /// Seconds until the matter was resolved.
@@ -48,15 +48,15 @@ pub struct Outcome {
 }
 
 // Values are never NaN.
-impl Eq for Outcome {}
+impl Eq for RunOutcome {}
 
 /// Why an outcome was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum OutcomeError {
     /// No run has this id.
-    Unknown,
+    UnknownRun,
     /// The outcome could not be made durable now; the client should retry.
-    Later,
+    NotStoredNow,
 }
 
 /// State of a run relative to its iteration ceiling.
@@ -82,7 +82,7 @@ impl BudgetState {
 }
 
 /// Remaining budget of a run.
-pub struct Budget {
+pub struct RunBudget {
     /// The run.
     pub view: RunView,
     /// Maximum number of iterations.
@@ -93,14 +93,14 @@ pub struct Budget {
 
 /// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub enum AlertSeverity {
     /// Should be looked at.
     Warning,
     /// Needs immediate action.
     Critical,
 }
 
-impl Severity {
+impl AlertSeverity {
     /// The severity's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ pub struct Alert {
     /// Name of the rule.
     pub rule: &'static str,
     /// Severity.
-    pub severity: Severity,
+    pub severity: AlertSeverity,
     /// The account.
     pub account: String,
     /// Id of the run; "" = none.
@@ -141,14 +141,14 @@ pub struct Alert {
     pub until: Option<u64>,
 }
 
-impl crate::share::Owned for Alert {
+impl crate::fair_eviction::AccountOwned for Alert {
     fn account(&self) -> &str {
         &self.account
     }
 }
 
 /// Aggregate of one numeric span attribute.
-pub struct Measure {
+pub struct MeasureAggregate {
     /// Name of the attribute.
     pub name: String,
     /// `service.name`.
@@ -166,38 +166,38 @@ pub struct Measure {
 }
 
 /// Answers queries about runs. Calls take milliseconds at most.
-pub trait Board: Send + Sync {
+pub trait RunCatalog: Send + Sync {
     /// The latest runs, live ones first, at most `most`.
-    fn recent(&self, most: usize) -> Vec<RunView>;
+    fn recent_runs(&self, most: usize) -> Vec<RunView>;
     /// One run by its id; the latest if several have the id.
-    fn run(&self, id: &str) -> Option<Detail>;
+    fn find_run(&self, id: &str) -> Option<RunDetail>;
     /// One run by its id, of one account.
-    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
-        self.run(id).filter(|detail| detail.view.account == account)
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
+        self.find_run(id).filter(|detail| detail.view.account == account)
     }
     /// Accounts that have a run of this id, each once.
-    fn accounts(&self, id: &str) -> Vec<String> {
-        self.run(id).map(|detail| detail.view.account).into_iter().collect()
+    fn accounts_with_run(&self, id: &str) -> Vec<String> {
+        self.find_run(id).map(|detail| detail.view.account).into_iter().collect()
     }
     /// Remaining budget of a run.
-    fn budget(&self, account: &str, id: &str) -> Option<Budget>;
+    fn budget(&self, account: &str, id: &str) -> Option<RunBudget>;
     /// Sums over runs, live ones up to now.
     fn sums(&self) -> RunSums;
     /// Investigations by agent type.
-    fn investigations(&self) -> BTreeMap<String, Investigations>;
+    fn investigations(&self) -> BTreeMap<String, InvestigationStats>;
     /// Aggregates of numeric span attributes.
-    fn measures(&self) -> Vec<Measure>;
+    fn measures(&self) -> Vec<MeasureAggregate>;
     /// Firing alerts, then the latest resolved ones; at most 1,000.
     fn alerts(&self) -> Vec<Alert>;
 }
 
 /// All boards of a gateway.
 #[derive(Clone, Default)]
-pub struct Boards(pub Vec<Arc<dyn Board>>);
+pub struct CombinedRunCatalog(pub Vec<Arc<dyn RunCatalog>>);
 
-impl Board for Boards {
-    fn recent(&self, most: usize) -> Vec<RunView> {
-        let mut all: Vec<RunView> = self.0.iter().flat_map(|board| board.recent(most)).collect();
+impl RunCatalog for CombinedRunCatalog {
+    fn recent_runs(&self, most: usize) -> Vec<RunView> {
+        let mut all: Vec<RunView> = self.0.iter().flat_map(|board| board.recent_runs(most)).collect();
         if self.0.len() > 1 {
             all.sort_by_key(|view| (view.state != super::RunState::Live, std::cmp::Reverse(view.last)));
             all.truncate(most);
@@ -205,20 +205,20 @@ impl Board for Boards {
         all
     }
 
-    fn run(&self, id: &str) -> Option<Detail> {
-        self.0.iter().filter_map(|board| board.run(id)).max_by_key(|detail| detail.view.last)
+    fn find_run(&self, id: &str) -> Option<RunDetail> {
+        self.0.iter().filter_map(|board| board.find_run(id)).max_by_key(|detail| detail.view.last)
     }
 
-    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
-        self.0.iter().filter_map(|board| board.run_of(account, id)).max_by_key(|detail| detail.view.last)
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
+        self.0.iter().filter_map(|board| board.find_run_of_account(account, id)).max_by_key(|detail| detail.view.last)
     }
 
-    fn accounts(&self, id: &str) -> Vec<String> {
-        let all: BTreeSet<String> = self.0.iter().flat_map(|board| board.accounts(id)).collect();
+    fn accounts_with_run(&self, id: &str) -> Vec<String> {
+        let all: BTreeSet<String> = self.0.iter().flat_map(|board| board.accounts_with_run(id)).collect();
         all.into_iter().collect()
     }
 
-    fn budget(&self, account: &str, id: &str) -> Option<Budget> {
+    fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
         self.0.iter().filter_map(|board| board.budget(account, id)).max_by_key(|budget| budget.view.last)
     }
 
@@ -228,9 +228,9 @@ impl Board for Boards {
         sums
     }
 
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
+    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
         // If several trackers know one agent type, the one with more investigations is shown.
-        let mut all: BTreeMap<String, Investigations> = BTreeMap::new();
+        let mut all: BTreeMap<String, InvestigationStats> = BTreeMap::new();
         for (kind, one) in self.0.iter().flat_map(|board| board.investigations()) {
             let known = all.entry(kind).or_default();
             if one.count > known.count {
@@ -240,7 +240,7 @@ impl Board for Boards {
         all
     }
 
-    fn measures(&self) -> Vec<Measure> {
+    fn measures(&self) -> Vec<MeasureAggregate> {
         self.0.iter().flat_map(|board| board.measures()).collect()
     }
 
@@ -250,7 +250,12 @@ impl Board for Boards {
 }
 
 /// Stores verdicts of humans.
-pub trait Judge: Send + Sync {
+pub trait OutcomeStore: Send + Sync {
     /// Stores the outcome of a run; completes once it is durable.
-    fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>>;
+    fn store_outcome<'a>(
+        &'a self,
+        account: &'a str,
+        id: &'a str,
+        outcome: RunOutcome,
+    ) -> BoxFuture<'a, Result<(), OutcomeError>>;
 }

@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use genai::Buckets;
+use genai::CallTokenBuckets;
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use rates::Usd;
 
 use super::{
-    Alert, Budget, Detail, Investigations, Measure, ModelTotals, RunSums, RunView, Step, Streak, Sum, Totals, input,
+    Alert, CallStreak, InvestigationStats, MeasureAggregate, ModelTotals, RunBudget, RunDetail, RunStep, RunSums,
+    RunTotals, RunView, UsageSum, total_input_tokens,
 };
 
 /// Version of the schema. 2: sums are over all runs, live ones up to now; `output` excludes `reasoning`; the cost of
@@ -28,7 +29,7 @@ fn time(at: u64) -> Value {
 
 /// A cost as decimal text; null if no part of it has a price. `unpriced`: number of calls that are not in it.
 pub fn cost(atto: i128, unpriced: u64) -> Value {
-    super::words::priced(atto, unpriced).map_or(Value::Null, |atto| Usd(atto).to_string().into())
+    super::amounts::cost_if_priced(atto, unpriced).map_or(Value::Null, |atto| Usd(atto).to_string().into())
 }
 
 fn span(id: [u8; 8]) -> Value {
@@ -40,7 +41,7 @@ fn text(text: &str) -> Value {
 }
 
 /// The buckets are disjoint: `output` excludes `reasoning`.
-fn tokens(tokens: &Buckets) -> Value {
+fn tokens(tokens: &CallTokenBuckets) -> Value {
     json!({
         "input": tokens.input,
         "cache_read": tokens.cache_read,
@@ -48,13 +49,13 @@ fn tokens(tokens: &Buckets) -> Value {
         "cache_write_1h": tokens.cache_write_1h,
         "output": tokens.output.saturating_sub(tokens.reasoning),
         "reasoning": tokens.reasoning,
-        "input_total": input(tokens),
+        "input_total": total_input_tokens(tokens),
         "output_total": tokens.output,
     })
 }
 
 /// Totals of a run or session.
-pub fn totals(totals: &Totals) -> Value {
+pub fn totals(totals: &RunTotals) -> Value {
     let parts = |all: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
         let part = |one: &ModelTotals| {
             json!({"calls": one.calls, "tokens": tokens(&one.tokens), "cost_usd": cost(one.atto_usd, one.unpriced),
@@ -89,20 +90,20 @@ pub fn totals(totals: &Totals) -> Value {
         "unpriced_calls": totals.unpriced(),
         "models": parts(&totals.models),
         "tools": tools,
-        "finish_reasons": totals.finish,
+        "finish_reasons": totals.finish_reasons,
         "errors": totals.errors,
-        "troubles": troubles.collect::<Vec<_>>(),
+        "model_call_failures": troubles.collect::<Vec<_>>(),
         "fallbacks": fallbacks.collect::<Vec<_>>(),
         "permission_denials": denials.collect::<Vec<_>>(),
         "reads": totals.reads,
         "writes": totals.writes,
         "read_write_ratio": if totals.writes == 0 { Value::Null } else { json!(totals.reads as f64 / totals.writes as f64) },
-        "model_changes": totals.swapped,
-        "other_tenants": parts(&totals.others),
+        "model_changes": totals.model_changes,
+        "other_tenants": parts(&totals.other_tenants),
     })
 }
 
-fn step(step: &Step) -> Value {
+fn step(step: &RunStep) -> Value {
     json!({
         "kind": step.kind.as_str(),
         "name": text(&step.name),
@@ -119,7 +120,7 @@ fn step(step: &Step) -> Value {
     })
 }
 
-fn streak(streak: &Option<Streak>) -> Value {
+fn streak(streak: &Option<CallStreak>) -> Value {
     streak.as_ref().map_or(Value::Null, |streak| json!({"tool": text(&streak.tool), "count": streak.count}))
 }
 
@@ -127,10 +128,10 @@ fn streak(streak: &Option<Streak>) -> Value {
 pub fn run(view: &RunView) -> Value {
     let peaks = &view.peaks;
     let [first, last, most] = peaks.context;
-    let outcome = view.judged.outcome.map(|outcome| {
+    let outcome = view.judgement.outcome.map(|outcome| {
         json!({"outcome": outcome.verdict.as_str(), "confidence": outcome.confidence, "resolved_in": outcome.resolved_in})
     });
-    let scores = view.judged.scores.iter();
+    let scores = view.judgement.scores.iter();
     let scores = scores.map(|score| json!({"name": score.name, "label": text(&score.label), "value": score.value}));
     json!({
         "id": view.run,
@@ -154,8 +155,8 @@ pub fn run(view: &RunView) -> Value {
         "totals": totals(&view.totals),
         "slowest_step": peaks.slowest.as_ref().map(step),
         "most_expensive_step": peaks.most_expensive.as_ref().map(step),
-        "identical_in_a_row": streak(&peaks.row),
-        "most_in_window": streak(&peaks.window),
+        "identical_calls_in_a_row": streak(&peaks.identical_row),
+        "most_calls_in_window": streak(&peaks.busiest_window),
         "context": {"first": first, "last": last, "most": most, "growth": peaks.context_growth()},
         "outcome": outcome,
         "evaluations": scores.collect::<Vec<_>>(),
@@ -163,7 +164,7 @@ pub fn run(view: &RunView) -> Value {
 }
 
 /// One run with its steps.
-pub fn detail(detail: &Detail) -> Value {
+pub fn detail(detail: &RunDetail) -> Value {
     let mut all = run(&detail.view);
     if let Value::Object(fields) = &mut all {
         let steps = detail.steps.as_ref().map(|steps| steps.iter().map(step).collect::<Vec<_>>());
@@ -175,7 +176,7 @@ pub fn detail(detail: &Detail) -> Value {
 }
 
 /// Remaining budget of a run.
-pub fn budget(budget: &Budget) -> Value {
+pub fn budget(budget: &RunBudget) -> Value {
     let totals = &budget.view.totals;
     json!({
         "schema": SCHEMA,
@@ -190,7 +191,7 @@ pub fn budget(budget: &Budget) -> Value {
     })
 }
 
-fn sum(sum: &Sum) -> Value {
+fn sum(sum: &UsageSum) -> Value {
     json!({
         "runs": sum.runs,
         "live": sum.live,
@@ -220,7 +221,7 @@ pub fn sums(sums: &RunSums) -> Value {
 }
 
 fn sums_of(sums: &RunSums) -> Value {
-    let map = |map: &BTreeMap<String, Sum>| -> Map<String, Value> {
+    let map = |map: &BTreeMap<String, UsageSum>| -> Map<String, Value> {
         map.iter().map(|(name, one)| (name.clone(), sum(one))).collect()
     };
     json!({
@@ -234,8 +235,8 @@ fn sums_of(sums: &RunSums) -> Value {
 }
 
 /// Investigations by agent type.
-pub fn investigations(all: &BTreeMap<String, Investigations>) -> Value {
-    let one = |one: &Investigations| {
+pub fn investigations(all: &BTreeMap<String, InvestigationStats>) -> Value {
+    let one = |one: &InvestigationStats| {
         let tenths = (0_u32..).zip(&one.resolution).filter(|(_, (count, _))| *count > 0);
         let resolution = tenths.map(|(tenth, (count, mean))| {
             json!({"confidence_from": f64::from(tenth) / 10.0, "count": count, "mean_resolution_seconds": mean})
@@ -256,7 +257,7 @@ pub fn investigations(all: &BTreeMap<String, Investigations>) -> Value {
 }
 
 /// Converts a stored run to the present schema: in schema 1, `output` included reasoning.
-pub fn renewed(mut run: Value) -> Value {
+pub fn upgrade_schema(mut run: Value) -> Value {
     let old = run.get("schema").and_then(Value::as_u64) == Some(1);
     let Some(fields) = run.as_object_mut().filter(|_| old) else { return run };
     fields.insert("schema".into(), SCHEMA.into());
@@ -281,8 +282,8 @@ pub fn renewed(mut run: Value) -> Value {
 }
 
 /// Numeric span attributes.
-pub fn measures(all: &[Measure]) -> Value {
-    let one = |one: &Measure| {
+pub fn measures(all: &[MeasureAggregate]) -> Value {
+    let one = |one: &MeasureAggregate| {
         json!({"measure": one.name, "service": one.service, "tenant": one.tenant, "commit_sha": one.commit,
             "count": one.count, "sum": one.sum, "p95": one.p95})
     };
@@ -307,7 +308,7 @@ pub fn alerts(all: &[Alert]) -> Value {
             "threshold": alert.threshold,
             "unit": alert.unit().as_str(),
             "multiple": alert.multiple(),
-            "measured": alert.measured(),
+            "measured": alert.measurement_text(),
             "since": time(alert.since),
             "until": alert.until.map_or(Value::Null, time),
         })
@@ -328,7 +329,7 @@ pub fn sessions(all: &[RunView]) -> Value {
     }
     let mut sessions: Vec<(u64, Value)> = (by_session.into_iter())
         .map(|((account, session), runs)| {
-            let mut sum = Totals::default();
+            let mut sum = RunTotals::default();
             runs.iter().for_each(|run| sum.add(&run.totals));
             let last = runs.iter().map(|run| run.last).max().unwrap_or(0);
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);

@@ -1,14 +1,15 @@
-//! Sums over runs, live ones up to now: [`Sum`] by tenant, feature, model, user and session; [`Investigations`].
+//! Sums over runs, live ones up to now: [`UsageSum`] by tenant, feature, model, user and session;
+//! [`InvestigationStats`].
 
 use std::collections::BTreeMap;
 
-use genai::Buckets;
+use genai::CallTokenBuckets;
 
-use super::{ModelTotals, RunView, add, subtract};
+use super::{ModelTotals, RunView, add_buckets, subtract_buckets};
 
 /// Sum over the runs of one tenant, model and so on, live ones up to now.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Sum {
+pub struct UsageSum {
     /// Runs; for a model, those in which it answered; for a tenant, those with calls of the tenant.
     pub runs: u64,
     /// Runs that are live.
@@ -30,14 +31,14 @@ pub struct Sum {
     /// Sum of the durations, ns (0 for a model).
     pub duration: u64,
     /// Tokens.
-    pub tokens: Buckets,
+    pub tokens: CallTokenBuckets,
     /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
 }
 
-impl Sum {
+impl UsageSum {
     /// Adds one run.
     pub fn add_run(&mut self, run: &RunView) {
         let totals = &run.totals;
@@ -60,7 +61,7 @@ impl Sum {
         self.failed += u64::from(run.failed && !live);
         self.killed += u64::from(run.state == super::RunState::Killed);
         self.calls += share.calls;
-        self.tokens = add(self.tokens, share.tokens);
+        self.tokens = add_buckets(self.tokens, share.tokens);
         self.atto_usd = self.atto_usd.saturating_add(share.atto_usd);
         self.unpriced += share.unpriced;
     }
@@ -78,7 +79,7 @@ impl Sum {
         less(&mut self.tool_calls, other.tool_calls);
         less(&mut self.tool_failures, other.tool_failures);
         less(&mut self.duration, other.duration);
-        self.tokens = subtract(self.tokens, other.tokens);
+        self.tokens = subtract_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
         less(&mut self.unpriced, other.unpriced);
     }
@@ -95,7 +96,7 @@ impl Sum {
         self.tool_calls += other.tool_calls;
         self.tool_failures += other.tool_failures;
         self.duration = self.duration.saturating_add(other.duration);
-        self.tokens = add(self.tokens, other.tokens);
+        self.tokens = add_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
         self.unpriced += other.unpriced;
     }
@@ -105,17 +106,17 @@ impl Sum {
 #[derive(Clone, Default)]
 pub struct RunSums {
     /// Sum over all runs.
-    pub all: Sum,
+    pub all: UsageSum,
     /// By tenant (names are added up across accounts); `unattributed` without one, `other` beyond 200.
-    pub by_tenant: BTreeMap<String, Sum>,
+    pub by_tenant: BTreeMap<String, UsageSum>,
     /// By feature, likewise.
-    pub by_feature: BTreeMap<String, Sum>,
+    pub by_feature: BTreeMap<String, UsageSum>,
     /// By model, likewise.
-    pub by_model: BTreeMap<String, Sum>,
+    pub by_model: BTreeMap<String, UsageSum>,
     /// By user (keyed pseudonyms): the 1,000 most expensive, and `other`.
-    pub by_user: BTreeMap<String, Sum>,
+    pub by_user: BTreeMap<String, UsageSum>,
     /// By session, likewise.
-    pub by_session: BTreeMap<String, Sum>,
+    pub by_session: BTreeMap<String, UsageSum>,
     /// The same for each account, where names are the account's own; empty in the inner sums.
     pub by_account: BTreeMap<String, RunSums>,
 }
@@ -142,7 +143,7 @@ impl RunSums {
 
 /// Investigations (runs that share an incident) of one kind of agent.
 #[derive(Clone, Default)]
-pub struct Investigations {
+pub struct InvestigationStats {
     /// Number of known investigations.
     pub count: u64,
     /// Investigations judged by a human.

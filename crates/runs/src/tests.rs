@@ -12,20 +12,20 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::api::{Api, router};
+use super::api::{RunsApi, router};
 use super::*;
-use genai::Buckets;
+use genai::CallTokenBuckets;
 
 struct One;
 
 fn view() -> RunView {
-    let mut totals = Totals { iterations: 4, ..Totals::default() };
+    let mut totals = RunTotals { iterations: 4, ..RunTotals::default() };
     totals.add_call(
         "gpt",
-        Buckets { input: 10, cache_read: 5, output: 2, ..Buckets::default() },
+        CallTokenBuckets { input: 10, cache_read: 5, output: 2, ..CallTokenBuckets::default() },
         Some(1_500_000_000_000_000),
     );
-    totals.add_call("gpt", Buckets::default(), None);
+    totals.add_call("gpt", CallTokenBuckets::default(), None);
     totals.tool("grep").ok = 3;
     totals.add_denial("Bash", "hook", 1);
     totals.add_fallback(["refusal", "openai", "gpt", "mini"], 2);
@@ -50,21 +50,21 @@ fn view() -> RunView {
         last: 0,
         duration: 1_500_000_000,
         totals,
-        peaks: Peaks { context: [100, 250, 300], ..Peaks::default() },
-        judged: Judged::default(),
+        peaks: RunPeaks { context: [100, 250, 300], ..RunPeaks::default() },
+        judgement: RunJudgement::default(),
     }
 }
 
-impl Board for One {
-    fn recent(&self, most: usize) -> Vec<RunView> {
+impl RunCatalog for One {
+    fn recent_runs(&self, most: usize) -> Vec<RunView> {
         vec![view(); most.min(3)]
     }
 
-    fn run(&self, id: &str) -> Option<Detail> {
-        (id == "run <1>").then(|| Detail { view: view(), steps: Some(vec![Step::default()]), step_count: 1 })
+    fn find_run(&self, id: &str) -> Option<RunDetail> {
+        (id == "run <1>").then(|| RunDetail { view: view(), steps: Some(vec![RunStep::default()]), step_count: 1 })
     }
 
-    fn accounts(&self, id: &str) -> Vec<String> {
+    fn accounts_with_run(&self, id: &str) -> Vec<String> {
         match id {
             "nobody" => Vec::new(),
             "shared" => vec!["ours".into(), "theirs".into()],
@@ -72,8 +72,8 @@ impl Board for One {
         }
     }
 
-    fn budget(&self, _: &str, id: &str) -> Option<Budget> {
-        (id == "run <1>").then(|| Budget { view: view(), ceiling: 5, state: BudgetState::Warned })
+    fn budget(&self, _: &str, id: &str) -> Option<RunBudget> {
+        (id == "run <1>").then(|| RunBudget { view: view(), ceiling: 5, state: BudgetState::Warned })
     }
 
     fn sums(&self) -> RunSums {
@@ -82,14 +82,14 @@ impl Board for One {
         sums
     }
 
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
+    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
         BTreeMap::from([(
             "sre".to_owned(),
-            Investigations { count: 3, judged: 2, overridden: 1, ..Investigations::default() },
+            InvestigationStats { count: 3, judged: 2, overridden: 1, ..InvestigationStats::default() },
         )])
     }
 
-    fn measures(&self) -> Vec<Measure> {
+    fn measures(&self) -> Vec<MeasureAggregate> {
         Vec::new()
     }
 
@@ -99,14 +99,19 @@ impl Board for One {
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<(String, Outcome)>>);
+struct Heard(Mutex<Vec<(String, RunOutcome)>>);
 
-impl Judge for Heard {
-    fn judge<'a>(&'a self, account: &'a str, id: &'a str, outcome: Outcome) -> BoxFuture<'a, Result<(), NotTaken>> {
+impl OutcomeStore for Heard {
+    fn store_outcome<'a>(
+        &'a self,
+        account: &'a str,
+        id: &'a str,
+        outcome: RunOutcome,
+    ) -> BoxFuture<'a, Result<(), OutcomeError>> {
         Box::pin(async move {
             match id {
-                "busy" => Err(NotTaken::Later),
-                "nobody" => Err(NotTaken::Unknown),
+                "busy" => Err(OutcomeError::NotStoredNow),
+                "nobody" => Err(OutcomeError::UnknownRun),
                 _ => {
                     let whose = if account == "default" { id.to_owned() } else { format!("{account}/{id}") };
                     self.0.lock().push((whose, outcome));
@@ -120,7 +125,7 @@ impl Judge for Heard {
 fn api() -> (Router, Arc<Heard>) {
     let heard = Arc::<Heard>::default();
     let tasks = net::testing::tasks::TestTasks::shared();
-    (router(Api { board: Arc::new(One), judge: Arc::<Heard>::clone(&heard), tasks }), heard)
+    (router(RunsApi { board: Arc::new(One), judge: Arc::<Heard>::clone(&heard), tasks }), heard)
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {
@@ -215,12 +220,12 @@ async fn outcomes() {
     }
     assert_eq!(post("nobody", good).await, StatusCode::NOT_FOUND);
     assert_eq!(post("busy", good).await, StatusCode::SERVICE_UNAVAILABLE);
-    let heard: Vec<(String, Outcome)> = heard.0.lock().clone();
+    let heard: Vec<(String, RunOutcome)> = heard.0.lock().clone();
     assert_eq!(heard.len(), 2);
     let (id, outcome) = &heard[0];
     assert_eq!(
         (&**id, outcome.verdict, outcome.confidence, outcome.resolved_in),
-        ("r", Verdict::Overridden, Some(0.7), Some(90.0))
+        ("r", OutcomeVerdict::Overridden, Some(0.7), Some(90.0))
     );
     let long = Body::from(vec![b' '; 5000]);
     let status = ask(&api, Request::post("/api/runs/r/outcome").body(long).unwrap()).await.0;
@@ -250,7 +255,7 @@ async fn an_id_of_two_accounts() {
 /// unpriced cost. ($2.025 was "$2.02" beside three times "$0.68".)
 #[test]
 fn money_misleads_nobody() {
-    use crate::words::{cost, dollars, seconds, usd};
+    use crate::amounts::{format_cost, format_dollars, format_seconds, format_usd};
     const MILLI: i128 = 1_000_000_000_000_000;
     let amounts = [
         (0, "$0"),
@@ -269,25 +274,29 @@ fn money_misleads_nobody() {
         (-2025 * MILLI, "-$2.025"),
     ];
     for (atto, shown) in amounts {
-        assert_eq!(usd(atto), shown);
+        assert_eq!(format_usd(atto), shown);
     }
     assert_eq!(
-        (dollars(2.025).as_str(), dollars(0.1 + 0.2).as_str(), dollars(0.0).as_str()),
+        (format_dollars(2.025).as_str(), format_dollars(0.1 + 0.2).as_str(), format_dollars(0.0).as_str()),
         ("$2.025", "$0.30", "$0")
     );
-    assert_eq!([cost(0, 0), cost(0, 2), cost(500 * MILLI, 2)], ["$0", "no price", "$0.50"]);
-    assert_eq!([seconds(30.0 * 86_400.0), seconds(0.25), seconds(3700.0)], ["30 d", "250 ms", "1 h 1 min"]);
+    assert_eq!([format_cost(0, 0), format_cost(0, 2), format_cost(500 * MILLI, 2)], ["$0", "no price", "$0.50"]);
+    assert_eq!(
+        [format_seconds(30.0 * 86_400.0), format_seconds(0.25), format_seconds(3700.0)],
+        ["30 d", "250 ms", "1 h 1 min"]
+    );
 }
 
 /// An alert states its value with a unit and the multiple of the limit, whatever the rule.
 #[test]
 fn alerts_say_what_was_measured() {
-    let said = |rule, value, threshold| Alert { value, threshold, ..testing::runs::alert(rule, "r", 1) }.measured();
+    let said =
+        |rule, value, threshold| Alert { value, threshold, ..testing::runs::alert(rule, "r", 1) }.measurement_text();
     assert_eq!(said("session_cost", 0.01, 0.005), "$0.01, 2 × the limit of $0.005");
     assert_eq!(said("iteration_ceiling", 60.0, 50.0), "60 iterations, 1.2 × the limit of 50");
     assert_eq!(said("session_duration", 7200.0, 3600.0), "2 h, 2 × the limit of 1 h");
-    assert_eq!(said("run_unended", 3661.0, 3600.0), "1 h 1 min, 1.02 × the limit of 1 h");
-    assert_eq!(said("cost_per_run_drift", 1.8, 1.5), "1.8 × the cost per run of before (limit 1.5 ×)");
+    assert_eq!(said("run_overdue", 3661.0, 3600.0), "1 h 1 min, 1.02 × the limit of 1 h");
+    assert_eq!(said("cost_per_run_drift", 1.8, 1.5), "1.8 × the earlier cost per run (limit 1.5 ×)");
     assert_eq!(said("limit_hit", 1.0, 0.0), "a limit ended the run");
     let alerts = json::alerts(&[testing::runs::alert("iteration_ceiling", "r", 1)]);
     assert_eq!((&alerts["alerts"][0]["unit"], &alerts["alerts"][0]["multiple"]), (&json!("count"), &json!(1.4)));
@@ -297,8 +306,8 @@ fn alerts_say_what_was_measured() {
 /// stored data of the earlier schema is converted to the same.
 #[test]
 fn tokens_are_disjoint_and_no_price_is_null() {
-    let mut sum = Totals::default();
-    sum.add_call("m", Buckets { input: 10, output: 7, reasoning: 5, ..Buckets::default() }, None);
+    let mut sum = RunTotals::default();
+    sum.add_call("m", CallTokenBuckets { input: 10, output: 7, reasoning: 5, ..CallTokenBuckets::default() }, None);
     let value = json::totals(&sum);
     for tokens in [&value["tokens"], &value["models"]["m"]["tokens"]] {
         assert_eq!(
@@ -311,8 +320,8 @@ fn tokens_are_disjoint_and_no_price_is_null() {
     let old = json!({"tokens": tokens, "cost_usd": "0", "unpriced_calls": 1});
     let old =
         json!({"schema": 1, "totals": {"tokens": tokens, "cost_usd": "0", "unpriced_calls": 1, "models": {"m": old}}});
-    let new = json::renewed(old);
+    let new = json::upgrade_schema(old);
     assert_eq!((&new["totals"]["tokens"]["output"], &new["totals"]["cost_usd"]), (&json!(2), &Value::Null));
     assert_eq!(new["totals"]["models"]["m"]["tokens"]["output"], 2);
-    assert_eq!(json::renewed(new.clone()), new);
+    assert_eq!(json::upgrade_schema(new.clone()), new);
 }

@@ -1,10 +1,10 @@
-//! [`Totals`]: exact sums over a run or session. Counts are whole, cost is in 1e-18 USD; unpriced calls are counted
+//! [`RunTotals`]: exact sums over a run or session. Counts are whole, cost is in 1e-18 USD; unpriced calls are counted
 //! separately, never as zero cost. Sums do not depend on the order. No map has more than 64 kinds, plus `other`. The
-//! crate `tracker` decides what belongs to a run; maxima, which can't be added up, are in [`super::Peaks`].
+//! crate `tracker` decides what belongs to a run; maxima, which can't be added up, are in [`super::RunPeaks`].
 
 use std::collections::BTreeMap;
 
-use genai::Buckets;
+use genai::CallTokenBuckets;
 
 /// Maximum number of tools, models or finish reasons in one sum.
 const MAX_KINDS: usize = 64;
@@ -32,7 +32,7 @@ pub struct ModelTotals {
     /// Calls that were answered.
     pub calls: u64,
     /// Tokens of these calls.
-    pub tokens: Buckets,
+    pub tokens: CallTokenBuckets,
     /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
     /// Answered calls without a price.
@@ -43,7 +43,7 @@ pub struct ModelTotals {
 
 /// A permission that was denied.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Denial {
+pub struct PermissionDenial {
     /// The tool that was not allowed to run.
     pub tool: String,
     /// Source of the denial: `config`, `hook`, `user_reject` …; `unknown` if not reported.
@@ -52,7 +52,7 @@ pub struct Denial {
 
 /// A fallback from one model to another.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fallback {
+pub struct ModelFallback {
     /// `refusal`, `rate_limited_429`, `overloaded_529` or `other`.
     pub reason: String,
     /// Provider of the model that did not answer.
@@ -65,8 +65,8 @@ pub struct Fallback {
 
 /// Reason and provider of model calls that were not answered as asked.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Trouble {
-    /// As [`Fallback::reason`].
+pub struct ModelCallTrouble {
+    /// As [`ModelFallback::reason`].
     pub reason: String,
     /// Provider of the calls.
     pub provider: String,
@@ -74,7 +74,7 @@ pub struct Trouble {
 
 /// Sums over the calls of a run or session.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct RunTotals {
     /// Answered model calls, by model.
     pub models: BTreeMap<String, ModelTotals>,
     /// Model calls that failed without an answer.
@@ -88,30 +88,30 @@ pub struct Totals {
     /// Sub-agents of the run's own agent.
     pub sub_agents: u64,
     /// Finish reasons of answered calls and turns, each normalised to one spelling.
-    pub finish: BTreeMap<String, u64>,
+    pub finish_reasons: BTreeMap<String, u64>,
     /// Failures of model calls, tools and the run itself, by error type.
     pub errors: BTreeMap<String, u64>,
     /// Model calls that were refused, rate-limited, overloaded …
-    pub troubles: BTreeMap<Trouble, u64>,
+    pub troubles: BTreeMap<ModelCallTrouble, u64>,
     /// Fallbacks to another model.
-    pub fallbacks: BTreeMap<Fallback, u64>,
+    pub fallbacks: BTreeMap<ModelFallback, u64>,
     /// Permissions that were denied.
-    pub denials: BTreeMap<Denial, u64>,
+    pub denials: BTreeMap<PermissionDenial, u64>,
     /// Tool calls that read.
     pub reads: u64,
     /// Tool calls that change something.
     pub writes: u64,
     /// Answers from a model other than the requested one.
-    pub swapped: u64,
+    pub model_changes: u64,
     /// The part of calls that name another tenant than the run's, by tenant.
-    pub others: BTreeMap<String, ModelTotals>,
+    pub other_tenants: BTreeMap<String, ModelTotals>,
 }
 
 impl ModelTotals {
     /// Adds other calls.
     pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
-        self.tokens = add(self.tokens, other.tokens);
+        self.tokens = add_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
         self.unpriced += other.unpriced;
         self.no_usage += other.no_usage;
@@ -120,14 +120,14 @@ impl ModelTotals {
     /// Subtracts other calls.
     pub fn subtract(&mut self, other: &Self) {
         self.calls = self.calls.saturating_sub(other.calls);
-        self.tokens = subtract(self.tokens, other.tokens);
+        self.tokens = subtract_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
         self.unpriced = self.unpriced.saturating_sub(other.unpriced);
         self.no_usage = self.no_usage.saturating_sub(other.no_usage);
     }
 }
 
-impl Totals {
+impl RunTotals {
     /// Model calls that were answered.
     pub fn calls(&self) -> u64 {
         self.models.values().map(|model| model.calls).sum()
@@ -149,13 +149,13 @@ impl Totals {
     }
 
     /// Tokens of all models.
-    pub fn tokens(&self) -> Buckets {
-        self.models.values().fold(Buckets::default(), |sum, model| add(sum, model.tokens))
+    pub fn tokens(&self) -> CallTokenBuckets {
+        self.models.values().fold(CallTokenBuckets::default(), |sum, model| add_buckets(sum, model.tokens))
     }
 
     /// Input tokens, including those read from or written to a cache.
     pub fn input_tokens(&self) -> u64 {
-        input(&self.tokens())
+        total_input_tokens(&self.tokens())
     }
 
     /// Cost in 1e-18 USD, without unpriced calls.
@@ -172,49 +172,49 @@ impl Totals {
     pub fn by_tenant<'t>(&'t self, own: Option<&'t str>) -> impl Iterator<Item = (Option<&'t str>, ModelTotals)> {
         let mut rest = ModelTotals::default();
         self.models.values().for_each(|model| rest.add(model));
-        self.others.values().for_each(|other| rest.subtract(other));
-        std::iter::once((own, rest)).chain(self.others.iter().map(|(name, other)| (Some(&**name), *other)))
+        self.other_tenants.values().for_each(|other| rest.subtract(other));
+        std::iter::once((own, rest)).chain(self.other_tenants.iter().map(|(name, other)| (Some(&**name), *other)))
     }
 
     /// The model with the most tokens; of equal ones the alphabetically first.
     pub fn main_model(&self) -> Option<&str> {
-        let size = |model: &ModelTotals| input(&model.tokens).saturating_add(model.tokens.output);
+        let size = |model: &ModelTotals| total_input_tokens(&model.tokens).saturating_add(model.tokens.output);
         let by_size = self.models.iter().rev().max_by_key(|(_, model)| size(model));
         by_size.map(|(name, _)| name.as_str())
     }
 
     /// Adds the totals of another run of the same tenant.
     pub fn add(&mut self, other: &Self) {
-        self.add_names(other, str::to_owned);
-        other.others.iter().for_each(|(name, other)| kind(&mut self.others, name).add(other));
+        self.add_with_names(other, str::to_owned);
+        other.other_tenants.iter().for_each(|(name, other)| entry_or_other(&mut self.other_tenants, name).add(other));
     }
 
-    /// As [`Totals::add`], without the parts of other tenants, and with names mapped by `shown`; names that become
+    /// As `RunTotals::add_buckets`, without the parts of other tenants, and with names mapped by `shown`; names that become
     /// equal are added up.
-    pub fn add_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
+    pub fn add_with_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
         for (name, model) in &other.models {
-            kind(&mut self.models, &shown(name)).add(model);
+            entry_or_other(&mut self.models, &shown(name)).add(model);
         }
         for (name, tool) in &other.tools {
-            let sum = kind(&mut self.tools, &shown(name));
+            let sum = entry_or_other(&mut self.tools, &shown(name));
             sum.ok += tool.ok;
             sum.failed += tool.failed;
             sum.denied += tool.denied;
             sum.retries += tool.retries;
         }
-        for (name, count) in &other.finish {
-            *kind(&mut self.finish, &shown(name)) += count;
+        for (name, count) in &other.finish_reasons {
+            *entry_or_other(&mut self.finish_reasons, &shown(name)) += count;
         }
         for (name, count) in &other.errors {
-            *kind(&mut self.errors, &shown(name)) += count;
+            *entry_or_other(&mut self.errors, &shown(name)) += count;
         }
-        for (Trouble { reason, provider }, count) in &other.troubles {
+        for (ModelCallTrouble { reason, provider }, count) in &other.troubles {
             self.add_trouble(reason, &shown(provider), *count);
         }
-        for (Fallback { reason, provider, from, to }, count) in &other.fallbacks {
+        for (ModelFallback { reason, provider, from, to }, count) in &other.fallbacks {
             self.add_fallback([reason, &shown(provider), &shown(from), &shown(to)], *count);
         }
-        for (Denial { tool, source }, count) in &other.denials {
+        for (PermissionDenial { tool, source }, count) in &other.denials {
             self.add_denial(&shown(tool), &shown(source), *count);
         }
         self.failed_calls += other.failed_calls;
@@ -223,24 +223,24 @@ impl Totals {
         self.sub_agents += other.sub_agents;
         self.reads += other.reads;
         self.writes += other.writes;
-        self.swapped += other.swapped;
+        self.model_changes += other.model_changes;
     }
 
     /// Adds an answered call; `price` in 1e-18 USD, `None` = unpriced.
-    pub fn add_call(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
-        self.add_spent(model, tokens, price);
-        kind(&mut self.models, model).calls += 1;
+    pub fn add_call(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
+        self.add_tokens_and_cost(model, tokens, price);
+        entry_or_other(&mut self.models, model).calls += 1;
     }
 
     /// Marks one of a model's answered calls as one whose client reported no usage.
     pub fn mark_no_usage(&mut self, model: &str) {
-        kind(&mut self.models, model).no_usage += 1;
+        entry_or_other(&mut self.models, model).no_usage += 1;
     }
 
     /// Adds the tokens and cost of a call that failed nevertheless; `price` in 1e-18 USD, `None` = unpriced.
-    pub fn add_spent(&mut self, model: &str, tokens: Buckets, price: Option<i128>) {
-        let sum = kind(&mut self.models, model);
-        sum.tokens = add(sum.tokens, tokens);
+    pub fn add_tokens_and_cost(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
+        let sum = entry_or_other(&mut self.models, model);
+        sum.tokens = add_buckets(sum.tokens, tokens);
         match price {
             Some(atto) => sum.atto_usd = sum.atto_usd.saturating_add(atto),
             None => sum.unpriced += 1,
@@ -249,72 +249,72 @@ impl Totals {
 
     /// The totals of one tool.
     pub fn tool(&mut self, name: &str) -> &mut ToolTotals {
-        kind(&mut self.tools, name)
+        entry_or_other(&mut self.tools, name)
     }
 
     /// Adds a finish reason; "" is none.
     pub fn add_finish(&mut self, reason: &str) {
         if !reason.is_empty() {
-            *kind(&mut self.finish, reason) += 1;
+            *entry_or_other(&mut self.finish_reasons, reason) += 1;
         }
     }
 
     /// Adds a failure.
     pub fn add_error(&mut self, name: &str) {
-        *kind(&mut self.errors, name) += 1;
+        *entry_or_other(&mut self.errors, name) += 1;
     }
 
     /// Adds model calls that were not answered as asked.
     pub fn add_trouble(&mut self, reason: &str, provider: &str, count: u64) {
-        let [reason, provider] = [reason, provider].map(named);
-        let rest = || Trouble { reason: reason.to_owned(), provider: OTHER.to_owned() };
-        let key = Trouble { reason: reason.to_owned(), provider: provider.to_owned() };
-        *slot(&mut self.troubles, key, rest) += count;
+        let [reason, provider] = [reason, provider].map(name_or_unknown);
+        let rest = || ModelCallTrouble { reason: reason.to_owned(), provider: OTHER.to_owned() };
+        let key = ModelCallTrouble { reason: reason.to_owned(), provider: provider.to_owned() };
+        *counter_or_other(&mut self.troubles, key, rest) += count;
     }
 
     /// Adds fallbacks: reason, provider, from, to.
     pub fn add_fallback(&mut self, words: [&str; 4], count: u64) {
-        let [reason, provider, from, to] = words.map(|word| named(word).to_owned());
+        let [reason, provider, from, to] = words.map(|word| name_or_unknown(word).to_owned());
         let other = || OTHER.to_owned();
-        let rest = || Fallback { reason: reason.clone(), provider: other(), from: other(), to: other() };
-        let key = Fallback { reason: reason.clone(), provider, from, to };
-        *slot(&mut self.fallbacks, key, rest) += count;
+        let rest = || ModelFallback { reason: reason.clone(), provider: other(), from: other(), to: other() };
+        let key = ModelFallback { reason: reason.clone(), provider, from, to };
+        *counter_or_other(&mut self.fallbacks, key, rest) += count;
     }
 
     /// Adds denied permissions.
     pub fn add_denial(&mut self, tool: &str, source: &str, count: u64) {
-        let [tool, source] = [tool, source].map(|word| named(word).to_owned());
-        let rest = || Denial { tool: OTHER.to_owned(), source: source.clone() };
-        *slot(&mut self.denials, Denial { tool, source: source.clone() }, rest) += count;
+        let [tool, source] = [tool, source].map(|word| name_or_unknown(word).to_owned());
+        let rest = || PermissionDenial { tool: OTHER.to_owned(), source: source.clone() };
+        *counter_or_other(&mut self.denials, PermissionDenial { tool, source: source.clone() }, rest) += count;
     }
 }
 
-fn named(name: &str) -> &str {
+fn name_or_unknown(name: &str) -> &str {
     if name.is_empty() { UNKNOWN } else { name }
 }
 
 /// The entry of a name, or of `other` if there are too many.
-fn kind<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) -> &'m mut T {
-    let name = named(name);
+fn entry_or_other<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) -> &'m mut T {
+    let name = name_or_unknown(name);
     let name = if map.len() < MAX_KINDS || map.contains_key(name) { name } else { OTHER };
     map.entry(name.to_owned()).or_default()
 }
 
 /// The entry of a key, or of `rest` if there are too many.
-fn slot<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, rest: impl FnOnce() -> K) -> &mut u64 {
+fn counter_or_other<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, rest: impl FnOnce() -> K) -> &mut u64 {
     let key = if map.len() < MAX_KINDS || map.contains_key(&key) { key } else { rest() };
     map.entry(key).or_default()
 }
 
 /// All input tokens, including cached ones.
-pub fn input(tokens: &Buckets) -> u64 {
-    let Buckets { input, cache_read, cache_write_5m, cache_write_1h, .. } = *tokens;
+pub fn total_input_tokens(tokens: &CallTokenBuckets) -> u64 {
+    let CallTokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, .. } = *tokens;
     [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
 }
 
 /// Subtracts bucket by bucket.
-pub fn subtract(a: Buckets, b: Buckets) -> Buckets {
-    Buckets {
+pub fn subtract_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
+    CallTokenBuckets {
         input: a.input.saturating_sub(b.input),
         cache_read: a.cache_read.saturating_sub(b.cache_read),
         cache_write_5m: a.cache_write_5m.saturating_sub(b.cache_write_5m),
@@ -325,8 +325,8 @@ pub fn subtract(a: Buckets, b: Buckets) -> Buckets {
 }
 
 /// Adds bucket by bucket.
-pub fn add(a: Buckets, b: Buckets) -> Buckets {
-    Buckets {
+pub fn add_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
+    CallTokenBuckets {
         input: a.input.saturating_add(b.input),
         cache_read: a.cache_read.saturating_add(b.cache_read),
         cache_write_5m: a.cache_write_5m.saturating_add(b.cache_write_5m),

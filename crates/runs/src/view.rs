@@ -1,7 +1,7 @@
-//! One run or session as pages, metrics and stamps see it: [`RunView`], [`SessionView`], [`Detail`]. The crate
+//! One run or session as pages, metrics and stamps see it: [`RunView`], [`SessionView`], [`RunDetail`]. The crate
 //! `tracker` makes them; their JSON is in [`super::json`].
 
-use super::{Outcome, Totals};
+use super::{RunOutcome, RunTotals};
 
 /// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ impl StepKind {
 
 /// One model or tool call of a run.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Step {
+pub struct RunStep {
     /// Kind of the step.
     pub kind: StepKind,
     /// Name of the model or tool.
@@ -88,7 +88,7 @@ pub struct Step {
 
 /// Repeated calls that look like a loop.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Streak {
+pub struct CallStreak {
     /// The tool.
     pub tool: String,
     /// Number of calls.
@@ -97,20 +97,20 @@ pub struct Streak {
 
 /// Maxima over a run's calls, which can't be added up.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Peaks {
+pub struct RunPeaks {
     /// The call that took longest.
-    pub slowest: Option<Step>,
+    pub slowest: Option<RunStep>,
     /// The most expensive call.
-    pub most_expensive: Option<Step>,
+    pub most_expensive: Option<RunStep>,
     /// Longest series of consecutive calls of one tool with equal arguments.
-    pub row: Option<Streak>,
+    pub identical_row: Option<CallStreak>,
     /// Largest number of calls of one tool within a time window.
-    pub window: Option<Streak>,
+    pub busiest_window: Option<CallStreak>,
     /// Input tokens of the first and the last call of the run's own loop, and the maximum.
     pub context: [u64; 3],
 }
 
-impl Peaks {
+impl RunPeaks {
     /// Ratio of the last prompt to the first; 0 = unknown.
     pub fn context_growth(&self) -> f64 {
         let [first, last, _] = self.context;
@@ -120,7 +120,7 @@ impl Peaks {
 
 /// One evaluation of a run's result.
 #[derive(Clone, Default, PartialEq)]
-pub struct Score {
+pub struct EvaluationScore {
     /// Name of the evaluated property.
     pub name: String,
     /// Label, or "".
@@ -130,15 +130,15 @@ pub struct Score {
 }
 
 // Values are never NaN.
-impl Eq for Score {}
+impl Eq for EvaluationScore {}
 
 /// Judgements of a run's result.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Judged {
+pub struct RunJudgement {
     /// Verdict of a human.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     /// Evaluations, at most 8.
-    pub scores: Vec<Score>,
+    pub scores: Vec<EvaluationScore>,
 }
 
 /// One run.
@@ -181,11 +181,11 @@ pub struct RunView {
     /// From start to end, ns; by the root's own clock if there is a root.
     pub duration: u64,
     /// Sums over its calls.
-    pub totals: Totals,
+    pub totals: RunTotals,
     /// Maxima over its calls.
-    pub peaks: Peaks,
+    pub peaks: RunPeaks,
     /// Judgements of its result.
-    pub judged: Judged,
+    pub judgement: RunJudgement,
 }
 
 /// One session.
@@ -210,15 +210,15 @@ pub struct SessionView {
     /// From the first event to the last, ns.
     pub duration: u64,
     /// Sums over its runs.
-    pub totals: Totals,
+    pub totals: RunTotals,
 }
 
 /// A run with its calls.
-pub struct Detail {
+pub struct RunDetail {
     /// The run.
     pub view: RunView,
     /// Calls by start, at most the first 2,000; `None` once the run's items are evicted.
-    pub steps: Option<Vec<Step>>,
+    pub steps: Option<Vec<RunStep>>,
     /// Number of all calls, including those that `steps` leaves out.
     pub step_count: u64,
 }

@@ -16,14 +16,14 @@ use config::{Endpoint, FieldProblem};
 /// The `health_check` extension: readiness alone, on a port of its own.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct HealthCheckConfig {
     /// Address to listen on, `host:port`. Default: `127.0.0.1:13133`.
     pub endpoint: String,
     /// Another path that answers like `/`, for probes that are configured with it.
     pub path: String,
 }
 
-impl Default for Config {
+impl Default for HealthCheckConfig {
     fn default() -> Self {
         Self { endpoint: "127.0.0.1:13133".to_owned(), path: "/".to_owned() }
     }
@@ -31,26 +31,31 @@ impl Default for Config {
 
 /// The checked settings.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct HealthCheckSettings {
     /// Address to listen on.
     pub endpoint: Endpoint,
-    /// See [`Config::path`].
+    /// See [`HealthCheckConfig::path`].
     pub path: String,
 }
 
-impl Config {
+impl HealthCheckConfig {
     /// Validates the settings.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<HealthCheckSettings, Vec<FieldProblem>> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
         let mut problems = Vec::new();
         if !self.path.starts_with('/') || !self.path.bytes().all(plain) {
-            problems.push(FieldProblem::new("path", "begins with `/`, and has letters, digits, `/`, `.`, `_` and `-`"));
+            problems.push(FieldProblem::new(
+                "path",
+                "must start with `/` and contain only letters, digits, `/`, `.`, `_` and `-`",
+            ));
         }
         match Endpoint::parse(&self.endpoint) {
-            Ok(endpoint) if problems.is_empty() => return Ok(Settings { endpoint, path: self.path.clone() }),
+            Ok(endpoint) if problems.is_empty() => {
+                return Ok(HealthCheckSettings { endpoint, path: self.path.clone() });
+            }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),
         }
@@ -67,7 +72,7 @@ pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, Option<&'static str>>>>,
     ready: Arc<watch::Sender<bool>>,
     /// Whether the round that is ending will be followed by another (a reload).
-    again: Arc<AtomicBool>,
+    next_round: Arc<AtomicBool>,
 }
 
 impl Default for Health {
@@ -79,7 +84,7 @@ impl Default for Health {
 impl Health {
     /// Creates the state without any part. It is not ready until [`Health::set`] reports at least one part.
     pub fn new() -> Self {
-        Self { parts: Arc::default(), ready: Arc::new(watch::Sender::new(false)), again: Arc::default() }
+        Self { parts: Arc::default(), ready: Arc::new(watch::Sender::new(false)), next_round: Arc::default() }
     }
 
     /// Sets the state of a part: fine (`None`), or a fixed reason why it is not.
@@ -87,7 +92,7 @@ impl Health {
         let mut parts = self.parts.lock();
         parts.insert(part.to_owned(), trouble);
         if part == GATEWAY && trouble.is_none() {
-            self.again.store(false, Ordering::Relaxed);
+            self.next_round.store(false, Ordering::Relaxed);
         }
         let ready = parts.values().all(Option::is_none);
         // Sent under the lock, so that two callers publish their results in the order in which they computed them.
@@ -96,7 +101,7 @@ impl Health {
 
     /// Begins a new round of the gateway and forgets the troubles of the previous round's parts. Readiness changes
     /// only with the next [`Health::set`].
-    pub fn begin(&self) {
+    pub fn begin_round(&self) {
         self.parts.lock().retain(|part, trouble| trouble.is_none() || part == GATEWAY);
     }
 
@@ -107,28 +112,28 @@ impl Health {
     }
 
     /// Declares that another round follows the one that is ending, so the gateway counts as running in between.
-    pub fn goes_on(&self) {
-        self.again.store(true, Ordering::Relaxed);
+    pub fn announce_next_round(&self) {
+        self.next_round.store(true, Ordering::Relaxed);
     }
 
     /// Whether another round follows the one that is ending.
-    pub fn is_again(&self) -> bool {
-        self.again.load(Ordering::Relaxed)
+    pub fn has_next_round(&self) -> bool {
+        self.next_round.load(Ordering::Relaxed)
     }
 
     /// Whether the gateway is running: it has started and is not ending, except for a reload. A temporary refusal of
     /// data (such as a full spool) does not count.
-    pub fn runs(&self) -> bool {
-        self.again.load(Ordering::Relaxed) || self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
+    pub fn is_running(&self) -> bool {
+        self.next_round.load(Ordering::Relaxed) || self.parts.lock().get(GATEWAY).is_some_and(Option::is_none)
     }
 
     /// Whether all parts are fine.
-    pub fn ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
 
     /// A receiver that follows readiness.
-    pub fn watch(&self) -> watch::Receiver<bool> {
+    pub fn watch_readiness(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
 }

@@ -1,8 +1,8 @@
-//! [`Values`]: limits which texts from telemetry become values of a metric label. A series can never be removed, so
-//! there must be few, and neither one account nor a stream of made-up names may use up the limit.
-//! A label has at most `MOST` values while the process lives, across reloads. The more values an account has, the
-//! fewer it may add, so that other accounts get some. The first `AT_ONCE` values of an account are shown at once,
-//! later ones after they occurred `AGAIN` times. The users of a label define it.
+//! [`LabelValues`]: limits which texts from telemetry become values of a metric label. A series can never be removed,
+//! so there must be few, and neither one account nor a stream of made-up names may use up the limit. A label has at
+//! most `MOST` values while the process lives, across reloads. The more values an account has, the fewer it may add, so
+//! that other accounts get some. The first `SHOWN_AT_ONCE` values of an account are shown at once, later ones after
+//! they occurred `AGAIN` times. The users of a label define it.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,36 +10,36 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use parking_lot::Mutex;
 
 /// Maximum number of values of one label.
-const MOST: usize = 280;
+const MAX_VALUES: usize = 280;
 /// An account may have this many times the number of values that are left: the first account 210, the next one 52.
-const SHARE: usize = 3;
+const ACCOUNT_SHARE: usize = 3;
 /// Number of values of an account that are shown at once.
-const AT_ONCE: usize = 100;
+const SHOWN_AT_ONCE: usize = 100;
 /// How often a later value must occur before it is shown. A name that is made up for each run never does.
-const AGAIN: u8 = 8;
+const REPEATS_TO_SHOW: u8 = 8;
 /// Maximum number of an account's values that are counted for it.
-const WATCHED: usize = 1024;
+const MAX_WATCHED: usize = 1024;
 /// Longest value, in bytes.
-const LONGEST: usize = 128;
+const MAX_VALUE_BYTES: usize = 128;
 /// The value for all texts that are not shown.
 const OTHER: &str = "other";
 /// The value for missing or empty texts.
 const UNATTRIBUTED: &str = "unattributed";
 
 #[derive(Default)]
-struct Known {
+struct KnownLabelValues {
     shown: HashSet<Box<str>>,
-    brought: HashMap<Box<str>, usize>,
+    values_by_account: HashMap<Box<str>, usize>,
     /// Occurrences by account, so that one account's made-up names do not reset another's counts. Only accounts with
-    /// [`AT_ONCE`] values have an entry.
-    watched: HashMap<Box<str>, HashMap<u64, u8>>,
+    /// [`SHOWN_AT_ONCE`] values have an entry.
+    occurrences: HashMap<Box<str>, HashMap<u64, u8>>,
 }
 
 /// The values of one label; see the module.
 #[derive(Default)]
-pub struct Values(Mutex<Known>);
+pub struct LabelValues(Mutex<KnownLabelValues>);
 
-impl Values {
+impl LabelValues {
     /// The label value for an account's text: the text itself, `other`, or `unattributed` for none.
     pub fn value<'a>(&self, account: &str, text: Option<&'a str>) -> &'a str {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return UNATTRIBUTED };
@@ -47,37 +47,37 @@ impl Values {
             return OTHER;
         }
         let mut known = self.0.lock();
-        if known.shown.contains(text) || known.admits(account, text) { text } else { OTHER }
+        if known.shown.contains(text) || known.admit_value(account, text) { text } else { OTHER }
     }
 }
 
-impl Known {
-    fn admits(&mut self, account: &str, text: &str) -> bool {
-        let own = self.brought.get(account).copied().unwrap_or(0);
-        let left = MOST.saturating_sub(self.shown.len());
-        if own >= left.saturating_mul(SHARE) || (own >= AT_ONCE && !self.came_again(account, text)) {
+impl KnownLabelValues {
+    fn admit_value(&mut self, account: &str, text: &str) -> bool {
+        let own = self.values_by_account.get(account).copied().unwrap_or(0);
+        let left = MAX_VALUES.saturating_sub(self.shown.len());
+        if own >= left.saturating_mul(ACCOUNT_SHARE) || (own >= SHOWN_AT_ONCE && !self.has_recurred(account, text)) {
             return false;
         }
         self.shown.insert(text.into());
-        *self.brought.entry(account.into()).or_default() += 1;
+        *self.values_by_account.entry(account.into()).or_default() += 1;
         true
     }
 
-    fn came_again(&mut self, account: &str, text: &str) -> bool {
+    fn has_recurred(&mut self, account: &str, text: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let digest = hasher.finish();
-        let watched = match self.watched.get_mut(account) {
+        let watched = match self.occurrences.get_mut(account) {
             Some(watched) => watched,
-            None => self.watched.entry(account.into()).or_default(),
+            None => self.occurrences.entry(account.into()).or_default(),
         };
-        if watched.len() >= WATCHED && !watched.contains_key(&digest) {
+        if watched.len() >= MAX_WATCHED && !watched.contains_key(&digest) {
             // a frequent value soon has its count back
             watched.clear();
         }
         let times = watched.entry(digest).or_default();
         *times = times.saturating_add(1);
-        let enough = *times >= AGAIN;
+        let enough = *times >= REPEATS_TO_SHOW;
         if enough {
             watched.remove(&digest);
         }
@@ -87,7 +87,7 @@ impl Known {
 
 /// A text may become a label value only if it looks like a name: an e-mail address or a sentence does not.
 fn is_name(text: &str) -> bool {
-    text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte))
+    text.len() <= MAX_VALUE_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte))
 }
 
 #[cfg(test)]

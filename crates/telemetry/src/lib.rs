@@ -5,11 +5,11 @@
 pub mod admin;
 pub mod health;
 pub mod labels;
+mod log_limiter;
 pub mod logging;
 pub mod meter;
-pub mod moved;
+pub mod moved_keys;
 pub mod names;
-mod quiet;
 pub mod samples;
 mod series;
 

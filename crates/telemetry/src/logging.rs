@@ -9,13 +9,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use super::quiet::Quiet;
+use super::log_limiter::LogRateLimiter;
 use kernel::clock::{Clock, SystemClock};
 
 /// Log level, as in the Collector's `service.telemetry.logs.level`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum LogLevel {
     /// Every line.
     Debug,
     /// What an operator usually wants to know. The default.
@@ -28,41 +28,44 @@ pub enum Level {
 }
 
 /// Starts logging. Later calls have no effect.
-pub fn init(level: Level) {
+pub fn init(level: LogLevel) {
     let own = match level {
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Info => LevelFilter::INFO,
-        Level::Warn => LevelFilter::WARN,
-        Level::Error => LevelFilter::ERROR,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
     };
     // Libraries log connections and bodies, so only their warnings are written, whatever the level.
     let filter = EnvFilter::new(format!("warn,tollgate={own}"));
     let terminal = std::io::stderr().is_terminal();
-    let quiet = QUIET.get_or_init(|| Quiet::new(Arc::new(SystemClock::new()))).clone();
+    let quiet = LOG_LIMITER.get_or_init(|| LogRateLimiter::new(Arc::new(SystemClock::new()))).clone();
     let registry = tracing_subscriber::registry().with(filter).with(quiet);
     let started = if terminal {
-        let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false).with_timer(Stamp);
+        let layer =
+            fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false).with_timer(LogTimestamp);
         registry.with(layer).try_init()
     } else {
-        registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_timer(Stamp)).try_init()
+        registry
+            .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_timer(LogTimestamp))
+            .try_init()
     };
     drop(started);
 }
 
 /// One per process, like the log.
-static QUIET: OnceLock<Quiet> = OnceLock::new();
+static LOG_LIMITER: OnceLock<LogRateLimiter> = OnceLock::new();
 
 /// Logs how many lines were left out. Call it about once a second.
-pub fn upkeep() {
-    if let Some(quiet) = QUIET.get() {
-        quiet.upkeep();
+pub fn report_left_out() {
+    if let Some(quiet) = LOG_LIMITER.get() {
+        quiet.report_left_out();
     }
 }
 
 /// Formats time stamps as RFC 3339 in UTC, from tollgate's own clock.
-struct Stamp;
+struct LogTimestamp;
 
-impl fmt::time::FormatTime for Stamp {
+impl fmt::time::FormatTime for LogTimestamp {
     fn format_time(&self, writer: &mut fmt::format::Writer<'_>) -> std::fmt::Result {
         let nanos = i128::from(SystemClock::new().now().0);
         let now = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);

@@ -9,19 +9,19 @@ use parking_lot::Mutex;
 
 use kernel::clock::UnixNanos;
 
-use super::labels::Values;
-use super::names::Def;
-use super::series::{Counter, Gauge, Histogram, Registry};
+use super::labels::LabelValues;
+use super::names::MetricDefinition;
+use super::series::{Counter, Gauge, Histogram, MetricRegistry};
 
 /// The app's metrics recorder. Clones share the same series.
 #[derive(Clone, Default)]
 pub struct Meter {
-    registry: Arc<Registry>,
+    registry: Arc<MetricRegistry>,
     /// When the totals began.
     began: Arc<OnceLock<UnixNanos>>,
     /// The name of the process whose totals these are.
     instance: Arc<OnceLock<String>>,
-    values: Arc<Mutex<HashMap<&'static str, Arc<Values>>>>,
+    values: Arc<Mutex<HashMap<&'static str, Arc<LabelValues>>>>,
 }
 
 impl Meter {
@@ -31,22 +31,22 @@ impl Meter {
     }
 
     /// The handle of a counter.
-    pub fn counter(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Counter {
+    pub fn counter(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Counter {
         self.registry.counter(def, labels)
     }
 
     /// The handle of a gauge.
-    pub fn gauge(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Gauge {
+    pub fn gauge(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Gauge {
         self.registry.gauge(def, labels)
     }
 
     /// The handle of a histogram.
-    pub fn histogram(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Histogram {
+    pub fn histogram(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Histogram {
         self.registry.histogram(def, labels)
     }
 
     /// The current value of each series of a counter or gauge.
-    pub fn values(&self, def: &Def) -> Vec<f64> {
+    pub fn values(&self, def: &MetricDefinition) -> Vec<f64> {
         self.registry.values(def)
     }
 
@@ -62,7 +62,7 @@ impl Meter {
     }
 
     /// The values of a label that comes from telemetry, shared by all users of the label.
-    pub fn label(&self, name: &'static str) -> Arc<Values> {
+    pub fn label(&self, name: &'static str) -> Arc<LabelValues> {
         Arc::clone(self.values.lock().entry(name).or_default())
     }
 

@@ -3,7 +3,7 @@
 
 /// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum MetricKind {
     /// A total that only grows.
     Counter,
     /// A value that goes up and down.
@@ -16,20 +16,20 @@ pub enum Kind {
 
 /// The definition of a metric.
 #[derive(Debug)]
-pub struct Def {
+pub struct MetricDefinition {
     /// Prometheus name.
     pub name: &'static str,
     /// How the value behaves and is exported.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Help text of one sentence.
     pub help: &'static str,
 }
 
 macro_rules! metrics_table {
     ($($(#[doc = $help:literal])+ $ident:ident = $name:literal, $kind:expr;)*) => {
-        $($(#[doc = $help])+ pub static $ident: Def = Def { name: $name, kind: $kind, help: concat!($($help),+) };)*
+        $($(#[doc = $help])+ pub static $ident: MetricDefinition = MetricDefinition { name: $name, kind: $kind, help: concat!($($help),+) };)*
         /// Every metric.
-        pub static ALL: &[&Def] = &[$(&$ident,)*];
+        pub static ALL: &[&MetricDefinition] = &[$(&$ident,)*];
     };
 }
 
@@ -67,361 +67,361 @@ pub const MEASURES: &[f64] = &[
 metrics_table! {
     // --- receivers (labels: receiver, transport) ---
     /// Spans accepted and stored safely.
-    RECEIVER_ACCEPTED_SPANS = "otelcol_receiver_accepted_spans_total", Kind::Counter;
+    RECEIVER_ACCEPTED_SPANS = "otelcol_receiver_accepted_spans_total", MetricKind::Counter;
     /// Spans refused; the client must retry or drop them.
-    RECEIVER_REFUSED_SPANS = "otelcol_receiver_refused_spans_total", Kind::Counter;
+    RECEIVER_REFUSED_SPANS = "otelcol_receiver_refused_spans_total", MetricKind::Counter;
     /// Spans not accepted because of a failure in tollgate.
-    RECEIVER_FAILED_SPANS = "otelcol_receiver_failed_spans_total", Kind::Counter;
+    RECEIVER_FAILED_SPANS = "otelcol_receiver_failed_spans_total", MetricKind::Counter;
     /// Metric points accepted and stored safely.
-    RECEIVER_ACCEPTED_POINTS = "otelcol_receiver_accepted_metric_points_total", Kind::Counter;
+    RECEIVER_ACCEPTED_POINTS = "otelcol_receiver_accepted_metric_points_total", MetricKind::Counter;
     /// Metric points refused; the client must retry or drop them.
-    RECEIVER_REFUSED_POINTS = "otelcol_receiver_refused_metric_points_total", Kind::Counter;
+    RECEIVER_REFUSED_POINTS = "otelcol_receiver_refused_metric_points_total", MetricKind::Counter;
     /// Metric points not accepted because of a failure in tollgate.
-    RECEIVER_FAILED_POINTS = "otelcol_receiver_failed_metric_points_total", Kind::Counter;
+    RECEIVER_FAILED_POINTS = "otelcol_receiver_failed_metric_points_total", MetricKind::Counter;
     /// Log records accepted and stored safely.
-    RECEIVER_ACCEPTED_LOGS = "otelcol_receiver_accepted_log_records_total", Kind::Counter;
+    RECEIVER_ACCEPTED_LOGS = "otelcol_receiver_accepted_log_records_total", MetricKind::Counter;
     /// Log records refused; the client must retry or drop them.
-    RECEIVER_REFUSED_LOGS = "otelcol_receiver_refused_log_records_total", Kind::Counter;
+    RECEIVER_REFUSED_LOGS = "otelcol_receiver_refused_log_records_total", MetricKind::Counter;
     /// Log records not accepted because of a failure in tollgate.
-    RECEIVER_FAILED_LOGS = "otelcol_receiver_failed_log_records_total", Kind::Counter;
+    RECEIVER_FAILED_LOGS = "otelcol_receiver_failed_log_records_total", MetricKind::Counter;
     /// Requests, by outcome: success, refused, failure.
-    RECEIVER_REQUESTS = "otelcol_receiver_requests_total", Kind::Counter;
+    RECEIVER_REQUESTS = "otelcol_receiver_requests_total", MetricKind::Counter;
     /// Requests that were not accepted, by reason.
-    RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", Kind::Counter;
+    RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", MetricKind::Counter;
     /// Open connections of a receiver's port.
-    RECEIVER_CONNECTIONS = "tollgate_receiver_connections", Kind::Gauge;
+    RECEIVER_CONNECTIONS = "tollgate_receiver_connections", MetricKind::Gauge;
     /// Connections closed by the receiver, by reason: limit, crowded (it was idle, and a new connection needed its
     /// place), silent, idle, age, handshake, head.
-    RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", Kind::Counter;
+    RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", MetricKind::Counter;
     /// Failed reloads of a changed certificate, key or tokens file; the last valid one stays in use.
-    RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", Kind::Counter;
+    RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", MetricKind::Counter;
     /// Failed reloads of the configuration; the previous one stays in use.
-    CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", Kind::Counter;
+    CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", MetricKind::Counter;
 
     // --- engine: inlet, workers, sequencer, outlet ---
     /// Bytes of requests in flight, as charged to the byte budget.
-    IN_FLIGHT_BYTES = "tollgate_in_flight_bytes", Kind::Gauge;
+    IN_FLIGHT_BYTES = "tollgate_in_flight_bytes", MetricKind::Gauge;
     /// Size of the byte budget, in bytes.
-    IN_FLIGHT_LIMIT = "tollgate_in_flight_limit_bytes", Kind::Gauge;
+    IN_FLIGHT_LIMIT = "tollgate_in_flight_limit_bytes", MetricKind::Gauge;
     /// Requests waiting for a worker.
-    WORKERS_WAITING = "tollgate_workers_waiting", Kind::Gauge;
+    WORKERS_WAITING = "tollgate_workers_waiting", MetricKind::Gauge;
     /// Requests answered by the engine (labels: outcome, reason).
-    REQUESTS = "tollgate_requests_total", Kind::Counter;
+    REQUESTS = "tollgate_requests_total", MetricKind::Counter;
     /// Requests refused because their account is over its rate (label: account).
-    ACCOUNT_LIMITED = "tollgate_account_limited_requests_total", Kind::Counter;
+    ACCOUNT_LIMITED = "tollgate_account_limited_requests_total", MetricKind::Counter;
     /// Requests whose bytes were received before (label: kind = joined or repeat).
-    REPEATS = "tollgate_repeated_requests_total", Kind::Counter;
+    REPEATS = "tollgate_repeated_requests_total", MetricKind::Counter;
     /// Time that a worker spent on a request, in seconds.
-    WORK_SECONDS = "tollgate_work_seconds", Kind::Histogram(SECONDS);
+    WORK_SECONDS = "tollgate_work_seconds", MetricKind::Histogram(SECONDS);
     /// Requests waiting for an external recogniser's answer.
-    WORK_PARKED = "tollgate_work_parked_requests", Kind::Gauge;
+    WORK_PARKED = "tollgate_work_parked_requests", MetricKind::Gauge;
     /// Time from a batch's ticket to its commit, in seconds.
-    COMMIT_SECONDS = "tollgate_commit_seconds", Kind::Histogram(SECONDS);
+    COMMIT_SECONDS = "tollgate_commit_seconds", MetricKind::Histogram(SECONDS);
     /// Panics that were caught (label: place).
-    PANICS = "tollgate_panics_total", Kind::Counter;
+    PANICS = "tollgate_panics_total", MetricKind::Counter;
     /// Items that could not be processed and were sealed for the auditors (label: signal).
-    QUARANTINED_ITEMS = "tollgate_quarantined_items_total", Kind::Counter;
+    QUARANTINED_ITEMS = "tollgate_quarantined_items_total", MetricKind::Counter;
     /// Items dropped because they could not be processed or were refused one by one (labels: signal; reason:
     /// `no_vault`, `not_sealed`, `bad_ids`, `item_too_large`).
-    DROPPED_ITEMS = "tollgate_dropped_items_total", Kind::Counter;
+    DROPPED_ITEMS = "tollgate_dropped_items_total", MetricKind::Counter;
     /// Items that reached a processor, including those of requests that had to be retried (labels: processor,
     /// otel_signal).
-    PROCESSOR_INCOMING = "otelcol_processor_incoming_items_total", Kind::Counter;
+    PROCESSOR_INCOMING = "otelcol_processor_incoming_items_total", MetricKind::Counter;
     /// Items that left a processor (labels: processor, otel_signal).
-    PROCESSOR_OUTGOING = "otelcol_processor_outgoing_items_total", Kind::Counter;
+    PROCESSOR_OUTGOING = "otelcol_processor_outgoing_items_total", MetricKind::Counter;
     /// Items dropped by a `filter` step (labels: processor, rule, signal).
-    FILTERED_ITEMS = "tollgate_filtered_items_total", Kind::Counter;
+    FILTERED_ITEMS = "tollgate_filtered_items_total", MetricKind::Counter;
     /// Fields unknown to the OTLP schema that were removed from copies for third parties (label: signal).
-    UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", Kind::Counter;
+    UNKNOWN_DROPPED = "tollgate_unknown_fields_dropped_total", MetricKind::Counter;
     /// Connected clients of `tollgate tap`.
-    TAP_CLIENTS = "tollgate_tap_clients", Kind::Gauge;
+    TAP_CLIENTS = "tollgate_tap_clients", MetricKind::Gauge;
     /// Requests not shown to a client of `tollgate tap`, because its queue was full.
-    TAP_LEFT_OUT = "tollgate_tap_left_out_requests_total", Kind::Counter;
+    TAP_LEFT_OUT = "tollgate_tap_dropped_requests_total", MetricKind::Counter;
     /// Vault references that no ticket filled in. Always 0; any other value is a bug.
-    SLOTS_UNFILLED = "tollgate_references_unfilled_total", Kind::Counter;
+    SLOTS_UNFILLED = "tollgate_references_unfilled_total", MetricKind::Counter;
     /// Time to write a checkpoint of the processors' state, in seconds.
-    CHECKPOINT_SECONDS = "tollgate_checkpoint_seconds", Kind::Histogram(SECONDS);
+    CHECKPOINT_SECONDS = "tollgate_checkpoint_seconds", MetricKind::Histogram(SECONDS);
     /// Size of the last checkpoint, in bytes.
-    CHECKPOINT_BYTES = "tollgate_checkpoint_bytes", Kind::Gauge;
+    CHECKPOINT_BYTES = "tollgate_checkpoint_bytes", MetricKind::Gauge;
     /// Checkpoints that could not be written or read (label: step).
-    CHECKPOINT_FAILURES = "tollgate_checkpoint_failures_total", Kind::Counter;
+    CHECKPOINT_FAILURES = "tollgate_checkpoint_failures_total", MetricKind::Counter;
     /// Spans delivered (label: exporter).
-    SENT_SPANS = "otelcol_exporter_sent_spans_total", Kind::Counter;
+    SENT_SPANS = "otelcol_exporter_sent_spans_total", MetricKind::Counter;
     /// Log records delivered (label: exporter).
-    SENT_LOGS = "otelcol_exporter_sent_log_records_total", Kind::Counter;
+    SENT_LOGS = "otelcol_exporter_sent_log_records_total", MetricKind::Counter;
     /// Metric points delivered (label: exporter).
-    SENT_POINTS = "otelcol_exporter_sent_metric_points_total", Kind::Counter;
+    SENT_POINTS = "otelcol_exporter_sent_metric_points_total", MetricKind::Counter;
     /// Spans that a back end refused for good (label: exporter).
-    FAILED_SPANS = "otelcol_exporter_send_failed_spans_total", Kind::Counter;
+    FAILED_SPANS = "otelcol_exporter_send_failed_spans_total", MetricKind::Counter;
     /// Log records that a back end refused for good (label: exporter).
-    FAILED_LOGS = "otelcol_exporter_send_failed_log_records_total", Kind::Counter;
+    FAILED_LOGS = "otelcol_exporter_send_failed_log_records_total", MetricKind::Counter;
     /// Metric points that a back end refused for good (label: exporter).
-    FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", Kind::Counter;
+    FAILED_POINTS = "otelcol_exporter_send_failed_metric_points_total", MetricKind::Counter;
     /// Spans that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
-    NOT_QUEUED_SPANS = "otelcol_exporter_enqueue_failed_spans_total", Kind::Counter;
+    NOT_QUEUED_SPANS = "otelcol_exporter_enqueue_failed_spans_total", MetricKind::Counter;
     /// Log records that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
-    NOT_QUEUED_LOGS = "otelcol_exporter_enqueue_failed_log_records_total", Kind::Counter;
+    NOT_QUEUED_LOGS = "otelcol_exporter_enqueue_failed_log_records_total", MetricKind::Counter;
     /// Metric points that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
-    NOT_QUEUED_POINTS = "otelcol_exporter_enqueue_failed_metric_points_total", Kind::Counter;
+    NOT_QUEUED_POINTS = "otelcol_exporter_enqueue_failed_metric_points_total", MetricKind::Counter;
     /// Batches waiting in the spool (label: exporter).
-    QUEUE_SIZE = "otelcol_exporter_queue_size", Kind::Gauge;
+    QUEUE_SIZE = "otelcol_exporter_queue_size", MetricKind::Gauge;
     /// Batches that the spool could hold: those waiting, and as many of their mean size as there is still room for
     /// (label: exporter).
-    QUEUE_CAPACITY = "otelcol_exporter_queue_capacity", Kind::Gauge;
+    QUEUE_CAPACITY = "otelcol_exporter_queue_capacity", MetricKind::Gauge;
     /// Requests being sent (label: exporter).
-    IN_FLIGHT_REQUESTS = "otelcol_exporter_in_flight_requests", Kind::Gauge;
+    IN_FLIGHT_REQUESTS = "otelcol_exporter_in_flight_requests", MetricKind::Gauge;
     /// Items in one outgoing request (label: exporter).
-    SEND_SIZE = "otelcol_exporter_queue_batch_send_size", Kind::Histogram(ITEMS);
+    SEND_SIZE = "otelcol_exporter_queue_batch_send_size", MetricKind::Histogram(ITEMS);
     /// Bytes of one outgoing request before compression (label: exporter).
-    SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", Kind::Histogram(BYTES);
+    SEND_BYTES = "otelcol_exporter_queue_batch_send_size_bytes", MetricKind::Histogram(BYTES);
     /// Batches dropped, oldest first, because more than `max_pending` was waiting (label: exporter).
-    EXPIRED = "tollgate_exporter_expired_batches_total", Kind::Counter;
+    EXPIRED = "tollgate_exporter_expired_batches_total", MetricKind::Counter;
     /// 1 while `max_pending` is reached and clients are asked to retry (`on_full: refuse`), else 0 (label: exporter).
-    PENDING_FULL = "tollgate_exporter_pending_full", Kind::Gauge;
+    PENDING_FULL = "tollgate_exporter_pending_full", MetricKind::Gauge;
     /// Batches dropped by an exporter with `ack: offered` (label: exporter).
-    OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", Kind::Counter;
+    OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", MetricKind::Counter;
     /// Requests whose answer waits for a back end's verdict (`ack: delivered`).
-    ANSWERS_WAITING = "tollgate_answers_waiting", Kind::Gauge;
+    ANSWERS_WAITING = "tollgate_answers_waiting", MetricKind::Gauge;
     /// Age of the oldest waiting batch, in seconds (label: exporter).
-    QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", Kind::Gauge;
+    QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", MetricKind::Gauge;
     /// Attempts that failed and will be retried (labels: exporter, reason).
-    RETRIES = "tollgate_exporter_retries_total", Kind::Counter;
+    RETRIES = "tollgate_exporter_retries_total", MetricKind::Counter;
     /// 1 while the back end refuses the credential or the address, else 0 (label: exporter).
-    DENIED = "tollgate_exporter_denied", Kind::Gauge;
+    DENIED = "tollgate_exporter_denied", MetricKind::Gauge;
     /// Batches that the current configuration does not allow to send to this exporter; they stay in the spool (label:
     /// exporter).
-    HELD = "tollgate_exporter_held_batches", Kind::Gauge;
+    HELD = "tollgate_exporter_blocked_batches", MetricKind::Gauge;
     /// Items that a back end refused and that are kept in the spool's quarantine (label: exporter).
-    SET_ASIDE = "tollgate_exporter_quarantined_items_total", Kind::Counter;
+    SET_ASIDE = "tollgate_exporter_quarantined_items_total", MetricKind::Counter;
     /// Quarantined records dropped, oldest first, because the quarantine was larger than `spool.quarantine.max_size`.
-    QUARANTINE_EXPIRED = "tollgate_spool_quarantine_expired_records_total", Kind::Counter;
+    QUARANTINE_EXPIRED = "tollgate_spool_quarantine_expired_records_total", MetricKind::Counter;
     /// Series whose totals an exporter with `deltatocumulative` keeps (label: exporter).
-    CUMULATIVE_STREAMS = "tollgate_exporter_cumulative_streams", Kind::Gauge;
+    CUMULATIVE_STREAMS = "tollgate_exporter_cumulative_streams", MetricKind::Gauge;
     /// Series dropped because there were more than `max_streams` (label: exporter).
-    CUMULATIVE_EVICTED = "tollgate_exporter_cumulative_evicted_total", Kind::Counter;
+    CUMULATIVE_EVICTED = "tollgate_exporter_cumulative_evicted_total", MetricKind::Counter;
     /// Delta points left out of the totals (labels: exporter; reason: `older` = a repeat or too late, `invalid`).
-    CUMULATIVE_DROPPED = "tollgate_exporter_cumulative_dropped_points_total", Kind::Counter;
+    CUMULATIVE_DROPPED = "tollgate_exporter_cumulative_dropped_points_total", MetricKind::Counter;
     /// Failures to read the spool for an exporter (label: exporter).
-    READ_FAILURES = "tollgate_exporter_spool_read_failures_total", Kind::Counter;
+    READ_FAILURES = "tollgate_exporter_spool_read_failures_total", MetricKind::Counter;
 
     // --- spool ---
     /// Bytes of all spool files, including preallocated space.
-    SPOOL_BYTES = "tollgate_spool_bytes", Kind::Gauge;
+    SPOOL_BYTES = "tollgate_spool_bytes", MetricKind::Gauge;
     /// Maximum bytes of all spool files.
-    SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", Kind::Gauge;
+    SPOOL_LIMIT_BYTES = "tollgate_spool_limit_bytes", MetricKind::Gauge;
     /// Seconds until the spool is full at the rate of the last minutes; 36000000 (10,000 hours) if it is not growing.
-    SPOOL_TIME_LEFT = "tollgate_spool_time_left_seconds", Kind::Gauge;
+    SPOOL_TIME_LEFT = "tollgate_spool_time_left_seconds", MetricKind::Gauge;
     /// Age of the oldest record still waiting for a consumer, in seconds.
-    SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", Kind::Gauge;
+    SPOOL_OLDEST_SECONDS = "tollgate_spool_oldest_seconds", MetricKind::Gauge;
     /// Records in the spool that wait for the consumer.
-    SPOOL_PENDING_RECORDS = "tollgate_spool_pending_records", Kind::Gauge;
+    SPOOL_PENDING_RECORDS = "tollgate_spool_pending_records", MetricKind::Gauge;
     /// Bytes in the spool that wait for the consumer.
-    SPOOL_PENDING_BYTES = "tollgate_spool_pending_bytes", Kind::Gauge;
+    SPOOL_PENDING_BYTES = "tollgate_spool_pending_bytes", MetricKind::Gauge;
     /// Group commits; each is one write and one sync.
-    SPOOL_COMMITS = "tollgate_spool_commits_total", Kind::Counter;
+    SPOOL_COMMITS = "tollgate_spool_commits_total", MetricKind::Counter;
     /// Time to sync a group commit, in seconds.
-    SPOOL_FSYNC_SECONDS = "tollgate_spool_fsync_seconds", Kind::Histogram(SECONDS);
+    SPOOL_FSYNC_SECONDS = "tollgate_spool_fsync_seconds", MetricKind::Histogram(SECONDS);
     /// Refused reservations of spool space, by reason.
-    SPOOL_REFUSED = "tollgate_spool_refused_total", Kind::Counter;
+    SPOOL_REFUSED = "tollgate_spool_refused_total", MetricKind::Counter;
     /// 1 after a write to the spool failed and the process must be restarted.
-    SPOOL_POISONED = "tollgate_spool_poisoned", Kind::Gauge;
+    SPOOL_POISONED = "tollgate_spool_poisoned", MetricKind::Gauge;
 
     // --- vault ---
     /// Sealed fragments handed to the spool (label: processor).
-    VAULT_FRAGMENTS = "tollgate_vault_fragments_total", Kind::Counter;
+    VAULT_FRAGMENTS = "tollgate_vault_fragments_total", MetricKind::Counter;
     /// Content that was sealed, in bytes of canonical JSON (label: processor).
-    VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", Kind::Counter;
+    VAULT_CONTENT_BYTES = "tollgate_vault_content_bytes_total", MetricKind::Counter;
     /// Traces known to belong to an agent (label: processor).
-    VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", Kind::Gauge;
+    VAULT_AGENT_TRACES = "tollgate_vault_agent_traces", MetricKind::Gauge;
     /// Services remembered as sources of agents' items; expired ones are removed when room is needed (label:
     /// processor).
-    VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", Kind::Gauge;
+    VAULT_AGENT_SERVICES = "tollgate_vault_agent_services", MetricKind::Gauge;
     /// Texts under unlisted keys, remembered until enough sessions have sent them (label: processor).
-    VAULT_LABELS = "tollgate_vault_labels", Kind::Gauge;
+    VAULT_LABELS = "tollgate_vault_labels", MetricKind::Gauge;
     /// Values of agents' items that moved to the vault because no list names their keys, leaving `[CONTENT]`; the
     /// Gateway page shows the configuration line that keeps each (labels: processor; key: the name, `other` beyond the
     /// first few hundred; rule: `labels`, or `privacy` for values that the profile moved).
-    VAULT_MOVED_VALUES = "tollgate_vault_moved_values_total", Kind::Counter;
+    VAULT_MOVED_VALUES = "tollgate_vault_unlisted_values_total", MetricKind::Counter;
     /// 1 for the privacy profile in force, else 0 (labels: processor; profile: `standard`, `strict`).
-    VAULT_PRIVACY = "tollgate_vault_privacy", Kind::Gauge;
+    VAULT_PRIVACY = "tollgate_vault_privacy", MetricKind::Gauge;
     /// Memory for content that later turns of a session may refer to, in bytes (label: processor).
-    VAULT_CONTEXT_BYTES = "tollgate_vault_context_bytes", Kind::Gauge;
+    VAULT_CONTEXT_BYTES = "tollgate_vault_context_bytes", MetricKind::Gauge;
     /// Items whose content was dropped because there is no store (label: processor).
-    VAULT_DROPPED_ITEMS = "tollgate_vault_dropped_items_total", Kind::Counter;
+    VAULT_DROPPED_ITEMS = "tollgate_vault_dropped_items_total", MetricKind::Counter;
     /// Reference attributes sent by clients that were removed or renamed (label: processor).
-    VAULT_FORGED_REFERENCES = "tollgate_vault_forged_references_total", Kind::Counter;
+    VAULT_FORGED_REFERENCES = "tollgate_vault_forged_references_total", MetricKind::Counter;
     /// Attempts to write an object to the store (labels: processor, kind, outcome).
-    VAULT_UPLOADS = "tollgate_vault_uploads_total", Kind::Counter;
+    VAULT_UPLOADS = "tollgate_vault_uploads_total", MetricKind::Counter;
     /// Committed bytes that are not in the store yet (label: processor).
-    VAULT_PENDING_BYTES = "tollgate_vault_pending_bytes", Kind::Gauge;
+    VAULT_PENDING_BYTES = "tollgate_vault_pending_bytes", MetricKind::Gauge;
     /// Age of the oldest committed record that is not in the store yet, in seconds (label: processor).
-    VAULT_UPLOAD_LAG = "tollgate_vault_upload_lag_seconds", Kind::Gauge;
+    VAULT_UPLOAD_LAG = "tollgate_vault_upload_lag_seconds", MetricKind::Gauge;
     /// Objects whose copy in the store differs or was damaged: check memory, disk and store (label: processor).
-    VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", Kind::Counter;
+    VAULT_CORRUPT_UPLOADS = "tollgate_vault_corrupt_uploads_total", MetricKind::Counter;
     /// Vault records damaged in the spool; their content is not stored (label: processor).
-    VAULT_DAMAGED_RECORDS = "tollgate_vault_damaged_records_total", Kind::Counter;
+    VAULT_DAMAGED_RECORDS = "tollgate_vault_damaged_records_total", MetricKind::Counter;
     /// Times that a chain had to leave its epoch: investigate; `fork` means that two processes believe to be the same
     /// writer (labels: processor, reason).
-    VAULT_CHAIN_BREAKS = "tollgate_vault_chain_breaks_total", Kind::Counter;
+    VAULT_CHAIN_BREAKS = "tollgate_vault_chain_breaks_total", MetricKind::Counter;
     /// Lines in the chain that only record that a line was lost (label: processor).
-    VAULT_GAP_LEAVES = "tollgate_vault_gap_leaves_total", Kind::Counter;
+    VAULT_GAP_LEAVES = "tollgate_vault_gap_leaves_total", MetricKind::Counter;
 
     // --- cost and rates ---
     /// Cost of priced calls, in USD; only grows (labels: tenant, model, provider).
-    COST_USD = "tollgate_cost_usd_total", Kind::Sum;
+    COST_USD = "tollgate_cost_usd_total", MetricKind::Sum;
     /// Records of model calls, by cost status (label: status).
-    COST_CALLS = "tollgate_cost_calls_total", Kind::Counter;
+    COST_CALLS = "tollgate_cost_calls_total", MetricKind::Counter;
     /// Calls that should have a price but have none (labels: provider, model, reason, nearest = the most similar
     /// listed id); reason no_usage: the client reports no tokens, for OpenAI streams until
     /// stream_options.include_usage is on.
-    COST_UNPRICED = "tollgate_cost_unpriced_total", Kind::Counter;
+    COST_UNPRICED = "tollgate_cost_unpriced_total", MetricKind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
-    COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", Kind::Counter;
+    COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", MetricKind::Counter;
     /// Calls whose billed signal never arrived, and images, speech and the like without tokens (label: dialect).
-    COST_UNBILLED = "tollgate_cost_unbilled_calls_total", Kind::Counter;
+    COST_UNBILLED = "tollgate_cost_unbilled_calls_total", MetricKind::Counter;
     /// Calls whose client reported a different cost.
-    COST_MISMATCH = "tollgate_cost_reported_mismatch_total", Kind::Counter;
+    COST_MISMATCH = "tollgate_cost_reported_mismatch_total", MetricKind::Counter;
     /// Claims of calls that were dropped, because of their age or for lack of room; a later copy would count again.
-    COST_FORGOTTEN = "tollgate_cost_claims_forgotten", Kind::Gauge;
+    COST_FORGOTTEN = "tollgate_cost_claims_evicted", MetricKind::Gauge;
     /// Calls without a model of their own that could not wait for a parent that has one, because too many were
     /// waiting; they have no price.
-    COST_WAITING_FULL = "tollgate_cost_waiting_full_total", Kind::Counter;
+    COST_WAITING_FULL = "tollgate_cost_wait_rejected_total", MetricKind::Counter;
     /// Parents with a model that were dropped early for lack of room.
-    COST_PARENTS_FORGOTTEN = "tollgate_cost_parents_forgotten_total", Kind::Counter;
+    COST_PARENTS_FORGOTTEN = "tollgate_cost_parents_evicted_total", MetricKind::Counter;
     /// The rate table in use; always 1 (labels: version (including overlays), sha256).
-    RATES_INFO = "tollgate_rates_info", Kind::Gauge;
+    RATES_INFO = "tollgate_rates_info", MetricKind::Gauge;
     /// Seconds since the rate table in use was last known to be the newest (without `refresh`: since the start).
-    RATES_AGE = "tollgate_rates_age_seconds", Kind::Gauge;
+    RATES_AGE = "tollgate_rates_age_seconds", MetricKind::Gauge;
     /// 1 if the last check for a newer rate table failed, else 0; the last valid table stays in use.
-    RATES_REFRESH_FAILED = "tollgate_rates_refresh_failed", Kind::Gauge;
+    RATES_REFRESH_FAILED = "tollgate_rates_refresh_failed", MetricKind::Gauge;
     /// Checks for a newer rate table (label: outcome = same, taken or refused).
-    RATES_REFRESHES = "tollgate_rates_refreshes_total", Kind::Counter;
+    RATES_REFRESHES = "tollgate_rates_refreshes_total", MetricKind::Counter;
 
     // --- normalize, vocabulary ---
     /// Items, by the dialect they were recognised as (labels: dialect, signal).
-    DIALECT_ITEMS = "tollgate_dialect_items_total", Kind::Counter;
+    DIALECT_ITEMS = "tollgate_dialect_items_total", MetricKind::Counter;
     /// Attributes that the conventions require and that no key of the item provides (labels: dialect, attribute).
-    MISSING_ATTRIBUTES = "tollgate_missing_attributes_total", Kind::Counter;
+    MISSING_ATTRIBUTES = "tollgate_missing_attributes_total", MetricKind::Counter;
     /// Attributes reserved for tollgate that clients sent; they were removed (label: processor).
-    CLIENT_STAMPS = "tollgate_client_stamps_removed_total", Kind::Counter;
+    CLIENT_STAMPS = "tollgate_client_stamps_removed_total", MetricKind::Counter;
 
     // --- runs (values of labels that come from telemetry are limited, see `labels`; others are `other`) ---
     /// Duration of a session from its first to its last event, in seconds, by its main model.
-    SESSION_DURATION = "agent_session_duration_seconds", Kind::Histogram(LONG_SECONDS);
+    SESSION_DURATION = "agent_session_duration_seconds", MetricKind::Histogram(LONG_SECONDS);
     /// Answered model calls in a session.
-    SESSION_LLM_CALLS = "agent_session_llm_calls", Kind::Histogram(COUNTS);
+    SESSION_LLM_CALLS = "agent_session_llm_calls", MetricKind::Histogram(COUNTS);
     /// Calls of one tool in a session.
-    SESSION_TOOL_CALLS = "agent_session_tool_calls", Kind::Histogram(COUNTS);
+    SESSION_TOOL_CALLS = "agent_session_tool_calls", MetricKind::Histogram(COUNTS);
     /// Cost of a session, in USD.
-    SESSION_COST = "agent_session_cost_usd", Kind::Histogram(USD);
+    SESSION_COST = "agent_session_cost_usd", MetricKind::Histogram(USD);
     /// Sessions that ended.
-    SESSIONS = "agent_sessions_total", Kind::Counter;
+    SESSIONS = "agent_sessions_total", MetricKind::Counter;
     /// Ended sessions in which a run failed.
-    SESSION_ERRORS = "agent_session_errors_total", Kind::Counter;
+    SESSION_ERRORS = "agent_session_errors_total", MetricKind::Counter;
     /// Input tokens of one model in a run, including cached ones.
-    TURN_INPUT_TOKENS = "agent_turn_input_tokens", Kind::Histogram(TOKENS);
+    TURN_INPUT_TOKENS = "agent_turn_input_tokens", MetricKind::Histogram(TOKENS);
     /// Output tokens of one model in a run.
-    TURN_OUTPUT_TOKENS = "agent_turn_output_tokens", Kind::Histogram(TOKENS);
+    TURN_OUTPUT_TOKENS = "agent_turn_output_tokens", MetricKind::Histogram(TOKENS);
     /// Iterations of a run's loop: as reported, else the number of its own model calls.
-    RUN_ITERATIONS = "agent_run_iterations", Kind::Histogram(COUNTS);
+    RUN_ITERATIONS = "agent_run_iterations", MetricKind::Histogram(COUNTS);
     /// Duration of a run, in seconds.
-    RUN_DURATION = "agent_run_duration_seconds", Kind::Histogram(LONG_SECONDS);
+    RUN_DURATION = "agent_run_duration_seconds", MetricKind::Histogram(LONG_SECONDS);
     /// Cost of a run, in USD.
-    RUN_COST = "agent_run_cost_usd", Kind::Histogram(USD);
+    RUN_COST = "agent_run_cost_usd", MetricKind::Histogram(USD);
     /// Runs that are over, by state: ended, failed, killed, idle, evicted (labels: state, tenant, feature).
-    RUNS = "agent_runs_total", Kind::Counter;
+    RUNS = "agent_runs_total", MetricKind::Counter;
     /// Cost of runs, in USD; only grows (label: agent_type).
-    ESTIMATED_COST = "agent_estimated_cost_usd", Kind::Gauge;
+    ESTIMATED_COST = "agent_estimated_cost_usd", MetricKind::Gauge;
     /// Tool calls of a run that were retried after the same tool failed (label: feature).
-    RUN_TOOL_RETRIES = "agent_run_tool_retries", Kind::Histogram(COUNTS);
+    RUN_TOOL_RETRIES = "agent_run_tool_retries", MetricKind::Histogram(COUNTS);
     /// Tool calls, counted on arrival (label: tool_name).
-    TOOL_CALLS = "agent_tool_calls_total", Kind::Counter;
+    TOOL_CALLS = "agent_tool_calls_total", MetricKind::Counter;
     /// Failed tool calls, counted on arrival (label: tool_name).
-    TOOL_FAILURES = "agent_tool_failures_total", Kind::Counter;
+    TOOL_FAILURES = "agent_tool_failures_total", MetricKind::Counter;
     /// Model calls and turns of finished runs, by how they ended (label: reason, in one spelling each).
-    FINISHES = "agent_turn_finish_total", Kind::Counter;
+    FINISHES = "agent_turn_finish_total", MetricKind::Counter;
     /// Failures of model calls, tools and turns of finished runs (label: error_type).
-    RUN_ERRORS = "agent_errors_total", Kind::Counter;
+    RUN_ERRORS = "agent_errors_total", MetricKind::Counter;
     /// Model calls that were refused, rate-limited, overloaded or failed (labels: reason, provider, tenant, template).
-    MODEL_TROUBLES = "agent_model_troubles_total", Kind::Counter;
+    MODEL_TROUBLES = "agent_model_call_failures_total", MetricKind::Counter;
     /// Changes to another model (labels: reason = refusal, rate_limited_429, overloaded_529 or other; provider,
     /// tenant, template).
-    FALLBACKS = "agent_fallback_total", Kind::Counter;
+    FALLBACKS = "agent_fallback_total", MetricKind::Counter;
     /// Denied permissions (labels: tool, source).
-    PERMISSION_DENIALS = "agent_permission_denials_total", Kind::Counter;
+    PERMISSION_DENIALS = "agent_permission_denials_total", MetricKind::Counter;
     /// Investigations: incidents with a finished run (label: agent_type).
-    INVESTIGATIONS = "agent_investigations_total", Kind::Counter;
+    INVESTIGATIONS = "agent_investigations_total", MetricKind::Counter;
     /// Investigations in which a human overrode the decision (label: agent_type).
-    OVERRIDES = "agent_human_override_count", Kind::Counter;
+    OVERRIDES = "agent_human_override_count", MetricKind::Counter;
     /// 95th percentile of tool calls per investigation (label: agent_type).
-    TOOL_CALLS_P95 = "agent_tool_calls_per_investigation_p95", Kind::Gauge;
+    TOOL_CALLS_P95 = "agent_tool_calls_per_investigation_p95", MetricKind::Gauge;
     /// Numeric span attributes (labels: measure, service, tenant, commit).
-    MEASURE = "agent_measure", Kind::Histogram(MEASURES);
+    MEASURE = "agent_measure", MetricKind::Histogram(MEASURES);
     /// Alerts computed by tollgate that began to fire (labels: rule, tenant).
-    ALERTS = "agent_alert_total", Kind::Counter;
+    ALERTS = "agent_alert_total", MetricKind::Counter;
     /// Alert messages for the webhook (label: outcome = sent, failed, muted or repeated; muted and repeated ones were
     /// not sent).
-    ALERT_MESSAGES = "tollgate_alert_messages_total", Kind::Counter;
+    ALERT_MESSAGES = "tollgate_alert_messages_total", MetricKind::Counter;
     /// Measures that were left out because they were negative, not finite or above 1e15.
-    MEASURES_REFUSED = "tollgate_measures_refused_total", Kind::Counter;
+    MEASURES_REFUSED = "tollgate_measures_refused_total", MetricKind::Counter;
     /// Run events that a connector could not emit in time; the oldest are dropped.
-    RUN_EVENTS_DROPPED = "tollgate_run_events_dropped_total", Kind::Counter;
+    RUN_EVENTS_DROPPED = "tollgate_run_events_dropped_total", MetricKind::Counter;
     /// Requests made by a connector and accepted by the engine (label: connector).
-    CONNECTOR_TOLD = "tollgate_connector_requests_total", Kind::Counter;
+    CONNECTOR_TOLD = "tollgate_connector_requests_total", MetricKind::Counter;
     /// Requests made by a connector and refused for good by its pipelines (label: connector).
-    CONNECTOR_REFUSED = "tollgate_connector_refused_total", Kind::Counter;
+    CONNECTOR_REFUSED = "tollgate_connector_refused_total", MetricKind::Counter;
     /// Runs whose end was not reported yet.
-    RUNS_LIVE = "tollgate_runs_live", Kind::Gauge;
+    RUNS_LIVE = "tollgate_runs_live", MetricKind::Gauge;
     /// Runs dropped before they ended, for lack of room.
-    RUNS_EVICTED = "tollgate_runs_evicted_total", Kind::Counter;
+    RUNS_EVICTED = "tollgate_runs_evicted_total", MetricKind::Counter;
 
     // --- redact ---
     /// Private texts replaced, by rule and signal.
-    REDACTIONS = "tollgate_redactions_total", Kind::Counter;
+    REDACTIONS = "tollgate_redactions_total", MetricKind::Counter;
     /// Private texts replaced, by place (labels: signal, place: key, value, body, name, status, other).
-    REDACTIONS_BY_PLACE = "tollgate_redactions_by_place_total", Kind::Counter;
+    REDACTIONS_BY_PLACE = "tollgate_redactions_by_place_total", MetricKind::Counter;
     /// Attributes dropped because their key names a credential (or content, on metrics), by signal.
-    REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", Kind::Counter;
+    REDACT_DROPPED_ATTRIBUTES = "tollgate_redact_dropped_attributes_total", MetricKind::Counter;
     /// Texts (errors, status messages, span names, log bodies) from which repeated content was removed, by signal.
-    REDACT_ECHOES = "tollgate_redact_echoes_total", Kind::Counter;
+    REDACT_ECHOES = "tollgate_redact_echoes_total", MetricKind::Counter;
     /// Memory for fingerprints of content from earlier requests, in bytes.
-    ECHO_MEMORY_BYTES = "tollgate_echo_memory_bytes", Kind::Gauge;
+    ECHO_MEMORY_BYTES = "tollgate_echo_memory_bytes", MetricKind::Gauge;
     /// Values cut to their maximum length, by signal.
-    REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", Kind::Counter;
+    REDACT_CUT_VALUES = "tollgate_redact_cut_values_total", MetricKind::Counter;
     /// Values that could not be searched completely: bytes that are not text, and texts that are too long or nested
     /// too deep (label: signal).
-    REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", Kind::Counter;
+    REDACT_UNSCANNED_VALUES = "tollgate_redact_unscanned_values_total", MetricKind::Counter;
     /// Calls of the external recogniser (labels: processor, outcome).
-    RECOGNISER_CALLS = "tollgate_recogniser_calls_total", Kind::Counter;
+    RECOGNISER_CALLS = "tollgate_recogniser_calls_total", MetricKind::Counter;
     /// Time of one recogniser call, in seconds (label: processor).
-    RECOGNISER_SECONDS = "tollgate_recogniser_seconds", Kind::Histogram(SECONDS);
+    RECOGNISER_SECONDS = "tollgate_recogniser_seconds", MetricKind::Histogram(SECONDS);
     /// Texts sent to the recogniser (label: processor).
-    RECOGNISER_TEXTS = "tollgate_recogniser_texts_total", Kind::Counter;
+    RECOGNISER_TEXTS = "tollgate_recogniser_texts_total", MetricKind::Counter;
     /// Bytes of text sent to the recogniser (label: processor).
-    RECOGNISER_BYTES = "tollgate_recogniser_text_bytes_total", Kind::Counter;
+    RECOGNISER_BYTES = "tollgate_recogniser_text_bytes_total", MetricKind::Counter;
     /// Requests that clients must retry because the recogniser gave no answer (label: processor).
-    RECOGNISER_HELD = "tollgate_recogniser_held_requests_total", Kind::Counter;
+    RECOGNISER_HELD = "tollgate_recogniser_unanswered_requests_total", MetricKind::Counter;
     /// Texts replaced by `[UNSCANNED]` because the recogniser gave no answer (label: processor).
-    RECOGNISER_UNSCANNED = "tollgate_recogniser_unscanned_texts_total", Kind::Counter;
+    RECOGNISER_UNSCANNED = "tollgate_recogniser_unscanned_texts_total", MetricKind::Counter;
 
     // --- process ---
     /// Information about the running build; always 1.
-    INFO = "tollgate_info", Kind::Gauge;
+    INFO = "tollgate_info", MetricKind::Gauge;
     /// Resident memory of this process, in bytes.
-    RSS = "otelcol_process_memory_rss", Kind::Gauge;
+    RSS = "otelcol_process_memory_rss", MetricKind::Gauge;
     /// Memory that this process may use, in bytes: `limits.memory`, else the cgroup's limit, else the machine's
     /// memory.
-    MEMORY_LIMIT = "tollgate_memory_limit_bytes", Kind::Gauge;
+    MEMORY_LIMIT = "tollgate_memory_limit_bytes", MetricKind::Gauge;
     /// Memory used of that limit, in bytes, without cache that the system can reclaim.
-    MEMORY_USED = "tollgate_memory_used_bytes", Kind::Gauge;
+    MEMORY_USED = "tollgate_memory_used_bytes", MetricKind::Gauge;
     /// Memory pressure: 0 none, 1 new requests must be retried, 2 one request at a time.
-    MEMORY_PRESSURE = "tollgate_memory_pressure", Kind::Gauge;
+    MEMORY_PRESSURE = "tollgate_memory_pressure", MetricKind::Gauge;
     /// Exports of tollgate's own metrics (label: outcome = sent or failed).
-    OWN_EXPORTS = "tollgate_own_metrics_exports_total", Kind::Counter;
+    OWN_EXPORTS = "tollgate_own_metrics_exports_total", MetricKind::Counter;
     /// Processor time of this process, user and system, in seconds.
-    CPU = "otelcol_process_cpu_seconds_total", Kind::Sum;
+    CPU = "otelcol_process_cpu_seconds_total", MetricKind::Sum;
     /// Seconds since this process started.
-    UPTIME = "otelcol_process_uptime", Kind::Gauge;
+    UPTIME = "otelcol_process_uptime", MetricKind::Gauge;
 }
 
 #[cfg(test)]

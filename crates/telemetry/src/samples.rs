@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// One sample of the exposition text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
+pub struct MetricSample {
     /// Metric name; for histograms with `_count`, `_sum` or `_bucket`.
     pub name: String,
     /// Label names and values.
@@ -14,7 +14,7 @@ pub struct Sample {
     pub value: String,
 }
 
-impl Sample {
+impl MetricSample {
     /// The value as a number; zero if it is not one.
     pub fn number(&self) -> f64 {
         self.value.parse().unwrap_or(0.0)
@@ -27,17 +27,17 @@ impl Sample {
 }
 
 /// Parses the Prometheus text exposition format 0.0.4.
-pub fn parse(text: &str) -> Vec<Sample> {
-    text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect()
+pub fn parse_samples(text: &str) -> Vec<MetricSample> {
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(parse_sample).collect()
 }
 
-fn sample(line: &str) -> Option<Sample> {
+fn parse_sample(line: &str) -> Option<MetricSample> {
     let (head, value) = line.rsplit_once(' ')?;
     let (name, labels) = match head.split_once('{') {
         Some((name, rest)) => (name, read_labels(rest.strip_suffix('}')?)?),
         None => (head, BTreeMap::new()),
     };
-    Some(Sample { name: name.to_owned(), labels, value: value.to_owned() })
+    Some(MetricSample { name: name.to_owned(), labels, value: value.to_owned() })
 }
 
 fn read_labels(mut text: &str) -> Option<BTreeMap<String, String>> {

@@ -1,7 +1,7 @@
-//! Metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics` ([`Registry::render`]). The
-//! admin page and the OTLP export parse that text, so that all three show the same values.
-//! Recording takes no lock. Metric names are written unescaped (a test of `names` checks them), label names are
-//! literals in the code, and metrics appear in the order of `names::ALL`. `names` defines the metrics.
+//! Metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics` ([`MetricRegistry::render`]).
+//! The admin page and the OTLP export parse that text, so that all three show the same values. Recording takes no lock.
+//! Metric names are written unescaped (a test of `names` checks them), label names are literals in the code, and
+//! metrics appear in the order of `names::ALL`. `names` defines the metrics.
 //!
 //! Source: Prometheus text exposition format 0.0.4.
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::names::{ALL, Def, Kind};
+use super::names::{ALL, MetricDefinition, MetricKind};
 
 /// A total that only grows. Clones share the same value.
 #[derive(Clone, Default)]
@@ -42,12 +42,12 @@ impl Gauge {
 
     /// Adds `value`.
     pub fn increment(&self, value: f64) {
-        add(&self.0, value);
+        add_float(&self.0, value);
     }
 
     /// Subtracts `value`.
     pub fn decrement(&self, value: f64) {
-        add(&self.0, -value);
+        add_float(&self.0, -value);
     }
 
     /// The current value.
@@ -56,16 +56,16 @@ impl Gauge {
     }
 }
 
-fn add(cell: &AtomicU64, value: f64) {
+fn add_float(cell: &AtomicU64, value: f64) {
     let more = |bits: u64| Some((f64::from_bits(bits) + value).to_bits());
     let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
 }
 
 /// A distribution over fixed bucket bounds. Clones share the same value.
 #[derive(Clone)]
-pub struct Histogram(Arc<Buckets>);
+pub struct Histogram(Arc<HistogramBuckets>);
 
-struct Buckets {
+struct HistogramBuckets {
     /// Upper bounds, ascending.
     bounds: &'static [f64],
     /// Observations per bucket (not cumulative); the last bucket is `+Inf`.
@@ -77,7 +77,7 @@ struct Buckets {
 impl Histogram {
     fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        Self(Arc::new(Buckets { bounds, counts, sum: AtomicU64::new(0) }))
+        Self(Arc::new(HistogramBuckets { bounds, counts, sum: AtomicU64::new(0) }))
     }
 
     fn is_empty(&self) -> bool {
@@ -92,16 +92,16 @@ impl Histogram {
         let at = self.0.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.0.counts.get(at) {
             count.fetch_add(1, Ordering::Relaxed);
-            add(&self.0.sum, value);
+            add_float(&self.0.sum, value);
         }
     }
 }
 
 /// Label names and values, in the order in which they are written.
-type Labels = Vec<(&'static str, String)>;
+type SeriesLabels = Vec<(&'static str, String)>;
 
 #[derive(Clone)]
-enum Cell {
+enum SeriesValue {
     Counter(Counter),
     Gauge(Gauge),
     Histogram(Histogram),
@@ -109,69 +109,74 @@ enum Cell {
 
 /// All series. Requests look them up while being processed, so looking up an existing series takes only a read lock.
 #[derive(Default)]
-pub(crate) struct Registry {
-    families: RwLock<HashMap<&'static str, BTreeMap<Arc<Labels>, Cell>>>,
+pub(crate) struct MetricRegistry {
+    families: RwLock<HashMap<&'static str, BTreeMap<Arc<SeriesLabels>, SeriesValue>>>,
 }
 
-impl Registry {
+impl MetricRegistry {
     /// The counter with these labels. If `def` is not a counter, the values of the handle are never exported.
-    pub(crate) fn counter(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Counter {
-        self.with(def, labels, |cell| match cell {
-            Cell::Counter(counter) => Some(counter.clone()),
+    pub(crate) fn counter(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Counter {
+        self.with_series(def, labels, |cell| match cell {
+            SeriesValue::Counter(counter) => Some(counter.clone()),
             _ => None,
         })
         .unwrap_or_default()
     }
 
     /// The gauge with these labels. If `def` is not a gauge, the values of the handle are never exported.
-    pub(crate) fn gauge(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Gauge {
-        self.with(def, labels, |cell| match cell {
-            Cell::Gauge(gauge) => Some(gauge.clone()),
+    pub(crate) fn gauge(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Gauge {
+        self.with_series(def, labels, |cell| match cell {
+            SeriesValue::Gauge(gauge) => Some(gauge.clone()),
             _ => None,
         })
         .unwrap_or_default()
     }
 
     /// The histogram with these labels. If `def` is not a histogram, the values of the handle are never exported.
-    pub(crate) fn histogram(&self, def: &'static Def, labels: &[(&'static str, &str)]) -> Histogram {
-        self.with(def, labels, |cell| match cell {
-            Cell::Histogram(histogram) => Some(histogram.clone()),
+    pub(crate) fn histogram(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Histogram {
+        self.with_series(def, labels, |cell| match cell {
+            SeriesValue::Histogram(histogram) => Some(histogram.clone()),
             _ => None,
         })
         .unwrap_or_else(|| Histogram::new(&[]))
     }
 
-    fn with<T>(&self, def: &'static Def, labels: &[(&'static str, &str)], read: impl FnOnce(&Cell) -> T) -> T {
-        let labels: Labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    fn with_series<T>(
+        &self,
+        def: &'static MetricDefinition,
+        labels: &[(&'static str, &str)],
+        read: impl FnOnce(&SeriesValue) -> T,
+    ) -> T {
+        let labels: SeriesLabels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         if let Some(cell) = self.families.read().get(def.name).and_then(|family| family.get(&labels)) {
             return read(cell);
         }
         let made = || match def.kind {
-            Kind::Counter => Cell::Counter(Counter::default()),
-            Kind::Gauge | Kind::Sum => Cell::Gauge(Gauge::default()),
-            Kind::Histogram(bounds) => Cell::Histogram(Histogram::new(bounds)),
+            MetricKind::Counter => SeriesValue::Counter(Counter::default()),
+            MetricKind::Gauge | MetricKind::Sum => SeriesValue::Gauge(Gauge::default()),
+            MetricKind::Histogram(bounds) => SeriesValue::Histogram(Histogram::new(bounds)),
         };
         read(self.families.write().entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(made))
     }
 
     /// The current value of each series of a counter or gauge.
-    pub(crate) fn values(&self, def: &Def) -> Vec<f64> {
+    pub(crate) fn values(&self, def: &MetricDefinition) -> Vec<f64> {
         let families = self.families.read();
         let cells = families.get(def.name).into_iter().flat_map(BTreeMap::values);
         cells
             .filter_map(|cell| match cell {
-                Cell::Counter(counter) => Some(counter.value() as f64),
-                Cell::Gauge(gauge) => Some(gauge.value()),
-                Cell::Histogram(_) => None,
+                SeriesValue::Counter(counter) => Some(counter.value() as f64),
+                SeriesValue::Gauge(gauge) => Some(gauge.value()),
+                SeriesValue::Histogram(_) => None,
             })
             .collect()
     }
 
     /// The series of a metric, without empty histograms.
-    fn told(&self, def: &Def) -> Vec<(Arc<Labels>, Cell)> {
+    fn filled_series(&self, def: &MetricDefinition) -> Vec<(Arc<SeriesLabels>, SeriesValue)> {
         let families = self.families.read();
         let cells = families.get(def.name).into_iter().flatten();
-        let told = cells.filter(|(_, cell)| !matches!(cell, Cell::Histogram(histogram) if histogram.is_empty()));
+        let told = cells.filter(|(_, cell)| !matches!(cell, SeriesValue::Histogram(histogram) if histogram.is_empty()));
         told.map(|(labels, cell)| (Arc::clone(labels), cell.clone())).collect()
     }
 
@@ -180,21 +185,21 @@ impl Registry {
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         for def in ALL {
-            let family = self.told(def);
+            let family = self.filled_series(def);
             if family.is_empty() {
                 continue;
             }
             let kind = match def.kind {
-                Kind::Counter | Kind::Sum => "counter",
-                Kind::Gauge => "gauge",
-                Kind::Histogram(_) => "histogram",
+                MetricKind::Counter | MetricKind::Sum => "counter",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Histogram(_) => "histogram",
             };
-            let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", def.name, escaped(def.help, false), def.name);
+            let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", def.name, escape_text(def.help, false), def.name);
             for (labels, cell) in &family {
                 match cell {
-                    Cell::Counter(counter) => line(&mut text, def.name, "", labels, None, counter.value()),
-                    Cell::Gauge(gauge) => line(&mut text, def.name, "", labels, None, gauge.value()),
-                    Cell::Histogram(Histogram(buckets)) => distribution(&mut text, def.name, labels, buckets),
+                    SeriesValue::Counter(counter) => write_line(&mut text, def.name, "", labels, None, counter.value()),
+                    SeriesValue::Gauge(gauge) => write_line(&mut text, def.name, "", labels, None, gauge.value()),
+                    SeriesValue::Histogram(Histogram(buckets)) => write_histogram(&mut text, def.name, labels, buckets),
                 }
             }
             text.push('\n');
@@ -203,22 +208,22 @@ impl Registry {
     }
 }
 
-fn distribution(text: &mut String, name: &str, labels: &Labels, buckets: &Buckets) {
+fn write_histogram(text: &mut String, name: &str, labels: &SeriesLabels, buckets: &HistogramBuckets) {
     let mut below = 0;
     let bounds = buckets.bounds.iter().map(f64::to_string).chain(std::iter::once("+Inf".to_owned()));
     for (bound, count) in bounds.zip(&buckets.counts) {
         below += count.load(Ordering::Relaxed);
-        line(text, name, "_bucket", labels, Some(&bound), below);
+        write_line(text, name, "_bucket", labels, Some(&bound), below);
     }
-    line(text, name, "_sum", labels, None, f64::from_bits(buckets.sum.load(Ordering::Relaxed)));
-    line(text, name, "_count", labels, None, below);
+    write_line(text, name, "_sum", labels, None, f64::from_bits(buckets.sum.load(Ordering::Relaxed)));
+    write_line(text, name, "_count", labels, None, below);
 }
 
-fn line(
+fn write_line(
     text: &mut String,
     name: &str,
     part: &str,
-    labels: &Labels,
+    labels: &SeriesLabels,
     bound: Option<&str>,
     value: impl std::fmt::Display,
 ) {
@@ -226,7 +231,7 @@ fn line(
     let mut before = '{';
     let labels = labels.iter().map(|(name, value)| (*name, value.as_str())).chain(bound.map(|bound| ("le", bound)));
     for (name, value) in labels {
-        let _ = write!(text, "{before}{name}=\"{}\"", escaped(value, true));
+        let _ = write!(text, "{before}{name}=\"{}\"", escape_text(value, true));
         before = ',';
     }
     let end = if before == ',' { "}" } else { "" };
@@ -234,7 +239,7 @@ fn line(
 }
 
 /// Escapes `\` and newline, and `"` in label values, as the exposition format requires.
-fn escaped(text: &str, quoted: bool) -> String {
+fn escape_text(text: &str, quoted: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,8 +1,8 @@
-//! [`Alerts`]: alerts that a metrics store cannot compute because they need single runs or medians: loops, iteration
-//! ceilings, runs that do not end, sessions that cost or take far more than is usual for their feature, drift.
-//! An alert fires once per run or session and ends with it. No rule depends on the number of runs, so more traffic
-//! alone fires nothing. Medians and drift need `least_runs` ended runs. All state is bounded. `state` decides when a
-//! run is over; `runs::Board` and the connector deliver alerts.
+//! [`AlertEvaluator`]: alerts that a metrics store cannot compute because they need single runs or medians: loops,
+//! iteration ceilings, runs that do not end, sessions that cost or take far more than is usual for their feature,
+//! drift. An alert fires once per run or session and ends with it. No rule depends on the number of runs, so more
+//! traffic alone fires nothing. Medians and drift need `min_runs` ended runs. All state is bounded. `state` decides
+//! when a run is over; `runs::Board` and the connector deliver alerts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{FieldProblem, Span};
-use runs::share::{Queue, Used, victim};
-use runs::{Alert, RunState, RunView, SessionView, Severity, input};
+use config::{FieldProblem, TimeSpan};
+use runs::fair_eviction::{FairQueue, LastUsedNames, choose_eviction};
+use runs::{Alert, AlertSeverity, RunState, RunView, SessionView, total_input_tokens};
 
-use super::bounds::nanos;
-use super::codec::{Code, fields};
+use super::codec::{BinaryCodec, fields};
+use super::constants::nanos;
 use super::run::Run;
 
 /// Maximum number of active alerts. Beyond it, the oldest alert of the account with the most is ended.
-const ACTIVE: usize = 1000;
+const MAX_ACTIVE: usize = 1000;
 /// Maximum number of ended alerts that are still shown.
-const DONE: usize = 200;
+const MAX_ENDED: usize = 200;
 /// Maximum number of features (and of tenants) with a baseline, over all accounts.
-const PASTS: usize = 200;
+const MAX_BASELINES: usize = 200;
 /// Ended runs or sessions in one baseline.
-const PAST: usize = 200;
+const BASELINE_LEN: usize = 200;
 
 /// Thresholds of the alerts.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct AlertThresholds {
     /// Fires at this many identical calls of one tool in a row. Default: 5.
     pub identical_calls: u32,
     /// Fires above this many calls of one tool within `tool_window`. Default: 20.
@@ -38,7 +38,7 @@ pub struct Limits {
     /// Fires above this many tool calls of a run that repeat a failed call. Default: 2.
     pub tool_retries: u32,
     /// Fires for a run that has not ended after this long. Default: 1 hour.
-    pub unended_after: Span,
+    pub overdue_after: TimeSpan,
     /// Warns of a session that costs more than this multiple of its feature's median. Default: 5.
     pub session_cost: f64,
     /// Above this multiple of the median, the session counts as a runaway (critical). Default: 50.
@@ -49,26 +49,26 @@ pub struct Limits {
     /// by this factor. Default: 1.5.
     pub drift: f64,
     /// Number of ended runs or sessions that a median, a percentile or a drift needs. Default: 30.
-    pub least_runs: u32,
+    pub min_runs: u32,
 }
 
-impl Default for Limits {
+impl Default for AlertThresholds {
     fn default() -> Self {
         Self {
             identical_calls: 5,
             tool_calls: 20,
             tool_retries: 2,
-            unended_after: Span::seconds(3600),
+            overdue_after: TimeSpan::seconds(3600),
             session_cost: 5.0,
             session_cost_runaway: 50.0,
             session_duration: 2.0,
             drift: 1.5,
-            least_runs: 30,
+            min_runs: 30,
         }
     }
 }
 
-impl Limits {
+impl AlertThresholds {
     /// Validates the thresholds and adds problems to `problems`.
     pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
         let factors = [
@@ -83,46 +83,46 @@ impl Limits {
         if self.identical_calls < 2 {
             problems.push(FieldProblem::new("alerts.identical_calls", "must be at least 2"));
         }
-        if !(5..=PAST as u32 / 2).contains(&self.least_runs) {
-            problems.push(FieldProblem::new("alerts.least_runs", format!("must be from 5 to {}", PAST / 2)));
+        if !(5..=BASELINE_LEN as u32 / 2).contains(&self.min_runs) {
+            problems.push(FieldProblem::new("alerts.min_runs", format!("must be from 5 to {}", BASELINE_LEN / 2)));
         }
     }
 }
 
 /// Every rule: name and severity.
-pub const RULES: [(&str, Severity); 12] = [
-    ("iteration_ceiling_near", Severity::Warning),
-    ("iteration_ceiling", Severity::Critical),
-    ("identical_tool_calls", Severity::Critical),
-    ("tool_calls_in_window", Severity::Warning),
-    ("tool_retries", Severity::Warning),
-    ("run_unended", Severity::Warning),
-    ("limit_hit", Severity::Warning),
-    ("session_cost", Severity::Warning),
-    ("session_cost_runaway", Severity::Critical),
-    ("session_duration", Severity::Warning),
-    ("tokens_per_run_drift", Severity::Warning),
-    ("cost_per_run_drift", Severity::Warning),
+pub const RULES: [(&str, AlertSeverity); 12] = [
+    ("iteration_ceiling_warning", AlertSeverity::Warning),
+    ("iteration_ceiling", AlertSeverity::Critical),
+    ("identical_tool_calls", AlertSeverity::Critical),
+    ("tool_calls_in_window", AlertSeverity::Warning),
+    ("tool_retries", AlertSeverity::Warning),
+    ("run_overdue", AlertSeverity::Warning),
+    ("limit_hit", AlertSeverity::Warning),
+    ("session_cost", AlertSeverity::Warning),
+    ("session_cost_runaway", AlertSeverity::Critical),
+    ("session_duration", AlertSeverity::Warning),
+    ("tokens_per_run_drift", AlertSeverity::Warning),
+    ("cost_per_run_drift", AlertSeverity::Warning),
 ];
 
-const NEAR: usize = 0;
+const CEILING_NEAR: usize = 0;
 const CEILING: usize = 1;
-const ROW: usize = 2;
-const WINDOW: usize = 3;
-const RETRIES: usize = 4;
-const UNENDED: usize = 5;
-const LIMIT: usize = 6;
-const COST: usize = 7;
-const RUNAWAY: usize = 8;
-const DURATION: usize = 9;
-const TOKENS: usize = 10;
-const PER_RUN: usize = 11;
+const IDENTICAL_CALLS: usize = 2;
+const CALLS_IN_WINDOW: usize = 3;
+const TOOL_RETRIES: usize = 4;
+const RUN_OVERDUE: usize = 5;
+const LIMIT_HIT: usize = 6;
+const SESSION_COST: usize = 7;
+const SESSION_COST_RUNAWAY: usize = 8;
+const SESSION_DURATION: usize = 9;
+const TOKENS_DRIFT: usize = 10;
+const COST_DRIFT: usize = 11;
 
 /// Baseline: values of the latest ended runs or sessions of a feature or tenant, oldest first.
 #[derive(Clone, Default)]
-struct Past(VecDeque<f64>);
+struct BaselineValues(VecDeque<f64>);
 
-impl Code for Past {
+impl BinaryCodec for BaselineValues {
     fn put(&self, out: &mut Vec<u8>) {
         self.0.len().put(out);
         self.0.iter().for_each(|value| value.put(out));
@@ -133,14 +133,14 @@ impl Code for Past {
     }
 }
 
-impl Past {
+impl BaselineValues {
     fn add(&mut self, value: f64) {
         self.0.push_back(value);
-        self.0.drain(..self.0.len().saturating_sub(PAST));
+        self.0.drain(..self.0.len().saturating_sub(BASELINE_LEN));
     }
 
     /// The percentile at `share`; `None` with fewer than `least` values or if it is not positive.
-    fn at(&self, share: f64, least: usize) -> Option<f64> {
+    fn percentile(&self, share: f64, least: usize) -> Option<f64> {
         if self.0.len() < least {
             return None;
         }
@@ -155,53 +155,53 @@ impl Past {
     fn drift(&self, least: usize) -> Option<f64> {
         let cut = self.0.len().checked_sub(least).filter(|before| *before >= least)?;
         let part = |values: &mut dyn Iterator<Item = &f64>| Self(values.copied().collect());
-        let before = part(&mut self.0.iter().take(cut)).at(0.5, 1)?;
-        let latest = part(&mut self.0.iter().skip(cut)).at(0.5, 1)?;
+        let before = part(&mut self.0.iter().take(cut)).percentile(0.5, 1)?;
+        let latest = part(&mut self.0.iter().skip(cut)).percentile(0.5, 1)?;
         Some(latest / before)
     }
 }
 
 #[derive(Clone, Default)]
-struct Known {
-    session_cost: Past,
-    session_duration: Past,
-    run_tokens: Past,
+struct FeatureBaseline {
+    session_cost: BaselineValues,
+    session_duration: BaselineValues,
+    run_tokens: BaselineValues,
 }
 
-fields!(Known { session_cost, session_duration, run_tokens });
+fields!(FeatureBaseline { session_cost, session_duration, run_tokens });
 
 /// Rule, account, subject.
-type Key = (usize, (String, String));
+type AlertKey = (usize, (String, String));
 
 /// See the module documentation.
 #[derive(Clone, Default)]
-pub(super) struct Alerts {
-    active: BTreeMap<Key, Alert>,
-    done: Queue<Alert>,
-    features: BTreeMap<String, Known>,
-    tenants: BTreeMap<String, Past>,
+pub(super) struct AlertEvaluator {
+    active: BTreeMap<AlertKey, Alert>,
+    ended: FairQueue<Alert>,
+    features: BTreeMap<String, FeatureBaseline>,
+    tenants: BTreeMap<String, BaselineValues>,
     /// Computed from `features`; reset when they change.
-    bounds: Option<Arc<Bounds>>,
-    used: Used,
-    used_by_tenant: Used,
+    bounds: Option<Arc<SessionBounds>>,
+    feature_use: LastUsedNames,
+    tenant_use: LastUsedNames,
 }
 
 /// Cost (USD) and duration (seconds) above which a session of a feature fires an alert.
 #[derive(Default)]
-pub(super) struct Bounds(BTreeMap<String, (f64, f64)>);
+pub(super) struct SessionBounds(BTreeMap<String, (f64, f64)>);
 
-impl Bounds {
-    pub(super) fn of(&self, account: &str, feature: &str) -> Option<(f64, f64)> {
-        self.0.get(&whose(account, feature)).copied()
+impl SessionBounds {
+    pub(super) fn get(&self, account: &str, feature: &str) -> Option<(f64, f64)> {
+        self.0.get(&account_scoped_name(account, feature)).copied()
     }
 }
 
 /// A name with its account, so that equal names of two accounts stay apart.
-fn whose(account: &str, name: &str) -> String {
+fn account_scoped_name(account: &str, name: &str) -> String {
     format!("{account}\n{name}")
 }
 
-impl Code for Alert {
+impl BinaryCodec for Alert {
     fn put(&self, out: &mut Vec<u8>) {
         RULES.iter().position(|(rule, _)| *rule == self.rule).unwrap_or(0).put(out);
         for text in [&self.account, &self.run, &self.session, &self.trace, &self.tool] {
@@ -227,171 +227,186 @@ impl Code for Alert {
             session,
             trace,
             tool,
-            tenant: Code::take(from)?,
-            feature: Code::take(from)?,
-            value: Code::take(from)?,
-            threshold: Code::take(from)?,
-            since: Code::take(from)?,
-            until: Code::take(from)?,
+            tenant: BinaryCodec::take(from)?,
+            feature: BinaryCodec::take(from)?,
+            value: BinaryCodec::take(from)?,
+            threshold: BinaryCodec::take(from)?,
+            since: BinaryCodec::take(from)?,
+            until: BinaryCodec::take(from)?,
         })
     }
 }
 
-impl Code for Alerts {
+impl BinaryCodec for AlertEvaluator {
     fn put(&self, out: &mut Vec<u8>) {
         self.active.put(out);
-        self.done.len().put(out);
-        self.done.iter().for_each(|alert| alert.put(out));
+        self.ended.len().put(out);
+        self.ended.iter().for_each(|alert| alert.put(out));
         self.features.put(out);
         self.tenants.put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
         Some(Self {
-            active: Code::take(from)?,
-            done: Vec::take(from)?.into_iter().collect(),
-            features: Code::take(from)?,
-            tenants: Code::take(from)?,
+            active: BinaryCodec::take(from)?,
+            ended: Vec::take(from)?.into_iter().collect(),
+            features: BinaryCodec::take(from)?,
+            tenants: BinaryCodec::take(from)?,
             bounds: None,
-            used: Used::default(),
-            used_by_tenant: Used::default(),
+            feature_use: LastUsedNames::default(),
+            tenant_use: LastUsedNames::default(),
         })
     }
 }
 
 /// The thresholds and the time of one evaluation.
 #[derive(Clone, Copy)]
-pub(super) struct Rule<'a> {
-    pub(super) limits: &'a Limits,
+pub(super) struct RuleContext<'a> {
+    pub(super) limits: &'a AlertThresholds,
     pub(super) ceiling: u64,
     /// Wall clock, unix ns; 0 = not known yet.
     pub(super) now: u64,
 }
 
-impl Rule<'_> {
+impl RuleContext<'_> {
     /// The rules that an unfinished run may break, as a bit set of rule numbers. A cheap pre-check: it may list too
     /// many rules, never too few.
-    pub(super) fn suspicions(&self, run: &Run) -> u16 {
+    pub(super) fn suspected_rules(&self, run: &Run) -> u16 {
         let (totals, peaks, limits) = (&run.totals, &run.peaks, self.limits);
-        let most = |streak: &Option<runs::Streak>| streak.as_ref().map_or(0, |streak| streak.count);
+        let most = |streak: &Option<runs::CallStreak>| streak.as_ref().map_or(0, |streak| streak.count);
         let is_near = totals.iterations.saturating_mul(5) >= self.ceiling.saturating_mul(4);
         let rules = [
-            (NEAR, is_near && totals.iterations < self.ceiling),
+            (CEILING_NEAR, is_near && totals.iterations < self.ceiling),
             (CEILING, totals.iterations >= self.ceiling),
-            (ROW, most(&peaks.row) >= u64::from(limits.identical_calls)),
-            (WINDOW, most(&peaks.window) > u64::from(limits.tool_calls)),
-            (RETRIES, totals.tool_retries() > u64::from(limits.tool_retries)),
-            (LIMIT, run.killed),
-            (UNENDED, self.is_late(run.start)),
+            (IDENTICAL_CALLS, most(&peaks.identical_row) >= u64::from(limits.identical_calls)),
+            (CALLS_IN_WINDOW, most(&peaks.busiest_window) > u64::from(limits.tool_calls)),
+            (TOOL_RETRIES, totals.tool_retries() > u64::from(limits.tool_retries)),
+            (LIMIT_HIT, run.killed),
+            (RUN_OVERDUE, self.is_overdue(run.start)),
         ];
         rules.into_iter().filter(|(_, holds)| *holds).fold(0, |bits, (rule, _)| bits | 1 << rule)
     }
 
-    fn is_late(&self, start: u64) -> bool {
-        start != 0 && self.now.saturating_sub(start) > nanos(self.limits.unended_after.0)
+    fn is_overdue(&self, start: u64) -> bool {
+        start != 0 && self.now.saturating_sub(start) > nanos(self.limits.overdue_after.0)
     }
 }
 
-impl Alerts {
+impl AlertEvaluator {
     /// Evaluates a run, finished (`over`) or not. `fired` holds the rules that fired for it, as a bit set of rule
     /// numbers. Returns the alerts that fire now.
-    pub(super) fn run(&mut self, view: &RunView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
+    pub(super) fn evaluate_run(
+        &mut self,
+        view: &RunView,
+        over: bool,
+        fired: &mut u16,
+        rule: RuleContext<'_>,
+    ) -> Vec<Alert> {
         let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
         let mut found: Vec<(usize, f64, f64, &str)> = Vec::new();
         let (used, ceiling) = (totals.iterations as f64, rule.ceiling as f64);
         if used >= ceiling {
             found.push((CEILING, used, ceiling, ""));
         } else if used >= 0.8 * ceiling {
-            found.push((NEAR, used, 0.8 * ceiling, ""));
+            found.push((CEILING_NEAR, used, 0.8 * ceiling, ""));
         }
-        if let Some(row) = peaks.row.as_ref().filter(|row| row.count >= u64::from(limits.identical_calls)) {
-            found.push((ROW, row.count as f64, f64::from(limits.identical_calls), &row.tool));
+        if let Some(row) = peaks.identical_row.as_ref().filter(|row| row.count >= u64::from(limits.identical_calls)) {
+            found.push((IDENTICAL_CALLS, row.count as f64, f64::from(limits.identical_calls), &row.tool));
         }
-        if let Some(window) = peaks.window.as_ref().filter(|window| window.count > u64::from(limits.tool_calls)) {
-            found.push((WINDOW, window.count as f64, f64::from(limits.tool_calls), &window.tool));
+        if let Some(window) = peaks.busiest_window.as_ref().filter(|window| window.count > u64::from(limits.tool_calls))
+        {
+            found.push((CALLS_IN_WINDOW, window.count as f64, f64::from(limits.tool_calls), &window.tool));
         }
         if totals.tool_retries() > u64::from(limits.tool_retries) {
-            found.push((RETRIES, totals.tool_retries() as f64, f64::from(limits.tool_retries), ""));
+            found.push((TOOL_RETRIES, totals.tool_retries() as f64, f64::from(limits.tool_retries), ""));
         }
         let seconds = |ns: u64| ns as f64 / 1e9;
-        if view.state == RunState::Live && rule.is_late(view.start) {
+        if view.state == RunState::Live && rule.is_overdue(view.start) {
             let age = seconds(rule.now.saturating_sub(view.start));
-            found.push((UNENDED, age, limits.unended_after.0.as_secs_f64(), ""));
+            found.push((RUN_OVERDUE, age, limits.overdue_after.0.as_secs_f64(), ""));
         }
         if view.state == RunState::Killed {
-            found.push((LIMIT, 1.0, 0.0, ""));
+            found.push((LIMIT_HIT, 1.0, 0.0, ""));
         }
         let mut new = Vec::new();
         for (rule_at, value, threshold, tool) in found {
-            let about = of_run(view, rule.now, tool);
+            let about = alert_for_run(view, rule.now, tool);
             new.extend(self.fire_once(rule_at, &about, (&view.run, fired), value, threshold));
         }
         if over {
-            self.end(&view.account, &view.run, rule.now);
+            self.end_alerts(&view.account, &view.run, rule.now);
             // until an item named the run, alerts were filed under its trace id
-            self.end(&view.account, &view.trace, rule.now);
+            self.end_alerts(&view.account, &view.trace, rule.now);
         }
         new
     }
 
     /// Adds a finished run to the baselines of its feature and tenants; returns alerts for drift.
-    pub(super) fn learn(&mut self, view: &RunView, rule: Rule<'_>) -> Vec<Alert> {
-        let least = rule.limits.least_runs as usize;
+    pub(super) fn update_baselines(&mut self, view: &RunView, rule: RuleContext<'_>) -> Vec<Alert> {
+        let least = rule.limits.min_runs as usize;
         let tokens = view.totals.tokens();
-        let tokens = input(&tokens).saturating_add(tokens.output) as f64;
+        let tokens = total_input_tokens(&tokens).saturating_add(tokens.output) as f64;
         let mut moved: Vec<(usize, String, Option<f64>)> = Vec::new();
         if let Some(feature) = &view.feature {
-            let known = self.used.entry(&mut self.features, &whose(&view.account, feature), PASTS);
+            let known =
+                self.feature_use.entry(&mut self.features, &account_scoped_name(&view.account, feature), MAX_BASELINES);
             known.run_tokens.add(tokens);
-            moved.push((TOKENS, feature.clone(), known.run_tokens.drift(least)));
+            moved.push((TOKENS_DRIFT, feature.clone(), known.run_tokens.drift(least)));
         }
         for (tenant, share) in view.totals.by_tenant(view.tenant.as_deref()) {
             let Some(tenant) = tenant else { continue };
-            let past = self.used_by_tenant.entry(&mut self.tenants, &whose(&view.account, tenant), PASTS);
+            let past =
+                self.tenant_use.entry(&mut self.tenants, &account_scoped_name(&view.account, tenant), MAX_BASELINES);
             past.add(share.atto_usd as f64);
-            moved.push((PER_RUN, tenant.to_owned(), past.drift(least)));
+            moved.push((COST_DRIFT, tenant.to_owned(), past.drift(least)));
         }
         let mut fired = Vec::new();
         for (at, subject, drift) in moved {
-            let mut about = of_run(view, rule.now, "");
+            let mut about = alert_for_run(view, rule.now, "");
             (about.run, about.session, about.trace) = (String::new(), String::new(), String::new());
-            if at == TOKENS {
+            if at == TOKENS_DRIFT {
                 about.tenant = None
             } else {
                 about.feature = None
             }
             match drift {
                 Some(drift) if drift > rule.limits.drift => {
-                    fired.extend(self.fire_about(at, &about, &subject, drift, rule.limits.drift));
+                    fired.extend(self.fire(at, &about, &subject, drift, rule.limits.drift));
                 }
-                _ => self.end_one(&(at, (view.account.clone(), subject)), rule.now),
+                _ => self.end_alert(&(at, (view.account.clone(), subject)), rule.now),
             }
         }
         fired
     }
 
     /// Evaluates a session; with `over`, adds it to its feature's baseline. `fired`: see [`Alerts::run`].
-    pub(super) fn session(&mut self, view: &SessionView, over: bool, fired: &mut u16, rule: Rule<'_>) -> Vec<Alert> {
+    pub(super) fn evaluate_session(
+        &mut self,
+        view: &SessionView,
+        over: bool,
+        fired: &mut u16,
+        rule: RuleContext<'_>,
+    ) -> Vec<Alert> {
         let Some(feature) = view.feature.clone() else { return Vec::new() };
-        let least = rule.limits.least_runs as usize;
+        let least = rule.limits.min_runs as usize;
         let (cost, seconds) = (view.totals.atto_usd() as f64 / 1e18, view.duration as f64 / 1e9);
-        let known = self.features.get(&whose(&view.account, &feature)).cloned().unwrap_or_default();
+        let known = self.features.get(&account_scoped_name(&view.account, &feature)).cloned().unwrap_or_default();
         let mut found = Vec::new();
-        if let Some(median) = known.session_cost.at(0.5, least) {
+        if let Some(median) = known.session_cost.percentile(0.5, least) {
             if cost > rule.limits.session_cost_runaway * median {
-                found.push((RUNAWAY, cost, rule.limits.session_cost_runaway * median));
+                found.push((SESSION_COST_RUNAWAY, cost, rule.limits.session_cost_runaway * median));
             } else if cost > rule.limits.session_cost * median {
-                found.push((COST, cost, rule.limits.session_cost * median));
+                found.push((SESSION_COST, cost, rule.limits.session_cost * median));
             }
         }
-        if let Some(p95) = known.session_duration.at(0.95, least)
+        if let Some(p95) = known.session_duration.percentile(0.95, least)
             && seconds > rule.limits.session_duration * p95
         {
-            found.push((DURATION, seconds, rule.limits.session_duration * p95));
+            found.push((SESSION_DURATION, seconds, rule.limits.session_duration * p95));
         }
         let about = Alert {
             rule: "",
-            severity: Severity::Warning,
+            severity: AlertSeverity::Warning,
             account: view.account.clone(),
             run: String::new(),
             session: view.session.clone(),
@@ -410,32 +425,36 @@ impl Alerts {
         }
         if over {
             self.bounds = None;
-            let known = self.used.entry(&mut self.features, &whose(&view.account, &feature), PASTS);
+            let known = self.feature_use.entry(
+                &mut self.features,
+                &account_scoped_name(&view.account, &feature),
+                MAX_BASELINES,
+            );
             known.session_cost.add(cost);
             known.session_duration.add(seconds);
-            self.end(&view.account, &view.session, rule.now);
+            self.end_alerts(&view.account, &view.session, rule.now);
         }
         new
     }
 
     /// The bounds that live sessions are compared with.
-    pub(super) fn bounds(&mut self, limits: &Limits) -> Arc<Bounds> {
-        let least = limits.least_runs as usize;
-        let bound = |known: &Known| {
-            let cost = known.session_cost.at(0.5, least).map(|median| median * limits.session_cost);
-            let seconds = known.session_duration.at(0.95, least).map(|p95| p95 * limits.session_duration);
+    pub(super) fn session_bounds(&mut self, limits: &AlertThresholds) -> Arc<SessionBounds> {
+        let least = limits.min_runs as usize;
+        let bound = |known: &FeatureBaseline| {
+            let cost = known.session_cost.percentile(0.5, least).map(|median| median * limits.session_cost);
+            let seconds = known.session_duration.percentile(0.95, least).map(|p95| p95 * limits.session_duration);
             (cost.is_some() || seconds.is_some()).then(|| (cost.unwrap_or(f64::MAX), seconds.unwrap_or(f64::MAX)))
         };
-        let all = |features: &BTreeMap<String, Known>| {
+        let all = |features: &BTreeMap<String, FeatureBaseline>| {
             features.iter().filter_map(|(name, known)| Some((name.clone(), bound(known)?))).collect()
         };
-        Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(Bounds(all(&self.features)))))
+        Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(SessionBounds(all(&self.features)))))
     }
 
     /// Ends the alerts of a run that was evicted.
-    pub(super) fn forget(&mut self, account: &str, run: &str, now: u64) {
+    pub(super) fn end_evicted_run(&mut self, account: &str, run: &str, now: u64) {
         if !self.active.is_empty() {
-            self.end(account, run, now);
+            self.end_alerts(account, run, now);
         }
     }
 
@@ -454,10 +473,10 @@ impl Alerts {
             return None;
         }
         *fired |= bit;
-        self.fire_about(at, about, subject, value, threshold)
+        self.fire(at, about, subject, value, threshold)
     }
 
-    fn fire_about(&mut self, at: usize, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {
+    fn fire(&mut self, at: usize, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {
         let &(rule, severity) = RULES.get(at)?;
         let key = (at, (about.account.clone(), subject.to_owned()));
         if let Some(known) = self.active.get_mut(&key) {
@@ -465,10 +484,10 @@ impl Alerts {
             return None;
         }
         let alert = Alert { rule, severity, value, threshold, ..about.clone() };
-        if self.active.len() >= ACTIVE {
+        if self.active.len() >= MAX_ACTIVE {
             let all = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
-            if let Some(oldest) = victim(all).cloned() {
-                self.end_one(&oldest, about.since);
+            if let Some(oldest) = choose_eviction(all).cloned() {
+                self.end_alert(&oldest, about.since);
             }
         }
         self.active.insert(key, alert.clone());
@@ -476,32 +495,32 @@ impl Alerts {
     }
 
     /// Ends all alerts of a subject that is over.
-    fn end(&mut self, account: &str, subject: &str, now: u64) {
+    fn end_alerts(&mut self, account: &str, subject: &str, now: u64) {
         for at in 0..RULES.len() {
-            self.end_one(&(at, (account.to_owned(), subject.to_owned())), now);
+            self.end_alert(&(at, (account.to_owned(), subject.to_owned())), now);
         }
     }
 
-    fn end_one(&mut self, key: &Key, now: u64) {
+    fn end_alert(&mut self, key: &AlertKey, now: u64) {
         let Some(mut alert) = self.active.remove(key) else { return };
         alert.until = Some(now.max(alert.since));
-        self.done.push(alert, DONE);
+        self.ended.push(alert, MAX_ENDED);
     }
 
     /// Active alerts, latest first, then ended ones, latest first.
     pub(super) fn all(&self) -> Vec<Alert> {
         let mut all: Vec<Alert> = self.active.values().cloned().collect();
         all.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
-        all.extend(self.done.iter().rev().cloned());
-        all.truncate(ACTIVE);
+        all.extend(self.ended.iter().rev().cloned());
+        all.truncate(MAX_ACTIVE);
         all
     }
 }
 
-fn of_run(view: &RunView, now: u64, tool: &str) -> Alert {
+fn alert_for_run(view: &RunView, now: u64, tool: &str) -> Alert {
     Alert {
         rule: "",
-        severity: Severity::Warning,
+        severity: AlertSeverity::Warning,
         account: view.account.clone(),
         run: view.run.clone(),
         session: view.session.clone(),

@@ -1,13 +1,13 @@
-//! [`Code`]: the byte encoding of effects and checkpoints. Numbers are varints, so small ones take one byte. Decoding
-//! never allocates more than the input holds, and damaged bytes give `None`, never a panic.
+//! [`BinaryCodec`]: the byte encoding of effects and checkpoints. Numbers are varints, so small ones take one byte.
+//! Decoding never allocates more than the input holds, and damaged bytes give `None`, never a panic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-use genai::Buckets;
+use genai::CallTokenBuckets;
 
 /// A type with an encoding.
-pub(super) trait Code: Sized {
+pub(super) trait BinaryCodec: Sized {
     fn put(&self, out: &mut Vec<u8>);
     /// Decodes one value from the front of `from` and advances it.
     fn take(from: &mut &[u8]) -> Option<Self>;
@@ -16,13 +16,13 @@ pub(super) trait Code: Sized {
 /// Encodes a struct as its fields, in order.
 macro_rules! fields {
     ($name:ident { $($field:ident),* $(,)? }) => {
-        impl $crate::codec::Code for $name {
+        impl $crate::codec::BinaryCodec for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 let Self { $($field),* } = self;
-                $($crate::codec::Code::put($field, out);)*
+                $($crate::codec::BinaryCodec::put($field, out);)*
             }
             fn take(from: &mut &[u8]) -> Option<Self> {
-                Some(Self { $($field: $crate::codec::Code::take(from)?,)* })
+                Some(Self { $($field: $crate::codec::BinaryCodec::take(from)?,)* })
             }
         }
     };
@@ -42,7 +42,7 @@ pub(super) use {fields, record};
 
 macro_rules! varint {
     ($($kind:ty)*) => {
-        $(impl Code for $kind {
+        $(impl BinaryCodec for $kind {
             fn put(&self, out: &mut Vec<u8>) {
                 let mut rest = *self;
                 while rest >= 0x80 {
@@ -70,7 +70,7 @@ macro_rules! varint {
 }
 varint!(u64 u128);
 
-impl Code for i128 {
+impl BinaryCodec for i128 {
     fn put(&self, out: &mut Vec<u8>) {
         ((self << 1) ^ (self >> 127)).cast_unsigned().put(out);
     }
@@ -83,7 +83,7 @@ impl Code for i128 {
 
 macro_rules! small {
     ($($kind:ty)*) => {
-        $(impl Code for $kind {
+        $(impl BinaryCodec for $kind {
             fn put(&self, out: &mut Vec<u8>) {
                 u64::from(*self).put(out);
             }
@@ -96,7 +96,7 @@ macro_rules! small {
 }
 small!(u8 u16 u32);
 
-impl Code for bool {
+impl BinaryCodec for bool {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(u8::from(*self));
     }
@@ -106,7 +106,7 @@ impl Code for bool {
     }
 }
 
-impl<const N: usize> Code for [u8; N] {
+impl<const N: usize> BinaryCodec for [u8; N] {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
@@ -118,18 +118,18 @@ impl<const N: usize> Code for [u8; N] {
     }
 }
 
-impl Code for Box<[u8]> {
+impl BinaryCodec for Box<[u8]> {
     fn put(&self, out: &mut Vec<u8>) {
         self.len().put(out);
         out.extend_from_slice(self);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        bytes(from).map(Into::into)
+        take_bytes(from).map(Into::into)
     }
 }
 
-impl Code for [u64; 3] {
+impl BinaryCodec for [u64; 3] {
     fn put(&self, out: &mut Vec<u8>) {
         self.iter().for_each(|number| number.put(out));
     }
@@ -139,7 +139,7 @@ impl Code for [u64; 3] {
     }
 }
 
-impl Code for f64 {
+impl BinaryCodec for f64 {
     fn put(&self, out: &mut Vec<u8>) {
         self.to_bits().to_le_bytes().put(out);
     }
@@ -150,14 +150,14 @@ impl Code for f64 {
 }
 
 /// A length, then that many bytes.
-fn bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
+fn take_bytes<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::take(from)?;
     let (bytes, rest) = from.split_at_checked(length)?;
     *from = rest;
     Some(bytes)
 }
 
-impl Code for usize {
+impl BinaryCodec for usize {
     fn put(&self, out: &mut Vec<u8>) {
         (*self as u64).put(out);
     }
@@ -167,29 +167,29 @@ impl Code for usize {
     }
 }
 
-impl Code for Box<str> {
+impl BinaryCodec for Box<str> {
     fn put(&self, out: &mut Vec<u8>) {
         self.len().put(out);
         out.extend_from_slice(self.as_bytes());
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        std::str::from_utf8(bytes(from)?).ok().map(Self::from)
+        std::str::from_utf8(take_bytes(from)?).ok().map(Self::from)
     }
 }
 
-impl Code for String {
+impl BinaryCodec for String {
     fn put(&self, out: &mut Vec<u8>) {
         self.len().put(out);
         out.extend_from_slice(self.as_bytes());
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        std::str::from_utf8(bytes(from)?).ok().map(Self::from)
+        std::str::from_utf8(take_bytes(from)?).ok().map(Self::from)
     }
 }
 
-impl<T: Code> Code for Option<T> {
+impl<T: BinaryCodec> BinaryCodec for Option<T> {
     fn put(&self, out: &mut Vec<u8>) {
         self.is_some().put(out);
         if let Some(inner) = self {
@@ -202,7 +202,7 @@ impl<T: Code> Code for Option<T> {
     }
 }
 
-impl<A: Code, B: Code> Code for (A, B) {
+impl<A: BinaryCodec, B: BinaryCodec> BinaryCodec for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
         self.0.put(out);
         self.1.put(out);
@@ -214,12 +214,12 @@ impl<A: Code, B: Code> Code for (A, B) {
 }
 
 /// A list: its length, then the elements, each at least one byte.
-fn put_all<'a, T: Code + 'a>(length: usize, all: impl Iterator<Item = &'a T>, out: &mut Vec<u8>) {
+fn put_all<'a, T: BinaryCodec + 'a>(length: usize, all: impl Iterator<Item = &'a T>, out: &mut Vec<u8>) {
     length.put(out);
     all.for_each(|one| one.put(out));
 }
 
-fn take_all<T: Code, L: Default + Extend<T>>(from: &mut &[u8]) -> Option<L> {
+fn take_all<T: BinaryCodec, L: Default + Extend<T>>(from: &mut &[u8]) -> Option<L> {
     let length = usize::take(from).filter(|length| *length <= from.len())?;
     let mut all = L::default();
     for _ in 0..length {
@@ -228,7 +228,7 @@ fn take_all<T: Code, L: Default + Extend<T>>(from: &mut &[u8]) -> Option<L> {
     Some(all)
 }
 
-impl<T: Code> Code for Vec<T> {
+impl<T: BinaryCodec> BinaryCodec for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
         put_all(self.len(), self.iter(), out);
     }
@@ -238,7 +238,7 @@ impl<T: Code> Code for Vec<T> {
     }
 }
 
-impl<T: Code + Eq + Hash, S: BuildHasher + Default> Code for HashSet<T, S> {
+impl<T: BinaryCodec + Eq + Hash, S: BuildHasher + Default> BinaryCodec for HashSet<T, S> {
     fn put(&self, out: &mut Vec<u8>) {
         put_all(self.len(), self.iter(), out);
     }
@@ -248,7 +248,7 @@ impl<T: Code + Eq + Hash, S: BuildHasher + Default> Code for HashSet<T, S> {
     }
 }
 
-impl<K: Code + Eq + Hash, V: Code, S: BuildHasher + Default> Code for HashMap<K, V, S> {
+impl<K: BinaryCodec + Eq + Hash, V: BinaryCodec, S: BuildHasher + Default> BinaryCodec for HashMap<K, V, S> {
     fn put(&self, out: &mut Vec<u8>) {
         self.len().put(out);
         for (key, value) in self {
@@ -262,7 +262,7 @@ impl<K: Code + Eq + Hash, V: Code, S: BuildHasher + Default> Code for HashMap<K,
     }
 }
 
-impl<K: Code + Ord, V: Code> Code for BTreeMap<K, V> {
+impl<K: BinaryCodec + Ord, V: BinaryCodec> BinaryCodec for BTreeMap<K, V> {
     fn put(&self, out: &mut Vec<u8>) {
         self.len().put(out);
         for (key, value) in self {
@@ -276,7 +276,7 @@ impl<K: Code + Ord, V: Code> Code for BTreeMap<K, V> {
     }
 }
 
-impl Code for Buckets {
+impl BinaryCodec for CallTokenBuckets {
     fn put(&self, out: &mut Vec<u8>) {
         let Self { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = self;
         for count in [input, cache_read, cache_write_5m, cache_write_1h, output, reasoning] {

@@ -6,19 +6,19 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{FieldProblem, Span};
+use config::{FieldProblem, TimeSpan};
 
-use super::alerts::Limits;
+use super::alerts::AlertThresholds;
 
 /// The `runs` processor: assigns items to runs, and sums up the activity and cost of runs and sessions.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// A run or session without new items for this long counts as ended. Default: 30 minutes.
-    pub idle_timeout: Span,
+    pub idle_timeout: TimeSpan,
     /// After the end of a run was seen, wait until nothing came for this long before the run is summed up, because
     /// logs arrive later than spans. Default: 30 seconds.
-    pub settle: Span,
+    pub settle: TimeSpan,
     /// Maximum number of runs kept in memory. Beyond it, the runs that were quiet longest are evicted and counted.
     /// Default: 100000.
     pub max_runs: u32,
@@ -31,26 +31,26 @@ pub struct Config {
     /// Iteration ceilings of single features; they override `iteration_ceiling`.
     pub iteration_ceilings: BTreeMap<String, u32>,
     /// Time window in which calls of one tool are counted. Default: 10 minutes.
-    pub tool_window: Span,
+    pub tool_window: TimeSpan,
     /// Thresholds of the alerts that tollgate computes itself.
-    pub alerts: Limits,
+    pub alerts: AlertThresholds,
 }
 
-const FEATURE_FROM: [&str; 5] = ["feature", "agent.feature", "gen_ai.agent.name", "agent.name", "agent.type"];
-const MEASURES: [&str; 3] = ["athena.query_cost", "s3.bytes_scanned", "billing.record_count"];
+const DEFAULT_FEATURE_FROM: [&str; 5] = ["feature", "agent.feature", "gen_ai.agent.name", "agent.name", "agent.type"];
+const DEFAULT_MEASURES: [&str; 3] = ["athena.query_cost", "s3.bytes_scanned", "billing.record_count"];
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            idle_timeout: Span::seconds(30 * 60),
-            settle: Span::seconds(30),
+            idle_timeout: TimeSpan::seconds(30 * 60),
+            settle: TimeSpan::seconds(30),
             max_runs: 100_000,
-            feature_from: FEATURE_FROM.map(str::to_owned).to_vec(),
-            measures: MEASURES.map(str::to_owned).to_vec(),
+            feature_from: DEFAULT_FEATURE_FROM.map(str::to_owned).to_vec(),
+            measures: DEFAULT_MEASURES.map(str::to_owned).to_vec(),
             iteration_ceiling: 50,
             iteration_ceilings: BTreeMap::new(),
-            tool_window: Span::seconds(10 * 60),
-            alerts: Limits::default(),
+            tool_window: TimeSpan::seconds(10 * 60),
+            alerts: AlertThresholds::default(),
         }
     }
 }
@@ -75,7 +75,7 @@ pub struct Settings {
     /// Window in which calls of one tool are counted.
     pub tool_window: Duration,
     /// Alert thresholds.
-    pub alerts: Limits,
+    pub alerts: AlertThresholds,
 }
 
 impl Settings {
@@ -86,10 +86,10 @@ impl Settings {
     }
 }
 
-const LONGEST: Duration = Duration::from_secs(7 * 86_400);
-const MOST_RUNS: u32 = 1_000_000;
+const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
+const MAX_RUNS: u32 = 1_000_000;
 /// Maximum number of attributes in one list.
-const MOST_KEYS: usize = 16;
+const MAX_ATTRIBUTES: usize = 16;
 
 impl Config {
     /// Validates the configuration.
@@ -99,27 +99,27 @@ impl Config {
     pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let (idle_timeout, settle) = (self.idle_timeout.0, self.settle.0);
-        if idle_timeout < Duration::from_secs(1) || idle_timeout > LONGEST {
+        if idle_timeout < Duration::from_secs(1) || idle_timeout > MAX_TIMEOUT {
             problems.push(FieldProblem::new("idle_timeout", "must be from 1s to 7d"));
         }
         if settle > idle_timeout {
             problems.push(FieldProblem::new("settle", "must not be longer than `idle_timeout`"));
         }
-        if self.max_runs == 0 || self.max_runs > MOST_RUNS {
+        if self.max_runs == 0 || self.max_runs > MAX_RUNS {
             problems.push(FieldProblem::new("max_runs", "must be from 1 to 1000000"));
         }
         for (name, list, least) in [("feature_from", &self.feature_from, 1), ("measures", &self.measures, 0)] {
-            if !(least..=MOST_KEYS).contains(&list.len()) {
-                problems.push(FieldProblem::new(name, format!("must have {least} to {MOST_KEYS} attributes")));
+            if !(least..=MAX_ATTRIBUTES).contains(&list.len()) {
+                problems.push(FieldProblem::new(name, format!("must have {least} to {MAX_ATTRIBUTES} attributes")));
             }
             for (at, _) in list.iter().enumerate().filter(|(_, key)| key.trim().is_empty()) {
-                problems.push(FieldProblem::new(format!("{name}[{at}]"), "is empty"));
+                problems.push(FieldProblem::new(format!("{name}[{at}]"), "must not be empty"));
             }
         }
         if self.iteration_ceiling == 0 || self.iteration_ceilings.values().any(|ceiling| *ceiling == 0) {
             problems.push(FieldProblem::new("iteration_ceiling", "must be at least 1"));
         }
-        if self.tool_window.0 < Duration::from_secs(1) || self.tool_window.0 > LONGEST {
+        if self.tool_window.0 < Duration::from_secs(1) || self.tool_window.0 > MAX_TIMEOUT {
             problems.push(FieldProblem::new("tool_window", "must be from 1s to 7d"));
         }
         self.alerts.check(&mut problems);
@@ -131,7 +131,7 @@ impl Config {
             idle_timeout,
             settle,
             max_runs: self.max_runs as usize,
-            feature_from: (self.feature_from != FEATURE_FROM).then(|| self.feature_from.clone()),
+            feature_from: (self.feature_from != DEFAULT_FEATURE_FROM).then(|| self.feature_from.clone()),
             measures: self.measures.clone(),
             iteration_ceiling: u64::from(self.iteration_ceiling),
             iteration_ceilings: ceilings.collect(),

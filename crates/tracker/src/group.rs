@@ -1,4 +1,4 @@
-//! [`Group`]: the items of sessions and traces that were seen together. A trace may hold several sessions and a
+//! [`ItemGroup`]: the items of sessions and traces that were seen together. A trace may hold several sessions and a
 //! session many traces; any item that names both joins them.
 //! Adding an item twice, or in another order, changes nothing: every field is a minimum, a maximum or a union. Only
 //! the numbers of keys and names depend on the order, so nothing compares by them. `resolve` assigns items to runs;
@@ -6,11 +6,16 @@
 
 use std::cmp::Ordering;
 
-use super::seen::{KeySeen, Seen, SeenCall, Sight, earlier, flag, kind, mark, trouble};
-use super::table::Table;
-use super::tokens::{Atto, Tokens};
+use super::compact_map::CompactMap;
+use super::observation::{
+    BatchObservation, ObservedItem, ObservedKey, ObservedModelCall, earlier, flag, key_kind, mark, trouble,
+};
+use super::tokens::{PackedAttoUsd, PackedTokens};
 
-pub(super) use super::items::{Announced, Call, Group, Key, Mark, Node, Spot, Tags, Tool};
+pub(super) use super::group_data::{
+    AttributionTags, GroupKey, ItemGroup, LifecycleMark, ModelCallRecord, PublicationRecord, SpanNode, ToolCallRecord,
+    TracePosition,
+};
 
 /// Maximum number of distinct names (models, tools, tenants and so on) in one group.
 const MAX_NAMES: usize = 255;
@@ -19,30 +24,30 @@ const OTHER: &str = "other";
 
 /// The keys of an item, as numbers in its group.
 #[derive(Clone, Copy)]
-pub(super) struct Ids {
+pub(super) struct ItemKeys {
     pub(super) trace: u32,
     pub(super) session: u32,
     pub(super) run: u32,
 }
 
-impl Group {
+impl ItemGroup {
     pub(super) fn new(account: &str) -> Self {
         Self {
             account: account.into(),
             keys: Vec::new(),
             names: Vec::new(),
-            nodes: Table::default(),
-            calls: Table::default(),
-            tools: Table::default(),
-            marks: Table::default(),
-            announced: Table::default(),
-            counted: Box::default(),
+            nodes: CompactMap::default(),
+            calls: CompactMap::default(),
+            tools: CompactMap::default(),
+            marks: CompactMap::default(),
+            published: CompactMap::default(),
+            contributions: Box::default(),
             received: 0,
             touched: 0,
             batch: 0,
-            open: 0,
-            named: 0,
-            troubled: false,
+            unfinished_runs: 0,
+            named_runs: 0,
+            has_trouble: false,
         }
     }
 
@@ -54,17 +59,17 @@ impl Group {
             + 3 * self.calls.len()
             + 2 * self.tools.len()
             + 2 * self.marks.len()
-            + self.announced.len()
-            + self.counted.len() / 40
+            + self.published.len()
+            + self.contributions.len() / 40
     }
 
     /// The key with this number.
-    pub(super) fn key(&self, number: u32) -> Option<&Key> {
+    pub(super) fn key(&self, number: u32) -> Option<&GroupKey> {
         self.keys.get((number as usize).checked_sub(1)?)
     }
 
     /// The text of the key with this number; "" if there is none.
-    pub(super) fn text(&self, number: u32) -> &str {
+    pub(super) fn key_text(&self, number: u32) -> &str {
         self.key(number).map_or("", |key| &key.text)
     }
 
@@ -74,11 +79,20 @@ impl Group {
     }
 
     /// Adds a key that the index does not hold yet; returns its number.
-    pub(super) fn add_key(&mut self, id: [u8; 16], seen: &KeySeen, within: u32) -> u32 {
+    pub(super) fn add_key(&mut self, id: [u8; 16], seen: &ObservedKey, within: u32) -> u32 {
         let text = seen.text.clone();
         let kind = seen.kind;
-        self.named = self.named.saturating_add(u32::from(kind == kind::RUN));
-        self.keys.push(Key { id, kind, text, within, first: 0, last: 0, touched: 0, tags: Tags::default() });
+        self.named_runs = self.named_runs.saturating_add(u32::from(kind == key_kind::RUN));
+        self.keys.push(GroupKey {
+            id,
+            kind,
+            text,
+            session: within,
+            first: 0,
+            last: 0,
+            touched: 0,
+            tags: AttributionTags::default(),
+        });
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
@@ -97,139 +111,192 @@ impl Group {
 
     /// Returns the name that is alphabetically first; a missing name loses.
     pub(super) fn first_name(&self, a: u16, b: u16) -> u16 {
-        first_of(a, b, self.name(a) <= self.name(b))
+        first_present(a, b, self.name(a) <= self.name(b))
     }
 
     /// Returns the key that is alphabetically first; a missing key loses.
     pub(super) fn first_key(&self, a: u32, b: u32) -> u32 {
-        first_of(a, b, self.full_text(a) <= self.full_text(b))
+        first_present(a, b, self.full_text(a) <= self.full_text(b))
     }
 
     /// The texts of a key and of its session; keys are compared by these.
     pub(super) fn full_text(&self, number: u32) -> (&str, &str) {
-        (self.text(number), self.key(number).map_or("", |key| self.text(key.within)))
+        (self.key_text(number), self.key(number).map_or("", |key| self.key_text(key.session)))
     }
 
     /// A span's own place is preferred to the span a log record was written in, and that to a trace alone.
-    fn first_spot(&self, a: Spot, b: Spot) -> Spot {
-        let rank = |spot: &Spot| (spot.node == 0, !spot.own, spot.node);
+    fn first_position(&self, a: TracePosition, b: TracePosition) -> TracePosition {
+        let rank = |spot: &TracePosition| (spot.node == 0, !spot.is_own_span, spot.node);
         let trace = self.first_key(a.trace, b.trace);
         match rank(&a).cmp(&rank(&b)) {
             Ordering::Less => a,
             Ordering::Greater => b,
-            Ordering::Equal => Spot { trace, ..a },
+            Ordering::Equal => TracePosition { trace, ..a },
         }
     }
 
     /// Adds one item of a batch; its keys must already be in the group.
-    pub(super) fn add(&mut self, sight: &Sight, seen: &Seen, ids: Ids, touched: u64) {
+    pub(super) fn add_item(&mut self, sight: &BatchObservation, seen: &ObservedItem, ids: ItemKeys, touched: u64) {
         let mut name = |number: u32| {
             let text = (number as usize).checked_sub(1).and_then(|at| sight.names.get(at));
             text.map_or(0, |text| self.intern(text))
         };
-        let tags = Tags::of(&seen.who, &mut name);
+        let tags = AttributionTags::from_attribution(&seen.attribution, &mut name);
         let (finish, error) = (name(seen.finish), name(seen.error));
-        let call = seen.call.as_ref().map(|call| [name(call.model), name(call.asked), name(call.provider)]);
+        let call = seen.call.as_ref().map(|call| [name(call.model), name(call.requested_model), name(call.provider)]);
         let of_mark = name(seen.model);
-        let [tool, source] = seen.tool.as_ref().map_or([0, 0], |tool| [name(tool.name), name(tool.source)]);
-        self.touch(seen, ids, touched, tags);
-        self.tie(ids);
-        self.place(seen, ids, source);
-        let Ids { trace, session, run } = ids;
-        let Seen { node, flags, start, end, .. } = *seen;
-        let spot = Spot { own: node != 0 && flags & flag::SPAN != 0, node, trace };
+        let [tool, source] = seen.tool.as_ref().map_or([0, 0], |tool| [name(tool.name), name(tool.denial_source)]);
+        self.update_keys(seen, ids, touched, tags);
+        self.link_trace_to_session(ids);
+        self.add_place(seen, ids, source);
+        let ItemKeys { trace, session, run } = ids;
+        let ObservedItem { node, flags, start, end, .. } = *seen;
+        let spot = TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
         if let (Some(call), Some([model, asked, provider])) = (&seen.call, call) {
-            let SeenCall { key, worth, buckets, atto, trouble, fallback, attempts, .. } = *call;
-            let (tokens, atto) = (Tokens::of(&buckets), Atto::of(atto));
+            let ObservedModelCall { key, price_quality: worth, buckets, atto, trouble, fallback, attempts, .. } = *call;
+            let (tokens, atto) = (PackedTokens::from_buckets(&buckets), PackedAttoUsd::new(atto));
             let spot = spot.clone();
             let model_worth = if model == 0 { 0 } else { worth };
             #[rustfmt::skip]
-            let new = Call {
-                spot, session, run, flags, start, end, finish, model, model_worth, worth, tokens, atto,
-                asked, provider, tenant: tags.tenant, feature: tags.feature, error, trouble, fallback, attempts,
+            let new = ModelCallRecord {
+                position: spot, session, run, flags, start, end, finish, model, model_quality: model_worth, price_quality: worth, tokens, atto,
+                requested_model: asked, provider, tenant: tags.tenant, feature: tags.feature, error, trouble, fallback, attempts,
             };
             self.add_call(key, new);
         }
         if let Some(seen) = &seen.tool {
-            let (name, alias) =
-                if flags & (flag::NAMED | flag::SPAN) == flag::NAMED | flag::SPAN { (tool, 0) } else { (0, tool) };
+            let (name, alias) = if flags & (flag::IS_TOOL_CALL | flag::SPAN) == flag::IS_TOOL_CALL | flag::SPAN {
+                (tool, 0)
+            } else {
+                (0, tool)
+            };
             let (spot, args) = (spot.clone(), seen.args);
-            self.add_tool(seen.key, Tool { spot, session, run, flags, start, end, name, alias, error, source, args });
+            self.add_tool(
+                seen.key,
+                ToolCallRecord {
+                    position: spot,
+                    session,
+                    run,
+                    flags,
+                    start,
+                    end,
+                    name,
+                    alias,
+                    error,
+                    denial_source: source,
+                    args,
+                },
+            );
         }
         let mark = |kind| {
             let spot = spot.clone();
-            let Tags { tenant, feature, .. } = tags;
-            Mark { kind, spot, session, run, flags, start, end, finish, tenant, feature, model: of_mark, error }
+            let AttributionTags { tenant, feature, .. } = tags;
+            LifecycleMark {
+                kind,
+                position: spot,
+                session,
+                run,
+                flags,
+                start,
+                end,
+                finish,
+                tenant,
+                feature,
+                model: of_mark,
+                error,
+            }
         };
         if seen.mark != mark::NONE {
             let own = if node == 0 { start ^ u64::from(seen.mark) } else { node ^ u64::from(seen.mark) };
             self.add_mark(own, mark(seen.mark));
         }
         if seen.sub_agent != 0 {
-            self.add_mark(seen.sub_agent, Mark { flags: flags & !flag::FAILED, ..mark(mark::SUB_AGENT) });
+            self.add_mark(seen.sub_agent, LifecycleMark { flags: flags & !flag::FAILED, ..mark(mark::SUB_AGENT) });
         }
     }
 
     /// The merged flags of the item's tool call; 0 if the call is not in the group.
-    pub(super) fn heard(&self, seen: &Seen) -> u16 {
-        self.heard_of(seen).map_or(0, |(_, flags)| flags)
+    pub(super) fn tool_flags(&self, seen: &ObservedItem) -> u16 {
+        self.tool_name_and_flags(seen).map_or(0, |(_, flags)| flags)
     }
 
     /// Like [`Self::heard`], with the tool's name.
-    pub(super) fn heard_of(&self, seen: &Seen) -> Option<(&str, u16)> {
+    pub(super) fn tool_name_and_flags(&self, seen: &ObservedItem) -> Option<(&str, u16)> {
         let tool = self.tools.get(seen.tool.as_ref()?.key)?;
         let name = if tool.name == 0 { tool.alias } else { tool.name };
         Some((self.name(name), tool.flags))
     }
 
     /// Merges another group of the same account into this one. The numbers of its keys grow by the returned value.
-    pub(super) fn absorb(&mut self, other: Self) -> u32 {
+    pub(super) fn merge(&mut self, other: Self) -> u32 {
         let shift = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let key = |number: u32| if number == 0 { 0 } else { number.saturating_add(shift) };
         let names: Vec<u16> = other.names.iter().map(|name| self.intern(name)).collect();
         let name = |number: u16| usize::from(number).checked_sub(1).and_then(|at| names.get(at)).copied().unwrap_or(0);
         for one in other.keys {
-            self.keys.push(Key { within: key(one.within), tags: one.tags.map(name), ..one });
+            self.keys.push(GroupKey { session: key(one.session), tags: one.tags.map(name), ..one });
         }
         for (at, one) in other.nodes.into_entries() {
-            self.add_node(at, Node { trace: key(one.trace), run: key(one.run), source: name(one.source), ..one });
+            self.add_node(
+                at,
+                SpanNode { trace: key(one.trace), run: key(one.run), denial_source: name(one.denial_source), ..one },
+            );
         }
-        let spot = |spot: &Spot| Spot { trace: key(spot.trace), ..*spot };
+        let spot = |spot: &TracePosition| TracePosition { trace: key(spot.trace), ..*spot };
         for (at, one) in other.calls.into_entries() {
             let (session, run, finish, model) = (key(one.session), key(one.run), name(one.finish), name(one.model));
-            let (asked, provider, error) = (name(one.asked), name(one.provider), name(one.error));
-            let (spot, tenant, feature) = (spot(&one.spot), name(one.tenant), name(one.feature));
+            let (asked, provider, error) = (name(one.requested_model), name(one.provider), name(one.error));
+            let (spot, tenant, feature) = (spot(&one.position), name(one.tenant), name(one.feature));
             self.add_call(
                 at,
-                Call { spot, session, run, finish, model, asked, provider, tenant, feature, error, ..one },
+                ModelCallRecord {
+                    position: spot,
+                    session,
+                    run,
+                    finish,
+                    model,
+                    requested_model: asked,
+                    provider,
+                    tenant,
+                    feature,
+                    error,
+                    ..one
+                },
             );
         }
         for (at, one) in other.tools.into_entries() {
-            let (session, run, error, source) = (key(one.session), key(one.run), name(one.error), name(one.source));
-            let (spot, name, alias) = (spot(&one.spot), name(one.name), name(one.alias));
-            self.add_tool(at, Tool { spot, session, run, name, alias, error, source, ..one });
+            let (session, run, error, source) =
+                (key(one.session), key(one.run), name(one.error), name(one.denial_source));
+            let (spot, name, alias) = (spot(&one.position), name(one.name), name(one.alias));
+            self.add_tool(
+                at,
+                ToolCallRecord { position: spot, session, run, name, alias, error, denial_source: source, ..one },
+            );
         }
         for (at, one) in other.marks.into_entries() {
             let (session, run) = (key(one.session), key(one.run));
             let (finish, tenant, feature) = (name(one.finish), name(one.tenant), name(one.feature));
-            let (model, error, spot) = (name(one.model), name(one.error), spot(&one.spot));
-            self.add_mark(at, Mark { spot, session, run, finish, tenant, feature, model, error, ..one });
+            let (model, error, spot) = (name(one.model), name(one.error), spot(&one.position));
+            self.add_mark(
+                at,
+                LifecycleMark { position: spot, session, run, finish, tenant, feature, model, error, ..one },
+            );
         }
-        for (at, one) in other.announced.into_entries() {
-            let fired = self.announced.get(at).map_or(0, |known| known.fired);
-            self.announced.insert(at, Announced { fired: one.fired | fired, ..one });
+        for (at, one) in other.published.into_entries() {
+            let fired = self.published.get(at).map_or(0, |known| known.fired);
+            self.published.insert(at, PublicationRecord { fired: one.fired | fired, ..one });
         }
-        self.counted = [&*self.counted, &*other.counted].concat().into();
+        self.contributions = [&*self.contributions, &*other.contributions].concat().into();
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
         self.batch = self.batch.max(other.batch);
-        self.open = self.open.saturating_add(other.open);
-        self.named = self.named.saturating_add(other.named);
+        self.unfinished_runs = self.unfinished_runs.saturating_add(other.unfinished_runs);
+        self.named_runs = self.named_runs.saturating_add(other.named_runs);
         shift
     }
 
     /// Updates times and tags of the item's keys.
-    fn touch(&mut self, seen: &Seen, ids: Ids, touched: u64, tags: Tags) {
+    fn update_keys(&mut self, seen: &ObservedItem, ids: ItemKeys, touched: u64, tags: AttributionTags) {
         self.touched = self.touched.max(touched);
         for number in [ids.trace, ids.session, ids.run] {
             let Some(known) = self.key(number).map(|key| key.tags) else { continue };
@@ -243,38 +310,41 @@ impl Group {
     }
 
     /// Records which session a trace was seen with.
-    fn tie(&mut self, ids: Ids) {
-        let known = self.key(ids.trace).map_or(0, |key| key.within);
+    fn link_trace_to_session(&mut self, ids: ItemKeys) {
+        let known = self.key(ids.trace).map_or(0, |key| key.session);
         let first = self.first_key(known, ids.session);
         if let Some(key) = (ids.trace as usize).checked_sub(1).and_then(|at| self.keys.get_mut(at)) {
-            key.within = first;
+            key.session = first;
         }
     }
 
     /// Records the item's place in the trace.
-    fn place(&mut self, seen: &Seen, ids: Ids, source: u16) {
+    fn add_place(&mut self, seen: &ObservedItem, ids: ItemKeys, source: u16) {
         if seen.node == 0 {
             return;
         }
         let is_span = seen.flags & flag::SPAN != 0;
-        let sub = seen.flags & flag::SUB != 0;
-        let node = Node {
+        let sub = seen.flags & flag::SUB_AGENT != 0;
+        let node = SpanNode {
             parent: if is_span { seen.parent } else { 0 },
             trace: ids.trace,
             run: ids.run,
             iteration: seen.iteration,
             agent: is_span && seen.mark == mark::AGENT && !sub,
             denied: is_span && seen.flags & flag::DENIED != 0,
-            source: if is_span && seen.flags & flag::DENIED != 0 { source } else { 0 },
+            denial_source: if is_span && seen.flags & flag::DENIED != 0 { source } else { 0 },
         };
         if is_span || node.run != 0 || node.iteration != 0 {
             self.add_node(seen.node, node);
         }
     }
 
-    fn add_node(&mut self, at: u64, new: Node) {
+    fn add_node(&mut self, at: u64, new: SpanNode) {
         let run = self.nodes.get(at).map_or(new.run, |known| self.first_key(known.run, new.run));
-        let source = self.nodes.get(at).map_or(new.source, |known| self.first_name(known.source, new.source));
+        let source = self
+            .nodes
+            .get(at)
+            .map_or(new.denial_source, |known| self.first_name(known.denial_source, new.denial_source));
         match self.nodes.get_mut(at) {
             None => {
                 self.nodes.insert(at, new);
@@ -286,25 +356,25 @@ impl Group {
                 known.iteration = known.iteration.max(new.iteration);
                 known.agent |= new.agent;
                 known.denied |= new.denied;
-                known.source = source;
+                known.denial_source = source;
             }
         }
     }
 
-    fn add_call(&mut self, key: u64, new: Call) {
-        self.troubled |= new.trouble != trouble::NONE;
+    fn add_call(&mut self, key: u64, new: ModelCallRecord) {
+        self.has_trouble |= new.trouble != trouble::NONE;
         let Some(known) = self.calls.remove(key) else {
             self.calls.insert(key, new);
             return;
         };
-        let (model, model_worth) = match known.model_worth.cmp(&new.model_worth) {
-            Ordering::Greater => (known.model, known.model_worth),
-            Ordering::Less => (new.model, new.model_worth),
-            Ordering::Equal => (self.first_name(known.model, new.model), new.model_worth),
+        let (model, model_worth) = match known.model_quality.cmp(&new.model_quality) {
+            Ordering::Greater => (known.model, known.model_quality),
+            Ordering::Less => (new.model, new.model_quality),
+            Ordering::Equal => (self.first_name(known.model, new.model), new.model_quality),
         };
-        let (worth, atto) = (known.worth, known.atto).max((new.worth, new.atto));
-        let merged = Call {
-            spot: self.first_spot(known.spot, new.spot),
+        let (worth, atto) = (known.price_quality, known.atto).max((new.price_quality, new.atto));
+        let merged = ModelCallRecord {
+            position: self.first_position(known.position, new.position),
             session: self.first_key(known.session, new.session),
             run: self.first_key(known.run, new.run),
             flags: merge_flags(known.flags, new.flags),
@@ -312,29 +382,29 @@ impl Group {
             end: known.end.max(new.end),
             finish: self.first_name(known.finish, new.finish),
             model,
-            model_worth,
-            worth,
+            model_quality: model_worth,
+            price_quality: worth,
             atto,
             tokens: known.tokens.max(new.tokens),
-            asked: self.first_name(known.asked, new.asked),
+            requested_model: self.first_name(known.requested_model, new.requested_model),
             provider: self.first_name(known.provider, new.provider),
             tenant: self.first_name(known.tenant, new.tenant),
             feature: self.first_name(known.feature, new.feature),
             error: self.first_name(known.error, new.error),
-            trouble: surest(known.trouble, new.trouble),
-            fallback: surest(known.fallback, new.fallback),
+            trouble: most_specific_trouble(known.trouble, new.trouble),
+            fallback: most_specific_trouble(known.fallback, new.fallback),
             attempts: known.attempts.max(new.attempts),
         };
         self.calls.insert(key, merged);
     }
 
-    fn add_tool(&mut self, key: u64, new: Tool) {
+    fn add_tool(&mut self, key: u64, new: ToolCallRecord) {
         let Some(known) = self.tools.remove(key) else {
             self.tools.insert(key, new);
             return;
         };
-        let merged = Tool {
-            spot: self.first_spot(known.spot, new.spot),
+        let merged = ToolCallRecord {
+            position: self.first_position(known.position, new.position),
             session: self.first_key(known.session, new.session),
             run: self.first_key(known.run, new.run),
             flags: merge_flags(known.flags, new.flags),
@@ -343,20 +413,20 @@ impl Group {
             name: self.first_name(known.name, new.name),
             alias: self.first_name(known.alias, new.alias),
             error: self.first_name(known.error, new.error),
-            source: self.first_name(known.source, new.source),
+            denial_source: self.first_name(known.denial_source, new.denial_source),
             args: known.args.max(new.args),
         };
         self.tools.insert(key, merged);
     }
 
-    fn add_mark(&mut self, key: u64, new: Mark) {
+    fn add_mark(&mut self, key: u64, new: LifecycleMark) {
         let Some(known) = self.marks.remove(key) else {
             self.marks.insert(key, new);
             return;
         };
-        let merged = Mark {
+        let merged = LifecycleMark {
             kind: known.kind.max(new.kind),
-            spot: self.first_spot(known.spot, new.spot),
+            position: self.first_position(known.position, new.position),
             session: self.first_key(known.session, new.session),
             run: self.first_key(known.run, new.run),
             flags: merge_flags(known.flags, new.flags),
@@ -373,14 +443,14 @@ impl Group {
 }
 
 /// Returns the more specific trouble: a named one, then "other", then none; of two named ones the lower number.
-fn surest(a: u8, b: u8) -> u8 {
+fn most_specific_trouble(a: u8, b: u8) -> u8 {
     match (a, b) {
         (trouble::NONE, other) | (other, trouble::NONE) => other,
         _ => a.min(b),
     }
 }
 
-fn first_of<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
+fn first_present<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
     match (a, b) {
         (none, other) | (other, none) if none == N::default() => other,
         _ if a_first => a,
@@ -390,5 +460,5 @@ fn first_of<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
 
 /// Merges flags by union, except `TURN`: tokens count as a turn's only if all records agree.
 fn merge_flags(a: u16, b: u16) -> u16 {
-    ((a | b) & !flag::TURN) | (a & b & flag::TURN)
+    ((a | b) & !flag::TURN_TOKENS) | (a & b & flag::TURN_TOKENS)
 }

@@ -5,47 +5,47 @@
 //! depend on the order or batching of items; a call that arrives on two signals counts once; all state is bounded.
 //! `genai` classifies items, `processors/cost` prices them, `pages` shows the result.
 
-mod acts;
+mod aggregation_context;
 mod alerts;
 mod args;
-mod bounds;
+mod attributes;
+mod checkpoint;
 mod codec;
+mod compact_map;
 pub mod config;
-mod counted;
-mod credit;
-mod extras;
-mod finish;
-mod glance;
+mod constants;
+mod contribution;
+mod evaluation;
+mod finish_reason;
 mod group;
+mod group_data;
+mod headroom;
 mod history;
-mod items;
 mod layers;
-mod look;
 mod measures;
-mod meters;
+mod metrics;
+mod observation;
 mod observe;
 mod orphans;
 mod outbox;
+mod paired_records;
 mod points;
+mod read_quota;
 mod recorder;
 mod resolve;
 mod run;
-mod saved;
+mod run_calls;
 mod schedule;
-mod seen;
-mod slack;
 mod stamp;
 mod state;
 mod store;
 mod sum;
 mod summary;
-mod table;
-mod terms;
 mod timeline;
 mod tokens;
 mod tree;
-mod twins;
 mod view;
+mod view_cache;
 
 #[cfg(test)]
 mod tests;
@@ -55,52 +55,55 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use genai::{Vaulted, Vocabulary, facts_of};
+use genai::{VaultedTexts, Vocabulary, cached_facts};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::Signal;
-use pipeline::{Batch, Effect, Portion, Processor, Reason, Source};
-use rates::Shelf;
-use runs::{Alert, Board, Budget, BudgetState, Detail, Investigations, Judged, Measure, Outcome, RunSums, RunView};
+use pipeline::{Batch, Effect, Processor, Reason, RequestSource, SourceRequest};
+use rates::ActiveRates;
+use runs::{
+    Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
+    RunOutcome, RunSums, RunView,
+};
 use telemetry::Meter;
 
-pub use alerts::{Limits, RULES as ALERT_RULES};
+pub use alerts::{AlertThresholds, RULES as ALERT_RULES};
 pub use config::{Config, Settings};
 
-use credit::Credit;
-use glance::Glances;
-use group::Group;
-use look::{Eyes, Look};
-use meters::Meters;
-use observe::{With, run_digest};
-use seen::{SeenOutcome, Sight};
-use state::State;
-use store::Heard;
-use terms::Terms;
+use aggregation_context::AggregationContext;
+use evaluation::{EvaluationInputs, GroupEvaluation};
+use group::ItemGroup;
+use metrics::RunMetrics;
+use observation::{BatchObservation, ObservedOutcome};
+use observe::{ObservationContext, run_digest};
+use read_quota::ReadQuota;
+use state::TrackerState;
+use store::NewToolCall;
+use view_cache::RunViewCache;
 
 /// Maximum number of groups evaluated in one tick, so that no tick takes long.
-const LOOKS: usize = 2000;
+const EVALUATIONS_PER_TICK: usize = 2000;
 /// Number of runs and sessions applied under one lock.
-const PART: usize = 64;
+const FINDINGS_PER_LOCK: usize = 64;
 
 /// See the module documentation.
-pub struct Runs {
+pub struct RunTracker {
     id: Arc<str>,
     settings: Settings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
-    meters: Meters,
+    meters: RunMetrics,
     /// Limits what stamps may read.
-    credit: Credit,
+    read_quota: ReadQuota,
     /// Cached views of heavy groups.
-    glances: Glances,
+    view_cache: RunViewCache,
     /// The price tables in use; empty in pipelines without a cost step.
-    shelf: OnceLock<Arc<Shelf>>,
+    rate_tables: OnceLock<Arc<ActiveRates>>,
     /// Locked only briefly: long work is done on snapshots of groups.
-    state: Mutex<State>,
+    state: Mutex<TrackerState>,
 }
 
-impl Runs {
+impl RunTracker {
     /// An empty tracker. `ids` decides how ids and names appear on pages and in metrics.
     pub fn new(
         id: Arc<str>,
@@ -109,30 +112,40 @@ impl Runs {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let state = Mutex::new(State::new(settings.clone()));
-        let (credit, glances) = (Credit::default(), Glances::default());
-        let (meters, shelf) = (Meters::new(meter), OnceLock::new());
-        Self { id, settings, vocabulary, ids, meters, credit, glances, shelf, state }
+        let state = Mutex::new(TrackerState::new(settings.clone()));
+        let (credit, glances) = (ReadQuota::default(), RunViewCache::default());
+        let (meters, shelf) = (RunMetrics::new(meter), OnceLock::new());
+        Self {
+            id,
+            settings,
+            vocabulary,
+            ids,
+            meters,
+            read_quota: credit,
+            view_cache: glances,
+            rate_tables: shelf,
+            state,
+        }
     }
 
     /// Sets the price tables of the cost step before this one; they say which ids mean the same model. Only the first
     /// call counts.
-    pub fn price_by(&self, shelf: Arc<Shelf>) {
-        self.shelf.get_or_init(|| shelf);
+    pub fn set_rate_tables(&self, shelf: Arc<ActiveRates>) {
+        self.rate_tables.get_or_init(|| shelf);
     }
 
-    fn terms(&self) -> Terms {
-        let table = self.shelf.get().map(|shelf| Arc::clone(shelf.rates().common()));
-        Terms { window: bounds::nanos(self.settings.tool_window), table }
+    fn aggregation_context(&self) -> AggregationContext {
+        let table = self.rate_tables.get().map(|shelf| Arc::clone(shelf.rates().common()));
+        AggregationContext { window: constants::nanos(self.settings.tool_window), table }
     }
 
     /// The effect to commit for an outcome that a user recorded for a run of an account. `None`: no such run.
-    pub fn judged(&self, account: &str, id: &str, outcome: Outcome, received: UnixNanos) -> Option<Effect> {
-        let view = self.run_of(account, id)?.view;
-        let judged = Judged { outcome: Some(outcome), scores: Vec::new() };
+    pub fn outcome_effect(&self, account: &str, id: &str, outcome: RunOutcome, received: UnixNanos) -> Option<Effect> {
+        let view = self.find_run_of_account(account, id)?.view;
+        let judged = RunJudgement { outcome: Some(outcome), scores: Vec::new() };
         let incident = view.incident.as_deref().unwrap_or("").into();
-        let seen = SeenOutcome { run: run_digest(&view.account, &view.run), incident, judged };
-        let sight = Sight {
+        let seen = ObservedOutcome { run: run_digest(&view.account, &view.run), incident, judged };
+        let sight = BatchObservation {
             account: view.account.as_str().into(),
             received: received.0,
             keys: Vec::new(),
@@ -144,66 +157,67 @@ impl Runs {
         Some(Effect::new(Arc::clone(&self.id), sight.encode()))
     }
 
-    fn sight<'a>(&'a self, terms: &'a Terms) -> glance::With<'a> {
-        glance::With { ids: &*self.ids, terms }
+    fn view_context<'a>(&'a self, terms: &'a AggregationContext) -> view_cache::ViewContext<'a> {
+        view_cache::ViewContext { ids: &*self.ids, context: terms }
     }
 
     /// Publishes the last state of evicted groups.
-    fn give_up(&self, gone: &[Group], eyes: &Eyes) {
+    fn publish_evicted(&self, gone: &[ItemGroup], eyes: &EvaluationInputs) {
         for group in gone {
-            let look = Look::last(group, &*self.ids, &self.settings, eyes);
-            self.state.lock().give_up(group, look, &self.meters);
+            let look = GroupEvaluation::evaluate_evicted(group, &*self.ids, &self.settings, eyes);
+            self.state.lock().apply_eviction(group, look, &self.meters);
         }
     }
 
     /// Counts tool calls in the metrics immediately.
-    fn hear(&self, account: &str, heard: &[Heard]) {
+    fn count_tool_calls(&self, account: &str, heard: &[NewToolCall]) {
         let mut shown: HashMap<&str, String> = HashMap::new();
         for heard in heard {
-            let name = shown.entry(&heard.tool).or_insert_with(|| self.ids.column(account, &heard.tool).into_owned());
-            self.meters.tool(account, name, heard);
+            let name =
+                shown.entry(&heard.tool).or_insert_with(|| self.ids.redact_column(account, &heard.tool).into_owned());
+            self.meters.count_tool_call(account, name, heard);
         }
     }
 }
 
-impl Board for Runs {
-    fn recent(&self, most: usize) -> Vec<RunView> {
-        self.glances.recent(&self.state, self.sight(&self.terms()), most)
+impl RunCatalog for RunTracker {
+    fn recent_runs(&self, most: usize) -> Vec<RunView> {
+        self.view_cache.recent_runs(&self.state, self.view_context(&self.aggregation_context()), most)
     }
 
-    fn run(&self, id: &str) -> Option<Detail> {
-        self.glances.find(&self.state, self.sight(&self.terms()), None, id)
+    fn find_run(&self, id: &str) -> Option<RunDetail> {
+        self.view_cache.find_run(&self.state, self.view_context(&self.aggregation_context()), None, id)
     }
 
-    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
-        self.glances.find(&self.state, self.sight(&self.terms()), Some(account), id)
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
+        self.view_cache.find_run(&self.state, self.view_context(&self.aggregation_context()), Some(account), id)
     }
 
-    fn accounts(&self, id: &str) -> Vec<String> {
-        self.glances.accounts(&self.state, self.sight(&self.terms()), id)
+    fn accounts_with_run(&self, id: &str) -> Vec<String> {
+        self.view_cache.accounts_with_run(&self.state, self.view_context(&self.aggregation_context()), id)
     }
 
-    fn budget(&self, account: &str, id: &str) -> Option<Budget> {
-        let view = self.run_of(account, id)?.view;
+    fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
+        let view = self.find_run_of_account(account, id)?.view;
         let ceiling = self.settings.ceiling(view.feature.as_deref());
         let state = match view.totals.iterations {
             used if used >= ceiling => BudgetState::Exceeded,
             used if used.saturating_mul(5) >= ceiling.saturating_mul(4) => BudgetState::Warned,
             _ => BudgetState::Ok,
         };
-        Some(Budget { view, ceiling, state })
+        Some(RunBudget { view, ceiling, state })
     }
 
     fn sums(&self) -> RunSums {
         self.state.lock().history.sums()
     }
 
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
+    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
         self.state.lock().history.investigations()
     }
 
-    fn measures(&self) -> Vec<Measure> {
-        self.state.lock().measures.all()
+    fn measures(&self) -> Vec<MeasureAggregate> {
+        self.state.lock().measures.list()
     }
 
     fn alerts(&self) -> Vec<Alert> {
@@ -211,24 +225,26 @@ impl Board for Runs {
     }
 }
 
-impl Source for Runs {
-    fn ask(&self, signals: &[Signal]) {
-        self.state.lock().outbox.ask(signals);
+impl RequestSource for RunTracker {
+    fn enable_signals(&self, signals: &[Signal]) {
+        self.state.lock().outbox.register_signals(signals);
     }
 
-    fn portion(&self, signal: Signal, now: UnixNanos) -> Option<Portion> {
+    fn next_request(&self, signal: Signal, now: UnixNanos) -> Option<SourceRequest> {
         let state = self.state.lock();
-        let portion = state.outbox.portion(signal, now.0)?;
+        let portion = state.outbox.next_batch(signal, now.0)?;
         let wire = match signal {
-            Signal::Metrics => points::request(&portion.news, &self.meters.labels, portion.since, now.0),
-            Signal::Logs | Signal::Traces => summary::request(&portion.news, now.0),
+            Signal::Metrics => {
+                points::encode_metrics_request(&portion.events, &self.meters.labels, portion.previous_end, now.0)
+            }
+            Signal::Logs | Signal::Traces => summary::encode_logs_request(&portion.events, now.0),
         };
         let effect = Effect::new(Arc::clone(&self.id), portion.effect);
-        Some(Portion { account: portion.account.into(), wire: wire.into(), effect })
+        Some(SourceRequest { account: portion.account.into(), wire: wire.into(), effect })
     }
 }
 
-impl Processor for Runs {
+impl Processor for RunTracker {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -237,85 +253,87 @@ impl Processor for Runs {
         if batch.payload.signal() == Signal::Metrics {
             return Ok(());
         }
-        let facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
-        if !facts.agent && self.settings.measures.is_empty() {
+        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        if !facts.has_agent_items && self.settings.measures.is_empty() {
             return Ok(());
         }
-        let vaulted = Vaulted::of(&batch.payload, &facts);
-        let with = With { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
-        let (mut sight, refused) = observe::observe(&batch.origin, &batch.payload, &facts, with);
-        self.meters.refused(refused);
+        let vaulted = VaultedTexts::collect(&batch.payload, &facts);
+        let with = ObservationContext { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
+        let (mut sight, refused) = observe::observe_batch(&batch.origin, &batch.payload, &facts, with);
+        self.meters.count_rejected_measures(refused);
         if sight.items.is_empty() && sight.measures.is_empty() {
             return Ok(());
         }
         let ids = store::key_ids(&sight);
         let groups = {
             let state = self.state.lock();
-            stamp::asks(&sight, &ids, &state.store).then(|| state.store.groups_of(&ids))
+            stamp::is_state_needed(&sight, &ids, &state.store).then(|| state.store.groups_of(&ids))
         };
-        let known = groups.map(|groups| stamp::known(&sight, &ids, groups, &self.credit, &self.terms()));
-        stamp::stamp(batch, &facts, &vaulted, &sight, known);
+        let known = groups
+            .map(|groups| stamp::copy_groups(&sight, &ids, groups, &self.read_quota, &self.aggregation_context()));
+        stamp::stamp_batch(batch, &facts, &vaulted, &sight, known);
         if !batch.origin.repeat {
-            sight.compact();
+            sight.merge_plain_items();
             batch.effects.push(Effect::new(Arc::clone(&self.id), sight.encode()));
         }
         Ok(())
     }
 
     fn apply(&self, effect: &Effect) {
-        if self.state.lock().outbox.apply(&effect.body) {
+        if self.state.lock().outbox.apply_emission(&effect.body) {
             return;
         }
-        let Some(sight) = Sight::decode(&effect.body) else { return };
+        let Some(sight) = BatchObservation::decode(&effect.body) else { return };
         let account = &*sight.account;
-        let shown = sight.measured().map(|(at, name)| (at, self.ids.column(account, name).into_owned())).collect();
+        let shown =
+            sight.measure_names().map(|(at, name)| (at, self.ids.redact_column(account, name).into_owned())).collect();
         let (applied, eyes) = {
             let mut state = self.state.lock();
             let applied = state.apply(&sight, &shown, &self.meters);
-            let eyes = (!applied.gone.is_empty()).then(|| state.eyes(self.terms()));
+            let eyes = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
             (applied, eyes)
         };
-        self.hear(account, &applied.heard);
+        self.count_tool_calls(account, &applied.tool_calls);
         if let Some(eyes) = eyes {
-            self.give_up(&applied.gone, &eyes);
+            self.publish_evicted(&applied.evicted, &eyes);
         }
     }
 
     fn tick(&self, now: UnixNanos) {
         let eyes = {
             let mut state = self.state.lock();
-            state.pass(now);
-            state.eyes(self.terms())
+            state.advance_clock(now);
+            state.evaluation_inputs(self.aggregation_context())
         };
-        for _ in 0..LOOKS {
-            let Some((id, group)) = self.state.lock().next_due() else { break };
-            let mut look = Look::of(&group, &*self.ids, &self.settings, &eyes);
+        for _ in 0..EVALUATIONS_PER_TICK {
+            let Some((id, group)) = self.state.lock().next_due_group() else { break };
+            let mut look = GroupEvaluation::evaluate(&group, &*self.ids, &self.settings, &eyes);
             drop(group); // the lock holder would have to copy the group on a change
-            let mut found = std::mem::take(&mut look.found).into_iter().peekable();
+            let mut found = std::mem::take(&mut look.findings).into_iter().peekable();
             let mut whole = true;
             while whole && found.peek().is_some() {
-                let part = found.by_ref().take(PART).collect();
-                whole = self.state.lock().take(id, &look, part, &self.meters);
+                let part = found.by_ref().take(FINDINGS_PER_LOCK).collect();
+                whole = self.state.lock().apply_findings(id, &look, part, &self.meters);
             }
             if whole {
-                self.state.lock().end_look(id, look);
+                self.state.lock().finish_evaluation(id, look);
             }
         }
-        for _ in 0..LOOKS {
-            let Some((id, group)) = self.state.lock().next_suspected() else { break };
-            let mut look = Look::suspects(&group, &*self.ids, &self.settings, &eyes);
+        for _ in 0..EVALUATIONS_PER_TICK {
+            let Some((id, group)) = self.state.lock().next_suspect_group() else { break };
+            let mut look = GroupEvaluation::find_suspects(&group, &*self.ids, &self.settings, &eyes);
             drop(group); // the lock holder would have to copy the group on a change
-            let found = std::mem::take(&mut look.found);
+            let found = std::mem::take(&mut look.findings);
             let mut state = self.state.lock();
-            if state.take(id, &look, found, &self.meters) {
-                state.end_suspects(id, look);
+            if state.apply_findings(id, &look, found, &self.meters) {
+                state.finish_suspect_search(id, look);
             }
         }
-        let gone = self.state.lock().store.drain_dormant();
-        self.give_up(&gone, &eyes);
+        let gone = self.state.lock().store.evict_excess_dormant();
+        self.publish_evicted(&gone, &eyes);
         let mut state = self.state.lock();
-        state.count();
-        self.meters.live.set(state.open() as f64);
+        state.recount_unfinished();
+        self.meters.live.set(state.unfinished_runs() as f64);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
@@ -323,13 +341,15 @@ impl Processor for Runs {
     }
 
     fn restore(&self, checkpoint: &[u8]) {
-        let state = State::load(self.settings.clone(), checkpoint);
+        let state = TrackerState::load(self.settings.clone(), checkpoint);
         if let Some(mut state) = state {
             let mut known = self.state.lock();
-            state.outbox.keep_asking(&known.outbox);
+            state.outbox.keep_signals(&known.outbox);
             *known = state;
         } else {
-            tracing::warn!("the saved state of runs is damaged or of another version; runs begin anew");
+            tracing::warn!(
+                "the saved run state is damaged or has another version: tracking starts with an empty state"
+            );
         }
     }
 }

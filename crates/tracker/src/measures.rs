@@ -4,54 +4,58 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use runs::{Measure, OTHER};
+use runs::{MeasureAggregate, OTHER};
 
-use super::bounds::UNATTRIBUTED;
-use super::codec::{Code, fields};
+use super::codec::{BinaryCodec, fields};
 use super::config::Settings;
-use super::recorder::Recorder;
-use super::seen::Sight;
+use super::constants::UNATTRIBUTED;
+use super::observation::BatchObservation;
+use super::recorder::RunEventRecorder;
 
 /// Maximum number of series.
-const SERIES: usize = 500;
+const MAX_SERIES: usize = 500;
 /// At least this many and at most twice as many spans are remembered.
-const SPANS: usize = 65_536;
+const REMEMBERED_SPANS: usize = 65_536;
 /// Ratio of two adjacent bucket bounds: values in one bucket differ by 2 % at most, so its middle is within 1 %.
-const STEP: f64 = 1.02;
+const BUCKET_RATIO: f64 = 1.02;
 /// Smaller positive values are counted in this value's bucket.
-const LEAST: f64 = 1e-6;
+const SMALLEST_VALUE: f64 = 1e-6;
 
 /// Values of one measure with one set of labels.
 #[derive(Clone, Default)]
-struct Series {
+struct MeasureSeries {
     count: u64,
     sum: f64,
     /// Number of values by bucket.
     buckets: BTreeMap<u32, u64>,
 }
 
-fields!(Series { count, sum, buckets });
+fields!(MeasureSeries { count, sum, buckets });
 
 /// Measure, service, tenant, commit.
-type Key = (String, (String, (String, String)));
+type SeriesKey = (String, (String, (String, String)));
 
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Measures {
-    series: BTreeMap<Key, Series>,
-    young: HashSet<u64>,
-    old: HashSet<u64>,
+    series: BTreeMap<SeriesKey, MeasureSeries>,
+    recent_spans: HashSet<u64>,
+    older_spans: HashSet<u64>,
 }
 
-impl Code for Measures {
+impl BinaryCodec for Measures {
     fn put(&self, out: &mut Vec<u8>) {
         self.series.put(out);
-        self.young.put(out);
-        self.old.put(out);
+        self.recent_spans.put(out);
+        self.older_spans.put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        Some(Self { series: Code::take(from)?, young: Code::take(from)?, old: Code::take(from)? })
+        Some(Self {
+            series: BinaryCodec::take(from)?,
+            recent_spans: BinaryCodec::take(from)?,
+            older_spans: BinaryCodec::take(from)?,
+        })
     }
 }
 
@@ -59,23 +63,23 @@ impl Measures {
     /// Applies a committed batch. `shown` holds the batch's names as they may be shown.
     pub(super) fn apply(
         &mut self,
-        sight: &Sight,
+        sight: &BatchObservation,
         settings: &Settings,
         shown: &HashMap<u32, String>,
-        recorder: &dyn Recorder,
+        recorder: &dyn RunEventRecorder,
     ) {
         for seen in &sight.measures {
-            let Some(name) = settings.measures.get(seen.name as usize) else { continue };
-            if !self.is_new(seen.place, seen.name) {
+            let Some(name) = settings.measures.get(seen.measure as usize) else { continue };
+            if !self.is_new(seen.place, seen.measure) {
                 continue;
             }
             let text = |at: u32| shown.get(&at).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
             let [service, tenant, commit] = [seen.service, seen.tenant, seen.commit].map(text);
-            recorder.measure(&sight.account, [name, &service, &tenant, &commit], seen.value);
-            let series = self.series(name, service, tenant, commit);
+            recorder.record_measure(&sight.account, [name, &service, &tenant, &commit], seen.value);
+            let series = self.series_mut(name, service, tenant, commit);
             series.count += 1;
             series.sum += seen.value;
-            *series.buckets.entry(bucket(seen.value)).or_default() += 1;
+            *series.buckets.entry(bucket_of_value(seen.value)).or_default() += 1;
         }
     }
 
@@ -84,26 +88,26 @@ impl Measures {
             return true;
         }
         let key = place.wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        if self.old.contains(&key) || !self.young.insert(key) {
+        if self.older_spans.contains(&key) || !self.recent_spans.insert(key) {
             return false;
         }
-        if self.young.len() >= SPANS {
-            self.old = std::mem::take(&mut self.young);
+        if self.recent_spans.len() >= REMEMBERED_SPANS {
+            self.older_spans = std::mem::take(&mut self.recent_spans);
         }
         true
     }
 
-    fn series(&mut self, name: &str, service: String, tenant: String, commit: String) -> &mut Series {
-        let key: Key = (name.to_owned(), (service, (tenant, commit)));
+    fn series_mut(&mut self, name: &str, service: String, tenant: String, commit: String) -> &mut MeasureSeries {
+        let key: SeriesKey = (name.to_owned(), (service, (tenant, commit)));
         let other = || OTHER.to_owned();
-        let full = self.series.len() >= SERIES && !self.series.contains_key(&key);
+        let full = self.series.len() >= MAX_SERIES && !self.series.contains_key(&key);
         let key = if full { (name.to_owned(), (other(), (other(), other()))) } else { key };
         self.series.entry(key).or_default()
     }
 
     /// All series.
-    pub(super) fn all(&self) -> Vec<Measure> {
-        let measure = |((name, (service, (tenant, commit))), series): (&Key, &Series)| Measure {
+    pub(super) fn list(&self) -> Vec<MeasureAggregate> {
+        let measure = |((name, (service, (tenant, commit))), series): (&SeriesKey, &MeasureSeries)| MeasureAggregate {
             name: name.clone(),
             service: service.clone(),
             tenant: tenant.clone(),
@@ -116,14 +120,14 @@ impl Measures {
     }
 }
 
-impl Series {
+impl MeasureSeries {
     fn p95(&self) -> f64 {
         let rank = (self.count as f64 * 0.95).ceil() as u64;
         let mut seen = 0;
         for (bucket, count) in &self.buckets {
             seen += count;
             if seen >= rank {
-                return middle(*bucket);
+                return bucket_middle(*bucket);
             }
         }
         0.0
@@ -131,13 +135,13 @@ impl Series {
 }
 
 /// Bucket 0 holds values that are not positive.
-fn bucket(value: f64) -> u32 {
+fn bucket_of_value(value: f64) -> u32 {
     if value <= 0.0 {
         return 0;
     }
-    1 + ((value / LEAST).ln() / STEP.ln()).max(0.0) as u32
+    1 + ((value / SMALLEST_VALUE).ln() / BUCKET_RATIO.ln()).max(0.0) as u32
 }
 
-fn middle(bucket: u32) -> f64 {
-    if bucket == 0 { 0.0 } else { LEAST * STEP.powf(f64::from(bucket) - 0.5) }
+fn bucket_middle(bucket: u32) -> f64 {
+    if bucket == 0 { 0.0 } else { SMALLEST_VALUE * BUCKET_RATIO.powf(f64::from(bucket) - 0.5) }
 }

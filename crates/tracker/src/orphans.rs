@@ -2,18 +2,18 @@
 //! trace lie outside of them. A sub-agent's span ends before that of the agent which started it, so it arrives first.
 //! Invariants: at most one orphan of a trace is its root: the one that spans all the others in time, if no agent of
 //! the trace has all its parents. Agents that name different sessions or runs are left alone. Items that share the
-//! orphan's parent lie outside of it, whatever the clocks say. Linear. `tree` finds a place's ancestors; `look`
+//! orphan's parent lie outside of it, whatever the clocks say. Linear. `tree` finds a place's ancestors; `evaluation`
 //! decides when a run whose root has an unseen parent is over.
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::Group;
+use super::group::ItemGroup;
+use super::observation::{earlier, flag, mark};
 use super::run::first_nonzero;
-use super::seen::{earlier, flag, mark};
 
 /// The orphans of one trace.
 #[derive(Default)]
-struct Orphans {
+struct TraceOrphans {
     /// Agent invocations: place, start, end.
     agents: Vec<(u64, u64, u64)>,
     /// From the start of the first item below an unseen parent to the end of the last.
@@ -29,22 +29,22 @@ struct Orphans {
 
 /// The ancestors of a place if every agent invocation without an agent above it counts as a root: that root, and the
 /// place on the way up whose parent was not seen; 0 = none.
-pub(super) type Way = (u64, u64);
+pub(super) type RootAndOrphan = (u64, u64);
 
 /// Places of agent invocations that are not roots.
-pub(super) fn unrooted(group: &Group, way: impl Fn(u64) -> Way) -> HashSet<u64> {
-    let mut traces: HashMap<u32, Orphans> = HashMap::new();
-    for mark in group.marks.values().filter(|mark| mark.kind == mark::AGENT && mark.spot.own) {
-        let (root, orphan) = way(mark.spot.node);
-        if root != mark.spot.node {
+pub(super) fn find_unrooted_agents(group: &ItemGroup, way: impl Fn(u64) -> RootAndOrphan) -> HashSet<u64> {
+    let mut traces: HashMap<u32, TraceOrphans> = HashMap::new();
+    for mark in group.marks.values().filter(|mark| mark.kind == mark::AGENT && mark.position.is_own_span) {
+        let (root, orphan) = way(mark.position.node);
+        if root != mark.position.node {
             continue;
         }
-        let trace = traces.entry(mark.spot.trace).or_default();
-        trace.name(mark.session, mark.run);
+        let trace = traces.entry(mark.position.trace).or_default();
+        trace.add_names(mark.session, mark.run);
         if orphan == 0 || mark.flags & flag::IS_TURN != 0 {
             trace.rooted = true;
         } else {
-            trace.agents.push((mark.spot.node, mark.start, mark.end));
+            trace.agents.push((mark.position.node, mark.start, mark.end));
         }
     }
     let parent = |place: u64| group.nodes.get(place).map_or(0, |node| node.parent);
@@ -52,13 +52,13 @@ pub(super) fn unrooted(group: &Group, way: impl Fn(u64) -> Way) -> HashSet<u64> 
     if traces.is_empty() {
         return HashSet::new();
     }
-    let calls = group.calls.values().map(|call| (&call.spot, call.start, call.end));
-    let tools = group.tools.values().map(|tool| (&tool.spot, tool.start, tool.end));
-    let marks = group.marks.values().map(|mark| (&mark.spot, mark.start, mark.end));
+    let calls = group.calls.values().map(|call| (&call.position, call.start, call.end));
+    let tools = group.tools.values().map(|tool| (&tool.position, tool.start, tool.end));
+    let marks = group.marks.values().map(|mark| (&mark.position, mark.start, mark.end));
     // for each unseen parent: one place below it, and whether there are others
     let mut below: HashMap<u64, (u64, bool)> = HashMap::new();
     for (spot, start, end) in calls.chain(tools).chain(marks) {
-        let orphan = if spot.own { way(spot.node).1 } else { 0 };
+        let orphan = if spot.is_own_span { way(spot.node).1 } else { 0 };
         if let Some(trace) = traces.get_mut(&spot.trace).filter(|_| orphan != 0) {
             trace.start = earlier(trace.start, start);
             trace.end = trace.end.max(end);
@@ -67,18 +67,18 @@ pub(super) fn unrooted(group: &Group, way: impl Fn(u64) -> Way) -> HashSet<u64> 
         }
     }
     let alone = |place: u64| below.get(&parent(place)).is_none_or(|(_, others)| !others);
-    traces.values().flat_map(|trace| trace.unrooted(alone)).collect()
+    traces.values().flat_map(|trace| trace.unrooted_agents(alone)).collect()
 }
 
-impl Orphans {
-    fn name(&mut self, session: u32, run: u32) {
+impl TraceOrphans {
+    fn add_names(&mut self, session: u32, run: u32) {
         let differ = |known: u32, new: u32| known != 0 && new != 0 && known != new;
         self.mixed |= differ(self.names.0, session) || differ(self.names.1, run);
         self.names = (first_nonzero(self.names.0, session), first_nonzero(self.names.1, run));
     }
 
     /// `alone` says whether a place has no siblings below its unseen parent.
-    fn unrooted(&self, alone: impl Fn(u64) -> bool) -> impl Iterator<Item = u64> + '_ {
+    fn unrooted_agents(&self, alone: impl Fn(u64) -> bool) -> impl Iterator<Item = u64> + '_ {
         let whole = |(place, start, end): &(u64, u64, u64)| *start <= self.start && *end >= self.end && alone(*place);
         let spans_all = self.agents.iter().filter(|agent| !self.rooted && whole(agent)).map(|(place, ..)| *place);
         let root = spans_all.min();

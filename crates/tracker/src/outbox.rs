@@ -8,25 +8,25 @@
 use std::collections::{HashMap, HashSet};
 
 use otlp::Signal;
-use runs::share::{Owned, Queue};
+use runs::fair_eviction::{AccountOwned, FairQueue};
 use runs::{Alert, RunView, SessionView};
 
-use super::codec::Code;
-use super::look::fingerprint;
+use super::codec::BinaryCodec;
+use super::evaluation::view_digest;
 use super::observe::digest;
 
 /// Maximum number of entries.
-const ENTRIES: usize = 20_000;
+const MAX_ENTRIES: usize = 20_000;
 /// Maximum number of entries in one request.
-const PORTION: usize = 500;
+const MAX_BATCH_ENTRIES: usize = 500;
 /// Maximum number of emitted numbers that are remembered before their news exist.
-const FORETOLD: usize = 100_000;
+const MAX_EMITTED_EARLY: usize = 100_000;
 /// First byte of an effect that records what was emitted.
-const TAG: u8 = 0xe1;
+const EFFECT_TAG: u8 = 0xe1;
 
 /// One thing to emit.
 #[derive(Clone)]
-pub(super) enum News {
+pub(super) enum OutboxEvent {
     /// A run is over, or a published run changed: then its revision is above 0.
     Run(Box<RunView>, u32),
     /// A session is over.
@@ -38,22 +38,24 @@ pub(super) enum News {
     /// A human overrode the agent's result: account, agent type, incident.
     Overridden(String, String, String),
     /// The 95th percentile of tool calls per investigation: account, agent type, value.
-    ToolCalls(String, String, f64),
+    ToolCallsP95(String, String, f64),
 }
 
-impl News {
+impl OutboxEvent {
     /// The account whose credential sent the data.
     pub(super) fn account(&self) -> &str {
         match self {
             Self::Run(view, _) => &view.account,
             Self::Session(view) => &view.account,
             Self::Alert(alert) => &alert.account,
-            Self::Investigation(account, ..) | Self::Overridden(account, ..) | Self::ToolCalls(account, ..) => account,
+            Self::Investigation(account, ..) | Self::Overridden(account, ..) | Self::ToolCallsP95(account, ..) => {
+                account
+            }
         }
     }
 
     /// Identifies the news; the same after a crash.
-    fn number(&self) -> u64 {
+    fn identity_digest(&self) -> u64 {
         match self {
             Self::Run(view, revision) => {
                 digest(&["run", &view.account, &view.session, &view.run, &revision.to_string()])
@@ -72,22 +74,22 @@ impl News {
             }
             Self::Investigation(account, kind, incident) => digest(&["case", account, kind, incident]),
             Self::Overridden(account, kind, incident) => digest(&["override", account, kind, incident]),
-            Self::ToolCalls(account, kind, value) => digest(&["calls", account, kind, &value.to_bits().to_string()]),
+            Self::ToolCallsP95(account, kind, value) => digest(&["calls", account, kind, &value.to_bits().to_string()]),
         }
     }
 
     /// Digest of a summary's content, whatever its revision.
-    fn content(&self) -> Option<u64> {
+    fn content_digest(&self) -> Option<u64> {
         match self {
-            Self::Run(view, _) => Some(content_of(view)),
+            Self::Run(view, _) => Some(run_content_digest(view)),
             _ => None,
         }
     }
 
     /// For a gauge value: identifies the gauge, of which only the latest value is emitted.
-    fn figure(&self) -> Option<u64> {
+    fn gauge_digest(&self) -> Option<u64> {
         match self {
-            Self::ToolCalls(account, kind, _) => Some(digest(&["calls", account, kind])),
+            Self::ToolCallsP95(account, kind, _) => Some(digest(&["calls", account, kind])),
             _ => None,
         }
     }
@@ -97,19 +99,19 @@ impl News {
         match self {
             Self::Run(_, 0) | Self::Alert(_) => LOGS | METRICS,
             Self::Run(..) => LOGS,
-            Self::Session(_) | Self::Investigation(..) | Self::Overridden(..) | Self::ToolCalls(..) => METRICS,
+            Self::Session(_) | Self::Investigation(..) | Self::Overridden(..) | Self::ToolCallsP95(..) => METRICS,
         }
     }
 }
 
-fn content_of(view: &RunView) -> u64 {
-    digest(&["says", &view.account, &view.session, &view.run, &fingerprint(view).to_string()])
+fn run_content_digest(view: &RunView) -> u64 {
+    digest(&["says", &view.account, &view.session, &view.run, &view_digest(view).to_string()])
 }
 
 const LOGS: u8 = 1;
 const METRICS: u8 = 2;
 
-fn bit(signal: Signal) -> u8 {
+fn signal_bit(signal: Signal) -> u8 {
     match signal {
         Signal::Logs => LOGS,
         Signal::Metrics => METRICS,
@@ -118,122 +120,128 @@ fn bit(signal: Signal) -> u8 {
 }
 
 /// News that were not emitted yet.
-struct Entry {
+struct OutboxEntry {
     number: u64,
-    news: News,
+    event: OutboxEvent,
     /// Signals on which it was not emitted yet.
     pending: u8,
 }
 
-impl Owned for Entry {
+impl AccountOwned for OutboxEntry {
     fn account(&self) -> &str {
-        self.news.account()
+        self.event.account()
     }
 }
 
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Outbox {
-    entries: Queue<Entry>,
+    entries: FairQueue<OutboxEntry>,
     /// Signals on which news were emitted, by number, for news that do not exist again yet (see the module).
-    foretold: HashMap<u64, u8>,
+    emitted_early: HashMap<u64, u8>,
     /// Signals that connectors read.
-    asked: u8,
+    signals: u8,
     /// End of the last emitted metrics interval, unix ns.
-    told: u64,
+    last_metrics_end: u64,
     dropped: u64,
 }
 
 /// The content of one request.
-pub(super) struct Portion<'a> {
+pub(super) struct OutboxBatch<'a> {
     pub(super) account: &'a str,
-    pub(super) news: Vec<&'a News>,
+    pub(super) events: Vec<&'a OutboxEvent>,
     /// End of the previous metrics interval, unix ns; 0 = none.
-    pub(super) since: u64,
+    pub(super) previous_end: u64,
     /// The effect that records the emission.
     pub(super) effect: Vec<u8>,
 }
 
 impl Outbox {
     /// Registers the signals that connectors read.
-    pub(super) fn ask(&mut self, signals: &[Signal]) {
-        self.asked = signals.iter().fold(self.asked, |asked, signal| asked | bit(*signal));
+    pub(super) fn register_signals(&mut self, signals: &[Signal]) {
+        self.signals = signals.iter().fold(self.signals, |asked, signal| asked | signal_bit(*signal));
     }
 
     /// Whether any connector is configured.
-    pub(super) fn is_asked(&self) -> bool {
-        self.asked != 0
+    pub(super) fn has_connector(&self) -> bool {
+        self.signals != 0
     }
 
     /// Adds news. Returns how many older entries were dropped.
-    pub(super) fn put_in(&mut self, all: Vec<News>) -> u64 {
+    pub(super) fn push_events(&mut self, all: Vec<OutboxEvent>) -> u64 {
         // Only the latest value of a gauge is needed. Waiting entries are scanned once for all of them.
         let mut latest = HashMap::new();
         for (at, news) in all.iter().enumerate() {
-            latest.extend(news.figure().map(|figure| (figure, at)));
+            latest.extend(news.gauge_digest().map(|figure| (figure, at)));
         }
         if !latest.is_empty() {
-            self.entries.retain_mut(|entry| entry.news.figure().is_none_or(|figure| !latest.contains_key(&figure)));
+            self.entries
+                .retain_mut(|entry| entry.event.gauge_digest().is_none_or(|figure| !latest.contains_key(&figure)));
         }
-        let is_latest = |(at, news): &(usize, News)| {
-            news.figure().is_none_or(|figure| latest.get(&figure).is_none_or(|latest| latest == at))
+        let is_latest = |(at, news): &(usize, OutboxEvent)| {
+            news.gauge_digest().is_none_or(|figure| latest.get(&figure).is_none_or(|latest| latest == at))
         };
         all.into_iter().enumerate().filter(is_latest).map(|(_, news)| self.put(news)).sum()
     }
 
-    fn put(&mut self, news: News) -> u64 {
-        let number = news.number();
-        let told = self.foretold.remove(&number).unwrap_or(0);
-        let pending = news.signals() & self.asked & !told;
+    fn put(&mut self, news: OutboxEvent) -> u64 {
+        let number = news.identity_digest();
+        let told = self.emitted_early.remove(&number).unwrap_or(0);
+        let pending = news.signals() & self.signals & !told;
         if pending == 0 {
             return 0;
         }
-        let over = u64::from(self.entries.push(Entry { number, news, pending }, ENTRIES).is_some());
+        let over = u64::from(self.entries.push(OutboxEntry { number, event: news, pending }, MAX_ENTRIES).is_some());
         self.dropped += over;
         over
     }
 
     /// The revision of a run's summary, and whether it must be emitted. That is `first`, unless it was emitted before
     /// a crash: then the revision after the last emitted one, or the last one if its content is the same.
-    pub(super) fn revision(&mut self, view: &RunView, first: u32) -> (u32, bool) {
+    pub(super) fn next_revision(&mut self, view: &RunView, first: u32) -> (u32, bool) {
         let was_told = |told: Option<&u8>| told.is_some_and(|told| told & LOGS != 0);
         let mut next = first;
-        while !self.foretold.is_empty() {
-            let number = News::Run(Box::new(view.clone()), next).number();
-            if !was_told(self.foretold.get(&number)) {
+        while !self.emitted_early.is_empty() {
+            let number = OutboxEvent::Run(Box::new(view.clone()), next).identity_digest();
+            if !was_told(self.emitted_early.get(&number)) {
                 break;
             }
             if next > 0 {
-                self.foretold.remove(&number);
+                self.emitted_early.remove(&number);
             }
             next += 1;
         }
-        let is_same = next > first && was_told(self.foretold.remove(&content_of(view)).as_ref());
+        let is_same = next > first && was_told(self.emitted_early.remove(&run_content_digest(view)).as_ref());
         if is_same { (next - 1, false) } else { (next, true) }
     }
 
     /// The next request of `signal`, emitted at `now`. Returns the same news until an effect records their emission.
-    pub(super) fn portion(&self, signal: Signal, now: u64) -> Option<Portion<'_>> {
-        let open = |entry: &&Entry| entry.pending & bit(signal) != 0;
-        let account = self.entries.iter().find(open)?.news.account();
-        let of_account = |entry: &&Entry| open(entry) && entry.news.account() == account;
-        let chosen: Vec<&Entry> = self.entries.iter().filter(of_account).take(PORTION).collect();
-        let mut effect = vec![TAG, bit(signal)];
+    pub(super) fn next_batch(&self, signal: Signal, now: u64) -> Option<OutboxBatch<'_>> {
+        let open = |entry: &&OutboxEntry| entry.pending & signal_bit(signal) != 0;
+        let account = self.entries.iter().find(open)?.event.account();
+        let of_account = |entry: &&OutboxEntry| open(entry) && entry.event.account() == account;
+        let chosen: Vec<&OutboxEntry> = self.entries.iter().filter(of_account).take(MAX_BATCH_ENTRIES).collect();
+        let mut effect = vec![EFFECT_TAG, signal_bit(signal)];
         now.put(&mut effect);
         let mut numbers: Vec<u64> = chosen.iter().map(|entry| entry.number).collect();
         if signal == Signal::Logs {
-            numbers.extend(chosen.iter().filter_map(|entry| entry.news.content()));
+            numbers.extend(chosen.iter().filter_map(|entry| entry.event.content_digest()));
         }
         numbers.put(&mut effect);
-        Some(Portion { account, news: chosen.iter().map(|entry| &entry.news).collect(), since: self.told, effect })
+        Some(OutboxBatch {
+            account,
+            events: chosen.iter().map(|entry| &entry.event).collect(),
+            previous_end: self.last_metrics_end,
+            effect,
+        })
     }
 
     /// Applies an effect that records an emission. Returns false for any other effect.
-    pub(super) fn apply(&mut self, effect: &[u8]) -> bool {
-        let Some((&[TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
+    pub(super) fn apply_emission(&mut self, effect: &[u8]) -> bool {
+        let Some((&[EFFECT_TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
         let (Some(now), Some(numbers)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };
         if signal == METRICS {
-            self.told = self.told.max(now);
+            self.last_metrics_end = self.last_metrics_end.max(now);
         }
         let mut numbers: HashSet<u64> = numbers.into_iter().collect();
         // entries that share a number were emitted together; one left behind would be emitted again and again
@@ -242,14 +250,14 @@ impl Outbox {
             if numbers.contains(&entry.number) {
                 entry.pending &= !signal;
                 known.insert(entry.number);
-                known.extend(entry.news.content().filter(|_| signal == LOGS));
+                known.extend(entry.event.content_digest().filter(|_| signal == LOGS));
             }
             entry.pending != 0
         });
         numbers.retain(|number| !known.contains(number));
         for number in numbers {
-            if self.foretold.len() < FORETOLD {
-                *self.foretold.entry(number).or_default() |= signal;
+            if self.emitted_early.len() < MAX_EMITTED_EARLY {
+                *self.emitted_early.entry(number).or_default() |= signal;
             }
         }
         true
@@ -263,15 +271,15 @@ impl Outbox {
 
     /// Waiting news, oldest first.
     #[cfg(test)]
-    pub(super) fn news(&self) -> impl Iterator<Item = &News> {
-        self.entries.iter().map(|entry| &entry.news)
+    pub(super) fn news(&self) -> impl Iterator<Item = &OutboxEvent> {
+        self.entries.iter().map(|entry| &entry.event)
     }
 
     /// Keeps the current connectors' signals when a saved state is restored; news for signals that no connector reads
     /// any more are dropped.
-    pub(super) fn keep_asking(&mut self, before: &Self) {
-        self.asked = before.asked;
-        let asked = self.asked;
+    pub(super) fn keep_signals(&mut self, before: &Self) {
+        self.signals = before.signals;
+        let asked = self.signals;
         self.entries.retain_mut(|entry| {
             entry.pending &= asked;
             entry.pending != 0
@@ -279,7 +287,7 @@ impl Outbox {
     }
 }
 
-impl Code for News {
+impl BinaryCodec for OutboxEvent {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Run(view, revision) => {
@@ -303,7 +311,7 @@ impl Code for News {
                 out.push(4);
                 [account, kind, incident].into_iter().for_each(|text| text.put(out));
             }
-            Self::ToolCalls(account, kind, value) => {
+            Self::ToolCallsP95(account, kind, value) => {
                 out.push(5);
                 [account, kind].into_iter().for_each(|text| text.put(out));
                 value.put(out);
@@ -313,27 +321,27 @@ impl Code for News {
 
     fn take(from: &mut &[u8]) -> Option<Self> {
         Some(match u8::take(from)? {
-            0 => Self::Run(Box::new(Code::take(from)?), Code::take(from)?),
-            1 => Self::Session(Box::new(Code::take(from)?)),
-            2 => Self::Alert(Box::new(Code::take(from)?)),
-            3 => Self::Investigation(Code::take(from)?, Code::take(from)?, Code::take(from)?),
-            4 => Self::Overridden(Code::take(from)?, Code::take(from)?, Code::take(from)?),
-            5 => Self::ToolCalls(Code::take(from)?, Code::take(from)?, Code::take(from)?),
+            0 => Self::Run(Box::new(BinaryCodec::take(from)?), BinaryCodec::take(from)?),
+            1 => Self::Session(Box::new(BinaryCodec::take(from)?)),
+            2 => Self::Alert(Box::new(BinaryCodec::take(from)?)),
+            3 => Self::Investigation(BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?),
+            4 => Self::Overridden(BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?),
+            5 => Self::ToolCallsP95(BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?),
             _ => return None,
         })
     }
 }
 
-impl Code for Outbox {
+impl BinaryCodec for Outbox {
     fn put(&self, out: &mut Vec<u8>) {
         self.entries.len().put(out);
         for entry in self.entries.iter() {
             entry.number.put(out);
             entry.pending.put(out);
-            entry.news.put(out);
+            entry.event.put(out);
         }
-        self.foretold.put(out);
-        self.told.put(out);
+        self.emitted_early.put(out);
+        self.last_metrics_end.put(out);
         self.dropped.put(out);
     }
 
@@ -341,12 +349,13 @@ impl Code for Outbox {
         let count = usize::take(from).filter(|count| *count <= from.len())?;
         let mut outbox = Self::default();
         for _ in 0..count {
-            let (number, pending, news) = (Code::take(from)?, Code::take(from)?, Code::take(from)?);
-            outbox.entries.push(Entry { number, news, pending }, ENTRIES);
+            let (number, pending, news) =
+                (BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?);
+            outbox.entries.push(OutboxEntry { number, event: news, pending }, MAX_ENTRIES);
         }
-        outbox.foretold = Code::take(from)?;
-        outbox.told = Code::take(from)?;
-        outbox.dropped = Code::take(from)?;
+        outbox.emitted_early = BinaryCodec::take(from)?;
+        outbox.last_metrics_end = BinaryCodec::take(from)?;
+        outbox.dropped = BinaryCodec::take(from)?;
         Some(outbox)
     }
 }

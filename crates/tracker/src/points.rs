@@ -14,30 +14,30 @@ use proto::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
     ScopeMetrics, Sum, metric,
 };
-use runs::{RunView, SessionView, input};
-use telemetry::names::{self, Def, Kind};
+use runs::{RunView, SessionView, total_input_tokens};
+use telemetry::names::{self, MetricDefinition, MetricKind};
 
-use super::meters::{Labels, usd};
-use super::outbox::News;
-use super::summary::{resource, scope, text};
+use super::metrics::{MetricLabels, usd};
+use super::outbox::OutboxEvent;
+use super::summary::{resource, scope, text_attribute};
 
 const NANOS: f64 = 1e9;
 
 /// Name and unit of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
+struct MetricName {
     name: &'static str,
     unit: &'static str,
 }
 
-const fn name(name: &'static str, unit: &'static str) -> Name {
-    Name { name, unit }
+const fn metric_name(name: &'static str, unit: &'static str) -> MetricName {
+    MetricName { name, unit }
 }
 
-type Attributes = Vec<(&'static str, String)>;
+type PointAttributes = Vec<(&'static str, String)>;
 
 #[derive(Clone)]
-struct Spread {
+struct HistogramAccumulator {
     bounds: &'static [f64],
     buckets: Vec<u64>,
     sum: f64,
@@ -45,9 +45,9 @@ struct Spread {
     max: f64,
 }
 
-impl Spread {
-    fn new(def: &Def) -> Self {
-        let bounds = if let Kind::Histogram(bounds) = def.kind { bounds } else { &[] };
+impl HistogramAccumulator {
+    fn new(def: &MetricDefinition) -> Self {
+        let bounds = if let MetricKind::Histogram(bounds) = def.kind { bounds } else { &[] };
         Self { bounds, buckets: vec![0; bounds.len() + 1], sum: 0.0, min: f64::MAX, max: f64::MIN }
     }
 
@@ -62,120 +62,145 @@ impl Spread {
 }
 
 /// The data points of one request.
-struct Points<'l> {
-    labels: &'l Labels,
-    spreads: BTreeMap<(Name, Attributes), Spread>,
-    sums: BTreeMap<(Name, Attributes), f64>,
-    gauges: BTreeMap<(Name, Attributes), f64>,
+struct MetricAccumulator<'l> {
+    labels: &'l MetricLabels,
+    histograms: BTreeMap<(MetricName, PointAttributes), HistogramAccumulator>,
+    sums: BTreeMap<(MetricName, PointAttributes), f64>,
+    gauges: BTreeMap<(MetricName, PointAttributes), f64>,
 }
 
 /// Encodes a request with the totals of `news` for the interval from `since` to `now`.
-pub(super) fn request(news: &[&News], labels: &Labels, since: u64, now: u64) -> Vec<u8> {
-    let mut points = Points { labels, spreads: BTreeMap::new(), sums: BTreeMap::new(), gauges: BTreeMap::new() };
+pub(super) fn encode_metrics_request(news: &[&OutboxEvent], labels: &MetricLabels, since: u64, now: u64) -> Vec<u8> {
+    let mut points =
+        MetricAccumulator { labels, histograms: BTreeMap::new(), sums: BTreeMap::new(), gauges: BTreeMap::new() };
     for news in news {
         match news {
-            News::Run(view, _) => points.run(view),
-            News::Session(view) => points.session(view),
-            News::Alert(alert) => {
+            OutboxEvent::Run(view, _) => points.add_run(view),
+            OutboxEvent::Session(view) => points.add_session(view),
+            OutboxEvent::Alert(alert) => {
                 let tenant = points.labels.tenants.value(&alert.account, alert.tenant.as_deref()).to_owned();
-                points.count(
-                    name("agent.alerts", "{alert}"),
+                points.add_count(
+                    metric_name("agent.alerts", "{alert}"),
                     vec![("rule", alert.rule.to_owned()), ("tenant", tenant)],
                     1,
                 );
             }
-            News::Investigation(account, kind, _) => {
-                let kind = points.kind(account, kind);
-                points.count(name("agent.human_override_count", "{investigation}"), kind.clone(), 0);
-                points.count(name("agent.investigations", "{investigation}"), kind, 1);
+            OutboxEvent::Investigation(account, kind, _) => {
+                let kind = points.agent_type_attribute(account, kind);
+                points.add_count(metric_name("agent.human_override_count", "{investigation}"), kind.clone(), 0);
+                points.add_count(metric_name("agent.investigations", "{investigation}"), kind, 1);
             }
-            News::Overridden(account, kind, _) => {
-                let kind = points.kind(account, kind);
-                points.count(name("agent.human_override_count", "{investigation}"), kind, 1);
+            OutboxEvent::Overridden(account, kind, _) => {
+                let kind = points.agent_type_attribute(account, kind);
+                points.add_count(metric_name("agent.human_override_count", "{investigation}"), kind, 1);
             }
-            News::ToolCalls(account, kind, calls) => {
-                let kind = points.kind(account, kind);
-                points.gauges.insert((name("agent.tool_calls_per_investigation_p95", "{call}"), kind), *calls);
+            OutboxEvent::ToolCallsP95(account, kind, calls) => {
+                let kind = points.agent_type_attribute(account, kind);
+                points.gauges.insert((metric_name("agent.tool_calls_per_investigation_p95", "{call}"), kind), *calls);
             }
         }
     }
-    points.error_rates();
+    points.add_error_rates();
     points.encode(if since == 0 { now.saturating_sub(1) } else { since.min(now) }, now)
 }
 
-impl Points<'_> {
-    fn kind(&self, account: &str, kind: &str) -> Attributes {
+impl MetricAccumulator<'_> {
+    fn agent_type_attribute(&self, account: &str, kind: &str) -> PointAttributes {
         vec![("agent.type", self.labels.features.value(account, Some(kind)).to_owned())]
     }
 
-    fn spread(&mut self, name: Name, def: &Def, attributes: Attributes, value: f64) {
-        self.spreads.entry((name, attributes)).or_insert_with(|| Spread::new(def)).add(value);
+    fn record_histogram(&mut self, name: MetricName, def: &MetricDefinition, attributes: PointAttributes, value: f64) {
+        self.histograms.entry((name, attributes)).or_insert_with(|| HistogramAccumulator::new(def)).add(value);
     }
 
-    fn count(&mut self, name: Name, attributes: Attributes, count: u64) {
+    fn add_count(&mut self, name: MetricName, attributes: PointAttributes, count: u64) {
         *self.sums.entry((name, attributes)).or_default() += count as f64;
     }
 
-    fn run(&mut self, view: &RunView) {
+    fn add_run(&mut self, view: &RunView) {
         let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
         let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
         let feature = labels.features.value(account, view.feature.as_deref()).to_owned();
         let whose = vec![("tenant", tenant.clone()), ("feature", feature.clone())];
         let seconds = view.duration as f64 / NANOS;
-        self.spread(
-            name("agent.run.iterations", "{iteration}"),
+        self.record_histogram(
+            metric_name("agent.run.iterations", "{iteration}"),
             &names::RUN_ITERATIONS,
             whose.clone(),
             totals.iterations as f64,
         );
-        self.spread(name("agent.run.duration_seconds", "s"), &names::RUN_DURATION, whose.clone(), seconds);
+        self.record_histogram(
+            metric_name("agent.run.duration_seconds", "s"),
+            &names::RUN_DURATION,
+            whose.clone(),
+            seconds,
+        );
         for (tenant, share) in totals.by_tenant(view.tenant.as_deref()) {
             let tenant = ("tenant", labels.tenants.value(account, tenant).to_owned());
             let whose = vec![tenant, ("feature", feature.clone())];
-            self.spread(name("agent.run.cost_usd", "USD"), &names::RUN_COST, whose, usd(share.atto_usd));
+            self.record_histogram(
+                metric_name("agent.run.cost_usd", "USD"),
+                &names::RUN_COST,
+                whose,
+                usd(share.atto_usd),
+            );
         }
         let mut state = vec![("state", view.state.as_str().to_owned())];
         state.extend(whose);
-        self.count(name("agent.runs", "{run}"), state, 1);
-        let kind = self.kind(account, &feature);
-        *self.sums.entry((name("agent.estimated_cost_usd", "USD"), kind)).or_default() += usd(totals.atto_usd());
+        self.add_count(metric_name("agent.runs", "{run}"), state, 1);
+        let kind = self.agent_type_attribute(account, &feature);
+        *self.sums.entry((metric_name("agent.estimated_cost_usd", "USD"), kind)).or_default() += usd(totals.atto_usd());
         for (model, sum) in &totals.models {
             let model = vec![("model", labels.models.value(account, Some(model)).to_owned())];
-            let size = input(&sum.tokens) as f64;
-            self.spread(name("agent.turn.input_tokens", "{token}"), &names::TURN_INPUT_TOKENS, model.clone(), size);
+            let size = total_input_tokens(&sum.tokens) as f64;
+            self.record_histogram(
+                metric_name("agent.turn.input_tokens", "{token}"),
+                &names::TURN_INPUT_TOKENS,
+                model.clone(),
+                size,
+            );
             let output = sum.tokens.output as f64;
-            self.spread(name("agent.turn.output_tokens", "{token}"), &names::TURN_OUTPUT_TOKENS, model, output);
+            self.record_histogram(
+                metric_name("agent.turn.output_tokens", "{token}"),
+                &names::TURN_OUTPUT_TOKENS,
+                model,
+                output,
+            );
         }
         let template = labels.templates.value(account, view.template.as_deref());
         for (fallback, count) in &totals.fallbacks {
             let provider = labels.providers.value(account, Some(&fallback.provider)).to_owned();
             let why = [("reason", fallback.reason.clone()), ("provider", provider)];
             let all = why.into_iter().chain([("tenant", tenant.clone()), ("template", template.to_owned())]).collect();
-            self.count(name("agent.fallbacks", "{fallback}"), all, *count);
+            self.add_count(metric_name("agent.fallbacks", "{fallback}"), all, *count);
         }
         for (denial, count) in &totals.denials {
             let tool = labels.tools.value(account, Some(&denial.tool)).to_owned();
             let source = labels.sources.value(account, Some(&denial.source)).to_owned();
-            self.count(name("agent.permission_denials", "{denial}"), vec![("tool", tool), ("source", source)], *count);
+            self.add_count(
+                metric_name("agent.permission_denials", "{denial}"),
+                vec![("tool", tool), ("source", source)],
+                *count,
+            );
         }
     }
 
-    fn session(&mut self, view: &SessionView) {
+    fn add_session(&mut self, view: &SessionView) {
         let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
         let feature = ("feature", labels.features.value(account, view.feature.as_deref()).to_owned());
         let model = labels.models.value(account, totals.main_model()).to_owned();
         let by_feature = vec![feature.clone()];
         let seconds = view.duration as f64 / NANOS;
         let with = |more: (&'static str, String)| vec![feature.clone(), more];
-        self.spread(
-            name("agent.session.duration_seconds", "s"),
+        self.record_histogram(
+            metric_name("agent.session.duration_seconds", "s"),
             &names::SESSION_DURATION,
             with(("model", model)),
             seconds,
         );
         let calls = totals.calls() as f64;
-        self.spread(
-            name("agent.session.llm_calls_total", "{call}"),
+        self.record_histogram(
+            metric_name("agent.session.llm_calls_total", "{call}"),
             &names::SESSION_LLM_CALLS,
             by_feature.clone(),
             calls,
@@ -183,39 +208,49 @@ impl Points<'_> {
         for (tool, sum) in &totals.tools {
             let tool = with(("tool_name", labels.tools.value(account, Some(tool)).to_owned()));
             let calls = (sum.ok + sum.failed + sum.denied) as f64;
-            self.spread(name("agent.session.tool_calls_total", "{call}"), &names::SESSION_TOOL_CALLS, tool, calls);
+            self.record_histogram(
+                metric_name("agent.session.tool_calls_total", "{call}"),
+                &names::SESSION_TOOL_CALLS,
+                tool,
+                calls,
+            );
         }
         for (tenant, share) in totals.by_tenant(view.tenant.as_deref()) {
             let whose = with(("tenant", labels.tenants.value(account, tenant).to_owned()));
-            self.spread(name("agent.session.cost_usd", "USD"), &names::SESSION_COST, whose, usd(share.atto_usd));
+            self.record_histogram(
+                metric_name("agent.session.cost_usd", "USD"),
+                &names::SESSION_COST,
+                whose,
+                usd(share.atto_usd),
+            );
         }
-        self.count(SESSIONS, by_feature.clone(), 1);
-        self.count(SESSION_ERRORS, by_feature, u64::from(view.failed));
+        self.add_count(SESSIONS, by_feature.clone(), 1);
+        self.add_count(SESSION_ERRORS, by_feature, u64::from(view.failed));
     }
 
     /// Adds `agent.session.error_rate` of this request.
-    fn error_rates(&mut self) {
+    fn add_error_rates(&mut self) {
         let sessions = self.sums.iter().filter(|((name, _), count)| *name == SESSIONS && **count > 0.0);
-        let rates: Vec<(Attributes, f64)> = sessions
+        let rates: Vec<(PointAttributes, f64)> = sessions
             .map(|((_, feature), count)| {
                 let errors = self.sums.get(&(SESSION_ERRORS, feature.clone())).copied().unwrap_or(0.0);
                 (feature.clone(), errors / count)
             })
             .collect();
         for (feature, rate) in rates {
-            self.gauges.insert((name("agent.session.error_rate", "1"), feature), rate);
+            self.gauges.insert((metric_name("agent.session.error_rate", "1"), feature), rate);
         }
     }
 
     fn encode(self, start: u64, now: u64) -> Vec<u8> {
         let delta = AggregationTemporality::Delta as i32;
-        let mut metrics: BTreeMap<Name, metric::Data> = BTreeMap::new();
-        for ((name, attributes), spread) in self.spreads {
+        let mut metrics: BTreeMap<MetricName, metric::Data> = BTreeMap::new();
+        for ((name, attributes), spread) in self.histograms {
             let data = metrics.entry(name).or_insert_with(|| {
                 metric::Data::Histogram(Histogram { data_points: Vec::new(), aggregation_temporality: delta })
             });
             let point = HistogramDataPoint {
-                attributes: labelled(attributes),
+                attributes: to_key_values(attributes),
                 start_time_unix_nano: start,
                 time_unix_nano: now,
                 count: spread.buckets.iter().sum(),
@@ -235,13 +270,13 @@ impl Points<'_> {
                 metric::Data::Sum(Sum { data_points: Vec::new(), aggregation_temporality: delta, is_monotonic: true })
             });
             if let metric::Data::Sum(sum) = data {
-                sum.data_points.push(number(attributes, value, start, now));
+                sum.data_points.push(number_point(attributes, value, start, now));
             }
         }
         for ((name, attributes), value) in self.gauges {
             let data = metrics.entry(name).or_insert_with(|| metric::Data::Gauge(Gauge { data_points: Vec::new() }));
             if let metric::Data::Gauge(gauge) = data {
-                gauge.data_points.push(number(attributes, value, 0, now));
+                gauge.data_points.push(number_point(attributes, value, 0, now));
             }
         }
         let metrics = metrics.into_iter().map(|(name, data)| Metric {
@@ -261,16 +296,16 @@ impl Points<'_> {
     }
 }
 
-const SESSIONS: Name = name("agent.sessions", "{session}");
-const SESSION_ERRORS: Name = name("agent.session.errors", "{session}");
+const SESSIONS: MetricName = metric_name("agent.sessions", "{session}");
+const SESSION_ERRORS: MetricName = metric_name("agent.session.errors", "{session}");
 
-fn labelled(attributes: Attributes) -> Vec<proto::common::v1::KeyValue> {
-    attributes.into_iter().map(|(key, value)| text(key, &value)).collect()
+fn to_key_values(attributes: PointAttributes) -> Vec<proto::common::v1::KeyValue> {
+    attributes.into_iter().map(|(key, value)| text_attribute(key, &value)).collect()
 }
 
-fn number(attributes: Attributes, value: f64, start: u64, now: u64) -> NumberDataPoint {
+fn number_point(attributes: PointAttributes, value: f64, start: u64, now: u64) -> NumberDataPoint {
     NumberDataPoint {
-        attributes: labelled(attributes),
+        attributes: to_key_values(attributes),
         start_time_unix_nano: start,
         time_unix_nano: now,
         value: Some(Number::AsDouble(value)),

@@ -1,14 +1,14 @@
 //! A run of a group ([`Run`]) and an item that is counted in one ([`Item`]). `resolve` assigns items to runs.
 
-use runs::{Peaks, RunState, Totals};
+use runs::{RunPeaks, RunState, RunTotals};
 
-use super::acts::Act;
-use super::group::{Call, Mark, Spot, Tags, Tool};
-use super::seen::{flag, mark};
+use super::group::{AttributionTags, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
+use super::observation::{flag, mark};
+use super::run_calls::RunCall;
 
 /// Identity of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Id {
+pub(super) enum RunIdentity {
     /// The dialect names the run.
     Named(u32),
     /// An agent invocation below no other.
@@ -21,15 +21,15 @@ pub(super) enum Id {
 
 /// One run.
 pub(super) struct Run {
-    pub(super) id: Id,
+    pub(super) id: RunIdentity,
     /// The run's id as text.
-    pub(super) text: String,
+    pub(super) id_text: String,
     /// The session's id; `trace-…` if no item names one.
     pub(super) session: String,
     /// The session's key; 0 if no item names one.
     pub(super) session_key: u32,
     /// Numbers of names in the group.
-    pub(super) tags: Tags,
+    pub(super) tags: AttributionTags,
     /// The model that its root names.
     pub(super) model: u16,
     /// Unix ns; 0 = unknown.
@@ -49,37 +49,37 @@ pub(super) struct Run {
     /// The presumed root failed; it may be a sub-agent.
     pub(super) presumed_failed: bool,
     /// The root reports success.
-    pub(super) okay: bool,
+    pub(super) succeeded: bool,
     /// A limit stopped it.
     pub(super) killed: bool,
-    pub(super) totals: Totals,
-    pub(super) peaks: Peaks,
+    pub(super) totals: RunTotals,
+    pub(super) peaks: RunPeaks,
     /// Its calls by start time.
-    pub(super) acts: Vec<Act>,
+    pub(super) calls: Vec<RunCall>,
     pub(super) trace: u32,
     /// No other run is in that trace.
-    pub(super) alone: bool,
+    pub(super) is_alone_in_trace: bool,
     /// The session that the root itself names.
     pub(super) own_session: u32,
 }
 
 /// An item that is counted or marks something.
-pub(super) enum What<'g> {
-    Call(&'g Call),
-    Tool(&'g Tool),
-    Mark(&'g Mark),
+pub(super) enum ItemRecord<'g> {
+    Call(&'g ModelCallRecord),
+    Tool(&'g ToolCallRecord),
+    Mark(&'g LifecycleMark),
 }
 
 /// An item of a group.
-pub(super) struct Item<'g> {
+pub(super) struct RunItem<'g> {
     pub(super) key: u64,
     /// The run that the item names; 0 = none.
-    pub(super) named: u32,
+    pub(super) named_run: u32,
     pub(super) session: u32,
-    pub(super) spot: &'g Spot,
+    pub(super) position: &'g TracePosition,
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) what: What<'g>,
+    pub(super) record: ItemRecord<'g>,
 }
 
 impl Run {
@@ -109,13 +109,13 @@ impl Run {
     }
 }
 
-impl Item<'_> {
+impl RunItem<'_> {
     /// Whether the item opens a run if there is none.
-    pub(super) fn opens(&self) -> bool {
-        match self.what {
-            What::Call(_) => true,
-            What::Tool(tool) => tool.flags & flag::RAN != 0,
-            What::Mark(mark) => mark.kind == mark::TURN_END,
+    pub(super) fn can_open_run(&self) -> bool {
+        match self.record {
+            ItemRecord::Call(_) => true,
+            ItemRecord::Tool(tool) => tool.flags & flag::TOOL_RAN != 0,
+            ItemRecord::Mark(mark) => mark.kind == mark::TURN_END,
         }
     }
 }

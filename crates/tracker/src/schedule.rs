@@ -18,24 +18,24 @@ impl Schedule {
     }
 
     /// Schedules a group; the earlier of two times counts.
-    pub(super) fn ask(&mut self, id: u32, at: u64) {
+    pub(super) fn schedule(&mut self, id: u32, at: u64) {
         if self.time_of(id).is_some_and(|known| known <= at) {
             return;
         }
-        self.forget(id);
+        self.cancel(id);
         self.due.insert((at, id));
         self.times.insert(id, at);
     }
 
     /// Removes and returns one group that is due.
-    pub(super) fn next(&mut self, now: u64) -> Option<u32> {
+    pub(super) fn pop_due(&mut self, now: u64) -> Option<u32> {
         let &(_, id) = self.due.first().filter(|(at, _)| *at <= now)?;
-        self.forget(id);
+        self.cancel(id);
         Some(id)
     }
 
     /// Cancels a group.
-    pub(super) fn forget(&mut self, id: u32) {
+    pub(super) fn cancel(&mut self, id: u32) {
         if let Some(at) = self.times.remove(&id) {
             self.due.remove(&(at, id));
         }

@@ -5,56 +5,62 @@ use std::collections::{HashMap, HashSet};
 
 use runs::{ModelTotals, StepKind};
 
-use super::acts::{self, Act};
-use super::group::{Call, Group, Mark, Spot, Tool};
-use super::layers::{self, Counts};
-use super::resolve::Resolved;
-use super::run::{Id, Item, Run, What};
-use super::seen::{flag, mark, trouble};
-use super::terms::Terms;
-use super::tokens::Tokens;
-use super::twins::Twins;
+use super::aggregation_context::AggregationContext;
+use super::group::{ItemGroup, LifecycleMark, ModelCallRecord, ToolCallRecord, TracePosition};
+use super::layers::{self, CountDecision};
+use super::observation::{flag, mark, trouble};
+use super::paired_records::PairedRecords;
+use super::resolve::ResolvedRuns;
+use super::run::{ItemRecord, Run, RunIdentity, RunItem};
+use super::run_calls::{self, RunCall};
+use super::tokens::PackedTokens;
 
 /// Computes totals, peaks, ends and failures.
-pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>], terms: &Terms) {
-    let twins = Twins::of(items, homes);
-    let counts = layers::counts(&resolved.group.nodes, items, &twins);
-    let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Answered(_)));
+pub(super) fn sum_runs(
+    resolved: &mut ResolvedRuns<'_>,
+    items: &[RunItem<'_>],
+    homes: &[Option<usize>],
+    terms: &AggregationContext,
+) {
+    let twins = PairedRecords::pair_records(items, homes);
+    let counts = layers::decide_counts(&resolved.group.nodes, items, &twins);
+    let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, CountDecision::Answered(_)));
     let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
-    let turns = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, Counts::Turn(_)));
+    let turns = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, CountDecision::TurnTokens(_)));
     let with_turns: HashSet<usize> = turns.filter_map(|(_, home)| *home).collect();
-    let denied: HashMap<u64, u16> = denials(resolved.group);
-    let mut state = Latest::default();
+    let denied: HashMap<u64, u16> = denied_tools(resolved.group);
+    let mut state = LatestCalls::default();
     for (number, ((item, home), counts)) in items.iter().zip(homes).zip(&counts).enumerate() {
         let Some(at) = *home else { continue };
-        let above = resolved.tree.above(item.spot.node);
+        let above = resolved.tree.ancestors(item.position.node);
         let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(at)) else { continue };
-        match item.what {
-            What::Call(call) => {
+        match item.record {
+            ItemRecord::Call(call) => {
                 let Some(call) = twins.call(number, call) else { continue };
                 let counts = match *counts {
-                    Counts::Turn(_) if with_calls.contains(&at) => Counts::Nothing,
+                    CountDecision::TurnTokens(_) if with_calls.contains(&at) => CountDecision::NotCounted,
                     // the end of the turn reports the tokens of its calls
-                    Counts::NoUsage if with_turns.contains(&at) => Counts::Nothing,
+                    CountDecision::NoUsage if with_turns.contains(&at) => CountDecision::NotCounted,
                     counts => counts,
                 };
-                let sub = above.nested || call.flags & flag::SUB != 0;
-                let aside = sub || call.flags & flag::ASIDE != 0;
+                let sub = above.nested || call.flags & flag::SUB_AGENT != 0;
+                let aside = sub || call.flags & flag::OUTSIDE_LOOP != 0;
                 run.killed |= call.flags & flag::LIMIT != 0 && !above.nested;
-                state.call(run, at, (item, call), counts, group, (aside, sub));
+                state.add_call(run, at, (item, call), counts, group, (aside, sub));
             }
-            What::Tool(tool) => {
+            ItemRecord::Tool(tool) => {
                 let Some(tool) = twins.tool(number, tool) else { continue };
                 let nested = above.nested;
-                let above = denied.get(&tool.spot.node).copied().filter(|_| tool.spot.own);
+                let above = denied.get(&tool.position.node).copied().filter(|_| tool.position.is_own_span);
                 add_tool(run, item, tool, (above, nested), group);
             }
-            What::Mark(mark) => {
-                let root = match mark.kind == mark::AGENT && mark.spot.own && above.root == mark.spot.node {
-                    false => Root::No,
-                    true if above.orphan != 0 && mark.flags & flag::IS_TURN == 0 => Root::Presumed,
-                    true => Root::Yes,
-                };
+            ItemRecord::Mark(mark) => {
+                let root =
+                    match mark.kind == mark::AGENT && mark.position.is_own_span && above.root == mark.position.node {
+                        false => RootStatus::No,
+                        true if above.orphan != 0 && mark.flags & flag::IS_TURN == 0 => RootStatus::Presumed,
+                        true => RootStatus::Yes,
+                    };
                 add_mark(run, item, mark, (root, above.nested), group);
             }
         }
@@ -62,22 +68,26 @@ pub(super) fn add_up(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[O
     state.finish(&mut resolved.runs);
     for run in &mut resolved.runs {
         run.roots.sort_unstable();
-        run.peaks = acts::tell(&mut run.acts, &mut run.totals, resolved.group, terms);
+        run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, terms);
     }
-    iterations(resolved);
-    session_ends(resolved);
-    name_features(resolved, items, homes);
+    apply_reported_iterations(resolved);
+    apply_session_ends(resolved);
+    inherit_features(resolved, items, homes);
 }
 
 /// A run whose root does not name a feature takes it from its own calls. A sub-agent's calls name the sub-agent, so
 /// they are ignored.
-fn name_features(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Option<usize>]) {
+fn inherit_features(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], homes: &[Option<usize>]) {
     let group = resolved.group;
     let mut features: HashMap<usize, u16> = HashMap::new();
     for (item, home) in items.iter().zip(homes) {
-        let (What::Call(call), Some(home)) = (&item.what, home) else { continue };
-        let is_rooted = resolved.runs.get(*home).is_none_or(|run| matches!(run.id, Id::Root(_)));
-        if call.feature == 0 || is_rooted || call.flags & flag::SUB != 0 || resolved.tree.above(item.spot.node).nested {
+        let (ItemRecord::Call(call), Some(home)) = (&item.record, home) else { continue };
+        let is_rooted = resolved.runs.get(*home).is_none_or(|run| matches!(run.id, RunIdentity::Root(_)));
+        if call.feature == 0
+            || is_rooted
+            || call.flags & flag::SUB_AGENT != 0
+            || resolved.tree.ancestors(item.position.node).nested
+        {
             continue;
         }
         let known = features.entry(*home).or_default();
@@ -91,26 +101,32 @@ fn name_features(resolved: &mut Resolved<'_>, items: &[Item<'_>], homes: &[Optio
 }
 
 /// Tools that a span below them marks as denied, with the source of the denial.
-fn denials(group: &Group) -> HashMap<u64, u16> {
+fn denied_tools(group: &ItemGroup) -> HashMap<u64, u16> {
     let mut denied: HashMap<u64, u16> = HashMap::new();
     for node in group.nodes.values().filter(|node| node.denied) {
         let known = denied.entry(node.parent).or_default();
-        *known = group.first_name(*known, node.source);
+        *known = group.first_name(*known, node.denial_source);
     }
     denied
 }
 
-fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, (above, nested): (Option<u16>, bool), group: &Group) {
+fn add_tool(
+    run: &mut Run,
+    item: &RunItem<'_>,
+    tool: &ToolCallRecord,
+    (above, nested): (Option<u16>, bool),
+    group: &ItemGroup,
+) {
     let name = if tool.name == 0 { tool.alias } else { tool.name };
     let denied = above.is_some() || tool.flags & flag::DENIED != 0;
     if denied {
-        let source = group.first_name(tool.source, above.unwrap_or(0));
+        let source = group.first_name(tool.denial_source, above.unwrap_or(0));
         run.totals.add_denial(group.name(name), group.name(source), 1);
     }
-    if tool.flags & flag::RAN == 0 {
+    if tool.flags & flag::TOOL_RAN == 0 {
         return;
     }
-    let (failed, sub) = Act::flagged(tool.flags);
+    let (failed, sub) = RunCall::failed_and_sub_agent(tool.flags);
     let sub = sub || nested;
     let sum = run.totals.tool(group.name(name));
     match (denied, failed) {
@@ -118,70 +134,76 @@ fn add_tool(run: &mut Run, item: &Item<'_>, tool: &Tool, (above, nested): (Optio
         (false, true) => sum.failed += 1,
         (false, false) => sum.ok += 1,
     }
-    run.acts.push(Act {
+    run.calls.push(RunCall {
         kind: StepKind::Tool,
         key: item.key,
-        parent: parent(group, &tool.spot),
-        spot: tool.spot.clone(),
+        parent: parent_place(group, &tool.position),
+        position: tool.position.clone(),
         start: tool.start,
         end: tool.end,
         name,
         error: tool.error,
         failed: failed && !denied,
         denied,
-        aside: false,
-        sub,
-        tokens: Tokens::of(&Default::default()),
+        outside_loop: false,
+        sub_agent: sub,
+        tokens: PackedTokens::from_buckets(&Default::default()),
         atto: None,
-        asked: 0,
+        requested_model: 0,
         provider: 0,
         trouble: trouble::NONE,
         fallback: trouble::NONE,
         attempts: 0,
         args: tool.args,
-        stands_in: None,
+        replaced_model: None,
     });
 }
 
 /// Place of the span above; for a log record the span it was written in.
-fn parent(group: &Group, spot: &Spot) -> u64 {
-    if spot.own { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
+fn parent_place(group: &ItemGroup, spot: &TracePosition) -> u64 {
+    if spot.is_own_span { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
 }
 
 /// Whether an agent invocation is its run's root.
 #[derive(Clone, Copy, PartialEq)]
-enum Root {
+enum RootStatus {
     Yes,
     /// Presumably: its parent was not seen.
     Presumed,
     No,
 }
 
-fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, bool), group: &Group) {
-    let (failed, sub) = Act::flagged(mark.flags);
-    let is_root = root != Root::No;
+fn add_mark(
+    run: &mut Run,
+    item: &RunItem<'_>,
+    mark: &LifecycleMark,
+    (root, nested): (RootStatus, bool),
+    group: &ItemGroup,
+) {
+    let (failed, sub) = RunCall::failed_and_sub_agent(mark.flags);
+    let is_root = root != RootStatus::No;
     // A limit that stopped a sub-agent does not stop its parent, which may go on and succeed.
     run.killed |= mark.flags & flag::LIMIT != 0 && !sub && !nested;
     let is_turn_end = mark.kind == mark::TURN_END && !nested;
     if is_root || is_turn_end {
         let ended = mark.flags & flag::ENDED != 0;
         match root {
-            Root::Presumed => {
+            RootStatus::Presumed => {
                 run.presumed_end |= ended;
                 run.presumed_failed |= failed;
             }
-            Root::Yes | Root::No => {
+            RootStatus::Yes | RootStatus::No => {
                 run.ended |= ended;
                 run.failed |= failed;
             }
         }
-        run.okay |= mark.flags & flag::OKAY != 0;
+        run.succeeded |= mark.flags & flag::SUCCEEDED != 0;
     }
     if failed && (is_root || is_turn_end || mark.kind == mark::FAILURE) {
         run.totals.add_error(group.name(mark.error));
     }
     if is_root {
-        run.roots.push(mark.spot.node);
+        run.roots.push(mark.position.node);
         let (start, end) = run.root.unwrap_or((item.start, item.end));
         run.root = Some((start.min(item.start), end.max(item.end)));
     } else if mark.kind == mark::SUB_AGENT || (mark.kind == mark::AGENT && !sub) {
@@ -190,87 +212,97 @@ fn add_mark(run: &mut Run, item: &Item<'_>, mark: &Mark, (root, nested): (Root, 
 }
 
 /// A call that names another tenant than its run is counted for that tenant.
-fn share(run: &mut Run, call: &Call, group: &Group, counts: Counts, price: Option<i128>) {
+fn add_other_tenant_share(
+    run: &mut Run,
+    call: &ModelCallRecord,
+    group: &ItemGroup,
+    counts: CountDecision,
+    price: Option<i128>,
+) {
     if call.tenant != 0 && call.tenant != run.tags.tenant {
         let (atto_usd, unpriced) = (price.unwrap_or(0), u64::from(price.is_none()));
-        let calls = u64::from(!matches!(counts, Counts::Failed(_)));
-        let no_usage = u64::from(counts == Counts::NoUsage);
-        let one = ModelTotals { calls, tokens: call.tokens.buckets(), atto_usd, unpriced, no_usage };
-        run.totals.others.entry(group.name(call.tenant).to_owned()).or_default().add(&one);
+        let calls = u64::from(!matches!(counts, CountDecision::Failed(_)));
+        let no_usage = u64::from(counts == CountDecision::NoUsage);
+        let one = ModelTotals { calls, tokens: call.tokens.to_buckets(), atto_usd, unpriced, no_usage };
+        run.totals.other_tenants.entry(group.name(call.tenant).to_owned()).or_default().add(&one);
     }
 }
 
 /// Values that are final only after all calls of a run were seen.
 #[derive(Default)]
-struct Latest {
+struct LatestCalls {
     /// The latest call of each run: whether it belongs to the run's own loop (preferred), when it ended, and whether
     /// it failed.
-    calls: HashMap<usize, ((bool, u64), bool)>,
+    latest_call: HashMap<usize, ((bool, u64), bool)>,
     /// Number of answered calls that are steps of the run's own loop.
-    own: HashMap<usize, u64>,
+    own_calls: HashMap<usize, u64>,
 }
 
-impl Latest {
-    fn call(
+impl LatestCalls {
+    fn add_call(
         &mut self,
         run: &mut Run,
         at: usize,
-        (item, call): (&Item<'_>, &Call),
-        counts: Counts,
-        group: &Group,
+        (item, call): (&RunItem<'_>, &ModelCallRecord),
+        counts: CountDecision,
+        group: &ItemGroup,
         (aside, sub): (bool, bool),
     ) {
         let model = if call.model == 0 { run.model } else { call.model };
         let price = match counts {
-            Counts::Nothing => return,
-            Counts::Failed(spent) => {
+            CountDecision::NotCounted => return,
+            CountDecision::Failed(spent) => {
                 run.totals.failed_calls += 1;
                 if let Some(price) = spent {
-                    run.totals.add_spent(group.name(model), call.tokens.buckets(), price);
-                    share(run, call, group, counts, price);
+                    run.totals.add_tokens_and_cost(group.name(model), call.tokens.to_buckets(), price);
+                    add_other_tenant_share(run, call, group, counts, price);
                 }
                 spent.flatten()
             }
-            Counts::NoUsage | Counts::Answered(_) | Counts::Turn(_) => {
+            CountDecision::NoUsage | CountDecision::Answered(_) | CountDecision::TurnTokens(_) => {
                 let price = match counts {
-                    Counts::Answered(price) | Counts::Turn(price) => price,
+                    CountDecision::Answered(price) | CountDecision::TurnTokens(price) => price,
                     _ => None,
                 };
-                run.totals.add_call(group.name(model), call.tokens.buckets(), price);
-                if counts == Counts::NoUsage {
+                run.totals.add_call(group.name(model), call.tokens.to_buckets(), price);
+                if counts == CountDecision::NoUsage {
                     run.totals.mark_no_usage(group.name(model));
                 }
-                share(run, call, group, counts, price);
+                add_other_tenant_share(run, call, group, counts, price);
                 run.totals.add_finish(group.name(call.finish));
-                *self.own.entry(at).or_default() += u64::from(!aside);
+                *self.own_calls.entry(at).or_default() += u64::from(!aside);
                 price
             }
         };
-        let failed = matches!(counts, Counts::Failed(_));
-        run.acts.push(Act {
+        let failed = matches!(counts, CountDecision::Failed(_));
+        run.calls.push(RunCall {
             kind: StepKind::Model,
             key: item.key,
-            parent: parent(group, &call.spot),
-            spot: call.spot.clone(),
+            parent: parent_place(group, &call.position),
+            position: call.position.clone(),
             start: call.start,
             end: call.end,
             name: model,
             error: call.error,
             failed,
             denied: false,
-            aside,
-            sub,
-            tokens: if counts == Counts::Failed(None) { Tokens::of(&Default::default()) } else { call.tokens },
+            outside_loop: aside,
+            sub_agent: sub,
+            tokens: if counts == CountDecision::Failed(None) {
+                PackedTokens::from_buckets(&Default::default())
+            } else {
+                call.tokens
+            },
             atto: price,
-            asked: call.asked,
+            requested_model: call.requested_model,
             provider: call.provider,
             trouble: call.trouble,
             fallback: call.fallback,
             attempts: call.attempts,
             args: 0,
-            stands_in: None,
+            replaced_model: None,
         });
-        let (latest, rank) = (self.calls.entry(at).or_default(), (!aside, call.end));
+        let (latest, rank) = (self.latest_call.entry(at).or_default(), (!aside, call.end));
         // if two calls end at the same time, the answered one decides
         *latest = match latest.0.cmp(&rank) {
             std::cmp::Ordering::Less => (rank, failed),
@@ -283,19 +315,19 @@ impl Latest {
     /// calls.
     fn finish(self, runs: &mut [Run]) {
         for (at, run) in runs.iter_mut().enumerate() {
-            run.failed |= !run.okay && self.calls.get(&at).is_some_and(|(_, failed)| *failed);
-            run.totals.iterations = self.own.get(&at).copied().unwrap_or(0);
+            run.failed |= !run.succeeded && self.latest_call.get(&at).is_some_and(|(_, failed)| *failed);
+            run.totals.iterations = self.own_calls.get(&at).copied().unwrap_or(0);
         }
     }
 }
 
 /// Iteration numbers that items report replace the default count.
-fn iterations(resolved: &mut Resolved<'_>) {
-    let mut told: HashMap<Id, HashSet<u32>> = HashMap::new();
+fn apply_reported_iterations(resolved: &mut ResolvedRuns<'_>) {
+    let mut told: HashMap<RunIdentity, HashSet<u32>> = HashMap::new();
     for (place, node) in resolved.group.nodes.iter().filter(|(_, node)| node.iteration != 0) {
-        let spot = super::group::Spot { own: true, node: place, trace: node.trace };
-        let session = resolved.group.key(node.trace).map_or(0, |key| key.within);
-        if let Some(run) = resolved.run_of(node.run, &spot, session, 0) {
+        let spot = super::group::TracePosition { is_own_span: true, node: place, trace: node.trace };
+        let session = resolved.group.key(node.trace).map_or(0, |key| key.session);
+        if let Some(run) = resolved.find_run(node.run, &spot, session, 0) {
             told.entry(run.id).or_default().insert(node.iteration);
         }
     }
@@ -307,7 +339,7 @@ fn iterations(resolved: &mut Resolved<'_>) {
 }
 
 /// The end of a session ends the runs that had started by then.
-fn session_ends(resolved: &mut Resolved<'_>) {
+fn apply_session_ends(resolved: &mut ResolvedRuns<'_>) {
     let mut ends: HashMap<u32, u64> = HashMap::new();
     for mark in resolved.group.marks.values().filter(|mark| mark.kind == mark::SESSION_END) {
         let latest = ends.entry(mark.session).or_default();

@@ -11,39 +11,40 @@ use proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use proto::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber};
 use proto::resource::v1::Resource;
 use rates::Usd;
-use runs::{Alert, RunState, RunView, Severity};
+use runs::{Alert, AlertSeverity, RunState, RunView};
 
-use super::outbox::News;
+use super::outbox::OutboxEvent;
 
 /// Event name of a finished run.
-const RUN: &str = "tollgate.run.summary";
+const RUN_EVENT: &str = "tollgate.run.summary";
 /// Event name of an alert.
-const ALERT: &str = "tollgate.alert";
+const ALERT_EVENT: &str = "tollgate.alert";
 
 pub(super) fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
 }
 
-pub(super) fn text(key: &str, text: &str) -> KeyValue {
+pub(super) fn text_attribute(key: &str, text: &str) -> KeyValue {
     attribute(key, Value::StringValue(text.to_owned()))
 }
 
 /// An id under its key, or under another key if it is a pseudonym: redaction would pseudonymise it again.
-fn id(key: &str, of_pseudonym: &str, id: &str) -> KeyValue {
-    text(if id.starts_with(PREFIX) { of_pseudonym } else { key }, id)
+fn id_attribute(key: &str, of_pseudonym: &str, id: &str) -> KeyValue {
+    text_attribute(if id.starts_with(PREFIX) { of_pseudonym } else { key }, id)
 }
 
-fn int(key: &str, count: u64) -> KeyValue {
+fn int_attribute(key: &str, count: u64) -> KeyValue {
     attribute(key, Value::IntValue(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
-fn double(key: &str, number: f64) -> KeyValue {
+fn double_attribute(key: &str, number: f64) -> KeyValue {
     attribute(key, Value::DoubleValue(number))
 }
 
 /// The resource of the connectors' records.
 pub(super) fn resource() -> Resource {
-    let attributes = vec![text("service.name", "tollgate"), text("service.version", env!("CARGO_PKG_VERSION"))];
+    let attributes =
+        vec![text_attribute("service.name", "tollgate"), text_attribute("service.version", env!("CARGO_PKG_VERSION"))];
     Resource { attributes, ..Resource::default() }
 }
 
@@ -54,10 +55,10 @@ pub(super) fn scope() -> InstrumentationScope {
 }
 
 /// Encodes a request with a record for each of the news that is emitted as a log.
-pub(super) fn request(news: &[&News], now: u64) -> Vec<u8> {
+pub(super) fn encode_logs_request(news: &[&OutboxEvent], now: u64) -> Vec<u8> {
     let log_records = news.iter().filter_map(|news| match news {
-        News::Run(view, revision) => Some(of_run(view, *revision, now)),
-        News::Alert(alert) => Some(of_alert(alert, now)),
+        OutboxEvent::Run(view, revision) => Some(run_record(view, *revision, now)),
+        OutboxEvent::Alert(alert) => Some(alert_record(alert, now)),
         _ => None,
     });
     let scope_logs = ScopeLogs { scope: Some(scope()), log_records: log_records.collect(), ..ScopeLogs::default() };
@@ -72,7 +73,7 @@ fn trace_id(hex: &str) -> Vec<u8> {
     number.map_or(Vec::new(), |number| number.to_be_bytes().to_vec())
 }
 
-fn record(name: &str, time: u64, now: u64, severity: SeverityNumber, attributes: Vec<KeyValue>) -> LogRecord {
+fn log_record(name: &str, time: u64, now: u64, severity: SeverityNumber, attributes: Vec<KeyValue>) -> LogRecord {
     LogRecord {
         time_unix_nano: if time == 0 { now } else { time },
         observed_time_unix_nano: now,
@@ -85,23 +86,23 @@ fn record(name: &str, time: u64, now: u64, severity: SeverityNumber, attributes:
     }
 }
 
-fn of_run(view: &RunView, revision: u32, now: u64) -> LogRecord {
-    let mut all = whose(view);
+fn run_record(view: &RunView, revision: u32, now: u64) -> LogRecord {
+    let mut all = identity_attributes(view);
     if revision > 0 {
-        all.push(int("tollgate.run.revision", u64::from(revision)));
+        all.push(int_attribute("tollgate.run.revision", u64::from(revision)));
     }
-    all.extend(numbers(view));
+    all.extend(figure_attributes(view));
     let bad = view.failed || !matches!(view.state, RunState::Ended | RunState::Idle);
     let severity = if bad { SeverityNumber::Warn } else { SeverityNumber::Info };
     let span_id = if view.root == [0; 8] { Vec::new() } else { view.root.to_vec() };
-    LogRecord { trace_id: trace_id(&view.trace), span_id, ..record(RUN, view.last, now, severity, all) }
+    LogRecord { trace_id: trace_id(&view.trace), span_id, ..log_record(RUN_EVENT, view.last, now, severity, all) }
 }
 
-fn whose(view: &RunView) -> Vec<KeyValue> {
+fn identity_attributes(view: &RunView) -> Vec<KeyValue> {
     let mut all = vec![
-        id("tollgate.run.id", "tollgate.run.key", &view.run),
-        id("session.id", "tollgate.run.session_key", &view.session),
-        text("tollgate.run.state", view.state.as_str()),
+        id_attribute("tollgate.run.id", "tollgate.run.key", &view.run),
+        id_attribute("session.id", "tollgate.run.session_key", &view.session),
+        text_attribute("tollgate.run.state", view.state.as_str()),
         attribute("error", Value::BoolValue(view.failed)),
     ];
     let told = [
@@ -113,71 +114,74 @@ fn whose(view: &RunView) -> Vec<KeyValue> {
         ("work_tracker.issue_id", &view.issue),
         ("tollgate.run.service", &view.service),
     ];
-    all.extend(told.into_iter().filter_map(|(key, value)| Some(text(key, value.as_deref()?))));
-    all.extend(view.tenant.as_deref().map(|tenant| id("tenant.id", "tollgate.run.tenant_key", tenant)));
+    all.extend(told.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
+    all.extend(view.tenant.as_deref().map(|tenant| id_attribute("tenant.id", "tollgate.run.tenant_key", tenant)));
     all
 }
 
-fn numbers(view: &RunView) -> Vec<KeyValue> {
+fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
     let (totals, peaks) = (&view.totals, &view.peaks);
     let tokens = totals.tokens();
     let sum = |counts: &mut dyn Iterator<Item = &u64>| counts.sum::<u64>();
     let mut all = vec![
-        double("tollgate.run.duration_seconds", view.duration as f64 / 1e9),
-        int("tollgate.run.iterations", totals.iterations),
-        int("tollgate.run.model_calls", totals.calls()),
-        int("tollgate.run.failed_model_calls", totals.failed_calls),
-        int("tollgate.run.model_retries", totals.retries),
-        int("agent.total_input_tokens", totals.input_tokens()),
-        int("agent.total_output_tokens", tokens.output),
-        int("tollgate.run.cache_read_tokens", tokens.cache_read),
-        int("tollgate.run.cache_write_tokens", tokens.cache_write_5m.saturating_add(tokens.cache_write_1h)),
-        int("agent.tool_calls_made", totals.tool_calls()),
-        int("tollgate.run.failed_tool_calls", totals.tool_failures()),
-        int("tollgate.run.tool_retries", totals.tool_retries()),
-        int("tollgate.run.permission_denials", sum(&mut totals.denials.values())),
-        int("tollgate.run.fallbacks", sum(&mut totals.fallbacks.values())),
-        int("tollgate.run.sub_agents", totals.sub_agents),
-        int("tollgate.run.reads", totals.reads),
-        int("tollgate.run.writes", totals.writes),
-        int("tollgate.run.model_changes", totals.swapped),
-        int("tollgate.run.cut_off", totals.finish.get("length").copied().unwrap_or(0)),
-        int("tollgate.run.unpriced_calls", totals.unpriced()),
-        text("tollgate.run.cost_usd", &Usd(totals.atto_usd()).to_string()),
-        double("tollgate.run.context_growth", peaks.context_growth()),
+        double_attribute("tollgate.run.duration_seconds", view.duration as f64 / 1e9),
+        int_attribute("tollgate.run.iterations", totals.iterations),
+        int_attribute("tollgate.run.model_calls", totals.calls()),
+        int_attribute("tollgate.run.failed_model_calls", totals.failed_calls),
+        int_attribute("tollgate.run.model_retries", totals.retries),
+        int_attribute("agent.total_input_tokens", totals.input_tokens()),
+        int_attribute("agent.total_output_tokens", tokens.output),
+        int_attribute("tollgate.run.cache_read_tokens", tokens.cache_read),
+        int_attribute("tollgate.run.cache_write_tokens", tokens.cache_write_5m.saturating_add(tokens.cache_write_1h)),
+        int_attribute("agent.tool_calls_made", totals.tool_calls()),
+        int_attribute("tollgate.run.failed_tool_calls", totals.tool_failures()),
+        int_attribute("tollgate.run.tool_retries", totals.tool_retries()),
+        int_attribute("tollgate.run.permission_denials", sum(&mut totals.denials.values())),
+        int_attribute("tollgate.run.fallbacks", sum(&mut totals.fallbacks.values())),
+        int_attribute("tollgate.run.sub_agents", totals.sub_agents),
+        int_attribute("tollgate.run.reads", totals.reads),
+        int_attribute("tollgate.run.writes", totals.writes),
+        int_attribute("tollgate.run.model_changes", totals.model_changes),
+        int_attribute("tollgate.run.cut_off", totals.finish_reasons.get("length").copied().unwrap_or(0)),
+        int_attribute("tollgate.run.unpriced_calls", totals.unpriced()),
+        text_attribute("tollgate.run.cost_usd", &Usd(totals.atto_usd()).to_string()),
+        double_attribute("tollgate.run.context_growth", peaks.context_growth()),
     ];
     if totals.unpriced() == 0 {
-        all.push(double("agent.estimated_cost_usd", super::meters::usd(totals.atto_usd())));
+        all.push(double_attribute("agent.estimated_cost_usd", super::metrics::usd(totals.atto_usd())));
     }
-    let streaks = [("tollgate.run.identical_calls", &peaks.row), ("tollgate.run.calls_in_window", &peaks.window)];
-    all.extend(streaks.into_iter().filter_map(|(key, streak)| Some(int(key, streak.as_ref()?.count))));
+    let streaks = [
+        ("tollgate.run.identical_calls", &peaks.identical_row),
+        ("tollgate.run.calls_in_window", &peaks.busiest_window),
+    ];
+    all.extend(streaks.into_iter().filter_map(|(key, streak)| Some(int_attribute(key, streak.as_ref()?.count))));
     if let Some(step) = &peaks.slowest {
-        all.push(text("tollgate.run.slowest_step", &step.name));
-        all.push(double("tollgate.run.slowest_step_seconds", step.duration as f64 / 1e9));
+        all.push(text_attribute("tollgate.run.slowest_step", &step.name));
+        all.push(double_attribute("tollgate.run.slowest_step_seconds", step.duration as f64 / 1e9));
     }
     if let Some(step) = &peaks.most_expensive {
-        all.push(text("tollgate.run.most_expensive_step", &step.name));
-        all.push(text("tollgate.run.most_expensive_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
+        all.push(text_attribute("tollgate.run.most_expensive_step", &step.name));
+        all.push(text_attribute("tollgate.run.most_expensive_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
     }
-    all.extend(totals.main_model().map(|model| text("gen_ai.request.model", model)));
-    all.extend(view.judged.outcome.map(|outcome| text("agent.outcome", outcome.verdict.as_str())));
+    all.extend(totals.main_model().map(|model| text_attribute("gen_ai.request.model", model)));
+    all.extend(view.judgement.outcome.map(|outcome| text_attribute("agent.outcome", outcome.verdict.as_str())));
     all
 }
 
-fn of_alert(alert: &Alert, now: u64) -> LogRecord {
+fn alert_record(alert: &Alert, now: u64) -> LogRecord {
     let mut all = vec![
-        text("tollgate.alert.rule", alert.rule),
-        text("tollgate.alert.severity", alert.severity.as_str()),
-        double("tollgate.alert.value", alert.value),
-        double("tollgate.alert.threshold", alert.threshold),
-        text("tollgate.alert.unit", alert.unit().as_str()),
-        text("tollgate.alert.measured", &alert.measured()),
+        text_attribute("tollgate.alert.rule", alert.rule),
+        text_attribute("tollgate.alert.severity", alert.severity.as_str()),
+        double_attribute("tollgate.alert.value", alert.value),
+        double_attribute("tollgate.alert.threshold", alert.threshold),
+        text_attribute("tollgate.alert.unit", alert.unit().as_str()),
+        text_attribute("tollgate.alert.measured", &alert.measurement_text()),
     ];
-    all.extend(alert.multiple().map(|multiple| double("tollgate.alert.multiple", multiple)));
+    all.extend(alert.multiple().map(|multiple| double_attribute("tollgate.alert.multiple", multiple)));
     let told = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), ("gen_ai.tool.name", &alert.tool)];
-    all.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text(key, value)));
+    all.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text_attribute(key, value)));
     let told = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];
-    all.extend(told.into_iter().filter_map(|(key, value)| Some(text(key, value.as_deref()?))));
-    let severity = if alert.severity == Severity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
-    LogRecord { trace_id: trace_id(&alert.trace), ..record(ALERT, alert.since, now, severity, all) }
+    all.extend(told.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
+    let severity = if alert.severity == AlertSeverity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
+    LogRecord { trace_id: trace_id(&alert.trace), ..log_record(ALERT_EVENT, alert.since, now, severity, all) }
 }

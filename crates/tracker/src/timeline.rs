@@ -14,7 +14,7 @@ pub(super) struct Timeline {
 
 impl Timeline {
     /// Builds it from runs as (start, end, number), sorted by rank; the start is the first part of the rank.
-    pub(super) fn of(sorted: &[(u64, u64, usize)]) -> Self {
+    pub(super) fn build(sorted: &[(u64, u64, usize)]) -> Self {
         let leaves = sorted.len().next_power_of_two();
         let mut ends = vec![0; leaves];
         ends.extend(sorted.iter().map(|(_, end, _)| *end));
@@ -30,22 +30,22 @@ impl Timeline {
     }
 
     /// The run, if there is exactly one.
-    pub(super) fn only(&self) -> Option<usize> {
+    pub(super) fn only_run(&self) -> Option<usize> {
         if let [(_, only)] = *self.runs { Some(only) } else { None }
     }
 
     /// The first run.
-    pub(super) fn first(&self) -> Option<usize> {
+    pub(super) fn first_run(&self) -> Option<usize> {
         self.runs.first().map(|(_, run)| *run)
     }
 
     /// The latest run that had started by `at`.
-    pub(super) fn begun(&self, at: u64) -> Option<usize> {
+    pub(super) fn latest_begun(&self, at: u64) -> Option<usize> {
         self.runs.get(self.count_begun(at).checked_sub(1)?).map(|(_, run)| *run)
     }
 
     /// The latest run that had started by `at` and had not ended.
-    pub(super) fn under_way(&self, at: u64) -> Option<usize> {
+    pub(super) fn latest_under_way(&self, at: u64) -> Option<usize> {
         let ends_later = |node: usize| {
             count_steps(1);
             self.ends.get(node).is_some_and(|end| *end >= at)

@@ -1,60 +1,60 @@
-//! [`Tokens`] and [`Atto`]: compact forms of a call's token counts and cost. Counts are capped at 2^42 - 1 per kind;
-//! cost is exact.
+//! [`PackedTokens`] and [`PackedAttoUsd`]: compact forms of a call's token counts and cost. Counts are capped at 2^42 -
+//! 1 per kind; cost is exact.
 
-use genai::Buckets;
+use genai::CallTokenBuckets;
 
-use super::codec::Code;
+use super::codec::BinaryCodec;
 
 /// Bits of a count in its own field, and bits of it in the shared field.
-const LOW: u32 = 32;
-const HIGH: u32 = 10;
+const LOW_BITS: u32 = 32;
+const HIGH_BITS: u32 = 10;
 
 /// Token counts of one call, in the order of [`Tokens::counts`]: the low bits of each in a field, the rarely used high
 /// bits together.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tokens {
+pub(super) struct PackedTokens {
     low: [u32; 6],
     high: u64,
 }
 
-impl Tokens {
-    pub(super) fn of(buckets: &Buckets) -> Self {
-        let Buckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning } = *buckets;
+impl PackedTokens {
+    pub(super) fn from_buckets(buckets: &CallTokenBuckets) -> Self {
+        let CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning } = *buckets;
         let counts = [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning];
-        let counts = counts.map(|count| count.min((1 << (LOW + HIGH)) - 1));
-        let high = counts.iter().fold(0, |high, count| (high << HIGH) | (count >> LOW));
+        let counts = counts.map(|count| count.min((1 << (LOW_BITS + HIGH_BITS)) - 1));
+        let high = counts.iter().fold(0, |high, count| (high << HIGH_BITS) | (count >> LOW_BITS));
         Self { low: counts.map(|count| count as u32), high }
     }
 
     /// The counts, ordered so that comparing them ranks the more informative record higher: one that reports cache
     /// writes by lifetime, or whose output grew as a stream's does.
     fn counts(self) -> [u64; 6] {
-        let mut place = HIGH * 6;
+        let mut place = HIGH_BITS * 6;
         self.low.map(|low| {
-            place -= HIGH;
-            u64::from(low) | (((self.high >> place) & ((1 << HIGH) - 1)) << LOW)
+            place -= HIGH_BITS;
+            u64::from(low) | (((self.high >> place) & ((1 << HIGH_BITS) - 1)) << LOW_BITS)
         })
     }
 
-    pub(super) fn buckets(self) -> Buckets {
+    pub(super) fn to_buckets(self) -> CallTokenBuckets {
         let [cache_write_1h, output, input, cache_read, cache_write_5m, reasoning] = self.counts();
-        Buckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }
+        CallTokenBuckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }
     }
 }
 
-impl Ord for Tokens {
+impl Ord for PackedTokens {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.counts().cmp(&other.counts())
     }
 }
 
-impl PartialOrd for Tokens {
+impl PartialOrd for PackedTokens {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Code for Tokens {
+impl BinaryCodec for PackedTokens {
     fn put(&self, out: &mut Vec<u8>) {
         self.counts().iter().for_each(|count| count.put(out));
     }
@@ -63,19 +63,26 @@ impl Code for Tokens {
         let mut next = || u64::take(from);
         let (cache_write_1h, output, input) = (next()?, next()?, next()?);
         let (cache_read, cache_write_5m, reasoning) = (next()?, next()?, next()?);
-        Some(Self::of(&Buckets { cache_write_1h, output, input, cache_read, cache_write_5m, reasoning }))
+        Some(Self::from_buckets(&CallTokenBuckets {
+            cache_write_1h,
+            output,
+            input,
+            cache_read,
+            cache_write_5m,
+            reasoning,
+        }))
     }
 }
 
 /// An amount in 1e-18 USD, in halves: the alignment of `i128` would enlarge all types that contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Atto {
+pub(super) struct PackedAttoUsd {
     high: i64,
     low: u64,
 }
 
-impl Atto {
-    pub(super) fn of(amount: i128) -> Self {
+impl PackedAttoUsd {
+    pub(super) fn new(amount: i128) -> Self {
         Self { high: (amount >> 64) as i64, low: amount as u64 }
     }
 
@@ -84,12 +91,12 @@ impl Atto {
     }
 }
 
-impl Code for Atto {
+impl BinaryCodec for PackedAttoUsd {
     fn put(&self, out: &mut Vec<u8>) {
         self.amount().put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        i128::take(from).map(Self::of)
+        i128::take(from).map(Self::new)
     }
 }

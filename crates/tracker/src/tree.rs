@@ -1,4 +1,4 @@
-//! [`Tree`]: the spans of a group as a forest: the topmost agent invocation above each place, and the run named
+//! [`SpanTree`]: the spans of a group as a forest: the topmost agent invocation above each place, and the run named
 //! nearest above it. Spans are exported when they end, so a sub-agent arrives before its parent: an agent with an
 //! unseen parent may be a run's root, or a sub-agent of a root that is still to come.
 //! A function of the set of spans alone; linear; cycles of parents are cut at their smallest place. `resolve` builds
@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::Group;
+use super::group::ItemGroup;
 use super::orphans;
 
 /// The ancestors of a place.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Above {
+pub(super) struct SpanAncestors {
     /// The topmost agent invocation on the way up, the place itself included; 0 = none.
     pub(super) root: u64,
     /// The run named nearest on the way up, up to the root.
@@ -23,48 +23,49 @@ pub(super) struct Above {
 }
 
 /// All places of a group.
-pub(super) struct Tree {
-    above: HashMap<u64, Above>,
+pub(super) struct SpanTree {
+    above: HashMap<u64, SpanAncestors>,
     /// The run that is named in the tree below each root.
-    named: HashMap<u64, u32>,
+    named_run_of_root: HashMap<u64, u32>,
     /// Agent invocations whose own root was not seen.
     unrooted: HashSet<u64>,
 }
 
-impl Tree {
-    pub(super) fn of(group: &Group) -> Self {
+impl SpanTree {
+    pub(super) fn build(group: &ItemGroup) -> Self {
         let above = HashMap::with_capacity(group.nodes.len());
-        let mut tree = Self { above, named: HashMap::new(), unrooted: HashSet::new() };
-        let cuts = rings(group);
+        let mut tree = Self { above, named_run_of_root: HashMap::new(), unrooted: HashSet::new() };
+        let cuts = cycle_cuts(group);
         tree.climb_all(group, &cuts);
         let way = |place| {
-            let above = tree.above(place);
+            let above = tree.ancestors(place);
             (above.root, above.orphan)
         };
-        tree.unrooted = orphans::unrooted(group, way);
+        tree.unrooted = orphans::find_unrooted_agents(group, way);
         if !tree.unrooted.is_empty() {
             tree.above.clear();
             tree.climb_all(group, &cuts);
         }
         for (place, node) in group.nodes.iter().filter(|(_, node)| node.run != 0) {
-            let above = tree.above(place);
+            let above = tree.ancestors(place);
             if above.root != 0 {
-                let run = tree.named.get(&above.root).map_or(node.run, |known| group.first_key(*known, node.run));
-                tree.named.insert(above.root, run);
+                let run =
+                    tree.named_run_of_root.get(&above.root).map_or(node.run, |known| group.first_key(*known, node.run));
+                tree.named_run_of_root.insert(above.root, run);
             }
         }
         tree
     }
 
     /// The ancestors of a place; empty for an unknown place.
-    pub(super) fn above(&self, place: u64) -> Above {
+    pub(super) fn ancestors(&self, place: u64) -> SpanAncestors {
         self.above.get(&place).copied().unwrap_or_default()
     }
 
     /// The run named for a place: nearest above it, otherwise anywhere below its root.
-    pub(super) fn run(&self, place: u64) -> u32 {
-        let above = self.above(place);
-        if above.run != 0 { above.run } else { self.named.get(&above.root).copied().unwrap_or(0) }
+    pub(super) fn named_run(&self, place: u64) -> u32 {
+        let above = self.ancestors(place);
+        if above.run != 0 { above.run } else { self.named_run_of_root.get(&above.root).copied().unwrap_or(0) }
     }
 
     /// Agent invocations below an unseen root, that is, sub-agents.
@@ -72,13 +73,13 @@ impl Tree {
         self.unrooted.iter().copied()
     }
 
-    fn climb_all(&mut self, group: &Group, cuts: &HashSet<u64>) {
+    fn climb_all(&mut self, group: &ItemGroup, cuts: &HashSet<u64>) {
         for place in group.nodes.keys() {
             self.climb(group, place, cuts);
         }
     }
 
-    fn climb(&mut self, group: &Group, place: u64, cuts: &HashSet<u64>) {
+    fn climb(&mut self, group: &ItemGroup, place: u64, cuts: &HashSet<u64>) {
         let mut way = Vec::new();
         let mut at = place;
         let mut above = loop {
@@ -87,11 +88,11 @@ impl Tree {
             }
             let Some(node) = group.nodes.get(at) else {
                 let orphan = way.last().map_or(0, |(last, _)| *last);
-                break Above { orphan, ..Above::default() };
+                break SpanAncestors { orphan, ..SpanAncestors::default() };
             };
             way.push((at, node));
             if node.parent == 0 || cuts.contains(&at) {
-                break Above::default();
+                break SpanAncestors::default();
             }
             at = node.parent;
         };
@@ -100,8 +101,10 @@ impl Tree {
             let unrooted = self.unrooted.contains(&at);
             above = match (above.root, node.agent) {
                 // A run named above the root is a different run.
-                (0, true) if !unrooted && !above.nested => Above { root: at, run: node.run, nested: false, orphan },
-                (root, agent) => Above {
+                (0, true) if !unrooted && !above.nested => {
+                    SpanAncestors { root: at, run: node.run, nested: false, orphan }
+                }
+                (root, agent) => SpanAncestors {
                     root,
                     run: if node.run != 0 { node.run } else { above.run },
                     nested: above.nested || unrooted || (root != 0 && agent),
@@ -114,7 +117,7 @@ impl Tree {
 }
 
 /// The smallest place of each cycle of parents.
-fn rings(group: &Group) -> HashSet<u64> {
+fn cycle_cuts(group: &ItemGroup) -> HashSet<u64> {
     let (mut done, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
     for place in group.nodes.keys() {
         let (mut way, mut on_way) = (Vec::new(), HashMap::new());

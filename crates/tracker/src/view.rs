@@ -1,47 +1,48 @@
-//! [`Viewer`]: builds the views that may be shown from resolved runs. Ids and names have passed the id policy
+//! [`ViewBuilder`]: builds the views that may be shown from resolved runs. Ids and names have passed the id policy
 //! (redaction rules, pseudonyms); users are always pseudonyms; views hold no content. The `runs` crate defines their
 //! types.
 
 use kernel::pseudonym::IdPolicy;
-use runs::{Detail, Judged, Peaks, RunState, RunView, SessionView, Step, Totals};
+use runs::{RunDetail, RunJudgement, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView};
 
-use super::acts::trace_id;
-use super::group::Tags;
-use super::resolve::Resolved;
+use super::group::AttributionTags;
+use super::observation::span_id_of_place;
+use super::resolve::ResolvedRuns;
 use super::run::{Run, first_nonzero};
-use super::seen::span_at;
+use super::run_calls::trace_id;
 
 /// Maximum number of steps shown for one run.
-const STEPS: usize = 2000;
+const MAX_STEPS: usize = 2000;
 
 /// Builds views.
-pub(super) struct Viewer<'a> {
+pub(super) struct ViewBuilder<'a> {
     pub(super) ids: &'a dyn IdPolicy,
-    pub(super) resolved: &'a Resolved<'a>,
+    pub(super) resolved: &'a ResolvedRuns<'a>,
 }
 
-impl Viewer<'_> {
+impl ViewBuilder<'_> {
     /// `unended` is the run's state if no end was reported.
-    pub(super) fn run(&self, run: &Run, unended: RunState) -> RunView {
+    pub(super) fn run_view(&self, run: &Run, unended: RunState) -> RunView {
         let group = self.resolved.group;
         let account = &group.account;
-        let Tags { template, incident, commit, issue, service, .. } = run.tags;
+        let AttributionTags { template, incident, commit, issue, service, .. } = run.tags;
         let place = run.roots.iter().min().copied().filter(|place| *place != 0);
-        let root = place.zip(trace_id(group, run.trace)).map_or([0; 8], |(place, trace)| span_at(trace, place));
+        let root =
+            place.zip(trace_id(group, run.trace)).map_or([0; 8], |(place, trace)| span_id_of_place(trace, place));
         RunView {
             account: account.to_string(),
-            run: self.ids.shown(account, &run.text).into_owned(),
-            session: self.ids.shown(account, &run.session).into_owned(),
-            trace: group.text(run.trace).to_owned(),
+            run: self.ids.shown_id(account, &run.id_text).into_owned(),
+            session: self.ids.shown_id(account, &run.session).into_owned(),
+            trace: group.key_text(run.trace).to_owned(),
             root,
-            tenant: self.id(run.tags.tenant),
-            feature: self.word(run.tags.feature),
+            tenant: self.shown_id(run.tags.tenant),
+            feature: self.shown_label(run.tags.feature),
             user: self.user(run.tags.user),
-            template: self.word(template),
-            incident: self.id(incident),
-            commit: self.word(commit),
-            issue: self.word(issue),
-            service: self.word(service),
+            template: self.shown_label(template),
+            incident: self.shown_id(incident),
+            commit: self.shown_label(commit),
+            issue: self.shown_label(issue),
+            service: self.shown_label(service),
             state: run.state(unended),
             failed: run.has_failed(unended),
             start: run.start,
@@ -49,19 +50,19 @@ impl Viewer<'_> {
             duration: duration(run),
             totals: self.totals(&run.totals),
             peaks: self.peaks(&run.peaks),
-            judged: Judged::default(),
+            judgement: RunJudgement::default(),
         }
     }
 
     /// The run with its calls.
-    pub(super) fn detail(&self, run: &Run, unended: RunState) -> Detail {
-        let steps = run.acts.iter().take(STEPS).map(|act| self.step(act.step(self.resolved.group))).collect();
-        Detail { view: self.run(run, unended), steps: Some(steps), step_count: run.acts.len() as u64 }
+    pub(super) fn run_detail(&self, run: &Run, unended: RunState) -> RunDetail {
+        let steps = run.calls.iter().take(MAX_STEPS).map(|act| self.step(act.to_step(self.resolved.group))).collect();
+        RunDetail { view: self.run_view(run, unended), steps: Some(steps), step_count: run.calls.len() as u64 }
     }
 
     /// The session of these runs (at least one); `whole`: they are all its runs.
-    pub(super) fn session(&self, runs: &[&Run], whole: bool) -> SessionView {
-        let mut totals = Totals::default();
+    pub(super) fn session_view(&self, runs: &[&Run], whole: bool) -> SessionView {
+        let mut totals = RunTotals::default();
         let group = self.resolved.group;
         let key = runs.first().and_then(|run| group.key(run.session_key));
         let told = |time: u64| (time != 0).then_some(time);
@@ -70,28 +71,28 @@ impl Viewer<'_> {
         let lasts = runs.iter().map(|run| run.last).chain(times.map(|key| key.last));
         let (start, last) = (starts.min().unwrap_or(0), lasts.max().unwrap_or(0));
         let own = key.map(|key| key.tags).unwrap_or_default();
-        let of_runs = |name: fn(&Tags) -> u16| {
-            let told = runs.iter().filter(|run| name(&run.tags) != 0).min_by_key(|run| (run.start, &run.text));
+        let of_runs = |name: fn(&AttributionTags) -> u16| {
+            let told = runs.iter().filter(|run| name(&run.tags) != 0).min_by_key(|run| (run.start, &run.id_text));
             told.map_or(0, |run| name(&run.tags))
         };
-        let first = |name: fn(&Tags) -> u16| first_nonzero(name(&own), of_runs(name));
+        let first = |name: fn(&AttributionTags) -> u16| first_nonzero(name(&own), of_runs(name));
         for run in runs {
             totals.add(&run.totals);
-            totals.others.clear();
+            totals.other_tenants.clear();
         }
         let tenant = first(|tags| tags.tenant);
         for (whose, share) in runs.iter().flat_map(|run| run.totals.by_tenant(self.name(run.tags.tenant))) {
             if let Some(whose) = whose.filter(|whose| Some(*whose) != self.name(tenant)) {
-                totals.others.entry(whose.to_owned()).or_default().add(&share);
+                totals.other_tenants.entry(whose.to_owned()).or_default().add(&share);
             }
         }
         let id = runs.first().map_or("", |run| &run.session);
         SessionView {
             account: group.account.to_string(),
-            session: self.ids.shown(&group.account, id).into_owned(),
-            tenant: self.id(tenant),
+            session: self.ids.shown_id(&group.account, id).into_owned(),
+            tenant: self.shown_id(tenant),
             // items of sub-agents name the session too, but not its feature
-            feature: self.word(first_nonzero(of_runs(|tags| tags.feature), own.feature)),
+            feature: self.shown_label(first_nonzero(of_runs(|tags| tags.feature), own.feature)),
             user: self.user(first(|tags| tags.user)),
             runs: runs.len() as u64,
             failed: runs.iter().any(|run| run.has_failed(RunState::Idle)),
@@ -105,43 +106,43 @@ impl Viewer<'_> {
         Some(self.resolved.group.name(name)).filter(|text| !text.is_empty())
     }
 
-    fn id(&self, name: u16) -> Option<String> {
-        self.name(name).map(|text| self.ids.shown(&self.resolved.group.account, text).into_owned())
+    fn shown_id(&self, name: u16) -> Option<String> {
+        self.name(name).map(|text| self.ids.shown_id(&self.resolved.group.account, text).into_owned())
     }
 
     fn user(&self, name: u16) -> Option<String> {
         self.name(name).map(|text| self.ids.pseudonym(&self.resolved.group.account, text))
     }
 
-    fn word(&self, name: u16) -> Option<String> {
-        self.name(name).map(|text| self.column(text))
+    fn shown_label(&self, name: u16) -> Option<String> {
+        self.name(name).map(|text| self.shown_text(text))
     }
 
-    fn column(&self, text: &str) -> String {
-        self.ids.column(&self.resolved.group.account, text).into_owned()
+    fn shown_text(&self, text: &str) -> String {
+        self.ids.redact_column(&self.resolved.group.account, text).into_owned()
     }
 
-    fn totals(&self, totals: &Totals) -> Totals {
-        let mut shown = Totals::default();
-        shown.add_names(totals, |name| self.column(name));
-        for (tenant, other) in &totals.others {
-            let tenant = self.ids.shown(&self.resolved.group.account, tenant).into_owned();
-            shown.others.entry(tenant).or_default().add(other);
+    fn totals(&self, totals: &RunTotals) -> RunTotals {
+        let mut shown = RunTotals::default();
+        shown.add_with_names(totals, |name| self.shown_text(name));
+        for (tenant, other) in &totals.other_tenants {
+            let tenant = self.ids.shown_id(&self.resolved.group.account, tenant).into_owned();
+            shown.other_tenants.entry(tenant).or_default().add(other);
         }
         shown
     }
 
-    fn step(&self, step: Step) -> Step {
-        Step { name: self.column(&step.name), ..step }
+    fn step(&self, step: RunStep) -> RunStep {
+        RunStep { name: self.shown_text(&step.name), ..step }
     }
 
-    fn peaks(&self, peaks: &Peaks) -> Peaks {
+    fn peaks(&self, peaks: &RunPeaks) -> RunPeaks {
         let mut shown = peaks.clone();
         for step in [&mut shown.slowest, &mut shown.most_expensive].into_iter().flatten() {
-            step.name = self.column(&step.name);
+            step.name = self.shown_text(&step.name);
         }
-        for streak in [&mut shown.row, &mut shown.window].into_iter().flatten() {
-            streak.tool = self.column(&streak.tool);
+        for streak in [&mut shown.identical_row, &mut shown.busiest_window].into_iter().flatten() {
+            streak.tool = self.shown_text(&streak.tool);
         }
         shown
     }

@@ -2,6 +2,8 @@
 //! that could not be sent. The proxy from the environment and the certificates from the settings apply together; bad
 //! certificates are an error, never a panic. Neighbours: the requests themselves are in `store/s3` and `kms`.
 
+use std::error::Error;
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,35 +13,79 @@ use aws_sdk_s3::error::ConnectorError;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use kernel::files::describe_io_error;
+use net::client::ClientError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 /// Timeout for establishing a connection.
-pub(crate) const CONNECT: Duration = Duration::from_millis(3100);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-pub(crate) const NO_TIME: &str = "timed out";
-pub(crate) const NO_CONNECTION: &str = "no connection";
-pub(crate) const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service: \
+pub(crate) const TIMED_OUT: &str = "timed out";
+const NO_CREDENTIALS: &str = "no credentials in the environment, profile or metadata service: \
     set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
 
 /// Whether a service's error code is safe to show: the server may be anyone, and the text is printed.
-pub(crate) fn is_code(text: &str) -> bool {
+pub(crate) fn is_error_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Why a request could not be sent.
-pub(crate) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
-    let first = failure.map(|error| error as &(dyn std::error::Error + 'static));
-    let mut causes = std::iter::successors(first, |error| error.source());
-    if failure.is_some_and(ConnectorError::is_timeout) {
-        NO_TIME
-    } else if failure.is_some_and(ConnectorError::is_io) {
-        NO_CONNECTION
-    } else if causes.any(|cause| cause.to_string().contains("credential")) {
-        // the SDK has no error kind for missing credentials
-        NO_CREDENTIALS
-    } else {
-        "no connection, or no credentials in the environment, profile or metadata service"
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SendFailure {
+    /// No answer within the time limit.
+    TimedOut,
+    /// No connection, or none that TLS accepts.
+    Connection(ConnectionCause),
+    /// No credentials were found.
+    NoCredentials,
+    /// One of the last two; the SDK does not say which.
+    Unknown,
+}
+
+/// Why there is no connection: at most names of hosts and certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionCause {
+    text: String,
+    /// What to do about it.
+    pub(crate) remedy: &'static str,
+}
+
+impl fmt::Display for SendFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str(TIMED_OUT),
+            Self::Connection(cause) => write!(f, "no connection: {}", cause.text),
+            Self::NoCredentials => f.write_str(NO_CREDENTIALS),
+            Self::Unknown => {
+                f.write_str("no connection, or no credentials in the environment, profile or metadata service")
+            }
+        }
+    }
+}
+
+impl SendFailure {
+    pub(crate) fn from_connector(failure: Option<&ConnectorError>) -> Self {
+        let first = failure.map(|error| error as &(dyn Error + 'static));
+        let mut causes = std::iter::successors(first, |error| (*error).source());
+        match failure {
+            Some(error) if error.is_timeout() => Self::TimedOut,
+            Some(error) if error.is_io() => {
+                let ClientError { text, remedy, .. } = ClientError::from_error(error);
+                Self::Connection(ConnectionCause { text, remedy })
+            }
+            // the SDK has no error kind for missing credentials
+            _ if causes.any(|cause| cause.to_string().contains("credential")) => Self::NoCredentials,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The failure, followed by its remedy if it has one.
+    pub(crate) fn with_remedy(&self) -> String {
+        match self {
+            Self::Connection(cause) => format!("{self}: {}", cause.remedy),
+            _ => self.to_string(),
+        }
     }
 }
 
@@ -47,13 +93,13 @@ pub(crate) fn not_sent(failure: Option<&ConnectorError>) -> &'static str {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CaFileError {
     /// The file can't be read; the operating system's reason.
-    #[error("ca_file can't be read: {0}")]
+    #[error("ca_file can't be read: {}", describe_io_error(*.0))]
     Unreadable(std::io::ErrorKind),
     /// The file has no PEM certificate, or one that is malformed.
-    #[error("ca_file holds no usable PEM certificate")]
+    #[error("ca_file contains no valid PEM certificate")]
     NoCertificate,
     /// The TLS library refuses the certificates.
-    #[error("the certificates can't be used")]
+    #[error("the TLS library rejects the certificates in ca_file")]
     Refused,
 }
 
@@ -61,7 +107,7 @@ pub(crate) enum CaFileError {
 ///
 /// # Errors
 /// The certificates can't be used.
-pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<ConfigLoader, CaFileError> {
+pub(crate) async fn load_credential_chain(region: &str, ca_file: Option<&Path>) -> Result<ConfigLoader, CaFileError> {
     let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client(ca_file).await?);
     Ok(if region.is_empty() { loader } else { loader.region(Region::new(region.to_owned())) })
 }
@@ -74,7 +120,7 @@ pub(crate) async fn chain(region: &str, ca_file: Option<&Path>) -> Result<Config
 pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, CaFileError> {
     let trust = match ca_file {
         None => TrustStore::default(),
-        Some(path) => TrustStore::empty().with_pem_certificate(pem(path).await?),
+        Some(path) => TrustStore::empty().with_pem_certificate(read_certificates(path).await?),
     };
     let tls = TlsContext::builder().with_trust_store(trust).build();
     let tls = tls.map_err(|_| CaFileError::Refused)?;
@@ -89,7 +135,7 @@ pub(crate) async fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClie
 }
 
 /// Reads and checks the certificates, because the client would panic on bad ones.
-async fn pem(path: &Path) -> Result<Vec<u8>, CaFileError> {
+async fn read_certificates(path: &Path) -> Result<Vec<u8>, CaFileError> {
     let bytes = tokio::fs::read(path).await.map_err(|error| CaFileError::Unreadable(error.kind()))?;
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {

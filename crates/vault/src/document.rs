@@ -10,17 +10,17 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use genai::Part;
+use genai::ContentPart;
 use otlp::write_json_text;
 
-use super::delta::{Plan, Print, Source, Step};
-use super::piece::{append, open};
+use super::delta::{ContentFingerprint, DeltaPlan, DeltaStep, PieceSource};
+use super::piece::{append_json, append_unclosed};
 
-pub use super::piece::Piece;
+pub use super::piece::ContentPiece;
 
 /// Head of a document: the first keys of its JSON.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Head<'a> {
+pub struct DocumentHead<'a> {
     /// Version of the document format.
     pub v: u8,
     /// Fragment id, hex.
@@ -112,8 +112,8 @@ pub struct ItemHead<'a> {
     pub rates: Option<Cow<'a, str>>,
 }
 
-/// Byte range of a piece in [`Content`].
-struct Span<'p> {
+/// Byte range of a piece in [`ItemContent`].
+struct PieceRange<'p> {
     start: usize,
     /// End of the piece's head, where its value begins.
     head: usize,
@@ -124,10 +124,10 @@ struct Span<'p> {
 
 /// Content of one item as written into the document, and its running hashes.
 #[derive(Default)]
-pub struct Content<'p> {
+pub struct ItemContent<'p> {
     json: String,
-    spans: Vec<Span<'p>>,
-    prints: Vec<Print>,
+    spans: Vec<PieceRange<'p>>,
+    fingerprints: Vec<ContentFingerprint>,
     context: Option<Sha256>,
     /// Hashes of the system instructions and of the tool definitions alone.
     fixed: [Option<Sha256>; 2],
@@ -136,30 +136,30 @@ pub struct Content<'p> {
 }
 
 /// The JSON between a piece's head and its value.
-const VALUE: &str = ",\"value\":";
+const VALUE_KEY: &str = ",\"value\":";
 
-impl<'p> Content<'p> {
+impl<'p> ItemContent<'p> {
     /// Adds a piece. `value` is JSON (a text as sent, or structure); a text is also passed unescaped as `text`.
-    pub fn push(&mut self, part: Part, piece: &Piece<'_>, value: &str, text: Option<&'p str>) {
+    pub fn push(&mut self, part: ContentPart, piece: &ContentPiece<'_>, value: &str, text: Option<&'p str>) {
         self.json.push(if self.json.is_empty() { '[' } else { ',' });
         let start = self.json.len();
-        open(&mut self.json, piece);
+        append_unclosed(&mut self.json, piece);
         let head = self.json.len();
-        self.json.push_str(VALUE);
+        self.json.push_str(VALUE_KEY);
         self.json.push_str(value);
         self.json.push('}');
-        self.spans.push(Span { start, head, end: self.json.len(), text });
-        let context = matches!(part, Part::System | Part::Tools | Part::Input);
-        self.prints.push(if context {
+        self.spans.push(PieceRange { start, head, end: self.json.len(), text });
+        let context = matches!(part, ContentPart::System | ContentPart::Tools | ContentPart::Input);
+        self.fingerprints.push(if context {
             let element = self.json.get(start..).unwrap_or_default();
-            Print::of(piece, part != Part::Input, element, text.unwrap_or(value))
+            ContentFingerprint::from_piece(piece, part != ContentPart::Input, element, text.unwrap_or(value))
         } else {
-            Print::none()
+            ContentFingerprint::none()
         });
         let [system, tools] = &mut self.fixed;
         if let Some(hash) = match part {
-            Part::System => Some(system),
-            Part::Tools => Some(tools),
+            ContentPart::System => Some(system),
+            ContentPart::Tools => Some(tools),
             _ => None,
         } {
             let hash = hash.get_or_insert_default();
@@ -168,8 +168,8 @@ impl<'p> Content<'p> {
         }
         let [arguments, result] = &mut self.tool;
         match part {
-            Part::ToolArgs => *arguments += value.len() as u64,
-            Part::ToolResult => *result += value.len() as u64,
+            ContentPart::ToolArgs => *arguments += value.len() as u64,
+            ContentPart::ToolResult => *result += value.len() as u64,
             _ => {}
         }
         if context {
@@ -182,17 +182,17 @@ impl<'p> Content<'p> {
     }
 
     /// Fingerprints of the content, one for each piece.
-    pub fn prints(&self) -> &[Print] {
-        &self.prints
+    pub fn prints(&self) -> &[ContentFingerprint] {
+        &self.fingerprints
     }
 
     /// Moves the fingerprints out.
-    pub fn take_prints(&mut self) -> Vec<Print> {
-        std::mem::take(&mut self.prints)
+    pub fn take_prints(&mut self) -> Vec<ContentFingerprint> {
+        std::mem::take(&mut self.fingerprints)
     }
 
     /// Writes the content array with the references that `plan` chose.
-    fn said(&self, plan: &Plan, out: &mut String) {
+    fn said(&self, plan: &DeltaPlan, out: &mut String) {
         out.push('[');
         let mut spans = self.spans.iter();
         for (at, step) in plan.steps.iter().enumerate() {
@@ -201,18 +201,18 @@ impl<'p> Content<'p> {
             }
             let Some(span) = spans.next() else { break };
             match step {
-                Step::Whole => out.push_str(self.json.get(span.start..span.end).unwrap_or_default()),
-                Step::Run(source, count) => {
+                DeltaStep::Whole => out.push_str(self.json.get(span.start..span.end).unwrap_or_default()),
+                DeltaStep::Copy(source, count) => {
                     spans.by_ref().take(*count as usize - 1).for_each(drop);
                     out.push('{');
-                    base(out, source);
+                    append_base(out, source);
                     out.push_str(&format!(",\"pieces\":{count}}}"));
                 }
-                Step::Like { source, prefix_len, chars: [prefix, suffix], bytes: [before, behind] } => {
+                DeltaStep::Delta { source, prefix_len, chars: [prefix, suffix], bytes: [before, behind] } => {
                     out.push_str(self.json.get(span.start..span.head).unwrap_or_default());
                     out.push(',');
-                    base(out, source);
-                    let value = self.json.get(span.head + VALUE.len()..span.end - 1).unwrap_or_default();
+                    append_base(out, source);
+                    let value = self.json.get(span.head + VALUE_KEY.len()..span.end - 1).unwrap_or_default();
                     let text = span.text.unwrap_or(value);
                     let new = text.get(*before..text.len().saturating_sub(*behind)).unwrap_or_default();
                     let json = span.text.is_none();
@@ -245,7 +245,7 @@ impl<'p> Content<'p> {
 
 /// Hashes of one item's content. Only the commitment leaves the sealed document: a prompt could be guessed from an
 /// unkeyed hash.
-pub struct Hashes {
+pub struct ContentHashes {
     /// SHA-256 of the item's `content` array with references expanded, hex.
     pub content: String,
     /// SHA-256 of the model's input (system, tools, input), hex; comparable between turns.
@@ -257,41 +257,41 @@ pub struct Hashes {
 }
 
 /// Writes one document, item by item.
-pub struct Writer {
+pub struct DocumentWriter {
     out: String,
     items: u32,
 }
 
-impl Writer {
+impl DocumentWriter {
     /// Begins a document with its head.
-    pub fn begin(head: &Head<'_>) -> Self {
+    pub fn begin(head: &DocumentHead<'_>) -> Self {
         let mut out = String::with_capacity(4096);
-        open(&mut out, head);
+        append_unclosed(&mut out, head);
         out.push_str(",\"items\":[");
         Self { out, items: 0 }
     }
 
     /// Position that the next item will have.
-    pub fn next(&self) -> u32 {
+    pub fn next_position(&self) -> u32 {
         self.items
     }
 
     /// Adds an item and returns its position and hashes. Content is written with the references of `plan`; the hashes
     /// are those of the whole content. `parameters` are pairs of key and JSON.
-    pub fn item(
+    pub fn write_item(
         &mut self,
         head: &ItemHead<'_>,
         parameters: &[(&str, String)],
-        mut content: Content<'_>,
-        plan: &Plan,
+        mut content: ItemContent<'_>,
+        plan: &DeltaPlan,
         salt: &[u8; 32],
-    ) -> (u32, Hashes) {
+    ) -> (u32, ContentHashes) {
         let position = self.items;
         self.items += 1;
         content.json.push_str(if content.json.is_empty() { "[]" } else { "]" });
         let (context, fixed) = (content.context.take(), std::mem::take(&mut content.fixed));
         let digest: [u8; 32] = Sha256::digest(content.json.as_bytes()).into();
-        let hashes = Hashes {
+        let hashes = ContentHashes {
             content: kernel::hex::encode(&digest),
             context: context.map(|hash| kernel::hex::encode(&hash.finalize())),
             fixed: fixed.map(|hash| hash.map(|hash| kernel::hex::encode(&hash.finalize()))),
@@ -300,13 +300,13 @@ impl Writer {
         if position > 0 {
             self.out.push(',');
         }
-        open(&mut self.out, head);
+        append_unclosed(&mut self.out, head);
         self.out.push_str(",\"parameters\":{");
         for (index, (key, value)) in parameters.iter().enumerate() {
             if index > 0 {
                 self.out.push(',');
             }
-            append(&mut self.out, key);
+            append_json(&mut self.out, key);
             self.out.push(':');
             self.out.push_str(value);
         }
@@ -316,11 +316,11 @@ impl Writer {
             _ => content.said(plan, &mut self.out),
         }
         self.out.push_str(",\"content_sha256\":");
-        append(&mut self.out, &hashes.content);
+        append_json(&mut self.out, &hashes.content);
         self.out.push_str(",\"context_sha256\":");
-        append(&mut self.out, &hashes.context);
+        append_json(&mut self.out, &hashes.context);
         self.out.push_str(",\"salt\":");
-        append(&mut self.out, &kernel::hex::encode(salt));
+        append_json(&mut self.out, &kernel::hex::encode(salt));
         self.out.push('}');
         (position, hashes)
     }
@@ -332,10 +332,10 @@ impl Writer {
     }
 
     /// A document without items that holds a whole request as received, as base64 of its protobuf.
-    pub fn quarantine(head: &Head<'_>, request: &[u8]) -> String {
+    pub fn quarantine(head: &DocumentHead<'_>, request: &[u8]) -> String {
         use base64::Engine as _;
         let mut out = String::with_capacity(1024 + request.len() * 4 / 3);
-        open(&mut out, head);
+        append_unclosed(&mut out, head);
         out.push_str(",\"items\":[],\"request\":\"");
         base64::engine::general_purpose::STANDARD.encode_string(request, &mut out);
         out.push_str("\"}");
@@ -353,26 +353,26 @@ pub fn commitment(salt: &[u8; 32], content: &[u8; 32]) -> String {
 }
 
 /// Appends a reference to an earlier piece.
-fn base(out: &mut String, source: &Source) {
-    let Source { fragment, item, piece } = source;
+fn append_base(out: &mut String, source: &PieceSource) {
+    let PieceSource { fragment, item, piece } = source;
     out.push_str(&format!("\"base\":{{\"fragment\":\"{fragment}\",\"item\":{item},\"piece\":{piece}}}"));
 }
 
 /// A document as read back.
 #[derive(Deserialize)]
-pub struct Document {
+pub struct FragmentDocument {
     /// Head of the document.
     #[serde(flatten)]
-    pub head: Head<'static>,
+    pub head: DocumentHead<'static>,
     /// Items of the document.
-    pub items: Vec<Item>,
+    pub items: Vec<DocumentItem>,
     /// Base64 of a request that could not be processed.
     pub request: Option<String>,
 }
 
 /// An item as read back.
 #[derive(Serialize, Deserialize)]
-pub struct Item {
+pub struct DocumentItem {
     /// The item's metadata.
     #[serde(flatten)]
     pub head: ItemHead<'static>,

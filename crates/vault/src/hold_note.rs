@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// Folder of the notes, below the vault's prefix.
-pub const FOLDER: &str = "holds/";
+pub const HOLDS_FOLDER: &str = "holds/";
 
 /// Size of the largest note that is read, bytes.
-pub const MAX_NOTE: u64 = 1 << 20;
+pub const MAX_NOTE_BYTES: u64 = 1 << 20;
 
 /// A note that a hold was set or released.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
+pub struct HoldNote {
     /// Version of the format: 2.
     pub v: u8,
     /// Account, as it appears in object names.
@@ -41,23 +41,23 @@ pub struct Hold {
     pub releases: Vec<String>,
 }
 
-/// A note's bytes, or no bytes if they exceed [`MAX_NOTE`].
-pub fn bounded(bytes: Bytes) -> Bytes {
-    if bytes.len() as u64 > MAX_NOTE { Bytes::new() } else { bytes }
+/// A note's bytes, or no bytes if they exceed [`MAX_NOTE_BYTES`].
+pub fn drop_oversized(bytes: Bytes) -> Bytes {
+    if bytes.len() as u64 > MAX_NOTE_BYTES { Bytes::new() } else { bytes }
 }
 
 /// The number in a note's file name.
-pub fn number(file: &str) -> Option<u64> {
+pub fn note_number(file: &str) -> Option<u64> {
     let number: u64 = file.strip_suffix(".json")?.parse().ok()?;
     (file == format!("{number:020}.json")).then_some(number)
 }
 
 /// The notes of a session that are in force, with their hashes: notes that set a hold or can't be parsed, and whose
 /// hash no other note releases.
-pub fn in_force(notes: &BTreeMap<u64, Bytes>) -> Vec<(String, Option<Hold>)> {
+pub fn active_holds(notes: &BTreeMap<u64, Bytes>) -> Vec<(String, Option<HoldNote>)> {
     let read =
-        |bytes: &Bytes| (kernel::hex::encode(&Sha256::digest(bytes)), serde_json::from_slice::<Hold>(bytes).ok());
-    let mut all: Vec<(String, Option<Hold>)> = notes.values().map(read).collect();
+        |bytes: &Bytes| (kernel::hex::encode(&Sha256::digest(bytes)), serde_json::from_slice::<HoldNote>(bytes).ok());
+    let mut all: Vec<(String, Option<HoldNote>)> = notes.values().map(read).collect();
     let released = all.iter().filter_map(|(_, note)| note.as_ref()).filter(|note| !note.set);
     let released: BTreeSet<String> = released.flat_map(|note| note.releases.iter().cloned()).collect();
     all.retain(|(hash, note)| note.as_ref().is_none_or(|note| note.set) && !released.contains(hash));

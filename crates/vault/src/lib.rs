@@ -18,26 +18,26 @@
 //! ```
 
 mod aws;
-pub mod books;
-pub mod calls;
+pub mod call_dedup;
 pub mod chain;
 pub mod delta;
 pub mod document;
 pub mod hold_note;
+pub mod index_row;
+pub mod key_ring;
 pub mod keygen;
-pub mod keys;
 pub mod kms;
-pub mod names;
+pub mod object_names;
 mod piece;
 pub mod policy;
-pub mod record;
-pub mod row;
 pub mod schema;
 pub mod seal;
 pub mod sessions;
+pub mod spool_record;
 pub mod store;
 pub mod ticket;
 pub mod uploader;
+pub mod vault_writer;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

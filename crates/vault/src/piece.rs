@@ -1,4 +1,4 @@
-//! One element of an item's content ([`Piece`]) and how its head is written. Both documents (`document`) and the
+//! One element of an item's content ([`ContentPiece`]) and how its head is written. Both documents (`document`) and the
 //! references between them (`delta`) write it.
 
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One piece of content, without its value.
 #[derive(Serialize)]
-pub struct Piece<'a> {
+pub struct ContentPiece<'a> {
     /// Part of the conversation.
     pub part: Cow<'a, str>,
     /// Place in the item: `span`, `log`, `body`, `event`, `link`, `scope` or `resource`.
@@ -21,12 +21,12 @@ pub struct Piece<'a> {
 }
 
 /// Appends a struct's JSON without its closing brace.
-pub(super) fn open<T: Serialize>(out: &mut String, value: &T) {
-    append(out, value);
+pub(super) fn append_unclosed<T: Serialize>(out: &mut String, value: &T) {
+    append_json(out, value);
     out.pop();
 }
 
-pub(super) fn append<T: Serialize + ?Sized>(out: &mut String, value: &T) {
+pub(super) fn append_json<T: Serialize + ?Sized>(out: &mut String, value: &T) {
     // strings and numbers with string keys: serialising can't fail
     out.push_str(&serde_json::to_string(value).unwrap_or_default());
 }

@@ -1,35 +1,35 @@
 //! The JSON Schema of index lines, with additional constraints for each kind and action, for external tools that read
-//! the index. Columns come from [`Row`] itself. Every line that is written conforms to the schema (checked by tests,
-//! and by a stock validator in `tests/peers/run.sh audit`). A column that a client may omit is nullable.
+//! the index. Columns come from [`IndexRow`] itself. Every line that is written conforms to the schema (checked by
+//! tests, and by a stock validator in `tests/peers/run.sh audit`). A column that a client may omit is nullable.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::row::Row;
+use super::index_row::IndexRow;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 /// An action's operation names, its definition's name, and the constraints on its lines.
-type Action = (&'static [&'static str], &'static str, fn() -> Value);
+type ActionSchema = (&'static [&'static str], &'static str, fn() -> Value);
 
 /// Actions by their `action_type`. Other actions have no additional constraints.
-const ACTIONS: [Action; 7] = [
+const ACTIONS: [ActionSchema; 7] = [
     (&["chat", "text_completion", "generate_content", "embeddings"], "model_call", || {
         json!({
-            "description": "A model was called. `call` is `model` where it is counted and priced, `model_copy` where another line tells of the same call. Columns to look at: model, provider, response_id, tokens_in, tokens_out, buckets, tier, cost_status, cost_usd, rates, rate, finish, duration_ns.",
+            "description": "A model was called. `call` is `model` if this line is counted and priced, `model_copy` if another line reports the same call. Relevant columns: model, provider, response_id, tokens_in, tokens_out, buckets, tier, cost_status, cost_usd, rates, rate, finish, duration_ns.",
             "properties": {"call": {"enum": ["model", "model_copy", "turn_end", "other"]}},
         })
     }),
     (&["execute_tool"], "execute_tool", || {
         json!({
-            "description": "A tool was called. Columns to look at: tool_name, tool_call_id, arguments_bytes, result_bytes, status, duration_ns; arguments and result are in the fragment.",
+            "description": "A tool was called. Relevant columns: tool_name, tool_call_id, arguments_bytes, result_bytes, status, duration_ns; arguments and result are in the fragment.",
             "properties": {"call": {"const": "tool"}},
         })
     }),
     (&["invoke_agent", "invoke_workflow"], "invoke_agent", || {
         json!({
-            "description": "An agent or a sub-agent was started: a run. Columns to look at: actor, agent_version, run_id, end_ts.",
+            "description": "An agent or a sub-agent was started: a run. Relevant columns: actor, agent_version, run_id, end_ts.",
             "properties": {"call": {"const": "agent"}, "span_id": {"type": "string"}},
         })
     }),
@@ -40,7 +40,7 @@ const ACTIONS: [Action; 7] = [
     ),
     (&["erase"], "erase", || {
         json!({
-            "description": "Session keys were about to be destroyed by request, or were (docs/erasure.md).",
+            "description": "Session keys are about to be destroyed by request, or were destroyed (docs/erasure.md).",
             "properties": {"kind": {"const": "erasure"}},
             "required": ["erasure"],
         })
@@ -54,14 +54,14 @@ const ACTIONS: [Action; 7] = [
     }),
     (&[], "permission", || {
         json!({
-            "description": "Somebody was asked whether a call may happen. Columns to look at: tool_name, decision, decided_by, actor, user_key.",
+            "description": "Permission for a call was requested. Relevant columns: tool_name, decision, decided_by, actor, user_key.",
             "properties": {"call": {"const": "permission"}},
         })
     }),
 ];
 
 /// Constraints on lines of each kind.
-fn kinds() -> Vec<(&'static str, Value)> {
+fn kind_schemas() -> Vec<(&'static str, Value)> {
     let hex = |digits: u32| json!({"type": "string", "pattern": format!("^[0-9a-f]{{{digits}}}$")});
     let stored = json!({
         "object_key": {"type": "string"}, "off": {"type": "integer"}, "len": {"type": "integer"},
@@ -78,16 +78,16 @@ fn kinds() -> Vec<(&'static str, Value)> {
     vec![
         (
             "payload",
-            json!({"description": "Content in a fragment: object, place and hash of it.", "properties": payload}),
+            json!({"description": "Content in a fragment: its object, offset and hash.", "properties": payload}),
         ),
-        ("action", json!({"description": "It happened, without content.", "properties": nowhere})),
+        ("action", json!({"description": "An action without content.", "properties": nowhere})),
         (
             "quarantine",
-            json!({"description": "A request that could not be processed, sealed as it came.", "properties": stored}),
+            json!({"description": "A request that could not be processed, sealed as received.", "properties": stored}),
         ),
         (
             "price",
-            json!({"description": "The price of a call whose line was written before.", "properties": {"cost_status": {"type": "string"}}}),
+            json!({"description": "The price of a call whose line was written earlier.", "properties": {"cost_status": {"type": "string"}}}),
         ),
         (
             "gap",
@@ -105,9 +105,9 @@ fn kinds() -> Vec<(&'static str, Value)> {
 }
 
 /// The schema of one index line, JSON Schema 2020-12.
-pub fn schema() -> Value {
+pub fn index_line_schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    let mut root = generator.into_root_schema_for::<Row>().to_value();
+    let mut root = generator.into_root_schema_for::<IndexRow>().to_value();
     let mut rules = Vec::new();
     let Some(map) = root.as_object_mut() else { return root };
     map.insert("title".into(), json!("A line of tollgate's audit index"));
@@ -118,7 +118,7 @@ pub fn schema() -> Value {
             rules.push(json!({"if": condition, "then": {"$ref": format!("#/$defs/{name}")}}));
             defs.insert(name, holds);
         };
-        for (kind, holds) in kinds() {
+        for (kind, holds) in kind_schemas() {
             rule("kind", json!({"const": kind}), format!("kind_{kind}"), holds);
         }
         for (names, name, holds) in ACTIONS {
@@ -135,7 +135,7 @@ pub fn schema() -> Value {
 }
 
 /// The schema as formatted JSON text.
-pub fn text() -> String {
+pub fn schema_text() -> String {
     // numbers and strings: serialising can't fail
-    serde_json::to_string_pretty(&schema()).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&index_line_schema()).unwrap_or_default() + "\n"
 }

@@ -1,8 +1,9 @@
-//! [`Sealer`] generates session keys and seals fragments; [`AgeSealer`] is the production implementation. The trait is
-//! a seam: a seeded simulation can replay, and a leak search can prove that it would detect a leak.
+//! [`SessionKeyGenerator`] generates session keys and seals fragments; [`AgeKeyGenerator`] is the production
+//! implementation. The trait is a seam: a seeded simulation can replay, and a leak search can prove that it would
+//! detect a leak.
 //!
-//! A session's secret exists only inside [`Sealer::new_session`] and is then wiped; the remaining half can seal but not
-//! open. Neighbours: `keys` chooses the key of a session; the crate `audit` opens fragments.
+//! A session's secret exists only inside [`SessionKeyGenerator::new_session`] and is then wiped; the remaining half can
+//! seal but not open. Neighbours: `keys` chooses the key of a session; the crate `audit` opens fragments.
 
 use std::io::Write;
 
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 pub struct SealFailed;
 
 /// Seals to one session's public key.
-pub trait SessionSeal: Send + Sync {
+pub trait FragmentSealer: Send + Sync {
     /// First 16 hex digits of the SHA-256 of the public key.
     fn key_id(&self) -> &str;
     /// Appends one age file that contains `plain` to `out`. The length of the file can't be known beforehand.
@@ -27,41 +28,41 @@ pub trait SessionSeal: Send + Sync {
 }
 
 /// A new session key.
-pub struct NewSession {
+pub struct NewSessionKey {
     /// Seals to the new key.
-    pub seal: Box<dyn SessionSeal>,
+    pub seal: Box<dyn FragmentSealer>,
     /// The key object: the session's secret, sealed to the auditors.
     pub object: Bytes,
 }
 
 /// Generates session keys.
-pub trait Sealer: Send + Sync {
+pub trait SessionKeyGenerator: Send + Sync {
     /// Generates a key pair; its secret is sealed to the auditors and then wiped.
     ///
     /// # Errors
     /// The secret can't be sealed.
-    fn new_session(&self) -> Result<NewSession, SealFailed>;
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed>;
 }
 
 /// Writes age v1 files to X25519 recipients, which Debian's `age` 1.1 can open.
-pub struct AgeSealer {
+pub struct AgeKeyGenerator {
     auditors: Vec<age::x25519::Recipient>,
 }
 
-impl AgeSealer {
-    /// Seals session keys to all of `auditors` (without any, every [`Sealer::new_session`] fails).
+impl AgeKeyGenerator {
+    /// Seals session keys to all of `auditors` (without any, every [`SessionKeyGenerator::new_session`] fails).
     pub fn new(auditors: Vec<age::x25519::Recipient>) -> Self {
         Self { auditors }
     }
 }
 
-impl Sealer for AgeSealer {
-    fn new_session(&self) -> Result<NewSession, SealFailed> {
+impl SessionKeyGenerator for AgeKeyGenerator {
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public();
         let object = seal_identity(&identity, &self.auditors)?;
         let id = key_id(&recipient.to_string());
-        Ok(NewSession { seal: Box::new(AgeSession { id, recipient }), object: object.into() })
+        Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })
     }
 }
 
@@ -78,26 +79,26 @@ pub fn seal_identity(
     line.push_str(secret.expose_secret());
     line.push('\n');
     let mut object = Vec::with_capacity(1024);
-    age_file(auditors.iter().map(|auditor| auditor as &dyn age::Recipient), line.as_bytes(), &mut object)?;
+    append_age_file(auditors.iter().map(|auditor| auditor as &dyn age::Recipient), line.as_bytes(), &mut object)?;
     Ok(object)
 }
 
-struct AgeSession {
+struct AgeFragmentSealer {
     id: String,
     recipient: age::x25519::Recipient,
 }
 
-impl SessionSeal for AgeSession {
+impl FragmentSealer for AgeFragmentSealer {
     fn key_id(&self) -> &str {
         &self.id
     }
 
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
-        age_file(std::iter::once(&self.recipient as &dyn age::Recipient), plain, out)
+        append_age_file(std::iter::once(&self.recipient as &dyn age::Recipient), plain, out)
     }
 }
 
-fn age_file<'a>(
+fn append_age_file<'a>(
     to: impl Iterator<Item = &'a dyn age::Recipient>,
     plain: &[u8],
     out: &mut Vec<u8>,
@@ -126,7 +127,9 @@ pub fn parse_recipient(text: &str) -> Result<age::x25519::Recipient, &'static st
     }
     // In Bech32 the `1` ends the type and never occurs in the data; an X25519 key may well begin with `age1pq`.
     if ["age1pq1", "age1tag1", "age1tagpq1"].iter().any(|kind| text.starts_with(kind)) {
-        return Err("post-quantum and tag recipients are not taken: the stock `age` of Debian 12 can't open them");
+        return Err(
+            "post-quantum and tag recipients are not supported, because `age` in Debian 12 can't open their files: use an X25519 key",
+        );
     }
-    text.parse().map_err(|_| "is not an age public key (`age1…`, 62 characters)")
+    text.parse().map_err(|_| "is not an age public key (`age1…`, 62 characters): `tollgate vault keygen --output auditor.key` prints one")
 }

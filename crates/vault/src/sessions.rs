@@ -11,19 +11,19 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Calls, Telling, is_denied, is_model_line};
-use super::row::{Buckets, Kind, Row};
+use super::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
+use super::index_row::{IndexRow, RowKind, TokenBuckets};
 
 #[cfg(test)]
 mod tests;
 
 /// Most models and rate tables that a line names.
-const NAMED: usize = 8;
+const MAX_NAMES: usize = 8;
 
 /// The first key of a session line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Said {
+pub enum SessionLineKind {
     /// The line summarises a session.
     #[default]
     Session,
@@ -35,7 +35,7 @@ pub struct SessionLine {
     /// Version of the line format.
     pub v: u8,
     /// Always `session`.
-    pub kind: Said,
+    pub kind: SessionLineKind,
     /// Account whose credential sent it.
     pub account: String,
     /// Tenant in display form.
@@ -69,7 +69,7 @@ pub struct SessionLine {
     /// Bytes of content.
     pub pt_bytes: u64,
     /// Priced tokens.
-    pub buckets: Buckets,
+    pub buckets: TokenBuckets,
     /// Cost in USD, exact decimal.
     pub cost_usd: String,
     /// Model calls without a price.
@@ -81,13 +81,13 @@ pub struct SessionLine {
 }
 
 /// Identifies the session of a line: tenant, and session id or trace.
-pub type Key = (String, String);
+pub type SessionIdentity = (String, String);
 
 impl SessionLine {
     /// The session of an index line; `None` if the line belongs to none.
-    pub fn key(row: &Row) -> Option<Key> {
+    pub fn session_of(row: &IndexRow) -> Option<SessionIdentity> {
         let tail = &row.tail;
-        if matches!(tail.kind, Some(Kind::Gap | Kind::Quarantine)) {
+        if matches!(tail.kind, Some(RowKind::Gap | RowKind::Quarantine)) {
             return None;
         }
         let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
@@ -95,13 +95,13 @@ impl SessionLine {
     }
 
     /// The session of this session line.
-    pub fn own_key(&self) -> Key {
+    pub fn own_session(&self) -> SessionIdentity {
         let trace = || format!("trace-{}", self.trace_id.as_deref().unwrap_or_default());
         (self.tenant.clone(), self.session_id.clone().unwrap_or_else(trace))
     }
 
     /// Adds an index line. `calls` holds the calls of the lines before it.
-    pub fn add(&mut self, row: &Row, calls: &mut Calls) {
+    pub fn add(&mut self, row: &IndexRow, calls: &mut CallDeduplicator) {
         let tail = &row.tail;
         if self.v == 0 {
             self.v = 1;
@@ -121,28 +121,28 @@ impl SessionLine {
         if tail.ingest_ts > self.seen_ts {
             self.seen_ts.clone_from(&tail.ingest_ts);
         }
-        self.price(row);
+        self.add_price(row);
         self.model_calls += u64::from(is_model_line(tail));
-        if tail.kind == Some(Kind::Price) {
+        if tail.kind == Some(RowKind::Price) {
             return; // everything else was counted with the call's own line
         }
         self.user_key = self.user_key.take().or_else(|| tail.user_key.clone());
         self.actor = self.actor.take().or_else(|| tail.actor.clone());
         self.ended |= tail.call == "session_end";
         self.pt_bytes = self.pt_bytes.saturating_add(tail.pt_bytes.unwrap_or_default());
-        let told = Telling::of(row);
+        let told = CallReport::from_row(row);
         self.errors += u64::from(calls.is_new_failure(&told));
         if tail.repeat || tail.cost_status.as_deref() == Some("not_counted") {
             return;
         }
         self.tool_calls += u64::from(calls.is_new_tool(&told));
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
-        if let Some(model) = tail.model.as_ref().filter(|_| tail.call == "model" && self.models.len() < NAMED) {
+        if let Some(model) = tail.model.as_ref().filter(|_| tail.call == "model" && self.models.len() < MAX_NAMES) {
             self.models.insert(model.clone());
         }
     }
 
-    fn price(&mut self, row: &Row) {
+    fn add_price(&mut self, row: &IndexRow) {
         let tail = &row.tail;
         match tail.cost_status.as_deref() {
             Some("priced") => {}
@@ -159,7 +159,8 @@ impl SessionLine {
             }
         }
         if let Some(more) = tail.buckets {
-            let Buckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = &mut self.buckets;
+            let TokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } =
+                &mut self.buckets;
             for (sum, more) in [
                 (input, more.input),
                 (cache_read, more.cache_read),
@@ -171,7 +172,7 @@ impl SessionLine {
                 *sum = sum.saturating_add(more);
             }
         }
-        if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < NAMED) {
+        if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < MAX_NAMES) {
             self.rates.insert(rates.clone());
         }
     }

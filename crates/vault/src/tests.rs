@@ -12,13 +12,15 @@ use otlp::SlotId;
 use pipeline::Ticketer;
 use pipeline::spool::RecordKind;
 
-use super::books::{MAX_OPEN, Writer};
-use super::keys::{IDLE, KeyRing, LIMIT};
-use super::names::{self, Names, ObjectName, Scope, SessionName};
-use super::record::{self, FragmentHeader, KeyHeader, LeafHeader};
-use super::row::{Kind, Row, Tail, Unnumbered};
-use super::seal::{AgeSealer, NewSession, SealFailed, Sealer, SessionSeal, key_id, parse_recipient};
-use super::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
+use super::index_row::{IndexRow, RowKind, RowTail, UnnumberedRow};
+use super::key_ring::{KeyRing, MAX_KEY_IDLE, MAX_KEYS};
+use super::object_names::{self, FragmentScope, ObjectName, ObjectNames, SessionName};
+use super::seal::{
+    AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator, key_id, parse_recipient,
+};
+use super::spool_record::{self, FragmentHeader, KeyHeader, LeafHeader};
+use super::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
+use super::vault_writer::{MAX_OPEN_OBJECTS, VaultWriter};
 
 /// 2026-11-20T10:00:00Z.
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
@@ -27,12 +29,12 @@ fn ids() -> PlainIds {
     PlainIds(Pseudonymizer::new(&Secret::new("test".to_owned())))
 }
 
-fn scope(session: &str) -> Arc<Scope> {
-    Arc::new(Scope::new(&ids(), "default", Some("acme"), SessionName::Id(session), NOON))
+fn scope(session: &str) -> Arc<FragmentScope> {
+    Arc::new(FragmentScope::new(&ids(), "default", Some("acme"), SessionName::Id(session), NOON))
 }
 
-fn writer() -> Arc<Writer> {
-    Arc::new(Writer::new(Names::new("agent-sessions", "gw-1", "01KA"), 1000))
+fn writer() -> Arc<VaultWriter> {
+    Arc::new(VaultWriter::new(ObjectNames::new("agent-sessions", "gw-1", "01KA"), 1000))
 }
 
 /// Object names are parsed back into their parts, whatever the ids.
@@ -42,12 +44,12 @@ fn names_parse_back() {
     for session in ["s1", "../../x", ".", "", "ada@example.com", "agv.agev", &long, "日本"] {
         for prefix in ["", "agent-sessions", "a/b"] {
             let scope = scope(session);
-            let names = Names::new(prefix, "gw-1", "01KA");
-            let name = names.object(&names.spot(&scope, NOON, None), 7);
+            let names = ObjectNames::new(prefix, "gw-1", "01KA");
+            let name = names.object(&names.object_prefix(&scope, NOON, None), 7);
             let parsed = ObjectName::parse(&name).expect("an object name");
             assert!(parsed.scope.as_ref() == Some(&*scope) && parsed.file == "gw-1-01KA-0000000007");
             assert!(name.ends_with("/2026-11-20/gw-1-01KA-0000000007.agev"), "{name}");
-            let keys = Names::new(prefix, "gw-1", "01KA").key(&scope, "abc");
+            let keys = ObjectNames::new(prefix, "gw-1", "01KA").key(&scope, "abc");
             assert_eq!(keys, format!("{}abc.age", parsed.keys(&scope)));
             assert!(name.split('/').all(|part| part.len() <= 255 && part != "." && part != ".."), "{name}");
         }
@@ -57,28 +59,28 @@ fn names_parse_back() {
 /// An account must not be able to occupy the place of keys or the index.
 #[test]
 fn reserved_accounts_are_escaped() {
-    assert_eq!(names::account_segment("index"), "%69ndex");
-    assert_eq!(names::account_segment("keys"), "%6Beys");
-    assert_eq!(names::account_segment("a/b"), "a%2Fb");
+    assert_eq!(object_names::account_segment("index"), "%69ndex");
+    assert_eq!(object_names::account_segment("keys"), "%6Beys");
+    assert_eq!(object_names::account_segment("a/b"), "a%2Fb");
 }
 
 /// Partitions and proofs are named by times and epochs.
 #[test]
 fn times_and_epochs() {
-    assert_eq!(names::rfc3339(UnixNanos(1_795_168_800_000_000_001)), "2026-11-20T10:00:00.000000001Z");
-    assert_eq!(names::date(UnixNanos(0)), "1970-01-01");
-    assert_eq!(names::date(UnixNanos(u64::MAX)), "2554-07-21");
+    assert_eq!(object_names::rfc3339(UnixNanos(1_795_168_800_000_000_001)), "2026-11-20T10:00:00.000000001Z");
+    assert_eq!(object_names::date(UnixNanos(0)), "1970-01-01");
+    assert_eq!(object_names::date(UnixNanos(u64::MAX)), "2554-07-21");
     let rng = SeededRng::new(1);
-    let (one, two) = (names::epoch(NOON, &rng), names::epoch(NOON, &rng));
+    let (one, two) = (object_names::new_epoch(NOON, &rng), object_names::new_epoch(NOON, &rng));
     assert!(one.len() == 26 && one != two && one[..10] == two[..10], "{one} {two}");
-    assert!(names::epoch(UnixNanos(NOON.0 + 2_000_000), &rng) > one);
+    assert!(object_names::new_epoch(UnixNanos(NOON.0 + 2_000_000), &rng) > one);
 }
 
 /// A sealed fragment opens with the session's secret, which only the auditors can open, each of them alone.
 #[test]
 fn sealed_in_two_steps() {
     let auditors = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
-    let sealer = AgeSealer::new(auditors.iter().map(age::x25519::Identity::to_public).collect());
+    let sealer = AgeKeyGenerator::new(auditors.iter().map(age::x25519::Identity::to_public).collect());
     let session = sealer.new_session().expect("session");
     let mut sealed = b"head".to_vec();
     session.seal.seal(b"secret prompt", &mut sealed).expect("seal");
@@ -90,7 +92,7 @@ fn sealed_in_two_steps() {
         assert_eq!(age::decrypt(&identity, &sealed[4..]).expect("opens"), b"secret prompt");
     }
     assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
-    assert!(AgeSealer::new(Vec::new()).new_session().is_err());
+    assert!(AgeKeyGenerator::new(Vec::new()).new_session().is_err());
 }
 
 /// Wrong recipients are refused with helpful messages that never quote the value.
@@ -106,7 +108,7 @@ fn recipients_are_checked() {
 
 fn ring(limit: usize) -> KeyRing {
     let auditor = age::x25519::Identity::generate();
-    KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), limit)
+    KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![auditor.to_public()])), limit)
 }
 
 /// One key for each session; a new one after an idle hour; another one for another session.
@@ -114,12 +116,12 @@ fn ring(limit: usize) -> KeyRing {
 fn keys_live_for_a_session() {
     let ring = ring(10);
     let first = ring.key(&scope("a"), NOON).expect("key");
-    let later = NOON.plus(IDLE);
+    let later = NOON.plus(MAX_KEY_IDLE);
     assert_eq!(ring.key(&scope("a"), later).expect("key").id(), first.id());
     assert_ne!(ring.key(&scope("b"), later).expect("key").id(), first.id());
-    let idle = later.plus(IDLE).plus(std::time::Duration::from_secs(1));
+    let idle = later.plus(MAX_KEY_IDLE).plus(std::time::Duration::from_secs(1));
     assert_ne!(ring.key(&scope("a"), idle).expect("key").id(), first.id());
-    ring.sweep(idle.plus(IDLE).plus(IDLE));
+    ring.drop_stale(idle.plus(MAX_KEY_IDLE).plus(MAX_KEY_IDLE));
     assert!(ring.is_empty());
 }
 
@@ -141,8 +143,8 @@ fn keys_are_bounded() {
 fn the_books_are_kept() {
     let writer = writer();
     let (a, b) = (scope("a"), scope("b"));
-    let place = |scope: &Arc<Scope>, len, end| {
-        let placed = writer.place(&writer.names().spot(scope, NOON, None), len, NOON, end, None);
+    let place = |scope: &Arc<FragmentScope>, len, end| {
+        let placed = writer.place_fragment(&writer.names().object_prefix(scope, NOON, None), len, NOON, end, None);
         let n: u64 = placed.object[placed.object.len() - 15..placed.object.len() - 5].parse().expect("number");
         (n, placed.offset, placed.last)
     };
@@ -152,47 +154,52 @@ fn the_books_are_kept() {
     assert_eq!(place(&a, 5, false), (2, 0, false));
     assert_eq!(place(&a, 5, true), (2, 5, true), "the session ended");
     assert_eq!(place(&a, 5000, false), (3, 0, true), "too large for company");
-    let closed = writer.close(NOON, std::time::Duration::ZERO);
+    let closed = writer.close_due_objects(NOON, std::time::Duration::ZERO);
     assert_eq!(closed.len(), 1);
     assert_eq!((closed[0].fragments, closed[0].object.contains("/b/")), (1, true));
     assert_eq!(place(&b, 10, false), (4, 0, false), "a closed object gets nothing more");
-    assert!(writer.close(NOON, std::time::Duration::from_secs(1)).is_empty());
+    assert!(writer.close_due_objects(NOON, std::time::Duration::from_secs(1)).is_empty());
     let account: Arc<str> = "default".into();
-    assert_eq!([writer.leaves(&account, 3), writer.leaves(&account, 1), writer.leaves(&"x".into(), 1)], [0, 3, 0]);
+    assert_eq!(
+        [writer.assign_leaves(&account, 3), writer.assign_leaves(&account, 1), writer.assign_leaves(&"x".into(), 1)],
+        [0, 3, 0]
+    );
 }
 
 /// Beyond the bound of open objects, each further fragment becomes an object of its own.
 #[test]
 fn open_objects_are_bounded() {
-    let writer = Writer::new(Names::new("", "w", "e"), 1000).with_max_open(2);
+    let writer = VaultWriter::new(ObjectNames::new("", "w", "e"), 1000).with_max_open(2);
     let last: Vec<bool> = ["a", "b", "c", "a"]
-        .map(|id| writer.place(&writer.names().spot(&scope(id), NOON, None), 1, NOON, false, None).last)
+        .map(|id| {
+            writer.place_fragment(&writer.names().object_prefix(&scope(id), NOON, None), 1, NOON, false, None).last
+        })
         .to_vec();
     assert_eq!(last, [false, false, true, false]);
-    assert_eq!(writer.open(), 2);
+    assert_eq!(writer.open_count(), 2);
 }
 
-fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultDraft {
+fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultDraft {
     let scope = scope(session);
     let key = ring.key(&scope, NOON).expect("key");
-    let spot = writer.names().spot(&scope, NOON, None);
-    let mut frame = Fragment::frame(writer.names(), &spot, key.id(), "f00d");
+    let spot = writer.names().object_prefix(&scope, NOON, None);
+    let mut frame = SealedFragment::empty_frame(writer.names(), &spot, key.id(), "f00d");
     key.seal().seal(plain, frame.rest_mut()).expect("seal");
-    let tail = Tail { kind: Some(Kind::Payload), tenant: "acme".to_owned(), ..Tail::default() };
-    let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
-    let fragment = Fragment {
+    let tail = RowTail { kind: Some(RowKind::Payload), tenant: "acme".to_owned(), ..RowTail::default() };
+    let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&RowTail::default(), false)];
+    let fragment = SealedFragment {
         id: "f00d".to_owned(),
         key,
         frame,
         uri_slot: Some(SlotId(1)),
         range_slot: Some(SlotId(2)),
-        known: vec![(SlotId(4), "k".to_owned())],
+        known_slots: vec![(SlotId(4), "k".to_owned())],
         pin: None,
-        landed: Arc::default(),
+        object_number: Arc::default(),
     };
-    let group = Group {
+    let group = DraftGroup {
         scope,
-        spot,
+        object_prefix: spot,
         arrived: NOON,
         end: false,
         fragment: Some(fragment),
@@ -206,14 +213,14 @@ fn draft(writer: &Writer, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultD
 struct Plain(AtomicU64);
 struct PlainSession(String);
 
-impl Sealer for Plain {
-    fn new_session(&self) -> Result<NewSession, SealFailed> {
+impl SessionKeyGenerator for Plain {
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
-        Ok(NewSession { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
+        Ok(NewSessionKey { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
     }
 }
 
-impl SessionSeal for PlainSession {
+impl FragmentSealer for PlainSession {
     fn key_id(&self) -> &str {
         &self.0
     }
@@ -228,24 +235,30 @@ impl SessionSeal for PlainSession {
 /// own object, no number is assigned twice, and everything is released over time.
 #[test]
 fn a_million_sessions() {
-    let (writer, ring) = (writer(), KeyRing::new(Arc::new(Plain(AtomicU64::new(0))), LIMIT));
+    let (writer, ring) = (writer(), KeyRing::new(Arc::new(Plain(AtomicU64::new(0))), MAX_KEYS));
     let (account, base): (Arc<str>, _) = ("default".into(), (*scope("s")).clone());
     let count = 1_000_000_u64;
     for n in 0..count {
-        let (now, scope) = (UnixNanos(NOON.0 + n * 60_000), Arc::new(Scope { session: n.to_string(), ..base.clone() }));
+        let (now, scope) =
+            (UnixNanos(NOON.0 + n * 60_000), Arc::new(FragmentScope { session: n.to_string(), ..base.clone() }));
         let first = ring.key(&scope, now).expect("key");
         assert!(first.id() == format!("{n:016x}"), "a key of its own");
-        let placed = writer.place(&writer.names().spot(&scope, now, None), 100, now, false, None);
-        assert_eq!((placed.n, placed.offset, placed.last), (n, 0, n >= MAX_OPEN as u64));
-        assert_eq!(writer.leaves(&account, 1), n);
+        let placed = writer.place_fragment(&writer.names().object_prefix(&scope, now, None), 100, now, false, None);
+        assert_eq!((placed.number, placed.offset, placed.last), (n, 0, n >= MAX_OPEN_OBJECTS as u64));
+        assert_eq!(writer.assign_leaves(&account, 1), n);
         if n % 100_000 == 99_999 {
-            assert!(ring.len() <= LIMIT && writer.open() <= MAX_OPEN, "{} {}", ring.len(), writer.open());
+            assert!(
+                ring.len() <= MAX_KEYS && writer.open_count() <= MAX_OPEN_OBJECTS,
+                "{} {}",
+                ring.len(),
+                writer.open_count()
+            );
         }
     }
-    let later = UnixNanos(NOON.0 + count * 60_000).plus(IDLE).plus(std::time::Duration::from_secs(1));
-    assert_eq!(writer.close(later, std::time::Duration::from_secs(120)).len(), MAX_OPEN);
-    ring.sweep(later);
-    assert!(ring.is_empty() && writer.open() == 0);
+    let later = UnixNanos(NOON.0 + count * 60_000).plus(MAX_KEY_IDLE).plus(std::time::Duration::from_secs(1));
+    assert_eq!(writer.close_due_objects(later, std::time::Duration::from_secs(120)).len(), MAX_OPEN_OBJECTS);
+    ring.drop_stale(later);
+    assert!(ring.is_empty() && writer.open_count() == 0);
 }
 
 /// A ticket returns the key (once, and first), the fragment, its leaves, and slot texts that agree with them.
@@ -254,19 +267,19 @@ fn a_ticket_fixes_everything() {
     let (writer, ring) = (writer(), ring(10));
     let mut ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into());
     let one = draft(&writer, &ring, "a", b"one");
-    let (bound, one) = (one.bytes(writer.names()), ticketer.ticket(Box::new(one)));
+    let (bound, one) = (one.max_bytes(writer.names()), ticketer.ticket(Box::new(one)));
     let two = ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"two")));
-    let kinds = |records: &[pipeline::spool::Record]| records.iter().map(|r| r.kind).collect::<Vec<_>>();
+    let kinds = |records: &[pipeline::spool::SpoolRecord]| records.iter().map(|r| r.kind).collect::<Vec<_>>();
     assert_eq!(kinds(&one.records), [RecordKind::Key, RecordKind::Fragment, RecordKind::Leaf]);
     assert_eq!(kinds(&two.records), [RecordKind::Fragment, RecordKind::Leaf]);
     assert!(one.records.iter().map(|r| r.body.len() as u64 + 64).sum::<u64>() <= bound);
-    let (key, _): (KeyHeader, _) = record::unpack(&one.records[0].body).expect("key");
-    let (fragment, sealed): (FragmentHeader, _) = record::unpack(&one.records[1].body).expect("fragment");
-    let (second, _): (FragmentHeader, _) = record::unpack(&two.records[0].body).expect("fragment");
+    let (key, _): (KeyHeader, _) = spool_record::unpack(&one.records[0].body).expect("key");
+    let (fragment, sealed): (FragmentHeader, _) = spool_record::unpack(&one.records[1].body).expect("fragment");
+    let (second, _): (FragmentHeader, _) = spool_record::unpack(&two.records[0].body).expect("fragment");
     assert_eq!(second.offset, sealed.len() as u64);
     assert_eq!(second.object, fragment.object);
     assert!(key.name.contains("/a/2026-11-20/") && key.name.ends_with(&format!("{}.age", fragment.key)));
-    let slot = |ticketed: &pipeline::Ticketed, n| {
+    let slot = |ticketed: &pipeline::TicketResult, n| {
         ticketed.slots.iter().find(|(slot, _)| *slot == SlotId(n)).map(|(_, text)| text.clone()).expect("slot")
     };
     assert_eq!(slot(&one, 1), format!("s3://audit/{}", fragment.object));
@@ -282,9 +295,9 @@ fn leaves_are_rows() {
     let mut ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into());
     ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"one")));
     let two = ticketer.ticket(Box::new(draft(&writer, &ring, "a", b"two")));
-    let (header, lines): (LeafHeader, _) = record::unpack(&two.records[1].body).expect("leaf");
+    let (header, lines): (LeafHeader, _) = spool_record::unpack(&two.records[1].body).expect("leaf");
     assert_eq!((header.first, header.count, header.day.as_str()), (2, 2, "2026-11-20"));
-    let rows: Vec<Row> = lines
+    let rows: Vec<IndexRow> = lines
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).expect("a row"))
@@ -304,37 +317,45 @@ fn leaves_are_rows() {
 /// for the name.
 #[test]
 fn a_late_price_names_its_call() {
-    let tail = |kind, status: &str, span: &str| Tail {
+    let tail = |kind, status: &str, span: &str| RowTail {
         kind: Some(kind),
         account: "default".to_owned(),
         trace_id: Some("t".to_owned()),
         span_id: Some(span.to_owned()),
         cost_status: Some(status.to_owned()),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    let draft = |tails: &[Tail]| {
-        let rows: Vec<Unnumbered> = tails.iter().map(|tail| Unnumbered::new(tail, false)).collect();
+    let draft = |tails: &[RowTail]| {
+        let rows: Vec<UnnumberedRow> = tails.iter().map(|tail| UnnumberedRow::new(tail, false)).collect();
         let leaf_slots = vec![None; rows.len()];
-        let spot = writer().names().spot(&scope("a"), NOON, None);
-        let group = Group { scope: scope("a"), spot, arrived: NOON, end: false, fragment: None, rows, leaf_slots };
+        let spot = writer().names().object_prefix(&scope("a"), NOON, None);
+        let group = DraftGroup {
+            scope: scope("a"),
+            object_prefix: spot,
+            arrived: NOON,
+            end: false,
+            fragment: None,
+            rows,
+            leaf_slots,
+        };
         VaultDraft { account: "default".into(), groups: vec![group] }
     };
-    let rows = |writer: &Arc<Writer>, tails: &[Tail]| {
+    let rows = |writer: &Arc<VaultWriter>, tails: &[RowTail]| {
         let draft = draft(tails);
-        let bound = draft.bytes(writer.names());
+        let bound = draft.max_bytes(writer.names());
         let ticketed =
             VaultTicketer::new(writer.clone(), UriBase("s3://audit/".into()), "vault".into()).ticket(Box::new(draft));
         assert!(ticketed.records[0].body.len() as u64 <= bound);
-        let (_, lines): (LeafHeader, _) = record::unpack(&ticketed.records[0].body).expect("leaf");
+        let (_, lines): (LeafHeader, _) = spool_record::unpack(&ticketed.records[0].body).expect("leaf");
         let lines = std::str::from_utf8(&lines).expect("text").to_owned();
-        lines.lines().map(|line| serde_json::from_str(line).expect("a row")).collect::<Vec<Row>>()
+        lines.lines().map(|line| serde_json::from_str(line).expect("a row")).collect::<Vec<IndexRow>>()
     };
-    let (first, price) = (tail(Kind::Action, "deferred", "s"), tail(Kind::Price, "priced", "s"));
+    let (first, price) = (tail(RowKind::Action, "deferred", "s"), tail(RowKind::Price, "priced", "s"));
     let books = writer();
-    rows(&books, &[tail(Kind::Action, "priced", "x"), first.clone()]);
-    let said = |rows: Vec<Row>| rows.into_iter().map(|row| row.of).collect::<Vec<_>>();
+    rows(&books, &[tail(RowKind::Action, "priced", "x"), first.clone()]);
+    let said = |rows: Vec<IndexRow>| rows.into_iter().map(|row| row.of).collect::<Vec<_>>();
     assert_eq!(
-        said(rows(&books, &[tail(Kind::Price, "priced", "other"), price.clone(), price.clone()])),
+        said(rows(&books, &[tail(RowKind::Price, "priced", "other"), price.clone(), price.clone()])),
         [None, Some("gw-1/01KA/000000000001".to_owned()), None]
     );
     assert_eq!(said(rows(&writer(), &[price])), [None]);
@@ -343,20 +364,21 @@ fn a_late_price_names_its_call() {
 /// A malformed record is distinguished from a good one.
 #[test]
 fn damaged_records_are_refused() {
-    let body = record::pack(&KeyHeader { name: "n".to_owned(), key: "k".to_owned(), epoch: String::new() }, b"rest");
-    let (header, rest): (KeyHeader, _) = record::unpack(&body).expect("whole");
+    let body =
+        spool_record::pack(&KeyHeader { name: "n".to_owned(), key: "k".to_owned(), epoch: String::new() }, b"rest");
+    let (header, rest): (KeyHeader, _) = spool_record::unpack(&body).expect("whole");
     assert_eq!((header.name.as_str(), &rest[..]), ("n", &b"rest"[..]));
     for cut in [0, 3, 4, 10] {
-        assert!(record::unpack::<KeyHeader>(&body.slice(..cut)).is_none());
+        assert!(spool_record::unpack::<KeyHeader>(&body.slice(..cut)).is_none());
     }
-    assert!(record::unpack::<FragmentHeader>(&body).is_none());
+    assert!(spool_record::unpack::<FragmentHeader>(&body).is_none());
 }
 
 /// Tools named in the module head can open the files: here their formats are read by other code.
 #[test]
 fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
     let auditor = age::x25519::Identity::generate();
-    let session = AgeSealer::new(vec![auditor.to_public()]).new_session().expect("session");
+    let session = AgeKeyGenerator::new(vec![auditor.to_public()]).new_session().expect("session");
     let mut out = Vec::new();
     session.seal.seal(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
     let secret = String::from_utf8(age::decrypt(&auditor, &session.object).expect("opens")).expect("text");
@@ -381,8 +403,8 @@ fn a_key_that_looks_like_another_type_is_taken() {
 fn a_session_is_in_one_folder() {
     let ids = PlainIds(Pseudonymizer::new(&Secret::new("key".into())));
     let (tenant, session) = ("acme/eu", "one two");
-    let scope = Scope::new(&ids, "default", Some(tenant), SessionName::Id(session), UnixNanos(0));
-    let folder = names::session_folder("default", tenant, session);
+    let scope = FragmentScope::new(&ids, "default", Some(tenant), SessionName::Id(session), UnixNanos(0));
+    let folder = object_names::session_folder("default", tenant, session);
     assert_eq!(folder, "default/acme%2Feu/one%20two/");
     assert!(scope.path().starts_with(&folder), "{}", scope.path());
 }

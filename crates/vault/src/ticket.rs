@@ -12,14 +12,14 @@ use bytes::Bytes;
 
 use kernel::clock::UnixNanos;
 use otlp::SlotId;
-use pipeline::spool::{Record, RecordKind};
-use pipeline::{Ticketed, Ticketer};
+use pipeline::spool::{RecordKind, SpoolRecord};
+use pipeline::{TicketResult, Ticketer};
 
-use super::books::{Pin, Placed, Writer};
-use super::keys::SessionKey;
-use super::names::{MAX_NUMBER, Names, Scope};
-use super::record::{self, FragmentHeader, Frame, KeyHeader, LeafHeader};
-use super::row::{Link, TICKET_BYTES, Unnumbered};
+use super::index_row::{PriceLink, TICKET_BYTES, UnnumberedRow};
+use super::key_ring::SessionKey;
+use super::object_names::{FragmentScope, MAX_NUMBER, ObjectNames};
+use super::spool_record::{self, FragmentHeader, KeyHeader, LeafHeader, RecordFrame};
+use super::vault_writer::{FragmentPlacement, ObjectPin, VaultWriter};
 
 /// Widths of the texts that a ticket fills in.
 pub mod widths {
@@ -34,51 +34,51 @@ pub struct VaultDraft {
     /// Account of the batch.
     pub account: Arc<str>,
     /// Groups in order of their first item.
-    pub groups: Vec<Group>,
+    pub groups: Vec<DraftGroup>,
 }
 
 /// The records of one session in a batch.
-pub struct Group {
+pub struct DraftGroup {
     /// Account, tenant, session and day of the group.
-    pub scope: Arc<Scope>,
-    /// Name prefix of the payload object ([`Names::spot`]).
-    pub spot: Arc<str>,
+    pub scope: Arc<FragmentScope>,
+    /// Name prefix of the payload object ([`ObjectNames::object_prefix`]).
+    pub object_prefix: Arc<str>,
     /// Arrival of the batch.
     pub arrived: UnixNanos,
     /// Whether the session ended in this batch.
     pub end: bool,
     /// The sealed content; `None` if the group has only actions.
-    pub fragment: Option<Fragment>,
+    pub fragment: Option<SealedFragment>,
     /// Index lines of the group.
-    pub rows: Vec<Unnumbered>,
+    pub rows: Vec<UnnumberedRow>,
     /// For each of `rows`, the slot for its leaf number, if the item was stamped.
     pub leaf_slots: Vec<Option<SlotId>>,
 }
 
 /// Sealed content of a group.
-pub struct Fragment {
+pub struct SealedFragment {
     /// Fragment id, hex.
     pub id: String,
     /// The key that the content is sealed to.
     pub key: Arc<SessionKey>,
-    /// A record body with the right room for a header ([`Fragment::frame`]) that ends with the age file.
-    pub frame: Frame,
+    /// A record body with the right room for a header ([`SealedFragment::empty_frame`]) that ends with the age file.
+    pub frame: RecordFrame,
     /// Slot of the reference.
     pub uri_slot: Option<SlotId>,
     /// Slot of the byte range.
     pub range_slot: Option<SlotId>,
     /// Slot texts that are known before the ticket.
-    pub known: Vec<(SlotId, String)>,
+    pub known_slots: Vec<(SlotId, String)>,
     /// Set if the fragment refers to one in an open object.
-    pub pin: Option<Pin>,
+    pub pin: Option<ObjectPin>,
     /// Receives the object's number if the object stays open.
-    pub landed: Arc<OnceLock<u64>>,
+    pub object_number: Arc<OnceLock<u64>>,
 }
 
-impl Fragment {
+impl SealedFragment {
     /// An empty record body with room for the header of a fragment at this spot, with this key and id.
-    pub fn frame(names: &Names, spot: &str, key: &str, id: &str) -> Frame {
-        Frame::with_room(&FragmentHeader {
+    pub fn empty_frame(names: &ObjectNames, spot: &str, key: &str, id: &str) -> RecordFrame {
+        RecordFrame::with_room(&FragmentHeader {
             object: names.object(spot, MAX_NUMBER),
             epoch: names.epoch().to_string(),
             key: key.to_owned(),
@@ -91,10 +91,10 @@ impl Fragment {
 
 impl VaultDraft {
     /// Upper bound of the records' bytes, for the reservation in the spool.
-    pub fn bytes(&self, names: &Names) -> u64 {
+    pub fn max_bytes(&self, names: &ObjectNames) -> u64 {
         let record = 512 + names.object("", 0).len() + names.prefix().len();
-        let group = |group: &Group| {
-            let object = group.scope.path().len().max(group.spot.len()) + record;
+        let group = |group: &DraftGroup| {
+            let object = group.scope.path().len().max(group.object_prefix.len()) + record;
             let rows: usize = group.rows.iter().map(|row| row.len() + TICKET_BYTES + object).sum();
             let fragment =
                 group.fragment.as_ref().map_or(0, |part| part.frame.len() + part.key.object_len() + 2 * object);
@@ -104,13 +104,13 @@ impl VaultDraft {
     }
 }
 
-/// Numbers drafts. Several ticketers may share one [`Writer`].
+/// Numbers drafts. Several ticketers may share one [`VaultWriter`].
 pub struct VaultTicketer {
-    writer: Arc<Writer>,
+    writer: Arc<VaultWriter>,
     uri: UriBase,
     holders: Arc<[Arc<str>]>,
     /// Holders of key and fragment records.
-    sealed: Arc<[Arc<str>]>,
+    sealed_holders: Arc<[Arc<str>]>,
 }
 
 /// The holder that keeps keys and fragments until they are stored, for exporters that wait for that.
@@ -131,40 +131,40 @@ impl UriBase {
 
 impl VaultTicketer {
     /// A ticketer whose records are held by `holder`, the uploader.
-    pub fn new(writer: Arc<Writer>, uri: UriBase, holder: Arc<str>) -> Self {
+    pub fn new(writer: Arc<VaultWriter>, uri: UriBase, holder: Arc<str>) -> Self {
         let holders: Arc<[Arc<str>]> = Arc::new([holder]);
-        Self { writer, uri, sealed: holders.clone(), holders }
+        Self { writer, uri, sealed_holders: holders.clone(), holders }
     }
 
     /// The same ticketer for exporters that wait until keys and fragments are stored.
     #[must_use]
-    pub fn awaited(self) -> Self {
+    pub fn with_put_holder(self) -> Self {
         let put = self.holders.iter().map(|holder| put_holder(holder));
-        Self { sealed: self.holders.iter().cloned().chain(put).collect(), ..self }
+        Self { sealed_holders: self.holders.iter().cloned().chain(put).collect(), ..self }
     }
 
-    fn record(&self, kind: RecordKind, body: Bytes) -> Record {
+    fn build_record(&self, kind: RecordKind, body: Bytes) -> SpoolRecord {
         let holders = match kind {
-            RecordKind::Key | RecordKind::Fragment => &self.sealed,
+            RecordKind::Key | RecordKind::Fragment => &self.sealed_holders,
             _ => &self.holders,
         };
-        Record { kind, holders: holders.clone(), body }
+        SpoolRecord { kind, holders: holders.clone(), body }
     }
 
-    fn group(&self, account: &Arc<str>, group: Group, out: &mut Ticketed) {
-        let Group { scope, spot, arrived, end, fragment, rows, leaf_slots } = group;
+    fn ticket_group(&self, account: &Arc<str>, group: DraftGroup, out: &mut TicketResult) {
+        let DraftGroup { scope, object_prefix: spot, arrived, end, fragment, rows, leaf_slots } = group;
         let names = self.writer.names();
-        let mut placed: Option<Placed> = None;
+        let mut placed: Option<FragmentPlacement> = None;
         if let Some(mut fragment) = fragment {
             let len = fragment.frame.rest().len() as u64;
-            let place = self.writer.place(&spot, len, arrived, end, fragment.pin.take());
+            let place = self.writer.place_fragment(&spot, len, arrived, end, fragment.pin.take());
             if !place.last {
-                let _ = fragment.landed.set(place.n); // set nowhere else
+                let _ = fragment.object_number.set(place.number); // set nowhere else
             }
-            self.fragment(&scope, fragment, &place, len, out);
+            self.ticket_fragment(&scope, fragment, &place, len, out);
             placed = Some(place);
         }
-        let first = self.writer.leaves(account, rows.len() as u64);
+        let first = self.writer.assign_leaves(account, rows.len() as u64);
         let object = placed.as_ref().map(|placed| (placed.object.as_str(), placed.offset));
         let size: usize =
             rows.iter().map(|row| row.len() + TICKET_BYTES + object.map_or(0, |(name, _)| name.len())).sum();
@@ -172,13 +172,15 @@ impl VaultTicketer {
         for (leaf, (row, slot)) in (first..).zip(rows.iter().zip(&leaf_slots)) {
             let of = match row.link {
                 None => None,
-                Some(Link::Call(number)) => {
-                    self.writer.remember(number, leaf);
+                Some(PriceLink::Call(number)) => {
+                    self.writer.remember_leaf(number, leaf);
                     None
                 }
-                Some(Link::Price(number)) => self.writer.recall(number).map(|leaf| leaf_text(names, leaf)),
+                Some(PriceLink::Price(number)) => {
+                    self.writer.take_remembered_leaf(number).map(|leaf| leaf_text(names, leaf))
+                }
             };
-            row.write(&mut lines, leaf, object, of.as_deref());
+            row.write_line(&mut lines, leaf, object, of.as_deref());
             if let Some(slot) = slot {
                 out.slots.push((*slot, leaf_text(names, leaf)));
             }
@@ -194,15 +196,22 @@ impl VaultTicketer {
             object: placed.map(|placed| placed.object),
             day: scope.date.clone(),
         };
-        out.records.push(self.record(RecordKind::Leaf, record::pack(&header, lines.as_bytes())));
+        out.records.push(self.build_record(RecordKind::Leaf, spool_record::pack(&header, lines.as_bytes())));
     }
 
-    fn fragment(&self, scope: &Scope, fragment: Fragment, placed: &Placed, len: u64, out: &mut Ticketed) {
+    fn ticket_fragment(
+        &self,
+        scope: &FragmentScope,
+        fragment: SealedFragment,
+        placed: &FragmentPlacement,
+        len: u64,
+        out: &mut TicketResult,
+    ) {
         let names = self.writer.names();
         let key = fragment.key.id().to_owned();
         if let Some(object) = fragment.key.take_object() {
             let header = KeyHeader { name: names.key(scope, &key), key: key.clone(), epoch: names.epoch().to_string() };
-            out.records.push(self.record(RecordKind::Key, record::pack(&header, &object)));
+            out.records.push(self.build_record(RecordKind::Key, spool_record::pack(&header, &object)));
         }
         if let Some(slot) = fragment.uri_slot {
             out.slots.push((slot, self.uri.uri(&placed.object)));
@@ -210,7 +219,7 @@ impl VaultTicketer {
         if let Some(slot) = fragment.range_slot {
             out.slots.push((slot, range_text(placed.offset, len)));
         }
-        out.slots.extend(fragment.known);
+        out.slots.extend(fragment.known_slots);
         let header = FragmentHeader {
             object: placed.object.clone(),
             epoch: names.epoch().to_string(),
@@ -219,17 +228,17 @@ impl VaultTicketer {
             offset: placed.offset,
             last: placed.last,
         };
-        out.records.push(self.record(RecordKind::Fragment, fragment.frame.finish(&header)));
+        out.records.push(self.build_record(RecordKind::Fragment, fragment.frame.finish(&header)));
     }
 }
 
 impl Ticketer for VaultTicketer {
-    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed {
-        let mut out = Ticketed::default();
+    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
+        let mut out = TicketResult::default();
         if let Ok(draft) = draft.downcast::<VaultDraft>() {
             let VaultDraft { account, groups } = *draft;
             for group in groups {
-                self.group(&account, group, &mut out);
+                self.ticket_group(&account, group, &mut out);
             }
         }
         out
@@ -242,7 +251,7 @@ fn range_text(offset: u64, len: u64) -> String {
 }
 
 /// A leaf as `writer/epoch/leaf`.
-pub fn leaf_text(names: &Names, leaf: u64) -> String {
+pub fn leaf_text(names: &ObjectNames, leaf: u64) -> String {
     let mut out = format!("{}/{}/", names.writer(), names.epoch());
     let _ = write!(out, "{leaf:0width$}", width = widths::LEAF_DIGITS); // writing to a String can't fail
     out

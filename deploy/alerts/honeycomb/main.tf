@@ -1,6 +1,7 @@
-# Honeycomb triggers over what tollgate sends: spans (names and units as `normalize` writes them) and one `tollgate.run.summary` log a run that
-# ended. Environment-wide, because Honeycomb makes a dataset of each service.name. Columns must exist before they can be asked for: send a
-# session first. Names are those of docs/alerts.md. Counts are only parts of ratios.
+# Honeycomb triggers on tollgate's telemetry: spans (names and units as `normalize` writes them) and one
+# `tollgate.run.summary` log per ended run. The triggers are environment-wide, because Honeycomb makes a dataset of each
+# service.name. Columns must exist before they can be queried, so send a session first. Names are those of
+# docs/alerts.md. Counts are only parts of ratios.
 terraform {
   required_providers {
     honeycombio = {
@@ -15,7 +16,7 @@ variable "recipient_ids" {
   type        = list(string)
 }
 
-# --- tools and models: shares of calls ----------------------------------------------------------------------------------
+# --- tools and models: shares of calls --------------------------------------------------------------------------------
 
 data "honeycombio_query_specification" "tool_error_rate" {
   calculation {
@@ -233,7 +234,7 @@ resource "honeycombio_trigger" "refusals" {
   }
 }
 
-# --- runs, against the same hour yesterday ------------------------------------------------------------------------------
+# --- runs, against the same hour yesterday ----------------------------------------------------------------------------
 
 data "honeycombio_query_specification" "run_time" {
   calculation {
@@ -354,14 +355,14 @@ resource "honeycombio_trigger" "cost_drift" {
   }
 }
 
-# --- agents that answer incidents ---------------------------------------------------------------------------------------
+# --- agents that handle incidents -------------------------------------------------------------------------------------
 
 data "honeycombio_query_specification" "sre_cost" {
   calculation {
     op     = "SUM"
     column = "agent.estimated_cost_usd"
   }
-  # the summary log alone: the root span tells the same sum, a revision the same run
+  # only the summary log: the root span has the same sum, and a revision is the same run
   filter {
     column = "meta.signal_type"
     op     = "="

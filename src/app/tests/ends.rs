@@ -2,8 +2,8 @@
 
 use tokio::sync::{Notify, oneshot};
 
-use super::super::Life;
-use super::super::process::Stop;
+use super::super::GatewayOutcome;
+use super::super::process::StopSignal;
 use super::*;
 use pipeline::{Batch, ExportRequest};
 
@@ -31,7 +31,7 @@ impl Gate {
 /// A companion whose preparation hangs, like a spool that takes minutes to read.
 struct Slow(Gate);
 
-impl Companion for Slow {
+impl BackgroundTask for Slow {
     fn name(&self) -> &'static str {
         "slow"
     }
@@ -49,7 +49,7 @@ impl Companion for Slow {
 /// A companion that never finishes.
 struct Endless(Arc<Notify>);
 
-impl Companion for Endless {
+impl BackgroundTask for Endless {
     fn name(&self) -> &'static str {
         "endless"
     }
@@ -66,7 +66,7 @@ impl Companion for Endless {
 /// A companion that panics.
 struct Broken;
 
-impl Companion for Broken {
+impl BackgroundTask for Broken {
     fn name(&self) -> &'static str {
         "broken"
     }
@@ -99,11 +99,16 @@ impl Processor for Hung {
 fn a_start_can_be_interrupted() {
     let (folder, sink, gate) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Gate::default());
     let extras = Extras { companions: vec![Arc::new(Slow(gate.clone()))], ..Extras::default() };
-    let live =
-        App::live(blueprint(folder.path(), &sink, extras), Seams::real(), |_| (), ready(()), std::future::pending());
+    let live = RunningGateway::run_until_stopped(
+        blueprint(folder.path(), &sink, extras),
+        GatewayDeps::system(),
+        |_| (),
+        ready(()),
+        std::future::pending(),
+    );
     // A runtime that waited for the thread would hang here.
-    let life = tasks::run_to_end(tasks::runtime(2).unwrap(), MOMENT, live);
-    assert_eq!(life.unwrap(), Life::Unborn);
+    let life = tasks::run_to_end(tasks::build_runtime(2).unwrap(), MOMENT, live);
+    assert_eq!(life.unwrap(), GatewayOutcome::StoppedBeforeReady);
     gate.open();
 }
 
@@ -115,11 +120,17 @@ async fn a_second_word_ends_it_at_once() {
     let extras = Extras { companions: vec![Arc::new(Endless(Arc::clone(&ending)))], ..Extras::default() };
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_outlets = Duration::from_secs(86_400);
-    let life = App::live(blueprint, Seams::real(), |_| begun.notify_one(), begun.notified(), async {
-        ending.notified().await;
-        Stop::Interrupt
-    });
-    assert_eq!(life.await.unwrap(), Life::Cut(Stop::Interrupt));
+    let life = RunningGateway::run_until_stopped(
+        blueprint,
+        GatewayDeps::system(),
+        |_| begun.notify_one(),
+        begun.notified(),
+        async {
+            ending.notified().await;
+            StopSignal::Interrupt
+        },
+    );
+    assert_eq!(life.await.unwrap(), GatewayOutcome::Aborted(StopSignal::Interrupt));
 }
 
 /// A hung volume must not keep a gateway from ending, because it has to be restarted.
@@ -130,22 +141,31 @@ fn a_hung_volume_does_not_hold_up_the_end() {
     let mut blueprint = blueprint(folder.path(), &sink, extras);
     blueprint.settings.drain_requests = MOMENT;
     let begun = Notify::new();
-    let live = App::live(blueprint, Seams::real(), |_| begun.notify_one(), begun.notified(), std::future::pending());
-    let life = tasks::run_to_end(tasks::runtime(2).unwrap(), MOMENT, live);
-    assert_eq!(life.unwrap(), Life::Whole(Ended { failed: None, left: 0 }));
+    let live = RunningGateway::run_until_stopped(
+        blueprint,
+        GatewayDeps::system(),
+        |_| begun.notify_one(),
+        begun.notified(),
+        std::future::pending(),
+    );
+    let life = tasks::run_to_end(tasks::build_runtime(2).unwrap(), MOMENT, live);
+    assert_eq!(life.unwrap(), GatewayOutcome::Completed(ShutdownReport { failed: None, records_left: 0 }));
     gate.open();
 }
 
 /// The usual gateway with another exporter.
-fn with_exporter(folder: &Path, make: impl FnOnce(&Site) -> Arc<dyn Exporter> + Send + 'static) -> Blueprint {
+fn with_exporter(
+    folder: &Path,
+    make: impl FnOnce(&GatewayResources) -> Arc<dyn Exporter> + Send + 'static,
+) -> GatewayBlueprint {
     let usual = blueprint(folder, &Sink::open("x", Trust::Internal), Extras::default());
     let build = usual.build;
-    let build = move |site: &Site| {
+    let build = move |site: &GatewayResources| {
         let mut built = build(site)?;
         built.plan.pipelines[0].exporters = vec![make(site)];
         Ok(built)
     };
-    Blueprint { build: Box::new(build), ..usual }
+    GatewayBlueprint { build: Box::new(build), ..usual }
 }
 
 /// An exporter that runs a function when asked for its size.
@@ -176,7 +196,8 @@ async fn an_outlet_that_panics_begins_again() {
     let (folder, sink, first) =
         (tempfile::tempdir().unwrap(), Sink::open("odd", Trust::Internal), AtomicBool::new(true));
     let odd = Odd(Arc::clone(&sink), Box::new(move || assert!(!first.swap(false, Ordering::SeqCst), "in an outlet")));
-    let app = App::start(with_exporter(folder.path(), |_| Arc::new(odd)), Seams::real()).await.unwrap();
+    let app =
+        RunningGateway::start(with_exporter(folder.path(), |_| Arc::new(odd)), GatewayDeps::system()).await.unwrap();
     assert_eq!(submit(&app.engine().inlet, spans(&["a"])).await, Outcome::Accepted);
     until(|| app.spool().status().consumers.iter().all(|consumer| consumer.records == 0)).await;
     assert_eq!(sink.all(), ["a"]);
@@ -192,13 +213,13 @@ async fn a_companion_that_panics_is_told() {
     let extras = Extras { companions: vec![Arc::new(Broken)], ..Extras::default() };
     let app = start(folder.path(), &sink, extras).await;
     until(|| !app.seams.health.troubles().is_empty()).await;
-    assert_eq!((app.seams.health.troubles()[0].0.as_str(), app.seams.health.ready()), ("broken", false));
+    assert_eq!((app.seams.health.troubles()[0].0.as_str(), app.seams.health.is_ready()), ("broken", false));
     assert!(app.seams.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
     let seams = app.seams.clone();
     app.shutdown().await;
     // The next round, as after a reload, is built anew and works.
-    let app = App::start(blueprint(folder.path(), &sink, Extras::default()), seams).await.unwrap();
-    assert!(app.seams.health.ready(), "{:?}", app.seams.health.troubles());
+    let app = RunningGateway::start(blueprint(folder.path(), &sink, Extras::default()), seams).await.unwrap();
+    assert!(app.seams.health.is_ready(), "{:?}", app.seams.health.troubles());
     app.shutdown().await;
 }
 
@@ -208,13 +229,13 @@ async fn a_companion_that_panics_is_told() {
 #[tokio::test]
 async fn exporters_go_before_the_last_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let make = |site: &Site| {
+    let make = |site: &GatewayResources| {
         let (held, gone) = oneshot::channel::<()>();
         site.tasks.spawn("pool", Box::pin(async move { drop(gone.await) }));
         let hold = move || assert!(!held.is_closed());
         Arc::new(Odd(Sink::open("pooled", Trust::Internal), Box::new(hold))) as Arc<dyn Exporter>
     };
-    let app = App::start(with_exporter(folder.path(), make), Seams::real()).await.unwrap();
+    let app = RunningGateway::start(with_exporter(folder.path(), make), GatewayDeps::system()).await.unwrap();
     let tasks = Arc::clone(&app.tasks);
     app.shutdown().await;
     assert!(tasks.all().is_empty());
@@ -239,11 +260,17 @@ processors:
 exporters: { debug: { trust: internal } }
 service: { pipelines: { logs: { receivers: [otlp], processors: [vault], exporters: [debug] } } }
 ";
-    let resolve::Read { source, result, .. } = resolve::read("t.yaml", text, &config::env::Process, folder.path());
+    let resolve::ResolvedConfig { source, result, .. } =
+        resolve::resolve_config("t.yaml", text, &config::env::ProcessLookup, folder.path());
     let (_, valid) =
         result.map_err(|problems| source.render(&problems, false)).map_err(|told| panic!("{told}")).unwrap();
-    let error =
-        App::start(assemble::blueprint(valid, &Seams::real()).await.unwrap(), Seams::real()).await.err().unwrap();
+    let error = RunningGateway::start(
+        assemble::build_blueprint(valid, &GatewayDeps::system()).await.unwrap(),
+        GatewayDeps::system(),
+    )
+    .await
+    .err()
+    .unwrap();
     assert!(error.text.contains("ca_file") && error.text.contains("/no/such/ca.pem"), "{error}");
 }
 
@@ -253,11 +280,11 @@ async fn a_page_port_closes_who_rests() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let router = telemetry::admin::health_router(Health::new(), "/");
     let endpoint = config::Endpoint::parse("127.0.0.1:0").unwrap();
-    let bound = Box::new(listeners::Web {
+    let bound = Box::new(listeners::WebListener {
         name: "health_check",
         endpoint,
         router,
-        rest: MOMENT * 50,
+        idle_timeout: MOMENT * 50,
         sockets: None,
         tls: None,
     })
@@ -265,9 +292,9 @@ async fn a_page_port_closes_who_rests() {
     .await
     .unwrap();
     let address = bound.addresses()[0].1;
-    let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), Seams::real());
+    let (folder, sink, seams) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal), GatewayDeps::system());
     let app = start(folder.path(), &sink, Extras::default()).await;
-    let serve = Serve {
+    let serve = ListenerResources {
         inlet: Arc::clone(&app.engine().inlet),
         tasks: Tasks::new(&seams.meter),
         meter: seams.meter.clone(),

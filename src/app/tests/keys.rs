@@ -3,19 +3,19 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
+use super::super::gateway_keys::{read_existing_spool_keys, read_pseudonymizer, read_spool_keys};
 use super::super::keyfile;
-use super::super::keys::{present_spool_keys, pseudonyms, spool_keys};
 use super::*;
-use config::env::Process;
+use config::env::ProcessLookup;
 use kernel::secret::Secret;
 
-fn valid(spool: &Path) -> resolve::Valid {
+fn valid(spool: &Path) -> resolve::ValidSettings {
     let text = format!(
         "{{receivers: {{otlp: }}, exporters: {{debug: {{trust: internal}}}}, spool: {{directory: '{}'}},
           service: {{pipelines: {{logs: {{receivers: [otlp], exporters: [debug]}}}}}}}}",
         spool.display()
     );
-    let read = resolve::read("t.yaml", &text, &Process, Path::new("/nowhere"));
+    let read = resolve::resolve_config("t.yaml", &text, &ProcessLookup, Path::new("/nowhere"));
     let Ok((_, valid)) = read.result else { panic!("not valid") };
     valid
 }
@@ -31,10 +31,10 @@ fn failure<T>(result: Result<T, StartError>) -> (String, u8) {
 fn keys_are_made_once() {
     let folder = tempfile::tempdir().unwrap();
     let valid = valid(&folder.path().join("spool"));
-    let first = spool_keys(&valid, &SystemRng).unwrap()[0].id();
-    assert_eq!(spool_keys(&valid, &SystemRng).unwrap()[0].id(), first);
-    assert_eq!(present_spool_keys(&valid).unwrap()[0].id(), first);
-    pseudonyms(&valid, &SystemRng).unwrap();
+    let first = read_spool_keys(&valid, &SystemRng).unwrap()[0].id();
+    assert_eq!(read_spool_keys(&valid, &SystemRng).unwrap()[0].id(), first);
+    assert_eq!(read_existing_spool_keys(&valid).unwrap()[0].id(), first);
+    read_pseudonymizer(&valid, &SystemRng).unwrap();
     assert!(folder.path().join("pseudonym.key").exists());
 }
 
@@ -48,13 +48,13 @@ fn a_lost_key_is_not_replaced() {
         std::fs::create_dir(&spool).unwrap();
         let valid = valid(&spool);
         std::fs::write(spool.join(file), b"x").unwrap();
-        let (text, exit) = failure(spool_keys(&valid, &SystemRng));
+        let (text, exit) = failure(read_spool_keys(&valid, &SystemRng));
         assert!(exit == 78 && text.contains("spool.keys") && text.contains("spool.key is missing"), "{text}");
-        let (text, exit) = failure(pseudonyms(&valid, &SystemRng));
+        let (text, exit) = failure(read_pseudonymizer(&valid, &SystemRng));
         assert!(exit == 78 && text.contains("pseudonyms.key"), "{text}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
         std::fs::remove_file(spool.join(file)).unwrap();
-        assert!(spool_keys(&valid, &SystemRng).is_ok(), "a folder that was only made is no used spool");
+        assert!(read_spool_keys(&valid, &SystemRng).is_ok(), "a folder that was only made is no used spool");
     }
 }
 
@@ -65,9 +65,11 @@ fn garbage_in_a_key_file_is_told_as_such() {
     let valid = valid(&folder.path().join("spool"));
     for garbage in [b"no key".as_slice(), b"\xff\xfe", b""] {
         std::fs::write(folder.path().join("spool.key"), garbage).unwrap();
-        let (text, exit) = failure(spool_keys(&valid, &SystemRng));
+        let (text, exit) = failure(read_spool_keys(&valid, &SystemRng));
         assert!(exit == 78 && text.contains("spool.key"), "{exit} {text}");
-        assert!(crate::app::keys::trouble(&valid).iter().any(|(setting, _)| *setting == "spool.keys"));
+        assert!(
+            crate::app::gateway_keys::find_key_problems(&valid).iter().any(|(setting, _)| *setting == "spool.keys")
+        );
     }
 }
 
@@ -76,7 +78,7 @@ fn garbage_in_a_key_file_is_told_as_such() {
 #[test]
 fn no_key_is_made_on_another_volume() {
     // /proc is a volume of its own on every Linux, and holds no spool.
-    let (text, exit) = failure(spool_keys(&valid(Path::new("/proc")), &SystemRng));
+    let (text, exit) = failure(read_spool_keys(&valid(Path::new("/proc")), &SystemRng));
     assert!(exit == 78 && text.contains("spool's volume") && text.contains("set spool.keys"), "{text}");
     assert!(!Path::new("/spool.key").exists());
 }
@@ -85,7 +87,7 @@ fn no_key_is_made_on_another_volume() {
 #[test]
 fn looking_makes_no_key() {
     let folder = tempfile::tempdir().unwrap();
-    let text = present_spool_keys(&valid(&folder.path().join("spool"))).err().unwrap().text;
+    let text = read_existing_spool_keys(&valid(&folder.path().join("spool"))).err().unwrap().text;
     assert!(text.contains("spool.key is missing"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     assert!(keyfile::read(&folder.path().join("x")).unwrap().is_none());
@@ -100,7 +102,7 @@ fn all_first_starts_agree() {
         let made: Vec<(String, bool)> = std::thread::scope(|scope| {
             let make = |who: u8| {
                 all.wait();
-                let file = keyfile::ensure(&path, || Secret::new(format!("key {who}"))).unwrap();
+                let file = keyfile::read_or_create(&path, || Secret::new(format!("key {who}"))).unwrap();
                 (file.key.expose().to_owned(), file.created)
             };
             let threads: Vec<_> = (0..8).map(|who| scope.spawn(move || make(who))).collect();
@@ -117,6 +119,6 @@ fn all_first_starts_agree() {
 #[test]
 fn a_plain_spool_name_is_fine() {
     let valid = valid(Path::new("no-such-spool-of-tollgate"));
-    let text = present_spool_keys(&valid).err().unwrap().text;
+    let text = read_existing_spool_keys(&valid).err().unwrap().text;
     assert!(text.contains("./spool.key is missing"), "{text}");
 }

@@ -13,19 +13,19 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-use super::super::build::{Companion as _, Seams};
-use super::super::notify::{Notify, Parts, routes};
+use super::super::alert_sender::{AlertSender, AlertSenderParts, routes};
+use super::super::build::{BackgroundTask as _, GatewayDeps};
 use super::super::tasks::Tasks;
 use fixtures::until::until;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
-use net::Proxies;
-use pages::notice::Links;
+use net::ProxyRules;
+use pages::alert_message::MessageLinks;
 use processors::redact;
-use redaction::Ids;
+use redaction::RedactionIdPolicy;
 use runs::testing::runs::{MINUTE, Made, NOW as START, alert};
-use runs::{Alert, Board, Severity};
+use runs::{Alert, AlertSeverity, RunCatalog};
 use telemetry::admin::{self, webhook};
 
 mod quiet;
@@ -105,44 +105,44 @@ async fn stub(answers: &[&'static str]) -> (String, Came) {
 }
 
 struct Scene {
-    notify: Arc<Notify>,
+    notify: Arc<AlertSender>,
     board: Arc<Made>,
     clock: Arc<Quick>,
-    seams: Seams,
+    seams: GatewayDeps,
     stop: watch::Sender<bool>,
 }
 
 fn scene(folder: &Path, config: Value) -> Scene {
-    let config: admin::Config = serde_json::from_value(json!({
+    let config: admin::AdminConfig = serde_json::from_value(json!({
         "alerts": config, "trace_link": {"back_end": "jaeger", "base": "https://jaeger.example"},
         "public_url": "https://tollgate.example",
     }))
     .unwrap();
-    let settings = config.settings().unwrap_or_else(|problems| panic!("{}", problems[0].what));
-    let webhook: webhook::Webhook = settings.alerts.unwrap();
-    let links = Links { trace: settings.trace_link, page: settings.public_url };
+    let settings = config.settings().unwrap_or_else(|problems| panic!("{}", problems[0].message));
+    let webhook: webhook::AlertWebhook = settings.alerts.unwrap();
+    let links = MessageLinks { trace: settings.trace_link, page: settings.public_url };
     let (board, clock): (Arc<Made>, Arc<Quick>) = Default::default();
-    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Seams::real() };
-    let detector = redact::Config::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
-    let ids = Ids::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
-    let parts = Parts {
-        board: Arc::clone(&board) as Arc<dyn Board>,
+    let seams = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
+    let detector = redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
+    let ids = RedactionIdPolicy::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
+    let parts = AlertSenderParts {
+        board: Arc::clone(&board) as Arc<dyn RunCatalog>,
         ids: Arc::new(ids),
         links,
         history: Arc::default(),
         seams: seams.clone(),
         tasks: Tasks::new(&seams.meter),
-        proxies: Arc::new(Proxies::from_env(&|_| None).unwrap()),
+        proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
         file: folder.join("alerts-sent.json"),
     };
-    let notify = Arc::new(Notify::build(webhook, parts).unwrap());
+    let notify = Arc::new(AlertSender::build(webhook, parts).unwrap());
     notify.prepare().unwrap();
     Scene { notify, board, clock, seams, stop: watch::channel(false).0 }
 }
 
 impl Scene {
     async fn look(&self) -> bool {
-        self.notify.look(&mut self.stop.subscribe()).await
+        self.notify.evaluate_alerts(&mut self.stop.subscribe()).await
     }
 
     fn raise(&self, alert: Alert) {
@@ -181,7 +181,7 @@ async fn told_once_signed_and_redacted() {
     let message: Value = serde_json::from_str(&body).unwrap();
     let text = message["text"].as_str().unwrap();
     assert!(
-        text.contains("critical: identical_tool_calls: 7 equal calls in a row, 1.4 × the limit of 5")
+        text.contains("critical: identical_tool_calls: 7 identical calls in a row, 1.4 × the limit of 5")
             && text.contains("run r-1"),
         "{text}"
     );
@@ -257,11 +257,11 @@ async fn a_flood_hides_nobody_elses() {
     let scene = scene(folder.path(), json!({"url": url}));
     let quiet = |account: &str, severity, one: Alert| Alert { account: account.into(), severity, ..one };
     for n in 0..300 {
-        scene.raise(quiet("flood", Severity::Warning, alert("run_unended", &format!("warned-{n}"), START + n)));
+        scene.raise(quiet("flood", AlertSeverity::Warning, alert("run_overdue", &format!("warned-{n}"), START + n)));
         scene.raise(alert("limit_hit", &format!("noise-{n}"), START + n));
     }
     let late = |rule, run| alert(rule, run, START + MINUTE);
-    scene.raise(quiet("other", Severity::Critical, late("limit_hit", "quiet-1")));
+    scene.raise(quiet("other", AlertSeverity::Critical, late("limit_hit", "quiet-1")));
     scene.raise(Alert { tenant: Some("globex".into()), ..late("iteration_ceiling", "quiet-2") });
     assert!(scene.look().await);
     let came = came.lock();
@@ -270,7 +270,7 @@ async fn a_flood_hides_nobody_elses() {
     assert!(came[1].1.contains("account other") && !came[0].1.contains("account "));
     let rest = &came[10].1;
     assert!(
-        rest.contains(":rotating_light: 592 more alerts: 292 critical limit_hit, 300 warning run_unended"),
+        rest.contains(":rotating_light: 592 more alerts: 292 critical limit_hit, 300 warning run_overdue"),
         "{rest}"
     );
 }
@@ -400,7 +400,7 @@ async fn each_message_is_noted_before_the_next() {
         until(|| came.lock().len() == 2).await;
         first.stop.send_replace(true);
     };
-    let (goes_on, ()) = tokio::join!(first.notify.look(&mut stop), end);
+    let (goes_on, ()) = tokio::join!(first.notify.evaluate_alerts(&mut stop), end);
     assert!(!goes_on);
     let second = scene(folder.path(), config);
     (0..2).for_each(|n| second.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
@@ -417,7 +417,7 @@ fn names_are_text() {
         tenant: Some("\u{200f}\u{202e}*b* _i_ `c`\n".into()),
         ..alert("limit_hit", "r-1", START)
     };
-    let message = pages::notice::message(&evil, &Links::default(), None);
+    let message = pages::alert_message::format_alert(&evil, &MessageLinks::default(), None);
     let text = message["text"].as_str().unwrap();
     for dead in ["<!", "@channel", "@all", "https://", "](", "*b*", "_i_", "`c`", "#room", "\u{200f}", "\u{202e}"] {
         assert!(!text.contains(dead), "{dead}: {text}");
@@ -437,7 +437,7 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
     let first = scene(folder.path(), config.clone());
     first.raise(alert("limit_hit", "r-1", START));
     let stop = watch::channel(true);
-    assert!(!first.notify.look(&mut stop.1.clone()).await, "it ends");
+    assert!(!first.notify.evaluate_alerts(&mut stop.1.clone()).await, "it ends");
     let second = scene(folder.path(), config);
     second.raise(alert("limit_hit", "r-1", START));
     assert!(second.look().await);
@@ -449,10 +449,12 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
 #[test]
 fn settings_are_checked() {
     let problems = |alerts: Value| {
-        let config: admin::Config = serde_json::from_value(json!({ "alerts": alerts })).unwrap();
+        let config: admin::AdminConfig = serde_json::from_value(json!({ "alerts": alerts })).unwrap();
         match config.settings() {
             Ok(settings) => vec![format!("{settings:?}")],
-            Err(problems) => problems.into_iter().map(|problem| format!("{} {}", problem.path, problem.what)).collect(),
+            Err(problems) => {
+                problems.into_iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect()
+            }
         }
     };
     for (alerts, wanted) in [

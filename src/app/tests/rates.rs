@@ -8,13 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::build::{Companion as _, Seams};
-use super::super::rates::RatesTask;
+use super::super::build::{BackgroundTask as _, GatewayDeps};
+use super::super::rates_refresh::RatesRefreshTask;
 use super::super::tasks::Tasks;
 use genai::testing::builtin::vocabulary;
-use net::{Proxies, Spawn};
-use processors::cost::config::Refresh;
-use processors::cost::{Config, Cost};
+use net::{ProxyRules, Spawn};
+use processors::cost::config::RatesRefresh;
+use processors::cost::{CostConfig, CostProcessor};
 
 /// A table of two models; `input` is the price of `m` from May 2026 on.
 fn table(version: &str, input: &str) -> String {
@@ -31,25 +31,25 @@ fn table(version: &str, input: &str) -> String {
 }
 
 struct Rig {
-    seams: Seams,
-    cost: Arc<Cost>,
-    task: Arc<RatesTask>,
+    seams: GatewayDeps,
+    cost: Arc<CostProcessor>,
+    task: Arc<RatesRefreshTask>,
 }
 
 /// A processor with a table of version 1, and its task.
-fn rig(folder: &Path, refresh: Refresh) -> Rig {
+fn rig(folder: &Path, refresh: RatesRefresh) -> Rig {
     let base = folder.join("base.json");
     std::fs::write(&base, table("1", "2")).unwrap();
-    let config = Config { rates: base.display().to_string(), refresh: Some(refresh), ..Config::default() };
+    let config = CostConfig { rates: base.display().to_string(), refresh: Some(refresh), ..CostConfig::default() };
     let settings = config.settings().unwrap();
-    let seams = Seams::real();
-    let cost =
-        Cost::new("cost".into(), &settings, vocabulary(), &seams.meter).unwrap_or_else(|error| panic!("{}", error.0));
+    let seams = GatewayDeps::system();
+    let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &seams.meter)
+        .unwrap_or_else(|error| panic!("{}", error.0));
     let cost = Arc::new(cost);
     let tasks: Arc<dyn Spawn> = Tasks::new(&seams.meter);
     let wanted = settings.refresh.clone().unwrap();
-    let proxies = Arc::new(Proxies::from_env(&|_| None).unwrap());
-    let task = RatesTask::build(Arc::clone(&cost), settings, wanted, (&seams, &tasks), proxies, folder).unwrap();
+    let proxies = Arc::new(ProxyRules::from_env(&|_| None).unwrap());
+    let task = RatesRefreshTask::build(Arc::clone(&cost), settings, wanted, (&seams, &tasks), proxies, folder).unwrap();
     Rig { seams, cost, task: Arc::new(task) }
 }
 
@@ -63,8 +63,8 @@ impl Rig {
     }
 }
 
-fn from_file(folder: &Path) -> Refresh {
-    Refresh { file: Some(folder.join("new.json").display().to_string()), ..Refresh::default() }
+fn from_file(folder: &Path) -> RatesRefresh {
+    RatesRefresh { file: Some(folder.join("new.json").display().to_string()), ..RatesRefresh::default() }
 }
 
 /// A newer table replaces the old one completely. A table with a price jump, an unreadable one and a missing one change
@@ -86,7 +86,7 @@ async fn a_file_is_taken_or_refused() {
         if let Some(text) = &text {
             std::fs::write(&path, text).unwrap();
         }
-        rig.task.look().await;
+        rig.task.check_source().await;
         assert_eq!(rig.version(), version, "{text:?}");
         let word = format!("tollgate_rates_refresh_failed {}", u8::from(failed));
         assert!(rig.says(&word), "{text:?}: {}", rig.seams.meter.render());
@@ -104,10 +104,10 @@ async fn a_digest_pins() {
     use sha2::{Digest, Sha256};
     let folder = tempfile::tempdir().unwrap();
     let digest = kernel::hex::encode(&Sha256::digest(table("2", "3").as_bytes()));
-    let rig = rig(folder.path(), Refresh { sha256: Some(digest), ..from_file(folder.path()) });
+    let rig = rig(folder.path(), RatesRefresh { sha256: Some(digest), ..from_file(folder.path()) });
     for (text, version) in [(table("2", "2.9"), "1"), (table("2", "3"), "2"), (table("3", "3"), "2")] {
         std::fs::write(folder.path().join("new.json"), text).unwrap();
-        rig.task.look().await;
+        rig.task.check_source().await;
         assert_eq!(rig.version(), version);
     }
 }
@@ -118,15 +118,15 @@ async fn the_last_good_table_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
     let key = STANDARD.encode(pair.public_key().as_ref());
-    let refresh = || Refresh { public_key: Some(key.clone()), ..from_file(folder.path()) };
+    let refresh = || RatesRefresh { public_key: Some(key.clone()), ..from_file(folder.path()) };
     let (new, signature) = (folder.path().join("new.json"), folder.path().join("new.json.sig"));
     let first = rig(folder.path(), refresh());
     std::fs::write(&new, table("2", "3")).unwrap();
     std::fs::write(&signature, b"forged").unwrap();
-    first.task.look().await;
+    first.task.check_source().await;
     assert_eq!(first.version(), "1");
     std::fs::write(&signature, STANDARD.encode(pair.sign(table("2", "3").as_bytes()).as_ref())).unwrap();
-    first.task.look().await;
+    first.task.check_source().await;
     assert_eq!(first.version(), "2");
     std::fs::remove_file(&new).unwrap();
     let second = rig(folder.path(), refresh());
@@ -147,7 +147,7 @@ async fn an_address_is_asked() {
     let url = format!("http://{}/rates.json", listener.local_addr().unwrap());
     let text = table("2", "3");
     let digest = kernel::hex::encode(&Sha256::digest(text.as_bytes()));
-    let rig = rig(folder.path(), Refresh { url: Some(url), sha256: Some(digest), ..Refresh::default() });
+    let rig = rig(folder.path(), RatesRefresh { url: Some(url), sha256: Some(digest), ..RatesRefresh::default() });
     let server = async {
         let mut asked = Vec::new();
         for answer in [500, 200, 304] {
@@ -167,7 +167,7 @@ async fn an_address_is_asked() {
     let client = async {
         let mut versions = Vec::new();
         for _ in 0..3 {
-            rig.task.look().await;
+            rig.task.check_source().await;
             versions.push((rig.version(), rig.says("tollgate_rates_refresh_failed 1")));
         }
         versions

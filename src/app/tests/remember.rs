@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::super::build::{Companion as _, Seams};
-use super::super::remember::Remember;
+use super::super::build::{BackgroundTask as _, GatewayDeps};
+use super::super::history_recorder::HistoryRecorder;
 use super::super::tasks::Tasks;
 use history::testing::view;
-use history::{Failures, History, Write};
+use history::{FailedSpans, HistoryWrite, RunHistory};
 use kernel::clock::{Clock, UnixNanos};
-use pages::Shelf;
+use pages::SharedHistoryStore;
 use pipeline::spool::SpoolKey;
-use runs::{Board, Budget, Detail, Investigations, Measure, RunState, RunSums, RunView, Step};
+use runs::{
+    InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunState, RunStep, RunSums, RunView,
+};
 
 const MINUTE: u64 = 60_000_000_000;
 const START: u64 = 1_800_000_000_000_000_000;
@@ -36,28 +38,28 @@ impl Clock for Hand {
 #[derive(Default)]
 struct Shown(Mutex<Vec<RunView>>);
 
-impl Board for Shown {
-    fn recent(&self, most: usize) -> Vec<RunView> {
+impl RunCatalog for Shown {
+    fn recent_runs(&self, most: usize) -> Vec<RunView> {
         self.0.lock().iter().take(most).cloned().collect()
     }
-    fn run(&self, id: &str) -> Option<Detail> {
+    fn find_run(&self, id: &str) -> Option<RunDetail> {
         let view = self.0.lock().iter().find(|view| view.run == id).cloned()?;
-        Some(Detail { view, steps: Some(vec![Step::default()]), step_count: 1 })
+        Some(RunDetail { view, steps: Some(vec![RunStep::default()]), step_count: 1 })
     }
-    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
         let view = self.0.lock().iter().find(|view| view.run == id && view.account == account).cloned()?;
-        Some(Detail { view, steps: Some(vec![Step::default()]), step_count: 1 })
+        Some(RunDetail { view, steps: Some(vec![RunStep::default()]), step_count: 1 })
     }
-    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
+    fn budget(&self, _: &str, _: &str) -> Option<RunBudget> {
         None
     }
     fn sums(&self) -> RunSums {
         RunSums::default()
     }
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
+    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
         BTreeMap::new()
     }
-    fn measures(&self) -> Vec<Measure> {
+    fn measures(&self) -> Vec<MeasureAggregate> {
         Vec::new()
     }
     fn alerts(&self) -> Vec<runs::Alert> {
@@ -68,24 +70,24 @@ impl Board for Shown {
 struct Bench {
     clock: Arc<Hand>,
     board: Arc<Shown>,
-    remember: Remember,
+    remember: HistoryRecorder,
 }
 
 fn bench(folder: &std::path::Path) -> Bench {
     let (clock, board) = (Arc::new(Hand(AtomicU64::new(START))), Arc::new(Shown::default()));
-    let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Seams::real() };
-    let remember = Remember {
-        board: Arc::clone(&board) as Arc<dyn Board>,
-        history: Arc::<History>::default(),
-        failures: Arc::<Failures>::default(),
-        shelf: Shelf::default(),
+    let seams = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
+    let remember = HistoryRecorder {
+        board: Arc::clone(&board) as Arc<dyn RunCatalog>,
+        history: Arc::<RunHistory>::default(),
+        failures: Arc::<FailedSpans>::default(),
+        store: SharedHistoryStore::default(),
         file: folder.join("history.sqlite"),
         keys: vec![SpoolKey::from_bytes([1; 32])],
         tasks: Tasks::new(&seams.meter),
         seams,
-        failing: AtomicBool::new(false),
-        owed: Mutex::new(Write::default()),
-        again: AtomicU64::new(0),
+        is_failing: AtomicBool::new(false),
+        unwritten: Mutex::new(HistoryWrite::default()),
+        reopen_at: AtomicU64::new(0),
     };
     Bench { clock, board, remember }
 }
@@ -101,7 +103,7 @@ fn a_file_is_tried_again() {
     let first = bench(folder.path());
     first.remember.prepare().unwrap();
     first.board.0.lock().push(ended("default", "past"));
-    first.remember.look();
+    first.remember.update();
     drop(first);
     let log = folder.path().join("history.sqlite-wal");
     std::fs::remove_file(&log).ok();
@@ -109,16 +111,16 @@ fn a_file_is_tried_again() {
     let later = bench(folder.path());
     later.remember.prepare().unwrap();
     later.board.0.lock().push(ended("default", "meanwhile"));
-    later.remember.look();
-    assert!(later.remember.shelf.lock().is_none() && later.remember.history.all().len() == 1);
+    later.remember.update();
+    assert!(later.remember.store.lock().is_none() && later.remember.history.all_runs().len() == 1);
     std::fs::remove_dir(&log).unwrap();
     later.clock.0.fetch_add(MINUTE, Ordering::Relaxed);
-    later.remember.look();
-    assert!(later.remember.history.find_of("default", "past").is_some());
+    later.remember.update();
+    assert!(later.remember.history.find_run("default", "past").is_some());
     drop(later);
     let again = bench(folder.path());
     again.remember.prepare().unwrap();
-    assert_eq!(again.remember.history.all().len(), 2);
+    assert_eq!(again.remember.history.all_runs().len(), 2);
 }
 
 /// Many runs of one account that end at once leave details for runs of other accounts, even for a run with the same id.
@@ -129,12 +131,12 @@ fn runs_of_all_accounts_have_details() {
     bench.remember.prepare().unwrap();
     let flood = (0..100).map(|run| ended("flood", &format!("r{run}")));
     bench.board.0.lock().extend(flood.chain([ended("quiet", "r0"), ended("quiet", "own")]));
-    bench.remember.look();
-    let shelf = bench.remember.shelf.lock();
+    bench.remember.update();
+    let shelf = bench.remember.store.lock();
     let store = shelf.as_ref().unwrap();
     for run in ["r0", "own"] {
-        let entry = bench.remember.history.find_of("quiet", run).unwrap();
-        assert!(store.detail(&entry).is_some(), "{run}");
+        let entry = bench.remember.history.find_run("quiet", run).unwrap();
+        assert!(store.read_detail(&entry).is_some(), "{run}");
     }
 }
 
@@ -147,13 +149,13 @@ fn a_shared_id_ends_nobody() {
     bench.remember.prepare().unwrap();
     let live = |account: &str| RunView { account: account.into(), ..view("shared", 5, 1, RunState::Live, None, 1) };
     bench.board.0.lock().push(live("quiet"));
-    bench.remember.look();
+    bench.remember.update();
     // Many runs of others hide it from the next updates.
     let others = (0..200).map(|run| ended("flood", &format!("r{run}")));
     *bench.board.0.lock() = [live("flood")].into_iter().chain(others).chain([live("quiet")]).collect();
-    bench.remember.look();
+    bench.remember.update();
     bench.clock.0.fetch_add(3 * MINUTE, Ordering::Relaxed);
-    bench.remember.look();
-    let entry = bench.remember.history.find_of("quiet", "shared").unwrap();
-    assert!(entry.live(), "{}", entry.state);
+    bench.remember.update();
+    let entry = bench.remember.history.find_run("quiet", "shared").unwrap();
+    assert!(entry.is_live(), "{}", entry.state);
 }

@@ -9,13 +9,13 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::any;
 use tower::ServiceExt as _;
 
-use crate::app::build::Way;
-use crate::app::strangers::only_read;
-use crate::app::tap::{Site, router};
+use crate::app::access_control::refuse_untrusted_changes;
+use crate::app::build::InletCell;
+use crate::app::tap::{TapState, router};
 use crate::app::tasks::Tasks;
 use kernel::clock::SystemClock;
-use net::Peer;
-use net::listen::Near;
+use net::ClientCertificateNames;
+use net::listen::LocalClient;
 use telemetry::Meter;
 
 /// A client of another machine must not use the tap on a port without credentials; a client on this machine, one that
@@ -24,7 +24,8 @@ use telemetry::Meter;
 async fn strangers_do_not_look() {
     let ask = async |guarded: bool, mark: fn(&mut Request<Body>)| {
         let tasks = Tasks::new(&Meter::new());
-        let site = Site { way: Way::default(), clock: Arc::new(SystemClock::new()), tasks, guarded };
+        let (inlet, clock) = (InletCell::default(), Arc::new(SystemClock::new()));
+        let site = TapState { inlet, clock, tasks, guarded, pipelines: Arc::default() };
         let mut request = Request::get("/api/tap?limit=1").body(Body::empty()).unwrap();
         mark(&mut request);
         router(site).oneshot(request).await.unwrap().status()
@@ -33,8 +34,11 @@ async fn strangers_do_not_look() {
     // There is no engine behind the route.
     let may = StatusCode::SERVICE_UNAVAILABLE;
     assert_eq!(ask(true, |_| {}).await, may);
-    assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Near)).await, may);
-    assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(Arc::new(Peer::default()))).await, may);
+    assert_eq!(ask(false, |request| _ = request.extensions_mut().insert(LocalClient)).await, may);
+    assert_eq!(
+        ask(false, |request| _ = request.extensions_mut().insert(Arc::new(ClientCertificateNames::default()))).await,
+        may
+    );
 }
 
 /// On a port without credentials, unknown clients can read and change nothing: a scraper's port must not let a
@@ -45,14 +49,14 @@ async fn strangers_change_nothing() {
         let routes = Router::new().route("/-/reload", any(async || "done"));
         let mut request = Request::builder().method(method).uri("/-/reload").body(Body::empty()).unwrap();
         mark(&mut request);
-        routes.layer(from_fn_with_state(guarded, only_read)).oneshot(request).await.unwrap().status()
+        routes.layer(from_fn_with_state(guarded, refuse_untrusted_changes)).oneshot(request).await.unwrap().status()
     };
     assert_eq!(ask(Method::GET, false, |_| {}).await, StatusCode::OK);
     for method in [Method::POST, Method::DELETE, Method::PUT] {
         assert_eq!(ask(method.clone(), false, |_| {}).await, StatusCode::FORBIDDEN, "{method}");
         assert_eq!(ask(method.clone(), true, |_| {}).await, StatusCode::OK);
         assert_eq!(
-            ask(method.clone(), false, |request| _ = request.extensions_mut().insert(Near)).await,
+            ask(method.clone(), false, |request| _ = request.extensions_mut().insert(LocalClient)).await,
             StatusCode::OK
         );
     }

@@ -12,87 +12,88 @@ use bytes::Bytes;
 use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
-use super::tried::Tried;
-use crate::app::keys;
-use crate::app::resolve::Valid;
+use super::check_result::CheckResult;
+use crate::app::gateway_keys;
+use crate::app::resolve::ValidSettings;
 use crate::app::tasks::Tasks;
 use crate::components::ProcessorSettings;
 use config::env;
-use exporters::spec::Target;
-use exporters::verdict;
+use exporters::outcome;
+use exporters::spec::ExportTarget;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
-use net::client::{self, Client, upload};
-use net::{Proxies, tls};
+use net::client::{self, HttpClient, upload_body};
+use net::{ProxyRules, tls};
 use telemetry::Meter;
 use vault::store::S3Store;
-use vault::store::probe::{Verdict, writes};
+use vault::store::probe::{ProbeVerdict, probe_writes};
 
 /// Number of timed syncs.
-const SYNCS: usize = 16;
+const SYNC_COUNT: usize = 16;
 /// A slower sync would delay every client.
-const SLOW: Duration = Duration::from_millis(200);
+const MAX_SYNC_TIME: Duration = Duration::from_millis(200);
 /// The largest accepted clock difference. S3 refuses at 15 minutes, but prices, retention and retry times go wrong long
 /// before.
-const SKEW: Duration = Duration::from_secs(30);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// Time limit for an answer with a date.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const DATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Measures syncs in `directory` or its nearest existing ancestor; `None` if no file can be created there.
-pub(super) fn syncs(directory: &Path) -> Option<Tried> {
+pub(super) fn check_sync_speed(directory: &Path) -> Option<CheckResult> {
     let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let path = here.join(format!(".tollgate-check-sync-{}", std::process::id()));
     let mut file = File::create_new(&path).ok()?;
-    let usual = usual(&mut file);
+    let usual = median_sync_time(&mut file);
     drop(std::fs::remove_file(&path));
     let what =
-        |took: Duration| format!("the spool's volume syncs 4 KiB in {} ms (median of {SYNCS})", took.as_millis());
+        |took: Duration| format!("the spool's volume syncs 4 KiB in {} ms (median of {SYNC_COUNT})", took.as_millis());
     Some(match usual {
-        Ok(took) if took <= SLOW => Tried::new(what(took), Ok(())),
+        Ok(took) if took <= MAX_SYNC_TIME => CheckResult::new(what(took), Ok(())),
         Ok(took) => {
-            let answer = format!("more than {} ms: each OK to a client waits for a sync", SLOW.as_millis());
-            Tried::new(
+            let answer = format!("more than {} ms: each OK to a client waits for a sync", MAX_SYNC_TIME.as_millis());
+            CheckResult::new(
                 what(took),
                 Err((answer, "put `spool.directory` on a faster volume (SSD, not network)".to_owned())),
             )
         }
         Err(error) => {
-            let remedy = "look at the volume: nothing can be accepted where a sync fails".to_owned();
-            Tried::new("the spool's volume syncs", Err((error.to_string(), remedy)))
+            let remedy = "check the volume: tollgate can't accept data if syncs fail".to_owned();
+            CheckResult::new("the spool's volume syncs", Err((error.to_string(), remedy)))
         }
     })
 }
 
 /// The median time of a sync; single syncs may wait for writes of other processes.
-fn usual(file: &mut File) -> std::io::Result<Duration> {
+fn median_sync_time(file: &mut File) -> std::io::Result<Duration> {
     let clock = SystemClock::new();
-    let mut took = Vec::with_capacity(SYNCS);
-    for _ in 0..SYNCS {
+    let mut took = Vec::with_capacity(SYNC_COUNT);
+    for _ in 0..SYNC_COUNT {
         let began = clock.monotonic();
         file.write_all(&[0; 4096])?;
         rustix::fs::fdatasync(&*file)?;
         took.push(clock.monotonic().saturating_sub(began));
     }
     took.sort_unstable();
-    Ok(took.get(SYNCS / 2).copied().unwrap_or_default())
+    Ok(took.get(SYNC_COUNT / 2).copied().unwrap_or_default())
 }
 
 /// Whether each vault in S3 can be written to, by one small locked object per bucket.
-pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
+pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<CheckResult> {
     let mut tried = Vec::new();
     for placed in &valid.processors {
-        let ProcessorSettings::Vault(vault) = &placed.what else { continue };
-        let Some(s3) = vault.store.as_ref().and_then(|store| store.spec().buckets()) else { continue };
+        let ProcessorSettings::Vault(vault) = &placed.value else { continue };
+        let Some(s3) = vault.store.as_ref().and_then(|store| store.spec().s3_settings()) else { continue };
         let store = S3Store::new(s3.clone());
         let name = kernel::hex::encode(&SystemRng.id());
-        match writes(&store, &name, SystemClock::new().now()).await {
+        match probe_writes(&store, &name, SystemClock::new().now()).await {
             Ok(checks) => tried.extend(checks.into_iter().map(|check| {
-                let held = if check.verdict == Verdict::Holds { Ok(()) } else { Err((check.answer, check.remedy)) };
-                Tried::new(format!("`{}` in S3, {}", placed.id, check.what), held)
+                let held =
+                    if check.verdict == ProbeVerdict::Holds { Ok(()) } else { Err((check.answer, check.remedy)) };
+                CheckResult::new(format!("`{}` in S3, {}", placed.id, check.property), held)
             })),
             Err(error) => {
-                let remedy = "look at `store.s3`: endpoint, ca_file, credentials".to_owned();
-                tried.push(Tried::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
+                let remedy = "check `store.s3`: endpoint, ca_file, credentials".to_owned();
+                tried.push(CheckResult::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
             }
         }
     }
@@ -100,52 +101,57 @@ pub(super) async fn stores(valid: &Valid) -> Vec<Tried> {
 }
 
 /// Whether KMS decrypts each encrypted signing key.
-pub(super) async fn keys(valid: &Valid) -> Vec<Tried> {
+pub(super) async fn check_signing_keys(valid: &ValidSettings) -> Vec<CheckResult> {
     let mut tried = Vec::new();
     for placed in &valid.processors {
-        let ProcessorSettings::Vault(vault) = &placed.what else { continue };
+        let ProcessorSettings::Vault(vault) = &placed.value else { continue };
         // Without a store nothing is signed.
         let stores = vault.store.is_some();
         let Some((path, sealed)) = vault.sealed_key().filter(|_| stores) else { continue };
-        let opened = keys::opened(path, sealed).await.map(drop);
-        let remedy = "the gateway does not start without it; look at `signing_key_kms`".to_owned();
+        let opened = gateway_keys::decrypt_signing_key(path, sealed).await.map(drop);
+        let remedy = "the gateway does not start without this key: check `signing_key_kms`".to_owned();
         let opened = opened.map_err(|error| (error.text, remedy));
-        tried.push(Tried::new(format!("KMS opens the signing key of `{}`", placed.id), opened));
+        tried.push(CheckResult::new(format!("KMS decrypts the signing key of `{}`", placed.id), opened));
     }
     tried
 }
 
 /// Whether this machine's clock agrees with the clocks of servers that the configuration sends to.
-pub(super) async fn clocks(valid: &Valid) -> Vec<Tried> {
+pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<CheckResult> {
     let mut tried = Vec::new();
-    for (whose, uri, tls) in addresses(valid) {
-        let Some(theirs) = date_of(uri, tls).await else { continue };
+    for (whose, uri, tls) in http_servers(valid) {
+        let Some(theirs) = fetch_date(uri, tls).await else { continue };
         let ours = OffsetDateTime::from_unix_timestamp_nanos(i128::from(SystemClock::new().now().0));
         let Ok(ours) = ours else { continue };
         let apart = (ours - theirs).unsigned_abs();
-        let what = format!("the clock agrees with that of {whose} to {} s", SKEW.as_secs());
-        let held = if apart <= SKEW {
+        let what = format!("the clock agrees with that of {whose} within {} s", MAX_CLOCK_SKEW.as_secs());
+        let held = if apart <= MAX_CLOCK_SKEW {
             Ok(())
         } else {
             let way = if ours > theirs { "ahead" } else { "behind" };
-            let remedy = "keep time by NTP: S3 refuses requests, prices and retention go by the wrong day".to_owned();
+            let remedy =
+                "synchronise the clock by NTP: otherwise S3 refuses requests, and prices and retention use wrong dates"
+                    .to_owned();
             Err((format!("this machine is {} s {way}", apart.as_secs()), remedy))
         };
-        tried.push(Tried::new(what, held));
+        tried.push(CheckResult::new(what, held));
     }
     tried
 }
 
 /// The servers that answer HTTP/1.1, with their addresses and TLS settings.
-fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
-    let exporters = valid.exporters.iter().filter_map(|placed| match placed.what.spec().profile().target {
-        Target::Server { tls, http: Some(uri) } => Some((format!("`{}`", placed.id), uri.clone(), tls.clone())),
-        Target::Server { http: None, .. } | Target::File { .. } | Target::Output => None,
+fn http_servers(valid: &ValidSettings) -> Vec<(String, Uri, tls::ClientTlsSettings)> {
+    let exporters = valid.exporters.iter().filter_map(|placed| match placed.value.spec().profile().target {
+        ExportTarget::Server { tls, http: Some(uri) } => Some((format!("`{}`", placed.id), uri.clone(), tls.clone())),
+        ExportTarget::Server { http: None, .. } | ExportTarget::File { .. } | ExportTarget::Output => None,
     });
-    let stores = valid.processors.iter().filter_map(|placed| match &placed.what {
+    let stores = valid.processors.iter().filter_map(|placed| match &placed.value {
         ProcessorSettings::Vault(vault) => {
             let server = vault.store.as_ref()?.spec().server()?;
-            let tls = tls::Settings { ca_file: server.ca_file.map(Path::to_owned), ..tls::Settings::default() };
+            let tls = tls::ClientTlsSettings {
+                ca_file: server.ca_file.map(Path::to_owned),
+                ..tls::ClientTlsSettings::default()
+            };
             Some((format!("S3 of `{}`", placed.id), server.url.parse().ok()?, tls))
         }
         _ => None,
@@ -154,12 +160,12 @@ fn addresses(valid: &Valid) -> Vec<(String, Uri, tls::Settings)> {
 }
 
 /// The date of an answer with any status; `None` if there is no answer or no date.
-async fn date_of(uri: Uri, tls: tls::Settings) -> Option<OffsetDateTime> {
+async fn fetch_date(uri: Uri, tls: tls::ClientTlsSettings) -> Option<OffsetDateTime> {
     let secure = uri.scheme_str() == Some("https");
-    let settings = client::Settings { tls: secure.then_some(tls), http2_only: false };
-    let proxies = Arc::new(Proxies::from_env(&env::var).ok()?);
-    let client = Client::build(&settings, proxies, Tasks::new(&Meter::new())).ok()?;
-    let request = Request::head(uri).body(upload(Bytes::new(), Bytes::new())).ok()?;
-    let answer = tokio::time::timeout(TIMEOUT, client.send(request)).await.ok()?.ok()?;
-    verdict::date(answer.headers().get(header::DATE)?.to_str().ok()?)
+    let settings = client::ClientSettings { tls: secure.then_some(tls), http2_only: false };
+    let proxies = Arc::new(ProxyRules::from_env(&env::var).ok()?);
+    let client = HttpClient::build(&settings, proxies, Tasks::new(&Meter::new())).ok()?;
+    let request = Request::head(uri).body(upload_body(Bytes::new(), Bytes::new())).ok()?;
+    let answer = tokio::time::timeout(DATE_TIMEOUT, client.send(request)).await.ok()?.ok()?;
+    outcome::parse_http_date(answer.headers().get(header::DATE)?.to_str().ok()?)
 }

@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 
-use super::search::Search;
-use super::seen::Seen;
-use super::session::{ADDED_SECRETS, Request};
+use super::captured::CapturedTelemetry;
+use super::private_text_search::PrivateTextSearch;
+use super::session::{ADDED_SECRETS, RecordedRequest};
 use crate::cli::error::CommandError;
 
 /// The start of a canary, which continues with a word and `DIGITS` hex digits.
 const CANARY: &[u8] = b"CANARY-";
-const DIGITS: usize = 16;
+const CANARY_DIGITS: usize = 16;
 
 /// The canaries of a session: marks placed in every private text of the recording.
-pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
-    let canary = |request: &Request, at: usize| {
+pub(super) fn find_canaries(requests: &[RecordedRequest]) -> BTreeSet<String> {
+    let canary = |request: &RecordedRequest, at: usize| {
         let rest = request.body.get(at + CANARY.len()..)?;
         let word = rest.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
-        let mark = request.body.get(at..at + CANARY.len() + word + 1 + DIGITS)?;
+        let mark = request.body.get(at..at + CANARY.len() + word + 1 + CANARY_DIGITS)?;
         let mark = std::str::from_utf8(mark).ok()?;
         mark.ends_with(|c: char| c.is_ascii_hexdigit()).then(|| mark.to_owned())
     };
-    let find = |request: &Request| -> Vec<String> {
+    let find = |request: &RecordedRequest| -> Vec<String> {
         memmem::find_iter(&request.body, CANARY).filter_map(|at| canary(request, at)).collect()
     };
     requests.iter().flat_map(find).collect()
@@ -34,27 +34,27 @@ pub(super) fn canaries(requests: &[Request]) -> BTreeSet<String> {
 ///
 /// # Errors
 /// There are too many texts.
-pub(super) fn search(canaries: &BTreeSet<String>) -> Result<Search, CommandError> {
-    Search::new(canaries.iter().cloned().chain(ADDED_SECRETS.map(str::to_owned)).collect())
+pub(super) fn build_search(canaries: &BTreeSet<String>) -> Result<PrivateTextSearch, CommandError> {
+    PrivateTextSearch::new(canaries.iter().cloned().chain(ADDED_SECRETS.map(str::to_owned)).collect())
 }
 
 /// Whether the auditor has all marks. Having none of none proves nothing.
-pub(super) fn kept(found: usize, all: usize) -> bool {
+pub(super) fn has_all(found: usize, all: usize) -> bool {
     all > 0 && found == all
 }
 
 /// The places searched for private texts, and the findings.
 #[derive(Default)]
-pub(super) struct Leaks {
+pub(super) struct LeakSearch {
     /// Number of bytes searched.
     pub(super) bytes: u64,
     /// Places with the private texts found there.
     pub(super) found: Vec<(String, BTreeSet<String>)>,
 }
 
-impl Leaks {
+impl LeakSearch {
     /// Searches `bytes`, which come from `place`.
-    pub(super) fn look(&mut self, search: &Search, place: &str, bytes: &[u8]) {
+    pub(super) fn search_bytes(&mut self, search: &PrivateTextSearch, place: &str, bytes: &[u8]) {
         // The space that the spool preallocates on disk is all zeros.
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         let bytes = bytes.get(..end).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Leaks {
     ///
     /// # Errors
     /// A file can't be read.
-    pub(super) fn look_below(&mut self, search: &Search, directory: &Path) -> Result<(), CommandError> {
+    pub(super) fn search_files(&mut self, search: &PrivateTextSearch, directory: &Path) -> Result<(), CommandError> {
         let mut folders = vec![directory.to_path_buf()];
         while let Some(folder) = folders.pop() {
             let say = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -78,8 +78,8 @@ impl Leaks {
                 entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(say)?;
             paths.sort();
             for path in paths {
-                match file(&path) {
-                    Ok(Some(bytes)) => self.look(search, &path.display().to_string(), &bytes),
+                match read_unless_folder(&path) {
+                    Ok(Some(bytes)) => self.search_bytes(search, &path.display().to_string(), &bytes),
                     Ok(None) => folders.push(path),
                     // The spool removes segments while this runs.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -92,12 +92,12 @@ impl Leaks {
 }
 
 /// The contents of a file; `None` for a folder.
-fn file(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+fn read_unless_folder(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     if std::fs::symlink_metadata(path)?.is_dir() { Ok(None) } else { std::fs::read(path).map(Some) }
 }
 
 /// Names of spans and log records that came in and did not go out.
-pub(super) fn missing(came: &Seen, went: &Seen) -> Vec<String> {
+pub(super) fn find_missing(came: &CapturedTelemetry, went: &CapturedTelemetry) -> Vec<String> {
     let known = came.items().filter(|item| item.identity().is_some());
-    known.filter(|item| went.same_as(*item).is_none()).map(|item| item.name().to_owned()).collect()
+    known.filter(|item| went.find_same(*item).is_none()).map(|item| item.name().to_owned()).collect()
 }

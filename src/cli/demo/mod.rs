@@ -1,21 +1,21 @@
 //! `tollgate demo`: plays a recorded session of a coding agent (`session`, `play`) into a real gateway (`gateway`,
-//! `scratch`), shows and checks what came in and went out (`seen`, `check`, `search`, `costs`, `opened`; printed by
-//! `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the machine that will run it;
-//! `chaos` implements `--chaos`. It works offline and needs only the binary, without a HOME. All files are in one
-//! directory that is removed at the end. A reader that goes away ends it in order. The exit code says whether all
+//! `scratch`), shows and checks what came in and went out (`seen`, `check`, `search`, `costs`, `opened_content`;
+//! printed by `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the machine that will
+//! run it; `chaos` implements `--chaos`. It works offline and needs only the binary, without a HOME. All files are in
+//! one directory that is removed at the end. A reader that goes away ends it in order. The exit code says whether all
 //! checks passed. The recording is from `tests/recordings/claude-code`.
 
+mod captured;
 mod chaos;
 mod check;
 mod costs;
 mod gateway;
-mod opened;
+mod opened_content;
 mod options;
 mod play;
+mod private_text_search;
 mod scratch;
 mod screen;
-mod search;
-mod seen;
 mod session;
 mod story;
 #[cfg(test)]
@@ -26,51 +26,51 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::report;
-use super::runtime::{GRACE, runtime_threads};
-use crate::app::build::Seams;
-use crate::app::{App, process, tasks};
-use kernel::clock::within;
+use super::common::CommonArgs;
+use super::error::{CommandError, ExitStatus};
+use super::output::report_error;
+use super::runtime::{EXIT_GRACE, runtime_threads};
+use crate::app::build::GatewayDeps;
+use crate::app::{RunningGateway, process, tasks};
+use kernel::clock::with_timeout;
 use telemetry::logging;
 
-use check::Leaks;
-use costs::Bill;
-use gateway::Gateway;
-use opened::Opened;
-use options::LOOK;
-pub(super) use options::Options;
-use play::Player;
-use scratch::Scratch;
-use screen::Screen;
-use seen::Seen;
-use story::Story;
+use captured::CapturedTelemetry;
+use check::LeakSearch;
+use costs::SessionCosts;
+use gateway::DemoGateway;
+use opened_content::OpenedContent;
+pub(super) use options::DemoArgs;
+use options::POLL_INTERVAL;
+use play::RequestPlayer;
+use scratch::ScratchDir;
+use screen::StoryScreen;
+use story::DemoStory;
 
 /// The longest wait for an exporter or the vault.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Runs the demo.
-pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
+pub(super) fn run(common: &CommonArgs, options: &DemoArgs) -> Result<ExitStatus, CommandError> {
     if common.config.is_some() {
-        let why = "the demo runs the default configuration; --config is for `tollgate run`";
+        let why = "the demo always uses the default configuration: remove --config, or use `tollgate run`";
         return Err(CommandError::Usage(why.to_owned()));
     }
-    logging::init(logging::Level::Error);
-    let seams = Seams::real();
-    let scratch = Scratch::make(common.data_dir().as_deref(), options.keep, &*seams.rng)?;
-    let runtime = tasks::runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
+    logging::init(logging::LogLevel::Error);
+    let seams = GatewayDeps::system();
+    let scratch = ScratchDir::create(common.data_dir().as_deref(), options.keep, &*seams.rng)?;
+    let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     // The result is reported before waiting for hanging threads.
-    Ok(tasks::run_to_end(runtime, GRACE, async {
+    Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
         let ended = if options.chaos {
             chaos::run(options, &scratch, seams).await
         } else {
-            demo(options, &scratch, seams).await
+            run_demo(options, &scratch, seams).await
         };
-        ended.unwrap_or_else(|error| report(&error))
+        ended.unwrap_or_else(|error| report_error(&error))
     }))
 }
 
-async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit, CommandError> {
+async fn run_demo(options: &DemoArgs, scratch: &ScratchDir, seams: GatewayDeps) -> Result<ExitStatus, CommandError> {
     let (stop, now, hangup) = match (process::stop_signal(), process::second_signal(), signal(SignalKind::hangup())) {
         (Ok(stop), Ok(now), Ok(hangup)) => (stop, now, hangup),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
@@ -85,94 +85,102 @@ async fn demo(options: &Options, scratch: &Scratch, seams: Seams) -> Result<Exit
         }
     };
     let mut stop = std::pin::pin!(stop);
-    let mut story = Story::new(Screen::stdout());
-    story.begin();
+    let mut story = DemoStory::new(StoryScreen::stdout());
+    story.show_title();
     let gateway = tokio::select! {
-        started = gateway::start(scratch.path(), seams.clone()) => started?,
-        () = &mut stop => return Ok(if options.once { Exit::Failed } else { Exit::Fine }),
+        started = gateway::start_gateway(scratch.path(), seams.clone()) => started?,
+        () = &mut stop => return Ok(if options.once { ExitStatus::Failed } else { ExitStatus::Success }),
     };
-    story.started(&gateway, scratch.path(), options.keep);
-    let told: Option<Result<Told, CommandError>> = tokio::select! {
-        told = tell(&mut story, &gateway, scratch, &seams) => Some(told),
+    story.show_start(&gateway, scratch.path(), options.keep);
+    let told: Option<Result<DemoResult, CommandError>> = tokio::select! {
+        told = play_and_check(&mut story, &gateway, scratch, &seams) => Some(told),
         () = &mut stop => None,
     };
     let exit = match &told {
-        Some(Ok(told)) if !told.fine => Exit::Failed,
+        Some(Ok(told)) if !told.passed => ExitStatus::Failed,
         // After an interrupt the result of the checks is unknown.
-        None if options.once => Exit::Failed,
-        Some(Ok(_)) | None => Exit::Fine,
-        Some(Err(error)) => report(error),
+        None if options.once => ExitStatus::Failed,
+        Some(Ok(_)) | None => ExitStatus::Success,
+        Some(Err(error)) => report_error(error),
     };
     let serves = !options.once && matches!(told, Some(Ok(_)));
     if let Some(Ok(told)) = &told {
-        story.end(told.fine);
+        story.show_overall_result(told.passed);
         if serves {
-            story.yours(&gateway, scratch.path(), &told.session);
-        } else if told.fine {
-            story.next(scratch.path(), options.keep.then_some(&*told.session));
+            story.show_own_setup(&gateway, scratch.path(), &told.session);
+        } else if told.passed {
+            story.show_next_steps(scratch.path(), options.keep.then_some(&*told.session));
         }
     }
-    let Gateway { app, .. } = gateway;
-    let end = async { if serves && story.is_read() { app.wait(stop).await } else { App::shutdown(app).await } };
+    let DemoGateway { app, .. } = gateway;
+    let end = async {
+        if serves && story.has_reader() { app.run_until(stop).await } else { RunningGateway::shutdown(app).await }
+    };
     Ok(tokio::select! {
-        ended = end => if ended.failed.is_some() { Exit::Failed } else { exit },
-        by = now => Exit::Cut(by),
+        ended = end => if ended.failed.is_some() { ExitStatus::Failed } else { exit },
+        by = now => ExitStatus::StoppedBySignal(by),
     })
 }
 
 /// The result of the demo.
-struct Told {
+struct DemoResult {
     /// Whether all checks passed.
-    fine: bool,
+    passed: bool,
     /// Id of the session that was played.
     session: String,
 }
 
 /// Plays the session, waits for delivery, and shows and checks the results.
-async fn tell(story: &mut Story, gateway: &Gateway, scratch: &Scratch, seams: &Seams) -> Result<Told, CommandError> {
-    let player = Player::new(tasks::Tasks::new(&seams.meter), Arc::clone(&seams.clock))?;
-    let requests = session::session(seams.clock.now(), &*seams.rng)?;
-    let came = Seen::sent(&requests)?;
-    let slowest = player.play(gateway.http, &requests).await?;
-    story.played(&came, requests.len(), slowest);
+async fn play_and_check(
+    story: &mut DemoStory,
+    gateway: &DemoGateway,
+    scratch: &ScratchDir,
+    seams: &GatewayDeps,
+) -> Result<DemoResult, CommandError> {
+    let player = RequestPlayer::new(tasks::Tasks::new(&seams.meter), Arc::clone(&seams.clock))?;
+    let requests = session::build_session(seams.clock.now(), &*seams.rng)?;
+    let came = CapturedTelemetry::from_requests(&requests)?;
+    let slowest = player.send_all(gateway.http, &requests).await?;
+    story.show_sent(&came, requests.len(), slowest);
 
-    done(gateway, "file/demo", seams).await?;
-    let outbound = || std::fs::read(&gateway.outbound).map_err(|error| format!("what went out can't be read: {error}"));
-    let went = Seen::exported(&outbound()?)?;
-    let missing = check::missing(&came, &went);
-    story.compared(&came, &went, &missing);
-    let bill = Bill::of(&came, &went);
-    story.priced(&bill);
+    wait_until_delivered(gateway, "file/demo", seams).await?;
+    let outbound =
+        || std::fs::read(&gateway.outbound).map_err(|error| format!("the exporter's file can't be read: {error}"));
+    let went = CapturedTelemetry::from_exported(&outbound()?)?;
+    let missing = check::find_missing(&came, &went);
+    story.show_comparison(&came, &went, &missing);
+    let bill = SessionCosts::compare(&came, &went);
+    story.show_prices(&bill);
 
-    done(gateway, "vault", seams).await?;
-    let opened = Opened::follow(&went, &gateway.vault, &gateway.auditor).await?;
-    story.vaulted(&opened, &gateway.auditor);
+    wait_until_delivered(gateway, "vault", seams).await?;
+    let opened = OpenedContent::open_references(&went, &gateway.vault, &gateway.auditor).await?;
+    story.show_vault(&opened, &gateway.auditor);
 
-    let canaries = check::canaries(&requests);
-    let search = check::search(&canaries)?;
-    let mut leaks = Leaks::default();
+    let canaries = check::find_canaries(&requests);
+    let search = check::build_search(&canaries)?;
+    let mut leaks = LeakSearch::default();
     for page in ["/metrics", "/"] {
-        leaks.look(&search, page, &player.read(&format!("http://{}{page}", gateway.page)).await?);
+        leaks.search_bytes(&search, page, &player.read_page(&format!("http://{}{page}", gateway.admin)).await?);
     }
-    leaks.look_below(&search, scratch.path())?;
-    let kept = search.find(&opened.plain).into_iter().filter(|text| canaries.contains(*text)).count();
-    story.searched(&leaks, search.len(), (kept, canaries.len()));
-    let fine = missing.is_empty() && bill.agrees() && leaks.found.is_empty() && check::kept(kept, canaries.len());
+    leaks.search_files(&search, scratch.path())?;
+    let kept = search.find(&opened.documents_json).into_iter().filter(|text| canaries.contains(*text)).count();
+    story.show_search_result(&leaks, search.len(), (kept, canaries.len()));
+    let fine = missing.is_empty() && bill.agrees() && leaks.found.is_empty() && check::has_all(kept, canaries.len());
     let session = came.items().find_map(|item| item.text("session.id")).unwrap_or_default();
-    Ok(Told { fine, session })
+    Ok(DemoResult { passed: fine, session })
 }
 
 /// Waits until the spool has no records left for `consumer`.
-async fn done(gateway: &Gateway, consumer: &str, seams: &Seams) -> Result<(), CommandError> {
+async fn wait_until_delivered(gateway: &DemoGateway, consumer: &str, seams: &GatewayDeps) -> Result<(), CommandError> {
     let left = || {
         let status = gateway.app.spool().status();
         status.consumers.iter().filter(|other| &*other.name == consumer).map(|other| other.records).sum::<u64>()
     };
     let waiting = async {
         while left() > 0 {
-            seams.clock.sleep(LOOK).await;
+            seams.clock.sleep(POLL_INTERVAL).await;
         }
     };
-    let waited = within(&*seams.clock, PATIENCE, waiting).await;
-    waited.ok_or_else(|| CommandError::Failed(format!("{} records still wait for `{consumer}`", left())))
+    let waited = with_timeout(&*seams.clock, MAX_WAIT, waiting).await;
+    waited.ok_or_else(|| CommandError::Failed(format!("{} records are still waiting for `{consumer}`", left())))
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::Args;
 
 /// The interval at which the demo polls for completion.
-pub(super) const LOOK: Duration = Duration::from_millis(20);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Options of `demo`.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct DemoArgs {
     /// Exits after the session; with an error if private text went out, a price differs or the vault can't be opened.
     #[arg(long)]
     pub(super) once: bool,

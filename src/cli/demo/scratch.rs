@@ -1,5 +1,5 @@
-//! [`Scratch`]: the demo's data directory. It is new, accessible to its owner only (0700), and removed on drop unless
-//! it is to be kept.
+//! [`ScratchDir`]: the demo's data directory. It is new, accessible to its owner only (0700), and removed on drop
+//! unless it is to be kept.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,19 +10,19 @@ use kernel::hex;
 use kernel::rng::Rng;
 
 /// A directory for one run.
-pub(super) struct Scratch {
+pub(super) struct ScratchDir {
     path: PathBuf,
     keep: bool,
 }
 
-impl Scratch {
+impl ScratchDir {
     /// Creates it in `place`, or else in the system's temporary directory.
     ///
     /// # Errors
     /// The directory can't be created.
-    pub(super) fn make(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
+    pub(super) fn create(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
         let place = place.map_or_else(std::env::temp_dir, Path::to_path_buf);
-        let say = |path: &Path, error: std::io::Error| format!("can't make {}: {error}", path.display());
+        let say = |path: &Path, error: std::io::Error| format!("can't create {}: {error}", path.display());
         std::fs::create_dir_all(&place).map_err(|error| say(&place, error))?;
         let id = hex::encode(&rng.id());
         let path = place.join(format!("tollgate-demo-{}", id.get(..8).unwrap_or(&id)));
@@ -36,7 +36,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
         if !self.keep {
             // An error can't be reported any more.

@@ -1,19 +1,19 @@
-//! [`Screen`] prints the demo's story, made of [`Text`]; it decides on colour, width and wrapping. If the reader goes
-//! away, further output is discarded without an error. No control character reaches the terminal. Colour is used only
-//! on terminals that want it. `story` has the texts.
+//! [`StoryScreen`] prints the demo's story, made of [`StyledText`]; it decides on colour, width and wrapping. If the
+//! reader goes away, further output is discarded without an error. No control character reaches the terminal. Colour is
+//! used only on terminals that want it. `story` has the texts.
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::cli::output::colour_out;
+use crate::cli::output::use_colour_on_stdout;
 
 /// Columns if the output is not a terminal.
 const PLAIN_WIDTH: usize = 100;
 /// Smallest and largest width: narrower terminals wrap by themselves, wider ones stay partly empty.
-const WIDTHS: (usize, usize) = (64, 132);
+const WIDTH_LIMITS: (usize, usize) = (64, 132);
 
 /// The role of a piece of text, which determines its colour.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(super) enum TextRole {
     /// Ordinary text.
     Plain,
     /// A heading.
@@ -30,9 +30,9 @@ pub(super) enum Paint {
     Wrong,
 }
 
-impl Paint {
+impl TextRole {
     /// The parameters of the SGR sequence.
-    fn code(self) -> &'static str {
+    fn sgr_code(self) -> &'static str {
         match self {
             Self::Plain => "0",
             Self::Title => "1",
@@ -47,22 +47,22 @@ impl Paint {
 
 /// Coloured characters. They may be telemetry text, so there is no `Debug`.
 #[derive(Clone, Default)]
-pub(super) struct Text(Vec<(char, Paint)>);
+pub(super) struct StyledText(Vec<(char, TextRole)>);
 
-impl Text {
+impl StyledText {
     /// A text of one piece.
-    pub(super) fn of(paint: Paint, text: &str) -> Self {
-        Self::default().and(paint, text)
+    pub(super) fn styled(paint: TextRole, text: &str) -> Self {
+        Self::default().append(paint, text)
     }
 
     /// A text of one uncoloured piece.
     pub(super) fn plain(text: &str) -> Self {
-        Self::of(Paint::Plain, text)
+        Self::styled(TextRole::Plain, text)
     }
 
     /// Appends a piece. Control and direction characters are made visible.
     #[must_use]
-    pub(super) fn and(mut self, paint: Paint, text: &str) -> Self {
+    pub(super) fn append(mut self, paint: TextRole, text: &str) -> Self {
         let shown = text.chars().map(|c| match c {
             '\n' => '⏎',
             '\t' => ' ',
@@ -75,7 +75,7 @@ impl Text {
 
     /// Colours every occurrence of `parts` with `paint`.
     #[must_use]
-    pub(super) fn mark<'a>(mut self, parts: impl IntoIterator<Item = &'a str>, paint: Paint) -> Self {
+    pub(super) fn mark<'a>(mut self, parts: impl IntoIterator<Item = &'a str>, paint: TextRole) -> Self {
         let plain: String = self.0.iter().map(|(c, _)| *c).collect();
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
             for (at, found) in plain.match_indices(part) {
@@ -93,8 +93,8 @@ impl Text {
 
     /// Shortens the text to `width` by leaving out its middle.
     #[must_use]
-    pub(super) fn elided(self, width: usize) -> Self {
-        let (len, paint) = (self.len(), self.0.first().map_or(Paint::Plain, |(_, paint)| *paint));
+    pub(super) fn elide(self, width: usize) -> Self {
+        let (len, paint) = (self.len(), self.0.first().map_or(TextRole::Plain, |(_, paint)| *paint));
         if len <= width {
             return self;
         }
@@ -116,12 +116,12 @@ impl Text {
             }
             if lines.len() + 1 >= most {
                 let mut last: Vec<_> = rest.iter().take(width.saturating_sub(1)).copied().collect();
-                last.push(('…', Paint::Dim));
+                last.push(('…', TextRole::Dim));
                 lines.push(Self(last));
                 break;
             }
             // A space at a break is dropped; a sign stays on the line of the text before it.
-            let space = |(at, (c, _)): (usize, &(char, Paint))| match c {
+            let space = |(at, (c, _)): (usize, &(char, TextRole))| match c {
                 ' ' if at > 0 => Some((at, at + 1)),
                 '=' | '?' | '&' | '⏎' if at < width => Some((at + 1, at + 1)),
                 _ => None,
@@ -135,40 +135,40 @@ impl Text {
     }
 
     fn render(&self, colour: bool, out: &mut String) {
-        let mut now = Paint::Plain;
+        let mut now = TextRole::Plain;
         for (c, paint) in &self.0 {
             if colour && *paint != now {
-                out.push_str(&format!("\x1b[0;{}m", paint.code()));
+                out.push_str(&format!("\x1b[0;{}m", paint.sgr_code()));
                 now = *paint;
             }
             out.push(*c);
         }
-        if now != Paint::Plain {
+        if now != TextRole::Plain {
             out.push_str("\x1b[0m");
         }
     }
 }
 
 /// The output of the story.
-pub(super) struct Screen {
+pub(super) struct StoryScreen {
     out: Box<dyn Write + Send>,
     width: usize,
     colour: bool,
-    open: bool,
+    is_open: bool,
 }
 
-impl Screen {
+impl StoryScreen {
     /// A screen on standard output.
     pub(super) fn stdout() -> Self {
         let terminal = io::stdout().is_terminal();
         let columns = terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
         let columns = columns.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-        Self::new(Box::new(io::stdout()), columns.unwrap_or(PLAIN_WIDTH), colour_out())
+        Self::new(Box::new(io::stdout()), columns.unwrap_or(PLAIN_WIDTH), use_colour_on_stdout())
     }
 
     /// A screen on any writer.
     pub(super) fn new(out: Box<dyn Write + Send>, width: usize, colour: bool) -> Self {
-        Self { out, width: width.clamp(WIDTHS.0, WIDTHS.1), colour, open: true }
+        Self { out, width: width.clamp(WIDTH_LIMITS.0, WIDTH_LIMITS.1), colour, is_open: true }
     }
 
     /// Number of columns.
@@ -178,24 +178,24 @@ impl Screen {
 
     /// Whether the reader is still there.
     pub(super) fn is_open(&self) -> bool {
-        self.open
+        self.is_open
     }
 
     /// Prints wrapped text; all lines are indented.
-    pub(super) fn say(&mut self, indent: usize, text: &Text) {
+    pub(super) fn print_wrapped(&mut self, indent: usize, text: &StyledText) {
         for line in text.lines(self.width.saturating_sub(indent), usize::MAX) {
-            self.row(indent, 1, &[(line.len(), line)]);
+            self.print_row(indent, 1, &[(line.len(), line)]);
         }
     }
 
     /// Prints a line without wrapping, so that it can be copied.
-    pub(super) fn raw(&mut self, indent: usize, text: &Text) {
-        self.row(indent, 1, &[(text.len(), text.clone())]);
+    pub(super) fn print_unwrapped(&mut self, indent: usize, text: &StyledText) {
+        self.print_row(indent, 1, &[(text.len(), text.clone())]);
     }
 
     /// Prints cells side by side, two columns apart, each wrapped to at most `most` lines.
-    pub(super) fn row(&mut self, indent: usize, most: usize, cells: &[(usize, Text)]) {
-        let cells: Vec<(usize, Vec<Text>)> =
+    pub(super) fn print_row(&mut self, indent: usize, most: usize, cells: &[(usize, StyledText)]) {
+        let cells: Vec<(usize, Vec<StyledText>)> =
             cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), most))).collect();
         let height = cells.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
         let mut out = String::new();
@@ -216,13 +216,13 @@ impl Screen {
     }
 
     /// Prints an empty line.
-    pub(super) fn gap(&mut self) {
+    pub(super) fn print_blank_line(&mut self) {
         self.write("\n");
     }
 
     fn write(&mut self, text: &str) {
-        if self.open && self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).is_err() {
-            self.open = false;
+        if self.is_open && self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).is_err() {
+            self.is_open = false;
         }
     }
 }

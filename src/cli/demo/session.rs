@@ -59,7 +59,7 @@ const ID_KEYS: [&str; 8] = [
 ];
 
 /// One request. It holds telemetry text, so there is no `Debug`.
-pub(super) struct Request {
+pub(super) struct RecordedRequest {
     /// Its signal.
     pub(super) signal: Signal,
     /// The protobuf body.
@@ -70,18 +70,18 @@ pub(super) struct Request {
 ///
 /// # Errors
 /// The recording can't be read; a test makes sure that it can.
-pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, CommandError> {
+pub(super) fn build_session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<RecordedRequest>, CommandError> {
     let added = json::decode(Signal::Traces, ADDED).map_err(|error| error.to_string())?;
     let recorded = RECORDED.iter().map(|(signal, body)| (*signal, body.to_vec()));
     let requests: Vec<(Signal, Vec<u8>)> = recorded.chain([(Signal::Traces, added)]).collect();
-    let mut found = Found::default();
+    let mut found = RecordedIds::default();
     for (signal, body) in &requests {
         found.read(*signal, body)?;
     }
-    let (old, new): (Vec<_>, Vec<_>) = found.renewed(now, rng).into_iter().unzip();
+    let (old, new): (Vec<_>, Vec<_>) = found.replacements(now, rng).into_iter().unzip();
     let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&old);
     let finder = finder.map_err(|error| error.to_string())?;
-    let renew = |(signal, body): (Signal, Vec<u8>)| Request {
+    let renew = |(signal, body): (Signal, Vec<u8>)| RecordedRequest {
         signal,
         body: Bytes::from(finder.replace_all_bytes(&body, &new)),
     };
@@ -90,7 +90,7 @@ pub(super) fn session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Request>, Com
 
 /// The ids and times in a recording.
 #[derive(Default)]
-struct Found {
+struct RecordedIds {
     /// Trace and span ids.
     binary: BTreeSet<Vec<u8>>,
     /// Ids in attributes.
@@ -101,31 +101,31 @@ struct Found {
     timestamps: BTreeSet<String>,
 }
 
-impl Found {
+impl RecordedIds {
     fn read(&mut self, signal: Signal, body: &[u8]) -> Result<(), CommandError> {
         let mut text = String::new();
         json::encode(signal, body, &mut text).map_err(|error| error.to_string())?;
         let value: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        self.walk(&value);
+        self.visit_json(&value);
         Ok(())
     }
 
-    fn walk(&mut self, value: &Value) {
+    fn visit_json(&mut self, value: &Value) {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            Value::Array(items) => items.iter().for_each(|item| self.visit_json(item)),
             Value::Object(map) => {
                 if let (Some(Value::String(key)), Some(value)) = (map.get("key"), map.get("value")) {
-                    self.attribute(key, value.get("stringValue").and_then(Value::as_str).unwrap_or_default());
+                    self.read_attribute(key, value.get("stringValue").and_then(Value::as_str).unwrap_or_default());
                 }
                 for (name, inner) in map {
                     match (name.as_str(), inner.as_str()) {
                         ("traceId" | "spanId" | "parentSpanId", Some(id)) if !id.is_empty() => {
-                            self.binary.insert(unhex(id));
+                            self.binary.insert(decode_hex(id));
                         }
                         (name, Some(time)) if name.ends_with("UnixNano") => {
                             self.times.extend(time.parse::<u64>().ok().filter(|time| *time > 0));
                         }
-                        _ => self.walk(inner),
+                        _ => self.visit_json(inner),
                     }
                 }
             }
@@ -133,7 +133,7 @@ impl Found {
         }
     }
 
-    fn attribute(&mut self, key: &str, text: &str) {
+    fn read_attribute(&mut self, key: &str, text: &str) {
         if text.is_empty() {
             return;
         }
@@ -145,33 +145,33 @@ impl Found {
     }
 
     /// The replacements of ids and times, as bytes on the wire.
-    fn renewed(self, now: UnixNanos, rng: &dyn Rng) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    fn replacements(self, now: UnixNanos, rng: &dyn Rng) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let by = now.0.saturating_sub(self.times.last().copied().unwrap_or(now.0));
         let mut all = BTreeMap::new();
         for id in self.binary {
             let new = rng.id().into_iter().take(id.len()).collect();
             all.insert(id, new);
         }
-        all.extend(self.texts.iter().map(|id| (id.clone().into_bytes(), renewed_id(id, rng).into_bytes())));
+        all.extend(self.texts.iter().map(|id| (id.clone().into_bytes(), renew_id(id, rng).into_bytes())));
         for time in self.times {
             all.insert(time.to_le_bytes().to_vec(), time.saturating_add(by).to_le_bytes().to_vec());
         }
         for stamp in self.timestamps {
-            let new = moved(&stamp, by).filter(|new| new.len() == stamp.len()).unwrap_or_else(|| stamp.clone());
+            let new = shift_time(&stamp, by).filter(|new| new.len() == stamp.len()).unwrap_or_else(|| stamp.clone());
             all.insert(stamp.into_bytes(), new.into_bytes());
         }
         all
     }
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+fn decode_hex(text: &str) -> Vec<u8> {
     let pairs = text.as_bytes().chunks(2);
     pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// A new id of the same shape. The prefix up to the last `_`, all characters but hex digits, and the version and
 /// variant of a UUID are kept.
-fn renewed_id(old: &str, rng: &dyn Rng) -> String {
+fn renew_id(old: &str, rng: &dyn Rng) -> String {
     let start = old.rfind('_').map_or(0, |at| at + 1);
     let uuid = old.len() == 36 && old.matches('-').count() == 4;
     let random = kernel::hex::encode(&[rng.id(), rng.id()].concat());
@@ -183,7 +183,7 @@ fn renewed_id(old: &str, rng: &dyn Rng) -> String {
 }
 
 /// An RFC 3339 time with milliseconds, moved `by` nanoseconds later.
-fn moved(stamp: &str, by: u64) -> Option<String> {
+fn shift_time(stamp: &str, by: u64) -> Option<String> {
     let time = OffsetDateTime::parse(stamp, &Rfc3339).ok()?;
     let later = time.checked_add(time::Duration::nanoseconds(i64::try_from(by).ok()?))?;
     let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");

@@ -1,24 +1,25 @@
-//! [`Story`]: the texts of the demo, one sentence per event. Incoming data may be shown because it is the demo's own;
-//! outgoing data is read from the exporter's file. Layout is in `screen`, checks are in `check`, `costs` and `opened`.
+//! [`DemoStory`]: the texts of the demo, one sentence per event. Incoming data may be shown because it is the demo's
+//! own; outgoing data is read from the exporter's file. Layout is in `screen`, checks are in `check`, `costs` and
+//! `opened_content`.
 
 use std::path::Path;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::cli::source::TRYOUT_KEY;
+use crate::cli::config_loading::TRYOUT_KEY;
 use otlp::Signal;
 
-use super::check::{self, Leaks};
-use super::costs::Bill;
-use super::gateway::Gateway;
-use super::opened::Opened;
-use super::screen::{Paint, Screen, Text};
-use super::seen::{Item, Seen};
+use super::captured::{CapturedItem, CapturedTelemetry};
+use super::check::{self, LeakSearch};
+use super::costs::SessionCosts;
+use super::gateway::DemoGateway;
+use super::opened_content::OpenedContent;
+use super::screen::{StoryScreen, StyledText, TextRole};
 use super::session::{ADDED_SECRETS, ADDED_SPAN, CLIENT};
 
 /// The items shown, and which of their attributes.
-const SHOWN: [(&str, &[&str]); 5] = [
+const SHOWN_ITEMS: [(&str, &[&str]); 5] = [
     ("user_prompt", &["session.id", "prompt", "gen_ai.input.messages_ref", "tollgate.run.id"]),
     ("claude_code.tool", &["tool_name", "full_command", "tool.output/output", "duration_ms"]),
     ("api_request", &["model", "tollgate.cost.usd"]),
@@ -26,178 +27,199 @@ const SHOWN: [(&str, &[&str]); 5] = [
     (ADDED_SPAN, &["url.full", "exception/exception.message", "retry.note", "http.request.header.authorization"]),
 ];
 /// Columns of attribute names on a normal and on a narrow screen.
-const KEY: (usize, usize) = (28, 22);
+const NAME_COLUMNS: (usize, usize) = (28, 22);
 /// Columns of a call's id, its model, and its numbers.
-const CALL: usize = 24;
-const MODEL: usize = 17;
-const NUMBERS: [usize; 6] = [6, 6, 7, 6, 11, 11];
+const CALL_COLUMNS: usize = 24;
+const MODEL_COLUMNS: usize = 17;
+const NUMBER_COLUMNS: [usize; 6] = [6, 6, 7, 6, 11, 11];
 /// Indent of the details of a step.
-const IN: usize = 3;
+const DETAIL_INDENT: usize = 3;
 
 /// Prints the story.
-pub(super) struct Story {
-    screen: Screen,
+pub(super) struct DemoStory {
+    screen: StoryScreen,
     step: u32,
 }
 
-impl Story {
+impl DemoStory {
     /// A story on this screen.
-    pub(super) fn new(screen: Screen) -> Self {
+    pub(super) fn new(screen: StoryScreen) -> Self {
         Self { screen, step: 0 }
     }
 
     /// Whether the reader is still there.
-    pub(super) fn is_read(&self) -> bool {
+    pub(super) fn has_reader(&self) -> bool {
         self.screen.is_open()
     }
 
     /// Prints the title.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn show_title(&mut self) {
         let title = format!("tollgate {} demo", env!("CARGO_PKG_VERSION"));
-        self.screen.say(0, &Text::of(Paint::Title, &title));
+        self.screen.print_wrapped(0, &StyledText::styled(TextRole::Title, &title));
         let what = "A recorded session of a real coding agent goes through a real gateway, which runs in this \
                     process. Nothing leaves the machine.";
-        self.screen.say(0, &Text::of(Paint::Dim, what));
+        self.screen.print_wrapped(0, &StyledText::styled(TextRole::Dim, what));
     }
 
-    fn step(&mut self, text: &str) {
+    fn start_step(&mut self, text: &str) {
         self.step += 1;
-        self.screen.gap();
-        let width = self.screen.width().saturating_sub(IN);
-        self.screen.row(
+        self.screen.print_blank_line();
+        let width = self.screen.width().saturating_sub(DETAIL_INDENT);
+        self.screen.print_row(
             0,
             usize::MAX,
-            &[(1, Text::of(Paint::Title, &self.step.to_string())), (width, Text::of(Paint::Title, text))],
+            &[
+                (1, StyledText::styled(TextRole::Title, &self.step.to_string())),
+                (width, StyledText::styled(TextRole::Title, text)),
+            ],
         );
     }
 
-    fn fact(&mut self, name: &str, text: Text) {
-        let width = self.screen.width().saturating_sub(IN + 10);
-        self.screen.row(IN, usize::MAX, &[(8, Text::of(Paint::Dim, name)), (width, text)]);
+    fn show_fact(&mut self, name: &str, text: StyledText) {
+        let width = self.screen.width().saturating_sub(DETAIL_INDENT + 10);
+        self.screen.print_row(
+            DETAIL_INDENT,
+            usize::MAX,
+            &[(8, StyledText::styled(TextRole::Dim, name)), (width, text)],
+        );
     }
 
     /// The gateway runs.
-    pub(super) fn started(&mut self, gateway: &Gateway, directory: &Path, keep: bool) {
-        self.step("A gateway with the default configuration starts in a fresh directory.");
+    pub(super) fn show_start(&mut self, gateway: &DemoGateway, directory: &Path, keep: bool) {
+        self.start_step("A gateway with the default configuration starts in a fresh directory.");
         let ends = if keep { "" } else { "  (removed at the end)" };
-        self.fact("data", Text::plain(&directory.display().to_string()).and(Paint::Dim, ends));
+        self.show_fact("data", StyledText::plain(&directory.display().to_string()).append(TextRole::Dim, ends));
         let http = format!("http://{}", gateway.http);
-        let other = if gateway.moved { "  (the usual ports are taken)" } else { "" };
+        let other = if gateway.uses_other_ports { "  (the default ports are in use)" } else { "" };
         let grpc = format!("{}", gateway.grpc);
-        let text = Text::of(Paint::Link, &http).and(Paint::Dim, "  gRPC ").and(Paint::Link, &grpc);
-        self.fact("OTLP", text.and(Paint::Dim, other));
-        self.fact("page", Text::of(Paint::Link, &format!("http://{}/", gateway.page)));
+        let text =
+            StyledText::styled(TextRole::Link, &http).append(TextRole::Dim, "  gRPC ").append(TextRole::Link, &grpc);
+        self.show_fact("OTLP", text.append(TextRole::Dim, other));
+        self.show_fact("page", StyledText::styled(TextRole::Link, &format!("http://{}/", gateway.admin)));
     }
 
     /// All requests were sent and acknowledged.
-    pub(super) fn played(&mut self, came: &Seen, requests: usize, slowest: Duration) {
-        self.step(&format!("{CLIENT} talks to it: OTLP/HTTP, new ids, the present time."));
+    pub(super) fn show_sent(&mut self, came: &CapturedTelemetry, requests: usize, slowest: Duration) {
+        self.start_step(&format!("{CLIENT} sends its telemetry: OTLP/HTTP, with new ids and current times."));
         let counts = format!(
             "{requests} requests, {} spans, {} log records, {} data points",
             came.count(Signal::Traces),
             came.count(Signal::Logs),
             came.count(Signal::Metrics)
         );
-        self.fact("sent", Text::plain(&counts));
-        let safe = format!("each once it was on disk, sealed; the slowest took {} ms", slowest.as_millis());
-        self.fact("answers", Text::plain("200 OK, ").and(Paint::Plain, &safe));
+        self.show_fact("sent", StyledText::plain(&counts));
+        let safe =
+            format!("each sent after the data was encrypted on disk; the slowest took {} ms", slowest.as_millis());
+        self.show_fact("answers", StyledText::plain("200 OK, ").append(TextRole::Plain, &safe));
     }
 
     /// Compares what came in with what went out.
-    pub(super) fn compared(&mut self, came: &Seen, went: &Seen, missing: &[String]) {
-        self.step("What came in, and what an exporter to a third party was given.");
-        let names = if self.screen.width() < 96 { KEY.1 } else { KEY.0 };
-        let side = (self.screen.width().saturating_sub(IN + names + 4)) / 2;
-        let heads = ["", "came in", "went out"].map(|head| Text::of(Paint::Dim, head));
+    pub(super) fn show_comparison(&mut self, came: &CapturedTelemetry, went: &CapturedTelemetry, missing: &[String]) {
+        self.start_step("Incoming data compared with the data an exporter to a third party received.");
+        let names = if self.screen.width() < 96 { NAME_COLUMNS.1 } else { NAME_COLUMNS.0 };
+        let side = (self.screen.width().saturating_sub(DETAIL_INDENT + names + 4)) / 2;
+        let heads = ["", "came in", "went out"].map(|head| StyledText::styled(TextRole::Dim, head));
         let [key, left, right] = heads;
-        self.screen.row(IN, 1, &[(names, key), (side, left), (side, right)]);
-        for (name, keys) in SHOWN {
+        self.screen.print_row(DETAIL_INDENT, 1, &[(names, key), (side, left), (side, right)]);
+        for (name, keys) in SHOWN_ITEMS {
             let Some(item) = came.items().find(|item| item.name() == name) else { continue };
-            let out = went.same_as(item);
+            let out = went.find_same(item);
             let added = if name == ADDED_SPAN { "  (added by the demo)" } else { "" };
-            let head = Text::of(Paint::Title, name).and(Paint::Dim, &format!(" {}{added}", item.kind()));
-            self.screen.row(IN, 1, &[(self.screen.width() - IN, head)]);
+            let head =
+                StyledText::styled(TextRole::Title, name).append(TextRole::Dim, &format!(" {}{added}", item.kind()));
+            self.screen.print_row(DETAIL_INDENT, 1, &[(self.screen.width() - DETAIL_INDENT, head)]);
             for place in keys {
                 let (before, after) = (item.text(place), out.and_then(|out| out.text(place)));
                 if before.is_none() && after.is_none() {
                     continue;
                 }
                 let key = place.split_once('/').map_or(*place, |(_, key)| key);
-                let (left, right) = sides(before.as_deref(), after.as_deref(), out, side);
-                let key = Text::of(Paint::Dim, key).elided(names - 2);
+                let (left, right) = format_sides(before.as_deref(), after.as_deref(), out, side);
+                let key = StyledText::styled(TextRole::Dim, key).elide(names - 2);
                 // Content is shown only in part; redacted text is shown completely.
                 let most = if after.is_none() { 2 } else { 4 };
-                self.screen.row(IN + 2, most, &[(names - 2, key), (side, left), (side, right)]);
+                self.screen.print_row(DETAIL_INDENT + 2, most, &[(names - 2, key), (side, left), (side, right)]);
             }
         }
         if !missing.is_empty() {
-            let lost = format!("{} records came in and did not go out: {}", missing.len(), missing.join(", "));
-            self.verdict(false, &lost);
+            let lost = format!("{} incoming records were not exported: {}", missing.len(), missing.join(", "));
+            self.show_verdict(false, &lost);
         }
     }
 
     /// Shows the cost of each call.
-    pub(super) fn priced(&mut self, bill: &Bill) {
-        self.step("Each model call is priced once; the client's own figure must agree.");
+    pub(super) fn show_prices(&mut self, bill: &SessionCosts) {
+        self.start_step("Each model call is priced once; the client's own figure must agree.");
         let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
-        self.call(names.map(|name| (name, Paint::Dim)));
+        self.show_call_row(names.map(|name| (name, TextRole::Dim)));
         for call in &bill.calls {
             let [input, read, written, output] = &call.tokens;
-            let ours = call.usd().map_or_else(|| "none".to_owned(), |ours| usd(&ours));
-            let theirs = usd(&call.theirs);
-            let verdict = if call.agrees() { Paint::Safe } else { Paint::Wrong };
-            let plain = [&call.request, &call.model, input, read, written, output].map(|text| (&**text, Paint::Plain));
+            let ours = call.usd().map_or_else(|| "none".to_owned(), |ours| format_usd(&ours));
+            let theirs = format_usd(&call.client_usd);
+            let verdict = if call.agrees() { TextRole::Safe } else { TextRole::Wrong };
+            let plain =
+                [&call.request, &call.model, input, read, written, output].map(|text| (&**text, TextRole::Plain));
             let [request, model, input, read, written, output] = plain;
-            let prices = [(&*ours, verdict), (&*theirs, Paint::Plain)];
+            let prices = [(&*ours, verdict), (&*theirs, TextRole::Plain)];
             let [ours, theirs] = prices;
-            self.call([request, model, input, read, written, output, ours, theirs]);
+            self.show_call_row([request, model, input, read, written, output, ours, theirs]);
         }
-        for call in bill.calls.iter().filter(|call| call.ours.len() > 1) {
-            let parts = call.ours.iter().map(usd).collect::<Vec<_>>().join(" + ");
-            let text = format!("{}: {parts}: its span came first and was priced, its log told the rest", call.request);
-            self.screen.row(IN, 2, &[(self.screen.width() - IN, Text::of(Paint::Dim, &text))]);
+        for call in bill.calls.iter().filter(|call| call.tollgate_usd.len() > 1) {
+            let parts = call.tollgate_usd.iter().map(format_usd).collect::<Vec<_>>().join(" + ");
+            let text =
+                format!("{}: {parts}: its span came first and was priced, its log added the remainder", call.request);
+            self.screen.print_row(
+                DETAIL_INDENT,
+                2,
+                &[(self.screen.width() - DETAIL_INDENT, StyledText::styled(TextRole::Dim, &text))],
+            );
         }
         let (ours, theirs) = bill.totals();
         let rates = bill.rates.as_deref().unwrap_or("none");
         let sum = match bill.agrees() {
-            true => format!("{} USD as the client says, to 1e-9; rates {rates}", usd(&ours)),
-            false => format!("{} USD, but the client says {}; rates {rates}", usd(&ours), usd(&theirs)),
+            true => format!("{} USD, equal to the client's figure within 1e-9; rates {rates}", format_usd(&ours)),
+            false => {
+                format!("{} USD, but the client reports {}; rates {rates}", format_usd(&ours), format_usd(&theirs))
+            }
         };
-        self.verdict(bill.agrees(), &sum);
+        self.show_verdict(bill.agrees(), &sum);
     }
 
     /// A row of the table of calls: names aligned left, numbers right.
-    fn call(&mut self, texts: [(&str, Paint); 8]) {
-        let mut numbers = NUMBERS.iter();
-        let room = self.screen.width().saturating_sub(IN + NUMBERS.iter().map(|width| width + 2).sum::<usize>());
-        let (call, model) = if room > CALL + 2 { (room - MODEL - 2, MODEL) } else { (room, 0) };
+    fn show_call_row(&mut self, texts: [(&str, TextRole); 8]) {
+        let mut numbers = NUMBER_COLUMNS.iter();
+        let room = self
+            .screen
+            .width()
+            .saturating_sub(DETAIL_INDENT + NUMBER_COLUMNS.iter().map(|width| width + 2).sum::<usize>());
+        let (call, model) = if room > CALL_COLUMNS + 2 { (room - MODEL_COLUMNS - 2, MODEL_COLUMNS) } else { (room, 0) };
         let mut cells = Vec::new();
         for (column, (text, paint)) in texts.into_iter().enumerate() {
             let width = match column {
-                0 => call.min(CALL),
+                0 => call.min(CALL_COLUMNS),
                 1 if model == 0 => continue,
                 1 => model,
                 _ => numbers.next().copied().unwrap_or(0),
             };
             let pad = if column < 2 { 0 } else { width.saturating_sub(text.chars().count()) };
-            cells.push((width, Text::plain(&" ".repeat(pad)).and(paint, text).elided(width)));
+            cells.push((width, StyledText::plain(&" ".repeat(pad)).append(paint, text).elide(width)));
         }
-        self.screen.row(IN, 1, &cells);
+        self.screen.print_row(DETAIL_INDENT, 1, &cells);
     }
 
     /// Shows what the vault contains.
-    pub(super) fn vaulted(&mut self, opened: &Opened, auditor: &Path) {
-        self.step("The content is in the vault, sealed to an auditor; the gateway can't read it.");
+    pub(super) fn show_vault(&mut self, opened: &OpenedContent, auditor: &Path) {
+        self.start_step("The content is in the vault, encrypted for an auditor; the gateway can't read it.");
         let mut last = None;
         for reference in opened.references.keys() {
             if last.replace(&reference.uri) != Some(&reference.uri) {
-                let object = Text::of(Paint::Dim, "object    ").and(Paint::Link, &reference.uri);
-                self.screen.raw(IN, &object);
+                let object = StyledText::styled(TextRole::Dim, "object    ").append(TextRole::Link, &reference.uri);
+                self.screen.print_unwrapped(DETAIL_INDENT, &object);
             }
         }
         let keys: std::collections::BTreeSet<&str> =
             opened.references.keys().map(|reference| reference.key_id.as_str()).collect();
-        self.fact("key", Text::plain(&keys.into_iter().collect::<Vec<_>>().join(" ")));
+        self.show_fact("key", StyledText::plain(&keys.into_iter().collect::<Vec<_>>().join(" ")));
         let items: usize = opened.references.values().map(|(items, _)| items).sum();
         let bytes: u64 = opened.references.values().map(|(_, bytes)| bytes).sum();
         let counts = format!(
@@ -205,42 +227,42 @@ impl Story {
             opened.references.len(),
             opened.stored
         );
-        self.fact("holds", Text::plain(&counts));
+        self.show_fact("holds", StyledText::plain(&counts));
         let name = auditor.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.fact("opened", Text::plain(&format!("with the try-out auditor's key, {name}:")));
-        let width = self.screen.width().saturating_sub(IN + 10 + 14);
+        self.show_fact("opened", StyledText::plain(&format!("with the try-out auditor's key, {name}:")));
+        let width = self.screen.width().saturating_sub(DETAIL_INDENT + 10 + 14);
         for (who, key) in [("user", "prompt"), ("tool", "full_command"), ("tool", "output"), ("assistant", "response")]
         {
             let Some(text) = opened.content(key) else { continue };
-            let text = Text::of(Paint::Private, text).elided(width);
-            self.screen.row(IN + 10, 1, &[(9, Text::of(Paint::Dim, who)), (width, text)]);
+            let text = StyledText::styled(TextRole::Private, text).elide(width);
+            self.screen.print_row(DETAIL_INDENT + 10, 1, &[(9, StyledText::styled(TextRole::Dim, who)), (width, text)]);
         }
     }
 
     /// Shows the result of the search for private texts.
-    pub(super) fn searched(&mut self, leaks: &Leaks, needles: usize, kept: (usize, usize)) {
-        self.step("Private texts are searched for, plain, escaped, encoded and compressed.");
-        let place = format!("in {} of what went out, spool, vault, /metrics and page", size(leaks.bytes));
+    pub(super) fn show_search_result(&mut self, leaks: &LeakSearch, needles: usize, kept: (usize, usize)) {
+        self.start_step("All output is searched for private texts: plain, escaped, encoded and compressed.");
+        let place = format!("in {} of exported data, spool, vault, /metrics and admin page", format_size(leaks.bytes));
         match leaks.found.as_slice() {
-            [] => self.verdict(true, &format!("none of {needles} private texts {place}")),
+            [] => self.show_verdict(true, &format!("none of {needles} private texts {place}")),
             found => {
                 for (at, texts) in found {
-                    self.verdict(false, &format!("{} private texts are in {at}", texts.len()));
+                    self.show_verdict(false, &format!("{} private texts are in {at}", texts.len()));
                 }
             }
         }
         let (found, all) = kept;
-        self.verdict(
-            check::kept(found, all),
-            &format!("{found} of the recording's {all} marks are in what the auditor opened"),
+        self.show_verdict(
+            check::has_all(found, all),
+            &format!("{found} of the recording's {all} marks are in the content that the auditor opened"),
         );
     }
 
     /// Explains how to send one's own telemetry.
-    pub(super) fn yours(&mut self, gateway: &Gateway, directory: &Path, session: &str) {
-        self.step("Now yours: the gateway serves until Ctrl-C.");
+    pub(super) fn show_own_setup(&mut self, gateway: &DemoGateway, directory: &Path, session: &str) {
+        self.start_step("Send your own telemetry: the gateway runs until Ctrl-C.");
         let base = format!("http://{}", gateway.http);
-        self.screen.raw(IN, &Text::of(Paint::Dim, "Claude Code"));
+        self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Dim, "Claude Code"));
         for line in [
             "export CLAUDE_CODE_ENABLE_TELEMETRY=1 CLAUDE_CODE_ENHANCED_TELEMETRY_BETA=1",
             "export OTEL_TRACES_EXPORTER=otlp OTEL_LOGS_EXPORTER=otlp OTEL_METRICS_EXPORTER=otlp",
@@ -249,59 +271,63 @@ impl Story {
             &format!("export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base}"),
             "claude",
         ] {
-            self.screen.raw(IN + 2, &Text::of(Paint::Link, line));
+            self.screen.print_unwrapped(DETAIL_INDENT + 2, &StyledText::styled(TextRole::Link, line));
         }
-        self.screen.raw(IN, &Text::of(Paint::Dim, "any OpenTelemetry SDK"));
+        self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Dim, "any OpenTelemetry SDK"));
         let sdk = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base} python app.py");
-        self.screen.raw(IN + 2, &Text::of(Paint::Link, &sdk));
-        let look = "look: what goes out, what the vault holds, what it all comes to";
-        self.screen.raw(IN, &Text::of(Paint::Dim, look));
-        let path = |path: &Path| quoted(&path.display().to_string());
+        self.screen.print_unwrapped(DETAIL_INDENT + 2, &StyledText::styled(TextRole::Link, &sdk));
+        let look = "see the exported data, the content in the vault, and the admin page";
+        self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Dim, look));
+        let path = |path: &Path| quote_for_shell(&path.display().to_string());
         let (vault, key) = (path(&directory.join("vault")), path(&directory.join(TRYOUT_KEY)));
         for line in [
             format!("tail -f {}", path(&gateway.outbound)),
-            format!("tollgate vault replay {} --store {vault} --identity {key}", quoted(session)),
-            format!("http://{}/", gateway.page),
+            format!("tollgate vault replay {} --store {vault} --identity {key}", quote_for_shell(session)),
+            format!("http://{}/", gateway.admin),
         ] {
-            self.screen.raw(IN + 2, &Text::of(Paint::Link, &line));
+            self.screen.print_unwrapped(DETAIL_INDENT + 2, &StyledText::styled(TextRole::Link, &line));
         }
     }
 
     /// Explains what to do after the demo; `kept` is the session, if its vault is kept.
-    pub(super) fn next(&mut self, directory: &Path, kept: Option<&str>) {
-        self.step("What to do next.");
+    pub(super) fn show_next_steps(&mut self, directory: &Path, kept: Option<&str>) {
+        self.start_step("What to do next.");
         for (command, why) in [
-            ("tollgate", "runs a gateway of your own; its log says where it listens and what to set"),
-            ("tollgate demo", "plays this again, then serves your agent too, until Ctrl-C"),
-            ("tollgate explain FILE", "shows what becomes of telemetry that you recorded, and why"),
+            ("tollgate", "runs a gateway; its log shows the addresses and the settings for clients"),
+            ("tollgate demo", "plays the demo again, then accepts your own telemetry until Ctrl-C"),
+            ("tollgate explain FILE", "shows how the pipeline changes recorded telemetry, and why"),
         ] {
-            let width = self.screen.width().saturating_sub(IN + 23);
-            self.screen.row(IN, 2, &[(21, Text::of(Paint::Link, command)), (width, Text::plain(why))]);
+            let width = self.screen.width().saturating_sub(DETAIL_INDENT + 23);
+            self.screen.print_row(
+                DETAIL_INDENT,
+                2,
+                &[(21, StyledText::styled(TextRole::Link, command)), (width, StyledText::plain(why))],
+            );
         }
         if let Some(session) = kept {
-            let path = |name: &str| quoted(&directory.join(name).display().to_string());
+            let path = |name: &str| quote_for_shell(&directory.join(name).display().to_string());
             let (vault, key) = (path("vault"), path(TRYOUT_KEY));
-            let line = format!("tollgate vault replay {} --store {vault} --identity {key}", quoted(session));
-            self.screen.raw(IN, &Text::of(Paint::Link, &line));
+            let line = format!("tollgate vault replay {} --store {vault} --identity {key}", quote_for_shell(session));
+            self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Link, &line));
         }
     }
 
     /// The overall result of the checks.
-    pub(super) fn end(&mut self, fine: bool) {
-        let text = if fine { "Everything held." } else { "Something did not hold: see above." };
-        self.verdict(fine, text);
+    pub(super) fn show_overall_result(&mut self, fine: bool) {
+        let text = if fine { "All checks passed." } else { "Some checks failed: see above." };
+        self.show_verdict(fine, text);
     }
 
-    fn verdict(&mut self, fine: bool, text: &str) {
-        let (sign, paint) = if fine { ("✓", Paint::Safe) } else { ("✗", Paint::Wrong) };
-        let width = self.screen.width().saturating_sub(IN + 3);
-        let text = Text::of(if fine { Paint::Plain } else { Paint::Wrong }, text);
-        self.screen.row(IN, usize::MAX, &[(1, Text::of(paint, sign)), (width, text)]);
+    fn show_verdict(&mut self, fine: bool, text: &str) {
+        let (sign, paint) = if fine { ("✓", TextRole::Safe) } else { ("✗", TextRole::Wrong) };
+        let width = self.screen.width().saturating_sub(DETAIL_INDENT + 3);
+        let text = StyledText::styled(if fine { TextRole::Plain } else { TextRole::Wrong }, text);
+        self.screen.print_row(DETAIL_INDENT, usize::MAX, &[(1, StyledText::styled(paint, sign)), (width, text)]);
     }
 }
 
 /// Quotes a word for a shell.
-pub(super) fn quoted(word: &str) -> String {
+pub(super) fn quote_for_shell(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=,".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         word.to_owned()
@@ -311,42 +337,54 @@ pub(super) fn quoted(word: &str) -> String {
 }
 
 /// The incoming and outgoing value of one attribute.
-fn sides(before: Option<&str>, after: Option<&str>, out: Option<Item<'_>>, width: usize) -> (Text, Text) {
+fn format_sides(
+    before: Option<&str>,
+    after: Option<&str>,
+    out: Option<CapturedItem<'_>>,
+    width: usize,
+) -> (StyledText, StyledText) {
     let range = out.and_then(|out| out.text("gen_ai.payload.range"));
     match (before, after) {
-        (Some(before), Some(after)) if before == after => {
-            (Text::of(Paint::Plain, before).elided(width), Text::of(Paint::Plain, after).elided(width))
-        }
+        (Some(before), Some(after)) if before == after => (
+            StyledText::styled(TextRole::Plain, before).elide(width),
+            StyledText::styled(TextRole::Plain, after).elide(width),
+        ),
         (Some(before), Some(after)) => {
-            let holders: Vec<&str> = placeholders(after);
-            (Text::plain(before).mark(ADDED_SECRETS, Paint::Private), Text::plain(after).mark(holders, Paint::Safe))
+            let holders: Vec<&str> = find_placeholders(after);
+            (
+                StyledText::plain(before).mark(ADDED_SECRETS, TextRole::Private),
+                StyledText::plain(after).mark(holders, TextRole::Safe),
+            )
         }
         (Some(before), None) => {
-            let gone = range.map_or("▸ dropped".to_owned(), |range| format!("▸ vault, {}", bytes(&range)));
-            (Text::of(Paint::Private, before), Text::of(Paint::Safe, &gone))
+            let gone = range.map_or("▸ dropped".to_owned(), |range| format!("▸ vault, {}", format_range(&range)));
+            (StyledText::styled(TextRole::Private, before), StyledText::styled(TextRole::Safe, &gone))
         }
-        (None, after) => (Text::of(Paint::Dim, "–"), Text::of(Paint::Safe, after.unwrap_or_default()).elided(width)),
+        (None, after) => (
+            StyledText::styled(TextRole::Dim, "–"),
+            StyledText::styled(TextRole::Safe, after.unwrap_or_default()).elide(width),
+        ),
     }
 }
 
 /// Shortens `bytes=0000000000-0000000611` by its leading zeros.
-fn bytes(range: &str) -> String {
+fn format_range(range: &str) -> String {
     let number = |digits: &str| digits.trim_start_matches('0').parse().unwrap_or(0_u64);
     let ends = range.trim_start_matches("bytes=").split_once('-');
     ends.map_or_else(|| range.to_owned(), |(first, last)| format!("bytes {}–{}", number(first), number(last)))
 }
 
 /// The placeholders, such as `[EMAIL]`, in a text.
-fn placeholders(text: &str) -> Vec<&str> {
+fn find_placeholders(text: &str) -> Vec<&str> {
     let pieces = text.split_inclusive(']').filter_map(|piece| piece.get(piece.rfind('[')?..));
     pieces.filter(|piece| piece.bytes().all(|b| b.is_ascii_uppercase() || b"[]_".contains(&b))).collect()
 }
 
-fn usd(amount: &Decimal) -> String {
+fn format_usd(amount: &Decimal) -> String {
     amount.normalize().to_string()
 }
 
-fn size(bytes: u64) -> String {
+fn format_size(bytes: u64) -> String {
     match bytes {
         0..=9_999 => format!("{bytes} bytes"),
         _ => format!("{} kB", bytes / 1000),

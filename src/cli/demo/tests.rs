@@ -12,19 +12,19 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::check::{Leaks, canaries, kept, missing, search};
-use super::costs::Bill;
-use super::opened::Opened;
-use super::scratch::Scratch;
-use super::screen::{Paint, Screen, Text};
-use super::search::Search;
-use super::seen::Seen;
-use super::session::{self, Request};
-use super::story::quoted;
+use super::captured::CapturedTelemetry;
+use super::check::{LeakSearch, build_search, find_canaries, find_missing, has_all};
+use super::costs::SessionCosts;
+use super::opened_content::OpenedContent;
+use super::private_text_search::PrivateTextSearch;
+use super::scratch::ScratchDir;
+use super::screen::{StoryScreen, StyledText, TextRole};
+use super::session::{self, RecordedRequest};
+use super::story::quote_for_shell;
 use kernel::clock::UnixNanos;
 use kernel::rng::{SeededRng, SystemRng};
-use otlp::{Node, OwnedValue, Payload, Signal, UnknownFields, json};
-use vault::keygen::keygen;
+use otlp::{NodeId, OwnedValue, Payload, Signal, UnknownFields, json};
+use vault::keygen::generate_auditor_key;
 
 const NOW: UnixNanos = UnixNanos(1_900_000_000_000_000_000);
 
@@ -32,12 +32,12 @@ fn recording() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/claude-code/plain")
 }
 
-fn played(seed: u64) -> Vec<Request> {
-    session::session(NOW, &SeededRng::new(seed)).unwrap()
+fn played(seed: u64) -> Vec<RecordedRequest> {
+    session::build_session(NOW, &SeededRng::new(seed)).unwrap()
 }
 
 /// The output of an exporter that was given `requests`.
-fn exported(requests: &[Request]) -> Vec<u8> {
+fn exported(requests: &[RecordedRequest]) -> Vec<u8> {
     let mut lines = String::new();
     for request in requests {
         json::encode(request.signal, &request.body, &mut lines).unwrap();
@@ -47,13 +47,13 @@ fn exported(requests: &[Request]) -> Vec<u8> {
 }
 
 /// The requests with a change to every item.
-fn edited(requests: &[Request], mut edit: impl FnMut(&mut Payload, Node)) -> Vec<Request> {
-    let change = |request: &Request| {
+fn edited(requests: &[RecordedRequest], mut edit: impl FnMut(&mut Payload, NodeId)) -> Vec<RecordedRequest> {
+    let change = |request: &RecordedRequest| {
         let mut payload = Payload::parse(request.signal, request.body.clone()).unwrap();
-        let items: Vec<Node> = payload.items().collect();
+        let items: Vec<NodeId> = payload.items().collect();
         items.into_iter().for_each(|node| edit(&mut payload, node));
         let body = Bytes::from(payload.encode(UnknownFields::Keep).unwrap().bytes);
-        Request { signal: request.signal, body }
+        RecordedRequest { signal: request.signal, body }
     };
     requests.iter().map(change).collect()
 }
@@ -108,7 +108,7 @@ fn a_session_has_new_ids_and_the_present_time() {
 /// signals.
 #[test]
 fn ids_stay_joined() {
-    let came = Seen::sent(&played(3)).unwrap();
+    let came = CapturedTelemetry::from_requests(&played(3)).unwrap();
     let all = |key: &str| came.items().filter_map(|item| item.text(key)).collect::<BTreeSet<_>>();
     assert_eq!(all("session.id").len(), 1);
     assert_eq!(all("session.id"), all("gen_ai.conversation.id"));
@@ -129,7 +129,7 @@ fn ids_stay_joined() {
 #[test]
 fn the_search_finds_every_form() {
     const PRIVATE: &str = "CANARY-prompt-e6315b29074518ae";
-    let search = Search::new(vec![PRIVATE.to_owned(), "ada.lovelace@example.com".to_owned()]).unwrap();
+    let search = PrivateTextSearch::new(vec![PRIVATE.to_owned(), "ada.lovelace@example.com".to_owned()]).unwrap();
     let gzip = |bytes: &[u8]| {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         out.write_all(bytes).unwrap();
@@ -173,38 +173,38 @@ fn the_search_finds_every_form() {
 #[test]
 fn a_leak_is_found() {
     let requests = played(4);
-    let marks = canaries(&requests);
+    let marks = find_canaries(&requests);
     let manifest = fs::read_to_string(recording().parent().unwrap().join("manifest.json")).unwrap();
     assert!(marks.len() >= 8 && marks.iter().all(|mark| manifest.contains(&format!("\"{mark}\""))), "{marks:?}");
-    let search = search(&marks).unwrap();
-    let scratch = Scratch::make(None, false, &SystemRng).unwrap();
+    let search = build_search(&marks).unwrap();
+    let scratch = ScratchDir::create(None, false, &SystemRng).unwrap();
     let folder = scratch.path().join("a/b");
     fs::create_dir_all(&folder).unwrap();
-    let mut leaks = Leaks::default();
-    leaks.look_below(&search, scratch.path()).unwrap();
+    let mut leaks = LeakSearch::default();
+    leaks.search_files(&search, scratch.path()).unwrap();
     assert!(leaks.found.is_empty() && leaks.bytes == 0);
     fs::write(folder.join("out.jsonl"), exported(&requests)).unwrap();
-    leaks.look_below(&search, scratch.path()).unwrap();
+    leaks.search_files(&search, scratch.path()).unwrap();
     let [(place, found)] = leaks.found.as_slice() else { panic!("{} places", leaks.found.len()) };
     assert!(place.ends_with("out.jsonl") && marks.is_subset(found));
     // The card number is there in one of its two forms.
     assert_eq!(found.len(), search.len() - 1);
-    let mut leaks = Leaks::default();
-    leaks.look(&search, "/metrics", marks.first().unwrap().as_bytes());
+    let mut leaks = LeakSearch::default();
+    leaks.search_bytes(&search, "/metrics", marks.first().unwrap().as_bytes());
     assert_eq!(leaks.found.len(), 1);
 }
 
 /// A recording without marks proves nothing, and neither does one with some marks missing.
 #[test]
 fn no_marks_are_no_proof() {
-    assert!(kept(8, 8) && !kept(7, 8) && !kept(0, 0));
+    assert!(has_all(8, 8) && !has_all(7, 8) && !has_all(0, 0));
 }
 
 /// A printed path must be one word to a shell, so that it can be copied.
 #[test]
 fn what_is_copied_is_one_word() {
     for (word, shown) in [("/tmp/a-1", "/tmp/a-1"), ("/tmp/a b", "'/tmp/a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
-        assert_eq!(quoted(word), shown);
+        assert_eq!(quote_for_shell(word), shown);
         let told = std::process::Command::new("sh").args(["-c", &format!("printf %s {shown}")]).output().unwrap();
         assert_eq!(told.stdout, word.as_bytes());
     }
@@ -214,21 +214,21 @@ fn what_is_copied_is_one_word() {
 #[test]
 fn a_lost_record_is_found() {
     let requests = played(5);
-    let came = Seen::sent(&requests).unwrap();
-    let all = Seen::exported(&exported(&requests)).unwrap();
-    assert_eq!(missing(&came, &all), Vec::<String>::new());
+    let came = CapturedTelemetry::from_requests(&requests).unwrap();
+    let all = CapturedTelemetry::from_exported(&exported(&requests)).unwrap();
+    assert_eq!(find_missing(&came, &all), Vec::<String>::new());
     for signal in Signal::ALL {
         assert_eq!(came.count(signal), all.count(signal));
     }
-    let one_less = Seen::exported(&exported(&requests[1..])).unwrap();
-    assert_eq!(missing(&came, &one_less).len(), 5);
+    let one_less = CapturedTelemetry::from_exported(&exported(&requests[1..])).unwrap();
+    assert_eq!(find_missing(&came, &one_less).len(), 5);
 }
 
 /// A bill agrees only if every call is priced once, at the client's own figure to 1e-9.
 #[test]
 fn a_wrong_price_is_found() {
     let requests = played(6);
-    let came = Seen::sent(&requests).unwrap();
+    let came = CapturedTelemetry::from_requests(&requests).unwrap();
     let prices = ["0.0133725", "0.004545", "0.00182475", "0.0030321"];
     let bill = |prices: [&str; 4], also_spans: bool| {
         let mut next = prices.into_iter();
@@ -242,7 +242,7 @@ fn a_wrong_price_is_found() {
                 payload.set(node, "tollgate.cost.rates", OwnedValue::Str("2026-11-20+0123456789ab".to_owned()));
             }
         });
-        Bill::of(&came, &Seen::exported(&exported(&went)).unwrap())
+        SessionCosts::compare(&came, &CapturedTelemetry::from_exported(&exported(&went)).unwrap())
     };
     let right = bill(prices, false);
     assert!(right.agrees());
@@ -252,24 +252,28 @@ fn a_wrong_price_is_found() {
     assert!(!bill(["0.013372502", prices[1], prices[2], prices[3]], false).agrees(), "more than 1e-9 off");
     assert!(!bill([prices[0], prices[1], "", prices[3]], false).agrees(), "one call without a price");
     assert!(!bill(prices, true).agrees(), "priced on both signals");
-    assert!(!Bill::of(&Seen::exported(b"").unwrap(), &came).agrees(), "no call at all");
+    assert!(!SessionCosts::compare(&CapturedTelemetry::from_exported(b"").unwrap(), &came).agrees(), "no call at all");
 }
 
 /// A reference that does not resolve, and telemetry without any references, are errors.
 #[tokio::test]
 async fn a_broken_reference_is_found() {
-    let scratch = Scratch::make(None, false, &SystemRng).unwrap();
+    let scratch = ScratchDir::create(None, false, &SystemRng).unwrap();
     let key = scratch.path().join("auditor.key");
-    keygen(&key).unwrap();
+    generate_auditor_key(&key).unwrap();
     let requests = played(7);
-    let none = Opened::follow(&Seen::sent(&requests).unwrap(), scratch.path(), &key).await;
-    assert!(none.is_err_and(|why| why.to_string().contains("nothing that went out")));
+    let none =
+        OpenedContent::open_references(&CapturedTelemetry::from_requests(&requests).unwrap(), scratch.path(), &key)
+            .await;
+    assert!(none.is_err_and(|why| why.to_string().contains("no exported item refers to the vault")));
     let stamped = edited(&requests, |payload, node| {
         let uri = "file:///default/acme/s/2026-11-20/w-01M7W815V7TNP9T5XP5EGKCKP7-0000000000.agev";
         payload.set(node, "gen_ai.payload.s3_uri", OwnedValue::Str(uri.to_owned()));
         payload.set(node, "gen_ai.payload.range", OwnedValue::Str("bytes=0000000000-0000000009".to_owned()));
     });
-    let gone = Opened::follow(&Seen::sent(&stamped).unwrap(), scratch.path(), &key).await;
+    let gone =
+        OpenedContent::open_references(&CapturedTelemetry::from_requests(&stamped).unwrap(), scratch.path(), &key)
+            .await;
     assert!(gone.is_err_and(|why| why.to_string().contains("no such object")));
 }
 
@@ -294,9 +298,9 @@ impl Write for Page {
     }
 }
 
-fn shown(width: usize, colour: bool, show: impl FnOnce(&mut Screen)) -> String {
+fn shown(width: usize, colour: bool, show: impl FnOnce(&mut StoryScreen)) -> String {
     let page = Page::default();
-    show(&mut Screen::new(Box::new(page.clone()), width, colour));
+    show(&mut StoryScreen::new(Box::new(page.clone()), width, colour));
     let text = page.text.lock().clone();
     String::from_utf8(text).unwrap()
 }
@@ -306,57 +310,66 @@ fn shown(width: usize, colour: bool, show: impl FnOnce(&mut Screen)) -> String {
 fn texts_fit_the_screen() {
     let long = "A sentence with words, some-of-them-quite-long-and-without-any-space-at-all-so-that-they-must-be-cut, and more.";
     for width in [64, 80, 100] {
-        let text = shown(width, false, |screen| screen.say(3, &Text::plain(long)));
+        let text = shown(width, false, |screen| screen.print_wrapped(3, &StyledText::plain(long)));
         assert!(text.lines().all(|line| line.chars().count() <= width && line.starts_with("   ")));
         let letters = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(letters(&text), letters(long));
     }
     let row = shown(64, false, |screen| {
-        screen.row(2, 2, &[(8, Text::plain("a key")), (10, Text::plain(long)), (10, Text::plain("short"))]);
+        screen.print_row(
+            2,
+            2,
+            &[(8, StyledText::plain("a key")), (10, StyledText::plain(long)), (10, StyledText::plain("short"))],
+        );
     });
     assert_eq!(row, "  a key     A sentence  short\n            with word…\n");
-    assert_eq!(Text::plain(long).elided(11).len(), 11);
-    assert_eq!(Text::plain("short").elided(11).len(), 5);
+    assert_eq!(StyledText::plain(long).elide(11).len(), 11);
+    assert_eq!(StyledText::plain("short").elide(11).len(), 5);
 }
 
 /// Without colour there is no escape sequence; with colour every line ends uncoloured; control characters are never
 /// printed.
 #[test]
 fn colour_and_control_characters() {
-    let say =
-        |screen: &mut Screen| screen.say(0, &Text::of(Paint::Wrong, "bad\x1b[2J\nthing").and(Paint::Plain, " fine"));
+    let say = |screen: &mut StoryScreen| {
+        screen.print_wrapped(
+            0,
+            &StyledText::styled(TextRole::Wrong, "bad\x1b[2J\nthing").append(TextRole::Plain, " fine"),
+        )
+    };
     assert_eq!(shown(80, false, say), "bad·[2J⏎thing fine\n");
     assert_eq!(shown(80, true, say), "\x1b[0;1;31mbad·[2J⏎thing\x1b[0;0m fine\n");
-    let marked = Text::plain("to ada@example.com, again ada@example.com").mark(["ada@example.com"], Paint::Private);
-    let text = shown(80, true, |screen| screen.say(0, &marked));
+    let marked =
+        StyledText::plain("to ada@example.com, again ada@example.com").mark(["ada@example.com"], TextRole::Private);
+    let text = shown(80, true, |screen| screen.print_wrapped(0, &marked));
     assert_eq!(text.matches("\x1b[0;33mada@example.com\x1b[0").count(), 2);
 }
 
 /// A reader that has gone away is detected, without an error.
 #[test]
 fn a_closed_pipe_is_no_error() {
-    let mut screen = Screen::new(Box::new(Page { closed: true, ..Page::default() }), 80, false);
+    let mut screen = StoryScreen::new(Box::new(Page { closed: true, ..Page::default() }), 80, false);
     assert!(screen.is_open());
-    screen.say(0, &Text::plain("hello"));
-    screen.gap();
+    screen.print_wrapped(0, &StyledText::plain("hello"));
+    screen.print_blank_line();
     assert!(!screen.is_open());
 }
 
 /// The directory is new, accessible to its owner only, and removed at the end unless it is to be kept.
 #[test]
 fn the_directory_is_private_and_goes() {
-    let base = Scratch::make(None, false, &SystemRng).unwrap();
-    let one = Scratch::make(Some(&base.path().join("not/there/yet")), false, &SystemRng).unwrap();
+    let base = ScratchDir::create(None, false, &SystemRng).unwrap();
+    let one = ScratchDir::create(Some(&base.path().join("not/there/yet")), false, &SystemRng).unwrap();
     assert_eq!(fs::metadata(one.path()).unwrap().permissions().mode() & 0o777, 0o700);
     fs::write(one.path().join("file"), b"x").unwrap();
     let path = one.path().to_path_buf();
     drop(one);
     assert!(!path.exists());
-    let kept = Scratch::make(Some(base.path()), true, &SystemRng).unwrap();
+    let kept = ScratchDir::create(Some(base.path()), true, &SystemRng).unwrap();
     let path = kept.path().to_path_buf();
     drop(kept);
     assert!(path.exists());
     let file = base.path().join("file");
     fs::write(&file, b"x").unwrap();
-    assert!(Scratch::make(Some(&file), false, &SystemRng).is_err_and(|why| why.to_string().contains("file")));
+    assert!(ScratchDir::create(Some(&file), false, &SystemRng).is_err_and(|why| why.to_string().contains("file")));
 }

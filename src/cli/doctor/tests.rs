@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn vaults_of(folder: &std::path::Path) -> Accounts {
+fn vaults_of(folder: &std::path::Path) -> KnownAccounts {
     let config = format!(
         "
 receivers:
@@ -26,8 +26,8 @@ service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [vault], expor
     );
     let file = folder.join("tollgate.yaml");
     std::fs::write(&file, config).expect("written");
-    let common = Common { config: Some(file), ..Common::default() };
-    vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")).accounts
+    let common = CommonArgs { config: Some(file), ..CommonArgs::default() };
+    load_vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")).accounts
 }
 
 /// Accounts of a tokens file have rules like those of the configuration; an unreadable tokens file is reported.
@@ -36,10 +36,10 @@ fn accounts_of_a_tokens_file_are_covered() {
     let folder = tempfile::tempdir().expect("scratch");
     let missing = vaults_of(folder.path());
     assert_eq!(missing.names.iter().collect::<Vec<_>>(), ["acme"]);
-    let [told] = &missing.uncovered()[..] else { panic!("{:?}", missing.uncovered()) };
-    assert!(told.contains("can't read") && told.contains("have no rule"), "{told}");
+    let [told] = &missing.uncovered_warnings()[..] else { panic!("{:?}", missing.uncovered_warnings()) };
+    assert!(told.contains("can't read") && told.contains(": accounts named only in this file get no lifecycle rule, so their payload is never archived and never expires"), "{told}");
     std::fs::write(folder.path().join("tokens"), "# ours\nnewacc 0123456789abcdef-new\n").expect("written");
     let known = vaults_of(folder.path());
     assert_eq!(known.names.iter().collect::<Vec<_>>(), ["acme", "newacc"]);
-    assert!(known.uncovered().is_empty() && known.files.len() == 1);
+    assert!(known.uncovered_warnings().is_empty() && known.files.len() == 1);
 }

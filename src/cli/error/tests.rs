@@ -5,15 +5,15 @@ use super::*;
 fn the_kind_gives_the_exit_code() {
     let text = || "configuration, usage: 78".to_owned();
     for (error, exit) in [
-        (CommandError::Failed(text()), Exit::Failed),
-        (CommandError::Usage(text()), Exit::Usage),
-        (CommandError::Config(text()), Exit::Config),
-        (CommandError::Problems(text()), Exit::Config),
-        (ReadError::Invalid(text()).into(), Exit::Failed),
-        (ReadError::NotFound(text()).into(), Exit::Failed),
-        (KeygenError::Name.into(), Exit::Failed),
-        (RatesError(text()).into(), Exit::Failed),
+        (CommandError::Failed(text()), ExitStatus::Failed),
+        (CommandError::Usage(text()), ExitStatus::Usage),
+        (CommandError::Config(text()), ExitStatus::Config),
+        (CommandError::Problems(text()), ExitStatus::Config),
+        (ReadError::Invalid(text()).into(), ExitStatus::Failed),
+        (ReadError::NotFound(text()).into(), ExitStatus::Failed),
+        (KeygenError::InvalidName.into(), ExitStatus::Failed),
+        (RatesError(text()).into(), ExitStatus::Failed),
     ] {
-        assert_eq!(error.exit(), exit, "{error}");
+        assert_eq!(error.exit_status(), exit, "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Reads a file as OTLP requests, at most [`LARGEST`] bytes. The format is detected from the bytes; errors never quote
-//! them.
+//! Reads a file as OTLP requests, at most [`MAX_INPUT_BYTES`] bytes. The format is detected from the bytes; errors
+//! never quote them.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,62 +10,92 @@ use crate::cli::error::CommandError;
 use otlp::{Payload, Signal, json};
 
 /// The largest file, in bytes.
-const LARGEST: u64 = 256 << 20;
+const MAX_INPUT_BYTES: u64 = 256 << 20;
+const MISSING_REQUEST: &str = "no `resourceSpans`, `resourceLogs` or `resourceMetrics`";
 
 /// Reads a file, or standard input for `-`.
 ///
 /// # Errors
 /// The file can't be read, is too large, or contains no OTLP request.
-pub(super) fn read(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, Bytes)>, CommandError> {
+pub(super) fn read_requests(path: &Path, signal: Option<Signal>) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let name = path.display();
     let mut bytes = Vec::new();
     let read = match path.to_str() {
-        Some("-") => std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes),
-        _ => std::fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)),
+        Some("-") => std::io::stdin().lock().take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes),
+        _ => std::fs::File::open(path).and_then(|file| file.take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes)),
     };
     read.map_err(|error| {
-        format!("can't read {name}: {error}: give a file with OTLP requests; `tollgate tap --json > FILE` makes one")
+        format!("can't read {name}: {error}; expected a file with OTLP requests, such as one written by `tollgate tap --json > FILE`")
     })?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(CommandError::Failed(format!("{name} is larger than {} MiB", LARGEST >> 20)));
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
+        return Err(CommandError::Failed(format!("{name} is larger than {} MiB", MAX_INPUT_BYTES >> 20)));
     }
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Err(CommandError::Failed(format!("{name} is empty"))),
-        Some(b'{') => texts(&name.to_string(), &bytes),
+        Some(b'{') => parse_json_requests(&name.to_string(), &bytes),
         Some(_) => {
-            let found = signal.or_else(|| named(path)).or_else(|| guessed(&bytes));
-            let signal = found
-                .ok_or_else(|| format!("{name} is no OTLP request, in JSON or protobuf; `--signal` says which one"))?;
+            let found = signal.or_else(|| signal_of_file_name(path)).or_else(|| guess_signal(&bytes));
+            let signal = found.ok_or_else(|| {
+                format!(
+                    "{name} is not an OTLP request in JSON or protobuf; for protobuf, set its signal with `--signal`"
+                )
+            })?;
             Ok(vec![(signal, Bytes::from(bytes))])
         }
     }
 }
 
 /// Parses one JSON request, or one per line.
-fn texts(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError> {
+fn parse_json_requests(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is neither text nor protobuf"))?;
-    let whole = tapped(text);
+    let whole = tapped_request(text);
     let whole = whole.as_deref().unwrap_or(text);
-    if let Some(signal) = of_json(whole)
+    if let Some(signal) = signal_of_json(whole)
         && let Ok(wire) = json::decode(signal, whole.as_bytes())
     {
         return Ok(vec![(signal, Bytes::from(wire))]);
     }
+    // Without a complete first line these are not JSON lines but one document, which may be broken anywhere.
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    if find_syntax_error(first).is_some() {
+        return Err(CommandError::Failed(format!("{name}: {}", document_error(text, whole))));
+    }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !is_left_out(line));
     let request = |(at, line): (usize, &str)| {
         let place = || if at == 0 { name.to_owned() } else { format!("{name}, line {}", at + 1) };
-        let inner = tapped(line);
+        let inner = tapped_request(line);
         let line = inner.as_deref().unwrap_or(line);
-        let signal = of_json(line)
-            .ok_or_else(|| format!("{}: no `resourceSpans`, `resourceLogs` or `resourceMetrics`", place()))?;
+        let signal = signal_of_json(line).ok_or_else(|| format!("{}: {MISSING_REQUEST}", place()))?;
         let wire = json::decode(signal, line.as_bytes()).map_err(|error| format!("{}: {error}", place()))?;
         Ok((signal, Bytes::from(wire)))
     };
     lines.map(request).collect()
 }
 
+/// The syntax error of a JSON text, with line and column.
+fn find_syntax_error(text: &str) -> Option<serde_json::Error> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).err()
+}
+
+/// Why a document is not one JSON request. `request` is the request in it.
+fn document_error(text: &str, request: &str) -> String {
+    if let Some(error) = find_syntax_error(text) {
+        return format!("not valid JSON: {error}");
+    }
+    let Some(signal) = signal_of_json(request) else { return MISSING_REQUEST.to_owned() };
+    match json::decode(signal, request.as_bytes()) {
+        Ok(_) => MISSING_REQUEST.to_owned(),
+        Err(error) => {
+            let before = request.get(..request.floor_char_boundary(error.at)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            format!("{} at line {line} column {column}", error.message)
+        }
+    }
+}
+
 /// The request in a line of `tap --json`.
-fn tapped(line: &str) -> Option<String> {
+fn tapped_request(line: &str) -> Option<String> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let (request, _) = (line.get("request")?, line.get("pipeline")?);
     Some(request.to_string())
@@ -77,7 +107,7 @@ fn is_left_out(line: &str) -> bool {
 }
 
 /// The signal of a JSON request, from its first key that names one.
-fn of_json(text: &str) -> Option<Signal> {
+fn signal_of_json(text: &str) -> Option<Signal> {
     let names = [
         ("\"resourceSpans\"", Signal::Traces),
         ("\"resourceLogs\"", Signal::Logs),
@@ -88,12 +118,12 @@ fn of_json(text: &str) -> Option<Signal> {
 }
 
 /// The signal in a file name such as `001-traces.pb`.
-fn named(path: &Path) -> Option<Signal> {
+fn signal_of_file_name(path: &Path) -> Option<Signal> {
     let stem = path.file_stem()?.to_str()?;
     Signal::ALL.into_iter().find(|signal| stem.ends_with(signal.as_str()))
 }
 
-fn guessed(bytes: &[u8]) -> Option<Signal> {
+fn guess_signal(bytes: &[u8]) -> Option<Signal> {
     let wire = Bytes::copy_from_slice(bytes);
     let reads = |signal: &Signal| Payload::parse(*signal, wire.clone()).is_ok_and(|payload| payload.item_count() > 0);
     Signal::ALL.into_iter().find(reads)

@@ -2,37 +2,37 @@
 //! end gets any. It runs the processors of the configuration only: no spool, no network except a configured recogniser,
 //! nothing written. The user's payload is printed on standard output only. `app/dry` runs the processors.
 
+mod compare;
+mod formatting;
 mod input;
-mod look;
-mod show;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::{colour_out, out};
-use super::source::{Make, load};
-use crate::app::build::Seams;
-use crate::app::dry::Dry;
-use crate::app::resolve::Placed;
+use super::common::CommonArgs;
+use super::config_loading::{FileCreation, load_config};
+use super::error::{CommandError, ExitStatus};
+use super::output::{print_result, use_colour_on_stdout};
+use crate::app::build::GatewayDeps;
+use crate::app::dry_run::DryRun;
+use crate::app::resolve::ConfiguredComponent;
 use crate::components::ProcessorSettings;
+use compare::RequestExplanation;
 use kernel::pseudonym::contains_pseudonym;
-use kernel::terminal::escaped;
-use look::Request;
+use kernel::terminal::{escape_json, format_count};
 use otlp::Signal;
 
 /// The note if the gateway's pseudonym key was not found.
-const STRANGE: &str = "\
-note: the pseudonyms (`h-…`) above are made with a key of this run alone; the gateway's own will differ.
-For the same ones give the `--config` or `--data-dir` of the gateway, where its `pseudonym.key` can be read.
+const PSEUDONYM_NOTE: &str = "\
+note: the pseudonyms (`h-…`) above use a key generated for this run, so the gateway's pseudonyms differ.
+To get the gateway's pseudonyms, pass its `--config` or `--data-dir`, so that its `pseudonym.key` can be read.
 ";
 
 /// Options of `explain`.
 #[derive(Args, Clone)]
-pub(super) struct Options {
+pub(super) struct ExplainArgs {
     /// OTLP as JSON (one request, or one per line as written by the `file` exporter and `tap --json`) or protobuf; `-`
     /// reads standard input.
     file: PathBuf,
@@ -43,48 +43,68 @@ pub(super) struct Options {
     #[arg(long, value_name = "ID")]
     pipeline: Option<String>,
     /// Signal of a protobuf request whose name and bytes don't show it: `traces`, `logs` or `metrics`.
-    #[arg(long, value_name = "SIGNAL", value_parser = signal)]
+    #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     signal: Option<Signal>,
     /// Prints complete values instead of cutting them to a line.
     #[arg(long)]
     full: bool,
 }
 
-fn signal(text: &str) -> Result<Signal, CommandError> {
-    Signal::named(text).ok_or_else(|| CommandError::Usage("`traces`, `logs` or `metrics`".to_owned()))
+fn parse_signal(text: &str) -> Result<Signal, CommandError> {
+    Signal::from_name(text).ok_or_else(|| CommandError::Usage("must be `traces`, `logs` or `metrics`".to_owned()))
 }
 
 /// Explains one file.
-pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
-    let loaded = load(common, Make::Nothing)?;
-    let requests = input::read(&options.file, options.signal)?;
-    let profile = |placed: &Placed<ProcessorSettings>| Some((placed.id.to_string(), placed.what.privacy()?));
+pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStatus, CommandError> {
+    let loaded = load_config(common, FileCreation::Nothing)?;
+    let requests = input::read_requests(&options.file, options.signal)?;
+    let profile =
+        |placed: &ConfiguredComponent<ProcessorSettings>| Some((placed.id.to_string(), placed.value.privacy()?));
     let profiles: HashMap<String, &'static str> = loaded.valid.processors.iter().filter_map(profile).collect();
-    let mut dry = Dry::new(loaded.valid, Seams::real())?;
-    let mut shown: Vec<Request> = Vec::new();
+    let mut dry = DryRun::new(loaded.valid, GatewayDeps::system())?;
+    let mut shown: Vec<RequestExplanation> = Vec::new();
     for (signal, wire) in requests {
-        let passed = dry.pass(signal, wire, options.pipeline.as_deref())?;
+        let passed = dry.process_request(signal, wire, options.pipeline.as_deref())?;
         let privacy = passed.steps.iter().find_map(|step| profiles.get(&**step).copied());
-        shown.push(Request { privacy, ..look::request(dry.vocabulary(), &passed) });
+        let mut explained = RequestExplanation { privacy, ..compare::explain_request(dry.vocabulary(), &passed) };
+        compare::add_nearest_models(&mut explained.items, &dry);
+        shown.push(explained);
     }
     if shown.iter().all(|request| request.items.is_empty()) {
         return Err(CommandError::Failed(format!(
-            "{} holds no span, log record or data point: `explain` reads requests as clients send them, with `resourceSpans`, \
-             `resourceLogs` or `resourceMetrics` at the top, and lines of `tap --json`",
+            "{} contains no span, log record or data point: `explain` reads OTLP requests with `resourceSpans`, \
+             `resourceLogs` or `resourceMetrics` at the top level, and lines of `tap --json`",
             options.file.display()
         )));
     }
+    let refused = shown.iter().flat_map(|request| &request.items).filter(|item| item.refused.is_some()).count();
+    print_explanations(&shown, dry.temporary_pseudonyms, options)?;
+    if refused == 0 {
+        return Ok(ExitStatus::Success);
+    }
+    Err(CommandError::Failed(format!(
+        "the gateway would reject {}: see `refused` above",
+        format_count(refused, "item")
+    )))
+}
+
+/// Prints the explanations as JSON or text.
+fn print_explanations(
+    shown: &[RequestExplanation],
+    temporary_pseudonyms: bool,
+    options: &ExplainArgs,
+) -> Result<ExitStatus, CommandError> {
     if options.json {
-        let strange = dry.strange_pseudonyms;
+        let strange = temporary_pseudonyms;
         let text =
-            serde_json::to_string_pretty(&serde_json::json!({ "requests": shown, "strange_pseudonyms": strange }));
-        let text = text.map_err(|_| "it can't be written as JSON")?;
-        return out(&format!("{}\n", escaped(&text)));
+            serde_json::to_string_pretty(&serde_json::json!({ "requests": shown, "temporary_pseudonyms": strange }));
+        let text = text.map_err(|_| "the explanation can't be written as JSON")?;
+        return print_result(&format!("{}\n", escape_json(&text)));
     }
-    let look = show::Look { colour: colour_out(), full: options.full };
-    let mut text: Vec<String> = shown.iter().map(|request| show::request(request, look)).collect();
-    if dry.strange_pseudonyms && text.iter().any(|text| contains_pseudonym(text)) {
-        text.push(STRANGE.to_owned());
+    let look = formatting::FormatOptions { colour: use_colour_on_stdout(), full: options.full };
+    let mut text: Vec<String> = shown.iter().map(|request| formatting::format_request(request, look)).collect();
+    if temporary_pseudonyms && text.iter().any(|text| contains_pseudonym(text)) {
+        text.push(PSEUDONYM_NOTE.to_owned());
     }
-    out(&text.join("\n"))
+    print_result(&text.join("\n"))
 }

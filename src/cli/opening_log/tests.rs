@@ -7,16 +7,18 @@ fn the_log_lies_beside_the_key() {
     let folder = tempfile::tempdir().expect("scratch");
     let key = folder.path().join("auditor.key");
     let beside = folder.path().join("auditor.key.openings.jsonl");
-    let of = |given: Option<&str>, key: &Path| OpeningLog::of(given.map(Path::new), &[key.to_owned()], "store", &[]);
-    of(Some("none"), &key).expect("no log").note("get", "x").expect("noted nowhere");
+    let of = |given: Option<&str>, key: &Path| {
+        OpeningLog::open_requested(given.map(Path::new), &[key.to_owned()], "store", &[])
+    };
+    of(Some("none"), &key).expect("no log").record_opening("get", "x").expect("noted nowhere");
     assert!(!beside.exists());
     for _ in 0..2 {
-        of(None, &key).expect("a log").note("get", "an object").expect("noted");
+        of(None, &key).expect("a log").record_opening("get", "an object").expect("noted");
     }
     let lines = std::fs::read_to_string(&beside).expect("read");
     assert!(lines.lines().count() == 2 && lines.contains("an object"), "{lines}");
     let away = folder.path().join("away/auditor.key");
     let why = of(None, &away).err().expect("can't be written").to_string();
-    assert!(why.contains("nothing is opened") && why.contains("--log none"), "{why}");
+    assert!(why.contains("nothing was opened") && why.contains("--log none"), "{why}");
     of(Some("none"), &away).expect("by who says so");
 }

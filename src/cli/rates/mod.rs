@@ -2,7 +2,7 @@
 //! except by `import --output`, and there is no network access; a refused table makes the exit code 1. Tables are in
 //! `rates`, pricing is in `processors/cost`.
 
-mod report;
+mod render_rates;
 mod reprice;
 mod show;
 mod tables;
@@ -15,20 +15,21 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::{complain, print};
+use super::common::CommonArgs;
+use super::error::{CommandError, ExitStatus};
+use super::output::{print, print_to_stderr};
 use kernel::clock::{Clock as _, SystemClock};
-use rates::import::{Format, import};
-use rates::{Finding, Gravity, RatesError};
-use tables::{pretty, source};
+use kernel::files::describe_io_error;
+use rates::import::{PriceListFormat, import};
+use rates::{FindingSeverity, RatesError, TableFinding};
+use tables::{print_pretty_json, read_table};
 
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
-pub(super) enum Command {
+pub(super) enum RatesCommand {
     /// Shows a summary of the table, or one model with every price. With `--config`, shows the prices that
     /// configuration uses, including overlays, each with its source.
-    Show(show::Options),
+    Show(show::ShowRatesArgs),
     /// Compares list prices with public price lists, which `tests/peers/prices/install.sh` downloads.
     Check {
         /// The table.
@@ -58,7 +59,7 @@ pub(super) enum Command {
         output: Option<PathBuf>,
         /// Existing table to update: for a changed price, the open window ends and a new one begins.
         #[arg(long, value_name = "FILE")]
-        onto: Option<String>,
+        base: Option<String>,
         /// Start of changed prices, RFC 3339 [default: now].
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
@@ -67,7 +68,7 @@ pub(super) enum Command {
         table_version: Option<String>,
         /// Lists each entry that was left out, with the reason.
         #[arg(long)]
-        left_out: bool,
+        list_skipped: bool,
     },
     /// Lists the changes from one table to another; exits with 1 if any is implausible.
     Diff {
@@ -83,47 +84,55 @@ pub(super) enum Command {
         json: bool,
     },
     /// Computes what calls would have cost under another table, from OTLP files or the index of a vault.
-    Reprice(reprice::Options),
+    Reprice(reprice::RepriceArgs),
 }
 
 /// Runs a subcommand of `rates`.
-pub(super) fn run(command: Command, common: &Common) -> Result<Exit, CommandError> {
+pub(super) fn run(command: RatesCommand, common: &CommonArgs) -> Result<ExitStatus, CommandError> {
     match command {
-        Command::Show(options) => show::run(&options, common),
-        Command::Check { rates, litellm, genai_prices, models_dev, json } => {
-            let lists =
-                [(Format::LiteLlm, litellm), (Format::GenaiPrices, genai_prices), (Format::ModelsDev, models_dev)];
-            check(&rates, &lists, json)
+        RatesCommand::Show(options) => show::run(&options, common),
+        RatesCommand::Check { rates, litellm, genai_prices, models_dev, json } => {
+            let lists = [
+                (PriceListFormat::LiteLlm, litellm),
+                (PriceListFormat::GenaiPrices, genai_prices),
+                (PriceListFormat::ModelsDev, models_dev),
+            ];
+            compare_with_lists(&rates, &lists, json)
         }
-        Command::Import { format, file, output, onto, at, table_version, left_out } => {
-            import_list(&format, &file, output.as_deref(), onto.as_deref(), (at, table_version), left_out)
+        RatesCommand::Import { format, file, output, base, at, table_version, list_skipped } => {
+            import_list(&format, &file, output.as_deref(), base.as_deref(), (at, table_version), list_skipped)
         }
-        Command::Diff { old, new, accept, json } => diff(&old, &new, &accept, json),
-        Command::Reprice(options) => reprice::run(&options),
+        RatesCommand::Diff { old, new, accept, json } => diff_tables(&old, &new, &accept, json),
+        RatesCommand::Reprice(options) => reprice::run(&options),
     }
 }
 
-fn check(rates: &str, lists: &[(Format, Option<PathBuf>)], as_json: bool) -> Result<Exit, CommandError> {
-    let ours = source(rates)?;
+fn compare_with_lists(
+    rates: &str,
+    lists: &[(PriceListFormat, Option<PathBuf>)],
+    as_json: bool,
+) -> Result<ExitStatus, CommandError> {
+    let ours = read_table(rates)?;
     let table = ours.compile()?;
     let (mut all, mut text) = (Vec::new(), format!("{}\n", table.stamp()));
     for (format, path) in lists {
         let Some(path) = path else { continue };
-        let list = fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
+        let list = fs::read_to_string(path)
+            .map_err(|error| format!("{}: {}", path.display(), describe_io_error(error.kind())))?;
         let theirs = import(*format, &list, "check")?;
         let compared = ours.differences(&theirs.source);
-        text.push_str(&report::compared_text(format.as_str(), &compared));
-        all.push(report::compared(format.as_str(), &compared));
+        text.push_str(&render_rates::comparison_text(format.as_str(), &compared));
+        all.push(render_rates::comparison_json(format.as_str(), &compared));
     }
     if all.is_empty() {
-        return Err("give at least one list: --litellm, --genai-prices or --models-dev".into());
+        return Err("no price list given: use --litellm, --genai-prices or --models-dev".into());
     }
     if as_json {
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}))?;
+        print_pretty_json(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}))?;
     } else {
         print(&text)?;
     }
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 fn import_list(
@@ -133,47 +142,49 @@ fn import_list(
     onto: Option<&str>,
     (at, version): (Option<String>, Option<String>),
     each: bool,
-) -> Result<Exit, CommandError> {
-    let Some(format) = Format::parse(format) else {
-        return Err(CommandError::Usage("the format is `litellm`, `genai-prices` or `models.dev`".to_owned()));
+) -> Result<ExitStatus, CommandError> {
+    let Some(format) = PriceListFormat::parse(format) else {
+        return Err(CommandError::Usage("the format must be `litellm`, `genai-prices` or `models.dev`".to_owned()));
     };
-    let text = fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), error.kind()))?;
-    let at = at.unwrap_or_else(|| vault::names::rfc3339(SystemClock::new().now()));
+    let text =
+        fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), describe_io_error(error.kind())))?;
+    let at = at.unwrap_or_else(|| vault::object_names::rfc3339(SystemClock::new().now()));
     let version = version.unwrap_or_else(|| at.clone());
     let imported =
         import(format, &text, &version).map_err(|error| RatesError(format!("{}: {}", file.display(), error.0)))?;
     let table = match onto {
         None => imported.source,
-        Some(onto) => source(onto)?.with(&imported.source, &at, &version),
+        Some(onto) => read_table(onto)?.merge_import(&imported.source, &at, &version),
     };
-    let size = table.compile()?.size();
+    let size = table.compile()?.size_summary();
     match output {
         None => print(&table.to_json())?,
         Some(path) => {
-            fs::write(path, table.to_json()).map_err(|error| format!("{}: {}", path.display(), error.kind()))?;
-            complain(&format!("{}: {size}", path.display()));
+            fs::write(path, table.to_json())
+                .map_err(|error| format!("{}: {}", path.display(), describe_io_error(error.kind())))?;
+            print_to_stderr(&format!("{}: {size}", path.display()));
         }
     }
-    complain(&report::left_out(&imported.skipped, &imported.unread, each));
-    Ok(Exit::Fine)
+    print_to_stderr(&render_rates::left_out_text(&imported.skipped, &imported.unsupported, each));
+    Ok(ExitStatus::Success)
 }
 
-fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, CommandError> {
-    let (old, new) = (source(old)?, source(new)?);
+fn diff_tables(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<ExitStatus, CommandError> {
+    let (old, new) = (read_table(old)?, read_table(new)?);
     for table in [&old, &new] {
         table.compile()?;
     }
     let findings = old.diff(&new, accept);
-    let count = |gravity| findings.iter().filter(|finding: &&Finding| finding.gravity == gravity).count();
-    let refused = count(Gravity::Refusal);
+    let count = |gravity| findings.iter().filter(|finding: &&TableFinding| finding.severity == gravity).count();
+    let refused = count(FindingSeverity::Refusal);
     if as_json {
-        pretty(&report::findings(&old, &new, &findings))?;
+        print_pretty_json(&render_rates::findings_json(&old, &new, &findings))?;
     } else {
         let mut text = String::new();
         for finding in &findings {
-            text.push_str(&format!("{:<8} {}: {}\n", finding.gravity.as_str(), finding.place, finding.what));
+            text.push_str(&format!("{:<8} {}: {}\n", finding.severity.as_str(), finding.place, finding.description));
         }
-        let (warnings, changes) = (count(Gravity::Warning), count(Gravity::Change));
+        let (warnings, changes) = (count(FindingSeverity::Warning), count(FindingSeverity::Change));
         text.push_str(&format!(
             "{} to {}: {refused} refused, {warnings} warnings, {changes} changes\n",
             old.version(),
@@ -181,5 +192,5 @@ fn diff(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<Exit, 
         ));
         print(&text)?;
     }
-    Ok(if refused > 0 { Exit::Failed } else { Exit::Fine })
+    Ok(if refused > 0 { ExitStatus::Failed } else { ExitStatus::Success })
 }

@@ -11,32 +11,33 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::tables::{pretty, source};
+use super::tables::{print_pretty_json, read_table};
 use crate::app::keyfile;
-use crate::cli::error::{CommandError, Exit};
+use crate::cli::error::{CommandError, ExitStatus};
 use crate::cli::output::print;
-use crate::cli::reach::Reach;
 use crate::cli::runtime::block_on;
+use crate::cli::store_access::StoreAccessArgs;
 use audit::read::{Vault, each_row};
-use genai::{Billing, Facts, Vocabulary};
+use genai::{BillingStatus, Facts, Vocabulary};
 use kernel::clock::UnixNanos;
+use kernel::files::describe_io_error;
 use kernel::hex;
 use kernel::pseudonym::{PREFIX, Pseudonymizer};
-use kernel::terminal::counted;
+use kernel::terminal::format_count;
 use otlp::{Payload, Signal, json as otlp_json};
-use pipeline::{Batch, Origin, Processor as _, Trust};
-use processors::cost::{Call, Config, Cost, price, price_rest};
-use rates::{Rates, Usd};
+use pipeline::{Batch, BatchOrigin, Processor as _, Trust};
+use processors::cost::{CallPriceInput, CostConfig, CostProcessor, price_call, price_difference};
+use rates::{RateTables, Usd};
 use telemetry::Meter;
-use vault::names::{UNATTRIBUTED, rfc3339};
-use vault::row::Row;
+use vault::index_row::IndexRow;
+use vault::object_names::{UNATTRIBUTED, rfc3339};
 
 /// The most calls that the text output lists.
 const MAX_LINES: usize = 200;
 
 /// Options of `rates reprice`.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct RepriceArgs {
     /// OTLP files: JSON (also one request per line) or protobuf.
     files: Vec<PathBuf>,
     /// The new table.
@@ -74,7 +75,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pseudonym_key: Option<PathBuf>,
     #[command(flatten)]
-    reach: Reach,
+    reach: StoreAccessArgs,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -82,9 +83,9 @@ pub(crate) struct Options {
 
 /// One call with its old and new price.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
+pub(super) struct RepricedCall {
     /// Start of the call, RFC 3339.
-    pub(super) at: String,
+    pub(super) began: String,
     pub(super) trace: String,
     pub(super) span: String,
     pub(super) tenant: String,
@@ -103,8 +104,8 @@ pub(super) struct Line {
 
 /// The repriced calls.
 #[derive(Default)]
-pub(super) struct Report {
-    pub(super) lines: Vec<Line>,
+pub(super) struct RepriceReport {
+    pub(super) lines: Vec<RepricedCall>,
     /// Number of rows from older versions, which did not store the basis of a price.
     pub(super) without_basis: u64,
     /// Number of rows whose tenant is unknown, priced without the existing overlays of single tenants.
@@ -113,24 +114,24 @@ pub(super) struct Report {
 
 /// The means to identify tenants behind pseudonyms.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct TenantLookup {
     pub(super) key: Option<Pseudonymizer>,
     /// The tenant that was asked for.
     pub(super) wanted: Option<String>,
 }
 
-impl Known {
-    fn of(options: &Options) -> Result<Self, CommandError> {
+impl TenantLookup {
+    fn from_options(options: &RepriceArgs) -> Result<Self, CommandError> {
         let key = options.pseudonym_key.as_deref().map(|path| {
             let key = keyfile::read(path).map_err(|error| error.to_string())?;
-            let key = key.ok_or_else(|| format!("{}: there is no such file", path.display()))?;
+            let key = key.ok_or_else(|| format!("{}: no such file", path.display()))?;
             Ok::<_, String>(Pseudonymizer::new(&key))
         });
         Ok(Self { key: key.transpose()?, wanted: options.tenant.clone() })
     }
 
     /// The tenant's name of a row, if it can be determined.
-    fn tenant<'a>(&'a self, rates: &'a Rates, account: &str, shown: &'a str) -> Option<&'a str> {
+    fn find_tenant<'a>(&'a self, rates: &'a RateTables, account: &str, shown: &'a str) -> Option<&'a str> {
         if !shown.starts_with(PREFIX) {
             return Some(shown);
         }
@@ -140,78 +141,85 @@ impl Known {
 }
 
 /// Prices the calls again and prints the report.
-pub(super) fn run(options: &Options) -> Result<Exit, CommandError> {
+pub(super) fn run(options: &RepriceArgs) -> Result<ExitStatus, CommandError> {
     if options.files.is_empty() == options.store.is_none() {
-        return Err(CommandError::Usage("give OTLP files, or the index of a vault with --store".to_owned()));
+        return Err(CommandError::Usage(
+            "pass either OTLP files or --store, which reads the index of a vault".to_owned(),
+        ));
     }
-    let base = source(&options.rates)?;
-    let overlays = options.overlay.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
-    let build = || Rates::build(&base, &overlays);
-    let mut report = Report::default();
+    let base = read_table(&options.rates)?;
+    let overlays = options.overlay.iter().map(|path| read_table(path)).collect::<Result<Vec<_>, _>>()?;
+    let build = || RateTables::build(&base, &overlays);
+    let mut report = RepriceReport::default();
     if options.files.is_empty() {
-        index(options, &build()?, &Known::of(options)?, &mut report)?;
+        price_index(options, &build()?, &TenantLookup::from_options(options)?, &mut report)?;
     } else {
-        let mut calls = Calls::new(build()?, options.fees)?;
+        let mut calls = CallPricer::new(build()?, options.fees)?;
         for path in &options.files {
-            calls.file(path, options.signal.as_deref(), &mut report)?;
+            calls.price_file(path, options.signal.as_deref(), &mut report)?;
         }
     }
-    let (from, to) = (instant(options.from.as_deref())?, instant(options.to.as_deref())?);
-    let within = |line: &Line| {
-        from.as_ref().is_none_or(|from| line.at >= *from)
-            && to.as_ref().is_none_or(|to| line.at < *to)
+    let (from, to) = (parse_instant(options.from.as_deref())?, parse_instant(options.to.as_deref())?);
+    let within = |line: &RepricedCall| {
+        from.as_ref().is_none_or(|from| line.began >= *from)
+            && to.as_ref().is_none_or(|to| line.began < *to)
             && options.tenant.as_ref().is_none_or(|tenant| *tenant == line.tenant)
             && (!options.only_unpriced || line.old.is_none())
     };
     report.lines.retain(within);
     report.lines.sort();
     if options.json {
-        pretty(&as_json(&report))?;
+        print_pretty_json(&as_json(&report))?;
     } else {
         print(&as_text(&report))?;
     }
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// Converts a time to the form used in lines.
-fn instant(text: Option<&str>) -> Result<Option<String>, CommandError> {
+fn parse_instant(text: Option<&str>) -> Result<Option<String>, CommandError> {
     let Some(text) = text else { return Ok(None) };
     let time = OffsetDateTime::parse(text, &Rfc3339).ok();
     let nanos = time.and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
     nanos
         .map(|nanos| Some(rfc3339(UnixNanos(nanos))))
-        .ok_or_else(|| CommandError::Failed(format!("{text} is no time in RFC 3339")))
+        .ok_or_else(|| CommandError::Failed(format!("{text} is not a time in RFC 3339")))
 }
 
 /// Prices OTLP requests as a gateway would, each call once across all requests.
-pub(super) struct Calls {
-    cost: Cost,
+pub(super) struct CallPricer {
+    cost: CostProcessor,
     batches: u128,
 }
 
-impl Calls {
+impl CallPricer {
     /// A pricer with these tables.
-    pub(super) fn new(rates: Rates, fees: bool) -> Result<Self, CommandError> {
-        let config = Config { reprice: true, fees, ..Config::default() };
-        let settings = config.settings().map_err(|_| "the settings of cost are wrong")?;
+    pub(super) fn new(rates: RateTables, fees: bool) -> Result<Self, CommandError> {
+        let config = CostConfig { reprice: true, fees, ..CostConfig::default() };
+        let settings = config.settings().map_err(|_| "the settings of `cost` are invalid")?;
         let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| error.0)?);
-        let cost = Cost::new("cost".into(), &settings, vocabulary, &Meter::new()).map_err(|error| error.0)?;
-        cost.adopt(rates, UnixNanos(0));
+        let cost = CostProcessor::new("cost".into(), &settings, vocabulary, &Meter::new()).map_err(|error| error.0)?;
+        cost.replace_tables(rates, UnixNanos(0));
         Ok(Self { cost, batches: 0 })
     }
 
-    fn file(&mut self, path: &Path, signal: Option<&str>, report: &mut Report) -> Result<(), CommandError> {
+    fn price_file(
+        &mut self,
+        path: &Path,
+        signal: Option<&str>,
+        report: &mut RepriceReport,
+    ) -> Result<(), CommandError> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {}", error.kind()))?;
+        let bytes = std::fs::read(path).map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
             let signal = match signal {
                 Some("logs") => Signal::Logs,
                 Some("traces") => Signal::Traces,
-                Some(_) => return Err("the signal is `traces` or `logs`".into()),
+                Some(_) => return Err("the signal must be `traces` or `logs`".into()),
                 None if path.file_name().is_some_and(|name| name.to_string_lossy().contains("logs")) => Signal::Logs,
                 None => Signal::Traces,
             };
-            return self.request(&name, signal, bytes.into(), report);
+            return self.price_request(&name, signal, bytes.into(), report);
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| format!("{name}: not UTF-8"))?;
         let whole = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
@@ -224,20 +232,30 @@ impl Calls {
                 (false, false) => continue,
             };
             let wire = otlp_json::decode(signal, request.as_bytes()).map_err(|error| format!("{name}: {error}"))?;
-            self.request(&name, signal, wire.into(), report)?;
+            self.price_request(&name, signal, wire.into(), report)?;
         }
         Ok(())
     }
 
-    fn request(&mut self, name: &str, signal: Signal, wire: Bytes, report: &mut Report) -> Result<(), CommandError> {
-        let payload = Payload::parse(signal, wire).map_err(|error| format!("{name}: {}", error.what))?;
-        self.payload(payload, report).map(drop)
+    fn price_request(
+        &mut self,
+        name: &str,
+        signal: Signal,
+        wire: Bytes,
+        report: &mut RepriceReport,
+    ) -> Result<(), CommandError> {
+        let payload = Payload::parse(signal, wire).map_err(|error| format!("{name}: {}", error.message))?;
+        self.price_payload(payload, report).map(drop)
     }
 
     /// Prices one request and returns its facts.
-    pub(super) fn payload(&mut self, payload: Payload, report: &mut Report) -> Result<Arc<Facts>, CommandError> {
+    pub(super) fn price_payload(
+        &mut self,
+        payload: Payload,
+        report: &mut RepriceReport,
+    ) -> Result<Arc<Facts>, CommandError> {
         self.batches += 1;
-        let origin = Origin {
+        let origin = BatchOrigin {
             account: "default".into(),
             receiver: "file".into(),
             trust: Trust::Internal,
@@ -258,15 +276,17 @@ impl Calls {
             return Ok(Arc::default());
         };
         for (item, (old, old_rates)) in facts.items.iter().zip(before) {
-            let Some(cost) =
-                item.cost.as_ref().filter(|cost| matches!(cost.status, Billing::Priced | Billing::Unpriced))
+            let Some(cost) = item
+                .cost
+                .as_ref()
+                .filter(|cost| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced))
             else {
                 continue;
             };
             let payload = &batch.payload;
             let id = |bytes: &[u8]| hex::encode(bytes);
-            report.lines.push(Line {
-                at: rfc3339(UnixNanos(payload.time(item.node))),
+            report.lines.push(RepricedCall {
+                began: rfc3339(UnixNanos(payload.time(item.node))),
                 trace: id(payload.trace_id(item.node)),
                 span: id(payload.span_id(item.node)),
                 tenant: item.tenant.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned()),
@@ -275,32 +295,37 @@ impl Calls {
                 old_rates,
                 new: cost.usd.clone(),
                 reason: cost.reason.unwrap_or_default().to_owned(),
-                new_rates: cost.rates.to_string(),
-                rate: cost.rate.clone().unwrap_or_default(),
+                new_rates: cost.rate_table.to_string(),
+                rate: cost.rate_row.clone().unwrap_or_default(),
             });
         }
-        report.lines.extend(facts.late.iter().map(|late| Line {
-            at: rfc3339(UnixNanos(late.basis.time)),
+        report.lines.extend(facts.late_prices.iter().map(|late| RepricedCall {
+            began: rfc3339(UnixNanos(late.basis.time)),
             trace: hex::encode(&late.trace),
             span: hex::encode(&late.span),
             tenant: late.tenant.clone().unwrap_or_else(|| UNATTRIBUTED.to_owned()),
             model: late.basis.models.first().cloned().unwrap_or_default(),
             new: late.cost.usd.clone(),
             reason: late.cost.reason.unwrap_or_default().to_owned(),
-            new_rates: late.cost.rates.to_string(),
-            rate: late.cost.rate.clone().unwrap_or_default(),
-            ..Line::default()
+            new_rates: late.cost.rate_table.to_string(),
+            rate: late.cost.rate_row.clone().unwrap_or_default(),
+            ..RepricedCall::default()
         }));
         Ok(facts)
     }
 }
 
-fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -> Result<(), CommandError> {
+fn price_index(
+    options: &RepriceArgs,
+    rates: &RateTables,
+    known: &TenantLookup,
+    report: &mut RepriceReport,
+) -> Result<(), CommandError> {
     let location = options.reach.location(options.store.as_deref().unwrap_or_default(), None);
     block_on(async {
-        let vault = Vault::at(&location)?;
+        let vault = Vault::from_location(&location)?;
         let account = options.account.as_deref();
-        let mut each = |row| of_row(&row, rates, known, options.fees, report);
+        let mut each = |row| reprice_row(&row, rates, known, options.fees, report);
         let closed = each_row(&vault, account, &|_| true, &mut each).await?;
         // A sum without unreadable lines would look complete.
         if closed.is_empty() { Ok(()) } else { Err(CommandError::Failed(closed.join("\n"))) }
@@ -308,7 +333,13 @@ fn index(options: &Options, rates: &Rates, known: &Known, report: &mut Report) -
 }
 
 /// Prices one line of an index again.
-pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report: &mut Report) {
+pub(super) fn reprice_row(
+    row: &IndexRow,
+    rates: &RateTables,
+    known: &TenantLookup,
+    fees: bool,
+    report: &mut RepriceReport,
+) {
     let tail = &row.tail;
     if !matches!(tail.cost_status.as_deref(), Some("priced" | "unpriced")) {
         return;
@@ -317,15 +348,15 @@ pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report
         report.without_basis += 1;
         return;
     };
-    let tenant = known.tenant(rates, &tail.account, &tail.tenant);
+    let tenant = known.find_tenant(rates, &tail.account, &tail.tenant);
     // The tenant's name may be private; then the overlay that priced the call identifies its table.
-    let contract = basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|own| rates.by_contract(own));
+    let contract = basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|own| rates.table_by_contract(own));
     if tenant.is_none() && contract.is_none() && rates.tenants().next().is_some() {
         report.unknown_tenants += 1;
     }
     let table = contract.unwrap_or_else(|| rates.table(tenant));
-    let mut line = Line {
-        at: rfc3339(UnixNanos(basis.time)),
+    let mut line = RepricedCall {
+        began: rfc3339(UnixNanos(basis.time)),
         trace: tail.trace_id.clone().unwrap_or_default(),
         span: tail.span_id.clone().unwrap_or_default(),
         tenant: tenant.unwrap_or(&tail.tenant).to_owned(),
@@ -333,12 +364,12 @@ pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report
         old: tail.cost_usd.clone(),
         old_rates: tail.rates.clone().unwrap_or_default(),
         new_rates: table.stamp().to_string(),
-        ..Line::default()
+        ..RepricedCall::default()
     };
-    let call = Call::kept(basis);
+    let call = CallPriceInput::from_basis(basis);
     let priced = match &basis.billed_before {
-        Some(before) => price_rest(table, &call, before, fees).map(|(priced, _)| priced),
-        None => price(table, &call, fees),
+        Some(before) => price_difference(table, &call, before, fees).map(|(priced, _)| priced),
+        None => price_call(table, &call, fees),
     };
     match priced {
         Ok(priced) => (line.new, line.rate) = (Some(priced.total.to_string()), priced.rate),
@@ -348,28 +379,29 @@ pub(super) fn of_row(row: &Row, rates: &Rates, known: &Known, fees: bool, report
 }
 
 /// Exact totals: old, new, and the number of calls without an old and a new price.
-fn sums(report: &Report) -> (Option<Usd>, Option<Usd>, usize, usize) {
-    let sum = |pick: fn(&Line) -> &Option<String>| {
+fn total_prices(report: &RepriceReport) -> (Option<Usd>, Option<Usd>, usize, usize) {
+    let sum = |pick: fn(&RepricedCall) -> &Option<String>| {
         let mut amounts = report.lines.iter().filter_map(|line| pick(line).as_deref());
         amounts.try_fold(Usd::ZERO, |sum, text| sum.plus(Usd::parse(text)?))
     };
-    let none = |pick: fn(&Line) -> &Option<String>| report.lines.iter().filter(|line| pick(line).is_none()).count();
+    let none =
+        |pick: fn(&RepricedCall) -> &Option<String>| report.lines.iter().filter(|line| pick(line).is_none()).count();
     (sum(|line| &line.old), sum(|line| &line.new), none(|line| &line.old), none(|line| &line.new))
 }
 
 /// The new price minus the old one, if both are known.
-fn delta(line: &Line) -> Option<String> {
+fn price_change(line: &RepricedCall) -> Option<String> {
     let (old, new) = (Usd::parse(line.old.as_deref()?)?, Usd::parse(line.new.as_deref()?)?);
-    Some(new.less(old)?.to_string())
+    Some(new.minus(old)?.to_string())
 }
 
-pub(super) fn as_json(report: &Report) -> Json {
-    let (old, new, old_without, new_without) = sums(report);
+pub(super) fn as_json(report: &RepriceReport) -> Json {
+    let (old, new, old_without, new_without) = total_prices(report);
     let calls: Vec<Json> = (report.lines.iter())
         .map(|line| {
-            json!({"at": line.at, "trace_id": line.trace, "span_id": line.span, "tenant": line.tenant, "model": line.model,
+            json!({"at": line.began, "trace_id": line.trace, "span_id": line.span, "tenant": line.tenant, "model": line.model,
                 "old_usd": line.old, "old_rates": line.old_rates, "new_usd": line.new, "new_rates": line.new_rates,
-                "delta_usd": delta(line), "rate": line.rate, "reason": line.reason})
+                "delta_usd": price_change(line), "rate": line.rate, "reason": line.reason})
         })
         .collect();
     let text = |usd: Option<Usd>| usd.map(|usd| usd.to_string());
@@ -377,35 +409,35 @@ pub(super) fn as_json(report: &Report) -> Json {
         "unpriced_after": new_without, "rows_without_basis": report.without_basis, "rows_of_unknown_tenants": report.unknown_tenants})
 }
 
-fn as_text(report: &Report) -> String {
+fn as_text(report: &RepriceReport) -> String {
     let mut text = String::new();
-    let changed: Vec<&Line> = report.lines.iter().filter(|line| line.old != line.new).collect();
+    let changed: Vec<&RepricedCall> = report.lines.iter().filter(|line| line.old != line.new).collect();
     for line in changed.iter().take(MAX_LINES) {
         let (old, new) = (line.old.as_deref().unwrap_or("unpriced"), line.new.as_deref().unwrap_or(&line.reason));
-        let at = line.at.get(..19).unwrap_or(&line.at);
+        let at = line.began.get(..19).unwrap_or(&line.began);
         text.push_str(&format!("{at}  {:<16} {:<32} {old:>16} -> {new:<16}\n", line.tenant, line.model));
     }
     if changed.len() > MAX_LINES {
         text.push_str(&format!("… and {} more (--json shows all)\n", changed.len() - MAX_LINES));
     }
-    let (old, new, old_without, new_without) = sums(report);
-    let usd = |usd: Option<Usd>| usd.map_or("too much".to_owned(), |usd| usd.to_string());
+    let (old, new, old_without, new_without) = total_prices(report);
+    let usd = |usd: Option<Usd>| usd.map_or("too large".to_owned(), |usd| usd.to_string());
     text.push_str(&format!(
         "{}, {} with another price: {} USD before ({old_without} without a price), {} USD after ({new_without} without)\n",
-        counted(report.lines.len(), "call"),
+        format_count(report.lines.len(), "call"),
         changed.len(),
         usd(old),
         usd(new)
     ));
     if report.without_basis > 0 {
         text.push_str(&format!(
-            "{} rows do not keep what a price is made from and were left out\n",
+            "{} rows were left out because they do not contain the data needed for a price\n",
             report.without_basis
         ));
     }
     if report.unknown_tenants > 0 {
         text.push_str(&format!(
-            "{} rows are of tenants whose names the index does not hold: priced as everybody's (see --pseudonym-key)\n",
+            "{} rows belong to tenants whose names are not in the index: priced without tenant overlays (see --pseudonym-key)\n",
             report.unknown_tenants
         ));
     }

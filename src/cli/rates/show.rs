@@ -4,19 +4,19 @@
 use clap::Args;
 use serde_json::json;
 
-use super::report;
-use super::tables::{pretty, source};
-use crate::cli::common::Common;
-use crate::cli::error::{CommandError, Exit};
+use super::render_rates;
+use super::tables::{print_pretty_json, read_table};
+use crate::cli::common::CommonArgs;
+use crate::cli::config_loading::{FileCreation, load_config};
+use crate::cli::error::{CommandError, ExitStatus};
 use crate::cli::output::print;
-use crate::cli::source::{Make, load};
 use crate::components::ProcessorSettings;
-use processors::cost::Settings;
-use rates::{Effective, Listed, Source, Table};
+use processors::cost::CostSettings;
+use rates::{EffectiveTable, ListedModel, RateTable, TableSource};
 
 /// Options of `rates show`.
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct ShowRatesArgs {
     /// Id of a model, `provider/id`, or a part of one.
     model: Option<String>,
     /// The table: a file, or the built-in one.
@@ -36,28 +36,28 @@ pub(crate) struct Options {
     json: bool,
 }
 
-pub(super) fn run(options: &Options, common: &Common) -> Result<Exit, CommandError> {
+pub(super) fn run(options: &ShowRatesArgs, common: &CommonArgs) -> Result<ExitStatus, CommandError> {
     if common.config.is_none() {
-        let source = source(&options.rates)?;
+        let source = read_table(&options.rates)?;
         let table = source.compile()?;
-        let Some(model) = &options.model else { return summary(&source, &table, options.json) };
-        return models(model, &table, &source.listed(model), options.json);
+        let Some(model) = &options.model else { return print_summary(&source, &table, options.json) };
+        return print_models(model, &table, &source.find_models(model), options.json);
     }
-    let settings = settings(common, options.processor.as_deref())?;
-    let (base, overlays) = (settings.base()?, settings.overlays()?);
-    let effective = Effective::explained(&base, &overlays, options.tenant.as_deref())?;
+    let settings = find_cost_settings(common, options.processor.as_deref())?;
+    let (base, overlays) = (settings.load_base()?, settings.load_overlays()?);
+    let effective = EffectiveTable::build_explained(&base, &overlays, options.tenant.as_deref())?;
     match &options.model {
-        _ if options.overlays => changes(&effective, options),
-        Some(model) => models(model, &effective.table, &effective.listed(model), options.json),
-        None => summary(&base, &effective.table, options.json),
+        _ if options.overlays => print_changes(&effective, options),
+        Some(model) => print_models(model, &effective.table, &effective.find_models(model), options.json),
+        None => print_summary(&base, &effective.table, options.json),
     }
 }
 
 /// The settings of the selected `cost` processor, or of the only one.
-fn settings(common: &Common, wanted: Option<&str>) -> Result<Settings, CommandError> {
-    let placed = load(common, Make::Nothing)?.valid.processors.into_iter();
-    let mut found: Vec<(String, Settings)> = placed
-        .filter_map(|placed| match placed.what {
+fn find_cost_settings(common: &CommonArgs, wanted: Option<&str>) -> Result<CostSettings, CommandError> {
+    let placed = load_config(common, FileCreation::Nothing)?.valid.processors.into_iter();
+    let mut found: Vec<(String, CostSettings)> = placed
+        .filter_map(|placed| match placed.value {
             ProcessorSettings::Cost(settings) => Some((placed.id.to_string(), settings)),
             _ => None,
         })
@@ -67,54 +67,64 @@ fn settings(common: &Common, wanted: Option<&str>) -> Result<Settings, CommandEr
         (Some((_, settings)), []) => Ok(settings),
         (Some((last, _)), others) => {
             let ids: Vec<&str> = others.iter().map(|(id, _)| id.as_str()).chain([last.as_str()]).collect();
-            Err(CommandError::Usage(format!("several processors price calls, name one: --processor {}", ids.join("|"))))
+            Err(CommandError::Usage(format!(
+                "several processors price calls; select one with --processor {}",
+                ids.join("|")
+            )))
         }
-        (None, _) => Err(CommandError::Failed("no such processor prices calls in this configuration".to_owned())),
+        (None, _) => {
+            Err(CommandError::Failed("the configuration has no such `cost` processor in a pipeline".to_owned()))
+        }
     }
 }
 
-fn summary(source: &Source, table: &Table, as_json: bool) -> Result<Exit, CommandError> {
+fn print_summary(source: &TableSource, table: &RateTable, as_json: bool) -> Result<ExitStatus, CommandError> {
     if as_json {
         let providers: Vec<_> = (source.summary().into_iter())
             .map(|(provider, models, ids)| json!({"provider": provider, "models": models, "ids": ids}))
             .collect();
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "providers": providers}))?;
-        return Ok(Exit::Fine);
+        print_pretty_json(&json!({"version": table.version(), "sha256": table.digest(), "providers": providers}))?;
+        return Ok(ExitStatus::Success);
     }
-    let mut text = format!("{}: {}\n\n", table.stamp(), table.size());
+    let mut text = format!("{}: {}\n\n", table.stamp(), table.size_summary());
     for (provider, models, ids) in source.summary() {
         text.push_str(&format!("{provider:<24} {models:>5} models {ids:>5} ids\n"));
     }
     print(&text)?;
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
-fn models(wanted: &str, table: &Table, listed: &[Listed], as_json: bool) -> Result<Exit, CommandError> {
+fn print_models(
+    wanted: &str,
+    table: &RateTable,
+    listed: &[ListedModel],
+    as_json: bool,
+) -> Result<ExitStatus, CommandError> {
     if listed.is_empty() {
-        let hint = table.nearest(None, wanted).map_or(String::new(), |id| format!("; the nearest id is {id}"));
-        return Err(CommandError::Failed(format!("{} lists no `{wanted}`{hint}", table.stamp())));
+        let hint = table.nearest_id(None, wanted).map_or(String::new(), |id| format!("; the nearest id is {id}"));
+        return Err(CommandError::Failed(format!("{} has no entry for `{wanted}`{hint}", table.stamp())));
     }
     if as_json {
-        let models: Vec<_> = listed.iter().map(report::listed).collect();
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "models": models}))?;
+        let models: Vec<_> = listed.iter().map(render_rates::model_json).collect();
+        print_pretty_json(&json!({"version": table.version(), "sha256": table.digest(), "models": models}))?;
     } else {
-        print(&listed.iter().map(report::listed_text).collect::<String>())?;
+        print(&listed.iter().map(render_rates::model_text).collect::<String>())?;
     }
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
-fn changes(effective: &Effective, options: &Options) -> Result<Exit, CommandError> {
+fn print_changes(effective: &EffectiveTable, options: &ShowRatesArgs) -> Result<ExitStatus, CommandError> {
     let wanted = options.model.as_ref().map(|model| model.trim().to_lowercase());
     let changes = effective.changes.iter();
     let shown =
         changes.filter(|change| wanted.as_ref().is_none_or(|wanted| change.place.to_lowercase().contains(wanted)));
     if options.json {
-        let list: Vec<_> = shown.map(report::change).collect();
+        let list: Vec<_> = shown.map(render_rates::change_json).collect();
         let table = &effective.table;
-        pretty(&json!({"version": table.version(), "sha256": table.digest(), "changes": list}))?;
+        print_pretty_json(&json!({"version": table.version(), "sha256": table.digest(), "changes": list}))?;
     } else {
-        let lines: String = shown.map(report::change_text).collect();
+        let lines: String = shown.map(render_rates::change_text).collect();
         print(&format!("{}\n{}", effective.table.stamp(), if lines.is_empty() { "  no changes\n" } else { &lines }))?;
     }
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }

@@ -1,22 +1,22 @@
 //! Repricing from OTLP and from index rows gives the same amounts, to the last digit.
 
-use super::report;
-use super::reprice::{Calls, Known, Report, as_json, of_row};
+use super::render_rates;
+use super::reprice::{CallPricer, RepriceReport, TenantLookup, as_json, reprice_row};
 use genai::testing::request;
-use genai::usage::Basis;
+use genai::usage::PriceBasis;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
-use rates::{Effective, Rates, Source};
-use vault::names::rfc3339;
-use vault::row::{Row, Tail};
+use rates::{EffectiveTable, RateTables, TableSource};
+use vault::index_row::{IndexRow, RowTail};
+use vault::object_names::rfc3339;
 
 /// A table whose prices are three tenths higher than the built-in ones.
-fn dearer() -> Rates {
+fn dearer() -> RateTables {
     let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"1.3\"\n";
-    let overlay = Source::parse("overlay", overlay).unwrap_or_else(|error| panic!("{}", error.0));
-    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    Rates::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0))
+    let overlay = TableSource::parse("overlay", overlay).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    RateTables::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
 fn hex(bytes: &[u8]) -> Option<String> {
@@ -45,40 +45,40 @@ fn rows_are_repriced_as_requests_are() {
             !path.to_string_lossy().contains("metrics") && path.file_name().unwrap().to_string_lossy().starts_with('0')
         });
         files.sort();
-        let (mut direct, mut rows) = (Report::default(), Report::default());
-        let (mut calls, rates) = (Calls::new(dearer(), false).unwrap(), dearer());
+        let (mut direct, mut rows) = (RepriceReport::default(), RepriceReport::default());
+        let (mut calls, rates) = (CallPricer::new(dearer(), false).unwrap(), dearer());
         for file in files {
             let payload = request::recorded(&file);
             let from = direct.lines.len();
-            let facts = calls.payload(payload.clone(), &mut direct).unwrap();
+            let facts = calls.price_payload(payload.clone(), &mut direct).unwrap();
             let priced: Vec<(String, String)> =
-                direct.lines[from..].iter().map(|line| (line.at.clone(), line.span.clone())).collect();
+                direct.lines[from..].iter().map(|line| (line.began.clone(), line.span.clone())).collect();
             for item in &facts.items {
                 let at = rfc3339(UnixNanos(payload.time(item.node)));
                 let span = hex(payload.span_id(item.node)).unwrap_or_default();
                 if !item.billable || !priced.contains(&(at, span)) {
                     continue;
                 }
-                let basis = Basis::of(item, payload.time(item.node));
+                let basis = PriceBasis::from_facts(item, payload.time(item.node));
                 let line = serde_json::to_string(&basis).unwrap();
-                let tail = Tail {
+                let tail = RowTail {
                     cost_status: Some("priced".to_owned()),
                     tenant: item.tenant.clone().unwrap_or_else(|| "unattributed".to_owned()),
                     trace_id: hex(payload.trace_id(item.node)),
                     span_id: hex(payload.span_id(item.node)),
                     basis: serde_json::from_str(&line).unwrap(),
-                    ..Tail::default()
+                    ..RowTail::default()
                 };
-                let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
-                of_row(&row, &rates, &Known::default(), false, &mut rows);
+                let row = IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
+                reprice_row(&row, &rates, &TenantLookup::default(), false, &mut rows);
             }
         }
-        let figures = |report: &mut Report| {
+        let figures = |report: &mut RepriceReport| {
             report.lines.sort();
             let lines = report
                 .lines
                 .iter()
-                .map(|line| (line.at.clone(), line.span.clone(), line.new.clone(), line.rate.clone()));
+                .map(|line| (line.began.clone(), line.span.clone(), line.new.clone(), line.rate.clone()));
             lines.collect::<std::collections::BTreeSet<_>>()
         };
         let (direct, rows) = (figures(&mut direct), figures(&mut rows));
@@ -91,24 +91,28 @@ fn rows_are_repriced_as_requests_are() {
 /// Rows without the basis of a price are reported, not guessed; copies are left out; the sums are exact.
 #[test]
 fn rows_that_say_too_little() {
-    let (rates, mut report) = (dearer(), Report::default());
-    let row = |status: &str, basis: Option<Basis>| {
-        let tail =
-            Tail { cost_status: Some(status.to_owned()), cost_usd: Some("0.1".to_owned()), basis, ..Tail::default() };
-        Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
+    let (rates, mut report) = (dearer(), RepriceReport::default());
+    let row = |status: &str, basis: Option<PriceBasis>| {
+        let tail = RowTail {
+            cost_status: Some(status.to_owned()),
+            cost_usd: Some("0.1".to_owned()),
+            basis,
+            ..RowTail::default()
+        };
+        IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
     };
-    let mut basis = Basis {
+    let mut basis = PriceBasis {
         time: 1_795_132_800_000_000_000,
         provider: Some("openai".to_owned()),
         models: vec!["gpt-5-mini".to_owned()],
-        ..Basis::default()
+        ..PriceBasis::default()
     };
     basis.units.input = 1_000_000;
-    of_row(&row("priced", None), &rates, &Known::default(), false, &mut report);
-    of_row(&row("not_counted", Some(basis.clone())), &rates, &Known::default(), false, &mut report);
-    of_row(&row("priced", Some(basis.clone())), &rates, &Known::default(), false, &mut report);
+    reprice_row(&row("priced", None), &rates, &TenantLookup::default(), false, &mut report);
+    reprice_row(&row("not_counted", Some(basis.clone())), &rates, &TenantLookup::default(), false, &mut report);
+    reprice_row(&row("priced", Some(basis.clone())), &rates, &TenantLookup::default(), false, &mut report);
     basis.models = vec!["nobody".to_owned()];
-    of_row(&row("unpriced", Some(basis)), &rates, &Known::default(), false, &mut report);
+    reprice_row(&row("unpriced", Some(basis)), &rates, &TenantLookup::default(), false, &mut report);
     let json = as_json(&report);
     assert_eq!(json["rows_without_basis"], 1);
     assert_eq!(json["calls"].as_array().map(Vec::len), Some(2));
@@ -122,19 +126,20 @@ fn rows_that_say_too_little() {
 #[test]
 fn overlays_are_shown_with_their_sources() {
     let overlay = "schema: 1\noverlay: true\nversion: c-1\ncurrency: USD\nper_tokens: 1000000\nproviders: {openai: {models: [{id: gpt-5-mini, rates: [{price: {input: \"0.2\"}}]}]}}\n";
-    let overlay = Source::parse("acme.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
-    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    let effective = Effective::explained(&base, &[overlay], None).unwrap_or_else(|error| panic!("{}", error.0));
-    let model: String = effective.listed("openai/gpt-5-mini").iter().map(report::listed_text).collect();
+    let overlay = TableSource::parse("acme.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let effective =
+        EffectiveTable::build_explained(&base, &[overlay], None).unwrap_or_else(|error| panic!("{}", error.0));
+    let model: String = effective.find_models("openai/gpt-5-mini").iter().map(render_rates::model_text).collect();
     let has = |text: &str, words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(
         has(&model, &["    input ", "0.2", "acme.yaml c-1"]) && has(&model, &["    output ", "builtin 2026-"]),
         "{model}"
     );
-    let changes: String = effective.changes.iter().map(report::change_text).collect();
+    let changes: String = effective.changes.iter().map(render_rates::change_text).collect();
     assert!(has(&changes, &["openai/gpt-5-mini", " input ", "0.25 -> 0.2", "acme.yaml c-1"]), "{changes}");
-    assert!(has(&changes, &[" cache_read ", "kept from below"]), "{changes}");
-    let json = report::listed(effective.listed("openai/gpt-5-mini").first().unwrap());
+    assert!(has(&changes, &[" cache_read ", "(not set by the overlay: kept from the table below)"]), "{changes}");
+    let json = render_rates::model_json(effective.find_models("openai/gpt-5-mini").first().unwrap());
     assert_eq!(json["windows"][0]["sources"]["input"], "acme.yaml c-1");
 }
 
@@ -147,32 +152,32 @@ fn tenants_and_models_that_redaction_changed() {
         let text = format!(
             "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\ndiscount: \"{discount}\"\nmatch: {{resource: {{tenant.id: ops@acme.example}}}}\n"
         );
-        Source::parse("overlay", &text).unwrap_or_else(|error| panic!("{}", error.0))
+        TableSource::parse("overlay", &text).unwrap_or_else(|error| panic!("{}", error.0))
     };
-    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    let rates = |discount| Rates::build(&base, &[overlay(discount)]).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let rates = |discount| RateTables::build(&base, &[overlay(discount)]).unwrap_or_else(|error| panic!("{}", error.0));
     let (same, other) = (rates("0.5"), rates("0.1"));
     let key = || Pseudonymizer::new(&Secret::new("k".to_owned()));
-    let mut basis = Basis {
+    let mut basis = PriceBasis {
         time: 1_795_132_800_000_000_000,
         provider: Some("openai".to_owned()),
         models: vec!["ft:[EMAIL]".to_owned()],
         listed: Some("gpt-5-mini".to_owned()),
-        contract: same.contract(Some("ops@acme.example")).map(str::to_owned),
-        ..Basis::default()
+        contract: same.contract_digest(Some("ops@acme.example")).map(str::to_owned),
+        ..PriceBasis::default()
     };
     basis.units.input = 1_000_000;
-    let tail = Tail {
+    let tail = RowTail {
         cost_status: Some("priced".to_owned()),
         account: "default".to_owned(),
         tenant: key().pseudonym("default", "ops@acme.example"),
         basis: Some(basis),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
-    let priced = |rates: &Rates, key: Option<Pseudonymizer>| {
-        let mut report = Report::default();
-        of_row(&row, rates, &Known { key, wanted: None }, false, &mut report);
+    let row = IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
+    let priced = |rates: &RateTables, key: Option<Pseudonymizer>| {
+        let mut report = RepriceReport::default();
+        reprice_row(&row, rates, &TenantLookup { key, wanted: None }, false, &mut report);
         (report.lines[0].new.clone().unwrap(), report.unknown_tenants, report.lines[0].tenant.clone())
     };
     assert_eq!(priced(&same, None).0, "0.125");

@@ -1,51 +1,55 @@
-//! [`Finder`]: applies the rules of a configuration, and its recogniser if there is one, to one text at a time. Without
-//! an answer of the recogniser, the text has no result. Every text is sent; a gateway selects the texts in
-//! `processors/redact/ask`.
+//! [`PrivateTextFinder`]: applies the rules of a configuration, and its recogniser if there is one, to one text at a
+//! time. Without an answer of the recogniser, the text has no result. Every text is sent; a gateway selects the texts
+//! in `processors/redact/ask`.
 
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use crate::app::build::Seams;
-use crate::app::dry::recogniser;
+use crate::app::build::GatewayDeps;
+use crate::app::dry_run::build_recogniser;
 use crate::cli::error::CommandError;
-use ::recogniser::{Presidio, Recognise};
-use processors::redact::Settings;
-use redaction::{Detector, Hit, Scratch};
+use ::recogniser::{PresidioClient, TextRecogniser};
+use processors::redact::RedactSettings;
+use redaction::{Detector, RedactionHit, SearchScratch};
 
 /// Rules and recogniser of one configuration.
-pub(super) struct Finder {
+pub(super) struct PrivateTextFinder {
     pub(super) detector: Arc<Detector>,
-    scratch: Scratch,
-    outside: Option<(Runtime, Presidio)>,
+    scratch: SearchScratch,
+    recogniser: Option<(Runtime, PresidioClient)>,
 }
 
 /// The error if the recogniser does not answer.
-const SILENT: &str = "the external recogniser gives no answer";
+const NO_ANSWER: &str = "the external recogniser did not answer";
 
-impl Finder {
+impl PrivateTextFinder {
     /// A finder for these settings.
     ///
     /// # Errors
     /// The recogniser's client can't be built.
-    pub(super) fn new(settings: Settings) -> Result<Self, CommandError> {
+    pub(super) fn new(settings: RedactSettings) -> Result<Self, CommandError> {
         let mut runtime = None;
-        let asks = settings.recogniser.map(|asks| recogniser("redact".into(), asks, &Seams::real(), &mut runtime));
+        let asks = settings
+            .recogniser
+            .map(|asks| build_recogniser("redact".into(), asks, &GatewayDeps::system(), &mut runtime));
         let presidio = asks.transpose()?;
-        Ok(Self { detector: settings.detector, scratch: Scratch::new(), outside: runtime.zip(presidio) })
+        Ok(Self { detector: settings.detector, scratch: SearchScratch::new(), recogniser: runtime.zip(presidio) })
     }
 
     /// Finds private parts of a text.
     ///
     /// # Errors
     /// The recogniser does not answer.
-    pub(super) fn find(&mut self, text: &str) -> Result<&[Hit], &'static str> {
-        let Some((runtime, presidio)) = &self.outside else { return Ok(self.detector.find(text, &mut self.scratch)) };
+    pub(super) fn find(&mut self, text: &str) -> Result<&[RedactionHit], &'static str> {
+        let Some((runtime, presidio)) = &self.recogniser else {
+            return Ok(self.detector.find(text, &mut self.scratch));
+        };
         if text.is_empty() {
             return Ok(&[]);
         }
-        let answers = runtime.block_on(presidio.ask("default".into(), vec![text.into()]));
-        let named = answers.of(text).ok_or(SILENT)?;
-        Ok(self.detector.find_with("", text, named, &mut self.scratch))
+        let answers = runtime.block_on(presidio.recognise("default".into(), vec![text.into()]));
+        let named = answers.findings(text).ok_or(NO_ANSWER)?;
+        Ok(self.detector.find_with_entities("", text, named, &mut self.scratch))
     }
 }

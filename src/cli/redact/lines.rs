@@ -7,64 +7,65 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::cli::error::CommandError;
-use redaction::score::Marked;
+use kernel::files::describe_io_error;
+use redaction::score::TypedRange;
 
 /// The longest line, in bytes.
-const LONGEST: u64 = 256 << 20;
+const MAX_LINE_BYTES: u64 = 256 << 20;
 
 /// One line. Unknown keys are ignored.
 #[derive(Deserialize)]
-pub(super) struct Record {
+pub(super) struct InputRecord {
     /// Any JSON value, copied to the output.
     pub(super) id: Option<Box<RawValue>>,
     pub(super) text: Option<String>,
     pub(super) group: Option<String>,
     pub(super) near_miss: Option<bool>,
     #[serde(default)]
-    spans: Vec<Span>,
-    pub(super) meta: Option<Meta>,
+    spans: Vec<LabelSpan>,
+    pub(super) meta: Option<LabelMetadata>,
 }
 
 /// The metadata in the first line of a labelled file.
 #[derive(Deserialize)]
-pub(super) struct Meta {
+pub(super) struct LabelMetadata {
     /// The types for which the file is completely labelled; all types if missing.
     pub(super) judged: Option<Vec<String>>,
 }
 
 /// A label as a range of characters.
 #[derive(Deserialize)]
-struct Span {
+struct LabelSpan {
     start: usize,
     end: usize,
     #[serde(rename = "type")]
     kind: String,
 }
 
-impl Record {
+impl InputRecord {
     /// The labels as byte ranges of `text`.
-    pub(super) fn labels(&self, text: &str) -> Result<Vec<Marked>, &'static str> {
+    pub(super) fn labels(&self, text: &str) -> Result<Vec<TypedRange>, &'static str> {
         if self.spans.is_empty() {
             return Ok(Vec::new());
         }
         let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-        let label = |span: &Span| match (starts.get(span.start), starts.get(span.end)) {
-            (Some(start), Some(end)) if start < end => Ok(Marked { range: *start..*end, kind: span.kind.clone() }),
-            _ => Err("a span is empty or ends behind the text"),
+        let label = |span: &LabelSpan| match (starts.get(span.start), starts.get(span.end)) {
+            (Some(start), Some(end)) if start < end => Ok(TypedRange { range: *start..*end, kind: span.kind.clone() }),
+            _ => Err("a span is empty or ends after the end of the text"),
         };
         self.spans.iter().map(label).collect()
     }
 }
 
 /// A reader of lines.
-pub(super) struct Lines<R> {
+pub(super) struct RecordReader<R> {
     name: String,
     from: BufReader<R>,
     line: Vec<u8>,
     number: usize,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> RecordReader<R> {
     pub(super) fn new(name: String, from: BufReader<R>) -> Self {
         Self { name, from, line: Vec::new(), number: 0 }
     }
@@ -75,21 +76,21 @@ impl<R: Read> Lines<R> {
     }
 
     /// An error at the last line.
-    pub(super) fn error(&self, what: &str) -> CommandError {
+    pub(super) fn line_error(&self, what: &str) -> CommandError {
         CommandError::Failed(format!("{}, line {}: {what}", self.name, self.number))
     }
 
     /// The next line that is not empty.
-    pub(super) fn next_record(&mut self) -> Result<Option<Record>, CommandError> {
+    pub(super) fn next_record(&mut self) -> Result<Option<InputRecord>, CommandError> {
         loop {
             self.line.clear();
             self.number += 1;
-            let read = (&mut self.from).take(LONGEST).read_until(b'\n', &mut self.line);
+            let read = (&mut self.from).take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line);
             match read {
                 Ok(0) => return Ok(None),
-                Err(error) => return Err(self.error(&format!("can't read: {}", error.kind()))),
-                Ok(bytes) if bytes as u64 == LONGEST && !self.line.ends_with(b"\n") => {
-                    return Err(self.error("the line is too long"));
+                Err(error) => return Err(self.line_error(&format!("can't read: {}", describe_io_error(error.kind())))),
+                Ok(bytes) if bytes as u64 == MAX_LINE_BYTES && !self.line.ends_with(b"\n") => {
+                    return Err(self.line_error("the line is too long"));
                 }
                 Ok(_) => {}
             }
@@ -97,14 +98,18 @@ impl<R: Read> Lines<R> {
                 continue;
             }
             // The parser's own message may quote the line, so it is replaced.
-            let line = if self.number == 1 { self.line.strip_prefix(BOM).unwrap_or(&self.line) } else { &self.line };
-            let read = serde_json::from_slice(line).or_else(|error| match lossy(line) {
+            let line = if self.number == 1 {
+                self.line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.line)
+            } else {
+                &self.line
+            };
+            let read = serde_json::from_slice(line).or_else(|error| match replace_invalid_text(line) {
                 Some(line) => serde_json::from_str(&line),
                 None => Err(error),
             });
-            let record: Record = read.map_err(|error| self.error(&wrong(&error)))?;
+            let record: InputRecord = read.map_err(|error| self.line_error(&describe_json_error(&error)))?;
             if record.text.is_none() && record.meta.is_none() {
-                return Err(self.error("no `text`"));
+                return Err(self.line_error("`text` is missing"));
             }
             return Ok(Some(record));
         }
@@ -112,10 +117,10 @@ impl<R: Read> Lines<R> {
 }
 
 /// The byte order mark that some editors put at the start of a file.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The line with U+FFFD in place of invalid UTF-8 and unpaired surrogates; `None` if it has neither.
-fn lossy(line: &[u8]) -> Option<String> {
+fn replace_invalid_text(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut changed) = (&*text, matches!(text, std::borrow::Cow::Owned(_)));
@@ -143,7 +148,7 @@ fn lossy(line: &[u8]) -> Option<String> {
     changed.then_some(out)
 }
 
-fn wrong(error: &serde_json::Error) -> String {
+fn describe_json_error(error: &serde_json::Error) -> String {
     match error.classify() {
         serde_json::error::Category::Data => {
             format!(

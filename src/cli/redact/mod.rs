@@ -4,7 +4,7 @@
 
 mod finder;
 mod lines;
-mod report;
+mod render_results;
 #[cfg(test)]
 mod tests;
 
@@ -16,20 +16,21 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::common::Common;
-use super::error::{CommandError, Exit};
-use super::output::{complain, print, print_json};
-use super::source::{Make, load};
+use super::common::CommonArgs;
+use super::config_loading::{FileCreation, load_config};
+use super::error::{CommandError, ExitStatus};
+use super::output::{print, print_json, print_to_stderr};
 use crate::components::ProcessorSettings;
-use finder::Finder;
-use lines::{Lines, Record};
+use finder::PrivateTextFinder;
+use kernel::files::describe_io_error;
+use lines::{InputRecord, RecordReader};
 use processors::redact;
 use redaction::Detector;
-use redaction::score::{Case, Score};
+use redaction::score::{LabelledText, RedactionScore};
 
 /// Options of `redact`.
 #[derive(Args, Clone)]
-pub(super) struct Options {
+pub(super) struct RedactArgs {
     /// Input as JSON lines `{"id", "text"}`; `-` is standard input.
     #[arg(long, value_name = "FILE", required_unless_present = "score", requires = "output")]
     input: Option<PathBuf>,
@@ -47,23 +48,23 @@ pub(super) struct Options {
 }
 
 /// Redacts a file, or measures the rules.
-pub(super) fn run(common: &Common, options: &Options) -> Result<Exit, CommandError> {
-    let mut finder = finder(common)?;
+pub(super) fn run(common: &CommonArgs, options: &RedactArgs) -> Result<ExitStatus, CommandError> {
+    let mut finder = build_finder(common)?;
     match (&options.score, &options.input, &options.output) {
-        (Some(file), _, _) => score(&mut finder, file, options.json)?,
-        (None, Some(input), Some(output)) => rewrite(&mut finder, input, output)?,
-        _ => return Err("give --input and --output, or --score".into()),
+        (Some(file), _, _) => score_file(&mut finder, file, options.json)?,
+        (None, Some(input), Some(output)) => redact_file(&mut finder, input, output)?,
+        _ => return Err("use --input with --output, or --score".into()),
     }
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// The settings of the configuration's first `redact` processor; without a configuration, the defaults.
-fn settings(common: &Common) -> Result<redact::Settings, CommandError> {
+fn redact_settings(common: &CommonArgs) -> Result<redact::RedactSettings, CommandError> {
     if common.config.is_none() {
-        return redact::Config::default().settings().map_err(|_| "the built-in rules can't be used".into());
+        return redact::RedactConfig::default().settings().map_err(|_| "the built-in rules can't be used".into());
     }
-    let processors = load(common, Make::Nothing)?.valid.processors;
-    let found = processors.into_iter().find_map(|placed| match placed.what {
+    let processors = load_config(common, FileCreation::Nothing)?.valid.processors;
+    let found = processors.into_iter().find_map(|placed| match placed.value {
         ProcessorSettings::Redact(settings) => Some(settings),
         _ => None,
     });
@@ -74,108 +75,116 @@ fn settings(common: &Common) -> Result<redact::Settings, CommandError> {
 ///
 /// # Errors
 /// The configuration is invalid or has no `redact` processor.
-pub(super) fn rules(common: &Common) -> Result<Arc<Detector>, CommandError> {
-    settings(common).map(|settings| settings.detector)
+pub(super) fn load_rules(common: &CommonArgs) -> Result<Arc<Detector>, CommandError> {
+    redact_settings(common).map(|settings| settings.detector)
 }
 
-fn finder(common: &Common) -> Result<Finder, CommandError> {
-    Finder::new(settings(common)?)
+fn build_finder(common: &CommonArgs) -> Result<PrivateTextFinder, CommandError> {
+    PrivateTextFinder::new(redact_settings(common)?)
 }
 
 fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn open(path: &Path) -> Result<Lines<Box<dyn Read>>, CommandError> {
+fn open_input(path: &Path) -> Result<RecordReader<Box<dyn Read>>, CommandError> {
     let read: Box<dyn Read> = match is_dash(path) {
         true => Box::new(io::stdin()),
-        false => {
-            Box::new(File::open(path).map_err(|error| format!("can't read {}: {}", path.display(), error.kind()))?)
-        }
+        false => Box::new(
+            File::open(path)
+                .map_err(|error| format!("can't read {}: {}", path.display(), describe_io_error(error.kind())))?,
+        ),
     };
-    Ok(Lines::new(path.display().to_string(), BufReader::with_capacity(1 << 20, read)))
+    Ok(RecordReader::new(path.display().to_string(), BufReader::with_capacity(1 << 20, read)))
 }
 
-fn rewrite(finder: &mut Finder, input: &Path, output: &Path) -> Result<(), CommandError> {
-    let mut lines = open(input)?;
-    let failed = |error: io::Error| CommandError::Failed(format!("can't write {}: {}", output.display(), error.kind()));
+fn redact_file(finder: &mut PrivateTextFinder, input: &Path, output: &Path) -> Result<(), CommandError> {
+    let mut lines = open_input(input)?;
+    let failed = |error: io::Error| {
+        CommandError::Failed(format!("can't write {}: {}", output.display(), describe_io_error(error.kind())))
+    };
     let to: Box<dyn Write> = match is_dash(output) {
         true => Box::new(io::stdout().lock()),
         false => Box::new(File::create(output).map_err(failed)?),
     };
     let mut to = BufWriter::with_capacity(1 << 20, to);
-    let mut progress = Progress::new(!is_dash(output));
+    let mut progress = LineProgress::new(!is_dash(output));
     while let Some(record) = lines.next_record()? {
         let Some(text) = &record.text else { continue };
-        let line = report::redacted(finder, &record, text).map_err(|what| lines.error(what))?;
-        to.write_all(&line).or_else(gone).map_err(failed)?;
-        progress.tell(lines.number());
+        let line = render_results::redact_line(finder, &record, text).map_err(|what| lines.line_error(what))?;
+        to.write_all(&line).or_else(exit_on_broken_pipe).map_err(failed)?;
+        progress.update(lines.number());
     }
     progress.end();
-    to.flush().or_else(gone).map_err(failed)
+    to.flush().or_else(exit_on_broken_pipe).map_err(failed)
 }
 
 /// Exits with 0 if the reader has gone away, like standard tools.
-fn gone(error: io::Error) -> io::Result<()> {
+fn exit_on_broken_pipe(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
     Err(error)
 }
 
-fn score(finder: &mut Finder, file: &Path, as_json: bool) -> Result<(), CommandError> {
-    let mut lines = open(file)?;
-    let mut score = Score::default();
-    let mut progress = Progress::new(true);
+fn score_file(finder: &mut PrivateTextFinder, file: &Path, as_json: bool) -> Result<(), CommandError> {
+    let mut lines = open_input(file)?;
+    let mut score = RedactionScore::default();
+    let mut progress = LineProgress::new(true);
     let mut begun = false;
     while let Some(record) = lines.next_record()? {
         if let Some(meta) = &record.meta {
             if begun {
-                return Err(lines.error("the meta line must be the first"));
+                return Err(lines.line_error("the `meta` line must be the first line"));
             }
             let judged = meta.judged.as_ref().map(|types| types.iter().cloned().collect::<BTreeSet<String>>());
-            score = Score::new(judged);
+            score = RedactionScore::new(judged);
         }
         let Some(text) = &record.text else { continue };
         begun = true;
-        measure(finder, &record, text, &mut score).map_err(|what| lines.error(what))?;
-        progress.tell(lines.number());
+        score_record(finder, &record, text, &mut score).map_err(|what| lines.line_error(what))?;
+        progress.update(lines.number());
     }
     progress.end();
-    if as_json { print_json(&report::as_json(&score)) } else { print(&report::as_text(&score)) }
+    if as_json { print_json(&render_results::as_json(&score)) } else { print(&render_results::as_text(&score)) }
 }
 
 /// A mark in labelled files that keeps secret scanners from matching. It is inserted into values and is not part of
 /// them.
-const MARK: char = '\u{241f}';
+const SCANNER_GUARD: char = '\u{241f}';
 
-fn measure(finder: &mut Finder, record: &Record, text: &str, score: &mut Score) -> Result<(), &'static str> {
-    let text = text.replace(MARK, "");
+fn score_record(
+    finder: &mut PrivateTextFinder,
+    record: &InputRecord,
+    text: &str,
+    score: &mut RedactionScore,
+) -> Result<(), &'static str> {
+    let text = text.replace(SCANNER_GUARD, "");
     let labels = record.labels(&text)?;
     let detector = Arc::clone(&finder.detector);
-    let placed = report::placed(&detector, finder.find(&text)?);
+    let placed = render_results::to_marked(&detector, finder.find(&text)?);
     let (group, near_miss) = (record.group.as_deref().unwrap_or("-"), record.near_miss.unwrap_or(false));
-    score.add(&Case { text: &text, labels: &labels, placed: &placed, group, near_miss });
+    score.add(&LabelledText { text: &text, labels: &labels, placed: &placed, group, near_miss });
     Ok(())
 }
 
 /// The progress shown on a terminal.
-struct Progress {
-    shown: bool,
-    told: bool,
+struct LineProgress {
+    is_terminal: bool,
+    has_printed: bool,
 }
 
 /// Number of lines between two updates of the progress.
-const STEP: usize = 10_000;
+const PROGRESS_INTERVAL: usize = 10_000;
 
-impl Progress {
+impl LineProgress {
     fn new(wanted: bool) -> Self {
-        Self { shown: wanted && io::stderr().is_terminal(), told: false }
+        Self { is_terminal: wanted && io::stderr().is_terminal(), has_printed: false }
     }
 
-    fn tell(&mut self, line: usize) {
-        if self.shown && line.is_multiple_of(STEP) {
-            self.told = true;
+    fn update(&mut self, line: usize) {
+        if self.is_terminal && line.is_multiple_of(PROGRESS_INTERVAL) {
+            self.has_printed = true;
             let mut to = io::stderr().lock();
             let written = write!(to, "\r{line} lines").and_then(|()| to.flush());
             drop(written);
@@ -183,8 +192,8 @@ impl Progress {
     }
 
     fn end(&self) {
-        if self.told {
-            complain("");
+        if self.has_printed {
+            print_to_stderr("");
         }
     }
 }

@@ -4,21 +4,21 @@ use std::fs;
 
 use serde_json::Value as Json;
 
-use super::finder::Finder;
-use super::lines::Lines;
-use super::{finder, report, rewrite, score};
-use crate::cli::Common;
-use redaction::score::{Case, Marked, Score};
+use super::finder::PrivateTextFinder;
+use super::lines::RecordReader;
+use super::{build_finder, redact_file, render_results, score_file};
+use crate::cli::CommonArgs;
+use redaction::score::{LabelledText, RedactionScore, TypedRange};
 
-fn rules() -> Finder {
-    finder(&Common::default()).unwrap_or_else(|_| panic!("the default rules"))
+fn rules() -> PrivateTextFinder {
+    build_finder(&CommonArgs::default()).unwrap_or_else(|_| panic!("the default rules"))
 }
 
 fn rewritten(input: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
     fs::write(&from, input).unwrap();
-    let done = rewrite(&mut rules(), &from, &to).map_err(|error| error.to_string());
+    let done = redact_file(&mut rules(), &from, &to).map_err(|error| error.to_string());
     done.map(|()| fs::read_to_string(&to).unwrap())
 }
 
@@ -43,13 +43,13 @@ fn errors_name_lines() {
     for (line, what) in [
         ("{\"id\":1,\"text\":\"bob@example.com\"", "not JSON"),
         ("{\"id\":1,\"text\":{\"bob@example.com\":1}}", "with a text"),
-        ("{\"id\":1,\"bob@example.com\":\"x\"}", "no `text`"),
+        ("{\"id\":1,\"bob@example.com\":\"x\"}", "`text` is missing"),
     ] {
         let error = rewritten(&format!("{{\"id\":1,\"text\":\"ok\"}}\n{line}\n")).unwrap_err();
         assert!(error.contains("line 2") && error.contains(what) && !error.contains("bob"), "{error}");
     }
     assert!(
-        rewrite(&mut rules(), "/nowhere/in".as_ref(), "-".as_ref()).unwrap_err().to_string().contains("can't read")
+        redact_file(&mut rules(), "/nowhere/in".as_ref(), "-".as_ref()).unwrap_err().to_string().contains("can't read")
     );
 }
 
@@ -57,7 +57,7 @@ fn errors_name_lines() {
 #[test]
 fn labelled_lines() {
     let text = "{\"meta\":{\"judged\":[\"EMAIL\"]}}\n{\"id\":1,\"group\":\"g\",\"text\":\"é b\u{241f}ob@example.com\",\"spans\":[{\"start\":2,\"end\":17,\"type\":\"EMAIL\"}]}\n";
-    let mut lines = Lines::new("x".to_owned(), std::io::BufReader::new(text.as_bytes()));
+    let mut lines = RecordReader::new("x".to_owned(), std::io::BufReader::new(text.as_bytes()));
     let meta = lines.next_record().unwrap().and_then(|record| record.meta?.judged);
     assert_eq!(meta, Some(vec!["EMAIL".to_owned()]));
     let record = lines.next_record().unwrap().unwrap();
@@ -68,22 +68,28 @@ fn labelled_lines() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("labelled.jsonl");
     fs::write(&file, format!("{text}{{\"meta\":{{}}}}\n")).unwrap();
-    assert!(score(&mut rules(), &file, true).unwrap_err().to_string().contains("line 3"));
+    assert!(score_file(&mut rules(), &file, true).unwrap_err().to_string().contains("line 3"));
 }
 
 /// The table and the JSON have the same figures.
 #[test]
 fn figures_are_told_twice() {
-    let mut all = Score::default();
-    let marked = |kind: &str| [Marked { range: 0..4, kind: kind.to_owned() }];
-    all.add(&Case { text: "abcd", labels: &marked("SSN"), placed: &marked("PHONE"), group: "g", near_miss: false });
-    all.add(&Case { text: "abcd", labels: &[], placed: &[], group: "n", near_miss: true });
-    let json: Json = serde_json::from_str(&report::as_json(&all)).unwrap();
+    let mut all = RedactionScore::default();
+    let marked = |kind: &str| [TypedRange { range: 0..4, kind: kind.to_owned() }];
+    all.add(&LabelledText {
+        text: "abcd",
+        labels: &marked("SSN"),
+        placed: &marked("PHONE"),
+        group: "g",
+        near_miss: false,
+    });
+    all.add(&LabelledText { text: "abcd", labels: &[], placed: &[], group: "n", near_miss: true });
+    let json: Json = serde_json::from_str(&render_results::as_json(&all)).unwrap();
     assert_eq!(json["all"]["recall"], 1.0);
     assert_eq!(json["all"]["clean"], 1.0);
     assert_eq!(json["types"]["SSN"]["precision"], Json::Null);
     assert_eq!(json["confused"][0], serde_json::json!({"label": "SSN", "detected_as": "PHONE", "count": 1}));
-    let text = report::as_text(&all);
+    let text = render_results::as_text(&all);
     assert!(
         text.contains("SSN as PHONE") && text.lines().any(|line| line.starts_with("all ") && line.contains("1.000"))
     );
@@ -94,7 +100,7 @@ fn figures_are_told_twice() {
 #[test]
 fn broken_texts_are_read() {
     let text = |line: &[u8]| {
-        let mut lines = super::lines::Lines::new("f".to_owned(), std::io::BufReader::new(line));
+        let mut lines = super::lines::RecordReader::new("f".to_owned(), std::io::BufReader::new(line));
         lines.next_record().map(|record| record.and_then(|record| record.text))
     };
     for (line, wanted) in [

@@ -1,6 +1,6 @@
 //! Tests of `tap`: the counting of requests, and the output on a terminal.
 
-use super::{begins, for_terminal};
+use super::{escape_for_terminal, is_request_start};
 
 /// Only first lines of requests count for `--limit`.
 #[test]
@@ -12,16 +12,16 @@ fn requests_are_counted() {
         r#"{"account":"default","items":1,"request":{}}"#,
         r#"{"left_out":3,"withheld":0}"#,
     ];
-    assert_eq!(lines.map(begins), [true, false, false, true, false]);
+    assert_eq!(lines.map(is_request_start), [true, false, false, true, false]);
 }
 
 /// JSON printed on a terminal is equivalent, and moves no cursor.
 #[test]
 fn a_terminal_obeys_no_client() {
     let json = "{\"body\":\"\u{9b}31m \u{202e}\"}\n";
-    let shown = for_terminal(json, true);
+    let shown = escape_for_terminal(json, true);
     assert!(!shown.contains(['\u{9b}', '\u{202e}']) && shown.ends_with('\n'), "{shown}");
     let same = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     assert_eq!(same(&shown), same(json));
-    assert_eq!(for_terminal(json, false), json);
+    assert_eq!(escape_for_terminal(json, false), json);
 }

@@ -6,21 +6,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::error::{CommandError, Exit};
+use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
-use super::super::reach::Reach;
 use super::super::runtime::block_on;
-use super::keys::public_keys;
-use audit::parquet::{Compacted, Options, compact};
+use super::super::store_access::StoreAccessArgs;
+use super::public_keys::read_public_keys;
+use audit::parquet::{CompactOptions, CompactSummary, compact};
 use audit::read::Vault;
-use kernel::terminal::{clean, counted};
+use kernel::terminal::{escape_unsafe, format_count};
 
 /// The most unreadable objects that are named.
-const MAX_TOLD: usize = 100;
+const MAX_LISTED: usize = 100;
 
 /// Options of `vault compact`.
 #[derive(Args)]
-pub(crate) struct Compact {
+pub(crate) struct CompactArgs {
     /// The folder of the tables; created if missing. Nothing else should write there.
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
@@ -40,19 +40,19 @@ pub(crate) struct Compact {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
-    /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
+    /// Bucket of the key objects: has no effect, since this command opens no content.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    reach: StoreAccessArgs,
 }
 
 /// Runs `vault compact`.
-pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
-    let wanted = Options {
+pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandError> {
+    let wanted = CompactOptions {
         folder: options.output.clone(),
         account: options.account.clone(),
-        keys: public_keys(&options.key)?,
+        keys: read_public_keys(&options.key)?,
         prune: options.prune,
     };
     let location = options.reach.location(&options.store, options.keys.as_deref());
@@ -61,44 +61,55 @@ pub(super) fn run_compact(options: &Compact) -> Result<Exit, CommandError> {
         let mut show = |day: &str| {
             if terminal {
                 // Stderr may be closed.
-                drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", clean(day)).as_bytes()));
+                drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", escape_unsafe(day)).as_bytes()));
             }
         };
-        let done = compact(&Vault::at(&location)?, &wanted, &mut show).await?;
+        let done = compact(&Vault::from_location(&location)?, &wanted, &mut show).await?;
         show("");
         Ok(done)
     })?;
-    let Compacted { objects, lines, files, bytes, days, healed, pruned, unsigned, unread, older } = &done;
+    let CompactSummary {
+        objects,
+        lines,
+        files,
+        bytes,
+        days,
+        rewritten_files: healed,
+        pruned,
+        unsigned,
+        unreadable: unread,
+        older_missing: older,
+    } = &done;
     if options.json {
         let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
-            "healed": healed, "pruned": pruned, "unsigned": unsigned, "unread": unread, "older": older});
+            "rewritten": healed, "pruned": pruned, "unsigned": unsigned, "unreadable": unread, "older_missing": older});
         output::print(&format!("{json}\n"))?;
-        return whole(unread);
+        return check_complete(unread);
     }
     if *healed > 0 {
-        output::print(&format!("{healed} files were not what was written, or gone: their lines are written anew\n"))?;
+        output::print(&format!("{healed} files were changed or missing: their lines were written again\n"))?;
     }
     if let Some(older) = older {
-        output::print(&format!("left out: {}\n", clean(older)))?;
+        output::print(&format!("left out: {}\n", escape_unsafe(older)))?;
     }
     for object in unsigned {
-        output::print(&format!("left out, no signed digest names it yet: {}\n", clean(object)))?;
+        output::print(&format!("left out, not in a signed digest yet: {}\n", escape_unsafe(object)))?;
     }
-    let pruned = if *pruned > 0 { format!(", {} removed", counted(*pruned, "day")) } else { String::new() };
+    let pruned = if *pruned > 0 { format!(", {} removed", format_count(*pruned, "day")) } else { String::new() };
     output::print(&format!(
         "{} of {} written: {}, {bytes} bytes, {}{pruned}\n",
-        counted(*lines, "line"),
-        counted(*objects, "index object"),
-        counted(*files, "file"),
-        counted(*days, "day")
+        format_count(*lines, "line"),
+        format_count(*objects, "index object"),
+        format_count(*files, "file"),
+        format_count(*days, "day")
     ))?;
-    whole(unread)
+    check_complete(unread)
 }
 
 /// An error for objects that were left out although they should be present.
-fn whole(unread: &[String]) -> Result<Exit, CommandError> {
-    let told = unread.iter().take(MAX_TOLD).map(|why| format!("not read, left out: {why}"));
-    let more = unread.len().checked_sub(MAX_TOLD).filter(|more| *more > 0);
+fn check_complete(unread: &[String]) -> Result<ExitStatus, CommandError> {
+    let told = unread.iter().take(MAX_LISTED).map(|why| format!("not read, left out: {why}"));
+    let more = unread.len().checked_sub(MAX_LISTED).filter(|more| *more > 0);
     let told: Vec<String> = told.chain(more.map(|more| format!("and {more} more objects"))).collect();
-    if told.is_empty() { Ok(Exit::Fine) } else { Err(CommandError::Failed(told.join("\n"))) }
+    if told.is_empty() { Ok(ExitStatus::Success) } else { Err(CommandError::Failed(told.join("\n"))) }
 }

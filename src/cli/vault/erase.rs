@@ -9,43 +9,46 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 
-use super::super::ask::Asker;
-use super::super::common::Common;
-use super::super::error::{CommandError, Exit};
-use super::super::listed::listed;
-use super::super::moment::ago;
+use super::super::admin_address::AdminPortArgs;
+use super::super::admin_client::AdminClient;
+use super::super::common::CommonArgs;
+use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
-use super::super::place::Where;
-use super::super::reach::Reach;
 use super::super::runtime::block_on;
-use super::keys::{public_keys_of, read};
-use super::newest;
-use super::source::{Source, print};
-use audit::erase::{Asked, Executed, Ledger, Place, Request, Target, execute, request, resolve, resume};
-use audit::rewrap::{Teller, Which, rewrap};
+use super::super::session_argument::parse_session_argument;
+use super::super::store_access::StoreAccessArgs;
+use super::super::time_option::parse_duration;
+use super::public_keys::{read_public_keys_of_option, read_text_file};
+use super::report_erasure;
+use super::vault_args::{VaultArgs, print_bytes};
+use audit::erase::{
+    ContentTarget, ErasureOutcome, ErasureRequest, Ledger, TargetQuery, WritableVault, execute_request, request,
+    resolve_target, resume_erasure,
+};
+use audit::rewrap::{KeySelection, LedgerSigner, rewrap};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
 use kernel::secret::Secret;
-use kernel::terminal::{clean, counted};
+use kernel::terminal::{escape_unsafe, format_count};
 use processors::redact;
-use redaction::Scratch;
+use redaction::SearchScratch;
 use vault::chain::note::{SigningKey, VerifyKey};
-use vault::names::rfc3339;
-use vault::row::Shredded;
+use vault::index_row::ShreddedKey;
+use vault::object_names::rfc3339;
 use vault::seal::parse_recipient;
 
 /// Default name of the writer whose chain records erasures.
-pub(crate) const ERASER: &str = "eraser";
+pub(crate) const DEFAULT_ERASER_WRITER: &str = "eraser";
 /// Default name of the writer whose chain records copies of keys.
-pub(crate) const REWRAP: &str = "rewrap";
+pub(crate) const DEFAULT_REWRAP_WRITER: &str = "rewrap";
 /// The longest validity of a request.
-const MAX_VALID: Duration = Duration::from_secs(30 * 86_400);
+const MAX_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
 /// Options of `vault erase`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("step").required(true).args(["request", "sign", "execute", "resume"]))]
-pub(crate) struct Erase {
+pub(crate) struct EraseArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(requires = "request", conflicts_with = "user")]
     session: Option<String>,
@@ -53,7 +56,7 @@ pub(crate) struct Erase {
     #[arg(long, value_name = "h-…", requires_all = ["request", "gateway_key"])]
     user: Option<String>,
     /// Step 1: creates a request that lists what would be destroyed.
-    #[arg(long, requires_all = ["who", "why", "output", "store"])]
+    #[arg(long, requires_all = ["requested_by", "reason", "output", "store"])]
     request: bool,
     /// Step 2, by two erasers: prints a request and signs it.
     #[arg(long, value_name = "REQUEST", requires = "key")]
@@ -66,12 +69,12 @@ pub(crate) struct Erase {
     resume: bool,
     /// The person who requests it: a role, or a name that may stay in the vault until its retention ends.
     #[arg(long)]
-    who: Option<String>,
+    requested_by: Option<String>,
     /// The reason: a ticket or a sentence, without the name of the erased person.
     #[arg(long)]
-    why: Option<String>,
+    reason: Option<String>,
     /// How long the request can be executed, at most `30d`.
-    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = valid)]
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = parse_validity)]
     valid: Duration,
     /// The file for the new request.
     #[arg(long, short, value_name = "FILE")]
@@ -88,13 +91,13 @@ pub(crate) struct Erase {
     sign_with: Option<PathBuf>,
     /// Public key that signed the chain of erasures before `--sign-with`, or a file that contains it.
     #[arg(long, value_name = "KEY|FILE")]
-    before: Vec<String>,
+    earlier_key: Vec<String>,
     /// Public key of the gateways' signer, or a file that contains it. The lines it signed determine the sessions of
     /// `--user`; with `--execute`, it is checked that `--sign-with` is a different key.
     #[arg(long, value_name = "KEY|FILE")]
     gateway_key: Vec<String>,
     /// Name of the writer whose chain records erasures; not a gateway's.
-    #[arg(long, default_value = ERASER)]
+    #[arg(long, default_value = DEFAULT_ERASER_WRITER)]
     writer: String,
     /// Locks the written objects for this many days (COMPLIANCE) [default: the bucket's default].
     #[arg(long, value_name = "DAYS")]
@@ -113,72 +116,72 @@ pub(crate) struct Erase {
     keys: Option<String>,
     /// The gateway to report the erasure to, with `--execute` and `--resume`; its digests then name it.
     #[command(flatten)]
-    gateway: Where,
+    gateway: AdminPortArgs,
     #[command(flatten)]
-    reach: Reach,
+    reach: StoreAccessArgs,
 }
 
-fn valid(text: &str) -> Result<Duration, CommandError> {
-    let span = ago(text).filter(|span| *span > Duration::ZERO && *span <= MAX_VALID);
-    span.ok_or_else(|| CommandError::Usage("is no time up to `30d`: `12h`, `7d`".to_owned()))
+fn parse_validity(text: &str) -> Result<Duration, CommandError> {
+    let span = parse_duration(text).filter(|span| *span > Duration::ZERO && *span <= MAX_VALIDITY);
+    span.ok_or_else(|| CommandError::Usage("must be a duration of at most `30d`, such as `12h` or `7d`".to_owned()))
 }
 
 /// Runs `vault erase`.
-pub(super) fn run_erase(common: &Common, options: &Erase) -> Result<Exit, CommandError> {
+pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     if let Some(path) = &options.sign {
-        return sign(path, options.key.as_deref());
+        return sign_request(path, options.key.as_deref());
     }
     if options.request {
-        return make(options);
+        return create_request(options);
     }
-    let erasers = public_keys_of("--erasers", &options.erasers)?;
-    let key = chain_key(options, &erasers)?;
-    let before = public_keys_of("--before", &options.before)?;
-    let file = options.execute.as_deref().map(read).transpose()?;
+    let erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
+    let key = read_chain_key(options, &erasers)?;
+    let before = read_public_keys_of_option("--earlier-key", &options.earlier_key)?;
+    let file = options.execute.as_deref().map(read_text_file).transpose()?;
     let account = match &file {
         Some(file) => request::read(file).map_err(|why| format!("the request {why}"))?.0.account,
         None => options.account.clone().unwrap_or_default(),
     };
     // Check this before anything is destroyed, so that a wrong option ends the command in time.
-    let port = options.gateway.place(common)?;
+    let port = options.gateway.resolve(common)?;
     let mut done = None;
     block_on(async {
-        let gateway = Asker::gateway(port)?;
-        let (place, store) = place(options)?;
+        let gateway = AdminClient::for_gateway(port)?;
+        let (place, store) = locate_vault(options)?;
         let mut ledger = Ledger::read(&place, &key, &before, &account, &options.writer).await?;
-        if let Some((first, count)) = ledger.strangers() {
-            warn(&format!(
-                "{count} objects in the chain's place are signed by no key given here, and count for nothing ({first}): they were \
-                 planted, or another key signed them before (--before)"
+        if let Some((first, count)) = ledger.foreign_digests() {
+            print_warning(&format!(
+                "{count} objects at the chain's location are not signed by any given key and are ignored ({first}): they were \
+                 planted, or signed by an earlier key (pass it with --earlier-key)"
             ));
         }
         let now = SystemClock::new().now();
         done = match &file {
-            Some(file) => Some(execute(&place, &mut ledger, file, &erasers, &store, now).await?),
-            None => resume(&place, &mut ledger, &erasers, &store, now).await?,
+            Some(file) => Some(execute_request(&place, &mut ledger, file, &erasers, &store, now).await?),
+            None => resume_erasure(&place, &mut ledger, &erasers, &store, now).await?,
         };
-        locked(&ledger).await;
-        if let Err(why) = newest::report(&ledger, &gateway).await {
-            warn(&newest::unreported(&why, &account));
+        warn_if_unlocked(&ledger).await;
+        if let Err(why) = report_erasure::report_newest_erasure(&ledger, &gateway).await {
+            print_warning(&report_erasure::unreported_warning(&why, &account));
         }
         Ok(())
     })?;
     let text = match done {
-        None => "nothing was begun that is not finished\n".to_owned(),
-        Some(done) => told(&done, &options.writer, &key),
+        None => "no unfinished erasure was found\n".to_owned(),
+        Some(done) => format_result(&done, &options.writer, &key),
     };
     output::print(&text)?;
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// The signing key of the chain of erasures; it must not be an eraser's or a gateway's key.
-fn chain_key(options: &Erase, erasers: &[VerifyKey]) -> Result<SigningKey, CommandError> {
-    let key = signing_key(options.sign_with.as_deref())?;
-    let gateways = public_keys_of("--gateway-key", &options.gateway_key)?;
+fn read_chain_key(options: &EraseArgs, erasers: &[VerifyKey]) -> Result<SigningKey, CommandError> {
+    let key = read_signing_key(options.sign_with.as_deref())?;
+    let gateways = read_public_keys_of_option("--gateway-key", &options.gateway_key)?;
     for (theirs, whose) in [(erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
         if theirs.contains(key.public()) {
             return Err(CommandError::Failed(format!(
-                "--sign-with is {whose}: the chain of erasures has one of its own"
+                "--sign-with is {whose}: the chain of erasures needs a key of its own"
             )));
         }
     }
@@ -186,75 +189,77 @@ fn chain_key(options: &Erase, erasers: &[VerifyKey]) -> Result<SigningKey, Comma
 }
 
 /// Warns if the record of the erasure is not locked and can be deleted.
-async fn locked(ledger: &Ledger<'_>) {
-    match ledger.unlocked().await {
+async fn warn_if_unlocked(ledger: &Ledger<'_>) {
+    match ledger.find_unlocked_object().await {
         Ok(None) => {}
-        Ok(Some(name)) => warn(&format!(
-            "what tells of this erasure is not locked and can be deleted ({name}): give --lock-days, or let the bucket lock by \
-             default"
+        Ok(Some(name)) => print_warning(&format!(
+            "the record of this erasure is not locked and can be deleted ({name}): use --lock-days, or set a default lock on \
+             the bucket"
         )),
-        Err(why) => warn(&format!("whether what tells of this erasure is locked can't be told: {why}")),
+        Err(why) => print_warning(&format!("can't check whether the record of this erasure is locked: {why}")),
     }
 }
 
 /// The message about an execution.
-fn told(done: &Executed, writer: &str, key: &SigningKey) -> String {
-    let Executed { keys, objects, resumed, left } = done;
-    let again = if *resumed { ", begun by an earlier run" } else { "" };
+fn format_result(done: &ErasureOutcome, writer: &str, key: &SigningKey) -> String {
+    let ErasureOutcome { keys, objects, resumed, remaining_keys: left } = done;
+    let again = if *resumed { ", started by an earlier run" } else { "" };
     let left = match left {
         0 => String::new(),
         left => {
-            format!("{left} keys of these sessions are not in the request and still open content: make another one\n")
+            format!(
+                "{left} keys of these sessions are not in the request and can still open content: create another request\n"
+            )
         }
     };
     let public = key.public();
     format!(
-        "{} destroyed ({} now{again}); it stands in the chain of {writer}, signed by {public}\n{left}\
-         Copies elsewhere are not reached: replicas and backups of the key store, auditors who keep session keys, \
-         back ends. docs/erasure.md has the list.\n",
-        counted(*keys, "key"),
-        counted(*objects, "object"),
+        "{} destroyed ({} now{again}); the erasure is recorded in the chain of {writer}, signed by {public}\n{left}\
+         Copies elsewhere are not erased: replicas and backups of the key store, session keys kept by auditors, \
+         data in back ends. See docs/erasure.md for the list.\n",
+        format_count(*keys, "key"),
+        format_count(*objects, "object"),
     )
 }
 
-fn place(options: &Erase) -> Result<(Place, String), CommandError> {
+fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandError> {
     let store = options.store.clone().unwrap_or_default();
     let location = options.reach.location(&store, options.keys.as_deref());
-    let keys = public_keys_of("--gateway-key", &options.gateway_key)?;
-    let place = Place { keys, ..Place::at(&location, options.lock_days)? };
+    let keys = read_public_keys_of_option("--gateway-key", &options.gateway_key)?;
+    let place = WritableVault { keys, ..WritableVault::from_location(&location, options.lock_days)? };
     Ok((place, store.trim_end_matches('/').to_owned()))
 }
 
-fn signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
-    let path = path.ok_or("give the file of a signing key")?;
-    let key = SigningKey::from_secret(&Secret::new(read(path)?));
+fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
+    let path = path.ok_or("a signing key is required: pass its file")?;
+    let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
     key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
 }
 
 /// Creates a request, and prints what it would destroy.
-fn make(options: &Erase) -> Result<Exit, CommandError> {
+fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     let mut account = options.account.clone();
     let what = match (&options.session, &options.user) {
         (Some(session), None) => {
-            let (session, of) = listed(session, account.as_deref());
+            let (session, of) = parse_session_argument(session, account.as_deref());
             account = of;
-            Target::Session(session)
+            ContentTarget::Session(session)
         }
-        (None, Some(user)) => Target::User(user.clone()),
-        _ => return Err("say what is to be erased: a session, or --user".into()),
+        (None, Some(user)) => ContentTarget::User(user.clone()),
+        _ => return Err("pass a session or --user to select what to erase".into()),
     };
-    let (who, why) = (options.who.clone().unwrap_or_default(), options.why.clone().unwrap_or_default());
-    public("--who", &who)?;
-    public("--why", &why)?;
-    let path = options.output.as_deref().ok_or("give --output: the new file")?;
+    let (who, why) = (options.requested_by.clone().unwrap_or_default(), options.reason.clone().unwrap_or_default());
+    check_public_text("--requested-by", &who)?;
+    check_public_text("--reason", &why)?;
+    let path = options.output.as_deref().ok_or("--output is required: the file for the new request")?;
     let mut text = String::new();
     block_on(async {
-        let (place, store) = place(options)?;
-        let asked = Asked { what: what.clone(), account, tenant: options.tenant.clone() };
-        let found = resolve(&place, &asked).await?;
+        let (place, store) = locate_vault(options)?;
+        let asked = TargetQuery { target: what.clone(), account, tenant: options.tenant.clone() };
+        let found = resolve_target(&place, &asked).await?;
         let now = SystemClock::new().now();
-        let request = Request {
-            v: Request::VERSION,
+        let request = ErasureRequest {
+            v: ErasureRequest::VERSION,
             store,
             account: found.account,
             what,
@@ -269,31 +274,31 @@ fn make(options: &Erase) -> Result<Exit, CommandError> {
         };
         files::write_new(path, request.text().as_bytes())
             .map_err(|error| format!("can't write {}: {error}", path.display()))?;
-        text = summary(&request);
-        for why in &found.left_out {
-            warn(why);
-            text.push_str(&(clean(why) + "\n"));
+        text = summarize_request(&request);
+        for why in &found.excluded {
+            print_warning(why);
+            text.push_str(&(escape_unsafe(why) + "\n"));
         }
         Ok(())
     })?;
     output::print(&text)?;
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// The summary of a request, with the object of each key. Those who sign have no other view of it.
-fn summary(request: &Request) -> String {
+fn summarize_request(request: &ErasureRequest) -> String {
     let what = match &request.what {
-        Target::Session(session) => format!("session {session}"),
-        Target::User(user) => format!("every session of the user {user}"),
+        ContentTarget::Session(session) => format!("session {session}"),
+        ContentTarget::User(user) => format!("every session of the user {user}"),
     };
-    let (sessions, keys) = (counted(request.sessions.len(), "session"), counted(request.keys.len(), "key"));
+    let (sessions, keys) = (format_count(request.sessions.len(), "session"), format_count(request.keys.len(), "key"));
     let mut out = vec![
         format!("{what} in {}", request.store),
         format!("account {}, {sessions}, {keys}; until {}", request.account, request.expires),
         format!("{}: {}", request.who, request.why),
     ];
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for Shredded { folder, id } in &request.keys {
+    for ShreddedKey { folder, id } in &request.keys {
         let mut parts = folder.trim_end_matches('/').rsplit('/');
         // A request is valid only if its keys are those of its sessions.
         let (_day, session, tenant) =
@@ -306,46 +311,46 @@ fn summary(request: &Request) -> String {
     }
     out.extend(request.holds.iter().map(|held| format!("under legal hold: {held}")));
     // A line break within a text would look like a line of this summary.
-    out.iter().map(|line| clean(line) + "\n").collect()
+    out.iter().map(|line| escape_unsafe(line) + "\n").collect()
 }
 
 /// Prints a warning to stderr.
-fn warn(what: &str) {
+fn print_warning(what: &str) {
     // Stderr may be closed.
-    drop(writeln!(io::stderr().lock(), "{}", clean(what)));
+    drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(what)));
 }
 
 /// Checks a text that will be stored in objects that can't be deleted.
-fn public(option: &str, text: &str) -> Result<(), CommandError> {
+fn check_public_text(option: &str, text: &str) -> Result<(), CommandError> {
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
-        return Err(CommandError::Failed(format!("{option} is a line of 1 to 500 bytes")));
+        return Err(CommandError::Failed(format!("{option} must be one line of 1 to 500 bytes")));
     }
-    let rules = redact::Config::default().settings().map_err(|_| "the rules of redaction can't be built")?;
-    let mut scratch = Scratch::new();
+    let rules = redact::RedactConfig::default().settings().map_err(|_| "the redaction rules can't be loaded")?;
+    let mut scratch = SearchScratch::new();
     match rules.detector.find(text, &mut scratch).first() {
         None => Ok(()),
         Some(hit) => Err(CommandError::Failed(format!(
-            "{option} holds something private ({}): it would stand in the vault for years. Name a role and a ticket",
+            "{option} contains private text ({}) that would stay in the vault for years: write a role and a ticket instead",
             rules.detector.rule_name(hit)
         ))),
     }
 }
 
-fn sign(path: &Path, key: Option<&Path>) -> Result<Exit, CommandError> {
-    let (file, key) = (read(path)?, signing_key(key)?);
+fn sign_request(path: &Path, key: Option<&Path>) -> Result<ExitStatus, CommandError> {
+    let (file, key) = (read_text_file(path)?, read_signing_key(key)?);
     let say = |why: &str| format!("{} {why}", path.display());
     let (request, _) = request::read(&file).map_err(say)?;
-    request::timely(&request, SystemClock::new().now()).map_err(|why| say(&why.to_string()))?;
+    request::check_validity(&request, SystemClock::new().now()).map_err(|why| say(&why.to_string()))?;
     let signed = request::sign(&file, &key).map_err(say)?;
-    output::print(&summary(&request))?;
-    files::replace(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
+    output::print(&summarize_request(&request))?;
+    files::replace_file(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     output::print(&format!("signed by {}\n", key.public()))?;
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 /// Options of `vault rewrap`.
 #[derive(Args)]
-pub(crate) struct Rewrap {
+pub(crate) struct RewrapArgs {
     /// Public key (`age1…`) of an auditor who shall be able to open the sessions too; may be repeated.
     #[arg(long, required = true, value_name = "age1…")]
     recipient: Vec<String>,
@@ -355,9 +360,9 @@ pub(crate) struct Rewrap {
     sign_with: PathBuf,
     /// Public key that signed the chain of copies before `--sign-with`, or a file that contains it.
     #[arg(long, value_name = "KEY|FILE")]
-    before: Vec<String>,
+    earlier_key: Vec<String>,
     /// Name of the writer whose chain records copies; not a gateway's, and not that of erasures.
-    #[arg(long, default_value = REWRAP)]
+    #[arg(long, default_value = DEFAULT_REWRAP_WRITER)]
     writer: String,
     /// Only this session.
     #[arg(long)]
@@ -375,44 +380,49 @@ pub(crate) struct Rewrap {
     #[arg(long, value_name = "DAYS")]
     lock_days: Option<u32>,
     #[command(flatten)]
-    from: Source,
+    from: VaultArgs,
 }
 
 /// Runs `vault rewrap`.
-pub(super) fn run_rewrap(options: &Rewrap) -> Result<Exit, CommandError> {
+pub(super) fn run_rewrap(options: &RewrapArgs) -> Result<ExitStatus, CommandError> {
     let recipients =
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
     let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
-    let (session, account) = match options.session.as_deref().map(|id| listed(id, options.account.as_deref())) {
-        Some((session, account)) => (Some(session), account),
-        None => (None, options.account.clone()),
-    };
-    let which = Which { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
-    let (key, before) = (signing_key(Some(&options.sign_with))?, public_keys_of("--before", &options.before)?);
-    let teller = Teller { key: &key, before: &before, writer: &options.writer };
+    let (session, account) =
+        match options.session.as_deref().map(|id| parse_session_argument(id, options.account.as_deref())) {
+            Some((session, account)) => (Some(session), account),
+            None => (None, options.account.clone()),
+        };
+    let which = KeySelection { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
+    let (key, before) = (
+        read_signing_key(Some(&options.sign_with))?,
+        read_public_keys_of_option("--earlier-key", &options.earlier_key)?,
+    );
+    let teller = LedgerSigner { key: &key, earlier_keys: &before, writer: &options.writer };
     let mut done = Default::default();
     block_on(async {
         let from = &options.from;
-        let (auditors, log) = from.auditors().await?;
-        let place = Place::at(&from.reach.location(&from.store, from.keys.as_deref()), options.lock_days)?;
+        let (auditors, log) = from.read_auditors().await?;
+        let place =
+            WritableVault::from_location(&from.reach.location(&from.store, from.keys.as_deref()), options.lock_days)?;
         let what = options
             .session
             .as_deref()
             .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
-        log.note("rewrap", &format!("{what} for {}", options.recipient.join(" ")))?;
+        log.record_opening("rewrap", &format!("{what} for {}", options.recipient.join(" ")))?;
         done = rewrap(&place, &auditors, &recipients, &which, &teller, SystemClock::new().now()).await?;
         Ok(())
     })?;
-    let closed: String = done.closed.iter().map(|why| format!("not copied: {}\n", clean(why))).collect();
+    let closed: String = done.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
     let line = format!(
-        "{} keys: {} copies written, {} were there; {} told in the chain of {}, signed by {}\n",
+        "{} keys: {} copies written, {} already present; {} recorded in the chain of {}, signed by {}\n",
         done.keys,
         done.written,
-        done.there,
-        done.told,
+        done.already_present,
+        done.newly_listed,
         options.writer,
         key.public()
     );
-    print(format!("{closed}{line}").as_bytes())?;
-    Ok(if done.closed.is_empty() { Exit::Fine } else { Exit::Failed })
+    print_bytes(format!("{closed}{line}").as_bytes())?;
+    Ok(if done.failed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
 }

@@ -5,38 +5,38 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::super::auditors::{self, Sealed};
-use super::super::error::{CommandError, Exit};
+use super::super::auditor_keys::{self, KmsIdentityArgs};
+use super::super::error::{CommandError, ExitStatus};
 use super::super::opening_log::OpeningLog;
 use super::super::output;
 use super::super::runtime::block_on;
-use super::chain::Chains;
-use super::keys::{public_keys_of, read};
-use audit::evidence::bundle::Bundle;
-use audit::evidence::{Gathered, Period, gather};
-use audit::verify::{Report, verify};
+use super::chain::ChainArgs;
+use super::public_keys::{read_public_keys_of_option, read_text_file};
+use audit::evidence::bundle::EvidenceBundle;
+use audit::evidence::{EvidencePeriod, PeriodEvidence, gather_evidence};
+use audit::verify::{VerifyReport, verify};
 use kernel::clock::{Clock, SystemClock};
 use kernel::secret::Secret;
-use kernel::terminal::counted;
+use kernel::terminal::format_count;
 use vault::chain::note::SigningKey;
 
 /// Options of `vault evidence`.
 #[derive(Args)]
 #[command(group = ArgGroup::new("auditor").multiple(true).args(["identity", "identity_kms"]))]
-pub(crate) struct Evidence {
+pub(crate) struct EvidenceArgs {
     #[command(flatten)]
-    chains: Chains,
+    chains: ChainArgs,
     /// First day or time of arrival (UTC): `2026-11-01`.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_period_time)]
     from: String,
     /// End of the period (exclusive), a day or time: `2026-12-01`.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = parse_period_time)]
     to: String,
     /// An auditor's key file, with which fragments of the period are opened and compared with their lines.
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
-    sealed: Sealed,
+    sealed: KmsIdentityArgs,
     /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
     /// file's name with `.openings.jsonl` appended].
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
@@ -62,50 +62,56 @@ pub(crate) struct Evidence {
 }
 
 /// Converts a day or time to the form used in index lines.
-fn moment(text: &str) -> Result<String, CommandError> {
+fn parse_period_time(text: &str) -> Result<String, CommandError> {
     let shaped: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     match shaped.as_str() {
         "0000-00-00" => Ok(format!("{text}T00:00:00.000000000Z")),
         "0000-00-00T00:00:00Z" => Ok(format!("{}.000000000Z", text.trim_end_matches('Z'))),
-        _ => Err(CommandError::Usage("is no time: `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned())),
+        _ => {
+            Err(CommandError::Usage("must be a day or time such as `2026-11-01` or `2026-11-01T08:00:00Z`".to_owned()))
+        }
     }
 }
 
 /// Runs `vault evidence`.
-pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, CommandError> {
+pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, CommandError> {
     if options.from >= options.to {
-        return Err("--to is not after --from".into());
+        return Err("--to must be after --from".into());
     }
     let key = options.sign_with.as_deref().map(|path| {
-        let key = SigningKey::from_secret(&Secret::new(read(path)?));
+        let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
         key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
     });
     let key = key.transpose()?;
     if options.output.symlink_metadata().is_ok() {
-        return Err(CommandError::Failed(format!("{} exists: a bundle is a new folder", options.output.display())));
+        return Err(CommandError::Failed(format!(
+            "{} already exists: --output must be a new folder",
+            options.output.display()
+        )));
     }
-    let period = Period { from: options.from.clone(), to: options.to.clone() };
-    let mut report = Report::default();
-    let mut gathered = Gathered::default();
+    let period = EvidencePeriod { from: options.from.clone(), to: options.to.clone() };
+    let mut report = VerifyReport::default();
+    let mut gathered = PeriodEvidence::default();
     block_on(async {
-        let (vault, account) = (options.chains.vault()?, options.chains.account());
-        let mut wanted = options.chains.options()?;
+        let (vault, account) = (options.chains.open_vault()?, options.chains.account());
+        let mut wanted = options.chains.verify_options()?;
         (wanted.from, wanted.to) = (Some(period.from.clone()), Some(period.to.clone()));
-        wanted.anchors = options.anchor.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
-        wanted.anchor_keys = public_keys_of("--anchor-key", &options.anchor_key)?;
-        wanted.erasers = public_keys_of("--erasers", &options.erasers)?;
+        wanted.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
+        wanted.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
+        wanted.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
         if !(options.identity.is_empty() && options.sealed.is_empty()) {
             let (log, chains) = (options.log.as_deref(), &options.chains);
-            let (files, keys) = auditors::keys(&options.identity, &options.sealed, chains.reach()).await?;
+            let (files, keys) =
+                auditor_keys::read_identities(&options.identity, &options.sealed, chains.reach()).await?;
             wanted.auditors = keys;
-            let log = OpeningLog::of(log, &files, chains.store(), &wanted.auditors)?;
-            log.note("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
+            let log = OpeningLog::open_requested(log, &files, chains.store(), &wanted.auditors)?;
+            log.record_opening("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
         }
-        gathered = gather(&vault, &period, account, &wanted.keys).await?;
+        gathered = gather_evidence(&vault, &period, account, &wanted.keys).await?;
         report = verify(&vault, &wanted, &mut |_| {}).await?;
         Ok(())
     })?;
-    let bundle = Bundle {
+    let bundle = EvidenceBundle {
         period: &period,
         gathered: &gathered,
         report: &report,
@@ -119,17 +125,17 @@ pub(super) fn run_evidence(options: &Evidence) -> Result<Exit, CommandError> {
     let complete = gathered.is_complete();
     let mut verified = if report.verified { "verified" } else { "NOT VERIFIED: see verify.txt" }.to_owned();
     if !complete {
-        verified.push_str("; NOT COMPLETE: see closed.ndjson");
+        verified.push_str("; NOT COMPLETE: see unreadable.ndjson");
     }
     if !gathered.unsigned.is_empty() {
-        verified.push_str("; left out what nobody signed: see unsigned.ndjson");
+        verified.push_str("; unsigned lines were left out: see unsigned.ndjson");
     }
     output::print(&format!(
         "{}, {}, {}, {} erasures; {verified}\n",
-        counted(gathered.sessions.len(), "session"),
-        counted(gathered.lines, "line"),
-        counted(gathered.digests.len(), "digest"),
-        gathered.erased.len()
+        format_count(gathered.sessions.len(), "session"),
+        format_count(gathered.lines, "line"),
+        format_count(gathered.digests.len(), "digest"),
+        gathered.erasures.len()
     ))?;
-    Ok(if report.verified && complete { Exit::Fine } else { Exit::Failed })
+    Ok(if report.verified && complete { ExitStatus::Success } else { ExitStatus::Failed })
 }

@@ -4,40 +4,40 @@ use std::io::{self, Write as _};
 
 use clap::{Args, Subcommand};
 
-use super::super::error::{CommandError, Exit};
-use super::super::listed::listed;
-use super::super::reach::Reach;
+use super::super::error::{CommandError, ExitStatus};
 use super::super::runtime::block_on;
-use super::keys::public_keys;
-use super::source::print;
-use audit::erase::{Asked, Place, Target};
-use audit::hold::{hold, notes};
+use super::super::session_argument::parse_session_argument;
+use super::super::store_access::StoreAccessArgs;
+use super::public_keys::read_public_keys;
+use super::vault_args::print_bytes;
+use audit::erase::{ContentTarget, TargetQuery, WritableVault};
+use audit::hold::{apply_hold, list_notes};
 use audit::read::Vault;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::SystemRng;
-use kernel::terminal::{clean, counted};
+use kernel::terminal::{escape_unsafe, format_count};
 
 /// Subcommands of `vault hold`.
 #[derive(Subcommand)]
-pub(crate) enum Hold {
+pub(crate) enum HoldCommand {
     /// Sets a legal hold on a session's payload and keys: they can't be deleted, erase refuses them, and sweeps keep
     /// them. Repeat it for a session that continues.
-    Set(Touch),
+    Set(HoldArgs),
     /// Releases a legal hold.
-    Release(Touch),
+    Release(HoldArgs),
     /// Lists the holds in force.
     List {
         /// Only this account.
         #[arg(long)]
         account: Option<String>,
         #[command(flatten)]
-        at: At,
+        at: VaultLocationArgs,
     },
 }
 
 /// Options that select the content to hold.
 #[derive(Args)]
-pub(crate) struct Touch {
+pub(crate) struct HoldArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     session: Option<String>,
@@ -50,10 +50,10 @@ pub(crate) struct Touch {
     key: Vec<String>,
     /// The person who does it: a role, or a name that may stay in the vault.
     #[arg(long)]
-    who: String,
+    requested_by: String,
     /// The reason: a case or a ticket.
     #[arg(long)]
-    why: String,
+    reason: String,
     /// Only this account.
     #[arg(long)]
     account: Option<String>,
@@ -61,12 +61,12 @@ pub(crate) struct Touch {
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    at: At,
+    at: VaultLocationArgs,
 }
 
 /// Options that locate the vault.
 #[derive(Args)]
-pub(crate) struct At {
+pub(crate) struct VaultLocationArgs {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
@@ -74,68 +74,70 @@ pub(crate) struct At {
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    reach: StoreAccessArgs,
 }
 
 /// Runs `vault hold`.
-pub(super) fn run_hold(command: &Hold) -> Result<Exit, CommandError> {
+pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError> {
     let (mut out, mut strange, mut whole) = (String::new(), Vec::new(), true);
     block_on(async {
         match command {
-            Hold::Set(touch) => (out, strange) = touched(touch, true).await?,
-            Hold::Release(touch) => (out, strange) = touched(touch, false).await?,
-            Hold::List { account, at } => {
-                let vault = Vault::at(&at.reach.location(&at.store, at.keys.as_deref()))?;
-                let notes = notes(&vault, account.as_deref()).await?;
-                strange = notes.strange;
+            HoldCommand::Set(touch) => (out, strange) = change_hold(touch, true).await?,
+            HoldCommand::Release(touch) => (out, strange) = change_hold(touch, false).await?,
+            HoldCommand::List { account, at } => {
+                let vault = Vault::from_location(&at.reach.location(&at.store, at.keys.as_deref()))?;
+                let notes = list_notes(&vault, account.as_deref()).await?;
+                strange = notes.invalid;
                 for hold in notes.in_force {
                     let line = format!(
                         "{}/{}/{}  since {}  {}: {}",
                         hold.account, hold.tenant, hold.session, hold.at, hold.by, hold.why
                     );
-                    out.push_str(&(clean(&line) + "\n"));
+                    out.push_str(&(escape_unsafe(&line) + "\n"));
                 }
             }
         }
-        whole = strange.is_empty() || matches!(command, Hold::List { .. });
+        whole = strange.is_empty() || matches!(command, HoldCommand::List { .. });
         Ok(())
     })?;
-    print(out.as_bytes())?;
+    print_bytes(out.as_bytes())?;
     for why in &strange {
         // Stderr may be closed.
-        drop(writeln!(io::stderr().lock(), "{}", clean(why)));
+        drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(why)));
     }
-    Ok(if whole { Exit::Fine } else { Exit::Failed })
+    Ok(if whole { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
-async fn touched(touch: &Touch, set: bool) -> Result<(String, Vec<String>), CommandError> {
+async fn change_hold(touch: &HoldArgs, set: bool) -> Result<(String, Vec<String>), CommandError> {
     let mut account = touch.account.clone();
     let what = match (&touch.session, &touch.user) {
         (Some(session), _) => {
-            let (session, of) = listed(session, account.as_deref());
+            let (session, of) = parse_session_argument(session, account.as_deref());
             account = of;
-            Target::Session(session)
+            ContentTarget::Session(session)
         }
-        (None, Some(user)) => Target::User(user.clone()),
-        (None, None) => return Err("give a session, or --user".into()),
+        (None, Some(user)) => ContentTarget::User(user.clone()),
+        (None, None) => return Err("pass a session or --user".into()),
     };
-    let asked = Asked { what, account, tenant: touch.tenant.clone() };
+    let asked = TargetQuery { target: what, account, tenant: touch.tenant.clone() };
     let location = touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref());
-    let place = Place { keys: public_keys(&touch.key)?, ..Place::at(&location, None)? };
-    let done = hold(&place, &asked, set, (&touch.who, &touch.why), SystemClock::new().now(), &SystemRng).await?;
+    let place = WritableVault { keys: read_public_keys(&touch.key)?, ..WritableVault::from_location(&location, None)? };
+    let done =
+        apply_hold(&place, &asked, set, (&touch.requested_by, &touch.reason), SystemClock::new().now(), &SystemRng)
+            .await?;
     let word = if set { "held" } else { "released" };
-    let mut out: String = done.sessions.iter().map(|session| clean(session) + "\n").collect();
+    let mut out: String = done.sessions.iter().map(|session| escape_unsafe(session) + "\n").collect();
     out.push_str(&format!(
         "{} {word}: {} by the store, {} by a note\n",
-        counted(done.sessions.len(), "session"),
-        counted(done.objects, "object"),
-        done.noted
+        format_count(done.sessions.len(), "session"),
+        format_count(done.objects, "object"),
+        done.note_only
     ));
-    for why in &done.left_out {
-        drop(writeln!(io::stderr().lock(), "{}", clean(why)));
+    for why in &done.ignored_lines {
+        drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(why)));
     }
-    let missed = |why: String| format!("not read, so that packed objects may have been missed: {why}");
-    Ok((out, done.closed.into_iter().map(missed).collect()))
+    let missed = |why: String| format!("not read, so packed objects may have been missed: {why}");
+    Ok((out, done.unreadable.into_iter().map(missed).collect()))
 }
 
 #[cfg(test)]

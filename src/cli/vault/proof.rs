@@ -5,19 +5,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::error::{CommandError, Exit};
-use super::super::listed::listed;
+use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
-use super::super::reach::Reach;
 use super::super::runtime::block_on;
-use super::keys::{public_keys, public_keys_of, read};
-use audit::prove::{Proved, Wanted, check, prove};
+use super::super::session_argument::parse_session_argument;
+use super::super::store_access::StoreAccessArgs;
+use super::public_keys::{read_public_keys, read_public_keys_of_option, read_text_file};
+use audit::prove::{ProofRequest, ProofResult, check_proof_file, prove};
 use audit::read::Vault;
-use kernel::terminal::{clean, counted};
+use kernel::terminal::{escape_unsafe, format_count};
 
 /// Options of `vault prove`.
 #[derive(Args)]
-pub(crate) struct Prove {
+pub(crate) struct ProveArgs {
     /// Index lines, as shown in spans (`gen_ai.payload.leaf`).
     #[arg(value_name = "WRITER/EPOCH/NUMBER", required_unless_present = "session")]
     leaf: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Prove {
     turn_id: Option<String>,
     /// Includes lines only, without fragments.
     #[arg(long)]
-    bare: bool,
+    without_fragments: bool,
     /// An anchor to include.
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
@@ -43,19 +43,19 @@ pub(crate) struct Prove {
     /// A folder, or `s3://bucket/prefix`.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
-    /// Bucket of the key objects; not used here, but accepted so that all commands take the same options.
+    /// Bucket of the key objects: has no effect, since this command opens no content.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     /// Public key of the writer's signer, or a file that contains it.
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
     #[command(flatten)]
-    reach: Reach,
+    reach: StoreAccessArgs,
 }
 
 /// Options of `vault check-proof`.
 #[derive(Args)]
-pub(crate) struct CheckProof {
+pub(crate) struct CheckProofArgs {
     /// The proof file.
     file: PathBuf,
     /// Public key of the writer's signer, or a file that contains it; do not take it from the proof file.
@@ -68,54 +68,57 @@ pub(crate) struct CheckProof {
 }
 
 /// Runs `vault prove`.
-pub(super) fn run_prove(options: &Prove) -> Result<Exit, CommandError> {
-    let keys = public_keys(&options.key)?;
-    let (session, account) = match options.session.as_deref().map(|id| listed(id, options.account.as_deref())) {
-        Some((session, account)) => (Some(session), account),
-        None => (None, options.account.clone()),
-    };
-    let wanted = Wanted {
+pub(super) fn run_prove(options: &ProveArgs) -> Result<ExitStatus, CommandError> {
+    let keys = read_public_keys(&options.key)?;
+    let (session, account) =
+        match options.session.as_deref().map(|id| parse_session_argument(id, options.account.as_deref())) {
+            Some((session, account)) => (Some(session), account),
+            None => (None, options.account.clone()),
+        };
+    let wanted = ProofRequest {
         account,
         leaves: options.leaf.clone(),
         session,
         turn_id: options.turn_id.clone(),
-        bare: options.bare,
-        anchor: options.anchor.as_deref().map(read).transpose()?,
+        lines_only: options.without_fragments,
+        anchor: options.anchor.as_deref().map(read_text_file).transpose()?,
     };
-    let Proved { file, missed, told } = block_on(async {
-        let vault = Vault::at(&options.reach.location(&options.store, options.keys.as_deref()))?;
+    let ProofResult { file, possibly_missing: missed, remarks: told } = block_on(async {
+        let vault = Vault::from_location(&options.reach.location(&options.store, options.keys.as_deref()))?;
         Ok(prove(&vault, &wanted, &keys).await?)
     })?;
     let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // can't fail: strings and numbers
     // A proof that is handed over must be valid.
-    check(&text, &keys, &[])?;
+    check_proof_file(&text, &keys, &[])?;
     let written = kernel::files::write_new(&options.output, format!("{text}\n").as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
-    output::print(&format!("{} proved\n", counted(file.proofs.len(), "line")))?;
-    output::tell("not proved", &told);
-    output::tell("lines may be missing from the file", &missed);
-    Ok(if missed.is_empty() { Exit::Fine } else { Exit::Failed })
+    output::print(&format!("{} proved\n", format_count(file.proofs.len(), "line")))?;
+    output::print_notes("not proved", &told);
+    output::print_notes("lines may be missing from the file", &missed);
+    Ok(if missed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 /// Runs `vault check-proof`.
-pub(super) fn run_check(options: &CheckProof) -> Result<Exit, CommandError> {
-    let (keys, anchor_keys) = (public_keys(&options.key)?, public_keys_of("--anchor-key", &options.anchor_key)?);
-    let checked = check(&read(&options.file)?, &keys, &anchor_keys);
-    let checked = checked.map_err(|why| format!("the proof does not hold: {why}"))?;
+pub(super) fn run_check(options: &CheckProofArgs) -> Result<ExitStatus, CommandError> {
+    let (keys, anchor_keys) =
+        (read_public_keys(&options.key)?, read_public_keys_of_option("--anchor-key", &options.anchor_key)?);
+    let checked = check_proof_file(&read_text_file(&options.file)?, &keys, &anchor_keys);
+    let checked = checked.map_err(|why| format!("the proof is not valid: {why}"))?;
     let asked = !anchor_keys.is_empty();
     let unanchored = checked.iter().filter(|one| asked && !one.anchored).count();
     for one in checked {
-        let holds: String = one.holds.iter().map(|what| format!("  {}\n", clean(what))).collect();
-        output::print(&format!("{}\n{holds}  {}\n", clean(&one.leaf), clean(&one.line)))?;
+        let holds: String = one.passed_steps.iter().map(|what| format!("  {}\n", escape_unsafe(what))).collect();
+        output::print(&format!("{}\n{holds}  {}\n", escape_unsafe(&one.leaf), escape_unsafe(&one.line)))?;
     }
     if unanchored > 0 {
         output::print(&format!(
-            "signed, and not anchored: the anchor does not tell of the trees of {unanchored} lines\n"
+            "signed but not anchored: the anchor does not contain the trees of {}\n",
+            format_count(unanchored, "line")
         ))?;
-        return Ok(Exit::Failed);
+        return Ok(ExitStatus::Failed);
     }
     output::print("proved\n")?;
-    Ok(Exit::Fine)
+    Ok(ExitStatus::Success)
 }
 
 #[cfg(test)]

@@ -3,17 +3,17 @@
 
 use std::path::Path;
 
-use config::env::{FileError, Lookup};
+use config::env::{SubstitutionFileError, SubstitutionLookup};
 use tollgate::app::resolve;
 
 struct Nothing;
 
-impl Lookup for Nothing {
+impl SubstitutionLookup for Nothing {
     fn var(&self, name: &str) -> Option<String> {
         name.len().is_multiple_of(2).then(|| "/tmp/value".to_owned())
     }
 
-    fn file(&self, path: &str) -> Result<String, FileError> {
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
         if path.len().is_multiple_of(2) {
             Ok("value".to_owned())
         } else {
@@ -24,7 +24,7 @@ impl Lookup for Nothing {
 
 pub fn body(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let read = resolve::read("fuzz.yaml", text, &Nothing, Path::new("/tmp"));
+    let read = resolve::resolve_config("fuzz.yaml", text, &Nothing, Path::new("/tmp"));
     match read.result {
         Ok(_) => drop(read.source.render(&read.warnings, false)),
         Err(problems) => {

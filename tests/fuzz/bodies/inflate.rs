@@ -2,13 +2,13 @@
 //! coding; second: limit; third: size of a step; the rest is the body, in two pieces.
 
 use bytes::Bytes;
-use net::Encoding;
-use net::encoding::{Inflater, Step};
+use net::ContentEncoding;
+use net::encoding::{InflateStep, Inflater};
 use net::rope::Rope;
 
 pub fn body(data: &[u8]) {
     let Some((&[coding, cap, step], rest)) = data.split_first_chunk() else { return };
-    let codings = [Encoding::Identity, Encoding::Gzip, Encoding::Deflate, Encoding::Zstd];
+    let codings = [ContentEncoding::Identity, ContentEncoding::Gzip, ContentEncoding::Deflate, ContentEncoding::Zstd];
     let encoding = codings[usize::from(coding) % codings.len()];
     let cap = 1 << (cap % 22);
     let mut rope = Rope::default();
@@ -16,14 +16,14 @@ pub fn body(data: &[u8]) {
     rope.push(Bytes::copy_from_slice(first));
     rope.push(Bytes::copy_from_slice(second));
     let Ok(mut inflater) = Inflater::new(encoding, rope, cap) else { return };
-    assert!(inflater.hint() <= cap);
+    assert!(inflater.size_hint() <= cap);
     loop {
-        let before = inflater.made();
+        let before = inflater.output_len();
         let made = inflater.step(1 + usize::from(step) * 97);
-        assert!(inflater.made() <= cap + 1, "beyond the cap");
+        assert!(inflater.output_len() <= cap + 1, "beyond the cap");
         match made {
-            Ok(Step::More) => assert!(inflater.made() > before, "a step that makes nothing"),
-            Ok(Step::Done) => {
+            Ok(InflateStep::More) => assert!(inflater.output_len() > before, "a step that makes nothing"),
+            Ok(InflateStep::Done) => {
                 assert!(inflater.into_bytes().len() <= cap);
                 break;
             }

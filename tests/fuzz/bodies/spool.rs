@@ -9,7 +9,9 @@ use std::time::Duration;
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
 use pipeline::RealDisk;
-use pipeline::spool::{Committer, Record, RecordKind, Settings, Spool, SpoolKey, Transaction, room_for};
+use pipeline::spool::{
+    Committer, RecordKind, Spool, SpoolKey, SpoolRecord, SpoolSettings, Transaction, bytes_to_reserve,
+};
 use telemetry::Meter;
 
 const NAMES: [&str; 24] = [
@@ -19,7 +21,7 @@ const NAMES: [&str; 24] = [
 
 fn open(folder: &Path) -> Option<(Arc<Spool>, Committer)> {
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
-    let settings = Settings::new(folder.to_path_buf(), 256 << 10);
+    let settings = SpoolSettings::new(folder.to_path_buf(), 256 << 10);
     let keys = [SpoolKey::from_bytes([7; 32])];
     Spool::open(Arc::new(RealDisk), &settings, &keys, clock, Arc::new(SeededRng::new(1)), &Meter::new()).ok()
 }
@@ -29,8 +31,8 @@ pub fn fill(folder: &Path) {
     let (spool, mut committer) = open(folder).expect("an empty folder");
     for name in NAMES {
         let body = name.repeat(300).into_bytes();
-        let reservation = spool.reserve(room_for(1, body.len() as u64)).expect("room");
-        let record = Record { kind: RecordKind::Forward, holders: Arc::new(["a".into()]), body: body.into() };
+        let reservation = spool.reserve(bytes_to_reserve(1, body.len() as u64)).expect("room");
+        let record = SpoolRecord { kind: RecordKind::Forward, holders: Arc::new(["a".into()]), body: body.into() };
         spool.enqueue(Transaction { account: "default".into(), records: vec![record] }, reservation, Box::new(|_| {}));
         committer.step(Duration::ZERO);
     }

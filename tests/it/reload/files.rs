@@ -94,11 +94,11 @@ fn a_reload_with_a_broken_file_ends_nothing() {
     pem_file(&folder, "another.key", "PRIVATE KEY", &another.key);
     let key_of_another = fs::read(folder.path().join("another.key")).unwrap();
     let broken: [(&str, Option<&[u8]>, &str); 7] = [
-        ("server.pem", Some(b"garbage"), "holds no certificate"),
+        ("server.pem", Some(b"garbage"), "contains no certificate"),
         ("server.pem", None, "tls.cert_file: can't read"),
-        ("server.key", Some(&key_of_another), "is not the key of"),
+        ("server.key", Some(&key_of_another), "does not match the certificate in"),
         ("tokens", None, "auth.tokens_file: can't read"),
-        ("tokens", Some(b"only\n"), "a line is an account"),
+        ("tokens", Some(b"only\n"), "a line must be an account, a space and a token"),
         ("back-end.pem", None, "tls.ca_file: can't read"),
         ("data/spool.key", None, "spool.key is missing"),
     ];
@@ -107,7 +107,7 @@ fn a_reload_with_a_broken_file_ends_nothing() {
         let good = fs::read(&path).unwrap();
         text.map_or_else(|| fs::remove_file(&path), |text| fs::write(&path, text)).unwrap();
         gateway.signal("HUP");
-        let line = gateway.line("can't be used; the one before goes on");
+        let line = gateway.line("the new configuration can't be used; the previous one keeps running");
         assert!(line.contains(told) && !line.contains(TOKEN), "{file}: {line}");
         serves();
         let metrics = ask(admin, &trusting, "GET /metrics", b"");
@@ -156,18 +156,18 @@ fn a_refused_configuration_is_taken_once_its_files_are_there() {
     let back_end = fs::read(folder.path().join("back-end.pem")).unwrap();
     ["tokens", "back-end.pem"].into_iter().for_each(|file| fs::remove_file(folder.path().join(file)).unwrap());
     fs::write(&config, &closed).unwrap();
-    let line = gateway.line("can't be used; the one before goes on");
+    let line = gateway.line("the new configuration can't be used; the previous one keeps running");
     assert!(line.contains("auth.tokens_file: can't read") && line.contains("tls.ca_file: can't read"), "{line}");
     assert_eq!(status(), "HTTP/1.1 200");
     fs::write(folder.path().join("tokens"), &tokens).unwrap();
     gateway.silent("can't", Duration::from_secs(4));
     fs::write(folder.path().join("back-end.pem"), &back_end).unwrap();
-    gateway.line("can be used now");
+    gateway.line("usable now");
     assert_eq!(gateway.address("otlp http"), http);
     assert_eq!(status(), "HTTP/1.1 401");
     let metrics = ask(admin, &trusting, "GET /metrics", b"");
     assert!(metrics.contains("\ntollgate_config_reload_failures_total 1\n"), "{metrics}");
-    gateway.silent("read again", Duration::from_secs(3));
+    gateway.silent("reloading the configuration", Duration::from_secs(3));
     assert_eq!(gateway.end(), Some(0));
 }
 
@@ -189,7 +189,7 @@ fn what_runs_again_has_what_it_had() {
     }
     fs::write(&config, configuration(folder.path(), "moved.pem", "moved", &grpc)).unwrap();
     gateway.signal("HUP");
-    gateway.line("the new configuration can't be run");
+    gateway.line("the new configuration can't be started; restarting the previous one");
     assert_eq!((gateway.address("otlp http"), gateway.address("admin")), (http, admin));
     let answer = ask(http, &trusting, "POST /v1/traces", &span());
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -292,7 +292,7 @@ fn a_certificate_that_is_over_stands_in_the_log() {
     fs::write(&config, configuration(folder.path(), "server.pem", "tokens", "")).unwrap();
     let gateway = Running::start(&config, &[]);
     let told = || {
-        let line = gateway.line("a certificate that is shown to others");
+        let line = gateway.line("a certificate has expired or expires soon: renew it");
         assert!(
             line.contains("WARN") && line.contains("server.pem: its certificate expired on 2021-01-01, "),
             "{line}"

@@ -192,7 +192,7 @@ fn a_change_of_certificates_alone_closes_nothing() {
     clients.some_more();
     write("nowhere", "");
     gateway.signal("HUP");
-    gateway.line("the one before");
+    gateway.line("the previous one");
     clients.some_more();
     let count = clients.end();
     assert_eq!(gateway.end(), Some(0));
@@ -275,7 +275,7 @@ fn a_port_that_stays_gets_another_host() {
     let held = TcpListener::bind(taken).unwrap();
     write(&taken.to_string(), &format!("0.0.0.0:{}", grpc.port()));
     gateway.signal("HUP");
-    gateway.line("the new configuration can't be run");
+    gateway.line("the new configuration can't be started; restarting the previous one");
     assert_eq!((gateway.address("otlp grpc"), gateway.address("otlp http").to_string()), (grpc, everywhere));
     send("r1");
     drop(held);

@@ -22,13 +22,13 @@ const cut = () => {
   return [...clipped, ...outside].map((one) => `${one.tagName}.${one.className?.baseVal ?? one.className}: ${one.textContent.trim().slice(0, 60)}`);
 };
 
-const paths = { front: "/?window=1h", live: "/runs?state=live&sort=cost&window=1h", run: `/runs/${runaway}`, runs: "/runs?sort=cost", changes: "/changes", gateway: "/health-page" };
+const paths = { front: "/?window=1h", live: "/runs?state=live&sort=cost&window=1h", run: `/runs/${runaway}`, runs: "/runs?sort=cost", changes: "/changes", gateway: "/gateway" };
 for (const width of [1280, 390])
   for (const scheme of ["light", "dark"]) {
     const context = await browser.newContext({ viewport: { width, height: width > 500 ? 900 : 844 }, colorScheme: scheme, javaScriptEnabled: true });
     const page = await context.newPage();
     for (const [name, path] of Object.entries(paths)) {
-      await page.goto(base + path + (path.includes("?") ? "&" : "?") + "still=1", { waitUntil: "load" });
+      await page.goto(base + path + (path.includes("?") ? "&" : "?") + "paused=1", { waitUntil: "load" });
       const at = `${width} px, ${scheme}: ${name}`;
       await page.screenshot({ path: `${out}/${name}-${width}-${scheme}.png`, fullPage: true });
       if (name === "front") await page.screenshot({ path: `${out}/first-${width}-${scheme}.png` });
@@ -46,7 +46,7 @@ for (const width of [1280, 390])
 for (const [width, height] of [[1280, 900], [390, 844]]) {
   const context = await browser.newContext({ viewport: { width, height } });
   const page = await context.newPage();
-  await page.goto(`${base}/?window=1h&still=1`);
+  await page.goto(`${base}/?window=1h&paused=1`);
   const seen = await page.evaluate(() => [...document.querySelectorAll("main .alerts li")]
     .filter((one) => one.getBoundingClientRect().bottom <= innerHeight)
     .map((one) => ({ text: one.innerText, links: [...one.querySelectorAll("a")].map((link) => link.href) })));
@@ -66,12 +66,12 @@ page.on("response", (response) => { if (new URL(response.url()).pathname === "/"
 await page.goto(`${base}/?window=1h`);
 await new Promise((done) => setTimeout(done, 5000));
 check("the page refreshes itself without script", loads >= 2, loads);
-await page.goto(`${base}/?window=1h&still=1`);
+await page.goto(`${base}/?window=1h&paused=1`);
 const text = await page.textContent("main");
 check("live runs that are not shown are said", /and 1 more live run\b/.test(text.replace(/\s+/g, " ")), text.match(/and \d+ more[^.]*/)?.[0]);
 check("an unpriced run says so, and nothing is $0", text.includes("no price") && !/\$0(?![.\d])/.test(text), text.match(/.{60}\$0(?![.\d]).{20}/)?.[0]);
 check("calls without usage are said with what to switch on", /2 model calls were answered without usage/.test(text) && text.includes("stream_options.include_usage"), "");
-await page.goto(`${base}/runs?state=live&sort=cost&window=1h&still=1`);
+await page.goto(`${base}/runs?state=live&sort=cost&window=1h&paused=1`);
 const costs = await page.$$eval('td[data-label="cost"]', (all) => all.map((one) => parseFloat(one.textContent.replace(/[$,]/g, "")) || 0));
 check("live runs are sorted by cost", costs.length === 11 && costs.every((cost, at) => at === 0 || cost <= costs[at - 1]), costs);
 

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 
 const [base, out, label] = process.argv.slice(2);
 // pages that ask again every two seconds would go on while they are looked at
-const still = (path) => base + path + (path.includes("?") ? "&" : "?") + "still=1";
+const paused = (path) => base + path + (path.includes("?") ? "&" : "?") + "paused=1";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox"] });
 const found = { violations: [], wide: [], console: [], foreign: [], dialogs: 0, texts: {}, clicks: null, cut: [] };
@@ -21,13 +21,13 @@ async function context(width, dark, script) {
 
 const first = await (await fetch(base + "/runs?sort=cost&window=24h", { headers: { accept: "application/json" } })).json();
 const most_expensive = first.runs[0]?.id;
-const paths = ["/", "/?window=1h", "/runs?sort=cost", "/changes", "/changes?by=issue", "/health-page", "/runs/nobody-has-this-id"];
+const paths = ["/", "/?window=1h", "/runs?sort=cost", "/changes", "/changes?by=issue", "/gateway", "/runs/nobody-has-this-id"];
 if (most_expensive) paths.push("/runs/" + encodeURIComponent(most_expensive));
 
 for (const [width, dark, script] of [[360, false, true], [1280, true, true], [1280, false, false], [360, true, false]]) {
   const page = await context(width, dark, script);
   for (const path of paths) {
-    await page.goto(still(path), { waitUntil: "load" });
+    await page.goto(paused(path), { waitUntil: "load" });
     const name = `${label}-${width}${dark ? "-dark" : ""}${script ? "" : "-noscript"}`;
     if (path === "/" || path.startsWith("/runs/") || path === "/runs?sort=cost" || path === "/changes") {
       const short = path === "/" ? "front" : path.startsWith("/runs/nobody") ? "unknown" : path.startsWith("/runs/") ? "run" : path.startsWith("/changes") ? "changes" : "runs";
@@ -56,7 +56,7 @@ for (const [width, dark, script] of [[360, false, true], [1280, true, true], [12
 if (most_expensive) {
   // from the number to the trace, as a person would: click the number, click the first trace
   const page = await context(1280, false, false);
-  await page.goto(still("/"));
+  await page.goto(paused("/"));
   await page.click("text=Cost per run");
   const link = page.locator("table a[rel=noreferrer]").first();
   found.clicks = { second: page.url(), trace: await link.getAttribute("href") };

@@ -147,7 +147,7 @@ def told_is_whole(found):
     """Every rule that tollgate computes is an alert of its own here."""
     with open(RULES) as f:
         table = re.search(r"RULES: \[.*?\] = \[(.*?)\];", f.read(), re.S)[1]
-    told = dict(re.findall(r'\("(\w+)", Severity::(\w+)\)', table))
+    told = dict(re.findall(r'\("(\w+)", AlertSeverity::(\w+)\)', table))
     here = {match[1]: rule["labels"]["severity"] for _, rule in found if (match := re.search(r'\{rule="(\w+)"\}', rule["expr"]))}
     here["limit_hit"] = "warning"
     check("each rule of tollgate's own is an alert as loud", {name: word.lower() for name, word in told.items()} == here, (told, here))

@@ -176,7 +176,7 @@ def main():
         admin["trace_link"] = {"back_end": "signoz", "base": "https://signoz.example"}
         admin["public_url"] = f"http://{admin['endpoint']}"
         admin["alerts"] = {"url": f"http://127.0.0.1:{hook.server_port}/"}
-        config["processors"]["runs"] = {"settle": "1s", "iteration_ceiling": 50, "alerts": {"least_runs": 5}}
+        config["processors"]["runs"] = {"settle": "1s", "iteration_ceiling": 50, "alerts": {"min_runs": 5}}
 
     gateway = Gateway(work, {"file": {"path": os.path.join(work, "out.jsonl")}}, change=change, log="info").start()
     sender = Sender(gateway)

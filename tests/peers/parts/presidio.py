@@ -171,7 +171,7 @@ def away(work, analyzer):
     until("delivered", lambda: len(outbound(tollgate)) == 3)
     spans = outbound(tollgate)
     check("nothing was lost or passed", all("Zqx" not in (spans[n].get("note") or "") for n in spans) and {7, 8, 9} == set(spans), str(spans))
-    check("held requests are counted", tollgate.metric("tollgate_recogniser_held_requests_total") >= 2)
+    check("held requests are counted", tollgate.metric("tollgate_recogniser_unanswered_requests_total") >= 2)
     tollgate.stop()
     unscanned = gateway(os.path.join(work, "unscanned"), analyzer, on_error="unscanned", language="xx").start()
     check("a language that it does not know: unscanned goes on", unscanned.post("traces", request([attribute("note", TEXTS[0])], 1), "application/json")[0] == 200)

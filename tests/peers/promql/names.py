@@ -18,13 +18,13 @@ def bounds(names_rs):
         text = f.read()
     arrays = {name: [float(n.replace("_", "")) for n in re.findall(r"[\d._]+(?:e-?\d+)?", body)]
               for name, body in re.findall(r"pub const (\w+): &\[f64\] =\s*&\[(.*?)\];", text, re.S)}
-    return {metric: arrays[array] for metric, array in re.findall(r'= "(\w+)",\s*Kind::Histogram\((?:\w+::)*(\w+)\)', text)}
+    return {metric: arrays[array] for metric, array in re.findall(r'= "(\w+)",\s*MetricKind::Histogram\((?:\w+::)*(\w+)\)', text)}
 
 
 def defined(names_rs):
     """{metric: kind}, from names.rs."""
     with open(names_rs) as f:
-        return dict(re.findall(r'= "(\w+)",\s*Kind::(Counter|Gauge|Histogram)', f.read()))
+        return dict(re.findall(r'= "(\w+)",\s*MetricKind::(Counter|Gauge|Histogram)', f.read()))
 
 
 def series_of(metrics):

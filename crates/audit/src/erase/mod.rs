@@ -1,5 +1,5 @@
-//! `vault erase`: destroys session keys at the request of two people ([`Request`]), and records it in a chain of its
-//! own. Locked objects can't be deleted, but a fragment without its key is unreadable. Keys that vanish without a
+//! `vault erase`: destroys session keys at the request of two people ([`ErasureRequest`]), and records it in a chain of
+//! its own. Locked objects can't be deleted, but a fragment without its key is unreadable. Keys that vanish without a
 //! record must look like an attack, because they may be one.
 //!
 //! A signed digest announces the erasure before the first key is destroyed, and another one confirms it after the last.
@@ -14,7 +14,7 @@ pub(crate) mod resolve;
 pub(crate) mod tests;
 
 pub use super::ledger::Ledger;
-pub use super::place::Place;
-pub use execute::{Executed, execute, resume};
-pub use request::{Request, Target};
-pub use resolve::{Asked, Resolved, resolve};
+pub use super::writable_vault::WritableVault;
+pub use execute::{ErasureOutcome, execute_request, resume_erasure};
+pub use request::{ContentTarget, ErasureRequest};
+pub use resolve::{ResolvedTarget, TargetQuery, resolve_target};

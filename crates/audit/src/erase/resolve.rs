@@ -10,30 +10,30 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ReadError;
-use crate::folders::{Folder, is_day, is_key_name, is_segment, segment, shredded};
-use crate::place::Place;
+use crate::folders::{SessionFolder, encode_segment, is_day, is_key_name, is_segment, parse_key_name};
 use crate::read::{each_row, each_signed_row, each_unsigned_row};
-use crate::signed::Signed;
-use vault::names::account_segment;
-use vault::row::{Kind, Row, Shredded};
+use crate::signed_index::SignedIndex;
+use crate::writable_vault::WritableVault;
+use vault::index_row::{IndexRow, RowKind, ShreddedKey};
+use vault::object_names::account_segment;
 use vault::store::{ObjectKind, StoreError};
 
-use super::request::{MAX_KEYS, Target};
+use super::request::{ContentTarget, MAX_KEYS};
 
 /// Objects queried concurrently.
-const AT_ONCE: usize = 16;
+const CONCURRENT_QUERIES: usize = 16;
 /// Most unsigned sessions that are listed.
-const MAX_UNSIGNED: usize = 100;
+const MAX_LISTED_UNSIGNED: usize = 100;
 /// Most bytes of session names kept in memory, because a writer controls how many lines name sessions.
-const MAX_NAMES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+const MAX_NAME_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 /// Approximate overhead of a name in memory, bytes.
-const A_NAME: usize = 96;
+const NAME_OVERHEAD: usize = 96;
 
 /// The content to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct TargetQuery {
     /// Session or user.
-    pub what: Target,
+    pub target: ContentTarget,
     /// Only this account.
     pub account: Option<String>,
     /// Only this tenant, as the index shows it.
@@ -42,54 +42,54 @@ pub struct Asked {
 
 /// The sessions and keys found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
+pub struct ResolvedTarget {
     /// Account of the sessions.
     pub account: String,
     /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
     /// Keys of the sessions.
-    pub keys: Vec<Shredded>,
+    pub keys: Vec<ShreddedKey>,
     /// Objects of the sessions that are under legal hold.
     pub holds: Vec<String>,
     /// What is not included: sessions of the user that only unsigned lines name, and unreadable parts of index and
     /// chains.
-    pub left_out: Vec<String>,
+    pub excluded: Vec<String>,
 }
 
 /// Finds what a request would destroy.
 ///
 /// # Errors
 /// The store fails, or there is nothing to destroy.
-pub async fn resolve(place: &Place, asked: &Asked) -> Result<Resolved, ReadError> {
-    let told = sessions(place, asked).await?;
-    let left_out = told.left_out();
-    let Sessions { account, folders, .. } = told;
+pub async fn resolve_target(place: &WritableVault, asked: &TargetQuery) -> Result<ResolvedTarget, ReadError> {
+    let told = find_sessions(place, asked).await?;
+    let left_out = told.excluded();
+    let MatchedSessions { account, folders, .. } = told;
     let segment = account_segment(&account);
-    let stored = stored(place, &account).await?;
+    let stored = list_stored_keys(place, &account).await?;
     let own = stored.into_iter().filter(|(folder, _)| folders.contains(folder));
-    let keys: BTreeSet<Shredded> = own.filter_map(|(_, key)| key).collect();
+    let keys: BTreeSet<ShreddedKey> = own.filter_map(|(_, key)| key).collect();
     // a copy that someone stored under a non-standard name must be erased too
-    if keys.is_empty() && to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
+    if keys.is_empty() && list_objects_to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
         return Err(ReadError::not_found(
-            "no key object of it is in the store: it has no content, was erased before, or its keys lie in \
+            "no key object of this target is in the store: it has no content, was erased before, or its keys are in \
                     another bucket (--keys)",
         ));
     }
     if keys.len() > MAX_KEYS {
         return Err(ReadError::invalid(format!(
-            "{} keys are too many for one request: make one for each session",
+            "{} keys are too many for one request: make one request for each session",
             keys.len()
         )));
     }
-    let holds = holds(place, &segment, &folders, &keys).await?;
+    let holds = find_held_objects(place, &segment, &folders, &keys).await?;
     let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
-    Ok(Resolved { account, sessions, keys: keys.into_iter().collect(), holds, left_out })
+    Ok(ResolvedTarget { account, sessions, keys: keys.into_iter().collect(), holds, excluded: left_out })
 }
 
 /// Names of key objects, including those that only have older versions: a reader of versions can still use them.
-async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError> {
+async fn list_key_names(place: &WritableVault, below: &str) -> Result<BTreeSet<String>, ReadError> {
     let (mut names, mut after) = (BTreeSet::new(), None);
-    while let Some(page) = place.vault.versions(ObjectKind::Key, below, after.take()).await? {
+    while let Some(page) = place.vault.list_versions(ObjectKind::Key, below, after.take()).await? {
         names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
         after = page.next;
         if after.is_none() {
@@ -101,39 +101,42 @@ async fn names(place: &Place, below: &str) -> Result<BTreeSet<String>, ReadError
 
 /// Sessions of an account that have key objects, each with the key of an object, including copies in a folder of their
 /// own. The key is `None` if a gateway would not store one there: a request naming it would be invalid.
-async fn stored(place: &Place, account: &str) -> Result<Vec<(Folder, Option<Shredded>)>, ReadError> {
+async fn list_stored_keys(
+    place: &WritableVault,
+    account: &str,
+) -> Result<Vec<(SessionFolder, Option<ShreddedKey>)>, ReadError> {
     let below = format!("keys/{}/", account_segment(account));
-    let (start, names) = (place.vault.full(&below), names(place, &below).await?);
+    let (start, names) = (place.vault.full_name(&below), list_key_names(place, &below).await?);
     let one = |name: String| {
         let mut parts = name.strip_prefix(&start)?.split('/');
         let (tenant, session, day) = (parts.next()?, parts.next()?, parts.next()?);
         let folder = format!("{start}{tenant}/{session}/{day}/");
-        let key = shredded(&name).filter(|_| is_day(day)).map(|key| Shredded { folder, id: key.id });
+        let key = parse_key_name(&name).filter(|_| is_day(day)).map(|key| ShreddedKey { folder, id: key.id });
         (is_segment(tenant) && is_segment(session)).then(|| ((tenant.to_owned(), session.to_owned()), key))
     };
     Ok(names.into_iter().filter_map(one).collect())
 }
 
 /// Sessions by account.
-pub(super) type Accounts = BTreeMap<String, BTreeSet<Folder>>;
+pub(super) type SessionsByAccount = BTreeMap<String, BTreeSet<SessionFolder>>;
 
 /// Sessions named by lines, up to a memory limit.
 #[derive(Default)]
-struct Named {
-    accounts: Accounts,
+struct BoundedSessions {
+    accounts: SessionsByAccount,
     bytes: usize,
     /// Whether the limit was exceeded.
-    more: bool,
+    is_truncated: bool,
 }
 
-impl Named {
-    fn add(&mut self, account: &str, folder: Folder) {
+impl BoundedSessions {
+    fn add(&mut self, account: &str, folder: SessionFolder) {
         if self.accounts.get(account).is_some_and(|folders| folders.contains(&folder)) {
             return;
         }
-        let bytes = self.bytes + account.len() + folder.0.len() + folder.1.len() + A_NAME;
-        if bytes > MAX_NAMES {
-            self.more = true;
+        let bytes = self.bytes + account.len() + folder.0.len() + folder.1.len() + NAME_OVERHEAD;
+        if bytes > MAX_NAME_BYTES {
+            self.is_truncated = true;
             return;
         }
         self.bytes = bytes;
@@ -141,51 +144,51 @@ impl Named {
     }
 
     /// A message if the limit was exceeded.
-    fn told(&self) -> Option<String> {
-        self.more
-            .then(|| "lines tell of more sessions than are kept in memory: give --tenant, or name sessions".to_owned())
+    fn limit_message(&self) -> Option<String> {
+        self.is_truncated
+            .then(|| "more sessions match than fit in memory: give --tenant, or name single sessions".to_owned())
     }
 }
 
 /// The result of searching the index.
 #[derive(Default)]
-pub(super) struct Told {
-    pub(super) found: Accounts,
+pub(super) struct SessionSearch {
+    pub(super) found: SessionsByAccount,
     /// For a user: sessions that only lines without a signature of the given keys name.
-    unsigned: Accounts,
+    unsigned: SessionsByAccount,
     /// Parts of the index that could not be read.
-    closed: Vec<String>,
+    unreadable_index: Vec<String>,
     /// Parts of the chains that can't be read.
-    unread: Vec<String>,
+    unreadable_chains: Vec<String>,
 }
 
-pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError> {
-    let mut told = Told::default();
+pub(super) async fn search_sessions(place: &WritableVault, asked: &TargetQuery) -> Result<SessionSearch, ReadError> {
+    let mut told = SessionSearch::default();
     let account = asked.account.as_deref();
-    let Target::User(_) = &asked.what else {
-        let mut found = Named::default();
-        let mut each = |row: Row| asked.takes(&row, &mut found);
-        told.closed = each_row(&place.vault, account, &|_| true, &mut each).await?;
-        told.closed.extend(found.told());
+    let ContentTarget::User(_) = &asked.target else {
+        let mut found = BoundedSessions::default();
+        let mut each = |row: IndexRow| asked.collect_match(&row, &mut found);
+        told.unreadable_index = each_row(&place.vault, account, &|_| true, &mut each).await?;
+        told.unreadable_index.extend(found.limit_message());
         told.found = found.accounts;
         return Ok(told);
     };
     // a writer must not be able to assign a session to a user, nor block an authorised request
     if place.keys.is_empty() {
         return Err(ReadError::invalid(
-            "which sessions a user has is told by signed lines alone: give the public key of the gateway's \
+            "only signed lines show which sessions belong to a user: give the public key of the gateway's \
                     signer",
         ));
     }
-    let signed = Signed::read(&place.vault, &place.keys, account).await?;
-    let (mut found, mut unsigned) = (Named::default(), Named::default());
-    let mut each = |row: Row| asked.takes(&row, &mut found);
+    let signed = SignedIndex::read(&place.vault, &place.keys, account).await?;
+    let (mut found, mut unsigned) = (BoundedSessions::default(), BoundedSessions::default());
+    let mut each = |row: IndexRow| asked.collect_match(&row, &mut found);
     let missed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
-    told.closed = missed.closed.into_iter().chain(found.told()).collect();
-    let mut each = |_: &str, row: Row| asked.takes(&row, &mut unsigned);
+    told.unreadable_index = missed.unreadable.into_iter().chain(found.limit_message()).collect();
+    let mut each = |_: &str, row: IndexRow| asked.collect_match(&row, &mut unsigned);
     // unreadable unsigned objects are ignored: anyone may have put them there
     each_unsigned_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
-    let more = unsigned.told().map(|why| format!("not included: of what none of the given keys signed, {why}"));
+    let more = unsigned.limit_message().map(|why| format!("not included, unsigned lines: {why}"));
     (told.found, told.unsigned) = (found.accounts, unsigned.accounts);
     for (account, folders) in &told.found {
         if let Some(unsigned) = told.unsigned.get_mut(account) {
@@ -193,53 +196,53 @@ pub(super) async fn told(place: &Place, asked: &Asked) -> Result<Told, ReadError
         }
     }
     told.unsigned.retain(|_, folders| !folders.is_empty());
-    told.unread = signed.closed().iter().cloned().chain(missed.older).chain(more).collect();
+    told.unreadable_chains = signed.unreadable().iter().cloned().chain(missed.older_missing).chain(more).collect();
     Ok(told)
 }
 
-impl Asked {
+impl TargetQuery {
     /// Adds the session of a line that matches.
-    fn takes(&self, row: &Row, found: &mut Named) {
+    fn collect_match(&self, row: &IndexRow, found: &mut BoundedSessions) {
         let tail = &row.tail;
         let elsewhere = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
-        if elsewhere || matches!(tail.kind, Some(Kind::Erasure | Kind::KeyCopies | Kind::Gap)) {
+        if elsewhere || matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Gap)) {
             return;
         }
         let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(session) = tail.session_id.clone().or_else(trace) else { return };
-        let wanted = match &self.what {
-            Target::Session(wanted) => *wanted == session,
-            Target::User(user) => tail.user_key.as_ref() == Some(user),
+        let wanted = match &self.target {
+            ContentTarget::Session(wanted) => *wanted == session,
+            ContentTarget::User(user) => tail.user_key.as_ref() == Some(user),
         };
         if wanted {
-            found.add(&tail.account, (segment(&tail.tenant), segment(&session)));
+            found.add(&tail.account, (encode_segment(&tail.tenant), encode_segment(&session)));
         }
     }
 }
 
 /// The matching sessions of one account.
 #[derive(Default)]
-pub(crate) struct Sessions {
+pub(crate) struct MatchedSessions {
     pub(crate) account: String,
-    pub(crate) folders: BTreeSet<Folder>,
+    pub(crate) folders: BTreeSet<SessionFolder>,
     /// For a user, by account: sessions that only lines without a signature of the given keys name.
-    unsigned: Accounts,
-    unread: Vec<String>,
+    unsigned: SessionsByAccount,
+    unreadable: Vec<String>,
 }
 
-impl Sessions {
+impl MatchedSessions {
     /// The error if no signed line names the user, with the sessions that unsigned lines name.
-    fn nobody(&self) -> ReadError {
-        let none = "no line of the index tells of this user (`h-…`, as spans show it)".to_owned();
-        ReadError::NotFound(std::iter::once(none).chain(self.left_out()).collect::<Vec<_>>().join("\n"))
+    fn unknown_user_error(&self) -> ReadError {
+        let none = "no index line names this user: give the pseudonym `h-…` as spans show it".to_owned();
+        ReadError::NotFound(std::iter::once(none).chain(self.excluded()).collect::<Vec<_>>().join("\n"))
     }
 
     /// What is not included, a line each.
-    pub(crate) fn left_out(&self) -> Vec<String> {
-        let each = |(account, folders): (&String, &BTreeSet<Folder>)| {
-            let say = |(tenant, session): &Folder| {
+    pub(crate) fn excluded(&self) -> Vec<String> {
+        let each = |(account, folders): (&String, &BTreeSet<SessionFolder>)| {
+            let say = |(tenant, session): &SessionFolder| {
                 format!(
-                    "not included: {tenant}/{session} of account {account}: no signature of the given keys: another \
+                    "not included: {tenant}/{session} of account {account}: not signed by a given key: another \
                      signer's, not signed yet, or planted"
                 )
             };
@@ -247,9 +250,9 @@ impl Sessions {
         };
         let all = self.unsigned.iter().flat_map(each);
         let count = self.unsigned.values().map(BTreeSet::len).sum::<usize>();
-        let more = count.checked_sub(MAX_UNSIGNED).filter(|more| *more > 0);
+        let more = count.checked_sub(MAX_LISTED_UNSIGNED).filter(|more| *more > 0);
         let more = more.map(|more| format!("not included: {more} more sessions without a signature of the given keys"));
-        all.take(MAX_UNSIGNED).chain(more).chain(self.unread.iter().cloned()).collect()
+        all.take(MAX_LISTED_UNSIGNED).chain(more).chain(self.unreadable.iter().cloned()).collect()
     }
 }
 
@@ -257,21 +260,24 @@ impl Sessions {
 ///
 /// # Errors
 /// The store fails, no line matches, or several accounts match.
-async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
-    let Told { mut found, unsigned, closed, mut unread } = told(place, asked).await?;
-    if let (Target::User(_), Some(why)) = (&asked.what, closed.first()) {
-        return Err(ReadError::unavailable(format!("sessions of the user may be missed, name them one by one: {why}")));
+async fn find_all_sessions(place: &WritableVault, asked: &TargetQuery) -> Result<MatchedSessions, ReadError> {
+    let SessionSearch { mut found, unsigned, unreadable_index: closed, unreadable_chains: mut unread } =
+        search_sessions(place, asked).await?;
+    if let (ContentTarget::User(_), Some(why)) = (&asked.target, closed.first()) {
+        return Err(ReadError::unavailable(format!(
+            "some of the user's sessions may be missing; request each session by its id: {why}"
+        )));
     }
     let count = found.len();
-    let (account, mut folders) = match (found.pop_first(), &asked.what) {
+    let (account, mut folders) = match (found.pop_first(), &asked.target) {
         (Some(one), _) if count == 1 => one,
         (Some(_), _) => {
-            return Err(ReadError::invalid(format!("{count} accounts have such a session; give --account")));
+            return Err(ReadError::invalid(format!("{count} accounts have a matching session: give --account")));
         }
-        (None, Target::User(_)) => Default::default(),
-        (None, Target::Session(_)) => {
+        (None, ContentTarget::User(_)) => Default::default(),
+        (None, ContentTarget::Session(_)) => {
             // lines of the last minutes are not in the index yet
-            let none = "no line of the index tells of this session; is it new, give --account";
+            let none = "no index line names this session; if the session is only minutes old, give --account";
             let account = asked.account.clone();
             (
                 account.ok_or_else(|| {
@@ -281,111 +287,119 @@ async fn all_sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadErro
             )
         }
     };
-    if let Target::Session(session) = &asked.what {
+    if let ContentTarget::Session(session) = &asked.target {
         // an unreadable line, or one whose number another line claims, must not hide a tenant's keys
-        let (session, tenant) = (segment(session), asked.tenant.as_deref().map(segment));
-        let same = |(t, s): &Folder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
-        folders.extend(stored(place, &account).await?.into_iter().map(|(folder, _)| folder).filter(same));
+        let (session, tenant) = (encode_segment(session), asked.tenant.as_deref().map(encode_segment));
+        let same = |(t, s): &SessionFolder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
+        folders.extend(list_stored_keys(place, &account).await?.into_iter().map(|(folder, _)| folder).filter(same));
         // other accounts may have the session too
-        unread.extend(closed.into_iter().map(|why| format!("not read, lines of the session may stand there: {why}")));
+        unread.extend(
+            closed.into_iter().map(|why| format!("not read, although it may contain lines of the session: {why}")),
+        );
     }
-    Ok(Sessions { account, folders, unsigned, unread })
+    Ok(MatchedSessions { account, folders, unsigned, unreadable: unread })
 }
 
-/// As [`all_sessions`], and for a user also the unsigned sessions that have keys; for callers to whom extra sessions do
-/// no harm.
+/// As [`find_all_sessions`], and for a user also the unsigned sessions that have keys; for callers to whom extra
+/// sessions do no harm.
 ///
 /// # Errors
-/// As [`all_sessions`], or no line names the user.
-pub(crate) async fn sessions_with_unsigned(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
-    let mut told = all_sessions(place, asked).await?;
+/// As [`find_all_sessions`], or no line names the user.
+pub(crate) async fn find_sessions_with_unsigned(
+    place: &WritableVault,
+    asked: &TargetQuery,
+) -> Result<MatchedSessions, ReadError> {
+    let mut told = find_all_sessions(place, asked).await?;
     if told.account.is_empty() && told.unsigned.len() == 1 {
         told.account = told.unsigned.keys().next().cloned().unwrap_or_default();
     }
     if let Some(unsigned) = told.unsigned.get_mut(&told.account) {
         // someone who plants lines by the thousand must not cause as many notes
-        let stored = stored(place, &told.account).await?.into_iter();
-        let stored: BTreeSet<Folder> = stored.filter(|(_, key)| key.is_some()).map(|(folder, _)| folder).collect();
+        let stored = list_stored_keys(place, &told.account).await?.into_iter();
+        let stored: BTreeSet<SessionFolder> =
+            stored.filter(|(_, key)| key.is_some()).map(|(folder, _)| folder).collect();
         told.folders.extend(unsigned.extract_if(.., |folder| stored.contains(folder)));
     }
-    if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {
-        return Err(told.nobody());
+    if told.folders.is_empty() && matches!(asked.target, ContentTarget::User(_)) {
+        return Err(told.unknown_user_error());
     }
     Ok(told)
 }
 
-/// As [`all_sessions`], but for a user requires at least one signed session.
+/// As [`find_all_sessions`], but for a user requires at least one signed session.
 ///
 /// # Errors
-/// As [`all_sessions`], or no signed line names the user.
-pub(crate) async fn sessions(place: &Place, asked: &Asked) -> Result<Sessions, ReadError> {
-    let told = all_sessions(place, asked).await?;
-    if told.folders.is_empty() && matches!(asked.what, Target::User(_)) {
-        return Err(told.nobody());
+/// As [`find_all_sessions`], or no signed line names the user.
+pub(crate) async fn find_sessions(place: &WritableVault, asked: &TargetQuery) -> Result<MatchedSessions, ReadError> {
+    let told = find_all_sessions(place, asked).await?;
+    if told.folders.is_empty() && matches!(asked.target, ContentTarget::User(_)) {
+        return Err(told.unknown_user_error());
     }
     Ok(told)
 }
 
 /// Objects of these sessions that are under legal hold.
-pub(super) async fn holds(
-    place: &Place,
+pub(super) async fn find_held_objects(
+    place: &WritableVault,
     account: &str,
-    folders: &BTreeSet<Folder>,
-    keys: &BTreeSet<Shredded>,
+    folders: &BTreeSet<SessionFolder>,
+    keys: &BTreeSet<ShreddedKey>,
 ) -> Result<Vec<String>, ReadError> {
-    let own = to_destroy(place, account, folders, keys).await?.into_iter();
+    let own = list_objects_to_destroy(place, account, folders, keys).await?.into_iter();
     let mut objects = own.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
     for (tenant, session) in folders {
         let names = place.vault.list(ObjectKind::Payload, &format!("{account}/{tenant}/{session}/")).await?;
         objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
     }
     let asked = stream::iter(objects).map(async |(kind, name)| {
-        let held = place.eraser.held(kind, &name).await.map_err(|error| ReadError::of_object(&name, &error))?;
+        let held =
+            place.eraser.is_on_hold(kind, &name).await.map_err(|error| ReadError::from_object_error(&name, &error))?;
         Ok::<_, ReadError>(held.then_some(name))
     });
-    let mut held: Vec<String> = asked.buffered(AT_ONCE).try_filter_map(async |held| Ok(held)).try_collect().await?;
+    let mut held: Vec<String> =
+        asked.buffered(CONCURRENT_QUERIES).try_filter_map(async |held| Ok(held)).try_collect().await?;
     held.sort_unstable();
     Ok(held)
 }
 
 /// Whether an object is a key in a gateway's place other than these keys: later content is sealed to it.
-pub(super) fn is_other_key(place: &Place, name: &str, ids: &BTreeSet<&str>) -> bool {
-    let named = place.vault.relative(name).is_some_and(is_key_name);
-    named && shredded(name).is_some_and(|key| !ids.contains(key.id.as_str()))
+pub(super) fn is_other_key(place: &WritableVault, name: &str, ids: &BTreeSet<&str>) -> bool {
+    let named = place.vault.relative_name(name).is_some_and(is_key_name);
+    named && parse_key_name(name).is_some_and(|key| !ids.contains(key.id.as_str()))
 }
 
 /// Names of all objects below these sessions that must go with these keys, including those with only older versions.
 /// Any name counts, because a copy may be sealed to someone else. Other keys in a gateway's place are excluded, unless
 /// they have the same bytes as one of these.
-pub(super) async fn to_destroy(
-    place: &Place,
+pub(super) async fn list_objects_to_destroy(
+    place: &WritableVault,
     account: &str,
-    folders: &BTreeSet<Folder>,
-    keys: &BTreeSet<Shredded>,
+    folders: &BTreeSet<SessionFolder>,
+    keys: &BTreeSet<ShreddedKey>,
 ) -> Result<Vec<String>, ReadError> {
     let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
     let (mut out, mut others) = (Vec::new(), Vec::new());
     for (tenant, session) in folders {
-        for name in names(place, &format!("keys/{account}/{tenant}/{session}/")).await? {
+        for name in list_key_names(place, &format!("keys/{account}/{tenant}/{session}/")).await? {
             if is_other_key(place, &name, &ids) { others.push(name) } else { out.push(name) }
         }
     }
     if others.is_empty() {
         return Ok(out);
     }
-    let objects = hashes(place, &out).await?;
-    let mut same = hashes(place, &others).await?;
+    let objects = hash_objects(place, &out).await?;
+    let mut same = hash_objects(place, &others).await?;
     same.retain(|(_, sha256)| objects.iter().any(|(_, own)| own == sha256));
     out.extend(same.into_iter().map(|(name, _)| name));
     Ok(out)
 }
 
 /// Hashes of key objects; objects that are missing or too large for a key are left out.
-async fn hashes(place: &Place, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
-    let read = stream::iter(names).map(async |name| match place.vault.key_object(name).await {
+async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
+    let read = stream::iter(names).map(async |name| match place.vault.fetch_key_object(name).await {
         Ok(bytes) => Ok(Some((name.clone(), Sha256::digest(&bytes).into()))),
         Err(StoreError::Missing | StoreError::TooLarge | StoreError::Archived) => Ok(None),
-        Err(error) => Err(ReadError::of_object(name, &error)),
+        Err(error) => Err(ReadError::from_object_error(name, &error)),
     });
-    read.buffered(AT_ONCE).try_filter_map(async |one| Ok(one)).try_collect().await
+    read.buffered(CONCURRENT_QUERIES).try_filter_map(async |one| Ok(one)).try_collect().await
 }

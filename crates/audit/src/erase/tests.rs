@@ -9,21 +9,22 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sha2::Digest as _;
 
-use super::request::{self, Request, Target};
-use super::resolve::{sessions, sessions_with_unsigned};
-use super::{Asked, Ledger, Place, execute, resolve, resume};
-use crate::ledger::Said;
-use crate::read::{Filter, Opener, Vault, replay};
+use super::request::{self, ContentTarget, ErasureRequest};
+use super::resolve::{find_sessions, find_sessions_with_unsigned};
+use super::{Ledger, TargetQuery, WritableVault, execute_request, resolve_target, resume_erasure};
+use crate::ledger::LedgerEntry;
+use crate::read::{FragmentOpener, ReplayFilter, Vault, replay};
 use crate::testing::site::{Layer, Memory, Over, Site};
-use crate::verify::{Options, Report};
+use crate::verify::{VerifyOptions, VerifyReport};
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::SeededRng;
 use vault::chain::note::{SigningKey, VerifyKey};
-use vault::names::rfc3339;
-use vault::row::{Erasure, ErasureState};
+use vault::index_row::{ErasureRecord, ErasureState};
+use vault::object_names::rfc3339;
 use vault::store::settings::LockMode;
 use vault::store::{
-    Held, ObjectKind, Own, Put, StoreError, VaultEraser, VaultReader, VaultStore, Version, VersionPage,
+    ErasePredicate, ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultEraser, VaultReader, VaultStore,
+    VersionLock, VersionPage,
 };
 use vault::testing::journal::signing_key;
 
@@ -61,7 +62,7 @@ impl VaultStore for Mortal {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
             self.lives()?;
             self.store.put_once(kind, name, bytes, now).await
@@ -70,11 +71,11 @@ impl VaultStore for Mortal {
 }
 
 impl VaultEraser for Mortal {
-    fn held<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+    fn is_on_hold<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move { Ok(self.held.lock().contains(name)) })
     }
 
-    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a ErasePredicate<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
             self.lives()?;
             let mut objects = self.store.0.lock();
@@ -88,7 +89,7 @@ impl VaultEraser for Mortal {
 /// The eraser's side of a site.
 pub(crate) struct Desk {
     pub(crate) store: Arc<Mortal>,
-    pub(crate) place: Place,
+    pub(crate) place: WritableVault,
     chain: SigningKey,
     /// Keys that signed the chain earlier.
     before: Vec<VerifyKey>,
@@ -106,7 +107,7 @@ impl Desk {
         let reader: Arc<dyn VaultReader> = site.store.clone();
         let (eraser, holder) = (store.clone(), Arc::new(vault::store::DirectoryStore::new("unused")));
         let keys = vec![signing_key().public().clone()];
-        let place = Place { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder, keys };
+        let place = WritableVault { vault: Vault::new(reader, "", None), store: store.clone(), eraser, holder, keys };
         let people = [key("alice", 1), key("bob", 2), key("carol", 3)];
         Self { store, place, chain: key("erase.test", 50), before: Vec::new(), people }
     }
@@ -119,12 +120,12 @@ impl Desk {
         self.people.iter().take(2).map(|person| person.public().clone()).collect()
     }
 
-    pub(crate) async fn request(&self, site: &Site, what: Target) -> Request {
-        let asked = Asked { what: what.clone(), account: Some("default".to_owned()), tenant: None };
-        let found = resolve(&self.place, &asked).await.expect("resolved");
+    pub(crate) async fn request(&self, site: &Site, what: ContentTarget) -> ErasureRequest {
+        let asked = TargetQuery { target: what.clone(), account: Some("default".to_owned()), tenant: None };
+        let found = resolve_target(&self.place, &asked).await.expect("resolved");
         let now = site.clock.now();
-        Request {
-            v: Request::VERSION,
+        ErasureRequest {
+            v: ErasureRequest::VERSION,
             store: STORE.to_owned(),
             account: found.account,
             what,
@@ -139,33 +140,33 @@ impl Desk {
         }
     }
 
-    pub(crate) fn signed(&self, request: &Request) -> String {
+    pub(crate) fn signed(&self, request: &ErasureRequest) -> String {
         let once = request::sign(&request.text(), &self.people[0]).expect("signed");
         request::sign(&once, &self.people[1]).expect("signed")
     }
 
     /// A request signed by two people who did not check it.
-    fn forged(&self, request: &Request) -> String {
+    fn forged(&self, request: &ErasureRequest) -> String {
         let text = request.text();
-        let lines = self.people.iter().take(2).map(|person| person.note(&text)[text.len() + 1..].to_owned());
+        let lines = self.people.iter().take(2).map(|person| person.sign_note(&text)[text.len() + 1..].to_owned());
         format!("{text}\n{}", lines.collect::<String>())
     }
 
-    pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::Executed, crate::read::ReadError> {
+    pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::ErasureOutcome, crate::read::ReadError> {
         let mut ledger = Ledger::read(&self.place, &self.chain, &self.before, "default", "eraser").await?;
-        execute(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
+        execute_request(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
     }
 
-    pub(crate) async fn erase(&self, site: &Site, session: &str) -> super::Executed {
-        let request = self.request(site, Target::Session(session.to_owned())).await;
+    pub(crate) async fn erase(&self, site: &Site, session: &str) -> super::ErasureOutcome {
+        let request = self.request(site, ContentTarget::Session(session.to_owned())).await;
         self.run(site, &self.signed(&request)).await.expect("erased")
     }
 
     /// The report for an auditor with every key.
-    pub(crate) async fn audit(&self, site: &Site) -> Report {
+    pub(crate) async fn audit(&self, site: &Site) -> VerifyReport {
         let keys = vec![signing_key().public().clone(), self.chain.public().clone()];
         let auditors = vec![site.auditor.clone()];
-        site.verify(Options { keys, auditors, erasers: self.erasers(), ..Options::default() }).await
+        site.verify(VerifyOptions { keys, auditors, erasers: self.erasers(), ..VerifyOptions::default() }).await
     }
 }
 
@@ -179,8 +180,8 @@ pub(crate) async fn site() -> Site {
     site
 }
 
-fn session(name: &str) -> Target {
-    Target::Session(name.to_owned())
+fn session(name: &str) -> ContentTarget {
+    ContentTarget::Session(name.to_owned())
 }
 
 /// Erased content can't be opened by anyone and verifies as erased by request; other content still opens. A second
@@ -198,13 +199,13 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     assert_eq!((report.counts.opened, report.erased.len(), report.erased[0].fragments), (6, 1, 2), "{}", report.text());
     assert!(report.erased[0].done.is_some() && report.erased[0].signers == ["alice", "bob"]);
     assert!(report.text().contains("ticket 4711"), "{}", report.text());
-    let mut opener = Opener::new(&desk.place.vault, vec![site.auditor.clone()]);
-    let filter = Filter { account: Some("default".into()), tenant: None, ..Filter::default() };
+    let mut opener = FragmentOpener::new(&desk.place.vault, vec![site.auditor.clone()]);
+    let filter = ReplayFilter { account: Some("default".into()), tenant: None, ..ReplayFilter::default() };
     let told = replay(&desk.place.vault, &mut opener, "s0", &filter).await.expect("its lines are there");
     assert!(
-        !told.closed().is_empty() && told.closed().iter().all(|why| why.contains("no key object")),
+        !told.unreadable().is_empty() && told.unreadable().iter().all(|why| why.contains("no key object")),
         "{:?}",
-        told.closed()
+        told.unreadable()
     );
     desk.erase(&site, "s1").await;
     let report = desk.audit(&site).await;
@@ -212,7 +213,7 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     assert_eq!((report.counts.opened, report.erased.len()), (4, 2), "only the other account's: {}", report.text());
     // without the erasers' keys, the report states the limitation
     let keys = vec![signing_key().public().clone(), key("erase.test", 50).public().clone()];
-    let report = site.verify(Options { keys, ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { keys, ..VerifyOptions::default() }).await;
     assert!(report.verified && report.not_verified.iter().any(|what| what.contains("--erasers")), "{}", report.text());
 }
 
@@ -238,10 +239,10 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
         let desk = Desk::of(&site, None);
         if told && !ended_well && n % 2 == 0 {
             let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
-            let done = resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
+            let done = resume_erasure(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
             assert!(done.expect("finished").expect("something was begun").resumed);
         } else if ended_well {
-            assert!(desk.run(&site, &file).await.expect_err("again").contains("was executed"));
+            assert!(desk.run(&site, &file).await.expect_err("again").contains("already executed"));
         } else if told {
             assert!(desk.run(&site, &file).await.expect("finished").resumed);
         } else {
@@ -263,16 +264,16 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
 async fn a_user_is_erased_whole() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let request = desk.request(&site, Target::User("h-default".to_owned())).await;
+    let request = desk.request(&site, ContentTarget::User("h-default".to_owned())).await;
     assert_eq!(request.sessions, ["acme/s0", "acme/s1"]);
     assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 2);
     assert_eq!(desk.audit(&site).await.counts.opened, 4, "the other account's are left");
-    let asked = Asked { what: Target::User("h-nobody".to_owned()), account: None, tenant: None };
-    assert!(resolve(&desk.place, &asked).await.expect_err("nobody").contains("no line"));
-    let asked = Asked { what: session("s0"), account: None, tenant: None };
-    assert!(resolve(&desk.place, &asked).await.expect_err("two accounts").contains("--account"));
-    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
-    assert!(resolve(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
+    let asked = TargetQuery { target: ContentTarget::User("h-nobody".to_owned()), account: None, tenant: None };
+    assert!(resolve_target(&desk.place, &asked).await.expect_err("nobody").contains("no index line"));
+    let asked = TargetQuery { target: session("s0"), account: None, tenant: None };
+    assert!(resolve_target(&desk.place, &asked).await.expect_err("two accounts").contains("--account"));
+    let asked = TargetQuery { target: session("s0"), account: Some("default".to_owned()), tenant: None };
+    assert!(resolve_target(&desk.place, &asked).await.expect_err("gone").contains("no key object"));
 }
 
 /// Keys of a session with unreadable lines are erased too, under whatever tenant; the unreadable lines are reported.
@@ -281,9 +282,9 @@ async fn a_user_is_erased_whole() {
 async fn keys_of_lines_that_cannot_be_read_are_found() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
-    let whole = resolve(&desk.place, &asked).await.expect("resolved");
-    assert_eq!((whole.keys.len(), whole.left_out.len()), (1, 0));
+    let asked = TargetQuery { target: session("s0"), account: Some("default".to_owned()), tenant: None };
+    let whole = resolve_target(&desk.place, &asked).await.expect("resolved");
+    assert_eq!((whole.keys.len(), whole.excluded.len()), (1, 0));
     let junk = "index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst";
     for name in [
         junk,
@@ -293,13 +294,13 @@ async fn keys_of_lines_that_cannot_be_read_are_found() {
     ] {
         site.store.0.lock().insert(name.to_owned(), Bytes::from_static(b"junk"));
     }
-    let found = resolve(&desk.place, &asked).await.expect("resolved");
+    let found = resolve_target(&desk.place, &asked).await.expect("resolved");
     assert_eq!((found.sessions.clone(), found.keys.len()), (vec!["acme/s0".to_owned(), "t2/s0".to_owned()], 2));
-    assert!(found.left_out.len() == 1 && found.left_out[0].contains(junk), "{:?}", found.left_out);
+    assert!(found.excluded.len() == 1 && found.excluded[0].contains(junk), "{:?}", found.excluded);
     let request = desk.request(&site, session("s0")).await;
     assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 2);
-    let one = Asked { tenant: Some("t2".to_owned()), ..asked };
-    assert!(resolve(&desk.place, &one).await.expect_err("gone").contains("no key object"));
+    let one = TargetQuery { tenant: Some("t2".to_owned()), ..asked };
+    assert!(resolve_target(&desk.place, &one).await.expect_err("gone").contains("no key object"));
 }
 
 /// An attacker can plant any number of unsigned lines for a user's sessions: they are counted up to a bound, and the
@@ -311,7 +312,7 @@ async fn planted_sessions_of_a_user_are_bounded() {
     let of = |name: &&String| name.starts_with("index/v1/account=default/");
     let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
     let bytes = site.store.0.lock().get(&name).cloned().expect("there");
-    let lines = crate::read::index::unpack(&name, &bytes).expect("lines");
+    let lines = crate::read::index::unpack_lines(&name, &bytes).expect("lines");
     let line = lines.lines().find(|line| line.contains("\"s0\"")).expect("a line of s0");
     let one = |n: usize| {
         let leaf = line.replacen("\"leaf\":", &format!("\"leaf\":{}", 1000 + n), 1);
@@ -321,15 +322,15 @@ async fn planted_sessions_of_a_user_are_bounded() {
     let planted = "index/v1/account=default/dt=2026-11-20/gw-E0009-0000000000.ndjson.zst";
     let bytes = Bytes::from(zstd::bulk::compress(text.as_bytes(), 1).expect("zstd"));
     site.store.0.lock().insert(planted.to_owned(), bytes);
-    let asked = Asked { what: Target::User("h-default".to_owned()), account: None, tenant: None };
-    let found = resolve(&desk.place, &asked).await.expect("resolved");
+    let asked = TargetQuery { target: ContentTarget::User("h-default".to_owned()), account: None, tenant: None };
+    let found = resolve_target(&desk.place, &asked).await.expect("resolved");
     assert_eq!(found.sessions, ["acme/s0", "acme/s1"]);
-    let named = found.left_out.iter().filter(|why| why.contains("/000")).count();
+    let named = found.excluded.iter().filter(|why| why.contains("/000")).count();
     assert!((40..64).contains(&named), "{named} names of 1000 bytes in 64 KiB");
     assert!(
-        found.left_out.iter().any(|why| why.contains("more sessions than are kept")),
+        found.excluded.iter().any(|why| why.contains("more sessions match than fit in memory")),
         "{:?}",
-        found.left_out.last()
+        found.excluded.last()
     );
 }
 
@@ -350,45 +351,45 @@ async fn what_two_people_did_not_ask_for_is_refused() {
     let stranger = request::sign(&once, &desk.people[2]).expect("signed");
     let changed = all.replace("\"who\": \"data", "\"who\": \"date");
     let spaced = all.replacen("\"v\": 1", "\"v\":  1", 1);
-    let elsewhere = Request { store: "other".to_owned(), ..request.clone() };
+    let elsewhere = ErasureRequest { store: "other".to_owned(), ..request.clone() };
     let foreign = request
         .keys
         .iter()
-        .map(|key| vault::row::Shredded { folder: key.folder.replace("/default/", "/team/"), ..key.clone() });
-    let foreign = Request { keys: foreign.collect(), ..request.clone() };
+        .map(|key| vault::index_row::ShreddedKey { folder: key.folder.replace("/default/", "/team/"), ..key.clone() });
+    let foreign = ErasureRequest { keys: foreign.collect(), ..request.clone() };
     // signers see one session, but another session's keys would be destroyed
     let neighbour = desk.request(&site, session("s1")).await;
-    let swapped = Request { keys: neighbour.keys.clone(), ..request.clone() };
-    let retold = Request { sessions: neighbour.sessions.clone(), ..neighbour.clone() };
-    let retold = Request { what: request.what.clone(), ..retold };
-    let more = Request { keys: [request.keys.clone(), neighbour.keys.clone()].concat(), ..request.clone() };
-    let whole = Request { sessions: vec!["acme".to_owned()], ..request.clone() };
+    let swapped = ErasureRequest { keys: neighbour.keys.clone(), ..request.clone() };
+    let retold = ErasureRequest { sessions: neighbour.sessions.clone(), ..neighbour.clone() };
+    let retold = ErasureRequest { what: request.what.clone(), ..retold };
+    let more = ErasureRequest { keys: [request.keys.clone(), neighbour.keys.clone()].concat(), ..request.clone() };
+    let whole = ErasureRequest { sessions: vec!["acme".to_owned()], ..request.clone() };
     let above = request
         .keys
         .iter()
-        .map(|key| vault::row::Shredded { folder: key.folder.replace("/s0/", "/s0/../s1/"), ..key.clone() });
-    let above = Request { keys: above.collect(), ..request.clone() };
-    let no_key = request.keys.iter().map(|key| vault::row::Shredded { id: String::new(), ..key.clone() });
-    let no_key = Request { keys: no_key.collect(), ..request.clone() };
-    let forged = |request: &Request| desk.forged(request);
-    let early = Request { time: rfc3339(site.clock.now().plus(Duration::from_secs(60))), ..request.clone() };
+        .map(|key| vault::index_row::ShreddedKey { folder: key.folder.replace("/s0/", "/s0/../s1/"), ..key.clone() });
+    let above = ErasureRequest { keys: above.collect(), ..request.clone() };
+    let no_key = request.keys.iter().map(|key| vault::index_row::ShreddedKey { id: String::new(), ..key.clone() });
+    let no_key = ErasureRequest { keys: no_key.collect(), ..request.clone() };
+    let forged = |request: &ErasureRequest| desk.forged(request);
+    let early = ErasureRequest { time: rfc3339(site.clock.now().plus(Duration::from_secs(60))), ..request.clone() };
     for (what, file, why) in [
-        ("no signature", request.text(), "no signatures"),
+        ("no signature", request.text(), "no valid signatures"),
         ("one signature", once.clone(), "signed by 1"),
         ("a stranger", stranger, "signed by 1"),
         ("another text", changed, "signed by 0"),
-        ("the same in other letters", spaced, "written anew"),
-        ("another vault", desk.signed(&elsewhere), "for the vault other"),
-        ("another account's keys", forged(&foreign), "another account"),
-        ("another session's keys", forged(&swapped), "keys of sessions that it does not name"),
+        ("the same in other letters", spaced, "reformatted or edited"),
+        ("another vault", desk.signed(&elsewhere), "for another vault, other"),
+        ("another account's keys", forged(&foreign), "keys outside its sessions"),
+        ("another session's keys", forged(&swapped), "keys outside its sessions"),
         ("another session than it asks for", forged(&retold), "another session than"),
-        ("another session's keys too", forged(&more), "keys of sessions that it does not name"),
-        ("all sessions of a tenant", forged(&whole), "a session that is none"),
-        ("a way out of the folder", forged(&above), "keys of sessions that it does not name"),
-        ("no key's id", forged(&no_key), "keys of sessions that it does not name"),
-        ("from the future", desk.signed(&early), "future"),
-        ("no request", "{}".to_owned(), "no request"),
-        ("nothing", String::new(), "no request"),
+        ("another session's keys too", forged(&more), "keys outside its sessions"),
+        ("all sessions of a tenant", forged(&whole), "has an invalid or repeated session"),
+        ("a way out of the folder", forged(&above), "keys outside its sessions"),
+        ("no key's id", forged(&no_key), "keys outside its sessions"),
+        ("from the future", desk.signed(&early), "in the future"),
+        ("no request", "{}".to_owned(), "was not made by"),
+        ("nothing", String::new(), "was not made by"),
     ] {
         let refused = desk.run(&site, &file).await.expect_err(what);
         assert!(refused.contains(why), "{what}: {refused}");
@@ -469,15 +470,15 @@ async fn an_erasure_of_other_keys_is_found() {
         let site = site().await;
         let desk = Desk::of(&site, None);
         let request = desk.request(&site, session("s0")).await;
-        let Request { keys, sessions, .. } = desk.request(&site, session("s1")).await;
+        let ErasureRequest { keys, sessions, .. } = desk.request(&site, session("s1")).await;
         // an eraser's older program did not check this
         let told = match name {
-            "keys" => Request { keys, ..request },
-            "sessions" => Request { keys, sessions, ..request },
-            _ => Request { keys, what: Target::User("h-default".to_owned()), ..request },
+            "keys" => ErasureRequest { keys, ..request },
+            "sessions" => ErasureRequest { keys, sessions, ..request },
+            _ => ErasureRequest { keys, what: ContentTarget::User("h-default".to_owned()), ..request },
         };
         let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("ledger");
-        let line = |state, file: Option<String>| Erasure {
+        let line = |state, file: Option<String>| ErasureRecord {
             state,
             nonce: told.nonce.clone(),
             who: told.who.clone(),
@@ -489,12 +490,15 @@ async fn an_erasure_of_other_keys_is_found() {
             request: file,
         };
         let now = site.clock.now();
-        ledger.append(Said::Erasure(line(ErasureState::Begun, Some(desk.forged(&told)))), now).await.expect("begun");
+        ledger
+            .append(LedgerEntry::Erasure(line(ErasureState::Begun, Some(desk.forged(&told)))), now)
+            .await
+            .expect("begun");
         site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s1/"));
-        ledger.append(Said::Erasure(line(ErasureState::Done, None)), now).await.expect("done");
+        ledger.append(LedgerEntry::Erasure(line(ErasureState::Done, None)), now).await.expect("done");
         for erasers in [desk.erasers(), Vec::new()] {
             let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
-            let report = site.verify(Options { keys, erasers, ..Options::default() }).await;
+            let report = site.verify(VerifyOptions { keys, erasers, ..VerifyOptions::default() }).await;
             let codes: Vec<_> = report.found.keys().copied().collect();
             assert!(!report.verified && codes.contains(&"erasure"), "{name}: {}", report.text());
             assert!(codes.contains(&"key_missing") && report.erased.is_empty(), "{name}: {}", report.text());
@@ -507,13 +511,13 @@ async fn an_erasure_of_other_keys_is_found() {
 async fn a_users_sessions_are_the_users() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let request = desk.request(&site, Target::User("h-default".to_owned())).await;
+    let request = desk.request(&site, ContentTarget::User("h-default".to_owned())).await;
     site.store.0.lock().insert("index/v1/account=default/dt=2026-11-20/gw-Z-0000000000.ndjson.zst".into(), "x".into());
-    let other = Request { what: Target::User("h-team".to_owned()), ..request.clone() };
+    let other = ErasureRequest { what: ContentTarget::User("h-team".to_owned()), ..request.clone() };
     let refused = desk.run(&site, &desk.signed(&other)).await.expect_err("another user's");
-    assert!(refused.contains("this user's"), "{refused}");
+    assert!(refused.contains("no signed index line assigns it to this user"), "{refused}");
     let done = desk.run(&site, &desk.signed(&request)).await.expect("erased");
-    assert_eq!((done.keys, done.left), (2, 0));
+    assert_eq!((done.keys, done.remaining_keys), (2, 0));
 }
 
 /// Keys added after the request was made are reported, and stay.
@@ -526,7 +530,7 @@ async fn what_came_later_is_told() {
     site.send("default", "s0", "later");
     site.minutes(4).await;
     let done = desk.run(&site, &file).await.expect("erased");
-    assert_eq!((done.keys, done.left), (1, 1));
+    assert_eq!((done.keys, done.remaining_keys), (1, 1));
 }
 
 /// A writer can neither block an erasure nor make one look executed: objects without a known key's signature are
@@ -549,7 +553,7 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     let forged = Desk::of(&self::site().await, None);
     {
         let mut ledger = Ledger::read(&forged.place, &thief.chain, &[], "default", "eraser").await.expect("ledger");
-        let said = Erasure {
+        let said = ErasureRecord {
             state: ErasureState::Done,
             nonce: request.nonce.clone(),
             who: String::new(),
@@ -560,14 +564,14 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
             destroyed: Some(1),
             request: None,
         };
-        ledger.append(Said::Erasure(said), site.clock.now()).await.expect("forged");
+        ledger.append(LedgerEntry::Erasure(said), site.clock.now()).await.expect("forged");
         assert!(ledger.is_done(&request.nonce));
     }
     for (name, bytes) in forged.store.store.0.lock().iter().filter(|(name, _)| name.contains("/eraser")) {
         plant(name, bytes);
     }
     let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("read");
-    assert!(!ledger.is_done(&request.nonce) && ledger.strangers().is_some_and(|(_, count)| count == 3));
+    assert!(!ledger.is_done(&request.nonce) && ledger.foreign_digests().is_some_and(|(_, count)| count == 3));
     // killed after its first object; then someone who saw it takes the following names
     let dying = Desk::of(&site, Some(1));
     assert!(dying.run(&site, &file).await.is_err());
@@ -582,7 +586,7 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     plant(&format!("{chain}/{begun}/0000000000.json"), b"x");
     let done = desk.run(&site, &file).await.expect("erased all the same");
     assert_eq!((done.keys, done.resumed), (1, false));
-    assert!(desk.run(&site, &file).await.expect_err("once").contains("was executed"));
+    assert!(desk.run(&site, &file).await.expect_err("once").contains("already executed"));
     let report = desk.audit(&site).await;
     assert!(!report.verified && report.erased.len() == 2, "what was planted is told: {}", report.text());
     assert!(report.erased.iter().all(|erased| erased.done.is_some()), "{}", report.text());
@@ -601,7 +605,7 @@ async fn a_line_that_was_planted_is_not_signed() {
     let planted = name.replace("dt=2026-11-20", "dt=2026-11-19").replace("dt=2026-11-21", "dt=2026-11-19");
     let line = {
         let objects = site.store.0.lock();
-        let text = crate::read::index::unpack("", &objects[&name]).expect("a line");
+        let text = crate::read::index::unpack_lines("", &objects[&name]).expect("a line");
         zstd::bulk::compress(text.replace("ticket 4711", "ticket 4712").as_bytes(), 3).expect("zstd")
     };
     assert_ne!(name, planted);
@@ -624,11 +628,11 @@ async fn a_gateways_chain_is_left_alone() {
     desk.erase(&site, "s0").await;
     let other = Desk { chain: key("erase.second", 51), ..Desk::of(&site, None) };
     let refused = other.run(&site, &other.signed(&other.request(&site, session("s1")).await)).await;
-    assert!(refused.expect_err("nobody said who signed before").contains("--before"));
+    assert!(refused.expect_err("nobody said who signed before").contains("--earlier-key"));
     let other = Desk { before: vec![desk.chain.public().clone()], ..other };
     other.erase(&site, "s1").await;
     let keys = vec![signing_key().public().clone(), desk.chain.public().clone(), other.chain.public().clone()];
-    let report = site.verify(Options { keys, erasers: desk.erasers(), ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { keys, erasers: desk.erasers(), ..VerifyOptions::default() }).await;
     assert!(report.verified && report.erased.len() == 2, "{}", report.text());
 }
 
@@ -640,11 +644,11 @@ async fn erasures_outlive_runs_and_lines() {
     desk.erase(&site, "s0").await;
     let folder = tempfile::tempdir().expect("scratch");
     let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
-    let options = || Options {
+    let options = || VerifyOptions {
         keys: keys.clone(),
         erasers: desk.erasers(),
         resume: Some(folder.path().join("resume.json")),
-        ..Options::default()
+        ..VerifyOptions::default()
     };
     let (first, again) = (site.verify(options()).await, site.verify(options()).await);
     assert!(first.verified && again.verified, "{}", again.text());
@@ -654,9 +658,12 @@ async fn erasures_outlive_runs_and_lines() {
     assert!(third.verified && third.erased.len() == 2, "{}", third.text());
     site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
     let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("goes on");
-    assert!(ledger.begun().is_none());
+    assert!(ledger.begun_erasure().is_none());
     assert!(
-        resume(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await.expect("nothing").is_none()
+        resume_erasure(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now())
+            .await
+            .expect("nothing")
+            .is_none()
     );
 }
 
@@ -664,33 +671,38 @@ async fn erasures_outlive_runs_and_lines() {
 /// someone without a key can't make one; an erasure destroys copies too.
 #[tokio::test]
 async fn a_later_auditor_opens_what_was_written_before() {
-    use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
+    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let (new, nobody) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
     let recipients = [new.to_public()];
-    let which = Which { account: Some("default".to_owned()), ..Which::default() };
+    let which = KeySelection { account: Some("default".to_owned()), ..KeySelection::default() };
     let now = site.clock.now();
     let copier = key("rewrap.test", 51);
-    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
+    let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let opened = async |identity: &age::x25519::Identity| {
         let keys = vec![signing_key().public().clone(), copier.public().clone()];
-        let report = site.verify(Options { keys, auditors: vec![identity.clone()], ..Options::default() }).await;
+        let report =
+            site.verify(VerifyOptions { keys, auditors: vec![identity.clone()], ..VerifyOptions::default() }).await;
         assert!(report.verified, "{}", report.text());
         report.counts.opened
     };
     assert_eq!(opened(&new).await, 0);
     let none = rewrap(&desk.place, &[nobody], &recipients, &which, &teller, now).await.expect("nothing");
-    assert_eq!((none.keys, none.written, none.closed.len()), (2, 0, 2), "{:?}", none.closed);
+    assert_eq!((none.keys, none.written, none.failed.len()), (2, 0, 2), "{:?}", none.failed);
     let run = async || {
         let auditors = std::slice::from_ref(&site.auditor);
         rewrap(&desk.place, auditors, &recipients, &which, &teller, now).await.expect("done")
     };
-    assert_eq!(run().await, Rewrapped { keys: 2, written: 2, told: 2, ..Rewrapped::default() });
+    assert_eq!(run().await, RewrapSummary { keys: 2, written: 2, newly_listed: 2, ..RewrapSummary::default() });
     let again = run().await;
-    assert_eq!(again, Rewrapped { keys: 2, there: 2, ..Rewrapped::default() });
+    assert_eq!(again, RewrapSummary { keys: 2, already_present: 2, ..RewrapSummary::default() });
     assert_eq!((opened(&new).await, opened(&site.auditor).await), (4, 8), "the other account's stay closed");
-    let one = Which { session: Some("s0".to_owned()), since: Some("2027-01-01".to_owned()), ..Which::default() };
+    let one = KeySelection {
+        session: Some("s0".to_owned()),
+        since: Some("2027-01-01".to_owned()),
+        ..KeySelection::default()
+    };
     assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, &teller, now).await.expect("none").keys, 0);
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
 }
@@ -699,13 +711,14 @@ async fn a_later_auditor_opens_what_was_written_before() {
 /// run finds the copy.
 #[tokio::test]
 async fn junk_in_a_copys_place_is_told() {
-    use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
+    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let new = age::x25519::Identity::generate();
-    let which = Which { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..Which::default() };
+    let which =
+        KeySelection { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..KeySelection::default() };
     let copier = key("rewrap.test", 51);
-    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
+    let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let run = async || {
         let (auditors, now) = ([site.auditor.clone()], site.clock.now());
         rewrap(&desk.place, &auditors, &[new.to_public()], &which, &teller, now).await.expect("done")
@@ -723,14 +736,14 @@ async fn junk_in_a_copys_place_is_told() {
         .clone();
     site.store.0.lock().insert(copy.clone(), Bytes::from_static(b"junk"));
     let done = run().await;
-    assert_eq!((done.written, done.there, done.closed.len()), (1, 0, 1), "{:?}", done.closed);
-    assert!(done.closed[0].starts_with(&copy), "{:?}", done.closed);
-    assert_eq!(run().await, Rewrapped { keys: 1, there: 1, ..Rewrapped::default() });
+    assert_eq!((done.written, done.already_present, done.failed.len()), (1, 0, 1), "{:?}", done.failed);
+    assert!(done.failed[0].starts_with(&copy), "{:?}", done.failed);
+    assert_eq!(run().await, RewrapSummary { keys: 1, already_present: 1, ..RewrapSummary::default() });
     let vault = Vault::new(site.store.clone(), "", None);
-    let filter = Filter { account: Some("default".into()), ..Filter::default() };
-    let read = replay(&vault, &mut Opener::new(&vault, vec![new.clone()]), "s0", &filter).await.expect("read");
+    let filter = ReplayFilter { account: Some("default".into()), ..ReplayFilter::default() };
+    let read = replay(&vault, &mut FragmentOpener::new(&vault, vec![new.clone()]), "s0", &filter).await.expect("read");
     let mut text = Vec::new();
-    read.write(&mut text).expect("written");
+    read.write_text(&mut text).expect("written");
     assert!(String::from_utf8_lossy(&text).contains("text 0"), "the copy beside it opens");
 }
 
@@ -739,12 +752,13 @@ async fn junk_in_a_copys_place_is_told() {
 /// auditor gets a copy. Fails if an object's form is taken as proof.
 #[tokio::test]
 async fn a_planted_copy_is_not_signed() {
-    use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
+    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
     let late = age::x25519::Identity::generate();
     let recipients = [late.to_public()];
     let copier = key("rewrap.test", 51);
-    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
-    let which = Which { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..Which::default() };
+    let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
+    let which =
+        KeySelection { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..KeySelection::default() };
     let tag = &kernel::hex::encode(&sha2::Sha256::digest(recipients[0].to_string()))[..8];
     for kind in 0..3 {
         let site = site().await;
@@ -764,16 +778,16 @@ async fn a_planted_copy_is_not_signed() {
             rewrap(&desk.place, auditors, &recipients, &which, &teller, site.clock.now()).await.expect("done")
         };
         let done = run(std::slice::from_ref(&site.auditor)).await;
-        assert_eq!((done.written, done.there, done.told), (1, 0, 1), "{kind}: {:?}", done.closed);
-        assert!(done.closed.iter().any(|why| why.starts_with(&planted)), "{kind}: {:?}", done.closed);
+        assert_eq!((done.written, done.already_present, done.newly_listed), (1, 0, 1), "{kind}: {:?}", done.failed);
+        assert!(done.failed.iter().any(|why| why.starts_with(&planted)), "{kind}: {:?}", done.failed);
         let keys = vec![signing_key().public().clone(), copier.public().clone()];
         let auditors = vec![late.clone()];
-        let report = site.verify(Options { keys, auditors, ..Options::default() }).await;
+        let report = site.verify(VerifyOptions { keys, auditors, ..VerifyOptions::default() }).await;
         assert!(!report.verified && report.found.contains_key("stray"), "{kind}: {}", report.text());
         assert_eq!(report.counts.opened, 2, "{kind}: {}", report.text());
         assert_eq!(
             run(std::slice::from_ref(&site.auditor)).await,
-            Rewrapped { keys: 1, there: 1, ..Rewrapped::default() }
+            RewrapSummary { keys: 1, already_present: 1, ..RewrapSummary::default() }
         );
     }
 }
@@ -782,19 +796,23 @@ async fn a_planted_copy_is_not_signed() {
 /// then listed, and no second copy is made.
 #[tokio::test]
 async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
-    use crate::rewrap::{Rewrapped, Teller, Which, rewrap};
+    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
     let (site, late, copier) = (site().await, age::x25519::Identity::generate(), key("rewrap.test", 51));
-    let which = Which { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..Which::default() };
-    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
+    let which =
+        KeySelection { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..KeySelection::default() };
+    let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let run = async |left: Option<u64>| {
         let desk = Desk::of(&site, left);
         let auditors = [site.auditor.clone()];
         rewrap(&desk.place, &auditors, &[late.to_public()], &which, &teller, site.clock.now()).await
     };
     assert!(run(Some(1)).await.is_err());
-    assert_eq!(run(None).await.expect("done"), Rewrapped { keys: 1, there: 1, told: 1, ..Rewrapped::default() });
+    assert_eq!(
+        run(None).await.expect("done"),
+        RewrapSummary { keys: 1, already_present: 1, newly_listed: 1, ..RewrapSummary::default() }
+    );
     let keys = vec![signing_key().public().clone(), copier.public().clone()];
-    let report = site.verify(Options { keys, auditors: vec![late.clone()], ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { keys, auditors: vec![late.clone()], ..VerifyOptions::default() }).await;
     assert!(report.verified && report.counts.opened == 2, "{}", report.text());
 }
 
@@ -814,19 +832,19 @@ async fn a_planted_line_makes_no_session_a_users() {
     let (head, _) = name.rsplit_once('-').expect("a number");
     let object = zstd::bulk::compress(planted.as_bytes(), 3).expect("zstd");
     site.store.0.lock().insert(format!("{head}-0000000900.ndjson.zst"), object.into());
-    let user = || Target::User("h-planted".to_owned());
-    let asked = Asked { what: user(), account: Some("default".to_owned()), tenant: None };
-    let none = resolve(&desk.place, &asked).await.expect_err("nobody signed it");
-    assert!(none.contains("no line of the index tells of this user"), "{none}");
+    let user = || ContentTarget::User("h-planted".to_owned());
+    let asked = TargetQuery { target: user(), account: Some("default".to_owned()), tenant: None };
+    let none = resolve_target(&desk.place, &asked).await.expect_err("nobody signed it");
+    assert!(none.contains("no index line names this user"), "{none}");
     assert!(none.contains("not included: acme/s0 of account default"), "{none}");
     let own = desk.request(&site, session("s0")).await;
-    let refused = desk.run(&site, &desk.signed(&Request { what: user(), ..own })).await.expect_err("refused");
-    assert!(refused.contains("this user's"), "{refused}");
+    let refused = desk.run(&site, &desk.signed(&ErasureRequest { what: user(), ..own })).await.expect_err("refused");
+    assert!(refused.contains("no signed index line assigns it to this user"), "{refused}");
     // nor does it block an authorised request
-    desk.request(&site, Target::User("h-default".to_owned())).await;
+    desk.request(&site, ContentTarget::User("h-default".to_owned())).await;
     desk.place.keys.clear();
-    let asked = Asked { what: Target::User("h-default".to_owned()), ..asked };
-    assert!(resolve(&desk.place, &asked).await.expect_err("no key").contains("public key"));
+    let asked = TargetQuery { target: ContentTarget::User("h-default".to_owned()), ..asked };
+    assert!(resolve_target(&desk.place, &asked).await.expect_err("no key").contains("public key"));
 }
 
 /// Sessions of a user that only another signer's lines or unsigned lines name are not in a request, but are reported; a
@@ -835,27 +853,27 @@ async fn a_planted_line_makes_no_session_a_users() {
 async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     let mut site = site().await;
     let desk = Desk::of(&site, None);
-    let user = Asked { what: Target::User("h-default".to_owned()), account: None, tenant: None };
-    let before = resolve(&desk.place, &user).await.expect("resolved");
-    assert!(before.left_out.is_empty(), "{:?}", before.left_out);
+    let user = TargetQuery { target: ContentTarget::User("h-default".to_owned()), account: None, tenant: None };
+    let before = resolve_target(&desk.place, &user).await.expect("resolved");
+    assert!(before.excluded.is_empty(), "{:?}", before.excluded);
     let signed: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("chain/")).cloned().collect();
     site.send("default", "s-new", "text");
     site.minutes(4).await;
     // the digest of the newer lines is missing
     site.store.0.lock().retain(|name, _| !name.starts_with("chain/") || signed.contains(name));
-    let found = resolve(&desk.place, &user).await.expect("resolved");
+    let found = resolve_target(&desk.place, &user).await.expect("resolved");
     assert_eq!(found.sessions, before.sessions);
-    let [why] = &found.left_out[..] else { panic!("{:?}", found.left_out) };
-    assert!(why.contains("acme/s-new of account default: no signature of the given keys"), "{why}");
-    let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
-    assert!(told.folders.contains(&("acme".to_owned(), "s-new".to_owned())) && told.left_out().is_empty());
+    let [why] = &found.excluded[..] else { panic!("{:?}", found.excluded) };
+    assert!(why.contains("acme/s-new of account default: not signed by a given key"), "{why}");
+    let told = find_sessions_with_unsigned(&desk.place, &user).await.expect("told");
+    assert!(told.folders.contains(&("acme".to_owned(), "s-new".to_owned())) && told.excluded().is_empty());
     assert_eq!(told.folders.len(), found.sessions.len() + 1);
     // a release of a hold considers signed lines only
-    assert_eq!(sessions(&desk.place, &user).await.expect("told").folders.len(), found.sessions.len());
+    assert_eq!(find_sessions(&desk.place, &user).await.expect("told").folders.len(), found.sessions.len());
     // a session without keys was planted, or is empty: there is nothing to hold
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s-new/"));
-    let told = sessions_with_unsigned(&desk.place, &user).await.expect("told");
-    assert!(told.folders.len() == found.sessions.len() && told.left_out().len() == 1, "{:?}", told.left_out());
+    let told = find_sessions_with_unsigned(&desk.place, &user).await.expect("told");
+    assert!(told.folders.len() == found.sessions.len() && told.excluded().len() == 1, "{:?}", told.excluded());
 }
 
 /// A hold set after an erasure was announced stops it; after the release it is completed.
@@ -872,7 +890,7 @@ async fn a_hold_stops_an_erasure_that_has_begun() {
         }
         let desk = Desk::of(&site, None);
         let ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
-        begun += usize::from(ledger.begun().is_some());
+        begun += usize::from(ledger.begun_erasure().is_some());
         let keys = || site.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).count();
         let before = keys();
         let note = format!("holds/default/acme/s0/{:020}.json", 7);
@@ -906,16 +924,20 @@ impl Over for Locked {
     ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
         Box::pin(async move {
             let names = self.list(kind, prefix).await?.into_iter();
-            let versions = names.map(|name| Version { name, id: "1".to_owned(), marker: false }).collect();
+            let versions = names.map(|name| ObjectVersion { name, id: "1".to_owned(), marker: false }).collect();
             Ok(self.locked.map(|_| VersionPage { versions, next: None }))
         })
     }
 
-    fn held<'a>(&'a self, _: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+    fn held<'a>(
+        &'a self,
+        _: ObjectKind,
+        version: &'a ObjectVersion,
+    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
         let lock = |locked: bool| {
             (locked || version.name.ends_with(".sig")).then_some((LockMode::Compliance, UnixNanos(u64::MAX)))
         };
-        let held = self.locked.map(|locked| Held { written: UnixNanos(0), lock: lock(locked) });
+        let held = self.locked.map(|locked| VersionLock { written: UnixNanos(0), lock: lock(locked) });
         Box::pin(async move { Ok(held) })
     }
 }
@@ -930,10 +952,12 @@ async fn an_erasure_that_could_be_deleted_is_told() {
         desk.place.vault = Vault::new(Arc::new(Layer(Locked { store: site.store.clone(), locked })), "", None);
         let request = desk.request(&site, session("s0")).await;
         let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("a ledger");
-        assert_eq!(ledger.unlocked().await, Ok(None), "nothing is written yet");
+        assert_eq!(ledger.find_unlocked_object().await, Ok(None), "nothing is written yet");
         let file = desk.signed(&request);
-        execute(&desk.place, &mut ledger, &file, &desk.erasers(), STORE, site.clock.now()).await.expect("erased");
-        let name = ledger.unlocked().await.expect("asked");
+        execute_request(&desk.place, &mut ledger, &file, &desk.erasers(), STORE, site.clock.now())
+            .await
+            .expect("erased");
+        let name = ledger.find_unlocked_object().await.expect("asked");
         let of_its_chain = |name: &String| name.starts_with("chain/default/eraser/") && name.ends_with(".json");
         assert_eq!(name.as_ref().is_some_and(of_its_chain), told, "{locked:?}: {name:?}");
         assert_eq!(name.is_some(), told);
@@ -964,11 +988,12 @@ async fn copies_put_aside_undo_no_erasure() {
         let report = desk.audit(&site).await;
         assert!(!report.verified && report.found.contains_key("key_back"), "{name}: {}", report.text());
         let vault = &desk.place.vault;
-        let filter = Filter { account: Some("default".into()), ..Filter::default() };
-        let read =
-            replay(vault, &mut Opener::new(vault, vec![site.auditor.clone()]), "s0", &filter).await.expect("read");
+        let filter = ReplayFilter { account: Some("default".into()), ..ReplayFilter::default() };
+        let read = replay(vault, &mut FragmentOpener::new(vault, vec![site.auditor.clone()]), "s0", &filter)
+            .await
+            .expect("read");
         let mut text = Vec::new();
-        read.write(&mut text).expect("written");
+        read.write_text(&mut text).expect("written");
         assert!(!String::from_utf8_lossy(&text).contains("text 0"), "{name}");
         site.remove(name);
     }
@@ -1006,7 +1031,7 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     let later = format!("{folder}/00000000deadbeef.age");
     site.store.0.lock().insert(later.clone(), Bytes::from_static(b"a key of content that came later"));
     let done = desk.run(&site, &file).await.expect("erased");
-    assert_eq!((done.keys, done.objects, done.left, left()), (1, 5, 1, vec![later.clone()]));
+    assert_eq!((done.keys, done.objects, done.remaining_keys, left()), (1, 5, 1, vec![later.clone()]));
     site.remove(&later);
     for name in &aside {
         put(name);
@@ -1016,8 +1041,8 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     site.minutes(1).await;
     let report = desk.audit(&site).await;
     assert!(report.verified && report.erased.len() == 5, "{}", report.text());
-    let asked = Asked { what: session("s0"), account: Some("default".to_owned()), tenant: None };
-    assert!(resolve(&desk.place, &asked).await.expect_err("nothing is left").contains("no key object"));
+    let asked = TargetQuery { target: session("s0"), account: Some("default".to_owned()), tenant: None };
+    assert!(resolve_target(&desk.place, &asked).await.expect_err("nothing is left").contains("no key object"));
 }
 
 /// A key with only an older version left, behind a delete marker, is in the request, and a hold on it stops the
@@ -1064,8 +1089,11 @@ impl Over for Behind {
             let behind = self.behind.iter().filter(|name| name.starts_with(prefix)).cloned();
             let all = names.chain(behind.clone().map(|name| (name, false))).chain(behind.map(|name| (name, true)));
             let from = after.map_or(0, |(_, at)| at.parse::<usize>().expect("ours"));
-            let versions: Vec<Version> =
-                all.skip(from).take(2).map(|(name, marker)| Version { name, id: "1".to_owned(), marker }).collect();
+            let versions: Vec<ObjectVersion> = all
+                .skip(from)
+                .take(2)
+                .map(|(name, marker)| ObjectVersion { name, id: "1".to_owned(), marker })
+                .collect();
             let next = versions.get(1).map(|last| (last.name.clone(), (from + 1).to_string()));
             let versions = versions.into_iter().take(1).collect();
             Ok(Some(VersionPage { versions, next }))
@@ -1083,15 +1111,16 @@ async fn read_with(
     let vault = &desk.place.vault;
     let signed = match keys {
         [] => None,
-        keys => Some(Arc::new(crate::signed::Signed::read(vault, keys, None).await.expect("chains"))),
+        keys => Some(Arc::new(crate::signed_index::SignedIndex::read(vault, keys, None).await.expect("chains"))),
     };
-    let filter = Filter { account: Some("default".into()), signed, ..Filter::default() };
-    let read = replay(vault, &mut Opener::new(vault, vec![auditor.clone()]), session, &filter).await.expect("read");
+    let filter = ReplayFilter { account: Some("default".into()), signed, ..ReplayFilter::default() };
+    let read =
+        replay(vault, &mut FragmentOpener::new(vault, vec![auditor.clone()]), session, &filter).await.expect("read");
     let (mut text, mut exported) = (Vec::new(), Vec::new());
-    read.write(&mut text).expect("written");
-    read.export(crate::read::Format::Jsonl, &mut exported).expect("written");
+    read.write_text(&mut text).expect("written");
+    read.export(crate::read::ExportFormat::Jsonl, &mut exported).expect("written");
     let all = String::from_utf8([text, exported].concat()).expect("text");
-    (all, read.closed().join("\n"), read.is_partial())
+    (all, read.unreadable().join("\n"), read.is_partial())
 }
 
 /// A key that was destroyed by request and put back, under its own name or a copy's, opens nothing in replay and
@@ -1115,7 +1144,7 @@ async fn a_key_that_is_back_shows_nothing() {
             let (text, closed, partial) = read_with(&desk, &site.auditor, "s0", keys).await;
             assert!(!text.contains("text 0") && partial, "{name}: {closed}");
             assert!(
-                closed.contains("erased by request of data protection officer (ticket 4711); its key is back"),
+                closed.contains("erased by request of data protection officer (ticket 4711), but its key exists again"),
                 "{closed}"
             );
             assert!(closed.contains("vault verify"), "{closed}");
@@ -1132,7 +1161,7 @@ async fn a_key_that_is_back_shows_nothing() {
 /// is.
 #[tokio::test]
 async fn keys_that_no_line_lists_open_nothing() {
-    use crate::rewrap::{Teller, Which, rewrap};
+    use crate::rewrap::{KeySelection, LedgerSigner, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let name = site.name(&["keys/default/acme/s0/", ".age"]);
@@ -1143,13 +1172,16 @@ async fn keys_that_no_line_lists_open_nothing() {
     let planted = name.replace(".age", "-deadbeef.age");
     site.store.0.lock().insert(planted.clone(), resealed);
     let (text, closed, partial) = read_with(&desk, &late, "s0", &[]).await;
-    assert!(!text.contains("text 0") && partial && closed.contains("no line lists such an object"), "{closed}");
+    assert!(
+        !text.contains("text 0") && partial && closed.contains("its hash is not the one that index lines give"),
+        "{closed}"
+    );
     site.remove(&planted);
     let copier = key("rewrap.test", 51);
-    let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
+    let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let auditors = [site.auditor.clone()];
     let now = site.clock.now();
-    rewrap(&desk.place, &auditors, &[late.to_public()], &Which::default(), &teller, now).await.expect("done");
+    rewrap(&desk.place, &auditors, &[late.to_public()], &KeySelection::default(), &teller, now).await.expect("done");
     for keys in [&[][..], &[signing_key().public().clone()][..]] {
         let (text, closed, partial) = read_with(&desk, &late, "s0", keys).await;
         assert!(text.contains("text 0") && !partial, "{closed}");
@@ -1169,8 +1201,8 @@ async fn requests_do_not_wait_for_years() {
     desk.run(&site, &desk.forged(&request)).await.expect("erased");
     assert!(desk.audit(&site).await.text().contains("\nerased by request: acme/s0"));
     let keys = vec![signing_key().public().clone(), desk.chain_key()];
-    let report = site.verify(Options { keys, ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { keys, ..VerifyOptions::default() }).await;
     let text = report.text();
-    assert!(!text.contains("erased by request") && text.contains("not checked that it was signed by alice"), "{text}");
+    assert!(!text.contains("\nerased by request:") && text.contains("unchecked signatures of alice"), "{text}");
     assert!(!report.erased[0].checked);
 }

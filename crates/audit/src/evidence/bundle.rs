@@ -1,5 +1,5 @@
-//! [`Bundle`]: a period's evidence as a folder of files. The manifest lists every file with its SHA-256; it is written
-//! last, and signed if a key is given. No file is overwritten. Neighbour: `evidence` gathers the data.
+//! [`EvidenceBundle`]: a period's evidence as a folder of files. The manifest lists every file with its SHA-256; it is
+//! written last, and signed if a key is given. No file is overwritten. Neighbour: `evidence` gathers the data.
 
 use std::path::{Path, PathBuf};
 
@@ -7,26 +7,26 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Gathered, Period};
+use super::{EvidencePeriod, PeriodEvidence};
 use crate::error::ReadError;
-use crate::verify::Report;
+use crate::verify::VerifyReport;
 use kernel::clock::UnixNanos;
 use kernel::files;
-use kernel::terminal::{counted, escaped};
+use kernel::terminal::{escape_json, format_count};
 use vault::chain::note::SigningKey;
-use vault::names::rfc3339;
+use vault::object_names::rfc3339;
 
 /// Largest file that is attached, bytes.
 const MAX_ATTACHED: u64 = 64 << 20;
 
 /// Contents of the folder.
-pub struct Bundle<'b> {
+pub struct EvidenceBundle<'b> {
     /// The period that the evidence covers.
-    pub period: &'b Period,
+    pub period: &'b EvidencePeriod,
     /// Evidence from the vault.
-    pub gathered: &'b Gathered,
+    pub gathered: &'b PeriodEvidence,
     /// Result of verification.
-    pub report: &'b Report,
+    pub report: &'b VerifyReport,
     /// The vault's location as the user gave it.
     pub store: &'b str,
     /// Files with anchors that were kept outside the vault.
@@ -39,58 +39,63 @@ pub struct Bundle<'b> {
     pub made: UnixNanos,
 }
 
-impl Bundle<'_> {
+impl EvidenceBundle<'_> {
     /// Writes the folder, which must not exist.
     ///
     /// # Errors
     /// A file can't be read or written, or is too large.
     pub fn write(&self, folder: &Path) -> Result<(), ReadError> {
-        let mut folder = Folder::begin(folder)?;
-        self.fill(&mut folder)?;
-        folder.end(self)
+        let mut folder = BundleFolder::create(folder)?;
+        self.write_files(&mut folder)?;
+        folder.finish(self)
     }
 
-    fn fill(&self, folder: &mut Folder) -> Result<(), ReadError> {
-        folder.lines("population.ndjson", self.gathered.sessions.values())?;
+    fn write_files(&self, folder: &mut BundleFolder) -> Result<(), ReadError> {
+        folder.write_lines("population.ndjson", self.gathered.sessions.values())?;
         let boundary = self.gathered.boundary.iter().map(|(what, times)| json!({"what": what, "times": times}));
-        folder.lines("boundary.ndjson", boundary)?;
+        folder.write_lines("boundary.ndjson", boundary)?;
         let configurations =
             self.gathered.configurations.iter().map(|(what, spell)| json!({"what": what, "when": spell}));
-        folder.lines("configurations.ndjson", configurations)?;
-        folder.lines("digests.ndjson", &self.gathered.digests)?;
-        folder.lines("keys.ndjson", &self.gathered.keys)?;
-        folder.lines("erased.ndjson", &self.gathered.erased)?;
-        folder.lines("unsigned.ndjson", &self.gathered.unsigned)?;
-        folder.lines("closed.ndjson", &self.gathered.closed)?;
+        folder.write_lines("configurations.ndjson", configurations)?;
+        folder.write_lines("digests.ndjson", &self.gathered.digests)?;
+        folder.write_lines("keys.ndjson", &self.gathered.keys)?;
+        folder.write_lines("erased.ndjson", &self.gathered.erasures)?;
+        folder.write_lines("unsigned.ndjson", &self.gathered.unsigned)?;
+        folder.write_lines("unreadable.ndjson", &self.gathered.unreadable)?;
         let json = serde_json::to_string_pretty(self.report).unwrap_or_default(); // strings and numbers: can't fail
-        folder.file("verify.json", escaped(&json).as_bytes())?;
+        folder.write_file("verify.json", escape_json(&json).as_bytes())?;
         let text = self.report.text() + "\n";
-        folder.file("verify.txt", text.as_bytes())?;
+        folder.write_file("verify.txt", text.as_bytes())?;
         for (below, paths) in [("anchors", self.anchors), ("attached", self.attached)] {
             for (number, path) in (1..).zip(paths) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().replace(|c: char| !is_plain(c), "_");
-                folder.file(&format!("{below}/{number:02}-{name}"), &bytes(path)?)?;
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .replace(|c: char| !is_file_name_char(c), "_");
+                folder.write_file(&format!("{below}/{number:02}-{name}"), &read_attachment(path)?)?;
             }
         }
         let readme = README.replace("{from}", &self.period.from).replace("{to}", &self.period.to);
         let counts = format!(
-            "{}, {} without session or trace, {} that tell of a lost one; {}.\n",
-            counted(self.gathered.lines, "index line"),
-            self.gathered.homeless,
+            "{}, {} without session or trace, {} that record a lost line; {}.\n",
+            format_count(self.gathered.lines, "index line"),
+            self.gathered.without_session,
             self.gathered.gaps,
-            counted(self.gathered.sessions.len(), "session")
+            format_count(self.gathered.sessions.len(), "session")
         );
-        folder.file("README.md", (readme + &counts).as_bytes())
+        folder.write_file("README.md", (readme + &counts).as_bytes())
     }
 }
 
-fn is_plain(c: char) -> bool {
+fn is_file_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
+fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {
     use std::io::Read;
-    let say = |error: std::io::Error| ReadError::of_io(&error, format!("can't read {}: {error}", path.display()));
+    let say =
+        |error: std::io::Error| ReadError::from_io_error(&error, format!("can't read {}: {error}", path.display()));
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(say)?.take(MAX_ATTACHED + 1).read_to_end(&mut bytes).map_err(say)?;
     if bytes.len() as u64 > MAX_ATTACHED {
@@ -101,51 +106,51 @@ fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
 }
 
 /// A folder that is being filled.
-struct Folder {
+struct BundleFolder {
     folder: PathBuf,
-    files: Vec<Entry>,
+    files: Vec<ManifestEntry>,
 }
 
 /// A file's entry in the manifest.
 #[derive(Serialize)]
-struct Entry {
+struct ManifestEntry {
     name: String,
     bytes: usize,
     sha256: String,
 }
 
-impl Folder {
-    fn begin(folder: &Path) -> Result<Self, ReadError> {
+impl BundleFolder {
+    fn create(folder: &Path) -> Result<Self, ReadError> {
         let made = files::make_folders(folder);
-        made.map_err(|error| ReadError::of_io(&error, format!("can't make {}: {error}", folder.display())))?;
+        made.map_err(|error| ReadError::from_io_error(&error, format!("can't make {}: {error}", folder.display())))?;
         Ok(Self { folder: folder.to_owned(), files: Vec::new() })
     }
 
-    fn lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
+    fn write_lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
         let mut out = Vec::new();
         for row in rows {
             serde_json::to_writer(&mut out, &row).map_err(|error| ReadError::Unavailable(error.to_string()))?;
             out.push(b'\n');
         }
-        self.file(name, &out)
+        self.write_file(name, &out)
     }
 
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
-        self.put(name, bytes)?;
+    fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
+        self.write_unlisted(name, bytes)?;
         let sha256 = kernel::hex::encode(&Sha256::digest(bytes));
-        self.files.push(Entry { name: name.to_owned(), bytes: bytes.len(), sha256 });
+        self.files.push(ManifestEntry { name: name.to_owned(), bytes: bytes.len(), sha256 });
         Ok(())
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
+    fn write_unlisted(&self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
         let path = self.folder.join(name);
-        let folder = files::make_folders(files::folder_of(&path));
+        let folder = files::make_folders(files::parent_folder(&path));
         let written = folder.and_then(|()| files::write_new(&path, bytes));
-        written.map_err(|error| ReadError::of_io(&error, format!("can't write {}: {error}", path.display())))
+        written.map_err(|error| ReadError::from_io_error(&error, format!("can't write {}: {error}", path.display())))
     }
 
     /// Writes the manifest, `SHA256SUMS` for stock tools, and the signature.
-    fn end(self, bundle: &Bundle<'_>) -> Result<(), ReadError> {
+    fn finish(self, bundle: &EvidenceBundle<'_>) -> Result<(), ReadError> {
         let manifest = json!({
             "v": 1,
             "period": bundle.period,
@@ -158,37 +163,37 @@ impl Folder {
             "files": self.files,
         });
         let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n"; // strings and numbers: can't fail
-        self.put("manifest.json", text.as_bytes())?;
+        self.write_unlisted("manifest.json", text.as_bytes())?;
         let sums = self.files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
         let own = format!("{}  manifest.json\n", kernel::hex::encode(&Sha256::digest(text.as_bytes())));
-        self.put("SHA256SUMS", (sums.collect::<String>() + &own).as_bytes())?;
+        self.write_unlisted("SHA256SUMS", (sums.collect::<String>() + &own).as_bytes())?;
         match bundle.key {
             None => Ok(()),
             Some(key) => {
-                self.put("manifest.json.sig", &key.sign(text.as_bytes()))?;
-                self.put("manifest.json.key", format!("{}\n", key.public()).as_bytes())
+                self.write_unlisted("manifest.json.sig", &key.sign(text.as_bytes()))?;
+                self.write_unlisted("manifest.json.key", format!("{}\n", key.public()).as_bytes())
             }
         }
     }
 }
 
 const README: &str = "# Evidence from {from} to {to}\n
-Made from the vault's index and chain. No content is in it. `sha256sum -c SHA256SUMS` checks the files;
+Made from the vault's index and chain, without any content. `sha256sum -c SHA256SUMS` checks the files;
 `manifest.json.sig` is the Ed25519 signature of `manifest.json` by the key in `manifest.json.key` (compare that key with one you have from
 elsewhere).
 
 | file | what it is | SOC 2 criteria it can support |
 |---|---|---|
 | `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
-| `boundary.ndjson` | by session: tools used, what was decided and denied, by whom (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
+| `boundary.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
 | `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
-| `verify.json`, `verify.txt` | what was verified, what was found, what was not looked at; turns that are missing | CC7.2, CC7.3, PI1.4 |
-| `digests.ndjson` | signed roots of the period: each minute's, with what was pending and lost | PI1.3, A1.2 |
-| `anchors/` | roots that were kept elsewhere | CC7.2 |
-| `keys.ndjson` | session keys that are there, how they are sealed | CC6.7, C1.1 |
-| `erased.ndjson` | what was erased, why, at whose request, signed by whom | C1.2 |
-| `unsigned.ndjson` | objects of index and chain that no key given signed: planted, or about to be signed. Nothing above counts them | CC7.2 |
-| `closed.ndjson` | what was signed and could not be read, or is not there: empty where the population is complete | PI1.3 |
-| `attached/` | what the operator added: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |
+| `verify.json`, `verify.txt` | what was verified, found and not checked; missing turns | CC7.2, CC7.3, PI1.4 |
+| `digests.ndjson` | signed roots of the period, one a minute, with the number of pending and lost lines | PI1.3, A1.2 |
+| `anchors/` | anchors: signed roots that were stored outside the vault | CC7.2 |
+| `keys.ndjson` | existing session keys, and how they are sealed | CC6.7, C1.1 |
+| `erased.ndjson` | erasures: content, reason, requester and signers | C1.2 |
+| `unsigned.ndjson` | index and chain objects not signed by a given key: planted, or not signed yet. No other file counts them | CC7.2 |
+| `unreadable.ndjson` | signed objects that are missing or could not be read; empty if the population is complete | PI1.3 |
+| `attached/` | files added by the operator: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |
 
 ";

@@ -3,12 +3,15 @@
 use super::*;
 use crate::erase::tests::{Desk, site};
 use kernel::clock::Clock as _;
-use vault::names::rfc3339;
-use vault::row::Tail;
+use vault::index_row::RowTail;
+use vault::object_names::rfc3339;
 use vault::testing::journal::signing_key;
 
-fn all() -> Period {
-    Period { from: "2026-01-01T00:00:00.000000000Z".to_owned(), to: "2027-01-01T00:00:00.000000000Z".to_owned() }
+fn all() -> EvidencePeriod {
+    EvidencePeriod {
+        from: "2026-01-01T00:00:00.000000000Z".to_owned(),
+        to: "2027-01-01T00:00:00.000000000Z".to_owned(),
+    }
 }
 
 /// Public keys of the writers and of the erasers' chain.
@@ -23,8 +26,8 @@ async fn what_nobody_signed_is_no_evidence() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let vault = &desk.place.vault;
-    let honest = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
-    assert!(honest.unsigned.is_empty() && honest.closed.is_empty(), "{:?}", honest.unsigned);
+    let honest = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert!(honest.unsigned.is_empty() && honest.unreadable.is_empty(), "{:?}", honest.unsigned);
     let mut row = line("tool", "Bash", Some("denied"), "ok");
     (row.tail.writer, row.tail.epoch) = ("gw".to_owned(), "E9999".to_owned());
     let text = format!("{}\n", serde_json::to_string(&row).expect("json"));
@@ -34,13 +37,13 @@ async fn what_nobody_signed_is_no_evidence() {
     plant(format!("{folder}/gw-E9999-0000000000.ndjson.zst"), &forged);
     plant(format!("{folder}/gw-E9998-0000000000.ndjson.zst"), b"x");
     plant("chain/default/gw/E9999/0000000000.json".to_owned(), b"{}");
-    let told = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let told = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
     assert_eq!((told.lines, told.sessions.len(), told.boundary.len()), (honest.lines, honest.sessions.len(), 0));
-    assert_eq!((told.digests.len(), told.closed.len()), (honest.digests.len(), 0));
+    assert_eq!((told.digests.len(), told.unreadable.len()), (honest.digests.len(), 0));
     assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
     assert_eq!(told.unsigned.len(), 3, "a line, garbage, a digest: {:?}", told.unsigned);
     // another key matches nothing
-    let none = gather(vault, &all(), None, &[desk.chain_key()]).await.expect("gathered");
+    let none = gather_evidence(vault, &all(), None, &[desk.chain_key()]).await.expect("gathered");
     assert_eq!((none.lines, none.digests.len()), (0, 0));
     // a replaced signed object is missing, and reported
     let name = {
@@ -48,8 +51,8 @@ async fn what_nobody_signed_is_no_evidence() {
         objects.keys().find(|name| name.starts_with(folder) && name.contains("gw-E0000")).expect("an object").clone()
     };
     plant(name, &forged);
-    let torn = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
-    assert!(torn.lines < honest.lines && torn.closed.len() == 1, "{:?}", torn.closed);
+    let torn = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert!(torn.lines < honest.lines && torn.unreadable.len() == 1, "{:?}", torn.unreadable);
 }
 
 /// Every line is in one session; the halves of a period add up to the whole; an account's bundle has no other account's
@@ -62,24 +65,27 @@ async fn a_population_is_complete() {
     let middle = rfc3339(site.clock.now());
     site.send("default", "s9", "later");
     site.minutes(4).await;
-    let whole = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered");
-    assert_eq!((whole.lines, whole.sessions.len(), whole.homeless, whole.gaps), (18, 4, 0, 0));
+    let whole = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    assert_eq!((whole.lines, whole.sessions.len(), whole.without_session, whole.gaps), (18, 4, 0, 0));
     assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
     assert_eq!((whole.keys.len(), whole.sessions.values().map(|session| session.with_content).sum::<u64>()), (4, 9));
-    let before = gather(vault, &Period { to: middle.clone(), ..all() }, None, &keys(&desk)).await.expect("gathered");
-    let after = gather(vault, &Period { from: middle, ..all() }, None, &keys(&desk)).await.expect("gathered");
+    let before = gather_evidence(vault, &EvidencePeriod { to: middle.clone(), ..all() }, None, &keys(&desk))
+        .await
+        .expect("gathered");
+    let after =
+        gather_evidence(vault, &EvidencePeriod { from: middle, ..all() }, None, &keys(&desk)).await.expect("gathered");
     assert_eq!((before.lines, after.lines, after.sessions.len()), (16, 2, 1));
     assert!(before.digests.len() < whole.digests.len() && !after.digests.is_empty());
-    let own = gather(vault, &all(), Some("team"), &keys(&desk)).await.expect("gathered");
+    let own = gather_evidence(vault, &all(), Some("team"), &keys(&desk)).await.expect("gathered");
     assert!(own.lines == 8 && own.sessions.keys().all(|(account, ..)| account == "team") && own.keys.len() == 1);
     desk.erase(&site, "s0").await;
-    let erased = gather(vault, &all(), None, &keys(&desk)).await.expect("gathered").erased;
+    let erased = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered").erasures;
     assert_eq!(erased.len(), 2, "begun and done");
     assert!(erased.iter().all(|one| one.erasure.why == "ticket 4711" && one.erasure.request.is_none()));
 }
 
-fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> Row {
-    let tail = Tail {
+fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> IndexRow {
+    let tail = RowTail {
         ts: "2026-11-20T10:00:00Z".to_owned(),
         ingest_ts: "2026-11-20T10:00:00Z".to_owned(),
         account: "default".to_owned(),
@@ -93,19 +99,19 @@ fn line(call: &str, tool: &str, decision: Option<&str>, status: &str) -> Row {
         user_key: Some("h-1".to_owned()),
         cost_status: (call == "model").then(|| "priced".to_owned()),
         cost_usd: (call == "model").then(|| "0.1".to_owned()),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
+    IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }
 }
 
 /// Denials by a rule and by a user are distinguished.
 #[test]
 fn a_denial_tells_by_whom() {
-    let mut all_of = Gathered::default();
+    let mut all_of = PeriodEvidence::default();
     for by in ["config", "user_reject", "config"] {
         let mut row = line("permission", "Bash", Some("reject"), "ok");
         row.tail.decided_by = Some(by.to_owned());
-        assert!(all_of.take(&row, &all()));
+        assert!(all_of.add_row(&row, &all()));
     }
     let told: Vec<_> = all_of.boundary.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
     assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
@@ -116,7 +122,7 @@ fn a_denial_tells_by_whom() {
 async fn configurations_are_told_from_digests() {
     let site = site().await;
     let desk = Desk::of(&site, None);
-    let gathered = gather(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let gathered = gather_evidence(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
     let made_by: Vec<_> = gathered.configurations.keys().filter_map(|one| one.made_by.clone()).collect();
     let hash = "40bcb3ec21c27562e50fdb9f3b503f068bf02b48d59f34031f8323c1f2112b1f";
     assert!(!made_by.is_empty() && made_by.iter().all(|by| by.configuration == hash), "{made_by:?}");
@@ -127,7 +133,7 @@ async fn configurations_are_told_from_digests() {
 /// Used tools and denials, with the decider, are counted separately; sums are exact.
 #[test]
 fn a_boundary_report_tells_denials() {
-    let mut all_of = Gathered::default();
+    let mut all_of = PeriodEvidence::default();
     let lines = [
         line("tool", "Bash", None, "ok"),
         line("tool", "Bash", None, "ToolFailed"),
@@ -139,7 +145,7 @@ fn a_boundary_report_tells_denials() {
         line("model", "", None, "ok"),
         line("model", "", None, "ok"),
     ];
-    assert!(lines.iter().all(|row| all_of.take(row, &all())));
+    assert!(lines.iter().all(|row| all_of.add_row(row, &all())));
     let told: Vec<(Option<&str>, &str, bool, u64, u64)> = (all_of.boundary.iter())
         .map(|(key, times)| (key.tool.as_deref(), key.what.as_str(), key.denied, times.count, times.failed))
         .collect();
@@ -160,7 +166,7 @@ fn a_boundary_report_tells_denials() {
 /// A call reported by a span and a log is one call in the population, and one use.
 #[test]
 fn what_is_told_twice_is_counted_once() {
-    let mut all_of = Gathered::default();
+    let mut all_of = PeriodEvidence::default();
     for (call, signal, status) in [
         ("tool", "traces", None),
         ("tool", "logs", None),
@@ -170,7 +176,7 @@ fn what_is_told_twice_is_counted_once() {
         let mut row = line(call, "Bash", None, "ok");
         (row.tail.signal, row.tail.tool_call_id) = (signal.to_owned(), Some("c1".to_owned()));
         row.tail.cost_status = status.map(str::to_owned);
-        assert!(all_of.take(&row, &all()));
+        assert!(all_of.add_row(&row, &all()));
     }
     let session = all_of.sessions.values().next().expect("one");
     assert_eq!((session.lines, session.tool_calls, session.model_calls), (4, 1, 1));
@@ -178,7 +184,7 @@ fn what_is_told_twice_is_counted_once() {
         let mut row = line(call, "", None, "overloaded");
         (row.tail.signal, row.tail.response_id) = (signal.to_owned(), Some("r1".to_owned()));
         row.tail.cost_status = None;
-        assert!(all_of.take(&row, &all()));
+        assert!(all_of.add_row(&row, &all()));
     }
     let session = all_of.sessions.values().next().expect("one");
     assert_eq!((session.lines, session.failed), (6, 1));

@@ -6,6 +6,6 @@ pub(super) const TABLES: &str = "parquet/v1";
 pub(super) const STATES: &str = "state/v1";
 
 /// The value in a path segment `key=value`, as it is written there.
-pub(super) fn part<'p>(path: &'p str, key: &str) -> Option<&'p str> {
+pub(super) fn path_segment_value<'p>(path: &'p str, key: &str) -> Option<&'p str> {
     path.split('/').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
 }

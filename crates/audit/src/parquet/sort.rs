@@ -14,18 +14,18 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::ReadError;
-use vault::row::{self, Kind, Row};
+use vault::index_row::{self, IndexRow, RowKind};
 
 /// Most bytes of lines in memory.
 const IN_MEMORY: usize = 128 << 20;
 /// Largest key of a line that a gateway writes, bytes: eight columns.
-const MAX_KEY: usize = 8 * row::MAX_TEXT;
+const MAX_KEY: usize = 8 * index_row::MAX_TEXT;
 /// Largest line, and largest key, bytes.
 const MAX_LINE: u32 = 16 << 20;
 
 /// The fields that determine a line's position.
 #[derive(Deserialize)]
-struct Place<'l> {
+struct SortFields<'l> {
     leaf: u64,
     #[serde(borrow)]
     tenant: Cow<'l, str>,
@@ -45,32 +45,32 @@ struct Place<'l> {
 
 /// A line with its sort key. Equal keys mean that one line was stored twice.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
+pub(super) struct KeyedLine {
     key: String,
     pub(super) text: String,
 }
 
 /// Whether a text is an index line of a size that a gateway can have written; unknown fields of newer gateways are
 /// accepted.
-pub(super) fn is_sane(text: &str) -> bool {
-    let Some(line) = Line::parse(text) else { return false };
+pub(super) fn is_index_line(text: &str) -> bool {
+    let Some(line) = KeyedLine::parse(text) else { return false };
     // the table's columns are filled from its fields
     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(text) else { return false };
-    let large = fields.get("kind").and_then(|kind| Kind::deserialize(kind).ok()).is_some_and(Kind::may_be_long);
-    let fits = line.key.len() <= MAX_KEY && (large || text.len() <= row::MAX_LINE);
+    let large = fields.get("kind").and_then(|kind| RowKind::deserialize(kind).ok()).is_some_and(RowKind::may_be_long);
+    let fits = line.key.len() <= MAX_KEY && (large || text.len() <= index_row::MAX_LINE);
     // a reader of the tables must get the same line as from the index
-    fits && Row::deserialize(Value::Object(fields)).is_ok()
+    fits && IndexRow::deserialize(Value::Object(fields)).is_ok()
 }
 
-impl Line {
+impl KeyedLine {
     /// The tenant, with which the key starts.
     pub(super) fn tenant(&self) -> &str {
         self.key.split('\0').next().unwrap_or_default()
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let place: Place<'_> = serde_json::from_str(text).ok()?;
-        let Place { leaf, tenant, session_id, trace_id, turn, ts, writer, epoch } = place;
+        let place: SortFields<'_> = serde_json::from_str(text).ok()?;
+        let SortFields { leaf, tenant, session_id, trace_id, turn, ts, writer, epoch } = place;
         let (session, trace) = (session_id.unwrap_or_default(), trace_id.unwrap_or_default());
         let turn = turn.unwrap_or_default();
         // numbers sort numerically
@@ -81,15 +81,15 @@ impl Line {
 }
 
 /// Accepts lines in any order.
-pub(super) struct Sorter {
+pub(super) struct LineSorter {
     folder: PathBuf,
-    lines: Vec<Line>,
+    lines: Vec<KeyedLine>,
     bytes: usize,
     limit: usize,
     runs: Vec<PathBuf>,
 }
 
-impl Sorter {
+impl LineSorter {
     /// A sorter that may write to `folder`.
     pub(super) fn new(folder: &Path) -> Self {
         Self::with_limit(folder, IN_MEMORY)
@@ -102,8 +102,8 @@ impl Sorter {
 
     /// Adds a line; false if the text is not an index line.
     pub(super) fn push(&mut self, text: &str) -> Result<bool, ReadError> {
-        let Some(line) = Line::parse(text) else { return Ok(false) };
-        self.bytes += line.key.len() + line.text.len() + size_of::<Line>();
+        let Some(line) = KeyedLine::parse(text) else { return Ok(false) };
+        self.bytes += line.key.len() + line.text.len() + size_of::<KeyedLine>();
         self.lines.push(line);
         if self.bytes >= self.limit {
             self.spill()?;
@@ -113,20 +113,20 @@ impl Sorter {
 
     fn spill(&mut self) -> Result<(), ReadError> {
         let path = self.folder.join(format!(".sorting-{}-{}.tmp", std::process::id(), self.runs.len()));
-        kernel::files::make_folders(&self.folder).map_err(|error| ReadError::of_file(&path, &error))?;
+        kernel::files::make_folders(&self.folder).map_err(|error| ReadError::from_file_error(&path, &error))?;
         self.lines.sort_unstable();
         self.runs.push(path.clone());
-        write_run(&path, &self.lines).map_err(|error| ReadError::of_file(&path, &error))?;
+        write_run(&path, &self.lines).map_err(|error| ReadError::from_file_error(&path, &error))?;
         self.lines.clear();
         self.bytes = 0;
         Ok(())
     }
 
     /// Calls `each` with every line in order, without duplicates.
-    pub(super) fn finish(mut self, each: &mut dyn FnMut(Line) -> Result<(), ReadError>) -> Result<(), ReadError> {
+    pub(super) fn finish(mut self, each: &mut dyn FnMut(KeyedLine) -> Result<(), ReadError>) -> Result<(), ReadError> {
         self.lines.sort_unstable();
         let mut last = String::new();
-        let mut once = |line: Line| {
+        let mut once = |line: KeyedLine| {
             if line.key == last {
                 return Ok(());
             }
@@ -135,13 +135,18 @@ impl Sorter {
         };
         let mut runs = Vec::new();
         for path in &self.runs {
-            let file = File::open(path).map_err(|error| ReadError::of_file(path, &error))?;
-            let reader = zstd::Decoder::new(BufReader::new(file)).map_err(|error| ReadError::of_file(path, &error))?;
+            let file = File::open(path).map_err(|error| ReadError::from_file_error(path, &error))?;
+            let reader =
+                zstd::Decoder::new(BufReader::new(file)).map_err(|error| ReadError::from_file_error(path, &error))?;
             runs.push((path.clone(), reader));
         }
         let mut heap = BinaryHeap::new();
         for (n, (path, run)) in runs.iter_mut().enumerate() {
-            heap.extend(next(run).map_err(|error| ReadError::of_file(path, &error))?.map(|line| Reverse((line, n))));
+            heap.extend(
+                read_line(run)
+                    .map_err(|error| ReadError::from_file_error(path, &error))?
+                    .map(|line| Reverse((line, n))),
+            );
         }
         let own = runs.len();
         let mut lines = std::mem::take(&mut self.lines).into_iter();
@@ -149,7 +154,7 @@ impl Sorter {
         while let Some(mut top) = heap.peek_mut() {
             let n = top.0.1;
             let following = match runs.get_mut(n) {
-                Some((path, run)) => next(run).map_err(|error| ReadError::of_file(path, &error))?,
+                Some((path, run)) => read_line(run).map_err(|error| ReadError::from_file_error(path, &error))?,
                 None => lines.next(),
             };
             let line = match following {
@@ -162,7 +167,7 @@ impl Sorter {
     }
 }
 
-impl Drop for Sorter {
+impl Drop for LineSorter {
     fn drop(&mut self) {
         for path in &self.runs {
             // the next run overwrites a file that can't be removed
@@ -171,7 +176,7 @@ impl Drop for Sorter {
     }
 }
 
-fn write_run(path: &Path, lines: &[Line]) -> io::Result<()> {
+fn write_run(path: &Path, lines: &[KeyedLine]) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     let mut out = zstd::Encoder::new(file, 1)?;
     for line in lines {
@@ -185,13 +190,13 @@ fn write_run(path: &Path, lines: &[Line]) -> io::Result<()> {
     out.finish().map(drop)
 }
 
-fn next(run: &mut impl Read) -> io::Result<Option<Line>> {
-    let Some(key) = text(run)? else { return Ok(None) };
-    let text = text(run)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(Some(Line { key, text }))
+fn read_line(run: &mut impl Read) -> io::Result<Option<KeyedLine>> {
+    let Some(key) = read_text(run)? else { return Ok(None) };
+    let text = read_text(run)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(Some(KeyedLine { key, text }))
 }
 
-fn text(run: &mut impl Read) -> io::Result<Option<String>> {
+fn read_text(run: &mut impl Read) -> io::Result<Option<String>> {
     let mut length = [0; 4];
     match run.read_exact(&mut length) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

@@ -12,35 +12,35 @@ use sha2::{Digest, Sha256};
 use crate::error::ReadError;
 
 use super::columns::schema;
-use super::layout::{STATES, TABLES, part};
+use super::layout::{STATES, TABLES, path_segment_value};
 
 /// One day of one account, as in object names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Day {
+pub(super) struct AccountDay {
     pub(super) account: String,
     pub(super) day: String,
 }
 
-impl Day {
+impl AccountDay {
     /// The day in an index object's name.
-    pub(super) fn of(name: &str) -> Option<Self> {
-        let (account, day) = (part(name, "account")?, part(name, "dt")?);
+    pub(super) fn from_object_name(name: &str) -> Option<Self> {
+        let (account, day) = (path_segment_value(name, "account")?, path_segment_value(name, "dt")?);
         Some(Self { account: account.to_owned(), day: day.to_owned() })
     }
 
-    pub(super) fn state(&self, folder: &Path) -> PathBuf {
+    pub(super) fn state_path(&self, folder: &Path) -> PathBuf {
         folder.join(STATES).join(format!("account={}", self.account)).join(format!("{}.json", self.day))
     }
 
     /// Path of a tenant's file, below the folder.
-    pub(super) fn file(&self, tenant: &str, id: &str, number: usize) -> String {
-        let encoded = kernel::pseudonym::segment(tenant).unwrap_or_else(|| tenant.to_owned());
-        let tenant = if encoded.len() > 200 { format!("h-{}", short(&[tenant])) } else { encoded };
+    pub(super) fn table_path(&self, tenant: &str, id: &str, number: usize) -> String {
+        let encoded = kernel::pseudonym::encode_segment(tenant).unwrap_or_else(|| tenant.to_owned());
+        let tenant = if encoded.len() > 200 { format!("h-{}", short_hash(&[tenant])) } else { encoded };
         format!("{TABLES}/account={}/tenant={tenant}/dt={}/part-{id}-{number:03}.parquet", self.account, self.day)
     }
 
     /// Every table file of this day below the folder.
-    pub(super) fn files(&self, folder: &Path) -> Vec<String> {
+    pub(super) fn list_table_files(&self, folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         let account = format!("{TABLES}/account={}", self.account);
         let Ok(tenants) = std::fs::read_dir(folder.join(&account)) else { return found };
@@ -54,7 +54,7 @@ impl Day {
 }
 
 /// A hash of texts, 32 hex digits.
-pub(super) fn short(texts: &[&str]) -> String {
+pub(super) fn short_hash(texts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for text in texts {
         hash.update((text.len() as u64).to_le_bytes());
@@ -65,7 +65,7 @@ pub(super) fn short(texts: &[&str]) -> String {
 
 /// Files that were written in one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Part {
+pub(super) struct TablePart {
     /// Index objects, without the vault's prefix, and the SHA-256 (hex) of the bytes that were read; empty in states
     /// that only listed names.
     #[serde(deserialize_with = "objects")]
@@ -77,7 +77,7 @@ pub(super) struct Part {
 
 /// A file of a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "Either")]
+#[serde(from = "HashedOrNamed")]
 pub(super) struct TableFile {
     /// Path below the folder.
     pub(super) name: String,
@@ -88,30 +88,30 @@ pub(super) struct TableFile {
 /// Older versions stored only names.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Either {
+enum HashedOrNamed {
     Hashed { name: String, sha256: String },
     Named(String),
 }
 
-impl From<Either> for TableFile {
-    fn from(told: Either) -> Self {
+impl From<HashedOrNamed> for TableFile {
+    fn from(told: HashedOrNamed) -> Self {
         match told {
-            Either::Hashed { name, sha256 } => Self { name, sha256 },
-            Either::Named(name) => Self { name, sha256: String::new() },
+            HashedOrNamed::Hashed { name, sha256 } => Self { name, sha256 },
+            HashedOrNamed::Named(name) => Self { name, sha256: String::new() },
         }
     }
 }
 
 impl TableFile {
     /// Whether the file is unchanged.
-    pub(super) fn is_sound(&self, folder: &Path) -> Result<bool, ReadError> {
+    pub(super) fn is_unchanged(&self, folder: &Path) -> Result<bool, ReadError> {
         let path = folder.join(&self.name);
         let mut hash = Sha256::new();
         let copied = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hash));
         match copied {
             Ok(_) => Ok(kernel::hex::encode(&hash.finalize()) == self.sha256),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(ReadError::of_file(&path, &error)),
+            Err(error) => Err(ReadError::from_file_error(&path, &error)),
         }
     }
 }
@@ -119,51 +119,51 @@ impl TableFile {
 fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Either {
+    enum HashedOrNamed {
         Hashed(BTreeMap<String, String>),
         Named(BTreeSet<String>),
     }
-    Ok(match Either::deserialize(from)? {
-        Either::Hashed(objects) => objects,
-        Either::Named(names) => names.into_iter().map(|name| (name, String::new())).collect(),
+    Ok(match HashedOrNamed::deserialize(from)? {
+        HashedOrNamed::Hashed(objects) => objects,
+        HashedOrNamed::Named(names) => names.into_iter().map(|name| (name, String::new())).collect(),
     })
 }
 
 /// The state of a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct DayState {
     pub(super) v: u8,
     /// Hash of the columns; if it differs, the day is rewritten.
     pub(super) columns: String,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<TablePart>,
 }
 
-impl Default for State {
+impl Default for DayState {
     fn default() -> Self {
-        Self { v: 1, columns: short(&[&schema()]), parts: Vec::new() }
+        Self { v: 1, columns: short_hash(&[&schema()]), parts: Vec::new() }
     }
 }
 
-impl State {
+impl DayState {
     /// The state at `path`; an empty one if the file does not exist.
     pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
                 let path = path.display();
                 ReadError::Damaged(format!(
-                    "{path} is not a state of `vault compact`: remove the folder and start again"
+                    "{path} is not a state file of `vault compact`: delete the tables folder and run `vault compact` again"
                 ))
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(ReadError::of_file(path, &error)),
+            Err(error) => Err(ReadError::from_file_error(path, &error)),
         }
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), ReadError> {
-        let why = |error: std::io::Error| ReadError::of_file(path, &error);
-        kernel::files::make_folders(kernel::files::folder_of(path)).map_err(why)?;
+        let why = |error: std::io::Error| ReadError::from_file_error(path, &error);
+        kernel::files::make_folders(kernel::files::parent_folder(path)).map_err(why)?;
         let json = serde_json::to_vec(self).unwrap_or_default(); // strings and numbers: serialising can't fail
-        kernel::files::replace(path, &json).map_err(why)
+        kernel::files::replace_file(path, &json).map_err(why)
     }
 
     pub(super) fn objects(&self) -> BTreeSet<&str> {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::columns::{COLUMNS, Form, position};
-use super::read::{Covered, Test, rows, table};
-use super::sort::Sorter;
-use super::state::{Day, Part, State, TableFile};
-use super::write::Table;
+use super::columns::{COLUMNS, ColumnType, position};
+use super::sort::LineSorter;
+use super::state::{AccountDay, DayState, TableFile, TablePart};
+use super::table_reader::{ColumnCondition, TableCoverage, visit_rows, visit_table};
+use super::table_writer::TableWriter;
 use super::*;
-use crate::read::{Query, Vault, find, find_in, find_in_signed, find_signed};
-use crate::signed::Signed;
+use crate::read::{IndexQuery, Vault, find, find_in_tables, find_signed, find_signed_in_tables};
+use crate::signed_index::SignedIndex;
 use crate::testing::site::{Memory, Site};
 use kernel::rng::SeededRng;
-use vault::row::{Buckets, Row, Tail};
+use vault::index_row::{IndexRow, RowTail, TokenBuckets};
 use vault::testing::journal::signing_key;
 
 /// An index line with many fields set, derived from a seed.
@@ -55,8 +55,8 @@ fn vault(store: &Arc<Memory>) -> Vault {
     Vault::new(store.clone(), "", None)
 }
 
-async fn run(store: &Arc<Memory>, folder: &Path) -> Compacted {
-    let options = Options { folder: folder.to_owned(), ..Options::default() };
+async fn run(store: &Arc<Memory>, folder: &Path) -> CompactSummary {
+    let options = CompactOptions { folder: folder.to_owned(), ..CompactOptions::default() };
     compact(&vault(store), &options, &mut |_| {}).await.expect("compacted")
 }
 
@@ -89,19 +89,21 @@ fn without_nulls(line: &Value) -> Map<String, Value> {
 /// Every field of an index line has a column; a new field needs a new column in COLUMNS of `columns.rs`.
 #[test]
 fn fields_have_columns() {
-    let tail = Tail {
-        buckets: Some(Buckets::default()),
+    let tail = RowTail {
+        buckets: Some(TokenBuckets::default()),
         agent_id: Some("a1".to_owned()),
         key_sha256: Some("00".to_owned()),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    let row = Row { v: 1, leaf: 0, object_key: None, off: None, of: Some("a/b/1".to_owned()), tail };
+    let row = IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: Some("a/b/1".to_owned()), tail };
     let Value::Object(row) = serde_json::to_value(row).expect("json") else { panic!("an object") };
     let missing: Vec<_> = row.keys().filter(|name| position(name).is_none()).collect();
     assert!(missing.is_empty(), "no column for {missing:?}");
     let unknown: Vec<_> = COLUMNS.iter().map(|column| column.name).filter(|name| !row.contains_key(*name)).collect();
     assert_eq!(unknown, ["more"]);
-    let Some(Form::Ints(fields)) = position("buckets").and_then(|at| COLUMNS.get(at)).map(|column| column.form) else {
+    let Some(ColumnType::Ints(fields)) =
+        position("buckets").and_then(|at| COLUMNS.get(at)).map(|column| column.column_type)
+    else {
         panic!("a group")
     };
     assert_eq!(
@@ -121,13 +123,13 @@ fn tables_lose_nothing() {
     lines.push(json!({"v": 1, "buckets": {}, "part": [], "duration_ns": -5}));
     lines.push(json!({}));
     lines.push(json!({"buckets": {"output": 9}, "part": ["", "\u{0}", "x".repeat(100_000)]}));
-    let mut table = Table::new(&path).expect("a file");
+    let mut table = TableWriter::new(&path).expect("a file");
     for line in &lines {
         table.push(line.as_object().expect("an object").clone(), 1).expect("pushed");
     }
     assert!(table.finish().expect("finished").0 > 0);
     let mut read = Vec::new();
-    super::read::table(std::fs::File::open(&path).expect("file"), &[], &mut |line| {
+    super::table_reader::visit_table(std::fs::File::open(&path).expect("file"), &[], &mut |line| {
         read.push(line);
         Ok(())
     })
@@ -139,7 +141,7 @@ fn tables_lose_nothing() {
     let bytes = std::fs::read(&path).expect("file");
     for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..cut]).expect("written");
-        let cut = super::read::table(std::fs::File::open(&path).expect("file"), &[], &mut |_| Ok(()));
+        let cut = super::table_reader::visit_table(std::fs::File::open(&path).expect("file"), &[], &mut |_| Ok(()));
         assert!(cut.is_err(), "a file that was cut off");
     }
 }
@@ -158,28 +160,29 @@ async fn tables_answer_as_the_index() {
     put(&store, "default", "2026-11-21", 2000, &some(9, 2000, 50));
     let is = |text: &str| Some(text.to_owned());
     let queries = [
-        Query::default(),
-        Query { session: is("s7"), ..Query::default() },
-        Query { session: is("trace-7d11"), ..Query::default() },
-        Query { session: is("nobody"), ..Query::default() },
-        Query { tenant: is("a/b c"), tool: is("Tool3"), ..Query::default() },
-        Query { tenant: is(""), failed: true, ..Query::default() },
-        Query { account: is("default"), user: is("h-4"), since: is("2026-11-20"), ..Query::default() },
-        Query { account: is("team"), ..Query::default() },
-        Query { commit: is("abcdef2"), until: is("2026-11-20T10:00:30"), ..Query::default() },
-        Query { commit: is("abc"), ..Query::default() },
-        Query { trace: is("7d5"), span: is("0000000000000005"), ..Query::default() },
-        Query { since: is("2026-11-21T10:00:50"), ..Query::default() },
+        IndexQuery::default(),
+        IndexQuery { session: is("s7"), ..IndexQuery::default() },
+        IndexQuery { session: is("trace-7d11"), ..IndexQuery::default() },
+        IndexQuery { session: is("nobody"), ..IndexQuery::default() },
+        IndexQuery { tenant: is("a/b c"), tool: is("Tool3"), ..IndexQuery::default() },
+        IndexQuery { tenant: is(""), failed: true, ..IndexQuery::default() },
+        IndexQuery { account: is("default"), user: is("h-4"), since: is("2026-11-20"), ..IndexQuery::default() },
+        IndexQuery { account: is("team"), ..IndexQuery::default() },
+        IndexQuery { commit: is("abcdef2"), until: is("2026-11-20T10:00:30"), ..IndexQuery::default() },
+        IndexQuery { commit: is("abc"), ..IndexQuery::default() },
+        IndexQuery { trace: is("7d5"), span: is("0000000000000005"), ..IndexQuery::default() },
+        IndexQuery { since: is("2026-11-21T10:00:50"), ..IndexQuery::default() },
     ];
     let mut found_any = 0;
     for query in queries {
         let (mut index, mut both, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-        let text = |row: &Row| serde_json::to_string(row).expect("json");
+        let text = |row: &IndexRow| serde_json::to_string(row).expect("json");
         let vault = vault(&store);
         let counted = find(&vault, &query, &mut |row| index.push(text(row))).await.expect("found");
-        let again = find_in(folder.path(), Some(&vault), &query, &mut |row| both.push(text(row))).await.expect("found");
+        let again =
+            find_in_tables(folder.path(), Some(&vault), &query, &mut |row| both.push(text(row))).await.expect("found");
         assert_eq!(counted, again, "{query:?}");
-        find_in(folder.path(), None, &query, &mut |row| alone.push(text(row))).await.expect("found");
+        find_in_tables(folder.path(), None, &query, &mut |row| alone.push(text(row))).await.expect("found");
         index.sort_unstable();
         both.sort_unstable();
         assert_eq!(index, both, "{query:?}");
@@ -200,7 +203,7 @@ async fn runs_are_incremental() {
     let first = run(&store, folder.path()).await;
     assert_eq!((first.objects, first.lines, first.days), (2, 40, 2));
     let before = files(folder.path());
-    assert_eq!(run(&store, folder.path()).await, Compacted::default());
+    assert_eq!(run(&store, folder.path()).await, CompactSummary::default());
     assert_eq!(files(folder.path()), before);
     for n in 1..=7 {
         put(&store, "default", "2026-11-20", 20 + n * 20, &some(2 + n, 20 + n * 20, 20));
@@ -220,7 +223,7 @@ async fn runs_are_incremental() {
     assert_eq!((merged.objects, merged.lines), (9, 180), "the whole day");
     assert!(tables(folder.path()).len() < parts);
     let mut lines = 0;
-    find_in(folder.path(), None, &Query::default(), &mut |_| lines += 1).await.expect("found");
+    find_in_tables(folder.path(), None, &IndexQuery::default(), &mut |_| lines += 1).await.expect("found");
     assert_eq!(lines, 200, "each line once");
 }
 
@@ -241,7 +244,7 @@ async fn runs_that_died_are_put_right() {
     assert_eq!(files(folder.path()), wanted);
     // a damaged state is an error, not guessed
     std::fs::write(folder.path().join(state), b"{").expect("written");
-    let options = Options { folder: folder.path().to_owned(), ..Options::default() };
+    let options = CompactOptions { folder: folder.path().to_owned(), ..CompactOptions::default() };
     let told = compact(&vault(&store), &options, &mut |_| {}).await.expect_err("damaged");
     assert!(told.contains("not a state"), "{told}");
 }
@@ -265,9 +268,9 @@ async fn what_find_refuses_is_in_no_table() {
         let planted = put(&store, "default", "2026-11-20", 7, &strange);
         let done = run(&store, folder.path()).await;
         assert_eq!(done.lines, 5, "{field}");
-        assert!(done.unread.len() == 1 && done.unread[0].contains(&planted), "{field}: {:?}", done.unread);
+        assert!(done.unreadable.len() == 1 && done.unreadable[0].contains(&planted), "{field}: {:?}", done.unreadable);
         let (mut count, vault) = (0, vault(&store));
-        let found = find_in(folder.path(), Some(&vault), &Query::default(), &mut |_| count += 1).await;
+        let found = find_in_tables(folder.path(), Some(&vault), &IndexQuery::default(), &mut |_| count += 1).await;
         assert!(found.is_ok() && count == 5, "{field}: {count}");
     }
 }
@@ -281,16 +284,16 @@ async fn planted_lines_are_left_out() {
     site.send("default", "s", "text");
     site.minutes(4).await;
     let planted = put(&site.store, "default", "2026-11-20", 777, &some(1, 777, 5));
-    let options = |folder: &Path| Options {
+    let options = |folder: &Path| CompactOptions {
         folder: folder.to_owned(),
         keys: vec![signing_key().public().clone()],
-        ..Options::default()
+        ..CompactOptions::default()
     };
     let vault = vault(&site.store);
     let done = compact(&vault, &options(folder.path()), &mut |_| {}).await.expect("compacted");
     assert_eq!(done.unsigned, std::slice::from_ref(&planted));
     assert_eq!((done.objects, done.lines), (1, 2));
-    let other = Options { keys: vec![other_key()], ..options(&folder.path().join("other")) };
+    let other = CompactOptions { keys: vec![other_key()], ..options(&folder.path().join("other")) };
     assert_eq!(
         compact(&vault, &other, &mut |_| {}).await.expect("compacted").unsigned.len(),
         2,
@@ -302,7 +305,7 @@ async fn planted_lines_are_left_out() {
     let other = site.store.0.lock().get(&planted).cloned().expect("there");
     site.store.0.lock().insert(named, other);
     let told = compact(&vault, &options(&folder.path().join("third")), &mut |_| {}).await.expect_err("changed");
-    assert!(told.contains("not what its digest says"), "{told}");
+    assert!(told.contains("does not match the hash in its digest"), "{told}");
 }
 
 /// With a key, a table is read only if all its objects are signed and unchanged: the result is that of the index, with
@@ -320,19 +323,23 @@ async fn tables_with_planted_lines_are_not_read() {
     put(&site.store, "default", "2026-11-20", 0, &some(1, 0, 5));
     run(&site.store, folder.path()).await;
     let vault = vault(&site.store);
-    let signed = Signed::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
+    let signed = SignedIndex::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
     let ask = async || {
-        let (mut lines, query) = (BTreeSet::new(), Query::default());
-        let mut each = |row: &Row, unsigned| lines.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
-        let found = find_in_signed(folder.path(), &vault, &query, &signed, &mut each).await.expect("found");
+        let (mut lines, query) = (BTreeSet::new(), IndexQuery::default());
+        let mut each = |row: &IndexRow, unsigned| lines.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
+        let found = find_signed_in_tables(folder.path(), &vault, &query, &signed, &mut each).await.expect("found");
         (lines, found)
     };
     let (lines, (own, others)) = ask().await;
     assert_eq!((own.lines, others.lines), (4, 5));
-    assert!(own.closed.len() == 1 && own.closed[0].contains("tables that hold lines of"), "{:?}", own.closed);
+    assert!(
+        own.unreadable.len() == 1 && own.unreadable[0].contains("index objects were skipped because not all objects are signed; lines still in the index were read from there"),
+        "{:?}",
+        own.unreadable
+    );
     let mut index = BTreeSet::new();
-    let mut each = |row: &Row, unsigned| index.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
-    find_signed(&vault, &Query::default(), &signed, &mut each).await.expect("found");
+    let mut each = |row: &IndexRow, unsigned| index.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
+    find_signed(&vault, &IndexQuery::default(), &signed, &mut each).await.expect("found");
     assert_eq!(lines, index);
     // signed lines are read from their table
     let kept = site.store.0.lock().remove(&first[0]).expect("there");
@@ -355,13 +362,15 @@ async fn tables_with_planted_lines_are_not_read() {
     }
     site.store.0.lock().insert(first[0].clone(), kept);
     assert_eq!(ask().await.0, index);
-    find_in(folder.path(), None, &Query::default(), &mut |_| {}).await.expect("a state of names alone is one");
+    find_in_tables(folder.path(), None, &IndexQuery::default(), &mut |_| {})
+        .await
+        .expect("a state of names alone is one");
 }
 
 /// A key that signed nothing here.
 fn other_key() -> vault::chain::note::VerifyKey {
     let folder = tempfile::tempdir().expect("scratch");
-    let public = vault::keygen::signing_key(&folder.path().join("key"), "other.example", &SeededRng::new(77));
+    let public = vault::keygen::generate_signing_key(&folder.path().join("key"), "other.example", &SeededRng::new(77));
     vault::chain::note::VerifyKey::parse(&public.expect("a key")).expect("a key")
 }
 
@@ -373,7 +382,7 @@ fn lines_are_sorted_in_little_memory() {
     let mut lines = some(4, 0, 500);
     lines.extend(lines[100..150].to_vec());
     let sorted = |limit: usize| {
-        let mut sorter = Sorter::with_limit(folder.path(), limit);
+        let mut sorter = LineSorter::with_limit(folder.path(), limit);
         for line in &lines {
             assert!(sorter.push(&line.to_string()).expect("pushed"));
         }
@@ -407,9 +416,9 @@ async fn days_without_an_index_are_pruned() {
     put(&store, "default", "2026-11-20", 20, &some(2, 20, 20));
     run(&store, folder.path()).await;
     store.0.lock().remove(&old);
-    assert_eq!(run(&store, folder.path()).await, Compacted::default());
+    assert_eq!(run(&store, folder.path()).await, CompactSummary::default());
     assert!(tables(folder.path()).iter().any(|name| name.contains("2026-01-01")));
-    let prune = Options { folder: folder.path().to_owned(), prune: true, ..Options::default() };
+    let prune = CompactOptions { folder: folder.path().to_owned(), prune: true, ..CompactOptions::default() };
     let done = compact(&vault(&store), &prune, &mut |_| {}).await.expect("pruned");
     assert_eq!(done.pruned, 1);
     assert!(!files(folder.path()).keys().any(|name| name.contains("2026-01-01")));
@@ -422,38 +431,50 @@ async fn days_without_an_index_are_pruned() {
 #[test]
 fn tests_are_asked_of_single_columns() {
     let folder = tempfile::tempdir().expect("scratch");
-    let day = Day { account: "default".into(), day: "2026-11-20".into() };
-    let name = day.file("acme", "x", 0);
-    let mut one = Table::new(&folder.path().join(&name)).expect("a file");
+    let day = AccountDay { account: "default".into(), day: "2026-11-20".into() };
+    let name = day.table_path("acme", "x", 0);
+    let mut one = TableWriter::new(&folder.path().join(&name)).expect("a file");
     for line in some(6, 0, 1000) {
         one.push(without_nulls(&line), 1).expect("pushed");
     }
     let (_, sha256) = one.finish().expect("finished");
-    let part = Part { objects: BTreeMap::new(), files: vec![TableFile { name, sha256 }], lines: 1000 };
-    State { parts: vec![part], ..State::default() }.write(&day.state(folder.path())).expect("written");
-    let count_from = |tests: &[Test<'_>], day: &dyn Fn(&str) -> bool| {
+    let part = TablePart { objects: BTreeMap::new(), files: vec![TableFile { name, sha256 }], lines: 1000 };
+    DayState { parts: vec![part], ..DayState::default() }.write(&day.state_path(folder.path())).expect("written");
+    let count_from = |tests: &[ColumnCondition<'_>], day: &dyn Fn(&str) -> bool| {
         let mut count = 0;
-        let covered = Covered::read(folder.path(), tests, day, None).expect("read");
-        rows(folder.path(), &covered, tests, &mut |_| count += 1).expect("read");
+        let covered = TableCoverage::read(folder.path(), tests, day, None).expect("read");
+        visit_rows(folder.path(), &covered, tests, &mut |_| count += 1).expect("read");
         count
     };
-    let count = |tests: &[Test<'_>]| count_from(tests, &|_| true);
+    let count = |tests: &[ColumnCondition<'_>]| count_from(tests, &|_| true);
     let by = |holds: &dyn Fn(&Map<String, Value>) -> bool| {
         some(6, 0, 1000).iter().filter(|line| holds(&without_nulls(line))).count()
     };
     assert_eq!(count(&[]), 1000);
-    assert_eq!(count(&[Test::Is("tool_name", "Tool1")]), by(&|line| line.get("tool_name") == Some(&"Tool1".into())));
-    assert_eq!(count(&[Test::IsNot("tool_name", "Tool1")]), by(&|line| line.get("tool_name") != Some(&"Tool1".into())));
+    assert_eq!(
+        count(&[ColumnCondition::Equals("tool_name", "Tool1")]),
+        by(&|line| line.get("tool_name") == Some(&"Tool1".into()))
+    );
+    assert_eq!(
+        count(&[ColumnCondition::NotEquals("tool_name", "Tool1")]),
+        by(&|line| line.get("tool_name") != Some(&"Tool1".into()))
+    );
     let text = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
     let since = "2026-11-20T10:00:30";
-    assert_eq!(count(&[Test::From("ts", since)]), by(&|line| text(line, "ts").is_some_and(|ts| &*ts >= since)));
-    assert_eq!(count(&[Test::Before("ts", since)]), by(&|line| text(line, "ts").is_some_and(|ts| &*ts < since)));
-    assert_eq!(count(&[Test::Starts("user_key", "h-")]), 1000);
-    assert_eq!(count(&[Test::Is("account", "other")]), 0);
+    assert_eq!(
+        count(&[ColumnCondition::AtLeast("ts", since)]),
+        by(&|line| text(line, "ts").is_some_and(|ts| &*ts >= since))
+    );
+    assert_eq!(
+        count(&[ColumnCondition::LessThan("ts", since)]),
+        by(&|line| text(line, "ts").is_some_and(|ts| &*ts < since))
+    );
+    assert_eq!(count(&[ColumnCondition::StartsWith("user_key", "h-")]), 1000);
+    assert_eq!(count(&[ColumnCondition::Equals("account", "other")]), 0);
     let mut far = 0;
-    let path = folder.path().join(day.file("acme", "x", 0));
+    let path = folder.path().join(day.table_path("acme", "x", 0));
     let file = std::fs::File::open(&path).expect("file");
-    table(file, &[Test::Is("session_id", "zzz")], &mut |_| {
+    visit_table(file, &[ColumnCondition::Equals("session_id", "zzz")], &mut |_| {
         far += 1;
         Ok(())
     })
@@ -473,12 +494,12 @@ async fn a_planted_object_ends_no_run() {
     let lines = format!("{}\n{{}}\n", some(3, 600, 1)[0]);
     plant("gw-E1-0000000600.ndjson.zst", zstd::bulk::compress(lines.as_bytes(), 3).expect("zstd"));
     let first = run(&store, folder.path()).await;
-    assert_eq!((first.objects, first.lines, first.unread.len()), (1, 20, 2), "{:?}", first.unread);
+    assert_eq!((first.objects, first.lines, first.unreadable.len()), (1, 20, 2), "{:?}", first.unreadable);
     let again = run(&store, folder.path()).await;
-    assert_eq!((again.objects, again.lines, again.unread.len()), (0, 0, 2), "{:?}", again.unread);
+    assert_eq!((again.objects, again.lines, again.unreadable.len()), (0, 0, 2), "{:?}", again.unreadable);
     put(&store, "default", "2026-11-20", 40, &some(4, 40, 20));
     let more = run(&store, folder.path()).await;
-    assert_eq!((more.objects, more.lines, more.unread.len()), (1, 20, 2), "{:?}", more.unread);
+    assert_eq!((more.objects, more.lines, more.unreadable.len()), (1, 20, 2), "{:?}", more.unreadable);
 }
 
 /// A table that someone changed, cut, replaced, removed or added is not read: its lines come from the index, this is
@@ -498,9 +519,9 @@ async fn changed_tables_are_not_read() {
     let forged = files(other.path()).remove(&tables(other.path())[0]).expect("there");
     let ask = async |vault: Option<&Vault>| {
         let mut lines = BTreeSet::new();
-        let mut each = |row: &Row| _ = lines.insert(serde_json::to_string(row).expect("json"));
-        let found = find_in(folder.path(), vault, &Query::default(), &mut each).await.expect("found");
-        (lines, found.closed)
+        let mut each = |row: &IndexRow| _ = lines.insert(serde_json::to_string(row).expect("json"));
+        let found = find_in_tables(folder.path(), vault, &IndexQuery::default(), &mut each).await.expect("found");
+        (lines, found.unreadable)
     };
     let vault = vault(&store);
     let (index, closed) = ask(Some(&vault)).await;
@@ -517,7 +538,7 @@ async fn changed_tables_are_not_read() {
         assert!(lines == index && closed.len() == 1 && closed[0].contains(&name), "{closed:?}");
         let (lines, closed) = ask(None).await;
         assert!(lines.len() < 40 && lines.is_subset(&index) && closed.len() == 1, "{closed:?}");
-        assert_eq!(run(&store, folder.path()).await.healed, 1);
+        assert_eq!(run(&store, folder.path()).await.rewritten_files, 1);
         assert_eq!(files(folder.path()), wanted);
     }
     std::fs::write(path.with_file_name("part-planted-000.parquet"), forged).expect("written");

@@ -5,23 +5,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::file::{File, Proof};
+use super::file::{LineProof, ProofFile};
 use crate::error::ReadError;
 use crate::verify::anchor;
-use vault::chain::digest::origin;
+use kernel::terminal::format_count;
+use vault::chain::digest::checkpoint_origin;
 use vault::chain::note::{self, Checkpoint, VerifyKey};
-use vault::chain::tree::{Hash, extends, includes, leaf_hash};
-use vault::row::Row;
+use vault::chain::tree::{NodeHash, leaf_hash, verify_consistency, verify_inclusion};
+use vault::index_row::IndexRow;
 
 /// Result for one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckedProof {
     /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
     /// The index line.
     pub line: String,
     /// The steps that succeeded, in words.
-    pub holds: Vec<String>,
+    pub passed_steps: Vec<String>,
     /// Whether the file's anchor was signed by a given key and contains the newest tree.
     pub anchored: bool,
 }
@@ -30,11 +31,15 @@ pub struct Checked {
 ///
 /// # Errors
 /// The first step that fails.
-pub fn check(text: &str, keys: &[VerifyKey], anchor_keys: &[VerifyKey]) -> Result<Vec<Checked>, ReadError> {
-    let file: File = serde_json::from_str(text)
-        .map_err(|_| ReadError::damaged("it is no proof file of a version that this program knows"))?;
+pub fn check_proof_file(
+    text: &str,
+    keys: &[VerifyKey],
+    anchor_keys: &[VerifyKey],
+) -> Result<Vec<CheckedProof>, ReadError> {
+    let file: ProofFile = serde_json::from_str(text)
+        .map_err(|_| ReadError::damaged("not a proof file, or of a version that this program does not support"))?;
     if file.v != 1 || file.proofs.is_empty() {
-        return Err(ReadError::damaged("it proves nothing"));
+        return Err(ReadError::damaged("the file has no proofs, or an unsupported version"));
     }
     let anchor = match &file.anchor {
         Some(text) if !anchor_keys.is_empty() => {
@@ -44,12 +49,12 @@ pub fn check(text: &str, keys: &[VerifyKey], anchor_keys: &[VerifyKey]) -> Resul
     };
     let mut out = Vec::new();
     for (number, proof) in file.proofs.iter().enumerate() {
-        let one = one(proof, keys, anchor.as_ref());
-        let mut checked = one.map_err(|error| error.reworded(|why| format!("proof {}: {why}", number + 1)))?;
+        let one = check_proof(proof, keys, anchor.as_ref());
+        let mut checked = one.map_err(|error| error.map_message(|why| format!("proof {}: {why}", number + 1)))?;
         match (&file.anchor, &anchor) {
-            (Some(_), None) => checked.holds.push("not checked: the anchor (--anchor-key)".to_owned()),
+            (Some(_), None) => checked.passed_steps.push("not checked: the anchor (give --anchor-key)".to_owned()),
             (None, _) if !anchor_keys.is_empty() => {
-                checked.holds.push("not anchored: no anchor is in the file".to_owned())
+                checked.passed_steps.push("not anchored: the file contains no anchor".to_owned())
             }
             _ => {}
         }
@@ -58,75 +63,85 @@ pub fn check(text: &str, keys: &[VerifyKey], anchor_keys: &[VerifyKey]) -> Resul
     Ok(out)
 }
 
-fn one(proof: &Proof, keys: &[VerifyKey], anchor: Option<&anchor::Anchor>) -> Result<Checked, ReadError> {
-    let row: Row =
+fn check_proof(
+    proof: &LineProof,
+    keys: &[VerifyKey],
+    anchor: Option<&anchor::Anchor>,
+) -> Result<CheckedProof, ReadError> {
+    let row: IndexRow =
         serde_json::from_str(&proof.line).map_err(|_| ReadError::damaged("its line is not an index line"))?;
-    let (first, signer) = signed(&proof.note, keys)?;
-    let (newest, _) = signed(&proof.newest, keys)?;
-    let mut holds = vec![format!("signed by {signer}: a tree of {} lines, {}", first.size, first.origin)];
+    let (first, signer) = open_checkpoint(&proof.note, keys)?;
+    let (newest, _) = open_checkpoint(&proof.newest, keys)?;
+    let mut holds =
+        vec![format!("signed by {signer}: a tree of {}, {}", format_count(first.size, "line"), first.origin)];
     let tail = &row.tail;
     // a chain that abandoned its epoch has another epoch than its lines, and begins at a later line number
-    let own = first.origin == origin(signer, &tail.account, &tail.writer, &tail.epoch);
-    let prefix = origin(signer, &tail.account, &tail.writer, "");
+    let own = first.origin == checkpoint_origin(signer, &tail.account, &tail.writer, &tail.epoch);
+    let prefix = checkpoint_origin(signer, &tail.account, &tail.writer, "");
     if first.origin != newest.origin || !first.origin.starts_with(&prefix) || (own && row.leaf != proof.index) {
-        return Err(ReadError::damaged("the tree is not that of the line's account, writer and epoch"));
+        return Err(ReadError::damaged("the tree belongs to another account, writer or epoch than the line"));
     }
-    let (path, consistency) = (hashes(&proof.path)?, hashes(&proof.consistency)?);
-    if !includes(&leaf_hash(proof.line.as_bytes()), proof.index, first.size, &path, &first.root) {
+    let (path, consistency) = (decode_hashes(&proof.path)?, decode_hashes(&proof.consistency)?);
+    if !verify_inclusion(&leaf_hash(proof.line.as_bytes()), proof.index, first.size, &path, &first.root) {
         return Err(ReadError::damaged("its line is not in the tree"));
     }
     holds.push(format!("its line is number {} of that tree ({} hashes)", proof.index, path.len()));
-    if !extends((first.size, &first.root), (newest.size, &newest.root), &consistency) {
-        return Err(ReadError::damaged("the newest tree does not begin with the one that holds its line"));
+    if !verify_consistency((first.size, &first.root), (newest.size, &newest.root), &consistency) {
+        return Err(ReadError::damaged("the newest tree does not extend the tree that contains the line"));
     }
-    holds.push(format!("that tree is the beginning of the newest one, of {} lines", newest.size));
+    holds.push(format!("the newest tree, of {}, extends that tree", format_count(newest.size, "line")));
     match (&proof.fragment, &tail.ct_sha256) {
         (Some(fragment), Some(hash)) => {
             let bytes = STANDARD.decode(fragment).map_err(|_| ReadError::damaged("its fragment is not base64"))?;
             if kernel::hex::encode(&Sha256::digest(&bytes)) != *hash || tail.len != Some(bytes.len() as u64) {
-                return Err(ReadError::damaged("its fragment is not the one that its line names"));
+                return Err(ReadError::damaged("its fragment does not match the hash in its line"));
             }
-            holds.push(format!("its fragment of {} bytes is the one that its line names", bytes.len()));
+            holds.push(format!("its fragment of {} bytes matches the hash in its line", bytes.len()));
         }
-        (Some(_), None) => return Err(ReadError::damaged("it has a fragment, and its line names none")),
+        (Some(_), None) => return Err(ReadError::damaged("it contains a fragment, but its line names none")),
         (None, Some(_)) => holds.push("not checked: the fragment is not in the file".to_owned()),
         (None, None) => {}
     }
     let mut is = false;
     if let Some(anchor) = anchor {
-        let (said, what) = anchored(anchor, &newest, &tail.account)?;
+        let (said, what) = check_anchor(anchor, &newest, &tail.account)?;
         is = said;
         holds.push(what);
     }
     let leaf = format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf);
-    Ok(Checked { leaf, line: proof.line.clone(), holds, anchored: is })
+    Ok(CheckedProof { leaf, line: proof.line.clone(), passed_steps: holds, anchored: is })
 }
 
 /// Whether the anchor confirms the tree, with a description. It can only do so for the same tree size; comparing other
 /// sizes needs the vault.
-fn anchored(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<(bool, String), ReadError> {
+fn check_anchor(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<(bool, String), ReadError> {
     let entry = anchor.entries.iter().find(|entry| {
         entry.account == account && newest.origin.ends_with(&format!("/{}/{}", entry.writer, entry.digest.epoch))
     });
-    let Some(entry) = entry else { return Ok((false, format!("not in the anchor of {}: another epoch", anchor.time))) };
+    let Some(entry) = entry else {
+        return Ok((false, format!("not in the anchor of {}, which covers other epochs", anchor.time)));
+    };
     if entry.tree_size != newest.size {
-        let other = format!("the anchor of {} is of another size: compare it with `vault verify`", anchor.time);
+        let other = format!("the anchor of {} covers another tree size: compare them with `vault verify`", anchor.time);
         return Ok((false, other));
     }
     if STANDARD.decode(&entry.root).ok().as_deref() != Some(&newest.root[..]) {
-        return Err(ReadError::damaged(format!("the anchor of {} has another tree of this size", anchor.time)));
+        return Err(ReadError::damaged(format!(
+            "the anchor of {} has a different root for this tree size",
+            anchor.time
+        )));
     }
-    Ok((true, format!("the newest tree is the one that was anchored at {}", anchor.time)))
+    Ok((true, format!("the newest tree was anchored at {}", anchor.time)))
 }
 
-fn signed<'k>(note: &str, keys: &'k [VerifyKey]) -> Result<(Checkpoint, &'k str), ReadError> {
-    let (text, key) = note::open(note, keys)
-        .ok_or_else(|| ReadError::forbidden("none of the keys given here signed its checkpoint"))?;
-    let checkpoint = Checkpoint::parse(text).ok_or_else(|| ReadError::damaged("its checkpoint is none"))?;
+fn open_checkpoint<'k>(note: &str, keys: &'k [VerifyKey]) -> Result<(Checkpoint, &'k str), ReadError> {
+    let (text, key) = note::open_note(note, keys)
+        .ok_or_else(|| ReadError::forbidden("its checkpoint is not signed by any of the given keys"))?;
+    let checkpoint = Checkpoint::parse(text).ok_or_else(|| ReadError::damaged("its checkpoint is malformed"))?;
     Ok((checkpoint, key.name()))
 }
 
-fn hashes(texts: &[String]) -> Result<Vec<Hash>, ReadError> {
-    let one = |text: &String| Hash::try_from(STANDARD.decode(text).ok()?).ok();
-    texts.iter().map(one).collect::<Option<_>>().ok_or_else(|| ReadError::damaged("a hash is none"))
+fn decode_hashes(texts: &[String]) -> Result<Vec<NodeHash>, ReadError> {
+    let one = |text: &String| NodeHash::try_from(STANDARD.decode(text).ok()?).ok();
+    texts.iter().map(one).collect::<Option<_>>().ok_or_else(|| ReadError::damaged("a hash is malformed"))
 }

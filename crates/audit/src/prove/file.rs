@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 /// A proof file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct File {
+pub struct ProofFile {
     /// Version of the format: 1.
     pub v: u8,
     /// The public key that signed. A checker must get the key from another source.
     pub key: String,
     /// One proof for each line.
-    pub proofs: Vec<Proof>,
+    pub proofs: Vec<LineProof>,
     /// An anchor, if one was included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<String>,
@@ -21,7 +21,7 @@ pub struct File {
 /// Proves that a line is in a tree, and that the tree is a prefix of the newest one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Proof {
+pub struct LineProof {
     /// Position in the tree, from 0.
     pub index: u64,
     /// The index line, without its line feed.

@@ -1,4 +1,4 @@
-//! Proofs that a third party can check without the vault: [`prove`] makes them, [`check`] checks them. They allow
+//! Proofs that a third party can check without the vault: [`prove`] makes them, `check` checks them. They allow
 //! handing over evidence one record at a time, to people who may see no other record.
 //!
 //! A proof contains the index line itself. It is compared with the chain while it is made. A session's proof covers its
@@ -18,32 +18,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::chains::{Chains, Line, Scope, chains};
-use super::error::{ReadError, several_accounts};
+use super::chains::{ChainId, ChainScope, EpochsByChain, list_chains};
+use super::error::{ReadError, several_accounts_error};
 use super::location::Vault;
-use super::read::{Hashes, Leaf, Missed, each_signed_row, each_unsigned_row, index};
-use super::signed::Signed;
-use vault::chain::digest::{Digest, Index};
+use super::read::{FragmentHashes, LeafId, UnreadIndex, each_signed_row, each_unsigned_row, index};
+use super::signed_index::SignedIndex;
+use vault::chain::digest::{ChainDigest, IndexReference};
 use vault::chain::note::{self, Checkpoint, VerifyKey};
-use vault::chain::tree::{Frontier, Hash, Prover, consistency, inclusion, leaf_hash};
-use vault::names::{SIGNATURE, account_segment, digest_name};
-use vault::row::Row;
+use vault::chain::tree::{Frontier, NodeHash, ProofBuilder, consistency_ranges, inclusion_ranges, leaf_hash};
+use vault::index_row::IndexRow;
+use vault::object_names::{SIGNATURE_SUFFIX, account_segment, digest_name};
 use vault::store::ObjectKind;
 
-pub use check::{Checked, check};
-pub use file::{File, Proof};
+pub use check::{CheckedProof, check_proof_file};
+pub use file::{LineProof, ProofFile};
 
 /// Foreign objects in place of digests that are skipped before an epoch is given up.
-const MAX_STRANGE: usize = 100;
+const MAX_FOREIGN_DIGESTS: usize = 100;
 /// Most lines proved at once.
 const MAX_LEAVES: usize = if cfg!(test) { 100 } else { 10_000 };
 
 /// Most turn ids listed in the error for an unknown turn.
-const MAX_TOLD: usize = 20;
+const MAX_LISTED_TURNS: usize = 20;
 
 /// The lines to prove.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct ProofRequest {
     /// Only this account. Lines are numbered by account, so it is required if several accounts have matching lines.
     pub account: Option<String>,
     /// Leaves as `writer/epoch/number`, as on the span.
@@ -53,43 +53,44 @@ pub struct Wanted {
     /// Only the session's turn with this id from the client (`turn.id`); most clients send none.
     pub turn_id: Option<String>,
     /// Leave out the fragments and prove only the lines.
-    pub bare: bool,
+    pub lines_only: bool,
     /// The content of an anchor file to include.
     pub anchor: Option<String>,
 }
 
 /// A proof file, and what it may lack.
 #[derive(Clone, Debug)]
-pub struct Proved {
+pub struct ProofResult {
     /// The proof file.
-    pub file: File,
+    pub file: ProofFile,
     /// For a session: places that may have unproved lines, a line each; with any, the file may cover only a part.
-    pub missed: Vec<String>,
+    pub possibly_missing: Vec<String>,
     /// Other remarks: unreadable parts that can't affect this session, or unsigned lines.
-    pub told: Vec<String>,
+    pub remarks: Vec<String>,
 }
 
 /// Account as in object names, writer, and epoch of the lines.
-type Log = (String, String, String);
+type EpochId = (String, String, String);
 
 /// The lines to prove, by log.
 #[derive(Default)]
-struct Logs {
-    numbers: BTreeMap<Log, BTreeSet<u64>>,
-    missed: Vec<String>,
-    told: Vec<String>,
+struct LinesToProve {
+    numbers: BTreeMap<EpochId, BTreeSet<u64>>,
+    possibly_missing: Vec<String>,
+    remarks: Vec<String>,
 }
 
 /// Makes a proof file.
 ///
 /// # Errors
 /// There is no such line, or the chain does not contain it.
-pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result<Proved, ReadError> {
-    let found = chains(vault, Scope { account: wanted.account.as_deref(), writer: None }).await?;
-    let Logs { numbers, missed, told } = logs(vault, wanted, keys, &found).await?;
+pub async fn prove(vault: &Vault, wanted: &ProofRequest, keys: &[VerifyKey]) -> Result<ProofResult, ReadError> {
+    let found = list_chains(vault, ChainScope { account: wanted.account.as_deref(), writer: None }).await?;
+    let LinesToProve { numbers, possibly_missing: missed, remarks: told } =
+        select_lines(vault, wanted, keys, &found).await?;
     let (mut proofs, mut signer) = (Vec::new(), None);
     for ((account, writer, of), numbers) in numbers {
-        let line = Line { account, writer };
+        let line = ChainId { account, writer };
         let epochs = found
             .get(&line)
             .ok_or_else(|| ReadError::not_found(format!("no chain of {}/{}", line.account, line.writer)))?;
@@ -99,56 +100,65 @@ pub async fn prove(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey]) -> Result
             if left.is_empty() {
                 break;
             }
-            let mut epoch = Epoch { vault, line: &line, name, of: &of, keys, signer: &mut signer };
-            epoch.prove(digests, &mut left, &mut proofs).await?;
+            let mut epoch = EpochProver { vault, line: &line, name, line_epoch: &of, keys, signer: &mut signer };
+            epoch.prove_lines(digests, &mut left, &mut proofs).await?;
         }
         if let Some(number) = left.first() {
-            let missing = format!("{}/{of}/{number:012} is in no digest (yet)", line.writer);
+            let missing = format!(
+                "{}/{of}/{number:012} is not in any digest yet: try again in a few minutes, or check the leaf",
+                line.writer
+            );
             return Err(ReadError::NotFound(missing));
         }
     }
-    if !wanted.bare {
+    if !wanted.lines_only {
         for proof in &mut proofs {
-            proof.fragment = fragment(vault, &proof.line).await?.map(|bytes| STANDARD.encode(bytes));
+            proof.fragment = fetch_fragment(vault, &proof.line).await?.map(|bytes| STANDARD.encode(bytes));
         }
     }
-    let key = signer.ok_or_else(|| ReadError::not_found("there is nothing to prove"))?;
-    let file = File { v: 1, key, proofs, anchor: wanted.anchor.clone() };
-    Ok(Proved { file, missed, told })
+    let key =
+        signer.ok_or_else(|| ReadError::not_found("no lines were selected to prove: give leaves or a session"))?;
+    let file = ProofFile { v: 1, key, proofs, anchor: wanted.anchor.clone() };
+    Ok(ProofResult { file, possibly_missing: missed, remarks: told })
 }
 
-async fn logs(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], found: &Chains) -> Result<Logs, ReadError> {
-    let mut logs = Logs::default();
+async fn select_lines(
+    vault: &Vault,
+    wanted: &ProofRequest,
+    keys: &[VerifyKey],
+    found: &EpochsByChain,
+) -> Result<LinesToProve, ReadError> {
+    let mut logs = LinesToProve::default();
     for leaf in &wanted.leaves {
-        let Leaf { writer, epoch, number } = Leaf::parse(leaf)?;
+        let LeafId { writer, epoch, number } = LeafId::parse(leaf)?;
         // the span does not name the account, and each account numbers its lines from 0
-        let has = |(line, epochs): &(&Line, &_)| line.writer == writer && BTreeMap::contains_key(*epochs, &epoch);
+        let has = |(line, epochs): &(&ChainId, &_)| line.writer == writer && BTreeMap::contains_key(*epochs, &epoch);
         let accounts: Vec<&str> = found.iter().filter(has).map(|(line, _)| line.account.as_str()).collect();
         match accounts[..] {
             [] => return Err(ReadError::not_found(format!("no chain of {writer}/{epoch}"))),
             [account] => drop(logs.numbers.entry((account.to_owned(), writer, epoch)).or_default().insert(number)),
-            _ => return Err(several_accounts(leaf, &accounts)),
+            _ => return Err(several_accounts_error(leaf, &accounts)),
         }
     }
     if wanted.session.is_some() {
-        session(vault, wanted, keys, &mut logs).await?;
+        select_session_lines(vault, wanted, keys, &mut logs).await?;
     }
     Ok(logs)
 }
 
-impl Wanted {
-    fn takes(&self, row: &Row) -> bool {
+impl ProofRequest {
+    fn matches(&self, row: &IndexRow) -> bool {
         row.tail.session_id == self.session && (self.turn_id.is_none() || row.tail.turn == self.turn_id)
     }
 
     /// The error message if no line matches.
-    fn lacks(&self, name: &str, told: &BTreeSet<String>) -> String {
+    fn no_match_message(&self, name: &str, told: &BTreeSet<String>) -> String {
         let Some(id) = &self.turn_id else { return format!("no signed line of {name} in the index") };
         let told = if told.is_empty() {
-            "its client told no turn's id: give the lines themselves, as `vault replay --json` tells them of each turn"
+            "the client reported no turn ids: give the leaves instead (`vault replay --json` lists them for each turn)"
                 .to_owned()
         } else {
-            format!("its client told {}", told.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+            format!("the client reported {}", told.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
         };
         format!("no signed line of {name} in the index has the turn id {id:?}; {told}")
     }
@@ -156,13 +166,18 @@ impl Wanted {
 
 /// Adds the session's lines from objects that signed digests name. A writer must neither be able to replace a line, nor
 /// to block a proof.
-async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut Logs) -> Result<(), ReadError> {
+async fn select_session_lines(
+    vault: &Vault,
+    wanted: &ProofRequest,
+    keys: &[VerifyKey],
+    logs: &mut LinesToProve,
+) -> Result<(), ReadError> {
     let account = wanted.account.as_deref();
-    let signed = Signed::read(vault, keys, account).await?;
+    let signed = SignedIndex::read(vault, keys, account).await?;
     let (mut count, mut accounts, mut turns) = (0, BTreeSet::new(), BTreeSet::new());
     // days of arrival, by account: the oldest in the index, and the session's first
     let (mut oldest, mut first) = (BTreeMap::new(), BTreeMap::new());
-    let sooner = |days: &mut BTreeMap<String, String>, row: &Row| {
+    let sooner = |days: &mut BTreeMap<String, String>, row: &IndexRow| {
         let day = row.tail.ingest_ts.get(..10).unwrap_or_default();
         match days.get_mut(&row.tail.account) {
             Some(known) if day < known.as_str() => day.clone_into(known),
@@ -170,10 +185,12 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
             None => drop(days.insert(row.tail.account.clone(), day.to_owned())),
         }
     };
-    let mut each = |row: Row| {
+    let mut each = |row: IndexRow| {
         sooner(&mut oldest, &row);
-        if !wanted.takes(&row) {
-            turns.extend(row.tail.turn.filter(|_| row.tail.session_id == wanted.session && turns.len() < MAX_TOLD));
+        if !wanted.matches(&row) {
+            turns.extend(
+                row.tail.turn.filter(|_| row.tail.session_id == wanted.session && turns.len() < MAX_LISTED_TURNS),
+            );
             return;
         }
         sooner(&mut first, &row);
@@ -185,69 +202,74 @@ async fn session(vault: &Vault, wanted: &Wanted, keys: &[VerifyKey], logs: &mut 
         }
         accounts.insert(tail.account);
     };
-    let Missed { closed, older } = each_signed_row(vault, account, &|_| true, &signed, &mut each).await?;
+    let UnreadIndex { unreadable: closed, older_missing: older } =
+        each_signed_row(vault, account, &|_| true, &signed, &mut each).await?;
     let mut unsigned = 0_u64;
     // unreadable unsigned objects can't be missing from a proof, because no digest names them
-    let mut each = |_: &str, row: Row| unsigned += u64::from(wanted.takes(&row));
+    let mut each = |_: &str, row: IndexRow| unsigned += u64::from(wanted.matches(&row));
     each_unsigned_row(vault, account, &|_| true, &signed, &mut each).await?;
-    logs.missed.extend(closed.into_iter().chain(signed.closed().iter().cloned()));
+    logs.possibly_missing.extend(closed.into_iter().chain(signed.unreadable().iter().cloned()));
     // a session that begins with the oldest index day may have begun earlier
     let edge = first.is_empty() || first.iter().any(|(account, day)| oldest.get(account) == Some(day));
-    if edge { &mut logs.missed } else { &mut logs.told }.extend(older);
+    if edge { &mut logs.possibly_missing } else { &mut logs.remarks }.extend(older);
     let name = format!("the session {:?}", wanted.session.as_deref().unwrap_or_default());
     if unsigned > 0 {
-        logs.told.push(format!(
-            "{unsigned} lines of {name} that none of the given keys signed: another signer's, not signed yet, or planted"
+        logs.remarks.push(format!(
+            "{unsigned} lines of {name} are not signed by a given key: signed by someone else, not signed yet, or planted"
         ));
     }
     if accounts.len() > 1 {
-        return Err(several_accounts(&name, accounts));
+        return Err(several_accounts_error(&name, accounts));
     }
     if count > MAX_LEAVES {
         return Err(ReadError::invalid(format!(
-            "{name} has {count} lines; {MAX_LEAVES} are proved at once: give --turn-id, or the lines themselves (`vault find --json` tells them)"
+            "{name} has {count} lines, but at most {MAX_LEAVES} can be proved at once: give --turn-id, or the leaves (`vault find --json` lists them)"
         )));
     }
     if count == 0 {
-        let all = [vec![wanted.lacks(&name, &turns)], std::mem::take(&mut logs.missed), std::mem::take(&mut logs.told)];
+        let all = [
+            vec![wanted.no_match_message(&name, &turns)],
+            std::mem::take(&mut logs.possibly_missing),
+            std::mem::take(&mut logs.remarks),
+        ];
         return Err(ReadError::NotFound(all.concat().join("\nnot proved: ")));
     }
     Ok(())
 }
 
 /// The tree being read.
-struct Epoch<'a> {
+struct EpochProver<'a> {
     vault: &'a Vault,
-    line: &'a Line,
+    line: &'a ChainId,
     name: &'a str,
-    of: &'a str,
+    line_epoch: &'a str,
     keys: &'a [VerifyKey],
     signer: &'a mut Option<String>,
 }
 
 /// A line whose proof is being built.
-struct Open {
+struct PendingProof {
     number: u64,
     index: u64,
     line: String,
     note: String,
-    path: Prover,
-    consistency: Prover,
+    path: ProofBuilder,
+    consistency: ProofBuilder,
 }
 
-impl Epoch<'_> {
+impl EpochProver<'_> {
     /// Proves those lines of `left` that are in this epoch.
-    async fn prove(
+    async fn prove_lines(
         &mut self,
         digests: &BTreeSet<u64>,
         left: &mut BTreeSet<u64>,
-        proofs: &mut Vec<Proof>,
+        proofs: &mut Vec<LineProof>,
     ) -> Result<(), ReadError> {
         // foreign objects may have been planted after the genuine digests
         let mut signed = None;
         let mut strange = None;
-        for n in digests.iter().rev().take(MAX_STRANGE) {
-            match self.digest(*n).await {
+        for n in digests.iter().rev().take(MAX_FOREIGN_DIGESTS) {
+            match self.read_digest(*n).await {
                 Ok(digest) => {
                     signed = Some((*n, digest));
                     break;
@@ -260,9 +282,9 @@ impl Epoch<'_> {
         let of = newest.continues.as_ref().map_or(self.name, |continues| continues.epoch.as_str());
         let end = base
             .checked_add(newest.tree_size)
-            .ok_or_else(|| ReadError::damaged("a digest's tree is larger than trees can be"))?;
+            .ok_or_else(|| ReadError::damaged("a digest claims an impossible tree size"))?;
         let here: Vec<u64> = left.range(base..end).copied().collect();
-        if of != self.of || here.is_empty() {
+        if of != self.line_epoch || here.is_empty() {
             return Ok(());
         }
         let mut open = Vec::new();
@@ -270,24 +292,24 @@ impl Epoch<'_> {
         // first find the digest of each line, so that the hashes of all lines need only one pass
         let mut indexes = Vec::new();
         for n in digests.range(..=last) {
-            let digest = if *n == last { newest.clone() } else { self.digest(*n).await? };
+            let digest = if *n == last { newest.clone() } else { self.read_digest(*n).await? };
             let end = base.saturating_add(digest.tree_size);
             while let Some(number) = waiting.next_if(|number| *number < end) {
                 let index = number - base;
-                let path = inclusion(index, digest.tree_size).map(Prover::new);
-                let beginning = consistency(digest.tree_size, newest.tree_size).map(Prover::new);
+                let path = inclusion_ranges(index, digest.tree_size).map(ProofBuilder::new);
+                let beginning = consistency_ranges(digest.tree_size, newest.tree_size).map(ProofBuilder::new);
                 let (path, consistency) = path
                     .zip(beginning)
                     .ok_or_else(|| ReadError::damaged("a digest's tree is larger than the newest one"))?;
                 let note = digest.note.clone();
-                open.push(Open { number, index, line: String::new(), note, path, consistency });
+                open.push(PendingProof { number, index, line: String::new(), note, path, consistency });
             }
             indexes.extend(digest.index);
         }
         let tree = self.hash_lines(indexes, &mut open).await?;
         if tree.size() != newest.tree_size || STANDARD.encode(tree.root()) != newest.root {
             return Err(ReadError::damaged(
-                "the lines in the store are not those that were signed: see `tollgate vault verify`",
+                "the stored lines differ from the signed ones: run `tollgate vault verify`",
             ));
         }
         for one in open {
@@ -295,13 +317,13 @@ impl Epoch<'_> {
                 .zip(one.consistency.proof())
                 .ok_or_else(|| ReadError::damaged("the index has fewer lines than its tree"))?;
             left.remove(&one.number);
-            proofs.push(Proof {
+            proofs.push(LineProof {
                 index: one.index,
                 line: one.line,
                 note: one.note,
-                path: texts(&proof.0),
+                path: encode_hashes(&proof.0),
                 newest: newest.note.clone(),
-                consistency: texts(&proof.1),
+                consistency: encode_hashes(&proof.1),
                 fragment: None,
             });
         }
@@ -309,15 +331,15 @@ impl Epoch<'_> {
     }
 
     /// The tree over all lines of these index objects; every open proof receives all hashes, and its own line.
-    async fn hash_lines(&self, indexes: Vec<Index>, open: &mut [Open]) -> Result<Frontier, ReadError> {
+    async fn hash_lines(&self, indexes: Vec<IndexReference>, open: &mut [PendingProof]) -> Result<Frontier, ReadError> {
         let mut tree = Frontier::default();
         for index in indexes {
             let bytes = self.vault.fetch(ObjectKind::Index, &index.key, None).await?;
-            for text in index::unpack(&index.key, &bytes)?.lines() {
+            for text in index::unpack_lines(&index.key, &bytes)?.lines() {
                 let (at, hash) = (tree.size(), leaf_hash(text.as_bytes()));
                 for one in open.iter_mut() {
-                    one.path.leaf(at, hash);
-                    one.consistency.leaf(at, hash);
+                    one.path.add_leaf(at, hash);
+                    one.consistency.add_leaf(at, hash);
                     if one.index == at {
                         text.clone_into(&mut one.line);
                     }
@@ -329,27 +351,29 @@ impl Epoch<'_> {
     }
 
     /// Reads a digest, and checks that bytes and checkpoint are signed and that it belongs in this place.
-    async fn digest(&mut self, n: u64) -> Result<Digest, ReadError> {
-        let Line { account, writer } = self.line;
-        let name = self.vault.full(&digest_name(account, writer, self.name, n));
-        let bytes = self.vault.fetch_chain(&name).await?;
-        let signature = self.vault.fetch_chain(&format!("{name}{SIGNATURE}")).await?;
-        if !self.keys.iter().any(|key| key.signed(&bytes, &signature)) {
-            return Err(ReadError::forbidden(format!("{name}: none of the keys given here signed it")));
+    async fn read_digest(&mut self, n: u64) -> Result<ChainDigest, ReadError> {
+        let ChainId { account, writer } = self.line;
+        let name = self.vault.full_name(&digest_name(account, writer, self.name, n));
+        let bytes = self.vault.fetch_chain_object(&name).await?;
+        let signature = self.vault.fetch_chain_object(&format!("{name}{SIGNATURE_SUFFIX}")).await?;
+        if !self.keys.iter().any(|key| key.is_signed(&bytes, &signature)) {
+            return Err(ReadError::forbidden(format!("{name}: not signed by any of the given keys")));
         }
-        let digest: Digest =
-            serde_json::from_slice(&bytes).map_err(|_| ReadError::damaged(format!("{name} is no digest")))?;
+        let digest: ChainDigest =
+            serde_json::from_slice(&bytes).map_err(|_| ReadError::damaged(format!("{name} is not a valid digest")))?;
         let here = digest.n == n && digest.epoch == self.name && digest.writer == *writer;
         if !here || account_segment(&digest.account) != *account {
-            return Err(ReadError::damaged(format!("{name}: this digest belongs somewhere else")));
+            return Err(ReadError::damaged(format!(
+                "{name}: this digest was moved: it names another account, writer, epoch or number"
+            )));
         }
-        let (text, key) = note::open(&digest.note, self.keys).ok_or_else(|| {
-            ReadError::forbidden(format!("{name}: none of the keys given here signed its checkpoint"))
+        let (text, key) = note::open_note(&digest.note, self.keys).ok_or_else(|| {
+            ReadError::forbidden(format!("{name}: its checkpoint is not signed by any of the given keys"))
         })?;
         let same = Checkpoint::parse(text)
             .is_some_and(|said| said.size == digest.tree_size && STANDARD.encode(said.root) == digest.root);
         if !same {
-            return Err(ReadError::damaged(format!("{name}: its checkpoint is another tree's")));
+            return Err(ReadError::damaged(format!("{name}: its checkpoint is for another tree")));
         }
         self.signer.get_or_insert_with(|| key.to_string());
         Ok(digest)
@@ -357,14 +381,14 @@ impl Epoch<'_> {
 }
 
 /// The fragment that a line names; `None` for a line without content.
-async fn fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
-    let row: Row = serde_json::from_str(line).map_err(|_| ReadError::damaged("a line is not an index line"))?;
+async fn fetch_fragment(vault: &Vault, line: &str) -> Result<Option<Bytes>, ReadError> {
+    let row: IndexRow = serde_json::from_str(line).map_err(|_| ReadError::damaged("a line is not an index line"))?;
     let (Some(object), Some(off), Some(len)) = (&row.object_key, row.off, row.tail.len) else { return Ok(None) };
-    let mut hashes = Hashes::default();
+    let mut hashes = FragmentHashes::default();
     hashes.add(&row);
-    vault.payload(object, Some((off, len)), &hashes).await.bytes.map(Some)
+    vault.fetch_payload(object, Some((off, len)), &hashes).await.bytes.map(Some)
 }
 
-fn texts(hashes: &[Hash]) -> Vec<String> {
+fn encode_hashes(hashes: &[NodeHash]) -> Vec<String> {
     hashes.iter().map(|hash| STANDARD.encode(hash)).collect()
 }

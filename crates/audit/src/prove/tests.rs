@@ -13,8 +13,8 @@ async fn site() -> (Site, Vault) {
     (site, vault)
 }
 
-fn leaf(number: u64) -> Wanted {
-    Wanted { leaves: vec![format!("gw/E0000/{number:012}")], ..Wanted::default() }
+fn leaf(number: u64) -> ProofRequest {
+    ProofRequest { leaves: vec![format!("gw/E0000/{number:012}")], ..ProofRequest::default() }
 }
 
 fn keys() -> Vec<VerifyKey> {
@@ -29,22 +29,22 @@ async fn every_line_is_proved() {
     for number in 0..10 {
         let file = prove(&vault, &leaf(number), &keys()).await.expect("proved").file;
         let text = serde_json::to_string(&file).expect("json");
-        let checked = check(&text, &keys(), &[]).expect("holds");
+        let checked = check_proof_file(&text, &keys(), &[]).expect("holds");
         assert_eq!(checked[0].leaf, format!("gw/E0000/{number:012}"));
         assert_eq!(checked[0].line, file.proofs[0].line);
         // lines alternate between content and none
         assert_eq!(file.proofs[0].fragment.is_some(), number % 2 == 0);
     }
-    assert!(prove(&vault, &leaf(10), &keys()).await.is_err_and(|why| why.contains("in no digest")));
-    let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    assert!(prove(&vault, &leaf(10), &keys()).await.is_err_and(|why| why.contains("not in any digest")));
+    let session = ProofRequest { session: Some("s0".to_owned()), ..ProofRequest::default() };
     let file = prove(&vault, &session, &keys()).await.expect("proved").file;
     assert_eq!(file.proofs.len(), 6);
-    check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+    check_proof_file(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
     // a turn number from `replay --turn` is not a turn id: the error lists the client's ids, or says that there are
     // none
-    let turn = Wanted { turn_id: Some("2".to_owned()), ..session };
+    let turn = ProofRequest { turn_id: Some("2".to_owned()), ..session };
     let why = prove(&vault, &turn, &keys()).await.expect_err("no such turn");
-    assert!(why.contains("turn id \"2\"") && why.contains("told no turn's id"), "{why}");
+    assert!(why.contains("turn id \"2\"") && why.contains("the client reported no turn ids: give the leaves instead (`vault replay --json` lists them for each turn)"), "{why}");
 }
 
 /// Each account numbers its lines from 0: a number or a session name in several accounts is ambiguous without
@@ -58,19 +58,19 @@ async fn accounts_are_not_mixed() {
     site.send("default", "s1", "alone");
     assert!(site.uploader.drain().await);
     let vault = Vault::new(site.store.clone(), "", None);
-    let session = |id: &str| Wanted { session: Some(id.to_owned()), ..Wanted::default() };
+    let session = |id: &str| ProofRequest { session: Some(id.to_owned()), ..ProofRequest::default() };
     for wanted in [leaf(0), session("s0")] {
         let why = prove(&vault, &wanted, &keys()).await.expect_err("whose?");
-        assert!(why.contains("2 accounts") && why.contains("--account: default, team"), "{why}");
+        assert!(why.contains("2 accounts") && why.contains("--account with one of default, team"), "{why}");
         for account in ["default", "team"] {
-            let wanted = Wanted { account: Some(account.to_owned()), ..wanted.clone() };
+            let wanted = ProofRequest { account: Some(account.to_owned()), ..wanted.clone() };
             let file = prove(&vault, &wanted, &keys()).await.expect("proved").file;
             assert!(!file.proofs.is_empty());
             for proof in &file.proofs {
-                let row: Row = serde_json::from_str(&proof.line).expect("a line");
+                let row: IndexRow = serde_json::from_str(&proof.line).expect("a line");
                 assert_eq!(row.tail.account, account);
             }
-            check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+            check_proof_file(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
         }
     }
     assert_eq!(prove(&vault, &session("s1"), &keys()).await.expect("proved").file.proofs.len(), 2);
@@ -85,9 +85,9 @@ async fn nothing_is_cut_silently() {
     }
     assert!(site.uploader.drain().await);
     let vault = Vault::new(site.store.clone(), "", None);
-    let wanted = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let wanted = ProofRequest { session: Some("s0".to_owned()), ..ProofRequest::default() };
     let why = prove(&vault, &wanted, &keys()).await.expect_err("too many");
-    assert!(why.contains("102 lines") && why.contains("; 100 are proved at once"), "{why}");
+    assert!(why.contains("102 lines") && why.contains("at most 100 can be proved at once"), "{why}");
 }
 
 /// Objects planted in place of digests, with a genuinely signed note, don't block a proof: neither malformed ones nor
@@ -96,8 +96,8 @@ async fn nothing_is_cut_silently() {
 async fn planted_digests_are_passed_over() {
     let (site, vault) = site().await;
     let real = site.store.0.lock().get("chain/default/gw/E0000/0000000000.json").cloned().expect("there");
-    let mut digest: Digest = serde_json::from_slice(&real).expect("digest");
-    digest.continues = Some(vault::chain::digest::Continues { epoch: "E0000".to_owned(), leaf: u64::MAX });
+    let mut digest: ChainDigest = serde_json::from_slice(&real).expect("digest");
+    digest.continues = Some(vault::chain::digest::ChainContinuation { epoch: "E0000".to_owned(), leaf: u64::MAX });
     let huge = Bytes::from(serde_json::to_vec(&digest).expect("json"));
     for (name, bytes) in [
         ("chain/default/gw/E0000/9999999999.json", Bytes::from_static(b"x")),
@@ -108,7 +108,7 @@ async fn planted_digests_are_passed_over() {
         site.store.0.lock().insert(name.to_owned(), bytes);
     }
     let file = prove(&vault, &leaf(3), &keys()).await.expect("proved").file;
-    check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+    check_proof_file(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
     assert!(prove(&vault, &leaf(10), &keys()).await.is_err());
 }
 
@@ -117,7 +117,7 @@ async fn planted_digests_are_passed_over() {
 async fn a_changed_proof_does_not_hold() {
     let (_site, vault) = site().await;
     let file = prove(&vault, &leaf(4), &keys()).await.expect("proved").file;
-    type Change = fn(&mut Proof);
+    type Change = fn(&mut LineProof);
     let changes: [(&str, Change); 8] = [
         ("another place", |proof| proof.index += 1),
         ("another line", |proof| proof.line = proof.line.replace("\"ok\"", "\"no\"")),
@@ -126,20 +126,20 @@ async fn a_changed_proof_does_not_hold() {
         ("a hash too many", |proof| proof.path.push(STANDARD.encode([0; 32]))),
         ("another consistency", |proof| proof.consistency[0] = STANDARD.encode([0; 32])),
         ("an older tree as the newest", |proof| std::mem::swap(&mut proof.note, &mut proof.newest)),
-        ("another fragment", |proof| proof.fragment = Some(STANDARD.encode(b"other"))),
+        ("its fragment id or account differs from its line", |proof| proof.fragment = Some(STANDARD.encode(b"other"))),
     ];
     for (what, change) in changes {
         let mut changed = file.clone();
         change(&mut changed.proofs[0]);
         assert_ne!(changed, file, "{what}");
         let text = serde_json::to_string(&changed).expect("json");
-        assert!(check(&text, &keys(), &[]).is_err(), "{what}");
+        assert!(check_proof_file(&text, &keys(), &[]).is_err(), "{what}");
     }
     // the key in the file is not trusted
     let text = serde_json::to_string(&file).expect("json");
     let other = vault::chain::note::SigningKey::generate("vault.test", &kernel::rng::SeededRng::new(9)).expect("key");
     let other = vault::chain::note::SigningKey::from_secret(&other).expect("key").public().clone();
-    assert!(check(&text, &[other], &[]).is_err());
+    assert!(check_proof_file(&text, &[other], &[]).is_err());
 }
 
 /// A proof with an anchor is reported as anchored, and is invalid against another tree of the same size.
@@ -151,19 +151,19 @@ async fn an_anchor_is_held_against_it() {
     let signer = vault::chain::note::SigningKey::from_secret(&thief).expect("key");
     let mut heads = site.audit().await.heads;
     let text = anchor::make(&heads, "2026-11-20T12:00:00Z", &signer);
-    let file = prove(&vault, &Wanted { anchor: Some(text), ..leaf(3) }, &keys()).await.expect("proved").file;
-    let anchored = check(&serde_json::to_string(&file).expect("json"), &keys(), &[signer.public().clone()]);
-    assert!(anchored.expect("holds")[0].holds.iter().any(|what| what.contains("was anchored at")));
+    let file = prove(&vault, &ProofRequest { anchor: Some(text), ..leaf(3) }, &keys()).await.expect("proved").file;
+    let anchored = check_proof_file(&serde_json::to_string(&file).expect("json"), &keys(), &[signer.public().clone()]);
+    assert!(anchored.expect("holds")[0].passed_steps.iter().any(|what| what.contains("was anchored at")));
     heads[0].root = STANDARD.encode([0; 32]);
-    let other = File { anchor: Some(anchor::make(&heads, "2026-11-20T12:00:00Z", &signer)), ..file };
-    let refused = check(&serde_json::to_string(&other).expect("json"), &keys(), &[signer.public().clone()]);
-    assert!(refused.is_err_and(|why| why.contains("another tree of this size")));
+    let other = ProofFile { anchor: Some(anchor::make(&heads, "2026-11-20T12:00:00Z", &signer)), ..file };
+    let refused = check_proof_file(&serde_json::to_string(&other).expect("json"), &keys(), &[signer.public().clone()]);
+    assert!(refused.is_err_and(|why| why.contains("has a different root for this tree size")));
 }
 
 /// The lines of an index object, each changed.
 fn planted(site: &Site, name: &str, change: impl Fn(&str) -> String) -> Bytes {
     let bytes = site.store.0.lock().get(name).cloned().expect("there");
-    let lines: Vec<String> = index::unpack(name, &bytes).expect("lines").lines().map(change).collect();
+    let lines: Vec<String> = index::unpack_lines(name, &bytes).expect("lines").lines().map(change).collect();
     zstd::bulk::compress(lines.join("\n").as_bytes(), 3).expect("zstd").into()
 }
 
@@ -177,7 +177,7 @@ fn index_of(site: &Site, epoch: &str) -> Vec<String> {
 #[tokio::test]
 async fn planted_lines_leave_a_session_whole() {
     let (site, vault) = site().await;
-    let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let session = ProofRequest { session: Some("s0".to_owned()), ..ProofRequest::default() };
     let real = index_of(&site, "E0000");
     let claimed = planted(&site, &real[0], |line| line.replace("\"s0\"", "\"other\""));
     let first = "index/v1/account=default/dt=2020-01-01/gw-E0000-0000000000.ndjson.zst";
@@ -185,10 +185,11 @@ async fn planted_lines_leave_a_session_whole() {
     let more = planted(&site, &real[0], |line| line.replacen("\"leaf\":", "\"leaf\":9000", 1));
     let last = "index/v1/account=default/dt=2026-11-20/gw-E0000-0000009000.ndjson.zst";
     site.store.0.lock().insert(last.to_owned(), more);
-    let Proved { file, missed, told } = prove(&vault, &session, &keys()).await.expect("proved");
+    let ProofResult { file, possibly_missing: missed, remarks: told } =
+        prove(&vault, &session, &keys()).await.expect("proved");
     assert_eq!((file.proofs.len(), missed.len()), (6, 0), "{missed:?}");
-    assert!(told.iter().any(|why| why.contains("none of the given keys signed")), "{told:?}");
-    check(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
+    assert!(told.iter().any(|why| why.contains("not signed by a given key")), "{told:?}");
+    check_proof_file(&serde_json::to_string(&file).expect("json"), &keys(), &[]).expect("holds");
 }
 
 /// If a signed index object is missing or changed, lines of the session may have been in it: this is reported.
@@ -196,16 +197,20 @@ async fn planted_lines_leave_a_session_whole() {
 async fn what_a_session_may_lack_is_told() {
     let site = Site::of_two_epochs().await;
     let vault = Vault::new(site.store.clone(), "", None);
-    let session = Wanted { session: Some("s0".to_owned()), ..Wanted::default() };
+    let session = ProofRequest { session: Some("s0".to_owned()), ..ProofRequest::default() };
     let whole = prove(&vault, &session, &keys()).await.expect("proved");
-    assert_eq!((whole.file.proofs.len(), whole.missed), (4, Vec::<String>::new()));
+    assert_eq!((whole.file.proofs.len(), whole.possibly_missing), (4, Vec::<String>::new()));
     let second = index_of(&site, "E0001").remove(0);
     for left in [None, Some(Bytes::from_static(b"junk"))] {
         drop(site.store.0.lock().remove(&second));
         site.store.0.lock().extend(left.map(|bytes| (second.clone(), bytes)));
         let part = prove(&vault, &session, &keys()).await.expect("proved");
         assert_eq!(part.file.proofs.len(), 2);
-        assert!(part.missed.len() == 1 && part.missed[0].contains(&second), "{:?}", part.missed);
+        assert!(
+            part.possibly_missing.len() == 1 && part.possibly_missing[0].contains(&second),
+            "{:?}",
+            part.possibly_missing
+        );
     }
     let first = index_of(&site, "E0000").remove(0);
     site.store.0.lock().remove(&first);

@@ -1,54 +1,54 @@
-//! [`Agents`]: assigns each entry of a session to the session's own agent or to a sub-agent, and finds the call that
-//! started each sub-agent. A sub-agent's prompt must not be mistaken for what the user said to its caller.
+//! [`AgentAssignment`]: assigns each entry of a session to the session's own agent or to a sub-agent, and finds the
+//! call that started each sub-agent. A sub-agent's prompt must not be mistaken for what the user said to its caller.
 //!
 //! A sub-agent is recognised by the client's id, by an agent span below others, or by a call of an agent-starting tool
 //! above. Entries without any of these belong to the session's own agent. A call starts one agent, unless ids show
-//! several. Neighbours: `links` (parents), `turns`, `tree` (display).
+//! several. Neighbours: `entry_links` (parents), `turns`, `tree` (display).
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use vault::calls::starts_agent;
-use vault::document::Item;
+use vault::call_dedup::is_agent_tool;
+use vault::document::DocumentItem;
 
-use super::links::{LOOKED_AT, Links, Node};
+use super::entry_links::{EntryLinks, EntryNode, MAX_CANDIDATES};
 
 /// Index of the session's own agent.
-pub(super) const OWN: usize = 0;
+pub(super) const OWN_AGENT: usize = 0;
 
 /// The session's own agent, or a sub-agent.
 #[derive(Default)]
 struct Agent<'e> {
     /// The id that the client reports for it.
-    told: Option<&'e str>,
+    reported_id: Option<&'e str>,
     name: Option<String>,
     /// The call that started it.
     call: Option<usize>,
     /// The span of the agent itself.
     span: Option<usize>,
     /// Its first and last entry.
-    seen: Option<(usize, usize)>,
+    first_and_last: Option<(usize, usize)>,
 }
 
 /// Agents of a session (see the module). Entries are identified by their positions.
-pub(super) struct Agents<'n, 'e> {
-    nodes: &'n [Node<'e>],
+pub(super) struct AgentAssignment<'n, 'e> {
+    nodes: &'n [EntryNode<'e>],
     /// The agent of each entry.
-    of: Vec<usize>,
+    agent_of_entry: Vec<usize>,
     /// For each entry, the nearest agent span above it, or itself.
-    span: Vec<Option<usize>>,
+    span_of_entry: Vec<Option<usize>>,
     all: Vec<Agent<'e>>,
     /// Agents by the call that started them, in the order of discovery.
-    called: BTreeMap<usize, Vec<usize>>,
+    agents_by_call: BTreeMap<usize, Vec<usize>>,
     /// Facts about the calls that started agents.
-    told: HashMap<usize, Told>,
+    call_facts: HashMap<usize, AgentCallFacts>,
     /// These calls, by the last entry that reports on them.
-    last: HashMap<usize, usize>,
+    calls_by_last_report: HashMap<usize, usize>,
 }
 
 /// Facts about a call that started agents, collected once for all of them.
-struct Told {
+struct AgentCallFacts {
     /// Name of the agents.
     name: Option<String>,
     /// The prompt given to the agents.
@@ -62,81 +62,82 @@ const PROMPTS: [&str; 6] = ["prompt", "task", "message", "instructions", "query"
 /// Argument keys that hold an agent's name.
 const NAMES: [&str; 3] = ["subagent_type", "agent_type", "agent"];
 
-impl<'n, 'e> Agents<'n, 'e> {
-    pub(super) fn of(nodes: &'n [Node<'e>], links: &Links) -> Self {
+impl<'n, 'e> AgentAssignment<'n, 'e> {
+    pub(super) fn assign(nodes: &'n [EntryNode<'e>], links: &EntryLinks) -> Self {
         let mut this = Self {
             nodes,
-            of: vec![OWN; nodes.len()],
-            span: vec![None; nodes.len()],
+            agent_of_entry: vec![OWN_AGENT; nodes.len()],
+            span_of_entry: vec![None; nodes.len()],
             all: vec![Agent::default()],
-            called: BTreeMap::new(),
-            told: HashMap::new(),
-            last: HashMap::new(),
+            agents_by_call: BTreeMap::new(),
+            call_facts: HashMap::new(),
+            calls_by_last_report: HashMap::new(),
         };
         let (mut near, mut by_id) = (vec![None; nodes.len()], HashMap::new());
         for at in links.order() {
             let Some(node) = nodes.get(at) else { continue };
-            let up = links.up(at);
+            let up = links.parent(at);
             let above = up.and_then(|up| match nodes.get(up) {
                 Some(node) if node.is_span && matches!(node.call, "tool" | "agent") => Some(up),
                 _ => near.get(up).copied().flatten(),
             });
             let is_agent = node.is_span && node.call == "agent";
-            let span = if is_agent { Some(at) } else { up.and_then(|up| this.span.get(up).copied().flatten()) };
-            let agent = this.find((at, node), up, above, &mut by_id);
-            for (list, value) in [(&mut near, above), (&mut this.span, span)] {
+            let span =
+                if is_agent { Some(at) } else { up.and_then(|up| this.span_of_entry.get(up).copied().flatten()) };
+            let agent = this.find_agent((at, node), up, above, &mut by_id);
+            for (list, value) in [(&mut near, above), (&mut this.span_of_entry, span)] {
                 list.get_mut(at).into_iter().for_each(|place| *place = value);
             }
-            this.of.get_mut(at).into_iter().for_each(|place| *place = agent);
+            this.agent_of_entry.get_mut(at).into_iter().for_each(|place| *place = agent);
         }
         this.finish(links);
         this
     }
 
     /// The agent of an entry. `above` is the nearest tool call or agent span above it.
-    fn find(
+    fn find_agent(
         &mut self,
-        (at, node): (usize, &Node<'e>),
+        (at, node): (usize, &EntryNode<'e>),
         up: Option<usize>,
         above: Option<usize>,
         by_id: &mut HashMap<&'e str, usize>,
     ) -> usize {
         let call = above.and_then(|above| Some((above, self.nodes.get(above)?)));
-        let call = call.filter(|(_, call)| call.call == "tool" && !node.is_about(call));
+        let call = call.filter(|(_, call)| call.call == "tool" && !node.is_report_on(call));
         let is_span = node.is_span && node.call == "agent";
-        let inherited = up.map_or(OWN, |up| self.agent(up));
-        let starter = call.filter(|(_, call)| call.tool.is_some_and(starts_agent));
+        let inherited = up.map_or(OWN_AGENT, |up| self.agent(up));
+        let starter = call.filter(|(_, call)| call.tool.is_some_and(is_agent_tool));
         let agent = match (node.agent, is_span && above.is_some(), starter) {
             (Some(id), ..) => match by_id.get(id) {
                 Some(known) => *known,
                 None => {
-                    let nameless = |agent: &Agent<'_>| agent.told.is_none();
-                    let agent = self.started(starter.map(|(call, _)| call), nameless);
+                    let nameless = |agent: &Agent<'_>| agent.reported_id.is_none();
+                    let agent = self.find_or_add_agent(starter.map(|(call, _)| call), nameless);
                     by_id.insert(id, agent);
-                    self.all.get_mut(agent).into_iter().for_each(|agent| agent.told = Some(id));
+                    self.all.get_mut(agent).into_iter().for_each(|agent| agent.reported_id = Some(id));
                     agent
                 }
             },
-            (None, true, _) => self.started(call.map(|(call, _)| call), |agent| agent.span.is_none()),
-            (None, false, Some((call, _))) => self.started(Some(call), |_| true),
+            (None, true, _) => self.find_or_add_agent(call.map(|(call, _)| call), |agent| agent.span.is_none()),
+            (None, false, Some((call, _))) => self.find_or_add_agent(Some(call), |_| true),
             (None, false, None) => return inherited,
         };
         let from_outside = call.map(|(call, _)| call).filter(|call| self.agent(*call) != agent);
-        let Some(known) = self.all.get_mut(agent) else { return OWN };
+        let Some(known) = self.all.get_mut(agent) else { return OWN_AGENT };
         if is_span && known.span.is_none() {
             known.span = Some(at);
         }
         if let Some(call) = from_outside.filter(|_| known.call.is_none()) {
             known.call = Some(call);
-            self.called.entry(call).or_default().push(agent);
+            self.agents_by_call.entry(call).or_default().push(agent);
         }
         agent
     }
 
     /// An agent started by this call for which `may` holds, or else a new one.
-    fn started(&mut self, call: Option<usize>, may: impl Fn(&Agent<'_>) -> bool) -> usize {
-        let known = call.and_then(|call| self.called.get(&call)).into_iter().flatten();
-        let found = known.copied().take(LOOKED_AT).find(|agent| self.all.get(*agent).is_some_and(&may));
+    fn find_or_add_agent(&mut self, call: Option<usize>, may: impl Fn(&Agent<'_>) -> bool) -> usize {
+        let known = call.and_then(|call| self.agents_by_call.get(&call)).into_iter().flatten();
+        let found = known.copied().take(MAX_CANDIDATES).find(|agent| self.all.get(*agent).is_some_and(&may));
         found.unwrap_or_else(|| {
             self.all.push(Agent::default());
             self.all.len() - 1
@@ -144,35 +145,38 @@ impl<'n, 'e> Agents<'n, 'e> {
     }
 
     /// Computes everything that depends on all agents: their active times, reports on their calls, their names.
-    fn finish(&mut self, links: &Links) {
-        self.silent();
-        for (at, of) in self.of.iter().enumerate() {
+    fn finish(&mut self, links: &EntryLinks) {
+        self.remove_silent_agents();
+        for (at, of) in self.agent_of_entry.iter().enumerate() {
             let Some(agent) = self.all.get_mut(*of) else { continue };
-            agent.seen = Some((agent.seen.map_or(at, |(first, _)| first), at));
+            agent.first_and_last = Some((agent.first_and_last.map_or(at, |(first, _)| first), at));
         }
-        self.call_by_events();
-        let about = self.about(links);
-        self.last = about.iter().filter_map(|(call, about)| Some((*about.last()?, *call))).collect();
-        self.told = about.iter().map(|(call, about)| (*call, Told::of(self.nodes, about))).collect();
-        self.names();
+        self.assign_calls_by_events();
+        let about = self.collect_reports(links);
+        self.calls_by_last_report = about.iter().filter_map(|(call, about)| Some((*about.last()?, *call))).collect();
+        self.call_facts =
+            about.iter().map(|(call, about)| (*call, AgentCallFacts::collect(self.nodes, about))).collect();
+        self.assign_names();
     }
 
     /// Entries that report on calls that started agents, in order of time.
-    fn about(&self, links: &Links) -> HashMap<usize, Vec<usize>> {
+    fn collect_reports(&self, links: &EntryLinks) -> HashMap<usize, Vec<usize>> {
         let (mut ids, mut about): (HashMap<_, usize>, HashMap<_, Vec<usize>>) = (HashMap::new(), HashMap::new());
-        for call in self.called.keys() {
+        for call in self.agents_by_call.keys() {
             let Some(node) = self.nodes.get(*call) else { continue };
             ids.extend(node.call_id().map(|id| (id, *call)));
         }
         for (at, node) in self.nodes.iter().enumerate() {
-            let up = links.up(at);
+            let up = links.parent(at);
             let told = [Some(at), up, node.call_id().and_then(|id| ids.get(&id).copied())];
             // an entry at another tool's call that names no call itself reports on that tool
-            let near = up.and_then(|up| self.nodes.get(up)).filter(|up| up.is_tool_span() && node.is_about(up));
+            let near = up.and_then(|up| self.nodes.get(up)).filter(|up| up.is_tool_span() && node.is_report_on(up));
             let is_it = |call: &usize| {
-                let is_of = |call: &Node<'_>| node.is_about(call) && near.is_none_or(|near| near.may_be(call));
+                let is_of = |call: &EntryNode<'_>| {
+                    node.is_report_on(call) && near.is_none_or(|near| near.may_name_same_tool(call))
+                };
                 let of_call = || self.nodes.get(*call).is_some_and(is_of);
-                self.called.contains_key(call) && (*call == at || of_call())
+                self.agents_by_call.contains_key(call) && (*call == at || of_call())
             };
             if let Some(call) = told.into_iter().flatten().find(is_it) {
                 about.entry(call).or_default().push(at);
@@ -182,9 +186,9 @@ impl<'n, 'e> Agents<'n, 'e> {
     }
 
     /// Removes agents without a model call or output: other tools may have an agent-starting tool's name too.
-    fn silent(&mut self) {
+    fn remove_silent_agents(&mut self) {
         let mut speaks = vec![false; self.all.len()];
-        for (node, of) in self.nodes.iter().zip(&self.of) {
+        for (node, of) in self.nodes.iter().zip(&self.agent_of_entry) {
             let said = || node.item().is_some_and(|item| item.content.iter().any(|piece| piece.part == "output"));
             let is_model = node.call.starts_with("model") || (node.call != "tool" && said());
             speaks.get_mut(*of).into_iter().for_each(|speaks| *speaks |= is_model);
@@ -192,35 +196,37 @@ impl<'n, 'e> Agents<'n, 'e> {
         // callers come before the agents that they called
         let mut instead: Vec<usize> = Vec::with_capacity(self.all.len());
         for (agent, (known, speaks)) in self.all.iter().zip(speaks).enumerate() {
-            let is_agent = speaks || agent == OWN || known.told.is_some() || known.span.is_some();
+            let is_agent = speaks || agent == OWN_AGENT || known.reported_id.is_some() || known.span.is_some();
             let caller = || instead.get(self.agent(known.call?)).copied();
-            instead.push(if is_agent { agent } else { caller().unwrap_or(OWN) });
+            instead.push(if is_agent { agent } else { caller().unwrap_or(OWN_AGENT) });
         }
-        for of in &mut self.of {
-            *of = instead.get(*of).copied().unwrap_or(OWN);
+        for of in &mut self.agent_of_entry {
+            *of = instead.get(*of).copied().unwrap_or(OWN_AGENT);
         }
     }
 
     /// For clients that send only events: assigns an agent with an id to the call during which it was active, if there
     /// is exactly one such call.
-    fn call_by_events(&mut self) {
+    fn assign_calls_by_events(&mut self) {
         let mut calls: HashMap<(&str, &str), (usize, String)> = HashMap::new();
-        let starters = self.nodes.iter().enumerate().filter(|(_, node)| node.tool.is_some_and(starts_agent));
+        let starters = self.nodes.iter().enumerate().filter(|(_, node)| node.tool.is_some_and(is_agent_tool));
         for (at, node) in starters {
             if let Some(call) = node.call_id() {
-                let began = calls.remove(&call).map_or_else(|| node.began(), |(_, began)| began.min(node.began()));
+                let began =
+                    calls.remove(&call).map_or_else(|| node.begin_time(), |(_, began)| began.min(node.begin_time()));
                 calls.insert(call, (at, began));
             }
         }
-        if calls.len() > LOOKED_AT {
+        if calls.len() > MAX_CANDIDATES {
             return;
         }
-        for agent in self.subs() {
+        for agent in self.sub_agents() {
             let Some(known) = self.all.get(agent).filter(|known| known.call.is_none() && known.span.is_none()) else {
                 continue;
             };
             let time = |at: usize| self.nodes.get(at).map(|node| node.at);
-            let Some((Some(from), Some(until))) = known.seen.map(|(first, last)| (time(first), time(last))) else {
+            let Some((Some(from), Some(until))) = known.first_and_last.map(|(first, last)| (time(first), time(last)))
+            else {
                 continue;
             };
             let around = |(at, began): &&(usize, String)| {
@@ -229,16 +235,20 @@ impl<'n, 'e> Agents<'n, 'e> {
             let mut found = calls.values().filter(around);
             if let (Some((call, _)), None) = (found.next(), found.next()) {
                 let call = *call;
-                self.called.entry(call).or_default().push(agent);
+                self.agents_by_call.entry(call).or_default().push(agent);
                 self.all.get_mut(agent).into_iter().for_each(|agent| agent.call = Some(call));
             }
         }
     }
 
-    fn names(&mut self) {
-        let own = self.nodes.iter().zip(&self.of).find_map(|(node, agent)| node.actor.filter(|_| *agent == OWN));
+    fn assign_names(&mut self) {
+        let own = self
+            .nodes
+            .iter()
+            .zip(&self.agent_of_entry)
+            .find_map(|(node, agent)| node.actor.filter(|_| *agent == OWN_AGENT));
         let mut names: Vec<Option<String>> = vec![None; self.all.len()];
-        for (at, (node, of)) in self.nodes.iter().zip(&self.of).enumerate() {
+        for (at, (node, of)) in self.nodes.iter().zip(&self.agent_of_entry).enumerate() {
             let (Some(agent), Some(name)) = (self.all.get(*of), names.get_mut(*of)) else { continue };
             let caller = agent.call.and_then(|call| self.nodes.get(call)?.actor).or(own);
             let is_its = agent.span == Some(at) || (agent.span.is_none() && node.actor != caller);
@@ -247,21 +257,21 @@ impl<'n, 'e> Agents<'n, 'e> {
             }
         }
         for (agent, name) in (0..).zip(names).skip(1) {
-            let name = name.or_else(|| self.told(agent)?.name.clone());
+            let name = name.or_else(|| self.call_facts(agent)?.name.clone());
             if let Some(agent) = self.all.get_mut(agent) {
                 let call = agent.call.and_then(|call| self.nodes.get(call)?.tool);
-                agent.name = name.or_else(|| agent.told.or(call).map(str::to_owned));
+                agent.name = name.or_else(|| agent.reported_id.or(call).map(str::to_owned));
             }
         }
     }
 
     /// The agent of an entry.
     pub(super) fn agent(&self, at: usize) -> usize {
-        self.of.get(at).copied().unwrap_or(OWN)
+        self.agent_of_entry.get(at).copied().unwrap_or(OWN_AGENT)
     }
 
     /// Indices of the sub-agents.
-    pub(super) fn subs(&self) -> std::ops::Range<usize> {
+    pub(super) fn sub_agents(&self) -> std::ops::Range<usize> {
         1..self.all.len()
     }
 
@@ -271,8 +281,8 @@ impl<'n, 'e> Agents<'n, 'e> {
     }
 
     /// The name of an entry's agent.
-    pub(super) fn name_of(&self, at: usize) -> Option<&str> {
-        let of_span = || self.nodes.get(self.span.get(at).copied().flatten()?)?.actor;
+    pub(super) fn entry_agent_name(&self, at: usize) -> Option<&str> {
+        let of_span = || self.nodes.get(self.span_of_entry.get(at).copied().flatten()?)?.actor;
         self.name(self.agent(at)).or_else(of_span)
     }
 
@@ -287,31 +297,31 @@ impl<'n, 'e> Agents<'n, 'e> {
     }
 
     /// The first entry of an agent.
-    pub(super) fn first(&self, agent: usize) -> Option<&Node<'e>> {
-        self.nodes.get(self.all.get(agent)?.seen?.0)
+    pub(super) fn first(&self, agent: usize) -> Option<&EntryNode<'e>> {
+        self.nodes.get(self.all.get(agent)?.first_and_last?.0)
     }
 
     /// The prompt that the starting call gave the agent, if reported.
     pub(super) fn prompt(&self, agent: usize) -> Option<&str> {
-        self.told(agent)?.prompt.as_deref()
+        self.call_facts(agent)?.prompt.as_deref()
     }
 
     /// Facts about the agent's call; none if the call started more agents than are considered.
-    fn told(&self, agent: usize) -> Option<&Told> {
+    fn call_facts(&self, agent: usize) -> Option<&AgentCallFacts> {
         let call = self.call(agent)?;
-        let few = self.called.get(&call).is_some_and(|agents| agents.len() <= LOOKED_AT);
-        self.told.get(&call).filter(|_| few)
+        let few = self.agents_by_call.get(&call).is_some_and(|agents| agents.len() <= MAX_CANDIDATES);
+        self.call_facts.get(&call).filter(|_| few)
     }
 
     /// Agents whose starting call has this entry as its last report.
-    pub(super) fn ended(&self, at: usize) -> impl Iterator<Item = usize> {
-        self.last.get(&at).and_then(|call| self.called.get(call)).into_iter().flatten().copied()
+    pub(super) fn agents_ended_at(&self, at: usize) -> impl Iterator<Item = usize> {
+        self.calls_by_last_report.get(&at).and_then(|call| self.agents_by_call.get(call)).into_iter().flatten().copied()
     }
 
     /// For an agent whose call has no reported result: the calling agent, and the end of the call.
-    pub(super) fn answers_to(&self, agent: usize) -> Option<(usize, &'e str)> {
-        let call = self.call(agent).filter(|call| self.told.get(call).is_none_or(|told| !told.is_answered))?;
-        Some((self.agent(call), self.nodes.get(call)?.until()))
+    pub(super) fn unanswered_caller(&self, agent: usize) -> Option<(usize, &'e str)> {
+        let call = self.call(agent).filter(|call| self.call_facts.get(call).is_none_or(|told| !told.is_answered))?;
+        Some((self.agent(call), self.nodes.get(call)?.end_time()))
     }
 
     /// The id of the call that started it.
@@ -320,15 +330,15 @@ impl<'n, 'e> Agents<'n, 'e> {
     }
 }
 
-impl Told {
+impl AgentCallFacts {
     /// Collects the facts from `about`, the entries that report on the call.
-    fn of(nodes: &[Node<'_>], about: &[usize]) -> Self {
-        let items: Vec<&Item> = about.iter().filter_map(|at| nodes.get(*at)?.item()).collect();
+    fn collect(nodes: &[EntryNode<'_>], about: &[usize]) -> Self {
+        let items: Vec<&DocumentItem> = about.iter().filter_map(|at| nodes.get(*at)?.item()).collect();
         let pieces = |part: &'static str| {
             let all = items.iter().flat_map(|item| &item.content);
             all.filter(move |piece| piece.part == part).map(|piece| &piece.value)
         };
-        let all: Vec<Value> = pieces("tool_args").filter_map(object).collect();
+        let all: Vec<Value> = pieces("tool_args").filter_map(parse_arguments).collect();
         // the first of the keys that any of them has
         let argument = |keys: &[&str]| {
             let of = |key: &&str| all.iter().find_map(|value| value.get(key)?.as_str());
@@ -349,7 +359,7 @@ impl Told {
 }
 
 /// Arguments as a JSON object: structure, JSON text, or JSON text after a heading.
-fn object(value: &Value) -> Option<Value> {
+fn parse_arguments(value: &Value) -> Option<Value> {
     match value {
         Value::Object(_) => Some(value.clone()),
         Value::String(text) => serde_json::from_str(text.get(text.find('{')?..)?).ok(),

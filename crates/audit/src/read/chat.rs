@@ -10,20 +10,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
-use vault::calls::{same_arguments, same_tool};
-use vault::document::{Item, ReadPiece};
+use vault::call_dedup::{is_same_arguments, is_same_tool};
+use vault::document::{DocumentItem, ReadPiece};
 
-use super::links::LOOKED_AT;
+use super::entry_links::MAX_CANDIDATES;
 
 /// A call's content in the form of chat APIs.
 #[derive(Default)]
-pub(super) struct Chat {
+pub(super) struct ChatTranscript {
     pub(super) messages: Vec<Value>,
     pub(super) tools: Vec<Value>,
     /// The models' thinking, in order.
     pub(super) reasoning: Vec<String>,
     /// The message that parts are added to.
-    open: Option<usize>,
+    open_message: Option<usize>,
     /// Ids of calls that have no answer yet.
     unanswered: Vec<String>,
     /// Number of calls without an id.
@@ -31,22 +31,22 @@ pub(super) struct Chat {
 }
 
 /// An event in a conversation whose items each report one thing.
-pub(super) enum Step<'i> {
+pub(super) enum ChatEvent<'i> {
     /// An item of the agent.
-    Told(&'i Item),
+    Reported(&'i DocumentItem),
     /// A sub-agent was started with this prompt.
-    Begun(String),
+    AgentStarted(String),
     /// A sub-agent answered this call.
-    Ended(Option<&'i str>, String),
+    AgentAnswered(Option<&'i str>, String),
 }
 
 /// A tool call in the conversation.
-struct Called<'i> {
+struct ReportedToolCall<'i> {
     tool: Option<&'i str>,
     /// Index of its message.
     at: usize,
     /// Kinds and names of the items that reported it.
-    by: Vec<(&'i str, &'i str)>,
+    reports: Vec<(&'i str, &'i str)>,
     /// Whether its arguments come from a key that holds the complete arguments, not a client's summary.
     is_whole: bool,
     is_answered: bool,
@@ -56,51 +56,51 @@ struct Called<'i> {
 const ARGUMENTS: &str = "/tool_calls/0/function/arguments";
 
 /// Parts of a model call, and the default role of their messages.
-const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("input", "user"), ("output", "assistant")];
+const CALL_PARTS: [(&str, &str); 3] = [("system", "system"), ("input", "user"), ("output", "assistant")];
 /// Keys with the text of a content part.
 const TEXTS: [&str; 3] = ["text", "content", "thinking"];
 
-impl Chat {
+impl ChatTranscript {
     /// Converts a model call that has its own input.
-    pub(super) fn of(item: &Item) -> Self {
+    pub(super) fn from_call(item: &DocumentItem) -> Self {
         let mut chat = Self::default();
-        for (part, role) in CONTEXT {
-            chat.pieces(item.content.iter().filter(|piece| piece.part == part), role);
+        for (part, role) in CALL_PARTS {
+            chat.add_pieces(item.content.iter().filter(|piece| piece.part == part), role);
         }
         let definitions = item.content.iter().filter(|piece| piece.part == "tools");
-        definitions.for_each(|piece| chat.definitions(&piece.value));
+        definitions.for_each(|piece| chat.add_definitions(&piece.value));
         chat
     }
 
     /// Builds a conversation for clients whose items each report one thing.
-    pub(super) fn told(steps: &[Step<'_>]) -> Self {
+    pub(super) fn from_events(steps: &[ChatEvent<'_>]) -> Self {
         let (mut chat, mut calls) = (Self::default(), HashMap::new());
         for step in steps {
             let item = match step {
-                Step::Told(item) => item,
-                Step::Begun(prompt) => {
-                    chat.open = None;
-                    chat.say("user", json!({"type": "text", "text": prompt}));
+                ChatEvent::Reported(item) => item,
+                ChatEvent::AgentStarted(prompt) => {
+                    chat.open_message = None;
+                    chat.append_part("user", json!({"type": "text", "text": prompt}));
                     continue;
                 }
-                Step::Ended(id, answer) => {
-                    chat.answer(*id, &Value::String(answer.clone()));
+                ChatEvent::AgentAnswered(id, answer) => {
+                    chat.add_answer(*id, &Value::String(answer.clone()));
                     continue;
                 }
             };
             let is_tool = item.head.call == "tool";
             let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
             let before = chat.messages.len();
-            chat.pieces(of("system"), "system");
-            chat.pieces(of("input"), "user");
+            chat.add_pieces(of("system"), "system");
+            chat.add_pieces(of("input"), "user");
             // the same prompt may be on a span and in an event
             let (old, new) = chat.messages.split_at(before);
             if new.iter().all(|message| old.contains(message)) {
                 chat.messages.truncate(before);
             }
-            chat.tool(item, &mut calls);
-            chat.pieces(of("output").filter(|_| !is_tool), "assistant");
-            of("tools").for_each(|piece| chat.definitions(&piece.value));
+            chat.add_tool_report(item, &mut calls);
+            chat.add_pieces(of("output").filter(|_| !is_tool), "assistant");
+            of("tools").for_each(|piece| chat.add_definitions(&piece.value));
         }
         chat
     }
@@ -108,7 +108,7 @@ impl Chat {
     /// Adds an item's report of a tool's call and its result. Clients report a call several times: the reports become
     /// one call, with the complete arguments if reported, and one answer. Another tool, or other arguments, make it
     /// another call even if the id is the same.
-    fn tool<'i>(&mut self, item: &'i Item, calls: &mut HashMap<&'i str, Vec<Called<'i>>>) {
+    fn add_tool_report<'i>(&mut self, item: &'i DocumentItem, calls: &mut HashMap<&'i str, Vec<ReportedToolCall<'i>>>) {
         let id = item.head.tool_call.as_deref();
         let telling = (&*item.head.kind, &*item.head.name);
         let of = |part: &'static str| item.content.iter().filter(move |piece| piece.part == part);
@@ -121,34 +121,35 @@ impl Chat {
         let result = of("tool_result").chain(of("output").filter(|_| item.head.call == "tool")).next();
         // a second report of the same kind and name is another call, whatever its id
         let tool = item.head.tool.as_deref().filter(|tool| !tool.is_empty());
-        let is_it = |known: &&mut Called<'_>| {
+        let is_it = |known: &&mut ReportedToolCall<'_>| {
             let said = || self.messages.get(known.at)?.pointer(ARGUMENTS);
             let differs =
-                |args: &ReadPiece| known.is_whole && said().is_some_and(|said| !same_arguments(said, &args.value));
-            let is_named = known.tool.zip(tool).is_none_or(|(one, other)| same_tool(one, other));
-            is_named && !known.by.contains(&telling) && !whole.is_some_and(differs)
+                |args: &ReadPiece| known.is_whole && said().is_some_and(|said| !is_same_arguments(said, &args.value));
+            let is_named = known.tool.zip(tool).is_none_or(|(one, other)| is_same_tool(one, other));
+            is_named && !known.reports.contains(&telling) && !whole.is_some_and(differs)
         };
-        let known = id.and_then(|id| calls.get_mut(id)?.iter_mut().rev().take(LOOKED_AT).find(is_it));
+        let known = id.and_then(|id| calls.get_mut(id)?.iter_mut().rev().take(MAX_CANDIDATES).find(is_it));
         match (known, args) {
             (Some(known), args) => {
-                known.by.push(telling);
+                known.reports.push(telling);
                 known.tool = known.tool.or(tool);
                 if let Some(args) = args.filter(|_| whole.is_some() && !known.is_whole) {
                     known.is_whole = true;
                     let said = self.messages.get_mut(known.at).and_then(|message| message.pointer_mut(ARGUMENTS));
-                    said.into_iter().for_each(|said| *said = arguments(Some(&args.value)).into());
+                    said.into_iter().for_each(|said| *said = arguments_text(Some(&args.value)).into());
                 }
                 if let Some(result) = result.filter(|_| !known.is_answered) {
                     known.is_answered = true;
-                    self.answer(id, &result.value);
+                    self.add_answer(id, &result.value);
                 }
                 return;
             }
             (None, Some(args)) => {
-                self.open = None;
-                self.call(&json!({"id": id, "name": item.head.tool, "arguments": args.value}));
+                self.open_message = None;
+                self.add_call(&json!({"id": id, "name": item.head.tool, "arguments": args.value}));
                 let (at, is_whole) = (self.messages.len().saturating_sub(1), whole.is_some());
-                let called = Called { tool, at, by: vec![telling], is_whole, is_answered: result.is_some() };
+                let called =
+                    ReportedToolCall { tool, at, reports: vec![telling], is_whole, is_answered: result.is_some() };
                 if let Some(id) = id {
                     calls.entry(id).or_default().push(called);
                 }
@@ -156,26 +157,26 @@ impl Chat {
             (None, None) => {}
         }
         if let Some(result) = result {
-            self.answer(id, &result.value);
+            self.add_answer(id, &result.value);
         }
     }
 
     /// Adds the pieces of one part, without duplicates.
-    fn pieces<'p>(&mut self, pieces: impl Iterator<Item = &'p ReadPiece>, role: &str) {
+    fn add_pieces<'p>(&mut self, pieces: impl Iterator<Item = &'p ReadPiece>, role: &str) {
         let (begin, mut known) = (self.messages.len(), Vec::new());
         let mut numbered: BTreeMap<(String, u64), Map<String, Value>> = BTreeMap::new();
         for piece in pieces {
-            if let Some((list, number, field)) = piece.key.as_deref().and_then(numbered_key) {
-                field_of(numbered.entry((list.to_owned(), number)).or_default(), field, &piece.value);
+            if let Some((list, number, field)) = piece.key.as_deref().and_then(parse_numbered_key) {
+                set_message_field(numbered.entry((list.to_owned(), number)).or_default(), field, &piece.value);
                 continue;
             }
-            let value = parsed(&piece.value);
+            let value = parse_value(&piece.value);
             if known.contains(&value) {
                 continue;
             }
             let (before, unanswered) = (self.messages.len(), self.unanswered.len());
-            self.open = None;
-            self.walk(&value, role);
+            self.open_message = None;
+            self.add_value(&value, role);
             known.push(value);
             // the same messages in another form
             let (old, new) = self.messages.split_at(before);
@@ -185,135 +186,137 @@ impl Chat {
             }
         }
         for message in numbered.into_values().filter(|message| !message.is_empty()) {
-            self.message(&message, role);
+            self.add_message(&message, role);
         }
-        self.open = None;
+        self.open_message = None;
     }
 
-    fn walk(&mut self, value: &Value, role: &str) {
-        match &parsed(value) {
+    fn add_value(&mut self, value: &Value, role: &str) {
+        match &parse_value(value) {
             Value::Null => {}
-            Value::Array(items) => self.list(items, role),
+            Value::Array(items) => self.add_list(items, role),
             Value::Object(map) if map.get("messages").is_some_and(Value::is_array) => {
                 for (key, who) in [("system", "system"), ("messages", role)] {
-                    map.get(key).into_iter().for_each(|value| self.walk(value, who));
+                    map.get(key).into_iter().for_each(|value| self.add_value(value, who));
                 }
-                map.get("tools").into_iter().for_each(|tools| self.definitions(tools));
+                map.get("tools").into_iter().for_each(|tools| self.add_definitions(tools));
             }
-            Value::Object(map) if map.contains_key("role") => self.message(map, role),
-            other => self.part(other, role),
+            Value::Object(map) if map.contains_key("role") => self.add_message(map, role),
+            other => self.add_part(other, role),
         }
     }
 
     /// Adds messages, or the parts of one. Answers come first, because they must follow their calls.
-    fn list(&mut self, items: &[Value], role: &str) {
+    fn add_list(&mut self, items: &[Value], role: &str) {
         let (answers, rest): (Vec<&Value>, Vec<&Value>) = items.iter().partition(|item| {
             role != "assistant" && is_answer(item) && items.iter().all(|item| item.get("role").is_none())
         });
         let ordered =
-            items.iter().all(|item| matches!(kind(item), "function_call" | "function_call_output" | "reasoning"));
+            items.iter().all(|item| matches!(part_type(item), "function_call" | "function_call_output" | "reasoning"));
         if ordered {
-            return items.iter().for_each(|item| self.part(item, role));
+            return items.iter().for_each(|item| self.add_part(item, role));
         }
         for item in answers.into_iter().chain(rest) {
             match item {
-                Value::Object(map) if map.contains_key("role") => self.message(map, role),
-                item => self.part(item, role),
+                Value::Object(map) if map.contains_key("role") => self.add_message(map, role),
+                item => self.add_part(item, role),
             }
         }
     }
 
-    fn message(&mut self, map: &Map<String, Value>, default: &str) {
-        let role = role_of(map.get("role").and_then(Value::as_str).unwrap_or(default));
-        self.open = None;
+    fn add_message(&mut self, map: &Map<String, Value>, default: &str) {
+        let role = chat_role(map.get("role").and_then(Value::as_str).unwrap_or(default));
+        self.open_message = None;
         let thought = map.get("reasoning_content").and_then(Value::as_str);
         self.reasoning.extend(thought.map(str::to_owned));
         let body = map.get("parts").or(map.get("content")).unwrap_or(&Value::Null);
         if role == "tool" && !body.as_array().is_some_and(|parts| parts.iter().any(is_answer)) {
             let id = map.get("tool_call_id").or(map.get("id")).and_then(Value::as_str);
-            return self.answer(id, body);
+            return self.add_answer(id, body);
         }
         // a JSON object in a text is part of what was said
         let body = if body.as_str().is_some_and(|text| text.trim_start().starts_with('[')) {
-            parsed(body)
+            parse_value(body)
         } else {
             body.clone()
         };
         match &body {
             Value::Null => {}
-            Value::Array(parts) => self.list(parts, role),
-            other => self.part(other, role),
+            Value::Array(parts) => self.add_list(parts, role),
+            other => self.add_part(other, role),
         }
         for call in map.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.call(call);
+            self.add_call(call);
         }
-        if let (Some(name), Some(at)) = (map.get("name").filter(|name| name.is_string()), self.open)
+        if let (Some(name), Some(at)) = (map.get("name").filter(|name| name.is_string()), self.open_message)
             && let Some(message) = self.messages.get_mut(at).and_then(Value::as_object_mut)
         {
             message.insert("name".to_owned(), name.clone());
         }
         if let Some(refusal) = map.get("refusal").and_then(Value::as_str) {
-            self.say("assistant", json!({"type": "text", "text": refusal}));
+            self.append_part("assistant", json!({"type": "text", "text": refusal}));
         }
-        self.open = None;
+        self.open_message = None;
     }
 
-    fn part(&mut self, part: &Value, role: &str) {
+    fn add_part(&mut self, part: &Value, role: &str) {
         let text = TEXTS.iter().find_map(|key| part.get(key).and_then(Value::as_str));
-        match (part, kind(part), text) {
+        match (part, part_type(part), text) {
             (Value::Null, ..) => {}
-            (Value::String(text), ..) => self.say(role, json!({"type": "text", "text": text})),
+            (Value::String(text), ..) => self.append_part(role, json!({"type": "text", "text": text})),
             (_, "text" | "input_text" | "output_text", Some(text)) => {
-                self.say(role, json!({"type": "text", "text": text}))
+                self.append_part(role, json!({"type": "text", "text": text}))
             }
             (_, "thinking" | "reasoning" | "redacted_thinking", text) => {
                 self.reasoning.push(text.map_or_else(|| part.to_string(), str::to_owned));
             }
-            (_, "tool_call" | "tool_use" | "function_call" | "server_tool_use", _) => self.call(part),
+            (_, "tool_call" | "tool_use" | "function_call" | "server_tool_use", _) => self.add_call(part),
             (answer, ..) if is_answer(answer) => {
                 let id =
                     ["tool_use_id", "call_id", "tool_call_id", "id"].iter().find_map(|key| part.get(key)?.as_str());
                 let said = ["response", "result", "content", "output"].iter().find_map(|key| part.get(key));
-                self.answer(id, said.unwrap_or(&Value::Null));
+                self.add_answer(id, said.unwrap_or(&Value::Null));
             }
-            (_, "image_url" | "input_audio" | "file", _) => self.say(role, part.clone()),
+            (_, "image_url" | "input_audio" | "file", _) => self.append_part(role, part.clone()),
             // Gemini's parts have no type
-            (_, "", Some(text)) if part.get("text").is_some() => self.say(role, json!({"type": "text", "text": text})),
+            (_, "", Some(text)) if part.get("text").is_some() => {
+                self.append_part(role, json!({"type": "text", "text": text}))
+            }
             (_, "", _) if part.get("functionCall").is_some() => {
-                part.get("functionCall").into_iter().for_each(|call| self.call(call));
+                part.get("functionCall").into_iter().for_each(|call| self.add_call(call));
             }
             (_, "", _) if part.get("functionResponse").is_some() => {
                 let response = part.get("functionResponse").unwrap_or(&Value::Null);
-                self.answer(
+                self.add_answer(
                     response.get("id").and_then(Value::as_str),
                     response.get("response").unwrap_or(&Value::Null),
                 );
             }
             _ => {
-                let other = picture(part).unwrap_or_else(|| json!({"type": "text", "text": part.to_string()}));
-                self.say(role, other);
+                let other = convert_image(part).unwrap_or_else(|| json!({"type": "text", "text": part.to_string()}));
+                self.append_part(role, other);
             }
         }
     }
 
     /// The open message, if it has this role, or else a new one.
-    fn opened(&mut self, role: &str) -> Option<&mut Map<String, Value>> {
+    fn open_message(&mut self, role: &str) -> Option<&mut Map<String, Value>> {
         let is_open =
             |at: &usize| self.messages.get(*at).is_some_and(|message| message.get("role").is_some_and(|it| it == role));
-        let at = self.open.filter(is_open).unwrap_or_else(|| {
+        let at = self.open_message.filter(is_open).unwrap_or_else(|| {
             self.messages.push(json!({"role": role, "content": null}));
             self.messages.len() - 1
         });
-        self.open = Some(at);
+        self.open_message = Some(at);
         self.messages.get_mut(at)?.as_object_mut()
     }
 
     /// Adds a part. A single text becomes a string, several parts a list.
-    fn say(&mut self, role: &str, part: Value) {
-        let Some(message) = self.opened(role_of(role)) else { return };
+    fn append_part(&mut self, role: &str, part: Value) {
+        let Some(message) = self.open_message(chat_role(role)) else { return };
         let Some(content) = message.get_mut("content") else { return };
         *content = match (content.take(), part) {
-            (Value::Null, part) if kind(&part) == "text" => part.get("text").cloned().unwrap_or_default(),
+            (Value::Null, part) if part_type(&part) == "text" => part.get("text").cloned().unwrap_or_default(),
             (Value::Null, part) => json!([part]),
             (Value::Array(mut parts), part) => {
                 parts.push(part);
@@ -324,7 +327,7 @@ impl Chat {
     }
 
     /// Adds a tool call in any of the known forms.
-    fn call(&mut self, call: &Value) {
+    fn add_call(&mut self, call: &Value) {
         let function = call.get("function").filter(|function| function.is_object()).unwrap_or(call);
         let id = ["call_id", "id", "tool_call_id"].iter().find_map(|key| call.get(key)?.as_str());
         let id = id.map_or_else(
@@ -334,11 +337,11 @@ impl Chat {
             },
             str::to_owned,
         );
-        let arguments = arguments(["arguments", "input", "args"].iter().find_map(|key| function.get(key)));
+        let arguments = arguments_text(["arguments", "input", "args"].iter().find_map(|key| function.get(key)));
         let name = function.get("name").and_then(Value::as_str).unwrap_or("unknown");
         let made = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
         self.unanswered.push(id);
-        let Some(message) = self.opened("assistant") else { return };
+        let Some(message) = self.open_message("assistant") else { return };
         match message.get_mut("tool_calls").and_then(Value::as_array_mut) {
             Some(calls) => calls.push(made),
             None => drop(message.insert("tool_calls".to_owned(), json!([made]))),
@@ -346,14 +349,15 @@ impl Chat {
     }
 
     /// Adds a tool's result. Without an id it answers the first unanswered call.
-    fn answer(&mut self, id: Option<&str>, said: &Value) {
+    fn add_answer(&mut self, id: Option<&str>, said: &Value) {
         let at = match id {
             Some(id) => self.unanswered.iter().position(|call| call == id),
             None => (!self.unanswered.is_empty()).then_some(0),
         };
         let call = at.map(|at| self.unanswered.remove(at));
         let id = id.map(str::to_owned).or(call).unwrap_or_else(|| "unknown".to_owned());
-        let parts = said.as_array().filter(|parts| !parts.is_empty() && parts.iter().all(|part| kind(part) == "text"));
+        let parts =
+            said.as_array().filter(|parts| !parts.is_empty() && parts.iter().all(|part| part_type(part) == "text"));
         let texts: Option<Vec<&str>> =
             parts.and_then(|parts| parts.iter().map(|part| part.get("text")?.as_str()).collect());
         let text = match (said, texts) {
@@ -363,13 +367,13 @@ impl Chat {
             (other, _) => other.to_string(),
         };
         self.messages.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
-        self.open = None;
+        self.open_message = None;
     }
 
-    fn definitions(&mut self, value: &Value) {
+    fn add_definitions(&mut self, value: &Value) {
         let parsed = value.as_str().and_then(|text| serde_json::from_str(text).ok());
         match parsed.as_ref().unwrap_or(value) {
-            Value::Array(tools) => tools.iter().for_each(|tool| self.definitions(tool)),
+            Value::Array(tools) => tools.iter().for_each(|tool| self.add_definitions(tool)),
             Value::Object(tool) => {
                 let made = match (tool.get("function"), tool.get("name")) {
                     (Some(function), _) => json!({"type": "function", "function": function}),
@@ -393,7 +397,7 @@ impl Chat {
 }
 
 /// Arguments as text.
-fn arguments(value: Option<&Value>) -> String {
+fn arguments_text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "{}".to_owned(),
         Some(Value::String(text)) => text.clone(),
@@ -403,7 +407,7 @@ fn arguments(value: Option<&Value>) -> String {
 
 /// The value, or the parsed content of its text if that is messages, message parts or tool definitions. Other JSON text
 /// is part of what was said.
-fn parsed(value: &Value) -> Value {
+fn parse_value(value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
     if !text.trim_start().starts_with(['[', '{']) {
         return value.clone();
@@ -417,15 +421,15 @@ fn parsed(value: &Value) -> Value {
     }
 }
 
-fn kind(part: &Value) -> &str {
+fn part_type(part: &Value) -> &str {
     part.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn is_answer(part: &Value) -> bool {
-    matches!(kind(part), "tool_call_response" | "tool_result" | "function_call_output")
+    matches!(part_type(part), "tool_call_response" | "tool_result" | "function_call_output")
 }
 
-fn role_of(role: &str) -> &'static str {
+fn chat_role(role: &str) -> &'static str {
     match role {
         "system" | "developer" => "system",
         "assistant" | "model" | "ai" => "assistant",
@@ -435,10 +439,10 @@ fn role_of(role: &str) -> &'static str {
 }
 
 /// A picture in OpenAI's form, converted from Anthropic's or OpenTelemetry's.
-fn picture(part: &Value) -> Option<Value> {
+fn convert_image(part: &Value) -> Option<Value> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let data = |kind: String, data: String| format!("data:{kind};base64,{data}");
-    let url = match kind(part) {
+    let url = match part_type(part) {
         "image" => {
             let source = part.get("source")?;
             text(source, "url").or_else(|| Some(data(text(source, "media_type")?, text(source, "data")?)))?
@@ -454,7 +458,7 @@ fn picture(part: &Value) -> Option<Value> {
 }
 
 /// Splits `gen_ai.prompt.0.content` into list, number and field.
-fn numbered_key(key: &str) -> Option<(&str, u64, &str)> {
+fn parse_numbered_key(key: &str) -> Option<(&str, u64, &str)> {
     let mut from = 0;
     for part in key.split('.') {
         let behind = from + part.len() + 1;
@@ -467,7 +471,7 @@ fn numbered_key(key: &str) -> Option<(&str, u64, &str)> {
 }
 
 /// Sets a message field that had an attribute key of its own.
-fn field_of(message: &mut Map<String, Value>, field: &str, value: &Value) {
+fn set_message_field(message: &mut Map<String, Value>, field: &str, value: &Value) {
     match field.split('.').collect::<Vec<_>>()[..] {
         ["role" | "content" | "tool_call_id" | "name" | "parts" | "tool_calls" | "reasoning_content"] => {
             message.insert(field.to_owned(), value.clone());

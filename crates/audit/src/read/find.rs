@@ -7,17 +7,20 @@ use std::path::Path;
 
 use time::{Date, Month};
 
-use super::index::{Missed, each_row, each_row_of, each_signed_row, each_signed_row_of, each_unsigned_row, place_of};
+use super::index::{
+    UnreadIndex, each_row, each_row_in_objects, each_signed_row, each_signed_row_in_objects, each_unsigned_row,
+    hash_line_place,
+};
 use crate::error::ReadError;
 use crate::location::Vault;
-use crate::parquet::read::{Covered, Test, rows};
-use crate::signed::Signed;
-use kernel::terminal::clean;
-use vault::row::{Kind, Row};
+use crate::parquet::table_reader::{ColumnCondition, TableCoverage, visit_rows};
+use crate::signed_index::SignedIndex;
+use kernel::terminal::escape_unsafe;
+use vault::index_row::{IndexRow, RowKind};
 
 /// The search conditions; all that are given must hold.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct IndexQuery {
     /// Account of the line.
     pub account: Option<String>,
     /// Tenant, as the index shows it.
@@ -48,8 +51,8 @@ pub struct Query {
     pub until: Option<String>,
 }
 
-impl Query {
-    fn holds(&self, row: &Row) -> bool {
+impl IndexQuery {
+    fn matches(&self, row: &IndexRow) -> bool {
         let tail = &row.tail;
         let is =
             |wanted: &Option<String>, told: Option<&str>| wanted.as_deref().is_none_or(|wanted| told == Some(wanted));
@@ -66,7 +69,7 @@ impl Query {
             (Some(wanted), Some(told)) => told == wanted || (wanted.len() >= 4 && told.starts_with(wanted.as_str())),
             (Some(_), None) => false,
         };
-        tail.kind != Some(Kind::Price)
+        tail.kind != Some(RowKind::Price)
             && is(&self.account, Some(&tail.account))
             && is(&self.tenant, Some(&tail.tenant))
             && is(&self.trace, tail.trace_id.as_deref())
@@ -84,7 +87,7 @@ impl Query {
     }
 
     /// The conditions that can be tested on single columns; `holds` tests the rest.
-    fn tests(&self) -> Vec<Test<'_>> {
+    fn column_conditions(&self) -> Vec<ColumnCondition<'_>> {
         let is = [
             ("account", &self.account),
             ("tenant", &self.tenant),
@@ -96,25 +99,26 @@ impl Query {
             ("issue_id", &self.issue),
             ("model", &self.model),
         ];
-        let is = is.into_iter().filter_map(|(name, wanted)| Some(Test::Is(name, wanted.as_deref()?)));
+        let is = is.into_iter().filter_map(|(name, wanted)| Some(ColumnCondition::Equals(name, wanted.as_deref()?)));
         // a session without an id is named after its trace, so the column would not contain its name
         let session = self.session.as_deref().filter(|session| !session.starts_with("trace-"));
-        let mut tests: Vec<Test<'_>> = session.map(|session| Test::Is("session_id", session)).into_iter().collect();
+        let mut tests: Vec<ColumnCondition<'_>> =
+            session.map(|session| ColumnCondition::Equals("session_id", session)).into_iter().collect();
         tests.extend(is);
         let commit = self.commit.as_deref();
         tests.extend(commit.map(|commit| match commit.len() {
-            0..4 => Test::Is("commit_sha", commit),
-            _ => Test::Starts("commit_sha", commit),
+            0..4 => ColumnCondition::Equals("commit_sha", commit),
+            _ => ColumnCondition::StartsWith("commit_sha", commit),
         }));
-        tests.extend(self.failed.then_some(Test::IsNot("status", "ok")));
-        tests.extend(self.since.as_deref().map(|since| Test::From("ts", since)));
-        tests.extend(self.until.as_deref().map(|until| Test::Before("ts", until)));
+        tests.extend(self.failed.then_some(ColumnCondition::NotEquals("status", "ok")));
+        tests.extend(self.since.as_deref().map(|since| ColumnCondition::AtLeast("ts", since)));
+        tests.extend(self.until.as_deref().map(|until| ColumnCondition::LessThan("ts", until)));
         tests
     }
 
     /// Whether the index folder of this day may have matching lines. Folders are named by day of arrival, which may be
     /// later than the item's own time, but at most a day earlier.
-    fn may_hold(&self, folder_day: &str) -> bool {
+    fn may_match_day(&self, folder_day: &str) -> bool {
         // an item's clock may be hours ahead of the gateway's: one day is allowed for that
         let since = self.since.as_deref().and_then(|since| day_before(since.get(..10)?));
         since.is_none_or(|since| folder_day >= &*since)
@@ -132,13 +136,13 @@ pub(crate) fn day_before(day: &str) -> Option<String> {
 
 /// Most bytes of session names kept in memory: for signed lines, which may be many, and for unsigned ones, which anyone
 /// may have written.
-const MAX_SESSIONS: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
+const MAX_SESSION_NAME_BYTES: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
 /// Approximate overhead of a name in memory, bytes.
-const A_SESSION: usize = 96;
+const SESSION_OVERHEAD: usize = 96;
 
 /// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct FindResult {
     /// Number of matching lines.
     pub lines: u64,
     /// Sessions, as `replay` accepts them, with their accounts.
@@ -146,42 +150,42 @@ pub struct Found {
     /// Whether there are more sessions than are kept.
     pub more_sessions: bool,
     /// Unreadable parts of the index, a line each.
-    pub closed: Vec<String>,
+    pub unreadable: Vec<String>,
     /// Signed objects that are missing and older than any that exists.
-    pub older: Option<String>,
+    pub older_missing: Option<String>,
 }
 
 /// A search in progress.
-struct Finder<'q, 'v> {
-    query: &'q Query,
-    found: Found,
+struct IndexSearch<'q, 'v> {
+    query: &'q IndexQuery,
+    found: FindResult,
     /// Remaining bytes for session names.
-    room: usize,
-    visit: &'v mut (dyn FnMut(&Row) + Send),
+    remaining_bytes: usize,
+    visit: &'v mut (dyn FnMut(&IndexRow) + Send),
 }
 
-impl<'q, 'v> Finder<'q, 'v> {
-    fn new(query: &'q Query, room: usize, visit: &'v mut (dyn FnMut(&Row) + Send)) -> Self {
-        Self { query, found: Found::default(), room, visit }
+impl<'q, 'v> IndexSearch<'q, 'v> {
+    fn new(query: &'q IndexQuery, room: usize, visit: &'v mut (dyn FnMut(&IndexRow) + Send)) -> Self {
+        Self { query, found: FindResult::default(), remaining_bytes: room, visit }
     }
 
-    fn row(&mut self, row: &Row) {
-        if self.query.holds(row) {
+    fn visit_row(&mut self, row: &IndexRow) {
+        if self.query.matches(row) {
             self.found.lines += 1;
-            if let Some(session) = session_of(row) {
-                self.keep((session, row.tail.account.clone()));
+            if let Some(session) = session_name(row) {
+                self.add_session((session, row.tail.account.clone()));
             }
             (self.visit)(row);
         }
     }
 
-    fn keep(&mut self, session: (String, String)) {
+    fn add_session(&mut self, session: (String, String)) {
         if self.found.sessions.contains(&session) {
             return;
         }
-        match self.room.checked_sub(session.0.len() + session.1.len() + A_SESSION) {
+        match self.remaining_bytes.checked_sub(session.0.len() + session.1.len() + SESSION_OVERHEAD) {
             Some(room) => {
-                self.room = room;
+                self.remaining_bytes = room;
                 self.found.sessions.insert(session);
             }
             None => self.found.more_sessions = true,
@@ -193,12 +197,16 @@ impl<'q, 'v> Finder<'q, 'v> {
 ///
 /// # Errors
 /// The index can't be listed.
-pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + Send)) -> Result<Found, ReadError> {
+pub async fn find(
+    vault: &Vault,
+    query: &IndexQuery,
+    visit: &mut (dyn FnMut(&IndexRow) + Send),
+) -> Result<FindResult, ReadError> {
     // signatures are not checked
-    let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
-    let day = |day: &str| query.may_hold(day);
-    let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.row(&row)).await?;
-    finder.found.closed = closed;
+    let mut finder = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, visit);
+    let day = |day: &str| query.may_match_day(day);
+    let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.visit_row(&row)).await?;
+    finder.found.unreadable = closed;
     Ok(finder.found)
 }
 
@@ -209,20 +217,21 @@ pub async fn find(vault: &Vault, query: &Query, visit: &mut (dyn FnMut(&Row) + S
 /// The index can't be listed.
 pub async fn find_signed(
     vault: &Vault,
-    query: &Query,
-    signed: &Signed,
-    visit: &mut (dyn FnMut(&Row, bool) + Send),
-) -> Result<(Found, Found), ReadError> {
-    let (day, account) = (|day: &str| query.may_hold(day), query.account.as_deref());
-    let mut own_visit = |row: &Row| visit(row, false);
-    let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
-    let Missed { mut closed, older } = each_signed_row(vault, account, &day, signed, &mut |row| own.row(&row)).await?;
-    closed.extend_from_slice(signed.closed());
-    let own = Found { closed, older, ..own.found };
-    let mut other_visit = |row: &Row| visit(row, true);
-    let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);
-    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
-    Ok((own, Found { closed, ..others.found }))
+    query: &IndexQuery,
+    signed: &SignedIndex,
+    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
+) -> Result<(FindResult, FindResult), ReadError> {
+    let (day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
+    let mut own_visit = |row: &IndexRow| visit(row, false);
+    let mut own = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, &mut own_visit);
+    let UnreadIndex { unreadable: mut closed, older_missing: older } =
+        each_signed_row(vault, account, &day, signed, &mut |row| own.visit_row(&row)).await?;
+    closed.extend_from_slice(signed.unreadable());
+    let own = FindResult { unreadable: closed, older_missing: older, ..own.found };
+    let mut other_visit = |row: &IndexRow| visit(row, true);
+    let mut others = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.1, &mut other_visit);
+    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.visit_row(&row)).await?;
+    Ok((own, FindResult { unreadable: closed, ..others.found }))
 }
 
 /// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then,
@@ -230,85 +239,88 @@ pub async fn find_signed(
 ///
 /// # Errors
 /// A table or the store can't be read.
-pub async fn find_in(
+pub async fn find_in_tables(
     folder: &Path,
     vault: Option<&Vault>,
-    query: &Query,
-    visit: &mut (dyn FnMut(&Row) + Send),
-) -> Result<Found, ReadError> {
-    let mut finder = Finder::new(query, MAX_SESSIONS.0, visit);
-    let (day, tests) = (|day: &str| query.may_hold(day), query.tests());
-    let covered = Covered::read(folder, &tests, &day, None)?;
-    let mut seen = Seen::default();
-    let mut once = |row: &Row| {
+    query: &IndexQuery,
+    visit: &mut (dyn FnMut(&IndexRow) + Send),
+) -> Result<FindResult, ReadError> {
+    let mut finder = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, visit);
+    let (day, tests) = (|day: &str| query.may_match_day(day), query.column_conditions());
+    let covered = TableCoverage::read(folder, &tests, &day, None)?;
+    let mut seen = VisitedLines::default();
+    let mut once = |row: &IndexRow| {
         if seen.is_new(row) {
-            finder.row(row);
+            finder.visit_row(row);
         }
     };
-    rows(folder, &covered, &tests, &mut |row| once(&row))?;
+    visit_rows(folder, &covered, &tests, &mut |row| once(&row))?;
     if let Some(vault) = vault {
-        let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
-        finder.found.closed = each_row_of(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
+        let new = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
+        finder.found.unreadable =
+            each_row_in_objects(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
     }
-    finder.found.closed.extend(covered.left());
+    finder.found.unreadable.extend(covered.skipped_files());
     Ok(finder.found)
 }
 
-/// As [`find_in`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its lines
+/// As [`find_in_tables`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its lines
 /// come from the index.
 ///
 /// # Errors
 /// A table or the store can't be read.
-pub async fn find_in_signed(
+pub async fn find_signed_in_tables(
     folder: &Path,
     vault: &Vault,
-    query: &Query,
-    signed: &Signed,
-    visit: &mut (dyn FnMut(&Row, bool) + Send),
-) -> Result<(Found, Found), ReadError> {
-    let (day, account, tests) = (|day: &str| query.may_hold(day), query.account.as_deref(), query.tests());
-    let is_signed = |object: &str, sha256: &str| signed.hash_is(&vault.full(object), sha256);
-    let (covered, mut seen) = (Covered::read(folder, &tests, &day, Some(&is_signed))?, Seen::default());
-    let mut own_visit = |row: &Row| visit(row, false);
-    let mut own = Finder::new(query, MAX_SESSIONS.0, &mut own_visit);
-    rows(folder, &covered, &tests, &mut |row| {
+    query: &IndexQuery,
+    signed: &SignedIndex,
+    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
+) -> Result<(FindResult, FindResult), ReadError> {
+    let (day, account, tests) =
+        (|day: &str| query.may_match_day(day), query.account.as_deref(), query.column_conditions());
+    let is_signed = |object: &str, sha256: &str| signed.matches_hash(&vault.full_name(object), sha256);
+    let (covered, mut seen) = (TableCoverage::read(folder, &tests, &day, Some(&is_signed))?, VisitedLines::default());
+    let mut own_visit = |row: &IndexRow| visit(row, false);
+    let mut own = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, &mut own_visit);
+    visit_rows(folder, &covered, &tests, &mut |row| {
         if seen.is_new(&row) {
-            own.row(&row);
+            own.visit_row(&row);
         }
     })?;
-    let new = |name: &str| vault.relative(name).is_none_or(|object| !covered.has(object));
-    let mut each = |row: Row| {
+    let new = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
+    let mut each = |row: IndexRow| {
         if seen.is_new(&row) {
-            own.row(&row);
+            own.visit_row(&row);
         }
     };
-    let Missed { mut closed, older } = each_signed_row_of(vault, account, &day, &new, signed, &mut each).await?;
-    closed.extend_from_slice(signed.closed());
-    closed.extend(covered.left());
-    let own = Found { closed, older, ..own.found };
-    let mut other_visit = |row: &Row| visit(row, true);
-    let mut others = Finder::new(query, MAX_SESSIONS.1, &mut other_visit);
-    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.row(&row)).await?;
-    Ok((own, Found { closed, ..others.found }))
+    let UnreadIndex { unreadable: mut closed, older_missing: older } =
+        each_signed_row_in_objects(vault, account, &day, &new, signed, &mut each).await?;
+    closed.extend_from_slice(signed.unreadable());
+    closed.extend(covered.skipped_files());
+    let own = FindResult { unreadable: closed, older_missing: older, ..own.found };
+    let mut other_visit = |row: &IndexRow| visit(row, true);
+    let mut others = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.1, &mut other_visit);
+    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.visit_row(&row)).await?;
+    Ok((own, FindResult { unreadable: closed, ..others.found }))
 }
 
 /// Lines already visited, because a line that was stored twice may be in two tables.
 #[derive(Default)]
-struct Seen(HashSet<[u8; 16]>);
+struct VisitedLines(HashSet<[u8; 16]>);
 
-impl Seen {
-    fn is_new(&mut self, row: &Row) -> bool {
-        self.0.insert(place_of(row))
+impl VisitedLines {
+    fn is_new(&mut self, row: &IndexRow) -> bool {
+        self.0.insert(hash_line_place(row))
     }
 }
 
 /// The name under which `replay` finds a line's session.
-fn session_of(row: &Row) -> Option<String> {
+fn session_name(row: &IndexRow) -> Option<String> {
     row.tail.session_id.clone().or_else(|| row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}")))
 }
 
 /// A line as text: time, session, agent, action, outcome, cost.
-pub fn shown(row: &Row) -> String {
+pub fn format_row(row: &IndexRow) -> String {
     let tail = &row.tail;
     let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let action = tail.action_type.clone().unwrap_or_else(|| tail.call.clone());
@@ -316,10 +328,10 @@ pub fn shown(row: &Row) -> String {
     let cost = tail.cost_usd.as_ref().map_or(String::new(), |usd| format!("  {usd} USD"));
     let by = tail.decided_by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
     let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}{by}"));
-    clean(&format!(
+    escape_unsafe(&format!(
         "{}  {}  {}  {}{}  {}{}{}",
         tail.ts.get(..23).unwrap_or(&tail.ts),
-        session_of(row).unwrap_or_else(|| "-".to_owned()),
+        session_name(row).unwrap_or_else(|| "-".to_owned()),
         or(&tail.actor),
         action,
         what,

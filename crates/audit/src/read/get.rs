@@ -6,22 +6,22 @@ use std::io::{self, Write};
 
 use sha2::{Digest, Sha256};
 
-use super::aside::{Fetched, Hashes};
-use super::find::{Query, find, find_signed};
+use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
+use super::find::{IndexQuery, find, find_signed};
 use super::index::each_row;
-use super::inside::{Inside, NOT_MEANT};
-use super::opener::{Opener, Places};
-use super::session::Content;
-use crate::error::{ReadError, several_accounts};
+use super::opener::{FragmentOpener, FragmentScopes};
+use super::payload_fetch::{FetchedPayload, FragmentHashes};
+use super::session::ContentLimit;
+use crate::error::{ReadError, several_accounts_error};
 use crate::location::Vault;
-use crate::signed::Signed;
+use crate::signed_index::SignedIndex;
 use vault::chain::note::VerifyKey;
-use vault::names::{ObjectName, Scope};
-use vault::row::Row;
+use vault::index_row::IndexRow;
+use vault::object_names::{FragmentScope, ObjectName};
 
 /// The object or range to open.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct ContentReference {
     /// The reference: `s3://bucket/name`, `file:///name`, or the name.
     pub uri: String,
     /// The range attribute, `bytes=0000004096-0000009215`; defaults to the whole object.
@@ -35,33 +35,38 @@ pub struct Wanted {
 /// One line for each fragment that did not open; [`io::Error`]s of `out` are passed through.
 pub async fn get(
     vault: &Vault,
-    opener: &mut Opener<'_>,
-    wanted: &Wanted,
+    opener: &mut FragmentOpener<'_>,
+    wanted: &ContentReference,
     out: &mut (dyn Write + Send),
 ) -> Result<io::Result<()>, ReadError> {
-    let name = vault.name(&wanted.uri)?;
+    let name = vault.parse_reference(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let (mut closed, mut text) = (Vec::new(), Vec::new());
     let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
-    let mut lines = if packed { lines_of(vault, name, range).await? } else { (Places::new(), Hashes::default()) };
-    opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut closed, &mut text).await;
+    let mut lines = if packed {
+        read_range_lines(vault, name, range).await?
+    } else {
+        (FragmentScopes::new(), FragmentHashes::default())
+    };
+    write_documents(opener, (name, range), &lines, &[], &mut ContentLimit::default().0, &mut closed, &mut text).await;
     if !closed.is_empty() && !packed {
         // a foreign object may occupy the name: index lines then show which object is meant
-        lines = (Places::new(), lines_of(vault, name, range).await?.1);
+        lines = (FragmentScopes::new(), read_range_lines(vault, name, range).await?.1);
         let mut again = (Vec::new(), Vec::new());
-        let moved = opener.moved().len();
-        opened(opener, (name, range), &lines, &[], &mut Content::default().0, &mut again.0, &mut again.1).await;
-        if opener.moved().len() > moved {
+        let moved = opener.alternative_reads().len();
+        write_documents(opener, (name, range), &lines, &[], &mut ContentLimit::default().0, &mut again.0, &mut again.1)
+            .await;
+        if opener.alternative_reads().len() > moved {
             (closed, text) = again;
         }
     }
     let written = out.write_all(&text);
-    if closed.is_empty() { Ok(written) } else { Err(ReadError::all(closed)) }
+    if closed.is_empty() { Ok(written) } else { Err(ReadError::join(closed)) }
 }
 
 /// Identifies an index line, as on spans.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf {
+pub struct LeafId {
     /// The writer's name.
     pub writer: String,
     /// Epoch of the writer.
@@ -70,7 +75,7 @@ pub struct Leaf {
     pub number: u64,
 }
 
-impl Leaf {
+impl LeafId {
     /// Parses `writer/epoch/number`.
     ///
     /// # Errors
@@ -81,22 +86,22 @@ impl Leaf {
         let (epoch, writer) = (parts.next(), parts.next());
         let found = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
         let ((number, epoch), writer) =
-            found.ok_or_else(|| ReadError::invalid(format!("{text} is no `writer/epoch/number`")))?;
+            found.ok_or_else(|| ReadError::invalid(format!("{text} is not a leaf: use `writer/epoch/number`")))?;
         Ok(Self { writer: writer.to_owned(), epoch: epoch.to_owned(), number })
     }
 
-    fn is(&self, row: &Row) -> bool {
+    fn matches(&self, row: &IndexRow) -> bool {
         row.leaf == self.number && row.tail.writer == self.writer && row.tail.epoch == self.epoch
     }
 }
 
 /// Index lines whose content is to be opened.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub struct LineSelection {
     /// Conditions on the lines.
-    pub query: Query,
+    pub query: IndexQuery,
     /// Only this line, if given.
-    pub leaf: Option<Leaf>,
+    pub leaf: Option<LeafId>,
     /// Public keys of the writers' signers: only lines that they signed count. Without keys every line counts, whoever
     /// wrote it.
     pub keys: Vec<VerifyKey>,
@@ -104,45 +109,45 @@ pub struct Lines {
 
 /// Content that the matching lines name.
 #[derive(Default)]
-struct Named {
+struct NamedContent {
     /// Number of matching lines, and of lines with content that were skipped because no given key signed them.
     lines: u64,
     unsigned: u64,
     /// Fragments (object, first byte, length), with the lines that refer to them.
-    fragments: BTreeMap<(String, u64, u64), Vec<Row>>,
+    fragments: BTreeMap<(String, u64, u64), Vec<IndexRow>>,
     /// Hashes of the fragments, by object.
-    hashes: BTreeMap<String, Hashes>,
+    hashes: BTreeMap<String, FragmentHashes>,
     /// Accounts of the lines.
     accounts: BTreeSet<String>,
     /// Unreadable parts of the index.
-    unread: Vec<String>,
+    unreadable_index: Vec<String>,
 }
 
-impl Named {
-    async fn read(vault: &Vault, wanted: &Lines) -> Result<Self, ReadError> {
+impl NamedContent {
+    async fn read(vault: &Vault, wanted: &LineSelection) -> Result<Self, ReadError> {
         let (query, mut named) = (&wanted.query, Self::default());
-        let mut visit = |row: &Row, unsigned: bool| {
-            if wanted.leaf.as_ref().is_none_or(|leaf| leaf.is(row)) {
+        let mut visit = |row: &IndexRow, unsigned: bool| {
+            if wanted.leaf.as_ref().is_none_or(|leaf| leaf.matches(row)) {
                 named.add(row, unsigned);
             }
         };
         let unread = if wanted.keys.is_empty() {
-            find(vault, query, &mut |row| visit(row, false)).await?.closed
+            find(vault, query, &mut |row| visit(row, false)).await?.unreadable
         } else {
-            let signed = Signed::read(vault, &wanted.keys, query.account.as_deref()).await?;
+            let signed = SignedIndex::read(vault, &wanted.keys, query.account.as_deref()).await?;
             // unreadable unsigned objects don't affect the answer
-            find_signed(vault, query, &signed, &mut visit).await?.0.closed
+            find_signed(vault, query, &signed, &mut visit).await?.0.unreadable
         };
-        named.unread = unread.iter().map(|why| format!("not read: {why}")).collect();
+        named.unreadable_index = unread.iter().map(|why| format!("not read: {why}")).collect();
         Ok(named)
     }
 
-    fn add(&mut self, row: &Row, unsigned: bool) {
+    fn add(&mut self, row: &IndexRow, unsigned: bool) {
         let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
         let place = place.map(|((object, off), len)| (object, off, len));
         if unsigned {
             // signed lines come first, so an equal unsigned line was stored twice
-            let same = |known: &Row| Scope::of(&known.tail) == Scope::of(&row.tail);
+            let same = |known: &IndexRow| FragmentScope::from_tail(&known.tail) == FragmentScope::from_tail(&row.tail);
             let new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(same));
             self.unsigned += u64::from(place.is_some_and(new));
             return;
@@ -156,22 +161,22 @@ impl Named {
     }
 
     /// Remarks besides the opened content.
-    fn told(&mut self) -> Vec<ReadError> {
+    fn remarks(&mut self) -> Vec<ReadError> {
         let none = match (self.fragments.is_empty(), self.lines) {
             (false, _) => None,
             (true, 0) => Some(
-                "no index line says this; those of the last minute are not written yet: give the reference of the span"
+                "no index line matches; lines of the last minute are not written yet: give the reference from the span instead"
                     .to_owned(),
             ),
-            (true, _) => Some("what the index tells of it has no content".to_owned()),
+            (true, _) => Some("the matching index lines have no content".to_owned()),
         };
         let passed = (self.unsigned > 0).then(|| {
             format!(
-                "not opened: what {} lines name that none of the given keys signed: another signer's, not signed yet, or planted",
+                "not opened: content of {} lines that are not signed by a given key: signed by someone else, not signed yet, or planted",
                 self.unsigned
             )
         });
-        let unread = std::mem::take(&mut self.unread).into_iter().map(ReadError::Damaged);
+        let unread = std::mem::take(&mut self.unreadable_index).into_iter().map(ReadError::Damaged);
         none.map(ReadError::NotFound).into_iter().chain(passed.map(ReadError::Forbidden)).chain(unread).collect()
     }
 }
@@ -183,26 +188,27 @@ impl Named {
 /// written. No line matches, or none has content. Lines of several accounts have the leaf's number.
 pub async fn get_lines(
     vault: &Vault,
-    opener: &mut Opener<'_>,
-    wanted: &Lines,
+    opener: &mut FragmentOpener<'_>,
+    wanted: &LineSelection,
     out: &mut (dyn Write + Send),
 ) -> Result<io::Result<()>, ReadError> {
-    let mut named = Named::read(vault, wanted).await?;
+    let mut named = NamedContent::read(vault, wanted).await?;
     if named.accounts.len() > 1 && wanted.leaf.is_some() {
-        return Err(several_accounts("this number", &named.accounts));
+        return Err(several_accounts_error("this number", &named.accounts));
     }
-    let (mut closed, mut room) = (named.told(), Content::default().0);
+    let (mut closed, mut room) = (named.remarks(), ContentLimit::default().0);
     for ((object, off, len), rows) in named.fragments {
         let mut refused = Vec::new();
-        let mut lines = (Places::new(), named.hashes.get(&object).cloned().unwrap_or_default());
+        let mut lines = (FragmentScopes::new(), named.hashes.get(&object).cloned().unwrap_or_default());
         // lines may disagree on whose fragment it is
-        let scopes: BTreeSet<Scope> = rows.iter().map(|row| Scope::of(&row.tail)).collect();
+        let scopes: BTreeSet<FragmentScope> = rows.iter().map(|row| FragmentScope::from_tail(&row.tail)).collect();
         for scope in scopes {
             let (mut text, before) = (Vec::new(), refused.len());
-            let meant: Vec<&Row> = rows.iter().filter(|row| Scope::of(&row.tail) == scope).collect();
-            lines.0 = Places::from([((0, len), scope)]);
+            let meant: Vec<&IndexRow> =
+                rows.iter().filter(|row| FragmentScope::from_tail(&row.tail) == scope).collect();
+            lines.0 = FragmentScopes::from([((0, len), scope)]);
             let place = (&*object, Some((off, len)));
-            opened(opener, place, &lines, &meant, &mut room, &mut refused, &mut text).await;
+            write_documents(opener, place, &lines, &meant, &mut room, &mut refused, &mut text).await;
             let written = out.write_all(&text);
             if written.is_err() {
                 return Ok(written);
@@ -214,26 +220,26 @@ pub async fn get_lines(
         refused.dedup();
         closed.extend(refused);
     }
-    if closed.is_empty() { Ok(Ok(())) } else { Err(ReadError::all(closed)) }
+    if closed.is_empty() { Ok(Ok(())) } else { Err(ReadError::join(closed)) }
 }
 
 /// Writes the documents in a range of an object; failures go to `closed`, a line each. The pair has the fragments'
 /// scopes, by offset from the start of the range, and their hashes. `meant` are lines that refer to the range as a
 /// whole: the document must agree with one of them.
-async fn opened(
-    opener: &mut Opener<'_>,
+async fn write_documents(
+    opener: &mut FragmentOpener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
-    (known, hashes): &(Places, Hashes),
-    meant: &[&Row],
+    (known, hashes): &(FragmentScopes, FragmentHashes),
+    meant: &[&IndexRow],
     room: &mut u64,
     closed: &mut Vec<ReadError>,
     out: &mut Vec<u8>,
 ) {
-    let Fetched { at, bytes, .. } = opener.fetch(name, range, hashes).await;
+    let FetchedPayload { at, bytes, .. } = opener.fetch_payload(name, range, hashes).await;
     let held = bytes.as_ref().ok().filter(|_| !meant.is_empty());
     let sealed = held.map(|bytes| kernel::hex::encode(&Sha256::digest(bytes)));
     let documents = match bytes {
-        Ok(bytes) => opener.documents(&at, &bytes, known, room).await.map_err(ReadError::from),
+        Ok(bytes) => opener.open_documents(&at, &bytes, known, room).await.map_err(ReadError::from),
         Err(why) => Err(why),
     };
     match documents {
@@ -244,7 +250,7 @@ async fn opened(
                     Err(shut) => closed.push(shut.into()),
                     Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
                         closed.push(ReadError::Damaged(format!(
-                            "{at} at {}: {NOT_MEANT}",
+                            "{at} at {}: {CONTENT_MISMATCH}",
                             range.map_or(0, |(first, _)| first)
                         )));
                     }
@@ -259,20 +265,26 @@ async fn opened(
 }
 
 /// Whether a document and the hash of its sealed bytes agree with one of these lines; other lines may be planted.
-fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&Row]) -> bool {
-    let same = |row: &&&Row| sealed.is_some() && row.tail.ct_sha256.as_deref() == sealed;
-    Inside::read(plain).is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.agree([*row]).is_ok()))
+fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&IndexRow]) -> bool {
+    let same = |row: &&&IndexRow| sealed.is_some() && row.tail.ct_sha256.as_deref() == sealed;
+    UntrustedDocument::read(plain)
+        .is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.check_rows([*row]).is_ok()))
 }
 
 /// What index lines say about a range of an object: its fragments' scopes, by offset from the start of the range, and
 /// their hashes.
-async fn lines_of(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<(Places, Hashes), ReadError> {
-    let ((start, length), mut places, mut hashes) = (range.unwrap_or((0, u64::MAX)), Places::new(), Hashes::default());
-    let mut visit = |row: Row| {
+async fn read_range_lines(
+    vault: &Vault,
+    name: &str,
+    range: Option<(u64, u64)>,
+) -> Result<(FragmentScopes, FragmentHashes), ReadError> {
+    let ((start, length), mut places, mut hashes) =
+        (range.unwrap_or((0, u64::MAX)), FragmentScopes::new(), FragmentHashes::default());
+    let mut visit = |row: IndexRow| {
         let range = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
         let inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
         if let Some(range) = range.filter(inside).filter(|_| row.object_key.as_deref() == Some(name)) {
-            places.insert(range, Scope::of(&row.tail));
+            places.insert(range, FragmentScope::from_tail(&row.tail));
             hashes.add(&row);
         }
     };
@@ -290,5 +302,5 @@ fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
         .split_once('-')
         .and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)))
         .and_then(|(first, last)| Some((first, last.checked_sub(first)?.checked_add(1)?)))
-        .ok_or_else(|| ReadError::invalid("the range is not `bytes=first-last`"))
+        .ok_or_else(|| ReadError::invalid("the range is invalid: use `bytes=first-last`"))
 }

@@ -10,7 +10,7 @@ use crate::error::ReadError;
 
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
-/// The secret keys in files written by `age-keygen` or [`vault::keygen::keygen`].
+/// The secret keys in files written by `age-keygen` or `vault::generate_auditor_key::generate_auditor_key`.
 ///
 /// # Errors
 /// A file can't be read or has no key. The error never includes its contents.
@@ -18,7 +18,7 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
     let mut found = Vec::new();
     for path in paths {
         let say = |error: std::io::Error| {
-            ReadError::of_io(&error, format!("the identity file {} can't be read: {error}", path.display()))
+            ReadError::from_io_error(&error, format!("the identity file {} can't be read: {error}", path.display()))
         };
         let mut text = Zeroizing::new(String::new());
         std::fs::File::open(path)
@@ -39,7 +39,7 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
 pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>, ReadError> {
     let say = |what: &str| ReadError::Invalid(format!("the identity file {} {what}", path.display()));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let keys = lines.map(|line| line.parse().map_err(|_| say("has a line that is no `AGE-SECRET-KEY-1…`")));
+    let keys = lines.map(|line| line.parse().map_err(|_| say("has a line that is not an `AGE-SECRET-KEY-1…` key")));
     let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
-    if keys.is_empty() { Err(say("holds no key")) } else { Ok(keys) }
+    if keys.is_empty() { Err(say("contains no key")) } else { Ok(keys) }
 }

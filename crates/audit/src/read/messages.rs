@@ -5,94 +5,94 @@ use serde_json::{Map, Value};
 
 /// One message or part of a message.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct MessagePart {
     /// The speaker, or the kind of content.
-    pub(super) who: String,
+    pub(super) speaker: String,
     pub(super) text: String,
 }
 
-impl Said {
+impl MessagePart {
     fn new(who: &str, text: impl Into<String>) -> Self {
-        Self { who: who.to_owned(), text: text.into() }
+        Self { speaker: who.to_owned(), text: text.into() }
     }
 }
 
 /// Everything said in `value`; `who` is the speaker if the value names none.
-pub(super) fn said(value: &Value, who: &str) -> Vec<Said> {
+pub(super) fn extract_messages(value: &Value, who: &str) -> Vec<MessagePart> {
     let mut out = Vec::new();
     match value {
         Value::String(text) if text.trim_start().starts_with(['[', '{']) => match serde_json::from_str(text) {
-            Ok(parsed) => walk(&parsed, who, &mut out),
-            Err(_) => out.push(Said::new(who, text.as_str())),
+            Ok(parsed) => collect_messages(&parsed, who, &mut out),
+            Err(_) => out.push(MessagePart::new(who, text.as_str())),
         },
-        value => walk(value, who, &mut out),
+        value => collect_messages(value, who, &mut out),
     }
     out
 }
 
-fn walk(value: &Value, who: &str, out: &mut Vec<Said>) {
+fn collect_messages(value: &Value, who: &str, out: &mut Vec<MessagePart>) {
     match value {
         Value::Null => {}
-        Value::String(text) => out.push(Said::new(who, text.as_str())),
-        Value::Array(items) => items.iter().for_each(|item| walk(item, who, out)),
-        Value::Object(map) => object(map, value, who, out),
-        other => out.push(Said::new(who, other.to_string())),
+        Value::String(text) => out.push(MessagePart::new(who, text.as_str())),
+        Value::Array(items) => items.iter().for_each(|item| collect_messages(item, who, out)),
+        Value::Object(map) => collect_object(map, value, who, out),
+        other => out.push(MessagePart::new(who, other.to_string())),
     }
 }
 
-fn object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<Said>) {
+fn collect_object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<MessagePart>) {
     if let Some(messages) = map.get("messages").filter(|messages| messages.is_array()) {
         if let Some(system) = map.get("system") {
-            walk(system, "system", out);
+            collect_messages(system, "system", out);
         }
-        walk(messages, who, out);
-        return rest(map, &["messages", "system"], "request", out);
+        collect_messages(messages, who, out);
+        return collect_remaining_fields(map, &["messages", "system"], "request", out);
     }
-    let Some(role) = map.get("role").and_then(Value::as_str) else { return out.push(part(whole, who)) };
+    let Some(role) = map.get("role").and_then(Value::as_str) else { return out.push(convert_part(whole, who)) };
     if let Some(thought) = map.get("reasoning_content") {
-        walk(thought, "thinking", out);
+        collect_messages(thought, "thinking", out);
     }
     let body = if map.contains_key("parts") { "parts" } else { "content" };
     if let Some(body) = map.get(body) {
-        walk(body, role, out);
+        collect_messages(body, role, out);
     }
     let calls = map.get("tool_calls").and_then(Value::as_array);
-    out.extend(calls.into_iter().flatten().map(|call| Said::new("tool call", call.to_string())));
+    out.extend(calls.into_iter().flatten().map(|call| MessagePart::new("tool call", call.to_string())));
     let calls = if calls.is_some() { "tool_calls" } else { "" };
     // OpenTelemetry's output messages include the finish reason, which the call has too: it is no part of what was said
-    let stopped = if map.get("finish_reason").is_some_and(is_reason) { "finish_reason" } else { "" };
-    rest(map, &["role", "reasoning_content", body, calls, stopped], role, out);
+    let stopped = if map.get("finish_reason").is_some_and(is_finish_reason) { "finish_reason" } else { "" };
+    collect_remaining_fields(map, &["role", "reasoning_content", body, calls, stopped], role, out);
 }
 
 /// Whether a value is a finish reason: a text, null, or a list of these.
-fn is_reason(value: &Value) -> bool {
+fn is_finish_reason(value: &Value) -> bool {
     match value {
         Value::Null | Value::String(_) => true,
-        Value::Array(reasons) => reasons.iter().all(is_reason),
+        Value::Array(reasons) => reasons.iter().all(is_finish_reason),
         _ => false,
     }
 }
 
 /// Adds the remaining fields of an object as JSON: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …
-fn rest(map: &Map<String, Value>, shown: &[&str], who: &str, out: &mut Vec<Said>) {
+fn collect_remaining_fields(map: &Map<String, Value>, shown: &[&str], who: &str, out: &mut Vec<MessagePart>) {
     let left = map.iter().filter(|(key, value)| !shown.contains(&key.as_str()) && !value.is_null());
     let left: Map<String, Value> = left.map(|(key, value)| (key.clone(), value.clone())).collect();
     if !left.is_empty() {
-        out.push(Said::new(who, Value::Object(left).to_string()));
+        out.push(MessagePart::new(who, Value::Object(left).to_string()));
     }
 }
 
 /// A part as text if it has only text, otherwise as JSON.
-fn part(value: &Value, who: &str) -> Said {
+fn convert_part(value: &Value, who: &str) -> MessagePart {
     let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
     let text = ["text", "content", "thinking"].iter().find_map(|key| value.get(key).and_then(Value::as_str));
     match (kind, text) {
-        ("text" | "input_text" | "output_text", Some(text)) => Said::new(who, text),
-        ("thinking" | "reasoning", Some(text)) => Said::new("thinking", text),
-        ("tool_call" | "tool_use" | "function_call", _) => Said::new("tool call", value.to_string()),
+        ("text" | "input_text" | "output_text", Some(text)) => MessagePart::new(who, text),
+        ("thinking" | "reasoning", Some(text)) => MessagePart::new("thinking", text),
+        ("tool_call" | "tool_use" | "function_call", _) => MessagePart::new("tool call", value.to_string()),
         ("tool_call_response" | "tool_result" | "function_call_output", _) => {
-            Said::new("tool result", value.to_string())
+            MessagePart::new("tool result", value.to_string())
         }
-        _ => Said::new(who, value.to_string()),
+        _ => MessagePart::new(who, value.to_string()),
     }
 }

@@ -1,6 +1,6 @@
-//! [`Opener`]: opens the fragments of an object with the auditors' keys. A fragment in a place where it does not belong
-//! is an error. Decompression is bounded. A damaged fragment does not hide the others. Neighbours: `keys` (session
-//! keys), `whole` (content that refers to earlier content).
+//! [`FragmentOpener`]: opens the fragments of an object with the auditors' keys. A fragment in a place where it does
+//! not belong is an error. Decompression is bounded. A damaged fragment does not hide the others. Neighbours: `keys`
+//! (session keys), `whole` (content that refers to earlier content).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
@@ -8,41 +8,49 @@ use std::io::{BufRead, BufReader, Read};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::claims::KeyClaims;
 use super::fragments;
-use super::shut::{BadKey, Shut};
+use super::key_claims::KeyClaims;
+use super::open_failure::{BadKey, OpenFailure};
 use crate::error::ReadError;
 use crate::location::Vault;
 use kernel::pseudonym::PREFIX;
-use vault::document::{Document, Head};
-use vault::names::{ObjectName, Scope, UNATTRIBUTED, account_segment};
+use vault::document::{DocumentHead, FragmentDocument};
+use vault::object_names::{FragmentScope, ObjectName, UNATTRIBUTED, account_segment};
 
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
 pub(super) const MAX_PLAIN: usize = 256 << 20;
 
 /// Ranges of an object's fragments (first byte, length) according to the index, with their scopes.
-pub type Places = BTreeMap<(u64, u64), Scope>;
+pub type FragmentScopes = BTreeMap<(u64, u64), FragmentScope>;
 
 /// Opens fragments, and caches the session keys that it opened.
-pub struct Opener<'a> {
+pub struct FragmentOpener<'a> {
     pub(super) vault: &'a Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
     /// Session keys, by the folder of the key objects.
-    pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, Shut>>,
+    pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
     /// Objects among the key objects that are not usable keys.
-    pub(super) bad: Vec<BadKey>,
+    pub(super) bad_keys: Vec<BadKey>,
     /// Claims of lines about the keys of the session being read.
     pub(super) claims: KeyClaims,
     /// Messages about keys that exist although an erasure names them.
-    pub(super) back: Vec<String>,
-    pub(super) moved: Vec<String>,
+    pub(super) restored_keys: Vec<String>,
+    pub(super) alternative_reads: Vec<String>,
 }
 
-impl<'a> Opener<'a> {
+impl<'a> FragmentOpener<'a> {
     /// An opener with these auditors' keys.
     pub fn new(vault: &'a Vault, auditors: Vec<age::x25519::Identity>) -> Self {
         let (claims, back) = (KeyClaims::default(), Vec::new());
-        Self { vault, auditors, sessions: HashMap::new(), bad: Vec::new(), claims, back, moved: Vec::new() }
+        Self {
+            vault,
+            auditors,
+            sessions: HashMap::new(),
+            bad_keys: Vec::new(),
+            claims,
+            restored_keys: back,
+            alternative_reads: Vec::new(),
+        }
     }
 
     /// The fragments in `bytes` of the object `name`, each opened or with the reason why not, so that a damaged one
@@ -52,40 +60,41 @@ impl<'a> Opener<'a> {
     ///
     /// # Errors
     /// Nothing of the object can be opened, because of its name or its keys.
-    pub async fn documents(
+    pub async fn open_documents(
         &mut self,
         name: &str,
         bytes: &Bytes,
-        known: &Places,
+        known: &FragmentScopes,
         room: &mut u64,
-    ) -> Result<Vec<Result<Opened, Shut>>, Shut> {
+    ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
         let object = ObjectName::parse(name)
-            .ok_or_else(|| Shut::Other(ReadError::invalid(format!("{name} is not a payload object"))))?;
+            .ok_or_else(|| OpenFailure::Other(ReadError::invalid(format!("{name} is not a payload object"))))?;
         if let Some(scope) = &object.scope {
-            self.session_keys(&object.keys(scope)).await?;
+            self.open_session_keys(&object.keys(scope)).await?;
         }
         let (found, outside) = fragments::cut(bytes, &known.keys().copied().collect());
         let mut stored = Vec::with_capacity(found.len());
         for (offset, fragment) in &found {
             let told = || known.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
             let plain = match object.scope.as_ref().or_else(told) {
-                None => Err(Shut::Untold("the index does not tell, or not yet, whose it is".to_owned(), *offset)),
-                Some(scope) => match self.session_keys(&object.keys(scope)).await {
+                None => Err(OpenFailure::UnknownScope("the index does not name its session (yet)".to_owned(), *offset)),
+                Some(scope) => match self.open_session_keys(&object.keys(scope)).await {
                     Ok(keys) => open_fragment(&object.file, scope, fragment, keys, *room),
                     Err(why) => Err(why),
                 },
             };
             *room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
-            stored.push((*offset, plain.map_err(|why| why.at(name, *offset))));
+            stored.push((*offset, plain.map_err(|why| why.with_place(name, *offset))));
         }
         let scopes = object.scope.iter().chain(known.values()).collect();
-        let mut out = self.whole(name, &object, &scopes, stored, room).await?;
-        let outside = outside
-            .iter()
-            .map(|at| Shut::Other(ReadError::damaged("the index points outside of the object")).at(name, *at));
+        let mut out = self.rebuild_documents(name, &object, &scopes, stored, room).await?;
+        let outside = outside.iter().map(|at| {
+            OpenFailure::Other(ReadError::damaged("the index points beyond the end of the object"))
+                .with_place(name, *at)
+        });
         out.extend(outside.map(Err));
         if out.is_empty() {
-            Err(Shut::Other(ReadError::not_found(format!("{name}: no fragment in these bytes"))))
+            Err(OpenFailure::Other(ReadError::not_found(format!("{name}: no fragment found in this range"))))
         } else {
             Ok(out)
         }
@@ -93,11 +102,11 @@ impl<'a> Opener<'a> {
 }
 
 /// A fragment that was opened.
-pub struct Opened {
+pub struct OpenedFragment {
     /// Its offset in the given bytes.
     pub offset: u64,
     /// The parsed document.
-    pub document: Document,
+    pub document: FragmentDocument,
     /// The document as JSON: the sealed bytes, with whole content in place of references to earlier content.
     pub plain: Vec<u8>,
 }
@@ -105,41 +114,42 @@ pub struct Opened {
 /// Opens one fragment and checks that it belongs in its place.
 pub(super) fn open_fragment(
     file: &str,
-    scope: &Scope,
+    scope: &FragmentScope,
     sealed: &[u8],
     keys: &[age::x25519::Identity],
     room: u64,
-) -> Result<Vec<u8>, Shut> {
+) -> Result<Vec<u8>, OpenFailure> {
     let plain = match unseal(sealed, keys, room) {
-        Err(Shut::Other(why)) => without_hole(sealed, keys, room).ok_or(Shut::Other(why))?,
+        Err(OpenFailure::Other(why)) => unseal_without_zeros(sealed, keys, room).ok_or(OpenFailure::Other(why))?,
         other => other?,
     };
-    let document: Place = serde_json::from_slice(&plain).map_err(|_| Shut::Other(ReadError::damaged(NO_DOCUMENT)))?;
+    let document: DocumentPlace =
+        serde_json::from_slice(&plain).map_err(|_| OpenFailure::Other(ReadError::damaged(NOT_A_DOCUMENT)))?;
     let ours = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
-    if !ours || !belongs(&document, scope) {
-        return Err(Shut::Other(ReadError::damaged("the fragment belongs to another object")));
+    if !ours || !is_in_place(&document, scope) {
+        return Err(OpenFailure::Other(ReadError::damaged("the fragment belongs to another object")));
     }
     Ok(plain)
 }
 
-pub(super) const NO_DOCUMENT: &str = "the fragment is not a document of the vault";
+pub(super) const NOT_A_DOCUMENT: &str = "the fragment does not contain a valid vault document";
 
 /// The fields of a document that say where it belongs.
 #[derive(Deserialize)]
-struct Place {
+struct DocumentPlace {
     #[serde(flatten)]
-    head: Head<'static>,
-    items: Vec<Traced>,
+    head: DocumentHead<'static>,
+    items: Vec<ItemTrace>,
 }
 
 #[derive(Deserialize)]
-struct Traced {
+struct ItemTrace {
     trace_id: Option<String>,
 }
 
 /// Opens a fragment without its trailing zeros. A lost fragment leaves zeros in its object, which without the index
 /// seem to belong to the fragment before it.
-fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Option<Vec<u8>> {
+fn unseal_without_zeros(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Option<Vec<u8>> {
     let end = sealed.len() - sealed.iter().rev().take_while(|byte| **byte == 0).count();
     let hole = sealed.len() - end;
     // a fragment may itself end in zeros
@@ -148,10 +158,10 @@ fn without_hole(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Opt
 
 /// Whether a document's own fields match the object's name. A private id appears in the name as a pseudonym, which
 /// can't be compared without the gateway's key.
-fn belongs(document: &Place, scope: &Scope) -> bool {
-    let head: &Head<'_> = &document.head;
+fn is_in_place(document: &DocumentPlace, scope: &FragmentScope) -> bool {
+    let head: &DocumentHead<'_> = &document.head;
     let same = |id: &str, segment: &str| {
-        segment.starts_with(PREFIX) || kernel::pseudonym::segment(id).as_deref().unwrap_or(id) == segment
+        segment.starts_with(PREFIX) || kernel::pseudonym::encode_segment(id).as_deref().unwrap_or(id) == segment
     };
     let tenant = if head.tenant.is_empty() { UNATTRIBUTED } else { &head.tenant };
     let session = match (&head.session, document.items.first().and_then(|item| item.trace_id.as_deref())) {
@@ -170,10 +180,10 @@ fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl 
     decryptor.decrypt(keys.iter().map(|key| key as &dyn age::Identity)).ok()
 }
 
-fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Vec<u8>, Shut> {
+fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Vec<u8>, OpenFailure> {
     const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-    let damaged = |_| Shut::Other(ReadError::damaged("the fragment is damaged or cut off"));
-    let none = || Shut::Other(ReadError::forbidden("no session key opens the fragment"));
+    let damaged = |_| OpenFailure::Other(ReadError::damaged("the fragment is damaged or truncated"));
+    let none = || OpenFailure::Other(ReadError::forbidden("no session key opens the fragment"));
     let mut reader = BufReader::new(decrypt(sealed, keys).ok_or_else(none)?);
     let begins = reader.fill_buf().map_err(damaged)?;
     let decoder: Box<dyn Read> = match begins.starts_with(MAGIC) {
@@ -184,7 +194,7 @@ fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Ve
     decoder.take(most + 1).read_to_end(&mut plain).map_err(damaged)?;
     match plain.len() as u64 {
         len if len <= most => Ok(plain),
-        len if len <= MAX_PLAIN as u64 => Err(Shut::NoRoom),
-        _ => Err(Shut::Other(ReadError::damaged("the fragment is too large"))),
+        len if len <= MAX_PLAIN as u64 => Err(OpenFailure::TooLarge),
+        _ => Err(OpenFailure::Other(ReadError::damaged("the fragment is too large"))),
     }
 }

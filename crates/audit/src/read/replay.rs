@@ -9,28 +9,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vault::names::Scope;
-use vault::row::Row;
+use vault::index_row::IndexRow;
+use vault::object_names::FragmentScope;
 
-use super::aside::{Fetched, Hashes};
-use super::inside::{Inside, NOT_MEANT};
-use super::lines::{Indexed, erased, of_others, rows, unindexed};
-use super::opener::{Opened, Opener, Places};
-use super::session::{Entry, Filter, Replay, line};
-use super::shut::Shut;
-use crate::error::{ReadError, several_accounts};
+use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
+use super::open_failure::OpenFailure;
+use super::opener::{FragmentOpener, FragmentScopes, OpenedFragment};
+use super::payload_fetch::{FetchedPayload, FragmentHashes};
+use super::session::{ReplayFilter, ReplayedSession, SessionEntry, line_id};
+use super::session_index::{
+    SessionIndex, describe_erasures, find_foreign_fragments, find_unindexed_objects, read_session_index,
+};
+use crate::error::{ReadError, several_accounts_error};
 use crate::location::Vault;
-use kernel::terminal::clean;
+use kernel::terminal::escape_unsafe;
 
 /// The lines that refer to an object.
 #[derive(Default)]
-struct Meant {
+struct ObjectLines {
     /// Whether the lines are signed; false also if signatures were not checked.
     signed: bool,
     /// Lines by the offset of their fragment.
-    rows: BTreeMap<u64, Vec<Row>>,
-    places: Places,
-    hashes: Hashes,
+    rows: BTreeMap<u64, Vec<IndexRow>>,
+    places: FragmentScopes,
+    hashes: FragmentHashes,
 }
 
 /// Reads a session by its id as the index shows it (`trace-…` for records without one).
@@ -39,42 +41,51 @@ struct Meant {
 /// The store fails, or there is no such session.
 pub async fn replay(
     vault: &Vault,
-    opener: &mut Opener<'_>,
+    opener: &mut FragmentOpener<'_>,
     session: &str,
-    filter: &Filter,
-) -> Result<Replay, ReadError> {
-    let mut indexed = rows(vault, session, filter).await?;
-    opener.claims = indexed.claims(session);
-    let Indexed { rows, erasures, closed, planted, older, left_out, unsigned, .. } = indexed;
-    let of_signed = rows.iter().filter(|row| !unsigned.contains(&line(row)));
+    filter: &ReplayFilter,
+) -> Result<ReplayedSession, ReadError> {
+    let mut indexed = read_session_index(vault, session, filter).await?;
+    opener.claims = indexed.key_claims(session);
+    let SessionIndex {
+        rows,
+        erasures,
+        unreadable: closed,
+        unsigned_remarks: planted,
+        older_missing: older,
+        omitted_lines: left_out,
+        unsigned,
+        ..
+    } = indexed;
+    let of_signed = rows.iter().filter(|row| !unsigned.contains(&line_id(row)));
     let mut accounts: BTreeSet<String> = of_signed.map(|row| row.tail.account.clone()).collect();
-    let unindexed = unindexed(vault, session, filter, &accounts).await?;
+    let unindexed = find_unindexed_objects(vault, session, filter, &accounts).await?;
     accounts.extend(rows.iter().map(|row| row.tail.account.clone()));
     if accounts.len() > 1 {
-        return Err(several_accounts("this session", accounts));
+        return Err(several_accounts_error("this session", accounts));
     }
-    let erased = erased(&erasures, session, &rows);
-    let mut replay = Replay {
+    let erased = describe_erasures(&erasures, session, &rows);
+    let mut replay = ReplayedSession {
         session: session.to_owned(),
         accounts: BTreeSet::new(),
         entries: Vec::new(),
-        erased,
-        closed,
-        no_loss: planted,
-        older,
-        left_out,
-        looked: filter.signed.is_some(),
+        erasures: erased,
+        unreadable: closed,
+        lossless_remarks: planted,
+        older_missing: older,
+        omitted: left_out,
+        signatures_checked: filter.signed.is_some(),
         counts_unsigned: filter.unsigned,
         unsigned,
     };
-    let mut objects = replay.take(rows);
+    let mut objects = replay.take_lines(rows);
     for name in unindexed {
         objects.entry(name).or_default();
     }
-    let of_others = of_others(vault, session, filter, objects.keys().map(String::as_str)).await?;
+    let of_others = find_foreign_fragments(vault, session, filter, objects.keys().map(String::as_str)).await?;
     // a planted object must not take memory from the others
-    let mut objects: Vec<(String, Meant)> = objects.into_iter().collect();
-    let order = |(name, meant): &(String, Meant)| (!meant.signed, meant.rows.is_empty(), name.clone());
+    let mut objects: Vec<(String, ObjectLines)> = objects.into_iter().collect();
+    let order = |(name, meant): &(String, ObjectLines)| (!meant.signed, meant.rows.is_empty(), name.clone());
     objects.sort_by_cached_key(order);
     let mut room = filter.content.0;
     // an object read under an alternative name has no line of its own
@@ -82,34 +93,34 @@ pub async fn replay(
     for (name, meant) in objects {
         if !taken.contains(&name) || !meant.rows.is_empty() {
             let strange = of_others.get(&name).unwrap_or(&none);
-            taken.insert(replay.read(opener, &name, meant, strange, &mut room).await);
+            taken.insert(replay.read_object(opener, &name, meant, strange, &mut room).await);
         }
     }
     if replay.entries.is_empty() {
-        let none = format!("no session {session:?} in this vault (private ids stand there as h-…)");
-        let closed = replay.closed.iter().chain(&replay.older).map(|why| clean(why));
+        let none = format!("no session {session:?} in this vault (private ids are stored as h-… pseudonyms)");
+        let closed = replay.unreadable.iter().chain(&replay.older_missing).map(|why| escape_unsafe(why));
         return Err(ReadError::NotFound(std::iter::once(none).chain(closed).collect::<Vec<_>>().join("\nnot read: ")));
     }
-    if replay.left_out > 0 {
+    if replay.omitted > 0 {
         let most = filter.content.0 >> 20;
-        replay.closed.push(format!(
-            "{} fragments or lines: the session is larger than the {most} MiB that are read into memory; --content reads more",
-            replay.left_out
+        replay.unreadable.push(format!(
+            "{} fragments or lines: the session exceeds the memory limit of {most} MiB: raise --content",
+            replay.omitted
         ));
     }
     replay.entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
     Ok(replay)
 }
 
-impl Replay {
+impl ReplayedSession {
     /// Takes the session's lines. Lines without content become entries; the others are returned by object. An unsigned
     /// line is ignored for an object that a signed line names.
-    fn take(&mut self, rows: Vec<Row>) -> BTreeMap<String, Meant> {
-        let mut objects: BTreeMap<String, Meant> = BTreeMap::new();
+    fn take_lines(&mut self, rows: Vec<IndexRow>) -> BTreeMap<String, ObjectLines> {
+        let mut objects: BTreeMap<String, ObjectLines> = BTreeMap::new();
         // signed lines come first
         for row in rows {
-            let signed = self.looked && !self.unsigned.contains(&line(&row));
-            if signed || !self.looked {
+            let signed = self.signatures_checked && !self.unsigned.contains(&line_id(&row));
+            if signed || !self.signatures_checked {
                 self.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
             }
             let content = row.object_key.clone().zip(row.off).filter(|_| row.tail.fragment.is_some());
@@ -118,11 +129,11 @@ impl Replay {
                 Some((name, off)) if !taken(&name) => {
                     let meant = objects.entry(name).or_default();
                     meant.signed |= signed;
-                    meant.places.extend(row.tail.len.map(|len| ((off, len), Scope::of(&row.tail))));
+                    meant.places.extend(row.tail.len.map(|len| ((off, len), FragmentScope::from_tail(&row.tail))));
                     meant.hashes.add(&row);
                     meant.rows.entry(off).or_default().push(row);
                 }
-                _ => self.entries.push(Entry::of_line(row)),
+                _ => self.entries.push(SessionEntry::from_line(row)),
             }
         }
         objects
@@ -130,85 +141,94 @@ impl Replay {
 
     /// Reads an object and its lines, and returns the name under which it was read. `strange` are offsets of other
     /// sessions' fragments.
-    async fn read(
+    async fn read_object(
         &mut self,
-        opener: &mut Opener<'_>,
+        opener: &mut FragmentOpener<'_>,
         name: &str,
-        meant: Meant,
+        meant: ObjectLines,
         strange: &BTreeSet<u64>,
         room: &mut u64,
     ) -> String {
-        let Meant { signed, mut rows, places, hashes } = meant;
-        let Fetched { at, bytes, found } = opener.fetch(name, None, &hashes).await;
+        let ObjectLines { signed, mut rows, places, hashes } = meant;
+        let FetchedPayload { at, bytes, found } = opener.fetch_payload(name, None, &hashes).await;
         let mut seen = BTreeSet::new();
         let opened = match bytes {
-            Ok(bytes) => opener.documents(&at, &bytes, &places, room).await,
-            Err(why) => Err(Shut::Other(why)),
+            Ok(bytes) => opener.open_documents(&at, &bytes, &places, room).await,
+            Err(why) => Err(OpenFailure::Other(why)),
         };
         for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
             match opened {
                 Ok(opened) => {
                     seen.insert(opened.offset);
                     let waiting = rows.entry(opened.offset).or_default();
-                    let inside = Inside::read(&opened.plain);
-                    let is_it = |row: &mut Row| {
+                    let inside = UntrustedDocument::read(&opened.plain);
+                    let is_it = |row: &mut IndexRow| {
                         let sealed = row.off.zip(row.tail.len).and_then(|place| found.get(&place));
-                        let agrees = || inside.as_ref().is_ok_and(|inside| inside.agree([&*row]).is_ok());
+                        let agrees = || inside.as_ref().is_ok_and(|inside| inside.check_rows([&*row]).is_ok());
                         sealed.is_some() && sealed == row.tail.ct_sha256.as_ref() && agrees()
                     };
                     let own = waiting.extract_if(.., is_it).collect();
-                    self.add(opened, own);
+                    self.add_document(opened, own);
                 }
-                Err(Shut::Untold(_, offset)) if strange.contains(&offset) => {}
+                Err(OpenFailure::UnknownScope(_, offset)) if strange.contains(&offset) => {}
                 // leaving out an unsigned object is no loss
-                Err(Shut::NoRoom) if signed || !self.looked => self.left_out += 1,
+                Err(OpenFailure::TooLarge) if signed || !self.signatures_checked => self.omitted += 1,
                 Err(why) => {
-                    let erased = matches!(why, Shut::NoKey(_)) && !self.erased.is_empty();
-                    self.not_read(ReadError::from(why).to_string(), erased || (self.looked && !signed));
+                    let erased = matches!(why, OpenFailure::NoKey(_)) && !self.erasures.is_empty();
+                    self.add_unreadable(
+                        ReadError::from(why).to_string(),
+                        erased || (self.signatures_checked && !signed),
+                    );
                 }
             }
         }
         for (off, rows) in rows {
             if seen.contains(&off) && !rows.is_empty() {
-                let why = format!("{at} at {off}: {NOT_MEANT}");
-                self.not_read(why, self.looked && !signed);
+                let why = format!("{at} at {off}: {CONTENT_MISMATCH}");
+                self.add_unreadable(why, self.signatures_checked && !signed);
             }
             // the lines' events happened even if their content did not open
-            self.entries.extend(rows.into_iter().map(Entry::of_line));
+            self.entries.extend(rows.into_iter().map(SessionEntry::from_line));
         }
-        for why in opener.keys_back() {
-            self.not_read(why, false);
+        for why in opener.take_restored_keys() {
+            self.add_unreadable(why, false);
         }
-        for key in opener.bad_keys() {
-            self.not_read(format!("{} among the session's keys: {}", key.name, key.why), true);
+        for key in opener.take_bad_keys() {
+            self.add_unreadable(format!("{} among the session's keys: {}", key.name, key.why), true);
         }
         at
     }
 
     /// Records a failure; `no_loss` if nothing of the session is missing because of it.
-    fn not_read(&mut self, why: String, no_loss: bool) {
-        self.no_loss += usize::from(no_loss);
-        self.closed.push(why);
+    fn add_unreadable(&mut self, why: String, no_loss: bool) {
+        self.lossless_remarks += usize::from(no_loss);
+        self.unreadable.push(why);
     }
 
     /// Adds the items of a document; `rows` are its lines.
-    fn add(&mut self, opened: Opened, rows: Vec<Row>) {
+    fn add_document(&mut self, opened: OpenedFragment, rows: Vec<IndexRow>) {
         let head = &opened.document.head;
-        if !rows.is_empty() || !self.looked {
+        if !rows.is_empty() || !self.signatures_checked {
             self.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
         }
-        let mut of_item: BTreeMap<u32, Row> = BTreeMap::new();
+        let mut of_item: BTreeMap<u32, IndexRow> = BTreeMap::new();
         for row in rows {
             match row.tail.item {
                 Some(item) if !of_item.contains_key(&item) => drop(of_item.insert(item, row)),
-                _ => self.entries.push(Entry::of_line(row)),
+                _ => self.entries.push(SessionEntry::from_line(row)),
             }
         }
         for (position, item) in (0..).zip(opened.document.items) {
             let row = of_item.remove(&position);
             let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
-            self.entries.push(Entry { at: item.head.start.clone(), leaf, row, item: Some(item), hidden: None });
+            self.entries.push(SessionEntry {
+                at: item.head.start.clone(),
+                leaf,
+                row,
+                item: Some(item),
+                redaction_counts: None,
+            });
         }
-        self.entries.extend(of_item.into_values().map(Entry::of_line));
+        self.entries.extend(of_item.into_values().map(SessionEntry::from_line));
     }
 }

@@ -1,5 +1,5 @@
-//! A session that was read ([`Replay`]): its entries in order of time, unreadable parts, sums. Entries without a
-//! (signed) line are marked and in no sum. Neighbours: `replay` (reading), `text`, `tree`, `turns` and `report`
+//! A session that was read ([`ReplayedSession`]): its entries in order of time, unreadable parts, sums. Entries without
+//! a (signed) line are marked and in no sum. Neighbours: `replay` (reading), `text`, `tree`, `turns` and `report`
 //! (output).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,59 +8,59 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::signed::Signed;
-use vault::calls::{Calls, Telling, is_model_call, is_model_line};
-use vault::document::Item;
-use vault::row::Row;
+use crate::signed_index::SignedIndex;
+use vault::call_dedup::{CallDeduplicator, CallReport, is_model_call, is_model_line};
+use vault::document::DocumentItem;
+use vault::index_row::IndexRow;
 
 /// Counts by placeholder, without brackets.
-pub(super) type Hidden = BTreeMap<String, u64>;
+pub(super) type RedactionCounts = BTreeMap<String, u64>;
 
 /// Identifies a line: writer and epoch, and number.
-pub(super) type Line = (String, u64);
+pub(super) type LineId = (String, u64);
 
-pub(super) fn line(row: &Row) -> Line {
+pub(super) fn line_id(row: &IndexRow) -> LineId {
     (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
 }
 
 /// Narrows the search.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct ReplayFilter {
     /// Only this account.
     pub account: Option<String>,
     /// Only this tenant, as the index shows it.
     pub tenant: Option<String>,
     /// Limit on content read into memory.
-    pub content: Content,
+    pub content: ContentLimit,
     /// The objects that signed digests name; others are marked. `None` if signatures were not checked.
-    pub signed: Option<Arc<Signed>>,
+    pub signed: Option<Arc<SignedIndex>>,
     /// Whether unsigned lines count in turns and sums too.
     pub unsigned: bool,
 }
 
 /// Most decompressed content of a session that is read into memory, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Content(pub u64);
+pub struct ContentLimit(pub u64);
 
-impl Default for Content {
+impl Default for ContentLimit {
     fn default() -> Self {
         Self(1 << 30)
     }
 }
 
 /// One event of a session.
-pub(super) struct Entry {
+pub(super) struct SessionEntry {
     pub(super) at: String,
     pub(super) leaf: u64,
-    pub(super) row: Option<Row>,
-    pub(super) item: Option<Item>,
+    pub(super) row: Option<IndexRow>,
+    pub(super) item: Option<DocumentItem>,
     /// Counts of what the redaction rules hide downstream; `None` without content, or if the rules were not applied.
-    pub(super) hidden: Option<Hidden>,
+    pub(super) redaction_counts: Option<RedactionCounts>,
 }
 
 /// Sums of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Total {
+pub struct SessionTotal {
     /// Model calls, each once.
     pub model_calls: u64,
     /// Tool calls, each once.
@@ -74,89 +74,89 @@ pub struct Total {
 }
 
 /// A session that was read.
-pub struct Replay {
+pub struct ReplayedSession {
     pub(super) session: String,
     pub(super) accounts: BTreeSet<String>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<SessionEntry>,
     /// Descriptions of erasures that concern the session.
-    pub(super) erased: Vec<String>,
+    pub(super) erasures: Vec<String>,
     /// Objects and fragments that could not be read, with reasons.
-    pub(super) closed: Vec<String>,
+    pub(super) unreadable: Vec<String>,
     /// Number of entries in `closed` that are no loss: erased by request, unsigned, or not a key.
-    pub(super) no_loss: usize,
+    pub(super) lossless_remarks: usize,
     /// Signed index objects that are missing and older than any that exists.
-    pub(super) older: Option<String>,
+    pub(super) older_missing: Option<String>,
     /// Fragments and lines that were left out because of the memory limit.
-    pub(super) left_out: u64,
+    pub(super) omitted: u64,
     /// Whether signatures were checked.
-    pub(super) looked: bool,
+    pub(super) signatures_checked: bool,
     /// Whether unsigned lines count too.
     pub(super) counts_unsigned: bool,
     /// Lines of objects that no signed digest names.
-    pub(super) unsigned: BTreeSet<Line>,
+    pub(super) unsigned: BTreeSet<LineId>,
 }
 
-impl Entry {
+impl SessionEntry {
     /// An entry for a line without content, or whose content could not be opened.
-    pub(super) fn of_line(row: Row) -> Self {
-        Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, hidden: None }
+    pub(super) fn from_line(row: IndexRow) -> Self {
+        Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, redaction_counts: None }
     }
 
     /// The entry's report of a call.
-    pub(super) fn told(&self) -> Option<Telling<'_>> {
+    pub(super) fn call_report(&self) -> Option<CallReport<'_>> {
         let told = match (&self.row, &self.item) {
-            (Some(row), _) => Telling::of(row),
-            (None, item) => Telling::of_head(&item.as_ref()?.head),
+            (Some(row), _) => CallReport::from_row(row),
+            (None, item) => CallReport::from_item_head(&item.as_ref()?.head),
         };
-        Some(told.of_one_session())
+        Some(told.without_session())
     }
 
     /// Whether the entry is a model call that no other entry reports.
     pub(super) fn is_model_call(&self) -> bool {
-        let (call, status, _) = facts(self);
+        let (call, status, _) = cost_facts(self);
         self.row.as_ref().map_or_else(|| is_model_call(call, Some(status)), |row| is_model_line(&row.tail))
     }
 }
 
-impl Replay {
+impl ReplayedSession {
     /// The items that count, in order of time.
-    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
-        self.counted().filter_map(|entry| entry.item.as_ref())
+    pub(super) fn items(&self) -> impl Iterator<Item = &DocumentItem> {
+        self.counted_entries().filter_map(|entry| entry.item.as_ref())
     }
 
     /// The entries that count in turns and sums: unsigned ones only on request, if signatures were checked.
-    pub(super) fn counted(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn counted_entries(&self) -> impl Iterator<Item = &SessionEntry> {
         self.entries.iter().filter(|entry| self.counts_unsigned || !self.is_unsigned(entry))
     }
 
     /// A session of these lines, without content.
     #[cfg(test)]
-    pub(super) fn of_rows(session: &str, rows: Vec<Row>) -> Self {
-        let mut entries: Vec<Entry> = rows.into_iter().map(Entry::of_line).collect();
+    pub(super) fn of_rows(session: &str, rows: Vec<IndexRow>) -> Self {
+        let mut entries: Vec<SessionEntry> = rows.into_iter().map(SessionEntry::from_line).collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
         let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
         Self {
             session: session.to_owned(),
             accounts,
             entries,
-            erased,
-            closed,
-            no_loss: 0,
-            older: None,
-            left_out: 0,
-            looked: false,
+            erasures: erased,
+            unreadable: closed,
+            lossless_remarks: 0,
+            older_missing: None,
+            omitted: 0,
+            signatures_checked: false,
             counts_unsigned: false,
             unsigned: BTreeSet::new(),
         }
     }
 
     /// All entries, in order of time.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[SessionEntry] {
         &self.entries
     }
 
     /// All entries, to be annotated.
-    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+    pub(super) fn entries_mut(&mut self) -> &mut [SessionEntry] {
         &mut self.entries
     }
 
@@ -171,8 +171,8 @@ impl Replay {
     }
 
     /// Descriptions of erasures that concern the session. They are reliable only once verified.
-    pub fn erased(&self) -> &[String] {
-        &self.erased
+    pub fn erasures(&self) -> &[String] {
+        &self.erasures
     }
 
     /// Number of entries without a signed line; 0 if signatures were not checked.
@@ -181,41 +181,41 @@ impl Replay {
     }
 
     /// Whether the entry has no signed line.
-    pub(super) fn is_unsigned(&self, entry: &Entry) -> bool {
+    pub(super) fn is_unsigned(&self, entry: &SessionEntry) -> bool {
         match &entry.row {
-            Some(row) => self.unsigned.contains(&line(row)),
-            None => self.looked,
+            Some(row) => self.unsigned.contains(&line_id(row)),
+            None => self.signatures_checked,
         }
     }
 
     /// Whether entries were left out because the session is too large.
-    pub fn is_cut(&self) -> bool {
-        self.left_out > 0
+    pub fn is_truncated(&self) -> bool {
+        self.omitted > 0
     }
 
     /// Whether a part of the session could not be read.
     pub fn is_partial(&self) -> bool {
-        self.closed.len() > self.no_loss
+        self.unreadable.len() > self.lossless_remarks
     }
 
     /// Objects and fragments that could not be read, with reasons.
-    pub fn closed(&self) -> &[String] {
-        &self.closed
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
     }
 
     /// A message if signed index objects are missing that are older than any that exists; their lines are missing here.
-    pub fn older(&self) -> Option<&String> {
-        self.older.as_ref()
+    pub fn older_missing(&self) -> Option<&String> {
+        self.older_missing.as_ref()
     }
 
     /// Counts of calls, and cost.
-    pub fn total(&self) -> Total {
+    pub fn total(&self) -> SessionTotal {
         let (mut calls, mut tools, mut failed, mut unpriced) = (0_u64, 0_u64, 0_u64, 0_u64);
-        let (mut seen, mut sum) = (Calls::default(), Some(Decimal::ZERO));
-        for entry in self.counted() {
-            let (_, status, usd) = facts(entry);
+        let (mut seen, mut sum) = (CallDeduplicator::default(), Some(Decimal::ZERO));
+        for entry in self.counted_entries() {
+            let (_, status, usd) = cost_facts(entry);
             calls += u64::from(entry.is_model_call());
-            if let Some(told) = entry.told() {
+            if let Some(told) = entry.call_report() {
                 tools += u64::from(seen.is_new_tool(&told));
                 failed += u64::from(seen.is_new_failure(&told));
             }
@@ -225,11 +225,11 @@ impl Replay {
             sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
         }
         let cost_usd = sum.map(|sum| sum.normalize().to_string());
-        Total { model_calls: calls, tool_calls: tools, failed, unpriced, cost_usd }
+        SessionTotal { model_calls: calls, tool_calls: tools, failed, unpriced, cost_usd }
     }
 
     pub(super) fn total_line(&self) -> String {
-        let Total { model_calls, tool_calls, failed, unpriced, cost_usd } = self.total();
+        let SessionTotal { model_calls, tool_calls, failed, unpriced, cost_usd } = self.total();
         let failed = if failed > 0 { format!(", failed: {failed}") } else { String::new() };
         let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
         let sum = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
@@ -238,7 +238,7 @@ impl Replay {
 }
 
 /// Role in the run (`call`), price status and price.
-pub(super) fn facts(entry: &Entry) -> (&str, &str, Option<&str>) {
+pub(super) fn cost_facts(entry: &SessionEntry) -> (&str, &str, Option<&str>) {
     match (&entry.row, &entry.item) {
         (Some(row), _) => {
             let status = row.tail.cost_status.as_deref().unwrap_or_default();

@@ -4,26 +4,26 @@ mod bounds;
 mod chat;
 mod faults;
 
-use super::Replay;
-use kernel::terminal::{clean, escaped};
-use vault::document::{Item, ItemHead};
-use vault::row::{Kind, Row, Tail};
+use super::ReplayedSession;
+use kernel::terminal::{escape_json, escape_unsafe};
+use vault::document::{DocumentItem, ItemHead};
+use vault::index_row::{IndexRow, RowKind, RowTail};
 
 /// No control character of any plane reaches the terminal; JSON output stays equivalent.
 #[test]
 fn nothing_drives_the_terminal() {
     let hostile = "a\u{1b}[31m\u{9b}2J\u{7f}\u{202e}b\tc é 漢 😀";
-    assert_eq!(clean(hostile), "a\\u{1b}[31m\\u{9b}2J\\u{7f}\\u{202e}b\tc é 漢 😀");
+    assert_eq!(escape_unsafe(hostile), "a\\u{1b}[31m\\u{9b}2J\\u{7f}\\u{202e}b\tc é 漢 😀");
     let json = serde_json::json!({ "k": hostile }).to_string();
-    let shown = escaped(&json);
+    let shown = escape_json(&json);
     assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).ok(), serde_json::from_str(&json).ok());
 }
 
 /// A line: second, call, span, parent, name, decision.
-fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decision: Option<&str>) -> Row {
+fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decision: Option<&str>) -> IndexRow {
     let id = |id: &str| Some(id.to_owned()).filter(|id| !id.is_empty());
-    let tail = Tail {
+    let tail = RowTail {
         ts: format!("2026-11-20T10:00:{second:02}.000000000Z"),
         signal: if span.starts_with('e') { "logs" } else { "traces" }.to_owned(),
         call: call.to_owned(),
@@ -36,9 +36,9 @@ fn row(second: u32, call: &str, (span, parent): (&str, &str), name: &str, decisi
         decision: decision.map(str::to_owned),
         writer: "gw".to_owned(),
         epoch: "E".to_owned(),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    Row { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
+    IndexRow { v: 1, leaf: u64::from(second), object_key: None, off: None, of: None, tail }
 }
 
 /// A replay shows for each entry the counts of what the rules hide, by placeholder, in text and JSON; nothing if they
@@ -50,22 +50,22 @@ fn a_replay_tells_what_is_redacted() {
         item["content"] = serde_json::json!([{ "part": "input", "on": "span", "key": "k", "value": text }]);
         item["content_sha256"] = "".into();
         item["salt"] = "".into();
-        serde_json::from_value::<Item>(item).expect("an item")
+        serde_json::from_value::<DocumentItem>(item).expect("an item")
     };
-    let mut replay = Replay::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
+    let mut replay = ReplayedSession::of_rows("s", (1..=3).map(|n| row(n, "model", ("m", ""), "gpt", None)).collect());
     let texts = ["x and x, y".into(), serde_json::json!({ "a": ["x"] }), "nothing".into()];
     replay.entries_mut().iter_mut().zip(texts).for_each(|(entry, text)| entry.item = Some(item(text)));
-    replay.look_for_private(&mut |key, text| {
+    replay.apply_redaction_rules(&mut |key, text| {
         assert_eq!(key, "k");
         let of = |what: char| text.matches(what).map(move |_| what.to_uppercase().to_string());
         of('x').chain(of('y')).collect()
     });
     let mut out = Vec::new();
-    replay.write(&mut out).expect("written");
+    replay.write_text(&mut out).expect("written");
     let text = String::from_utf8(out).expect("text");
     let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  redacted    ")).collect();
     assert_eq!(told, ["2 X, 1 Y", "1 X"], "{text}");
-    let json: serde_json::Value = serde_json::from_str(&replay.json().expect("json")).expect("json");
+    let json: serde_json::Value = serde_json::from_str(&replay.to_json().expect("json")).expect("json");
     let told: Vec<_> =
         json["entries"].as_array().into_iter().flatten().map(|entry| entry["redacted"].clone()).collect();
     assert_eq!(told, [serde_json::json!({ "X": 2, "Y": 1 }), serde_json::json!({ "X": 1 }), serde_json::json!({})]);
@@ -82,10 +82,10 @@ fn a_finish_reason_is_no_message() {
             serde_json::json!([{ "part": "output", "on": "span", "key": "gen_ai.output.messages", "value": messages }]);
         item["content_sha256"] = "".into();
         item["salt"] = "".into();
-        let mut replay = Replay::of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
-        replay.entries_mut()[0].item = Some(serde_json::from_value::<Item>(item).expect("an item"));
+        let mut replay = ReplayedSession::of_rows("s", vec![row(1, "model", ("m", ""), "gpt", None)]);
+        replay.entries_mut()[0].item = Some(serde_json::from_value::<DocumentItem>(item).expect("an item"));
         let mut out = Vec::new();
-        replay.write(&mut out).expect("written");
+        replay.write_text(&mut out).expect("written");
         String::from_utf8(out).expect("text")
     };
     let (null, none) = (serde_json::Value::Null, serde_json::json!([]));
@@ -97,9 +97,9 @@ fn a_finish_reason_is_no_message() {
     assert!(shown(serde_json::json!({ "odd": 1 })).contains("finish_reason"));
 }
 
-fn told(rows: Vec<Row>) -> String {
+fn told(rows: Vec<IndexRow>) -> String {
     let mut out = Vec::new();
-    Replay::of_rows("s", rows).write_tree(&mut out).expect("written");
+    ReplayedSession::of_rows("s", rows).write_tree(&mut out).expect("written");
     String::from_utf8(out).expect("text")
 }
 
@@ -144,17 +144,17 @@ model calls: 3, tool calls: 1, cost: 0 USD
 /// always appear.
 #[test]
 fn what_is_told_twice_stands_once() {
-    let model = |mut row: Row, response: &str, status: &str| {
+    let model = |mut row: IndexRow, response: &str, status: &str| {
         (row.tail.response_id, row.tail.cost_status) = (Some(response.to_owned()), Some(status.to_owned()));
         row
     };
-    let tool = |mut row: Row, until: u32| {
+    let tool = |mut row: IndexRow, until: u32| {
         row.tail.tool_call_id = Some("c1".to_owned());
         row.tail.end_ts = Some(format!("2026-11-20T10:00:{until:02}.000000000Z"));
         row
     };
     let mut price = row(4, "model", ("m2", "a"), "opus", None);
-    (price.tail.kind, price.tail.cost_status) = (Some(Kind::Price), Some("priced".to_owned()));
+    (price.tail.kind, price.tail.cost_status) = (Some(RowKind::Price), Some("priced".to_owned()));
     let rows = vec![
         row(0, "agent", ("a", ""), "main", None),
         model(row(1, "model", ("m1", "a"), "haiku", None), "r1", "deferred"),
@@ -203,12 +203,12 @@ fn strange_trees_are_shown() {
 /// shown once, even if the span does not report it.
 #[test]
 fn sub_agents_have_their_calls() {
-    let of = |mut row: Row, agent: &str, actor: &str| {
+    let of = |mut row: IndexRow, agent: &str, actor: &str| {
         row.tail.agent_id = Some(agent.to_owned()).filter(|id| !id.is_empty());
         row.tail.actor = Some(actor.to_owned());
         row
     };
-    let call = |mut row: Row, id: &str, until: u32| {
+    let call = |mut row: IndexRow, id: &str, until: u32| {
         row.tail.tool_call_id = Some(id.to_owned());
         row.tail.end_ts = Some(format!("2026-11-20T10:00:{until:02}.000000000Z"));
         row
@@ -265,7 +265,7 @@ fn hostile_parents_cost_little() {
         row.leaf = u64::from(n);
         row
     };
-    let count = |rows: Vec<Row>, calls: usize| {
+    let count = |rows: Vec<IndexRow>, calls: usize| {
         let text = told(rows);
         let is_call = |line: &&str| line.starts_with(' ') && !line.trim_start().starts_with("agent  id");
         assert_eq!(text.lines().filter(is_call).count(), calls);
@@ -332,7 +332,7 @@ fn hostile_calls_cost_little() {
     let model = |n: u32| node(n, "model", (&format!("m{n}"), "t"), Some(format!("id{n}")));
     let told = |n: u32| node(MANY + n, "permission", ("et", ""), None);
     let rows = [task].into_iter().chain((1..=MANY).map(model)).chain((1..=MANY).map(told));
-    let mut replay = Replay::of_rows("s", rows.collect());
+    let mut replay = ReplayedSession::of_rows("s", rows.collect());
     for (n, entry) in replay.entries_mut().iter_mut().enumerate().skip(1) {
         let is_model = entry.row.as_ref().is_some_and(|row| row.tail.call == "model");
         let args = serde_json::json!({ "x": "y".repeat(60), "i": n }).to_string();
@@ -342,14 +342,14 @@ fn hostile_calls_cost_little() {
         (item["call"], item["kind"], item["tool"]) = (call.into(), "log".into(), "Task".into());
         item["content"] = serde_json::json!([{ "part": part, "on": "log", "key": "k", "value": text }]);
         (item["content_sha256"], item["salt"]) = ("".into(), "".into());
-        entry.item = Some(serde_json::from_value::<Item>(item).expect("an item"));
+        entry.item = Some(serde_json::from_value::<DocumentItem>(item).expect("an item"));
     }
     let mut out = Vec::new();
     replay.write_tree(&mut out).expect("written");
     assert_eq!(String::from_utf8(out).expect("text").matches("model  gpt").count(), MANY as usize);
     assert_eq!(replay.turns().len(), MANY as usize);
     let mut out = Vec::new();
-    replay.export(super::Format::Messages, &mut out).expect("written");
+    replay.export(super::ExportFormat::Messages, &mut out).expect("written");
     assert_eq!(String::from_utf8(out).expect("text").lines().count(), MANY as usize);
 }
 
@@ -358,13 +358,13 @@ fn hostile_calls_cost_little() {
 fn mermaid_labels_are_labels() {
     let hostile = "a\"] --> n1[\"<img src=x onerror=alert(1)>#quot;`\n%%{init}";
     let mut out = Vec::new();
-    let replay = Replay::of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
+    let replay = ReplayedSession::of_rows(hostile, vec![row(1, "tool", ("t", ""), hostile, Some("deny"))]);
     replay.write_mermaid(&mut out).expect("written");
     let text = String::from_utf8(out).expect("text");
     assert!(text.contains(":::denied") && !text.contains('<') && !text.contains("#quot;"), "{text}");
     for line in text.lines().skip(2).filter(|line| line.contains('[')) {
         assert_eq!(line.matches('"').count(), 2, "{line}");
     }
-    let json: serde_json::Value = serde_json::from_str(&replay.json().expect("json")).expect("json");
+    let json: serde_json::Value = serde_json::from_str(&replay.to_json().expect("json")).expect("json");
     assert_eq!((json["v"].clone(), json["turns"][0]["calls"][0]["denied"].clone()), (1.into(), true.into()));
 }

@@ -12,19 +12,19 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use vault::document::Item;
+use vault::document::DocumentItem;
 
-use super::agents::{Agents, OWN};
-use super::chat::{Chat, Step};
-use super::links::{Links, Node};
-use super::messages::{Said, said};
-use super::session::Replay;
+use super::agents::{AgentAssignment, OWN_AGENT};
+use super::chat::{ChatEvent, ChatTranscript};
+use super::entry_links::{EntryLinks, EntryNode};
+use super::messages::{MessagePart, extract_messages};
+use super::session::ReplayedSession;
 use crate::error::ReadError;
-use kernel::terminal::clean;
+use kernel::terminal::{escape_unsafe, format_count};
 
 /// Format of an exported session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ExportFormat {
     /// A line for each model call: `{"messages": […], "model": …}`, as chat APIs and fine-tuning accept it.
     Messages,
     /// A line for each item: its metadata, parameters and content.
@@ -32,27 +32,27 @@ pub enum Format {
 }
 
 /// One model call.
-pub struct Turn<'r> {
+pub struct ModelTurn<'r> {
     /// Number of the turn, from 1.
     pub number: usize,
     /// Name of its agent, if known.
     agent: Option<String>,
-    item: &'r Item,
+    item: &'r DocumentItem,
     /// Events since the previous turn, with the answer; empty if the call has its own input.
-    told: Vec<Step<'r>>,
+    events: Vec<ChatEvent<'r>>,
     /// The model's input: system instructions, tools, conversation.
-    context: Vec<Said>,
-    response: Vec<Said>,
+    context: Vec<MessagePart>,
+    response: Vec<MessagePart>,
 }
 
 const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("tools", "tools"), ("input", "user")];
 
-impl<'r> Turn<'r> {
-    fn of(item: &'r Item) -> Self {
-        let spoken = |(part, who): (&str, &str)| -> Vec<Said> {
-            let mut pieces: Vec<Vec<Said>> = Vec::new();
+impl<'r> ModelTurn<'r> {
+    fn from_item(item: &'r DocumentItem) -> Self {
+        let spoken = |(part, who): (&str, &str)| -> Vec<MessagePart> {
+            let mut pieces: Vec<Vec<MessagePart>> = Vec::new();
             for piece in item.content.iter().filter(|piece| piece.part == part) {
-                let said = said(&piece.value, who);
+                let said = extract_messages(&piece.value, who);
                 if !pieces.contains(&said) {
                     pieces.push(said);
                 }
@@ -60,7 +60,7 @@ impl<'r> Turn<'r> {
             pieces.into_iter().flatten().collect()
         };
         let context = CONTEXT.into_iter().flat_map(spoken).collect();
-        Self { number: 0, agent: None, item, told: Vec::new(), context, response: spoken(("output", "assistant")) }
+        Self { number: 0, agent: None, item, events: Vec::new(), context, response: spoken(("output", "assistant")) }
     }
 
     /// Model that answered, or else the requested one.
@@ -80,7 +80,7 @@ impl<'r> Turn<'r> {
 
     /// Start of the last user message, to recognise the turn in a list.
     pub fn first_words(&self) -> String {
-        let last = self.context.iter().rev().find(|said| said.who == "user").or(self.context.last());
+        let last = self.context.iter().rev().find(|said| said.speaker == "user").or(self.context.last());
         last.map_or(String::new(), |said| {
             said.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect()
         })
@@ -90,26 +90,32 @@ impl<'r> Turn<'r> {
         let hash = self.item.context_sha256.as_deref().and_then(|hash| hash.get(..16)).unwrap_or("-");
         let at = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
         let agent = self.agent().map(|agent| format!("  agent {agent}")).unwrap_or_default();
-        let (model, messages) = (self.model().unwrap_or("-"), self.context.len());
-        format!("turn {}  {at}{agent}  {model}  {messages} messages  context {hash}", self.number)
+        let (model, messages) = (self.model().unwrap_or("-"), format_count(self.context.len(), "message"));
+        format!("turn {}  {at}{agent}  {model}  {messages}  context {hash}", self.number)
     }
 }
 
-impl Replay {
+impl ReplayedSession {
     /// The turns in order of time.
-    pub fn turns(&self) -> Vec<Turn<'_>> {
-        let nodes: Vec<Node<'_>> = self.counted().map(Node::of).collect();
-        let agents = Agents::of(&nodes, &Links::of(&nodes, &HashSet::new()));
+    pub fn turns(&self) -> Vec<ModelTurn<'_>> {
+        let nodes: Vec<EntryNode<'_>> = self.counted_entries().map(EntryNode::from_entry).collect();
+        let agents = AgentAssignment::assign(&nodes, &EntryLinks::build(&nodes, &HashSet::new()));
         let calls = || nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.item()?)));
         let spoken = calls().filter(|(_, item)| item.head.call == "model" && item.content.iter().any(is_spoken));
-        let name = |at: usize| agents.name_of(at).map(str::to_owned);
-        let mut turns: Vec<Turn<'_>> = spoken.map(|(at, item)| Turn { agent: name(at), ..Turn::of(item) }).collect();
+        let name = |at: usize| agents.entry_agent_name(at).map(str::to_owned);
+        let mut turns: Vec<ModelTurn<'_>> =
+            spoken.map(|(at, item)| ModelTurn { agent: name(at), ..ModelTurn::from_item(item) }).collect();
         if turns.is_empty() {
-            let own = |(at, item): (usize, &Item)| agents.agent(at) == OWN && answers(item);
+            let own = |(at, item): (usize, &DocumentItem)| agents.agent(at) == OWN_AGENT && has_answer(item);
             let (said, waiting) = (HashMap::new(), HashMap::new());
-            let mut answers =
-                Answers { agents: &agents, own_answers: calls().any(own), said, waiting, turns: Vec::new() };
-            calls().for_each(|(at, item)| answers.take(at, item));
+            let mut answers = AnswerCollector {
+                agents: &agents,
+                own_answers: calls().any(own),
+                pending: said,
+                due_answers: waiting,
+                turns: Vec::new(),
+            };
+            calls().for_each(|(at, item)| answers.take_item(at, item));
             turns = answers.turns;
         }
         for (number, turn) in (1..).zip(&mut turns) {
@@ -118,14 +124,14 @@ impl Replay {
         turns
     }
 
-    fn turn(&self, number: usize) -> Result<Turn<'_>, ReadError> {
+    fn find_turn(&self, number: usize) -> Result<ModelTurn<'_>, ReadError> {
         let turns = self.turns();
         let count = turns.len();
         number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
             0 if self.unsigned() > 0 => {
-                ReadError::not_found("nothing of the session is signed (yet); --unsigned counts it all the same")
+                ReadError::not_found("no line of the session is signed (yet): --unsigned includes unsigned lines")
             }
-            0 => ReadError::not_found("the session has no answer of a model"),
+            0 => ReadError::not_found("the session contains no model answer"),
             count => ReadError::not_found(format!("the session has turns 1 to {count}")),
         })
     }
@@ -135,12 +141,12 @@ impl Replay {
     /// # Errors
     /// There is no such turn; errors of `out` are passed through.
     pub fn write_turn(&self, number: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
-        let turn = self.turn(number)?;
+        let turn = self.find_turn(number)?;
         let write = |out: &mut dyn Write| {
-            writeln!(out, "{}", clean(&turn.headline()))?;
-            turn.context.iter().try_for_each(|said| line(' ', said, out))?;
+            writeln!(out, "{}", escape_unsafe(&turn.headline()))?;
+            turn.context.iter().try_for_each(|said| write_marked_message(' ', said, out))?;
             writeln!(out, "answered")?;
-            turn.response.iter().try_for_each(|said| line(' ', said, out))
+            turn.response.iter().try_for_each(|said| write_marked_message(' ', said, out))
         };
         Ok(write(out))
     }
@@ -150,19 +156,18 @@ impl Replay {
     /// # Errors
     /// There is no such turn; errors of `out` are passed through.
     pub fn diff(&self, first: usize, second: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
-        let (first, second) = (self.turn(first)?, self.turn(second)?);
-        let changes = changes(&first.context, &second.context);
+        let (first, second) = (self.find_turn(first)?, self.find_turn(second)?);
+        let changes = diff_messages(&first.context, &second.context);
         let write = |out: &mut dyn Write| {
-            writeln!(out, "--- {}", clean(&first.headline()))?;
-            writeln!(out, "+++ {}", clean(&second.headline()))?;
-            if changes.iter().all(|change| matches!(change, Change::Same(_))) {
-                return writeln!(out, "the same context");
+            writeln!(out, "--- {}", escape_unsafe(&first.headline()))?;
+            writeln!(out, "+++ {}", escape_unsafe(&second.headline()))?;
+            if changes.iter().all(|change| matches!(change, ContextChange::Same(_))) {
+                return writeln!(out, "the contexts are the same");
             }
             changes.iter().try_for_each(|change| match change {
-                Change::Same(1) => writeln!(out, "  (1 message as before)"),
-                Change::Same(count) => writeln!(out, "  ({count} messages as before)"),
-                Change::Gone(said) => line('-', said, out),
-                Change::New(said) => line('+', said, out),
+                ContextChange::Same(count) => writeln!(out, "  ({} as before)", format_count(*count, "message")),
+                ContextChange::Removed(said) => write_marked_message('-', said, out),
+                ContextChange::Added(said) => write_marked_message('+', said, out),
             })
         };
         Ok(write(out))
@@ -172,58 +177,57 @@ impl Replay {
     ///
     /// # Errors
     /// Errors of `out`.
-    pub fn export(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    pub fn export(&self, format: ExportFormat, out: &mut dyn Write) -> io::Result<()> {
         match format {
-            Format::Messages => self
-                .turns()
-                .iter()
-                .try_for_each(|turn| writeln!(out, "{}", kernel::terminal::escaped(&dataset(turn).to_string()))),
-            Format::Jsonl => self.items().try_for_each(|item| {
+            ExportFormat::Messages => self.turns().iter().try_for_each(|turn| {
+                writeln!(out, "{}", kernel::terminal::escape_json(&dataset_row(turn).to_string()))
+            }),
+            ExportFormat::Jsonl => self.items().try_for_each(|item| {
                 let text = serde_json::to_string(item).map_err(io::Error::other)?;
-                writeln!(out, "{}", kernel::terminal::escaped(&text))
+                writeln!(out, "{}", kernel::terminal::escape_json(&text))
             }),
         }
     }
 }
 
 /// Collects answers reported beside the calls, each with what was said to and by its agent since the previous answer.
-struct Answers<'a, 'n, 'r> {
-    agents: &'a Agents<'n, 'r>,
+struct AnswerCollector<'a, 'n, 'r> {
+    agents: &'a AgentAssignment<'n, 'r>,
     /// Whether the session's own agent answers.
     own_answers: bool,
     /// For each agent, the messages since its last answer.
-    said: HashMap<usize, Since<'r>>,
+    pending: HashMap<usize, PendingContext<'r>>,
     /// By agent, its sub-agents whose last answer it has not received yet, ordered by the end of their calls.
-    waiting: HashMap<usize, BTreeSet<(&'r str, usize)>>,
-    turns: Vec<Turn<'r>>,
+    due_answers: HashMap<usize, BTreeSet<(&'r str, usize)>>,
+    turns: Vec<ModelTurn<'r>>,
 }
 
 /// Messages since an agent's last answer.
 #[derive(Default)]
-struct Since<'r> {
-    context: Vec<Said>,
+struct PendingContext<'r> {
+    context: Vec<MessagePart>,
     /// Texts in the context, for fast look-up.
     known: HashSet<String>,
-    told: Vec<Step<'r>>,
+    events: Vec<ChatEvent<'r>>,
     /// The agent's last answer, until its caller receives it.
     answer: Option<String>,
 }
 
-impl Since<'_> {
+impl PendingContext<'_> {
     /// The start of a sub-agent's context: its prompt.
-    fn begun(prompt: Option<&str>) -> Self {
+    fn with_prompt(prompt: Option<&str>) -> Self {
         let mut since = Self::default();
         if let Some(prompt) = prompt {
             since.known.insert(prompt.to_owned());
-            since.context.push(Said { who: "user".to_owned(), text: prompt.to_owned() });
-            since.told.push(Step::Begun(prompt.to_owned()));
+            since.context.push(MessagePart { speaker: "user".to_owned(), text: prompt.to_owned() });
+            since.events.push(ChatEvent::AgentStarted(prompt.to_owned()));
         }
         since
     }
 }
 
-impl<'r> Answers<'_, '_, 'r> {
-    fn take(&mut self, at: usize, item: &'r Item) {
+impl<'r> AnswerCollector<'_, '_, 'r> {
+    fn take_item(&mut self, at: usize, item: &'r DocumentItem) {
         let said = item.content.iter().flat_map(|piece| {
             let who = match piece.part.as_str() {
                 "input" => "user",
@@ -233,15 +237,15 @@ impl<'r> Answers<'_, '_, 'r> {
                 "output" => "assistant",
                 _ => piece.key.as_deref().unwrap_or("other"),
             };
-            said(&piece.value, who)
+            extract_messages(&piece.value, who)
         });
-        let (answer, rest): (Vec<Said>, Vec<Said>) = said.partition(|said| said.who == "assistant");
-        let agent = self.agent(at);
+        let (answer, rest): (Vec<MessagePart>, Vec<MessagePart>) = said.partition(|said| said.speaker == "assistant");
+        let agent = self.context_agent(at);
         if !answer.is_empty() {
-            self.results(agent, &item.head.start);
+            self.pass_due_answers(agent, &item.head.start);
         }
-        let since = self.since(agent);
-        since.told.push(Step::Told(item));
+        let since = self.pending_context(agent);
+        since.events.push(ChatEvent::Reported(item));
         for said in rest {
             // the same prompt may be on a span and in an event
             if since.known.insert(said.text.clone()) {
@@ -250,55 +254,55 @@ impl<'r> Answers<'_, '_, 'r> {
         }
         if !answer.is_empty() {
             since.known.clear();
-            let (context, told) = (std::mem::take(&mut since.context), std::mem::take(&mut since.told));
+            let (context, told) = (std::mem::take(&mut since.context), std::mem::take(&mut since.events));
             since.answer = Some(answer.iter().map(|said| said.text.as_str()).collect::<Vec<_>>().join("\n"));
-            let name = self.agents.name_of(at).map(str::to_owned);
-            self.turns.push(Turn { number: 0, agent: name, item, told, context, response: answer });
-            if let Some((caller, end)) = self.agents.answers_to(agent) {
-                self.waiting.entry(caller).or_default().insert((end, agent));
+            let name = self.agents.entry_agent_name(at).map(str::to_owned);
+            self.turns.push(ModelTurn { number: 0, agent: name, item, events: told, context, response: answer });
+            if let Some((caller, end)) = self.agents.unanswered_caller(agent) {
+                self.due_answers.entry(caller).or_default().insert((end, agent));
             }
         }
         // a call's result comes after the messages of its own entry
-        let ended: Vec<usize> = self.agents.ended(at).collect();
-        ended.into_iter().for_each(|sub| self.result(sub));
+        let ended: Vec<usize> = self.agents.agents_ended_at(at).collect();
+        ended.into_iter().for_each(|sub| self.pass_answer(sub));
     }
 
     /// The agent to whose context an entry belongs.
-    fn agent(&self, at: usize) -> usize {
+    fn context_agent(&self, at: usize) -> usize {
         let agent = self.agents.agent(at);
         let is_own = !self.own_answers && self.agents.call(agent).is_none();
-        if is_own { OWN } else { agent }
+        if is_own { OWN_AGENT } else { agent }
     }
 
-    fn since(&mut self, agent: usize) -> &mut Since<'r> {
-        self.said.entry(agent).or_insert_with(|| Since::begun(self.agents.prompt(agent)))
+    fn pending_context(&mut self, agent: usize) -> &mut PendingContext<'r> {
+        self.pending.entry(agent).or_insert_with(|| PendingContext::with_prompt(self.agents.prompt(agent)))
     }
 
     /// Passes an agent the answers of sub-agents whose calls ended by `now`.
-    fn results(&mut self, caller: usize, now: &str) {
+    fn pass_due_answers(&mut self, caller: usize, now: &str) {
         while let Some((_, sub)) =
-            self.waiting.get(&caller).and_then(BTreeSet::first).copied().filter(|(end, _)| *end <= now)
+            self.due_answers.get(&caller).and_then(BTreeSet::first).copied().filter(|(end, _)| *end <= now)
         {
-            self.result(sub);
+            self.pass_answer(sub);
         }
     }
 
     /// Passes a sub-agent's last answer to its caller.
-    fn result(&mut self, sub: usize) {
-        let Some((caller, end)) = self.agents.answers_to(sub) else { return };
-        if let Some(waiting) = self.waiting.get_mut(&caller) {
+    fn pass_answer(&mut self, sub: usize) {
+        let Some((caller, end)) = self.agents.unanswered_caller(sub) else { return };
+        if let Some(waiting) = self.due_answers.get_mut(&caller) {
             waiting.remove(&(end, sub));
         }
-        let Some(answer) = self.said.get_mut(&sub).and_then(|since| since.answer.take()) else { return };
+        let Some(answer) = self.pending.get_mut(&sub).and_then(|since| since.answer.take()) else { return };
         let id = self.agents.call_id(sub);
-        let since = self.since(caller);
+        let since = self.pending_context(caller);
         since.known.insert(answer.clone());
-        since.context.push(Said { who: "result".to_owned(), text: answer.clone() });
-        since.told.push(Step::Ended(id, answer));
+        since.context.push(MessagePart { speaker: "result".to_owned(), text: answer.clone() });
+        since.events.push(ChatEvent::AgentAnswered(id, answer));
     }
 }
 
-fn answers(item: &Item) -> bool {
+fn has_answer(item: &DocumentItem) -> bool {
     item.head.call != "tool" && item.content.iter().any(|piece| piece.part == "output")
 }
 
@@ -307,43 +311,43 @@ fn is_spoken(piece: &vault::document::ReadPiece) -> bool {
 }
 
 /// Writes a message with a mark before each line.
-fn line(mark: char, said: &Said, out: &mut dyn Write) -> io::Result<()> {
+fn write_marked_message(mark: char, said: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = said.text.lines();
-    writeln!(out, "{mark} {:<11} {}", clean(&said.who), clean(lines.next().unwrap_or_default()))?;
-    lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", clean(line)))
+    writeln!(out, "{mark} {:<11} {}", escape_unsafe(&said.speaker), escape_unsafe(lines.next().unwrap_or_default()))?;
+    lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", escape_unsafe(line)))
 }
 
 /// A difference between two lists of messages.
 #[derive(PartialEq, Eq)]
-pub(super) enum Change<'s> {
+pub(super) enum ContextChange<'s> {
     Same(usize),
-    Gone(&'s Said),
-    New(&'s Said),
+    Removed(&'s MessagePart),
+    Added(&'s MessagePart),
 }
 
 /// Longest list for which a minimal difference is computed; for longer ones, all old messages are gone and all new ones
 /// new.
-const COMPARED: usize = 2_000;
+const MAX_COMPARED: usize = 2_000;
 
 /// The shortest edit from one list of messages to another.
-pub(super) fn changes<'s>(old: &'s [Said], new: &'s [Said]) -> Vec<Change<'s>> {
+pub(super) fn diff_messages<'s>(old: &'s [MessagePart], new: &'s [MessagePart]) -> Vec<ContextChange<'s>> {
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (old.get(head..).unwrap_or_default(), new.get(head..).unwrap_or_default());
     let tail = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
     let old_middle = old_rest.get(..old_rest.len() - tail).unwrap_or_default();
     let new_middle = new_rest.get(..new_rest.len() - tail).unwrap_or_default();
-    let mut out = vec![Change::Same(head)];
-    middle(old_middle, new_middle, &mut out);
-    out.push(Change::Same(tail));
-    out.retain(|change| *change != Change::Same(0));
+    let mut out = vec![ContextChange::Same(head)];
+    diff_middle(old_middle, new_middle, &mut out);
+    out.push(ContextChange::Same(tail));
+    out.retain(|change| *change != ContextChange::Same(0));
     out
 }
 
 /// Computes the edit by the longest common subsequence.
-fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
+fn diff_middle<'s>(old: &'s [MessagePart], new: &'s [MessagePart], out: &mut Vec<ContextChange<'s>>) {
     let width = new.len() + 1;
     let mut longest = vec![0_u16; 0];
-    if old.len() <= COMPARED && new.len() <= COMPARED {
+    if old.len() <= MAX_COMPARED && new.len() <= MAX_COMPARED {
         longest.resize((old.len() + 1) * width, 0);
         for (i, a) in old.iter().enumerate().rev() {
             for (j, b) in new.iter().enumerate().rev() {
@@ -362,17 +366,17 @@ fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
             (None, None) => return,
             (Some(a), Some(b)) if a == b => {
                 match out.last_mut() {
-                    Some(Change::Same(count)) => *count += 1,
-                    _ => out.push(Change::Same(1)),
+                    Some(ContextChange::Same(count)) => *count += 1,
+                    _ => out.push(ContextChange::Same(1)),
                 }
                 (i, j) = (i + 1, j + 1);
             }
             (Some(a), b) if b.is_none() || at(i + 1, j) >= at(i, j + 1) => {
-                out.push(Change::Gone(a));
+                out.push(ContextChange::Removed(a));
                 i += 1;
             }
             (_, Some(b)) => {
-                out.push(Change::New(b));
+                out.push(ContextChange::Added(b));
                 j += 1;
             }
             (Some(_), None) => return,
@@ -381,8 +385,12 @@ fn middle<'s>(old: &'s [Said], new: &'s [Said], out: &mut Vec<Change<'s>>) {
 }
 
 /// A model call in the form of chat APIs, with additional fields for everything that they don't accept.
-fn dataset(turn: &Turn<'_>) -> Value {
-    let chat = if turn.told.is_empty() { Chat::of(turn.item) } else { Chat::told(&turn.told) };
+fn dataset_row(turn: &ModelTurn<'_>) -> Value {
+    let chat = if turn.events.is_empty() {
+        ChatTranscript::from_call(turn.item)
+    } else {
+        ChatTranscript::from_events(&turn.events)
+    };
     let mut out = json!({"messages": chat.messages, "model": turn.model(), "turn": turn.number});
     let beside = [
         ("tools", Value::Array(chat.tools)),

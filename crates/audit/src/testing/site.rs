@@ -12,26 +12,28 @@ use parking_lot::Mutex;
 use sha2::Digest as _;
 
 use crate::read::Vault;
-use crate::verify::{Options, Report, verify};
-use genai::Part;
+use crate::verify::{VerifyOptions, VerifyReport, verify};
+use genai::ContentPart;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::rng::{Rng, SeededRng};
 use pipeline::Ticketer;
-use pipeline::spool::Record;
+use pipeline::spool::SpoolRecord;
 use telemetry::Meter;
-use vault::books::Writer;
-use vault::chain::digest::{Digest, MadeBy};
+use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::SigningKey;
-use vault::delta::Plan;
-use vault::document::{self, Content, Head, ItemHead, Piece};
-use vault::keys::KeyRing;
-use vault::names::{Layout, Names, Scope, date, rfc3339};
-use vault::row::{Kind, Tail, Unnumbered};
-use vault::seal::AgeSealer;
-use vault::store::{Held, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
+use vault::delta::DeltaPlan;
+use vault::document::{self, ContentPiece, DocumentHead, ItemContent, ItemHead};
+use vault::index_row::{RowKind, RowTail, UnnumberedRow};
+use vault::key_ring::KeyRing;
+use vault::object_names::{FragmentScope, ObjectLayout, ObjectNames, date, rfc3339};
+use vault::seal::AgeKeyGenerator;
+use vault::store::{
+    ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
+};
 use vault::testing::journal::{FakeJournal, signing_key};
-use vault::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
-use vault::uploader::{Journal, Pace, Parts, Uploader};
+use vault::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
+use vault::uploader::{UploadIntervals, UploadJournal, Uploader, UploaderDependencies};
+use vault::vault_writer::VaultWriter;
 
 const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
@@ -46,16 +48,16 @@ impl VaultStore for Memory {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         let mut objects = self.0.lock();
         let put = match objects.get(name) {
-            Some(there) if *there == bytes => Ok(Put::Exists),
+            Some(there) if *there == bytes => Ok(PutOutcome::Exists),
             // like S3, which does not compare bytes
-            Some(_) => Ok(Put::Exists),
+            Some(_) => Ok(PutOutcome::Exists),
             None => {
                 objects.insert(name.to_owned(), bytes);
                 self.1.lock().insert(name.to_owned(), now);
-                Ok(Put::Written)
+                Ok(PutOutcome::Written)
             }
         };
         Box::pin(async move { put })
@@ -85,7 +87,7 @@ impl VaultReader for Memory {
         Box::pin(async move { Ok(names) })
     }
 
-    fn written<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+    fn written_at<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
         let at = self.1.lock().get(name).copied();
         Box::pin(async move { Ok(at) })
     }
@@ -108,7 +110,11 @@ pub trait Over: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    fn held<'a>(&'a self, _kind: ObjectKind, _version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+    fn held<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        _version: &'a ObjectVersion,
+    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 }
@@ -139,12 +145,20 @@ impl<T: Over> VaultReader for Layer<T> {
         self.0.versions(kind, prefix, after)
     }
 
-    fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+    fn version_lock<'a>(
+        &'a self,
+        kind: ObjectKind,
+        version: &'a ObjectVersion,
+    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
         self.0.held(kind, version)
     }
 
-    fn written<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
-        self.0.under().written(kind, name)
+    fn written_at<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        self.0.under().written_at(kind, name)
     }
 }
 
@@ -158,53 +172,53 @@ pub struct Site {
     pub signer: Arc<SigningKey>,
     pub epochs: u32,
     pub keys: KeyRing,
-    pub writer: Arc<Writer>,
+    pub writer: Arc<VaultWriter>,
     pub ticketer: VaultTicketer,
     pub uploader: Uploader,
     pub sent: u64,
     /// Layout for processes started from now on.
-    pub layout: Layout,
+    pub layout: ObjectLayout,
 }
 
 /// One process of the gateway.
-pub fn process<J: Journal + 'static, S: VaultStore + 'static>(
+pub fn process<J: UploadJournal + 'static, S: VaultStore + 'static>(
     journal: &Arc<J>,
     store: &Arc<S>,
     clock: &Arc<ManualClock>,
     epoch: u32,
     signer: &Arc<SigningKey>,
-) -> (Arc<Writer>, VaultTicketer, Uploader) {
-    process_of(journal, store, clock, Names::new("", "gw", &format!("E{epoch:04}")), epoch, signer)
+) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
+    process_of(journal, store, clock, ObjectNames::new("", "gw", &format!("E{epoch:04}")), epoch, signer)
 }
 
 /// The same with these names.
-fn process_of<J: Journal + 'static, S: VaultStore + 'static>(
+fn process_of<J: UploadJournal + 'static, S: VaultStore + 'static>(
     journal: &Arc<J>,
     store: &Arc<S>,
     clock: &Arc<ManualClock>,
-    names: Names,
+    names: ObjectNames,
     epoch: u32,
     signer: &Arc<SigningKey>,
-) -> (Arc<Writer>, VaultTicketer, Uploader) {
-    let writer = Arc::new(Writer::new(names, 4000));
+) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
+    let writer = Arc::new(VaultWriter::new(names, 4000));
     let ticketer = VaultTicketer::new(writer.clone(), UriBase("file:///".into()), "vault".into());
-    let parts = Parts {
+    let parts = UploaderDependencies {
         id: "vault".into(),
         journal: journal.clone(),
         store: store.clone(),
         writer: writer.clone(),
         clock: clock.clone(),
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
-        pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+        pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: signer.clone(),
-        made_by: Some(MadeBy::this("the configuration")),
+        made_by: Some(GatewayIdentity::current("the configuration")),
     };
     (writer, ticketer, Uploader::new(parts, &Meter::new()))
 }
 
 /// The common columns of a batch's lines.
-fn line_of(names: &Names, account: &str, session: &str, now: UnixNanos) -> Tail {
-    Tail {
+fn line_of(names: &ObjectNames, account: &str, session: &str, now: UnixNanos) -> RowTail {
+    RowTail {
         ts: rfc3339(now),
         ingest_ts: rfc3339(now),
         signal: "traces".into(),
@@ -216,7 +230,7 @@ fn line_of(names: &Names, account: &str, session: &str, now: UnixNanos) -> Tail 
         status: "ok".into(),
         writer: names.writer().to_string(),
         epoch: names.epoch().to_string(),
-        ..Tail::default()
+        ..RowTail::default()
     }
 }
 
@@ -226,9 +240,9 @@ impl Site {
         let signer = Arc::new(signing_key());
         let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &signer);
         let auditor = age::x25519::Identity::generate();
-        let keys = KeyRing::new(Arc::new(AgeSealer::new(vec![auditor.to_public()])), 100);
+        let keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![auditor.to_public()])), 100);
         let rng = SeededRng::new(seed);
-        let layout = Layout::default();
+        let layout = ObjectLayout::default();
         Self {
             journal,
             store,
@@ -269,10 +283,10 @@ impl Site {
 
     /// Starts a process with this epoch.
     pub fn begin(&mut self, epoch: u32) {
-        let names = Names::new("", "gw", &format!("E{epoch:04}")).laid_out(self.layout);
+        let names = ObjectNames::new("", "gw", &format!("E{epoch:04}")).with_layout(self.layout);
         (self.writer, self.ticketer, self.uploader) =
             process_of(&self.journal, &self.store, &self.clock, names, epoch, &self.signer);
-        self.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![self.auditor.to_public()])), 100);
+        self.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![self.auditor.to_public()])), 100);
     }
 
     /// Sends a batch of one session: an item with content, and an action without.
@@ -283,9 +297,9 @@ impl Site {
     }
 
     /// The records of such a batch.
-    pub fn made(&mut self, account: &str, session: &str, text: &str) -> Vec<Record> {
+    pub fn made(&mut self, account: &str, session: &str, text: &str) -> Vec<SpoolRecord> {
         let now = self.clock.now();
-        let scope = Arc::new(Scope {
+        let scope = Arc::new(FragmentScope {
             account: account.into(),
             tenant: "acme".into(),
             session: session.into(),
@@ -294,7 +308,7 @@ impl Site {
         let key = self.keys.key(&scope, now).expect("key");
         let (id, names) = (format!("{:016x}", self.sent), self.writer.names().clone());
         self.sent += 1;
-        let head = Head {
+        let head = DocumentHead {
             v: 1,
             fragment: id.as_str().into(),
             account: account.into(),
@@ -306,25 +320,25 @@ impl Site {
             signal: "traces".into(),
             repeat: false,
         };
-        let mut content = Content::default();
-        let piece = Piece { part: "input".into(), on: "span".into(), key: None, event: None, time: None };
-        content.push(Part::Input, &piece, &serde_json::to_string(text).expect("json"), None);
+        let mut content = ItemContent::default();
+        let piece = ContentPiece { part: "input".into(), on: "span".into(), key: None, event: None, time: None };
+        content.push(ContentPart::Input, &piece, &serde_json::to_string(text).expect("json"), None);
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
-        let mut document = document::Writer::begin(&head);
-        let (item, hashes) = document.item(&ItemHead::default(), &[], content, &Plan::whole(1), &salt);
+        let mut document = document::DocumentWriter::begin(&head);
+        let (item, hashes) = document.write_item(&ItemHead::default(), &[], content, &DeltaPlan::whole(1), &salt);
         let plain = match self.layout {
-            Layout::Turn => document.finish().into_bytes(),
+            ObjectLayout::Turn => document.finish().into_bytes(),
             _ => zstd::bulk::compress(document.finish().as_bytes(), 3).expect("zstd"),
         };
-        let spot = names.spot(&scope, now, None);
-        let mut frame = Fragment::frame(&names, &spot, key.id(), &id);
+        let spot = names.object_prefix(&scope, now, None);
+        let mut frame = SealedFragment::empty_frame(&names, &spot, key.id(), &id);
         key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
         let base = line_of(&names, account, session, now);
-        let tail = Tail {
+        let tail = RowTail {
             len: Some(frame.rest().len() as u64),
             item: Some(item),
-            kind: Some(Kind::Payload),
+            kind: Some(RowKind::Payload),
             fragment: Some(id.clone()),
             ct_sha256: Some(kernel::hex::encode(&sha2::Sha256::digest(frame.rest()))),
             key_id: Some(key.id().to_owned()),
@@ -332,21 +346,21 @@ impl Site {
             commitment: Some(hashes.commitment),
             ..base.clone()
         };
-        let action = Tail { kind: Some(Kind::Action), ..base };
-        let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&action, false)];
-        let fragment = Fragment {
+        let action = RowTail { kind: Some(RowKind::Action), ..base };
+        let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&action, false)];
+        let fragment = SealedFragment {
             id,
             key,
             frame,
             uri_slot: None,
             range_slot: None,
-            known: Vec::new(),
+            known_slots: Vec::new(),
             pin: None,
-            landed: Arc::default(),
+            object_number: Arc::default(),
         };
-        let group = Group {
+        let group = DraftGroup {
             scope,
-            spot,
+            object_prefix: spot,
             arrived: now,
             end: false,
             fragment: Some(fragment),
@@ -366,9 +380,9 @@ impl Site {
         }
     }
 
-    pub async fn verify(&self, options: Options) -> Report {
+    pub async fn verify(&self, options: VerifyOptions) -> VerifyReport {
         let vault = Vault::new(self.store.clone(), "", None);
-        let options = Options {
+        let options = VerifyOptions {
             keys: if options.keys.is_empty() { vec![signing_key().public().clone()] } else { options.keys },
             now: self.clock.now(),
             ..options
@@ -377,8 +391,8 @@ impl Site {
     }
 
     /// Verifies with everything that an auditor has.
-    pub async fn audit(&self) -> Report {
-        self.verify(Options { auditors: vec![self.auditor.clone()], ..Options::default() }).await
+    pub async fn audit(&self) -> VerifyReport {
+        self.verify(VerifyOptions { auditors: vec![self.auditor.clone()], ..VerifyOptions::default() }).await
     }
 
     /// The first object whose name has these parts.
@@ -400,13 +414,18 @@ impl Site {
     }
 
     /// Changes a digest and signs it with `key`.
-    pub fn resign(&self, name: &str, key: &SigningKey, change: impl FnOnce(&mut Digest)) {
+    pub fn resign(&self, name: &str, key: &SigningKey, change: impl FnOnce(&mut ChainDigest)) {
         let bytes = self.store.0.lock().get(name).cloned().expect("there");
-        let mut digest: Digest = serde_json::from_slice(&bytes).expect("a digest");
+        let mut digest: ChainDigest = serde_json::from_slice(&bytes).expect("a digest");
         change(&mut digest);
         let root = STANDARD.decode(&digest.root).expect("base64").try_into().expect("32 bytes");
-        let origin = vault::chain::digest::origin(key.public().name(), &digest.account, &digest.writer, &digest.epoch);
-        digest.note = key.note(&vault::chain::note::Checkpoint { origin, size: digest.tree_size, root }.text());
+        let origin = vault::chain::digest::checkpoint_origin(
+            key.public().name(),
+            &digest.account,
+            &digest.writer,
+            &digest.epoch,
+        );
+        digest.note = key.sign_note(&vault::chain::note::Checkpoint { origin, size: digest.tree_size, root }.text());
         let json = serde_json::to_vec(&digest).expect("json");
         let mut objects = self.store.0.lock();
         objects.insert(format!("{name}.sig"), key.sign(&json).to_vec().into());

@@ -4,16 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use vault::chain::digest::Link;
+use vault::chain::digest::DigestLink;
 use vault::chain::note::{self, Checkpoint, SigningKey, VerifyKey};
 use vault::chain::tree::{Frontier, leaf_hash};
 
-use super::report::Head;
+use super::report::ChainHead;
 
 /// The newest digest of one writer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct AnchorEntry {
     /// Time of the anchor, RFC 3339.
     pub time: String,
     /// Account whose lines it covers.
@@ -21,7 +21,7 @@ pub struct Entry {
     /// The writer's name.
     pub writer: String,
     /// Identifies the digest.
-    pub digest: Link,
+    pub digest: DigestLink,
     /// Number of leaves.
     pub tree_size: u64,
     /// Root of the tree, base64.
@@ -33,15 +33,15 @@ pub struct Anchor {
     /// Time of its creation.
     pub time: String,
     /// Its entries.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<AnchorEntry>,
 }
 
 /// Builds an anchor file: a line of JSON for each entry, an empty line, and the signed checkpoint.
-pub fn make(heads: &[Head], time: &str, key: &SigningKey) -> String {
+pub fn make(heads: &[ChainHead], time: &str, key: &SigningKey) -> String {
     let (mut lines, mut tree) = (String::new(), Frontier::default());
     for head in heads {
-        let Head { account, writer, digest, tree_size, root, .. } = head.clone();
-        let entry = Entry { time: time.to_owned(), account, writer, digest, tree_size, root };
+        let ChainHead { account, writer, digest, tree_size, root, .. } = head.clone();
+        let entry = AnchorEntry { time: time.to_owned(), account, writer, digest, tree_size, root };
         let line = serde_json::to_string(&entry).unwrap_or_default(); // strings and numbers: can't fail
         tree.push(leaf_hash(line.as_bytes()));
         lines.push_str(&line);
@@ -49,7 +49,7 @@ pub fn make(heads: &[Head], time: &str, key: &SigningKey) -> String {
     }
     let origin = format!("{}/anchor", key.public().name());
     let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
-    format!("{lines}\n{}", key.note(&checkpoint.text()))
+    format!("{lines}\n{}", key.sign_note(&checkpoint.text()))
 }
 
 /// Opens an anchor and checks its signature.
@@ -58,19 +58,19 @@ pub fn make(heads: &[Head], time: &str, key: &SigningKey) -> String {
 /// What is wrong with it.
 pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Anchor, &'static str> {
     if keys.is_empty() {
-        return Err("no public key of those who anchor was given (--anchor-key)");
+        return Err("no public key to check the anchor: give --anchor-key");
     }
-    let (lines, signed) = text.split_once("\n\n").ok_or("it is no anchor")?;
-    let (note, key) = note::open(signed, keys).ok_or("none of the keys given here signed it")?;
-    let checkpoint = Checkpoint::parse(note).ok_or("its checkpoint is none")?;
+    let (lines, signed) = text.split_once("\n\n").ok_or("it is not an anchor file")?;
+    let (note, key) = note::open_note(signed, keys).ok_or("none of the given keys signed it")?;
+    let checkpoint = Checkpoint::parse(note).ok_or("its checkpoint is malformed")?;
     let (mut tree, mut entries) = (Frontier::default(), Vec::new());
     for line in lines.lines() {
         tree.push(leaf_hash(line.as_bytes()));
-        entries.push(serde_json::from_str::<Entry>(line).map_err(|_| "an entry is none")?);
+        entries.push(serde_json::from_str::<AnchorEntry>(line).map_err(|_| "an entry is malformed")?);
     }
     let said = Checkpoint { origin: format!("{}/anchor", key.name()), size: tree.size(), root: tree.root() };
     if checkpoint != said {
-        return Err("its entries are not those that were signed");
+        return Err("its entries differ from the signed ones");
     }
     let time = entries.first().map(|entry| entry.time.clone()).unwrap_or_default();
     Ok(Anchor { time, entries })

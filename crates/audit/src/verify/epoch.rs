@@ -1,6 +1,6 @@
 //! Judges one epoch: each digest's signature, place, root and content, because each depends on the previous one. A bad
 //! digest does not end the epoch. After a missing line, roots can't be compared any more, which is reported once.
-//! Neighbours: `content` (payload), `links` (between epochs).
+//! Neighbours: `content` (payload), `epoch_links` (between epochs).
 
 use std::collections::BTreeSet;
 
@@ -10,104 +10,105 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sha2::Digest as _;
 
-use crate::chains::{Line, folder};
+use crate::chains::{ChainId, epoch_folder};
 use crate::error::ReadError;
 use crate::location::Vault;
 use kernel::clock::UnixNanos;
-use vault::chain::digest::{Digest, Link, VERSION, origin};
+use vault::chain::digest::{ChainDigest, DigestLink, VERSION, checkpoint_origin};
 use vault::chain::note::{self, Checkpoint};
-use vault::chain::tree::Hash;
-use vault::names::{SIGNATURE, account_segment};
+use vault::chain::tree::NodeHash;
+use vault::object_names::{SIGNATURE_SUFFIX, account_segment};
 use vault::store::{ObjectKind, StoreError};
 
-use super::options::Progress;
-use super::resume::Stand;
-use super::times::{Times, moment};
-use super::walk::{Epoch, Last, Walk};
+use super::options::VerifyProgress;
+use super::resume::EpochProgress;
+use super::run_state::{EpochVerification, NewestDigest, VerificationRun};
+use super::times::{DigestTimes, parse_time};
 
 /// Digests fetched concurrently.
-const AT_ONCE: usize = 8;
+const CONCURRENT_FETCHES: usize = 8;
 
 /// A digest with its signature and index object.
-struct One {
+struct FetchedDigest {
     n: u64,
     name: String,
     json: Result<Bytes, ReadError>,
     signature: Result<Bytes, ReadError>,
-    digest: Option<Box<Digest>>,
+    digest: Option<Box<ChainDigest>>,
     index: Option<Result<Bytes, StoreError>>,
 }
 
-async fn fetch(vault: &Vault, folder: &str, n: u64, index: bool) -> One {
-    let name = vault.full(&format!("{folder}{n:010}.json"));
-    let signature_name = format!("{name}{SIGNATURE}");
-    let (json, signature) = futures_util::join!(vault.fetch_chain(&name), vault.fetch_chain(&signature_name));
-    let digest: Option<Box<Digest>> = json.as_ref().ok().and_then(|json| serde_json::from_slice(json).ok());
+async fn fetch_digest(vault: &Vault, folder: &str, n: u64, index: bool) -> FetchedDigest {
+    let name = vault.full_name(&format!("{folder}{n:010}.json"));
+    let signature_name = format!("{name}{SIGNATURE_SUFFIX}");
+    let (json, signature) =
+        futures_util::join!(vault.fetch_chain_object(&name), vault.fetch_chain_object(&signature_name));
+    let digest: Option<Box<ChainDigest>> = json.as_ref().ok().and_then(|json| serde_json::from_slice(json).ok());
     let key = digest.as_ref().and_then(|digest| digest.index.as_ref()).filter(|_| index);
     let index = match key {
         Some(index) => Some(vault.try_fetch(ObjectKind::Index, &index.key).await),
         None => None,
     };
-    One { n, name, json, signature, digest, index }
+    FetchedDigest { n, name, json, signature, digest, index }
 }
 
-impl Walk<'_> {
+impl VerificationRun<'_> {
     /// Judges an epoch.
-    pub(super) async fn epoch(
+    pub(super) async fn check_epoch(
         &mut self,
-        line: &Line,
+        line: &ChainId,
         name: &str,
         numbers: &BTreeSet<u64>,
-        show: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Epoch, ReadError> {
-        let (vault, folder) = (self.vault, folder(line, name));
+        show: &mut (dyn FnMut(VerifyProgress) + Send),
+    ) -> Result<EpochVerification, ReadError> {
+        let (vault, folder) = (self.vault, epoch_folder(line, name));
         // a saved position is useless without the digest at which it ends
-        let stand = self.resume.stand(&folder).filter(|stand| numbers.contains(&stand.n)).cloned();
+        let stand = self.resume.epoch_progress(&folder).filter(|stand| numbers.contains(&stand.n)).cloned();
         let known = |n: u64| stand.as_ref().is_some_and(|stand| n <= stand.n);
-        let (chain_only, mut epoch) = (self.options.chain_only, Epoch::new(name));
+        let (chain_only, mut epoch) = (self.options.chain_only, EpochVerification::new(name));
         self.report.counts.epochs += u64::from(stand.is_none());
         let folder_of = folder.as_str();
         let mut ones = stream::iter(numbers.iter().copied())
-            .map(|n| fetch(vault, folder_of, n, !known(n) && !chain_only))
-            .buffered(AT_ONCE);
+            .map(|n| fetch_digest(vault, folder_of, n, !known(n) && !chain_only))
+            .buffered(CONCURRENT_FETCHES);
         while let Some(one) = ones.next().await {
             let n = one.n;
-            let sound = self.digest(line, &mut epoch, &one, known(n));
+            let sound = self.check_digest(line, &mut epoch, &one, known(n));
             if let (Some(digest), false) = (sound, known(n) || chain_only) {
-                let before = self.told();
-                self.content(line, &mut epoch, digest, &one.name, one.index).await;
-                epoch.told_of |= self.told() != before;
-                self.remember(&folder, &mut epoch, n, numbers.last() == Some(&n))?;
+                let before = self.remark_count();
+                self.check_content(line, &mut epoch, digest, &one.name, one.index).await;
+                epoch.has_remarks |= self.remark_count() != before;
+                self.save_progress(&folder, &mut epoch, n, numbers.last() == Some(&n))?;
             }
             if let Some(stand) = stand.as_ref().filter(|stand| stand.n == n) {
-                take_up(&mut epoch, stand);
+                resume_epoch(&mut epoch, stand);
             }
             self.progress.done += 1;
             self.progress.bytes = self.report.counts.bytes;
             show(self.progress);
         }
-        self.tiles(&mut epoch);
-        self.times(line, name, std::mem::take(&mut epoch.times));
-        self.seen_before(&folder, &epoch);
+        self.check_tiles(&mut epoch);
+        self.report_times(line, name, std::mem::take(&mut epoch.times));
+        self.check_earlier_digest(&folder, &epoch);
         Ok(epoch)
     }
 
     /// Reports gaps between the digests of an epoch, and clocks that were set back.
-    fn times(&mut self, line: &Line, epoch: &str, mut times: Times) {
-        let most = times.most();
-        let at = folder(line, epoch);
-        let long = times.long.into_iter().filter(|(span, ..)| most.is_some_and(|most| *span > most));
+    fn report_times(&mut self, line: &ChainId, epoch: &str, mut times: DigestTimes) {
+        let most = times.longest_usual_interval();
+        let at = epoch_folder(line, epoch);
+        let long = times.long_intervals.into_iter().filter(|(span, ..)| most.is_some_and(|most| *span > most));
         for (_, from, to) in long {
             let what = format!(
-                "no digest between {from} and {to}: nothing proves when in it was written what the next one names; \
-                 the writer could not reach its store, did not run, or made none"
+                "no digest between {from} and {to}, so nothing proves when the content of the next one was written in that time; \
+                 the writer could not reach its store, was not running, or made no digest"
             );
             self.report.warn("no_digest", &at, what);
         }
-        for (moment, digests) in times.still {
+        for (moment, digests) in times.clock_stops {
             let what = format!(
-                "{digests} digests one after the other are dated {moment}, as the one they follow: the writer's clock was set back, \
-                 and nothing proves when they were made until it had caught up"
+                "{digests} consecutive digests have the same time as the one before them, {moment}: the writer's clock was set back, \
+                 so nothing proves when they were made"
             );
             self.report.warn("clock", &at, what);
         }
@@ -115,75 +116,95 @@ impl Walk<'_> {
 
     /// Number of things reported so far that are not in the counts: a position is saved only if nothing would be lost
     /// by skipping these digests.
-    fn told(&self) -> u64 {
+    fn remark_count(&self) -> u64 {
         self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
     }
 
     /// Checks that digests found valid in an earlier run are unchanged.
-    fn seen_before(&mut self, folder: &str, epoch: &Epoch) {
-        let Some(seen) = self.seen.remove(folder) else { return };
+    fn check_earlier_digest(&mut self, folder: &str, epoch: &EpochVerification) {
+        let Some(seen) = self.earlier_digests.remove(folder) else { return };
         let now = epoch.digests.get(&seen.n).map(|sha256| kernel::hex::encode(sha256));
         if now.as_ref() != Some(&seen.sha256) {
-            let what = "this digest, which an earlier verification saw, is missing or another one";
+            let what = "an earlier verification saw this digest, but now it is missing or differs";
             self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
         }
     }
 
     /// Reports epochs that an earlier run saw and of which nothing is left.
-    pub(super) fn gone_since(&mut self) {
+    pub(super) fn report_vanished_epochs(&mut self) {
         let account = self.options.account.as_deref().map(account_segment);
-        for (folder, seen) in std::mem::take(&mut self.seen) {
+        for (folder, seen) in std::mem::take(&mut self.earlier_digests) {
             let mut parts = folder.split('/').skip(1);
             let (of, writer) = (parts.next(), parts.next());
             let elsewhere = account.as_deref().is_some_and(|account| of != Some(account))
                 || self.options.writer.as_deref().is_some_and(|wanted| writer != Some(wanted));
             if !elsewhere {
-                let what = "an earlier verification saw digests of this epoch, and none is there";
+                let what = "an earlier verification saw digests of this epoch, but now all are missing";
                 self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
             }
         }
     }
 
-    fn remember(&mut self, folder: &str, epoch: &mut Epoch, n: u64, now: bool) -> Result<(), ReadError> {
-        let done = epoch.whole && epoch.rooted && !epoch.told_of && epoch.tiles.is_empty();
+    fn save_progress(
+        &mut self,
+        folder: &str,
+        epoch: &mut EpochVerification,
+        n: u64,
+        now: bool,
+    ) -> Result<(), ReadError> {
+        let done = epoch.is_valid && epoch.has_all_lines && !epoch.has_remarks && epoch.tiles.is_empty();
         let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
         let (sha256, tree) = (kernel::hex::encode(sha256), epoch.tree.clone());
-        let arrived = epoch.arrived.map(|first| first.0);
-        let stand = Stand { n, sha256, tree, gaps: epoch.gaps, arrived, unread: epoch.unread, expired: epoch.expired };
-        self.resume.keep(folder, stand, std::mem::take(&mut epoch.told), &self.report.counts, now)
+        let arrived = epoch.first_arrival.map(|first| first.0);
+        let stand = EpochProgress {
+            n,
+            sha256,
+            tree,
+            gaps: epoch.gaps,
+            arrived,
+            unread: epoch.unopened,
+            expired: epoch.expired,
+        };
+        self.resume.save_position(folder, stand, std::mem::take(&mut epoch.erasure_lines), &self.report.counts, now)
     }
 
     /// Judges a digest on its own and against the previous one; returns it if its content can be judged.
-    fn digest(&mut self, line: &Line, epoch: &mut Epoch, one: &One, known: bool) -> Option<Box<Digest>> {
+    fn check_digest(
+        &mut self,
+        line: &ChainId,
+        epoch: &mut EpochVerification,
+        one: &FetchedDigest,
+        known: bool,
+    ) -> Option<Box<ChainDigest>> {
         let name = one.name.as_str();
         // reset when a later digest is valid
-        let hole = std::mem::replace(&mut epoch.planted, true) || one.n != epoch.expected;
+        let hole = std::mem::replace(&mut epoch.has_foreign_end, true) || one.n != epoch.expected;
         if one.n != epoch.expected {
             let missing = format!("{} digests before this one are missing", one.n.saturating_sub(epoch.expected));
             self.report.fail("digest_missing", name, missing);
-            epoch.whole = false;
+            epoch.is_valid = false;
         }
         epoch.expected = one.n.saturating_add(1);
         let json = match &one.json {
             Ok(json) => json,
             Err(why) => {
                 self.report.fail("digest_missing", name, why.to_string());
-                epoch.whole = false;
+                epoch.is_valid = false;
                 return None;
             }
         };
         epoch.digests.insert(one.n, sha2::Sha256::digest(json).into());
         let Some(digest) = one.digest.clone() else {
-            self.report.fail("digest_format", name, "not a digest of a version that this program knows");
-            epoch.whole = false;
+            self.report.fail("digest_format", name, "not a digest, or of a version that this program does not support");
+            epoch.is_valid = false;
             return None;
         };
         let before = self.report.found.values().sum::<u64>();
-        self.signatures(epoch, &digest, one, json);
-        self.place(line, epoch, &digest, one);
+        self.check_signatures(epoch, &digest, one, json);
+        self.check_place(line, epoch, &digest, one);
         epoch.begin(&digest);
         epoch.damaged |= digest.counters.damaged > 0;
-        epoch.last = Some(Last {
+        epoch.last = Some(NewestDigest {
             n: digest.n,
             end: digest.end.clone(),
             last: digest.last,
@@ -192,12 +213,12 @@ impl Walk<'_> {
             pending: digest.counters.pending,
         });
         let sound = self.report.found.values().sum::<u64>() == before;
-        epoch.whole &= sound;
+        epoch.is_valid &= sound;
         if sound {
-            epoch.times.take(&digest);
-            self.name_erasures(&digest, name);
+            epoch.times.add_digest(&digest);
+            self.record_newest_erasures(&digest, name);
             epoch.newest.clone_from(&epoch.last);
-            epoch.planted = false;
+            epoch.has_foreign_end = false;
             epoch.broken |= hole;
         }
         self.report.counts.digests += u64::from(sound && !known);
@@ -205,72 +226,76 @@ impl Walk<'_> {
     }
 
     /// Checks the signature of the bytes, and that the signed checkpoint says the same as the digest.
-    fn signatures(&mut self, epoch: &Epoch, digest: &Digest, one: &One, json: &Bytes) {
+    fn check_signatures(&mut self, epoch: &EpochVerification, digest: &ChainDigest, one: &FetchedDigest, json: &Bytes) {
         let name = one.name.as_str();
         let keys = &self.options.keys;
         match &one.signature {
             Err(why) => self.report.fail("signature", name, format!("no signature: {why}")),
-            Ok(bytes) if !keys.iter().any(|key| key.signed(json, bytes)) => {
-                self.report.fail("signature", name, "none of the keys given here signed these bytes");
+            Ok(bytes) if !keys.iter().any(|key| key.is_signed(json, bytes)) => {
+                self.report.fail("signature", name, "none of the given keys signed this digest");
             }
             Ok(_) => {}
         }
-        let Some((text, key)) = note::open(&digest.note, keys) else {
-            return self.report.fail("note", name, "none of the keys given here signed the checkpoint");
+        let Some((text, key)) = note::open_note(&digest.note, keys) else {
+            return self.report.fail("note", name, "none of the given keys signed the checkpoint");
         };
-        let root = STANDARD.decode(&digest.root).ok().and_then(|root| Hash::try_from(root).ok());
-        let origin = origin(key.name(), &digest.account, &digest.writer, &epoch.name);
+        let root = STANDARD.decode(&digest.root).ok().and_then(|root| NodeHash::try_from(root).ok());
+        let origin = checkpoint_origin(key.name(), &digest.account, &digest.writer, &epoch.name);
         let said = root.map(|root| Checkpoint { origin, size: digest.tree_size, root });
         if said.is_none() || Checkpoint::parse(text) != said {
-            self.report.fail("note", name, "the checkpoint is not that of this digest, account, writer and epoch");
+            self.report.fail("note", name, "the checkpoint does not match this digest, account, writer and epoch");
         }
     }
 
     /// Checks that a digest is in its place and follows the previous one.
-    fn place(&mut self, line: &Line, epoch: &Epoch, digest: &Digest, one: &One) {
+    fn check_place(&mut self, line: &ChainId, epoch: &EpochVerification, digest: &ChainDigest, one: &FetchedDigest) {
         let name = one.name.as_str();
         let here = digest.n == one.n
             && digest.epoch == epoch.name
             && digest.writer == line.writer
             && account_segment(&digest.account) == line.account;
         if !here || digest.v != VERSION {
-            self.report.fail("moved", name, "this digest belongs somewhere else");
+            self.report.fail("moved", name, "this digest was moved, or has an unsupported version");
         }
-        if moment(&digest.start).is_none() || moment(&digest.end).is_none() {
-            self.report.fail("time", name, "it says no time that can be read");
+        if parse_time(&digest.start).is_none() || parse_time(&digest.end).is_none() {
+            self.report.fail("time", name, "its start or end time is unreadable");
         } else if digest.start > digest.end {
-            self.report.fail("time", name, "its time ends before it starts");
+            self.report.fail("time", name, "its end time is before its start time");
         }
         let Some(last) = &epoch.last else {
             return;
         };
-        let before = epoch.digests.get(&last.n).map(|sha256| Link {
+        let before = epoch.digests.get(&last.n).map(|sha256| DigestLink {
             epoch: epoch.name.clone(),
             n: last.n,
             sha256: kernel::hex::encode(sha256),
         });
         if last.n.checked_add(1) == Some(digest.n) && digest.prev != before {
-            self.report.fail("link", name, "the digest before is not the one that this one names");
+            self.report.fail("link", name, "the previous digest differs from the one that this digest names");
         }
         if last.n.checked_add(1) == Some(digest.n) && digest.start != last.end {
-            self.report.fail("time", name, "its time does not start where that of the one before ends");
+            self.report.fail("time", name, "its start time differs from the end time of the previous digest");
         }
         if digest.tree_size < last.tree_size {
-            self.report.fail("size", name, "its tree is smaller than the one before");
+            self.report.fail("size", name, "its tree is smaller than the previous one");
         }
-        if epoch.begun && (digest.continues != epoch.continues || digest.reason.is_some()) {
-            self.report.fail("link", name, "it tells another beginning than the epoch's first digest");
+        if epoch.has_digest && (digest.continues != epoch.continues || digest.reason.is_some()) {
+            self.report.fail(
+                "link",
+                name,
+                "its statements about the epoch's start differ from those of the first digest",
+            );
         }
     }
 }
 
 /// Resumes at an earlier run's position, if its digest is unchanged.
-fn take_up(epoch: &mut Epoch, stand: &Stand) {
+fn resume_epoch(epoch: &mut EpochVerification, stand: &EpochProgress) {
     let same = epoch.digests.get(&stand.n).is_some_and(|sha256| kernel::hex::encode(sha256) == stand.sha256);
     if same {
         (epoch.tree, epoch.gaps) = (stand.tree.clone(), stand.gaps);
-        (epoch.unread, epoch.expired) = (stand.unread, stand.expired);
-        epoch.arrived = stand.arrived.map(UnixNanos);
+        (epoch.unopened, epoch.expired) = (stand.unread, stand.expired);
+        epoch.first_arrival = stand.arrived.map(UnixNanos);
     }
-    epoch.whole &= same; // a changed digest is reported at the end
+    epoch.is_valid &= same; // a changed digest is reported at the end
 }

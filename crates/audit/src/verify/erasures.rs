@@ -2,20 +2,20 @@
 //! and, if the erasers' public keys are given, two of them signed the request. Neighbours: `keys` (key objects),
 //! `erase` (executing erasures).
 
-use crate::chains::Line;
+use crate::chains::ChainId;
 use crate::erase::request;
 use crate::error::ReadError;
-use vault::chain::digest::Digest;
+use vault::chain::digest::ChainDigest;
 use vault::chain::erasures::is_newer;
-use vault::names::account_segment;
-use vault::row::{Erasure, ErasureState, Row};
+use vault::index_row::{ErasureRecord, ErasureState, IndexRow};
+use vault::object_names::account_segment;
 
-use super::report::Erased;
-use super::walk::{Epoch, ToldErasure, Walk};
+use super::report::ErasedContent;
+use super::run_state::{EpochVerification, RecordedErasure, VerificationRun};
 
-impl Walk<'_> {
+impl VerificationRun<'_> {
     /// Records the newest erasures that a valid digest names.
-    pub(super) fn name_erasures(&mut self, digest: &Digest, at: &str) {
+    pub(super) fn record_newest_erasures(&mut self, digest: &ChainDigest, at: &str) {
         for (writer, link) in &digest.counters.erasures {
             let chain = (account_segment(&digest.account), writer.clone());
             if self.newest_erasures.get(&chain).is_none_or(|(known, _)| is_newer(link, known)) {
@@ -25,11 +25,12 @@ impl Walk<'_> {
     }
 
     /// Checks that the newest erasures named by digests are in the store; earlier ones follow from their links.
-    pub(super) fn named_erasures(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+    pub(super) fn check_newest_erasures(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
         for ((account, writer), (link, at)) in std::mem::take(&mut self.newest_erasures) {
             if self.options.writer.as_ref().is_some_and(|wanted| *wanted != writer) {
-                let what =
-                    format!("the chain of erasures {account}/{writer}, whose newest digest {at} names (--writer)");
+                let what = format!(
+                    "the erasure chain {account}/{writer}, whose newest digest {at} names, because --writer excludes it"
+                );
                 self.report.not_verified.push(what);
                 continue;
             }
@@ -38,8 +39,8 @@ impl Walk<'_> {
             let found = epoch.and_then(|epoch| epoch.digests.get(&link.n));
             if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&link.sha256) {
                 let what = format!(
-                    "it names digest {} of {account}/{writer}/{} as the newest erasure, which is missing or another one: \
-                     erasures were rolled back, and their keys may be restored",
+                    "the newest erasure that it names, digest {} of {account}/{writer}/{}, is missing or was replaced: \
+                     erasures were rolled back, and the destroyed keys may have been restored",
                     link.n, link.epoch
                 );
                 self.report.fail("erasure_missing", at, what);
@@ -48,48 +49,50 @@ impl Walk<'_> {
     }
 
     /// Records the key copies listed in an epoch's lines, which are in its tree; returns these lines.
-    pub(super) fn key_copies(&mut self, rows: &[Row]) -> Vec<Row> {
-        let told: Vec<Row> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();
+    pub(super) fn record_key_copies(&mut self, rows: &[IndexRow]) -> Vec<IndexRow> {
+        let told: Vec<IndexRow> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();
         let copies = told.iter().flat_map(|row| &row.tail.key_copies);
         self.keys.copies.extend(copies.map(|copy| (copy.name.clone(), copy.sha256.clone())));
         told
     }
 
     /// Repeats what earlier runs verified.
-    pub(super) fn erasures_before(&mut self) {
+    pub(super) fn record_earlier_erasures(&mut self) {
         for row in self.resume.erasures().to_vec() {
-            self.key_copies(std::slice::from_ref(&row));
-            self.erasures(&row.tail.account.clone(), &[row]);
+            self.record_key_copies(std::slice::from_ref(&row));
+            self.record_erasures(&row.tail.account.clone(), &[row]);
         }
     }
 
     /// Records the erasures in an epoch's lines, which are in its tree; returns these lines.
-    pub(super) fn erasures(&mut self, account: &str, rows: &[Row]) -> Vec<Row> {
+    pub(super) fn record_erasures(&mut self, account: &str, rows: &[IndexRow]) -> Vec<IndexRow> {
         let mut told = Vec::new();
         for row in rows {
             let Some(erasure) = row.tail.erasure.as_deref() else { continue };
             told.push(row.clone());
             let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
-            if let Err(why) = self.erasure(account, &row.tail.ts, erasure) {
+            if let Err(why) = self.record_erasure(account, &row.tail.ts, erasure) {
                 self.report.fail("erasure", at, why.to_string());
             }
         }
         told
     }
 
-    fn erasure(&mut self, account: &str, ts: &str, erasure: &Erasure) -> Result<(), ReadError> {
+    fn record_erasure(&mut self, account: &str, ts: &str, erasure: &ErasureRecord) -> Result<(), ReadError> {
         if erasure.state == ErasureState::Done {
             let told = self.keys.erasures.get_mut(&erasure.nonce);
-            let told = told
-                .ok_or_else(|| ReadError::damaged("it says that an erasure is done that no line before it begins"))?;
+            let told =
+                told.ok_or_else(|| ReadError::damaged("it records the end of an erasure that no earlier line begins"))?;
             let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
             if !same || told.erased.done.is_some() {
-                return Err(ReadError::damaged("it says that another erasure is done than the one that was begun"));
+                return Err(ReadError::damaged(
+                    "it does not match the erasure that was begun, or records its end twice",
+                ));
             }
             told.erased.done = Some(ts.to_owned());
             return Ok(());
         }
-        let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it holds no request"))?;
+        let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it contains no request"))?;
         // both refuse a request whose keys don't belong to the sessions it names
         let opened = match self.options.erasers.as_slice() {
             [] => {
@@ -97,19 +100,21 @@ impl Walk<'_> {
             }
             erasers => request::open(file, erasers),
         };
-        let (request, signers) = opened.map_err(|error| error.reworded(|why| format!("its request {why}")))?;
+        let (request, signers) = opened.map_err(|error| error.map_message(|why| format!("its request {why}")))?;
         let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
-        let start = self.vault.full(&format!("keys/{}/", account_segment(account)));
+        let start = self.vault.full_name(&format!("keys/{}/", account_segment(account)));
         let own = request.keys.iter().all(|key| key.folder.starts_with(&start));
         let said = (&request.nonce, &request.who, &request.why, &request.sessions);
         let same = said == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
         if request.account != account || !own || !same || ids != erasure.key_ids {
-            return Err(ReadError::damaged("it says something else than its request"));
+            return Err(ReadError::damaged("it contradicts its request"));
         }
         if ts < request.time.as_str() || ts >= request.expires.as_str() {
-            return Err(ReadError::damaged("it was begun before its request was made, or after that had expired"));
+            return Err(ReadError::damaged(
+                "the erasure began before its request was made, or after the request expired",
+            ));
         }
-        let erased = Erased {
+        let erased = ErasedContent {
             account: account.to_owned(),
             nonce: erasure.nonce.clone(),
             who: request.who,
@@ -122,7 +127,7 @@ impl Walk<'_> {
             done: None,
             fragments: 0,
         };
-        if self.keys.erasures.insert(erasure.nonce.clone(), ToldErasure { erased, keys: request.keys }).is_some() {
+        if self.keys.erasures.insert(erasure.nonce.clone(), RecordedErasure { erased, keys: request.keys }).is_some() {
             return Err(ReadError::damaged("the same request was begun twice"));
         }
         Ok(())

@@ -6,43 +6,43 @@
 //! a finding does not end the run. Neighbours: `chain` (hashing and notes), `prove` (proofs).
 
 pub mod anchor;
-mod anchored;
+mod anchor_check;
 mod content;
 mod epoch;
+mod epoch_links;
 mod erasures;
-mod inside;
-mod keys;
-mod links;
+mod fragment_check;
+mod key_check;
 mod locks;
+mod named_key;
 mod options;
 mod report;
 mod resume;
+mod run_state;
 mod stray_keys;
 mod strays;
 mod times;
-mod told_key;
-mod unnamed;
-mod walk;
+mod unknown_objects;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
-use super::chains::{EarlySignature, Found, Scope, find};
+use super::chains::{ChainListing, ChainScope, EarlySignature, list_chain_objects};
 use super::error::ReadError;
 use super::location::Vault;
-use super::read::Opener;
+use super::read::FragmentOpener;
 
-pub use super::chains::Line;
-pub use options::{Options, Progress, Retention};
-use report::STRANGER;
-pub use report::{Counts, Erased, Finding, Head, Report, Severity};
+pub use super::chains::ChainId;
+pub use options::{RequiredLock, VerifyOptions, VerifyProgress};
+use report::IDENTITY_CODE;
+pub use report::{ChainHead, ErasedContent, Severity, VerifyCounts, VerifyFinding, VerifyReport};
 
-use resume::Resume;
-use strays::LONG;
+use resume::ResumeFile;
+use run_state::{EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
+use strays::MAX_DIGEST_DELAY;
 use vault::store::ObjectKind;
-use walk::{Epoch, Keys, Referenced, Turns, Walk};
 
 /// Verifies a vault. Problems of the vault itself are in the report.
 ///
@@ -50,62 +50,66 @@ use walk::{Epoch, Keys, Referenced, Turns, Walk};
 /// The store can't be listed, or one of the caller's files can't be used.
 pub async fn verify(
     vault: &Vault,
-    options: &Options,
-    show: &mut (dyn FnMut(Progress) + Send),
-) -> Result<Report, ReadError> {
+    options: &VerifyOptions,
+    show: &mut (dyn FnMut(VerifyProgress) + Send),
+) -> Result<VerifyReport, ReadError> {
     if options.keys.is_empty() {
         return Err(ReadError::invalid("give --key: the public key of the writer's signer"));
     }
-    let found = find(vault, Scope { account: options.account.as_deref(), writer: options.writer.as_deref() }).await?;
-    let opener = (!options.auditors.is_empty()).then(|| Opener::new(vault, options.auditors.clone()));
-    let all = found.lines.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
-    let mut walk = Walk {
+    let found = list_chain_objects(
+        vault,
+        ChainScope { account: options.account.as_deref(), writer: options.writer.as_deref() },
+    )
+    .await?;
+    let opener = (!options.auditors.is_empty()).then(|| FragmentOpener::new(vault, options.auditors.clone()));
+    let all = found.chains.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
+    let mut walk = VerificationRun {
         vault,
         options,
         opener,
-        report: Report { v: 1, verified: true, ..Report::default() },
-        resume: Resume::default(),
-        seen: BTreeMap::new(),
-        turns: Turns::default(),
-        keys: Keys::default(),
+        report: VerifyReport { v: 1, verified: true, ..VerifyReport::default() },
+        resume: ResumeFile::default(),
+        earlier_digests: BTreeMap::new(),
+        turns: TurnNumbers::default(),
+        keys: KeyInventory::default(),
         newest_erasures: BTreeMap::new(),
-        excused: 0,
-        hidden: 0,
-        referenced: Referenced::default(),
-        progress: Progress { done: 0, all, bytes: 0 },
+        excused_failures: 0,
+        hidden_objects: 0,
+        referenced: ReferencedNames::default(),
+        progress: VerifyProgress { done: 0, all, bytes: 0 },
     };
-    walk.strange(&found);
+    walk.report_unknown_names(&found);
     walk.list_keys().await;
-    walk.take_up()?;
-    let mut lines: Vec<(Line, Vec<Epoch>)> = Vec::new();
-    for (line, epochs) in &found.lines {
+    walk.resume_earlier_run()?;
+    let mut lines: Vec<(ChainId, Vec<EpochVerification>)> = Vec::new();
+    for (line, epochs) in &found.chains {
         let mut judged = Vec::new();
         for (name, numbers) in epochs {
-            judged.push(walk.epoch(line, name, numbers, show).await?);
+            judged.push(walk.check_epoch(line, name, numbers, show).await?);
         }
-        walk.links(line, &judged);
+        walk.check_links(line, &judged);
         lines.push((line.clone(), judged));
     }
-    walk.early(&found, &lines).await;
-    walk.gone_since();
-    walk.named_erasures(&lines);
-    walk.settle_keys().await;
-    walk.anchors(&lines);
-    walk.leaves(&lines);
+    walk.check_early_signatures(&found, &lines).await;
+    walk.report_vanished_epochs();
+    walk.check_newest_erasures(&lines);
+    walk.reconcile_erasures().await;
+    walk.check_anchors(&lines);
+    walk.check_leaves(&lines);
     if !options.chain_only {
-        walk.strays(&lines).await?;
-        walk.stray_keys(&lines).await;
-        walk.versions().await;
+        walk.report_strays(&lines).await?;
+        walk.report_stray_keys(&lines).await;
+        walk.check_versions().await;
     }
     walk.report.turn_gaps = walk.turns.gaps();
-    walk.limits(&lines);
-    walk.resume.end()?;
+    walk.report_limits(&lines);
+    walk.resume.finish()?;
     Ok(walk.report)
 }
 
 /// Whether the writer's next digest would be number `n` of this epoch: after the newest digest of an unfinished epoch,
 /// or the first of a new epoch.
-fn is_next(epochs: &[Epoch], name: &str, n: u64) -> bool {
+fn is_next_digest(epochs: &[EpochVerification], name: &str, n: u64) -> bool {
     match epochs.iter().find(|epoch| epoch.name == name) {
         Some(epoch) => {
             let followed = epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == name));
@@ -115,50 +119,54 @@ fn is_next(epochs: &[Epoch], name: &str, n: u64) -> bool {
     }
 }
 
-impl Walk<'_> {
+impl VerificationRun<'_> {
     /// Resumes the work of an earlier, interrupted run.
-    fn take_up(&mut self) -> Result<(), ReadError> {
-        self.resume = Resume::read(self.options, self.keys.are_listed())?;
-        (self.report.counts, self.seen) = (self.resume.counts(), self.resume.seen());
-        self.erasures_before();
+    fn resume_earlier_run(&mut self) -> Result<(), ReadError> {
+        self.resume = ResumeFile::read(self.options, self.keys.are_listed())?;
+        (self.report.counts, self.earlier_digests) = (self.resume.counts(), self.resume.seen_digests());
+        self.record_earlier_erasures();
         Ok(())
     }
 
-    fn strange(&mut self, found: &Found) {
-        for name in &found.strange {
-            let what = "nothing of a chain has such a name";
+    fn report_unknown_names(&mut self, found: &ChainListing) {
+        for name in &found.unrecognised {
+            let what = "this is not the name of a digest or signature: the object was planted, or is left over";
             match self.options.chain_only {
                 true => self.report.warn("stray", name, what),
                 false => self.report.fail("stray", name, what),
             }
         }
-        if found.lines.is_empty() {
-            self.report.fail("empty", "chain/", "no digest: nothing of this vault can be verified");
+        if found.chains.is_empty() {
+            self.report.fail(
+                "empty",
+                "chain/",
+                "no digest found, so nothing can be verified: check --store, --account and --writer",
+            );
         }
     }
 
     /// Checks signatures beyond the newest digests: the gateway writes a signature a moment before its digest.
-    async fn early(&mut self, found: &Found, lines: &[(Line, Vec<Epoch>)]) {
-        for EarlySignature { line, epoch, n, name } in &found.early {
+    async fn check_early_signatures(&mut self, found: &ChainListing, lines: &[(ChainId, Vec<EpochVerification>)]) {
+        for EarlySignature { chain: line, epoch, n, name } in &found.early_signatures {
             let epochs = lines.iter().find(|(other, _)| other == line).map(|(_, epochs)| epochs.as_slice());
-            let is_next = is_next(epochs.unwrap_or_default(), epoch, *n);
-            match self.vault.written(ObjectKind::Chain, name).await {
-                Some(written) if is_next && written.plus(LONG) >= self.options.now => {
-                    self.report.not_verified.push(format!("{name}: a signature whose digest is not there yet"));
+            let is_next = is_next_digest(epochs.unwrap_or_default(), epoch, *n);
+            match self.vault.fetch_write_time(ObjectKind::Chain, name).await {
+                Some(written) if is_next && written.plus(MAX_DIGEST_DELAY) >= self.options.now => {
+                    self.report.not_verified.push(format!("{name}: a signature whose digest has not been written yet"));
                 }
-                _ => self.report.fail("digest_missing", name, "a signature whose digest is not there"),
+                _ => self.report.fail("digest_missing", name, "a signature whose digest is missing"),
             }
         }
     }
 
     /// Reports everything that this run did not check.
-    fn limits(&mut self, lines: &[(Line, Vec<Epoch>)]) {
+    fn report_limits(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
         let mut not = Vec::new();
         if self.options.auditors.is_empty() {
-            not.push("what fragments say inside: no auditor's key was given (--identity); their bytes have the hashes of their lines".to_owned());
+            not.push("decrypted fragments, because no auditor's key was given (--identity); only the hashes of their sealed bytes were checked".to_owned());
         }
         if self.options.chain_only {
-            not.push("index, payload, and what nobody names: the chain alone was looked at".to_owned());
+            not.push("index, payload and unreferenced objects, because only the chain was checked".to_owned());
         } else if self.options.no_payload {
             not.push("payload objects and session keys (--no-payload)".to_owned());
         }
@@ -167,30 +175,30 @@ impl Walk<'_> {
         }
         if self.options.anchors.is_empty() {
             not.push(
-                "that nothing was cut off the end of a chain, or signed anew with a stolen key: no anchor was given (--anchor)"
+                "that no chain was truncated or re-signed with a stolen key, because no anchor was given (--anchor)"
                     .to_owned(),
             );
         }
         if self.options.account.is_some() || self.options.writer.is_some() {
             not.push("other accounts or writers".to_owned());
         }
-        let (Counts { expired, archived, .. }, hidden) = (&self.report.counts, self.hidden);
+        let (VerifyCounts { expired, archived, .. }, hidden) = (&self.report.counts, self.hidden_objects);
         if *expired > 0 || hidden > 0 {
             let before = self.options.expired.as_deref().unwrap_or_default();
             not.push(format!(
-                "{expired} objects that expired and are gone, of digests before {before}, and roots behind lines that are gone; \
-                 {hidden} delete markers over objects of before"
+                "{expired} expired objects of digests before {before} that are gone, and roots after missing lines; \
+                 {hidden} delete markers over expired objects"
             ));
         }
         if *archived > 0 {
             not.push(format!(
-                "{archived} objects that are archived: restore them (`aws s3api restore-object`; the auditor needs s3:RestoreObject) \
+                "{archived} archived objects: restore them (`aws s3api restore-object`; the auditor needs s3:RestoreObject) \
                  and verify again"
             ));
         }
-        let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unread).sum();
+        let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unopened).sum();
         if uncovered > 0 {
-            not.push(format!("{uncovered} fragments whose session keys no identity given here opens"));
+            not.push(format!("{uncovered} fragments whose session keys none of the given identities opens"));
         }
         let over: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.expired).sum();
         if over > 0 {
@@ -199,8 +207,10 @@ impl Walk<'_> {
         // if keys were erased or expired, the right auditor's key opens nothing either
         let gone = !self.report.erased.is_empty() || self.report.counts.expired > 0;
         if uncovered > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
-            let what = format!("opens none of {uncovered} fragments that were read: is it an auditor's of this vault?");
-            self.report.warn(STRANGER, "--identity", what);
+            let what = format!(
+                "opens none of the {uncovered} fragments that were read: check that it is the key of an auditor of this vault"
+            );
+            self.report.warn(IDENTITY_CODE, "--identity", what);
         }
         self.report.not_verified.extend(not);
     }

@@ -1,4 +1,4 @@
-//! Options of a verification ([`Options`]) and its progress ([`Progress`]).
+//! Options of a verification ([`VerifyOptions`]) and its progress ([`VerifyProgress`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use vault::chain::note::VerifyKey;
 use vault::store::settings::LockMode;
 
 /// Default time within which an epoch must be anchored: anchors are made hourly, or at least daily.
-const WITHIN: Duration = Duration::from_secs(25 * 3600);
+const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
 
 /// Options of a verification.
-pub struct Options {
+pub struct VerifyOptions {
     /// Public keys of the writers' signers.
     pub keys: Vec<VerifyKey>,
     /// Only this account.
@@ -43,7 +43,7 @@ pub struct Options {
     /// Leaves seen elsewhere (`gen_ai.payload.leaf` on spans), which the chain must contain.
     pub leaves: Vec<String>,
     /// Required lock of every version of an object; without it, only locks unlike the rest are reported.
-    pub retention: Option<Retention>,
+    pub retention: Option<RequiredLock>,
     /// Whether to skip the locks.
     pub no_locks: bool,
     /// File that keeps verified positions, so that an interrupted run can be resumed, and the digests seen.
@@ -52,7 +52,7 @@ pub struct Options {
     pub now: UnixNanos,
 }
 
-impl Default for Options {
+impl Default for VerifyOptions {
     fn default() -> Self {
         Self {
             keys: Vec::new(),
@@ -67,7 +67,7 @@ impl Default for Options {
             erasers: Vec::new(),
             anchors: Vec::new(),
             anchor_keys: Vec::new(),
-            anchored_within: WITHIN,
+            anchored_within: DEFAULT_ANCHORED_WITHIN,
             leaves: Vec::new(),
             retention: None,
             no_locks: false,
@@ -79,7 +79,7 @@ impl Default for Options {
 
 /// Progress of a verification.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct VerifyProgress {
     /// Digests judged.
     pub done: u64,
     /// Digests in total.
@@ -90,7 +90,7 @@ pub struct Progress {
 
 /// Required lock of objects. Keys are always under governance, so that they can be erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
+pub struct RequiredLock {
     /// Mode for all objects except keys.
     pub mode: LockMode,
     /// Minimum retention, from the time the object was written.

@@ -1,19 +1,19 @@
-//! [`Report`]: the results of a verification: what was checked, what was found, what could not be verified; as JSON and
-//! as text. The list of findings is bounded, but all are counted. A report never quotes content.
+//! [`VerifyReport`]: the results of a verification: what was checked, what was found, what could not be verified; as
+//! JSON and as text. The list of findings is bounded, but all are counted. A report never quotes content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use kernel::terminal::{clean, counted};
-use vault::chain::digest::Link;
-use vault::names::account_segment;
+use kernel::terminal::{escape_unsafe, format_count};
+use vault::chain::digest::DigestLink;
+use vault::object_names::account_segment;
 
 /// Most findings that are kept.
 const MAX_FINDINGS: usize = 1000;
 
 /// Code for an auditor's key that opens nothing.
-pub(super) const STRANGER: &str = "identity";
+pub(super) const IDENTITY_CODE: &str = "identity";
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,7 +27,7 @@ pub enum Severity {
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct VerifyFinding {
     /// Severity of the finding.
     pub severity: Severity,
     /// Kind of the finding (docs/vault.md lists them).
@@ -41,7 +41,7 @@ pub struct Finding {
 /// Counts of what was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(default)]
-pub struct Counts {
+pub struct VerifyCounts {
     /// Epochs.
     pub epochs: u64,
     /// Digests with valid signature, link and root.
@@ -68,13 +68,13 @@ pub struct Counts {
 
 /// The newest digest of a writer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Head {
+pub struct ChainHead {
     /// Account whose lines it covers.
     pub account: String,
     /// The writer's name.
     pub writer: String,
     /// Identifies the digest.
-    pub digest: Link,
+    pub digest: DigestLink,
     /// Number of leaves.
     pub tree_size: u64,
     /// Root of the tree, base64.
@@ -89,7 +89,7 @@ pub struct Head {
 
 /// Content that can't be opened any more, because two people requested its erasure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Erased {
+pub struct ErasedContent {
     /// Account of the content.
     pub account: String,
     /// Nonce of the request.
@@ -116,21 +116,21 @@ pub struct Erased {
 
 /// Results of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Version of the report's format.
     pub v: u8,
     /// Whether no failure was found.
     pub verified: bool,
     /// Counts of what was checked.
-    pub counts: Counts,
+    pub counts: VerifyCounts,
     /// The newest digest of each writer and account.
-    pub heads: Vec<Head>,
+    pub heads: Vec<ChainHead>,
     /// The first thousand findings.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<VerifyFinding>,
     /// Number of findings by code.
     pub found: BTreeMap<&'static str, u64>,
     /// Content erased by request.
-    pub erased: Vec<Erased>,
+    pub erased: Vec<ErasedContent>,
     /// Sessions with missing turn numbers, as far as the lines show.
     pub turn_gaps: Vec<String>,
     /// What could not be verified, with reasons.
@@ -144,42 +144,53 @@ pub struct Report {
     pub(super) broken: BTreeSet<(String, String)>,
 }
 
-impl Report {
+impl VerifyReport {
     /// Adds a failure: the vault differs from what was written.
     pub fn fail(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
         (self.verified, self.failures) = (false, self.failures + 1);
-        self.find(Severity::Failure, code, at.into(), what.into());
+        self.add_finding(Severity::Failure, code, at.into(), what.into());
     }
 
     /// Adds a warning.
     pub fn warn(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
-        self.find(Severity::Warning, code, at.into(), what.into());
+        self.add_finding(Severity::Warning, code, at.into(), what.into());
     }
 
-    fn find(&mut self, severity: Severity, code: &'static str, at: String, what: String) {
+    fn add_finding(&mut self, severity: Severity, code: &'static str, at: String, what: String) {
         *self.found.entry(code).or_default() += 1;
         if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(Finding { severity, code, at, what });
+            self.findings.push(VerifyFinding { severity, code, at, what });
         }
     }
 
     /// The newest digests that may be anchored, and the chains left out because they are broken. Objects planted after
     /// a newest digest don't break a chain.
-    pub fn anchorable(&self) -> (Vec<Head>, Vec<String>) {
-        let is_broken = |head: &Head| self.broken.contains(&(account_segment(&head.account), head.writer.clone()));
+    pub fn anchorable(&self) -> (Vec<ChainHead>, Vec<String>) {
+        let is_broken = |head: &ChainHead| self.broken.contains(&(account_segment(&head.account), head.writer.clone()));
         let heads = self.heads.iter().filter(|head| !is_broken(head)).cloned().collect();
         (heads, self.broken.iter().map(|(account, writer)| format!("{account}/{writer}")).collect())
     }
 
     /// Whether auditors' keys were given but open none of the content.
     pub fn opened_nothing(&self) -> bool {
-        self.found.contains_key(STRANGER)
+        self.found.contains_key(IDENTITY_CODE)
     }
 
     /// The report as text, a line each.
     pub fn text(&self) -> String {
-        let Counts { epochs, digests, leaves, gaps, objects, fragments, opened, bytes, locked, expired, archived } =
-            &self.counts;
+        let VerifyCounts {
+            epochs,
+            digests,
+            leaves,
+            gaps,
+            objects,
+            fragments,
+            opened,
+            bytes,
+            locked,
+            expired,
+            archived,
+        } = &self.counts;
         let mut out = Vec::new();
         for finding in &self.findings {
             let severity = if finding.severity == Severity::Failure { "FAILURE" } else { "warning" };
@@ -191,23 +202,23 @@ impl Report {
             out.push(format!("and {} more", all - kept));
         }
         for head in &self.heads {
-            let state = if head.last { "final" } else { "running, or stopped without a word" };
+            let state = if head.last { "final" } else { "running, or stopped without a final digest" };
             out.push(format!(
-                "newest: {}/{}/{} digest {} of {} ({state}): {} leaves, {} not yet in the store, root {}",
+                "newest: {}/{}/{} digest {} of {} ({state}): {}, {} not yet in the store, root {}",
                 head.account,
                 head.writer,
                 head.digest.epoch,
                 head.digest.n,
                 head.end,
-                head.tree_size,
+                if head.tree_size == 1 { "1 leaf".to_owned() } else { format!("{} leaves", head.tree_size) },
                 head.pending,
                 head.root
             ));
         }
         for erased in &self.erased {
             out.push(format!(
-                "{}: {} of {}: {} keys, {} fragments, begun {}, {}; asked for by {}: {}; {} {}",
-                if erased.checked { "erased by request" } else { "gone, as a line says by request" },
+                "{}: {} of {}: {} keys, {} fragments, begun {}, {}; requested by {}: {}; {} {}",
+                if erased.checked { "erased by request" } else { "erased by request according to a line" },
                 erased.sessions.join(", "),
                 erased.account,
                 erased.key_ids.len(),
@@ -216,30 +227,30 @@ impl Report {
                 erased.done.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}")),
                 erased.who,
                 erased.why,
-                if erased.checked { "signed by" } else { "not checked that it was signed by" },
+                if erased.checked { "signed by" } else { "unchecked signatures of" },
                 erased.signers.join(", ")
             ));
         }
         out.extend(self.turn_gaps.iter().map(|session| format!("turns are missing: {session}")));
         out.extend(self.not_verified.iter().map(|what| format!("not verified: {what}")));
         out.push(format!(
-            "{}, {}, {} ({gaps} tell of a lost one), {}, {}, {opened} opened, {bytes} bytes, {locked} locked, \
+            "{}, {}, {} ({gaps} record a lost line), {}, {}, {opened} opened, {bytes} bytes, {locked} locked, \
              {expired} expired, {archived} archived",
-            counted(*epochs, "epoch"),
-            counted(*digests, "digest"),
-            counted(*leaves, "line"),
-            counted(*objects, "object"),
-            counted(*fragments, "fragment"),
+            format_count(*epochs, "epoch"),
+            format_count(*digests, "digest"),
+            format_count(*leaves, "line"),
+            format_count(*objects, "object"),
+            format_count(*fragments, "fragment"),
         ));
         out.push(
             match (self.verified, self.opened_nothing()) {
                 (true, false) => "verified",
-                (true, true) => "verified, but for the content: no key given here opens any of it",
+                (true, true) => "verified except for the content: none of the given keys opens any of it",
                 (false, _) => "NOT VERIFIED",
             }
             .to_owned(),
         );
         // a name must not contain a line break that fakes another line
-        out.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
+        out.iter().map(|line| escape_unsafe(line)).collect::<Vec<_>>().join("\n")
     }
 }

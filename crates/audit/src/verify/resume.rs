@@ -14,17 +14,17 @@ use sha2::{Digest, Sha256};
 use crate::error::ReadError;
 use kernel::files;
 use vault::chain::tree::Frontier;
-use vault::row::Row;
+use vault::index_row::IndexRow;
 
-use super::options::Options;
-use super::report::Counts;
+use super::options::VerifyOptions;
+use super::report::VerifyCounts;
 
 /// Digests between two saves.
-const EVERY: u64 = 64;
+const SAVE_INTERVAL: u64 = 64;
 
 /// Position within one epoch.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Stand {
+pub(super) struct EpochProgress {
     /// The last digest that was judged valid.
     pub(super) n: u64,
     /// Its SHA-256, hex.
@@ -44,13 +44,13 @@ pub(super) struct Stand {
 
 /// A digest that a run found valid.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct SeenDigest {
     pub(super) n: u64,
     pub(super) sha256: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Kept {
+struct SavedProgress {
     v: u8,
     /// Hash of the options: positions of a run that checked less, or something else, are not used.
     #[serde(default)]
@@ -58,27 +58,27 @@ struct Kept {
     /// The latest time before which a run allowed content to be gone.
     #[serde(default)]
     expired: Option<String>,
-    counts: Counts,
-    epochs: BTreeMap<String, Stand>,
+    counts: VerifyCounts,
+    epochs: BTreeMap<String, EpochProgress>,
     /// The newest digest of each epoch that any run found valid.
     #[serde(default)]
-    seen: BTreeMap<String, Seen>,
+    seen: BTreeMap<String, SeenDigest>,
     /// Lines of verified erasures, which every run needs.
     #[serde(default)]
-    erasures: Vec<Row>,
+    erasures: Vec<IndexRow>,
 }
 
 /// Saved progress (see the module).
 #[derive(Default)]
-pub(super) struct Resume {
+pub(super) struct ResumeFile {
     path: Option<PathBuf>,
-    kept: Kept,
-    since: u64,
-    goes_on: bool,
+    saved: SavedProgress,
+    unsaved: u64,
+    is_resumed: bool,
 }
 
 /// Hash of the options that positions depend on, except [`Options::expired`].
-fn asked(options: &Options, keys_listed: bool) -> String {
+fn options_hash(options: &VerifyOptions, keys_listed: bool) -> String {
     let mut keys: Vec<String> = options.keys.iter().map(ToString::to_string).collect();
     let mut auditors: Vec<String> = options.auditors.iter().map(|one| one.to_public().to_string()).collect();
     keys.sort_unstable();
@@ -88,89 +88,94 @@ fn asked(options: &Options, keys_listed: bool) -> String {
     kernel::hex::encode(&Sha256::digest(text))
 }
 
-impl Resume {
+impl ResumeFile {
     /// Reads the file, if it exists. `keys_listed` says whether the run knows the existing session keys.
-    pub(super) fn read(options: &Options, keys_listed: bool) -> Result<Self, ReadError> {
+    pub(super) fn read(options: &VerifyOptions, keys_listed: bool) -> Result<Self, ReadError> {
         let path = options.resume.as_deref();
-        let mut kept = path.map(read).transpose()?.flatten().unwrap_or_default();
-        let asked = asked(options, keys_listed);
+        let mut kept = path.map(read_progress).transpose()?.flatten().unwrap_or_default();
+        let asked = options_hash(options, keys_listed);
         // positions of a run that allowed more content to be gone are not valid for this one
         if kept.asked != asked || kept.expired > options.expired {
-            kept = Kept { seen: kept.seen, ..Kept::default() };
+            kept = SavedProgress { seen: kept.seen, ..SavedProgress::default() };
         }
         (kept.v, kept.asked, kept.expired) = (1, asked, options.expired.clone());
         let goes_on = !kept.epochs.is_empty();
-        Ok(Self { path: path.map(Path::to_path_buf), kept, since: 0, goes_on })
+        Ok(Self { path: path.map(Path::to_path_buf), saved: kept, unsaved: 0, is_resumed: goes_on })
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        self.kept.counts.clone()
+    pub(super) fn counts(&self) -> VerifyCounts {
+        self.saved.counts.clone()
     }
 
     /// Whether an earlier run is resumed.
-    pub(super) fn goes_on(&self) -> bool {
-        self.goes_on
+    pub(super) fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Lines of erasures that earlier runs verified.
-    pub(super) fn erasures(&self) -> &[Row] {
-        &self.kept.erasures
+    pub(super) fn erasures(&self) -> &[IndexRow] {
+        &self.saved.erasures
     }
 
-    pub(super) fn stand(&self, folder: &str) -> Option<&Stand> {
-        self.kept.epochs.get(folder)
+    pub(super) fn epoch_progress(&self, folder: &str) -> Option<&EpochProgress> {
+        self.saved.epochs.get(folder)
     }
 
     /// Digests that any run found valid, by the folders of their epochs.
-    pub(super) fn seen(&self) -> BTreeMap<String, Seen> {
-        self.kept.seen.clone()
+    pub(super) fn seen_digests(&self) -> BTreeMap<String, SeenDigest> {
+        self.saved.seen.clone()
     }
 
     /// Saves that everything up to this position is valid.
-    pub(super) fn keep(
+    pub(super) fn save_position(
         &mut self,
         folder: &str,
-        stand: Stand,
-        told: Vec<Row>,
-        counts: &Counts,
+        stand: EpochProgress,
+        told: Vec<IndexRow>,
+        counts: &VerifyCounts,
         now: bool,
     ) -> Result<(), ReadError> {
         if self.path.is_none() {
             return Ok(());
         }
-        self.kept.erasures.extend(told);
-        let seen = self.kept.seen.get(folder).is_some_and(|seen| seen.n >= stand.n);
+        self.saved.erasures.extend(told);
+        let seen = self.saved.seen.get(folder).is_some_and(|seen| seen.n >= stand.n);
         if !seen {
-            self.kept.seen.insert(folder.to_owned(), Seen { n: stand.n, sha256: stand.sha256.clone() });
+            self.saved.seen.insert(folder.to_owned(), SeenDigest { n: stand.n, sha256: stand.sha256.clone() });
         }
-        self.kept.epochs.insert(folder.to_owned(), stand);
-        self.kept.counts = counts.clone();
-        self.since += 1;
-        if self.since < EVERY && !now { Ok(()) } else { self.save() }
+        self.saved.epochs.insert(folder.to_owned(), stand);
+        self.saved.counts = counts.clone();
+        self.unsaved += 1;
+        if self.unsaved < SAVE_INTERVAL && !now { Ok(()) } else { self.save() }
     }
 
     /// Ends the run: its findings are reported, and the next run starts from the beginning.
-    pub(super) fn end(&mut self) -> Result<(), ReadError> {
-        self.kept = Kept { v: 1, seen: std::mem::take(&mut self.kept.seen), ..Kept::default() };
+    pub(super) fn finish(&mut self) -> Result<(), ReadError> {
+        self.saved = SavedProgress { v: 1, seen: std::mem::take(&mut self.saved.seen), ..SavedProgress::default() };
         self.save()
     }
 
     fn save(&mut self) -> Result<(), ReadError> {
         let Some(path) = &self.path else { return Ok(()) };
-        self.since = 0;
-        let bytes = serde_json::to_vec(&self.kept).unwrap_or_default(); // strings and numbers: can't fail
-        files::replace(path, &bytes)
-            .map_err(|error| ReadError::of_io(&error, format!("can't write {}: {error}", path.display())))
+        self.unsaved = 0;
+        let bytes = serde_json::to_vec(&self.saved).unwrap_or_default(); // strings and numbers: can't fail
+        files::replace_file(path, &bytes)
+            .map_err(|error| ReadError::from_io_error(&error, format!("can't write {}: {error}", path.display())))
     }
 }
 
-fn read(path: &Path) -> Result<Option<Kept>, ReadError> {
+fn read_progress(path: &Path) -> Result<Option<SavedProgress>, ReadError> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(ReadError::of_io(&error, format!("can't read {}: {error}", path.display()))),
+        Err(error) => return Err(ReadError::from_io_error(&error, format!("can't read {}: {error}", path.display()))),
         Ok(bytes) => bytes,
     };
-    let kept: Option<Kept> = serde_json::from_slice(&bytes).ok();
-    let none = || ReadError::invalid(format!("{} is no file of an earlier verification", path.display()));
+    let kept: Option<SavedProgress> = serde_json::from_slice(&bytes).ok();
+    let none = || {
+        ReadError::invalid(format!(
+            "{} is not a progress file of `vault verify`: give another file, or delete it",
+            path.display()
+        ))
+    };
     kept.filter(|kept| kept.v == 1).map(Some).ok_or_else(none)
 }

@@ -19,18 +19,18 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sha2::Digest as _;
 
-use super::{Options, Report, verify};
+use super::{VerifyOptions, VerifyReport, verify};
 use crate::read::Vault;
 use crate::testing::site::{Memory, Site, process};
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::SeededRng;
 use telemetry::Meter;
-use vault::chain::digest::Digest;
+use vault::chain::digest::ChainDigest;
 use vault::chain::note::{SigningKey, VerifyKey};
-use vault::keys::KeyRing;
-use vault::names::rfc3339;
-use vault::seal::AgeSealer;
-use vault::store::{ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use vault::key_ring::KeyRing;
+use vault::object_names::rfc3339;
+use vault::seal::AgeKeyGenerator;
+use vault::store::{ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
 use vault::testing::journal::signing_key;
 
 const NOON: UnixNanos = vault::testing::journal::NOON;

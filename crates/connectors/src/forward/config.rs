@@ -9,18 +9,18 @@ use config::FieldProblem;
 /// receive from it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {}
+pub struct ForwardConfig {}
 
-/// The checked form of [`Config`].
+/// The checked form of [`ForwardConfig`].
 #[derive(Clone, Copy, Debug)]
-pub struct Settings;
+pub struct ForwardSettings;
 
-impl Config {
+impl ForwardConfig {
     /// Returns the settings; there is nothing to check.
     ///
     /// # Errors
     /// Never.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        Ok(Settings)
+    pub fn settings(&self) -> Result<ForwardSettings, Vec<FieldProblem>> {
+        Ok(ForwardSettings)
     }
 }

@@ -1,5 +1,5 @@
 //! The `forward` connector, which merges several pipelines into one or splits one into several. It has no running
-//! part: [`joined`] replaces each path from receivers through connectors to exporters by one ordinary pipeline, which
+//! part: [`join_pipelines`] replaces each path from receivers through connectors to exporters by one ordinary pipeline, which
 //! is checked, run, committed and answered as one.
 //! A record takes the same steps as with hand-copied processors, and each step runs once where paths share it; one
 //! commit covers all paths. A ring has no exit and makes no pipeline. `config/joins` reports rings and half-used
@@ -11,47 +11,51 @@ mod tests;
 
 use std::collections::HashSet;
 
-use ::config::file::Pipeline;
-use ::config::{At, ComponentId, Problem};
+use ::config::file::PipelineConfig;
+use ::config::{ComponentId, Problem, SourcePosition};
 use otlp::Signal;
 
-pub use config::{Config, Settings};
+pub use config::{ForwardConfig, ForwardSettings};
 
 /// Maximum number of paths through the connectors of one file.
-const MOST: usize = 1000;
+const MAX_PATHS: usize = 1000;
 
 /// The pipelines that run: one for each path from receivers through `forwards` to exporters. A pipeline without a
 /// `forward` connector stays unchanged.
 ///
 /// # Errors
 /// There are more than 1,000 paths.
-pub fn joined(pipelines: &[Pipeline], forwards: &HashSet<ComponentId>) -> Result<Vec<Pipeline>, Problem> {
-    let mut ways = Ways { pipelines, forwards, found: Vec::new() };
+pub fn join_pipelines(
+    pipelines: &[PipelineConfig],
+    forwards: &HashSet<ComponentId>,
+) -> Result<Vec<PipelineConfig>, Problem> {
+    let mut ways = PathExpansion { pipelines, forwards, joined_pipelines: Vec::new() };
     for pipeline in pipelines {
         let receivers: Vec<_> = pipeline.receivers.iter().filter(|(id, _)| !forwards.contains(id)).cloned().collect();
         if receivers.is_empty() && !pipeline.receivers.is_empty() {
             continue;
         }
-        let begin = Pipeline { receivers, processors: Vec::new(), exporters: Vec::new(), ..pipeline.clone() };
+        let begin = PipelineConfig { receivers, processors: Vec::new(), exporters: Vec::new(), ..pipeline.clone() };
         ways.follow(begin, pipeline, &mut Vec::new());
     }
-    if ways.found.len() > MOST {
-        let what = format!("`forward` connectors make more than {MOST} ways from receivers to exporters");
+    if ways.joined_pipelines.len() > MAX_PATHS {
+        let what =
+            format!("`forward` connectors create more than {MAX_PATHS} paths from receivers to exporters; remove some");
         return Err(Problem::error(pipelines.first().map(|pipeline| pipeline.at), "service.pipelines", what));
     }
-    Ok(ways.found)
+    Ok(ways.joined_pipelines)
 }
 
-struct Ways<'p> {
-    pipelines: &'p [Pipeline],
+struct PathExpansion<'p> {
+    pipelines: &'p [PipelineConfig],
     forwards: &'p HashSet<ComponentId>,
-    found: Vec<Pipeline>,
+    joined_pipelines: Vec<PipelineConfig>,
 }
 
-impl<'p> Ways<'p> {
+impl<'p> PathExpansion<'p> {
     /// Extends the path through `next`; `behind` are the pipelines already on the path.
-    fn follow(&mut self, way: Pipeline, next: &'p Pipeline, behind: &mut Vec<&'p ComponentId>) {
-        if self.found.len() > MOST || behind.contains(&&next.id) {
+    fn follow(&mut self, way: PipelineConfig, next: &'p PipelineConfig, behind: &mut Vec<&'p ComponentId>) {
+        if self.joined_pipelines.len() > MAX_PATHS || behind.contains(&&next.id) {
             return;
         }
         behind.push(&next.id);
@@ -60,10 +64,14 @@ impl<'p> Ways<'p> {
         let (on, out): (Vec<_>, Vec<_>) =
             next.exporters.iter().cloned().partition(|(id, _)| self.forwards.contains(id));
         if !out.is_empty() || next.exporters.is_empty() {
-            self.found.push(Pipeline { id: named(&way.id, behind), exporters: out, ..way.clone() });
+            self.joined_pipelines.push(PipelineConfig {
+                id: path_name(&way.id, behind),
+                exporters: out,
+                ..way.clone()
+            });
         }
         for (connector, _) in on {
-            let fed = |pipeline: &&Pipeline| {
+            let fed = |pipeline: &&PipelineConfig| {
                 pipeline.signal == next.signal && pipeline.receivers.iter().any(|(id, _)| *id == connector)
             };
             for pipeline in self.pipelines.iter().filter(fed) {
@@ -75,7 +83,7 @@ impl<'p> Ways<'p> {
 }
 
 /// The name of a path, such as `traces/in>out`; a single pipeline keeps its name.
-fn named(first: &ComponentId, ways: &[&ComponentId]) -> ComponentId {
+fn path_name(first: &ComponentId, ways: &[&ComponentId]) -> ComponentId {
     if ways.len() < 2 {
         return first.clone();
     }
@@ -84,31 +92,49 @@ fn named(first: &ComponentId, ways: &[&ComponentId]) -> ComponentId {
 }
 
 /// Reports connectors that a signal enters but never leaves, or the reverse.
-pub fn one_sided(pipelines: &[Pipeline], forwards: &HashSet<ComponentId>) -> Vec<Problem> {
+pub fn check_one_sided(pipelines: &[PipelineConfig], forwards: &HashSet<ComponentId>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let signals: HashSet<Signal> = pipelines.iter().map(|pipeline| pipeline.signal).collect();
     for signal in Signal::ALL.into_iter().filter(|signal| signals.contains(signal)) {
-        let of = |pick: fn(&Pipeline) -> &[(ComponentId, At)]| {
+        let of = |pick: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
             let lines = pipelines.iter().filter(move |pipeline| pipeline.signal == signal);
             lines.flat_map(move |pipeline| pick(pipeline).iter().map(move |(id, at)| (pipeline, id, *at)))
         };
         let (ins, outs) = (|| of(|pipeline| &pipeline.exporters), || of(|pipeline| &pipeline.receivers));
         for (pipeline, id, at) in ins().filter(|(_, id, _)| forwards.contains(*id)) {
             if !outs().any(|(_, other, _)| other == id) {
-                problems.push(lost(pipeline, "exporters", id, at, "no pipeline of this signal receives from it"));
+                problems.push(one_sided_problem(
+                    pipeline,
+                    "exporters",
+                    id,
+                    at,
+                    "no pipeline of this signal receives from it",
+                ));
             }
         }
         for (pipeline, id, at) in outs().filter(|(_, id, _)| forwards.contains(*id)) {
             if !ins().any(|(_, other, _)| other == id) {
-                problems.push(lost(pipeline, "receivers", id, at, "no pipeline of this signal exports to it"));
+                problems.push(one_sided_problem(
+                    pipeline,
+                    "receivers",
+                    id,
+                    at,
+                    "no pipeline of this signal exports to it",
+                ));
             }
         }
     }
     problems
 }
 
-fn lost(pipeline: &Pipeline, list: &str, id: &ComponentId, at: At, why: &str) -> Problem {
-    let hint = "`forward` takes traces to traces, metrics to metrics, logs to logs";
+fn one_sided_problem(
+    pipeline: &PipelineConfig,
+    list: &str,
+    id: &ComponentId,
+    at: SourcePosition,
+    why: &str,
+) -> Problem {
+    let hint = "`forward` only joins pipelines of the same signal: traces to traces, metrics to metrics, logs to logs";
     let path = format!("service.pipelines.{}.{list}", pipeline.id);
     Problem::error(Some(at), path, format!("`{id}`: {why}")).with_hint(hint)
 }

@@ -2,26 +2,26 @@
 
 use std::collections::HashSet;
 
-use super::{joined, one_sided};
-use config::file::{self, Pipeline};
+use super::{check_one_sided, join_pipelines};
+use config::file::{self, PipelineConfig};
 use config::{
     ComponentId,
-    env::{FileError, Lookup},
+    env::{SubstitutionFileError, SubstitutionLookup},
 };
 
 struct Nothing;
 
-impl Lookup for Nothing {
+impl SubstitutionLookup for Nothing {
     fn var(&self, _: &str) -> Option<String> {
         None
     }
 
-    fn file(&self, _: &str) -> Result<String, FileError> {
-        Err(FileError::NotHere)
+    fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
+        Err(SubstitutionFileError::FilesUnsupported)
     }
 }
 
-fn pipelines(text: &str) -> Vec<Pipeline> {
+fn pipelines(text: &str) -> Vec<PipelineConfig> {
     file::read("test", &format!("service: {{ pipelines: {{ {text} }} }}"), &Nothing).file.unwrap().pipelines
 }
 
@@ -31,11 +31,13 @@ fn forwards() -> HashSet<ComponentId> {
 
 /// Formats the resulting pipelines: `traces/in>out: otlp → a b → x`.
 fn shown(text: &str) -> Vec<String> {
-    let list =
-        |ids: &[(ComponentId, config::At)]| ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ");
-    let all = joined(&pipelines(text), &forwards()).unwrap_or_else(|_| panic!("too many"));
-    let line =
-        |p: &Pipeline| format!("{}: {} → {} → {}", p.id, list(&p.receivers), list(&p.processors), list(&p.exporters));
+    let list = |ids: &[(ComponentId, config::SourcePosition)]| {
+        ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let all = join_pipelines(&pipelines(text), &forwards()).unwrap_or_else(|_| panic!("too many"));
+    let line = |p: &PipelineConfig| {
+        format!("{}: {} → {} → {}", p.id, list(&p.receivers), list(&p.processors), list(&p.exporters))
+    };
     all.iter().map(line).collect()
 }
 
@@ -93,14 +95,14 @@ fn rings_and_floods_end() {
         }
     }
     let stages = (0..12).map(|stage| ComponentId::parse(&format!("forward/s{stage}")).unwrap()).collect();
-    assert!(joined(&pipelines(text.trim_end_matches(", ")), &stages).is_err(), "4096 ways");
+    assert!(join_pipelines(&pipelines(text.trim_end_matches(", ")), &stages).is_err(), "4096 ways");
 }
 
 /// A signal that enters a connector must leave it.
 #[test]
 fn each_signal_has_both_sides() {
     let told = |text: &str| -> Vec<String> {
-        one_sided(&pipelines(text), &forwards()).into_iter().map(|problem| problem.path).collect()
+        check_one_sided(&pipelines(text), &forwards()).into_iter().map(|problem| problem.path).collect()
     };
     let crossed = "traces: { receivers: [otlp], exporters: [forward] }, logs: { receivers: [forward], exporters: [x] }";
     assert_eq!(told(crossed), ["service.pipelines.traces.exporters", "service.pipelines.logs.receivers"]);

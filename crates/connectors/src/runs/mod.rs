@@ -17,41 +17,42 @@ use tokio::sync::watch;
 use kernel::clock::Clock;
 use otlp::Signal;
 use pipeline::{
-    BytePermit, Clearance, Content, Inlet, Made, Outcome, Portion, Reason, Source, Submission, Text, Trust,
+    BytePermit, Clearance, ContentState, Inlet, InternalInput, Outcome, Reason, RequestSource, SourceRequest,
+    Submission, TextState, Trust,
 };
 use telemetry::{Counter, Meter, names};
 
-pub use config::{Config, Settings};
+pub use config::{RunsConfig, RunsSettings};
 
 /// Maximum number of consecutive requests of one signal and source.
-const MOST: usize = 100;
+const MAX_REQUESTS: usize = 100;
 
 /// A running `runs` connector; see the module.
-pub struct Runs {
+pub struct RunsConnector {
     id: Arc<str>,
-    settings: Settings,
-    sources: Vec<Arc<dyn Source>>,
+    settings: RunsSettings,
+    sources: Vec<Arc<dyn RequestSource>>,
     signals: Vec<Signal>,
     clock: Arc<dyn Clock>,
-    told: Counter,
+    sent_requests: Counter,
     refused: Counter,
 }
 
-impl Runs {
+impl RunsConnector {
     /// Creates a connector that feeds pipelines of `signals` with the portions of `sources`.
     pub fn build(
         id: Arc<str>,
-        settings: Settings,
-        sources: Vec<Arc<dyn Source>>,
+        settings: RunsSettings,
+        sources: Vec<Arc<dyn RequestSource>>,
         signals: Vec<Signal>,
         clock: Arc<dyn Clock>,
         meter: &Meter,
     ) -> Self {
-        sources.iter().for_each(|source| source.ask(&signals));
+        sources.iter().for_each(|source| source.enable_signals(&signals));
         let labels = [("connector", &*id)];
         let (told, refused) =
             (meter.counter(&names::CONNECTOR_TOLD, &labels), meter.counter(&names::CONNECTOR_REFUSED, &labels));
-        Self { id, settings, sources, signals, clock, told, refused }
+        Self { id, settings, sources, signals, clock, sent_requests: told, refused }
     }
 
     /// Sends new portions at every interval until `stop` becomes true.
@@ -62,19 +63,19 @@ impl Runs {
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             tokio::select! {
-                () = self.tell(inlet) => {}
+                () = self.send_new_requests(inlet) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
         }
     }
 
     /// Sends all portions that are new now, as far as the engine accepts them.
-    pub async fn tell(&self, inlet: &Inlet) {
+    pub async fn send_new_requests(&self, inlet: &Inlet) {
         for source in &self.sources {
             for signal in &self.signals {
-                for _ in 0..MOST {
-                    let Some(portion) = source.portion(*signal, self.clock.now()) else { break };
-                    if !self.hand_in(inlet, *signal, portion).await {
+                for _ in 0..MAX_REQUESTS {
+                    let Some(portion) = source.next_request(*signal, self.clock.now()) else { break };
+                    if !self.submit_request(inlet, *signal, portion).await {
                         break;
                     }
                 }
@@ -83,16 +84,16 @@ impl Runs {
     }
 
     /// Submits one portion; false if the engine asks to retry later.
-    async fn hand_in(&self, inlet: &Inlet, signal: Signal, portion: Portion) -> bool {
-        let Portion { account, wire, effect } = portion;
-        let made = |effect| Made { effects: vec![effect], clearance: CLEARANCE };
-        let outcome = match self.submission(inlet, signal, Arc::clone(&account), wire).await {
-            Ok(submission) => inlet.submit_made(submission, made(effect.clone())).await,
+    async fn submit_request(&self, inlet: &Inlet, signal: Signal, portion: SourceRequest) -> bool {
+        let SourceRequest { account, wire, effect } = portion;
+        let made = |effect| InternalInput { effects: vec![effect], clearance: REQUEST_CLEARANCE };
+        let outcome = match self.build_submission(inlet, signal, Arc::clone(&account), wire).await {
+            Ok(submission) => inlet.submit_internal(submission, made(effect.clone())).await,
             Err(outcome) => outcome,
         };
         match outcome {
             Outcome::Accepted | Outcome::Partial { .. } => {
-                self.told.increment(1);
+                self.sent_requests.increment(1);
                 true
             }
             Outcome::Retry { .. } => false,
@@ -102,15 +103,15 @@ impl Runs {
                 tracing::error!(
                     connector = &*self.id,
                     signal = signal.as_str(),
-                    "pipelines refuse what is told of runs"
+                    "the pipelines permanently refused telemetry about runs; it was dropped"
                 );
-                let Ok(alone) = self.submission(inlet, signal, account, Bytes::new()).await else { return false };
-                matches!(inlet.submit_made(alone, made(effect)).await, Outcome::Accepted)
+                let Ok(alone) = self.build_submission(inlet, signal, account, Bytes::new()).await else { return false };
+                matches!(inlet.submit_internal(alone, made(effect)).await, Outcome::Accepted)
             }
         }
     }
 
-    async fn submission(
+    async fn build_submission(
         &self,
         inlet: &Inlet,
         signal: Signal,
@@ -135,4 +136,4 @@ impl Runs {
 }
 
 /// Portions contain no content; their texts still have to be redacted.
-const CLEARANCE: Clearance = Clearance { content: Content::Stripped, text: Text::Raw };
+const REQUEST_CLEARANCE: Clearance = Clearance { content: ContentState::Stripped, text: TextState::Raw };

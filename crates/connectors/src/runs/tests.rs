@@ -7,12 +7,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Config, Runs};
+use super::{RunsConfig, RunsConnector};
 use kernel::clock::{ManualClock, UnixNanos};
 use otlp::Signal;
 use pipeline::testing::engine::{Sink, spans};
 use pipeline::testing::rig::{Parts, Rig};
-use pipeline::{Batch, Clearance, Content, Effect, PipelinePlan, Portion, Processor, Reason, Source, Text, Trust};
+use pipeline::{
+    Batch, Clearance, ContentState, Effect, PipelinePlan, Processor, Reason, RequestSource, SourceRequest, TextState,
+    Trust,
+};
 use telemetry::Meter;
 
 /// A source that sends one word after another, and a step whose effects record the words sent. The step may refuse for
@@ -25,15 +28,15 @@ struct Words {
     seen: Mutex<Vec<Clearance>>,
 }
 
-impl Source for Words {
-    fn ask(&self, signals: &[Signal]) {
+impl RequestSource for Words {
+    fn enable_signals(&self, signals: &[Signal]) {
         self.asked.lock().extend(signals);
     }
 
-    fn portion(&self, _: Signal, _: UnixNanos) -> Option<Portion> {
+    fn next_request(&self, _: Signal, _: UnixNanos) -> Option<SourceRequest> {
         let word = *self.left.lock().first()?;
         let effect = Effect::new(Arc::clone(&self.id), word.as_bytes().to_vec());
-        Some(Portion { account: "default".into(), wire: spans(&[word]), effect })
+        Some(SourceRequest { account: "default".into(), wire: spans(&[word]), effect })
     }
 }
 
@@ -55,7 +58,7 @@ impl Processor for Words {
 struct Scene {
     rig: Rig,
     words: Arc<Words>,
-    connector: Runs,
+    connector: RunsConnector,
     meter: Meter,
     _folder: tempfile::TempDir,
 }
@@ -76,10 +79,11 @@ impl Scene {
         parts.pipelines = told;
         let clock = Arc::<ManualClock>::clone(&parts.clock);
         let (folder, meter) = (tempfile::tempdir().unwrap(), Meter::new());
-        let source = Arc::<Words>::clone(&words) as Arc<dyn Source>;
-        let settings = Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+        let source = Arc::<Words>::clone(&words) as Arc<dyn RequestSource>;
+        let settings = RunsConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
         // the source would send no metrics, so spans stand in for any signal
-        let connector = Runs::build("told".into(), settings, vec![source], vec![Signal::Traces], clock, &meter);
+        let connector =
+            RunsConnector::build("told".into(), settings, vec![source], vec![Signal::Traces], clock, &meter);
         Self { rig: parts.open(folder.path()), words, connector, meter, _folder: folder }
     }
 
@@ -102,7 +106,7 @@ fn told_once() {
     scene.run(Duration::from_secs(30));
     assert_eq!(scene.rig.forwarded("sink"), ["one", "two", "three"]);
     assert!(scene.words.left.lock().is_empty());
-    let cleared = Clearance { content: Content::Stripped, text: Text::Raw };
+    let cleared = Clearance { content: ContentState::Stripped, text: TextState::Raw };
     assert!(scene.words.seen.lock().iter().all(|seen| *seen == cleared));
     assert!(scene.meter.render().contains("tollgate_connector_requests_total{connector=\"told\"} 3"));
 }
@@ -135,7 +139,7 @@ fn it_ends() {
 /// An invalid interval is reported.
 #[test]
 fn bad_settings() {
-    let config: Config = serde_json::from_str(r#"{"interval": "0s"}"#).unwrap();
+    let config: RunsConfig = serde_json::from_str(r#"{"interval": "0s"}"#).unwrap();
     assert_eq!(config.settings().err().unwrap()[0].path, "interval");
-    assert!(serde_json::from_str::<Config>(r#"{"every": "1s"}"#).is_err());
+    assert!(serde_json::from_str::<RunsConfig>(r#"{"every": "1s"}"#).is_err());
 }

@@ -5,43 +5,43 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{FieldProblem, Span};
+use config::{FieldProblem, TimeSpan};
 
 /// Converts delta sums and histograms to cumulative ones, for back ends that do not accept deltas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct DeltaToCumulativeConfig {
     /// A series without a data point for this long is dropped; a later point starts it again at zero. Default: 5
     /// minutes.
-    pub max_stale: Span,
+    pub max_stale: TimeSpan,
     /// Maximum number of series kept. Beyond it, the series that was quiet longest is evicted. Default: 100000.
     pub max_streams: usize,
 }
 
-impl Default for Config {
+impl Default for DeltaToCumulativeConfig {
     fn default() -> Self {
-        Self { max_stale: Span::seconds(300), max_streams: 100_000 }
+        Self { max_stale: TimeSpan::seconds(300), max_streams: 100_000 }
     }
 }
 
-/// The checked form of [`Config`].
+/// The checked form of [`DeltaToCumulativeConfig`].
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// See [`Config::max_stale`].
+pub struct DeltaToCumulativeSettings {
+    /// See [`DeltaToCumulativeConfig::max_stale`].
     pub max_stale: Duration,
-    /// See [`Config::max_streams`].
+    /// See [`DeltaToCumulativeConfig::max_streams`].
     pub max_streams: usize,
 }
 
-impl Config {
+impl DeltaToCumulativeConfig {
     /// Validates the stanza and adds problems to `problems`.
-    pub fn settings(&self, problems: &mut Vec<FieldProblem>) -> Settings {
+    pub fn settings(&self, problems: &mut Vec<FieldProblem>) -> DeltaToCumulativeSettings {
         if self.max_stale.0.is_zero() {
             problems.push(FieldProblem::new("deltatocumulative.max_stale", "must be more than zero"));
         }
         if !(1..=10_000_000).contains(&self.max_streams) {
             problems.push(FieldProblem::new("deltatocumulative.max_streams", "must be from 1 to 10000000"));
         }
-        Settings { max_stale: self.max_stale.0, max_streams: self.max_streams }
+        DeltaToCumulativeSettings { max_stale: self.max_stale.0, max_streams: self.max_streams }
     }
 }

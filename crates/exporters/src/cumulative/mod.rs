@@ -3,11 +3,11 @@
 //! whether they were delivered; pipeline workers know neither.
 //! Invariants: a request that is sent again carries the same totals; totals contain only delivered points; the number
 //! of series is limited, and evicted series and dropped points are counted; after a restart all series begin again
-//! with a new start time. `stream` adds two points.
+//! with a new start time. `series` adds two points.
 
 mod config;
 mod exponential;
-mod stream;
+mod series;
 #[cfg(test)]
 mod tests;
 
@@ -29,24 +29,24 @@ use proto::common::v1::KeyValue;
 use proto::metrics::v1::AggregationTemporality::{Cumulative as Total, Delta};
 use proto::metrics::v1::{Metric, metric};
 
-pub use config::{Config, Settings};
-use stream::{Dropped, Point, Stream};
+pub use config::{DeltaToCumulativeConfig, DeltaToCumulativeSettings};
+use series::{DeltaPoint, DropReason, MetricSeries};
 
 /// Hash of account, resource, scope, metric and attributes.
-type Key = [u8; 16];
+type SeriesKey = [u8; 16];
 
 /// The series of one exporter. Clones share the same state.
 #[derive(Clone)]
-pub struct Cumulative {
-    settings: Settings,
+pub struct CumulativeConverter {
+    settings: DeltaToCumulativeSettings,
     clock: Arc<dyn Clock>,
-    known: Arc<Mutex<Known>>,
+    series: Arc<Mutex<SeriesTable>>,
     /// Serialises requests: the next request's totals depend on whether this one is delivered.
-    turn: Arc<tokio::sync::Mutex<()>>,
-    counts: Arc<Counts>,
+    conversion_lock: Arc<tokio::sync::Mutex<()>>,
+    metrics: Arc<SeriesMetrics>,
 }
 
-struct Counts {
+struct SeriesMetrics {
     streams: Gauge,
     evicted: Counter,
     older: Counter,
@@ -55,60 +55,63 @@ struct Counts {
 
 /// The series, and the order in which they were last updated.
 #[derive(Default)]
-struct Known {
-    streams: HashMap<Key, (u64, Duration, Stream)>,
-    by_age: BTreeMap<u64, Key>,
-    touches: u64,
+struct SeriesTable {
+    by_key: HashMap<SeriesKey, (u64, Duration, MetricSeries)>,
+    by_age: BTreeMap<u64, SeriesKey>,
+    update_count: u64,
 }
 
 /// The series as they will be once the request is delivered.
-pub struct Pending {
-    changed: HashMap<Key, Stream>,
+pub struct PendingTotals {
+    changed: HashMap<SeriesKey, MetricSeries>,
     /// Number of dropped points: older than the series' last point, invalid.
     dropped: [u64; 2],
 }
 
 /// The lock that lets one request at a time be converted and sent.
-pub type Turn = tokio::sync::OwnedMutexGuard<()>;
+pub type ConversionLock = tokio::sync::OwnedMutexGuard<()>;
 
-impl Cumulative {
+impl CumulativeConverter {
     /// Starts without any series.
-    pub fn new(settings: Settings, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
+    pub fn new(settings: DeltaToCumulativeSettings, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let labels = [("exporter", exporter)];
         let dropped = |reason| meter.counter(&names::CUMULATIVE_DROPPED, &[("exporter", exporter), ("reason", reason)]);
-        let counts = Counts {
+        let counts = SeriesMetrics {
             streams: meter.gauge(&names::CUMULATIVE_STREAMS, &labels),
             evicted: meter.counter(&names::CUMULATIVE_EVICTED, &labels),
             older: dropped("older"),
             invalid: dropped("invalid"),
         };
-        Self { settings, clock, known: Arc::default(), turn: Arc::default(), counts: Arc::new(counts) }
+        Self { settings, clock, series: Arc::default(), conversion_lock: Arc::default(), metrics: Arc::new(counts) }
     }
 
     /// Waits until the previous request has an outcome: delivered, or failed for now.
-    pub async fn turn(&self) -> Turn {
-        Arc::clone(&self.turn).lock_owned().await
+    pub async fn acquire_turn(&self) -> ConversionLock {
+        Arc::clone(&self.conversion_lock).lock_owned().await
     }
 
     /// Replaces the deltas in the request with totals. `None` if the request can't be parsed; it is then sent
     /// unchanged, and the back end rejects it.
-    pub fn convert(&self, account: &str, body: &[u8]) -> Option<(Bytes, Pending)> {
+    pub fn convert(&self, account: &str, body: &[u8]) -> Option<(Bytes, PendingTotals)> {
         let mut request = Request::decode(body).ok()?;
-        let (known, now) = (self.known.lock(), self.clock.monotonic());
+        let (known, now) = (self.series.lock(), self.clock.monotonic());
         let fresh = now.saturating_sub(self.settings.max_stale);
-        let mut work =
-            Work { known: &known, fresh: (now >= self.settings.max_stale).then_some(fresh), pending: Pending::new() };
+        let mut work = RequestConversion {
+            series: &known,
+            stale_before: (now >= self.settings.max_stale).then_some(fresh),
+            pending: PendingTotals::new(),
+        };
         for resource in &mut request.resource_metrics {
-            let about = attributes(resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes));
+            let about = encode_attributes(resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes));
             for scope in &mut resource.scope_metrics {
                 let named = scope.scope.as_ref().map(|scope| {
-                    let attributes = attributes(&scope.attributes);
+                    let attributes = encode_attributes(&scope.attributes);
                     [scope.name.as_bytes(), scope.version.as_bytes(), attributes.as_slice()].map(<[u8]>::to_vec)
                 });
                 let named = named.unwrap_or_default();
                 let [name, version, scoped] = &named;
                 let place: [&[u8]; 5] = [account.as_bytes(), &about, name, version, scoped];
-                scope.metrics.retain_mut(|metric| work.metric(&place, metric));
+                scope.metrics.retain_mut(|metric| work.convert_metric(&place, metric));
             }
             resource.scope_metrics.retain(|scope| !scope.metrics.is_empty());
         }
@@ -118,75 +121,76 @@ impl Cumulative {
     }
 
     /// Commits the totals after the back end accepted the points.
-    pub fn delivered(&self, pending: Pending) {
-        let Pending { changed, dropped: [older, invalid] } = pending;
-        self.counts.older.increment(older);
-        self.counts.invalid.increment(invalid);
-        let (mut known, now) = (self.known.lock(), self.clock.monotonic());
+    pub fn commit_delivered(&self, pending: PendingTotals) {
+        let PendingTotals { changed, dropped: [older, invalid] } = pending;
+        self.metrics.older.increment(older);
+        self.metrics.invalid.increment(invalid);
+        let (mut known, now) = (self.series.lock(), self.clock.monotonic());
         for (key, stream) in changed {
-            known.put(key, now, stream);
+            known.update_series(key, now, stream);
         }
-        let evicted = known.forget(now, self.settings);
-        self.counts.evicted.increment(evicted);
-        self.counts.streams.set(known.streams.len() as f64);
+        let evicted = known.evict_series(now, self.settings);
+        self.metrics.evicted.increment(evicted);
+        self.metrics.streams.set(known.by_key.len() as f64);
     }
 }
 
-impl Pending {
+impl PendingTotals {
     fn new() -> Self {
         Self { changed: HashMap::new(), dropped: [0; 2] }
     }
 }
 
-impl Known {
-    fn put(&mut self, key: Key, now: Duration, stream: Stream) {
-        self.touches += 1;
-        if let Some((before, ..)) = self.streams.insert(key, (self.touches, now, stream)) {
+impl SeriesTable {
+    fn update_series(&mut self, key: SeriesKey, now: Duration, stream: MetricSeries) {
+        self.update_count += 1;
+        if let Some((before, ..)) = self.by_key.insert(key, (self.update_count, now, stream)) {
             self.by_age.remove(&before);
         }
-        self.by_age.insert(self.touches, key);
+        self.by_age.insert(self.update_count, key);
     }
 
     /// Removes stale series and those above the limit; returns how many exceeded the limit.
-    fn forget(&mut self, now: Duration, settings: Settings) -> u64 {
+    fn evict_series(&mut self, now: Duration, settings: DeltaToCumulativeSettings) -> u64 {
         let mut evicted = 0;
         while let Some((touched, key)) = self.by_age.first_key_value().map(|(touched, key)| (*touched, *key)) {
-            let at = self.streams.get(&key).map_or(Duration::ZERO, |(_, at, _)| *at);
-            let too_many = self.streams.len() > settings.max_streams;
+            let at = self.by_key.get(&key).map_or(Duration::ZERO, |(_, at, _)| *at);
+            let too_many = self.by_key.len() > settings.max_streams;
             if !too_many && now.saturating_sub(at) < settings.max_stale {
                 break;
             }
             evicted += u64::from(too_many);
             self.by_age.remove(&touched);
-            self.streams.remove(&key);
+            self.by_key.remove(&key);
         }
         evicted
     }
 }
 
 /// The conversion of one request.
-struct Work<'k> {
-    known: &'k Known,
+struct RequestConversion<'k> {
+    series: &'k SeriesTable,
     /// Series last updated at or before this time are stale.
-    fresh: Option<Duration>,
-    pending: Pending,
+    stale_before: Option<Duration>,
+    pending: PendingTotals,
 }
 
-impl Work<'_> {
+impl RequestConversion<'_> {
     /// Converts one metric; false if none of its points remains.
-    fn metric(&mut self, place: &[&[u8]; 5], metric: &mut Metric) -> bool {
+    fn convert_metric(&mut self, place: &[&[u8]; 5], metric: &mut Metric) -> bool {
         let (name, unit) = (metric.name.clone(), metric.unit.clone());
-        let mut each = |kind: &[u8], about: &[KeyValue], point: Point<'_>| {
-            let about = attributes(about);
-            let key = key(place.iter().copied().chain([name.as_bytes(), unit.as_bytes(), kind, about.as_slice()]));
-            self.point(key, point)
+        let mut each = |kind: &[u8], about: &[KeyValue], point: DeltaPoint<'_>| {
+            let about = encode_attributes(about);
+            let key =
+                series_key(place.iter().copied().chain([name.as_bytes(), unit.as_bytes(), kind, about.as_slice()]));
+            self.convert_point(key, point)
         };
         match &mut metric.data {
             Some(metric::Data::Sum(sum)) if sum.aggregation_temporality == Delta as i32 => {
                 let (kind, monotonic) = ([b's', u8::from(sum.is_monotonic)], sum.is_monotonic);
                 sum.data_points.retain_mut(|point| {
                     let about = point.attributes.clone();
-                    each(kind.as_slice(), &about, Point::Number(point, monotonic))
+                    each(kind.as_slice(), &about, DeltaPoint::Number(point, monotonic))
                 });
                 sum.aggregation_temporality = Total as i32;
                 !sum.data_points.is_empty()
@@ -194,7 +198,7 @@ impl Work<'_> {
             Some(metric::Data::Histogram(histogram)) if histogram.aggregation_temporality == Delta as i32 => {
                 histogram.data_points.retain_mut(|point| {
                     let about = point.attributes.clone();
-                    each(b"h".as_slice(), &about, Point::Histogram(point))
+                    each(b"h".as_slice(), &about, DeltaPoint::Histogram(point))
                 });
                 histogram.aggregation_temporality = Total as i32;
                 !histogram.data_points.is_empty()
@@ -204,7 +208,7 @@ impl Work<'_> {
             {
                 histogram.data_points.retain_mut(|point| {
                     let about = point.attributes.clone();
-                    each(b"e".as_slice(), &about, Point::Exponential(point))
+                    each(b"e".as_slice(), &about, DeltaPoint::Exponential(point))
                 });
                 histogram.aggregation_temporality = Total as i32;
                 !histogram.data_points.is_empty()
@@ -214,10 +218,10 @@ impl Work<'_> {
     }
 
     /// Converts one point to a total; false if the point is dropped.
-    fn point(&mut self, key: Key, point: Point<'_>) -> bool {
-        let known = self.known.streams.get(&key).filter(|(_, at, _)| self.fresh.is_none_or(|fresh| *at > fresh));
+    fn convert_point(&mut self, key: SeriesKey, point: DeltaPoint<'_>) -> bool {
+        let known = self.series.by_key.get(&key).filter(|(_, at, _)| self.stale_before.is_none_or(|fresh| *at > fresh));
         let before = self.pending.changed.get(&key).or(known.map(|(.., stream)| stream));
-        match Stream::add(before, point) {
+        match MetricSeries::add_point(before, point) {
             Ok(stream) => {
                 self.pending.changed.insert(key, stream);
                 true
@@ -225,8 +229,8 @@ impl Work<'_> {
             Err(why) => {
                 let [older, invalid] = &mut self.pending.dropped;
                 *match why {
-                    Dropped::Older => older,
-                    Dropped::Invalid => invalid,
+                    DropReason::Older => older,
+                    DropReason::Invalid => invalid,
                 } += 1;
                 false
             }
@@ -235,19 +239,19 @@ impl Work<'_> {
 }
 
 /// Encodes the attributes sorted by key, because a sender may change their order.
-fn attributes(attributes: &[KeyValue]) -> Vec<u8> {
+fn encode_attributes(attributes: &[KeyValue]) -> Vec<u8> {
     let mut sorted: Vec<&KeyValue> = attributes.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     sorted.into_iter().flat_map(KeyValue::encode_length_delimited_to_vec).collect()
 }
 
-fn key<'p>(parts: impl Iterator<Item = &'p [u8]>) -> Key {
+fn series_key<'p>(parts: impl Iterator<Item = &'p [u8]>) -> SeriesKey {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    let mut key = Key::default();
+    let mut key = SeriesKey::default();
     for (to, from) in key.iter_mut().zip(hash.finalize()) {
         *to = from;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-use super::{Config, Cumulative, Request, Settings, proto};
+use super::{CumulativeConverter, DeltaToCumulativeConfig, DeltaToCumulativeSettings, Request, proto};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::Meter;
 
@@ -17,26 +17,26 @@ use proto::metrics::v1::{
 };
 
 struct Scene {
-    totals: Cumulative,
+    totals: CumulativeConverter,
     clock: Arc<ManualClock>,
     meter: Meter,
 }
 
-fn scene(change: fn(&mut Config)) -> Scene {
-    let mut config = Config::default();
+fn scene(change: fn(&mut DeltaToCumulativeConfig)) -> Scene {
+    let mut config = DeltaToCumulativeConfig::default();
     change(&mut config);
     let mut problems = Vec::new();
-    let settings: Settings = config.settings(&mut problems);
+    let settings: DeltaToCumulativeSettings = config.settings(&mut problems);
     assert!(problems.is_empty());
     let (clock, meter) = (ManualClock::at(UnixNanos(1)), Meter::new());
-    let totals = Cumulative::new(settings, "otlp/x", clock.clone(), &meter);
+    let totals = CumulativeConverter::new(settings, "otlp/x", clock.clone(), &meter);
     Scene { totals, clock, meter }
 }
 
 impl Scene {
     fn send(&self, metrics: Vec<Metric>) -> Vec<Metric> {
         let (sent, pending) = self.totals.convert("a", &request(metrics)).expect("readable");
-        self.totals.delivered(pending);
+        self.totals.commit_delivered(pending);
         metrics_of(&sent)
     }
 

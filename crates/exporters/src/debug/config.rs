@@ -9,7 +9,7 @@ use pipeline::Trust;
 /// Prints telemetry to standard output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct DebugExporterConfig {
     /// How much is printed. `basic` (default): one line per request; `spans`: a few lines per span; `normal`: also one
     /// line per item; `detailed`: every field.
     pub verbosity: Verbosity,
@@ -38,7 +38,7 @@ pub enum Verbosity {
 
 /// The exporter's checked settings.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct DebugExporterSettings {
     /// How much is printed.
     pub verbosity: Verbosity,
     /// Which telemetry may be printed.
@@ -47,13 +47,13 @@ pub struct Settings {
     pub open_with: String,
 }
 
-impl Config {
+impl DebugExporterConfig {
     /// Validates the stanza.
     ///
     /// # Errors
     /// Never; the signature is the one that all components share.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<DebugExporterSettings, Vec<FieldProblem>> {
         let open_with = self.open_with.clone().unwrap_or_default();
-        Ok(Settings { verbosity: self.verbosity, trust: self.trust, open_with })
+        Ok(DebugExporterSettings { verbosity: self.verbosity, trust: self.trust, open_with })
     }
 }

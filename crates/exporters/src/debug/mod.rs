@@ -20,80 +20,91 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
-use crate::remote::Deps;
-use crate::spec::{BuildError, ExporterSpec, Profile, Target};
+use crate::remote::ExporterDeps;
+use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use kernel::clock::Clock;
 use otlp::{Signal, json};
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
-use spans::Pace;
-use tree::Node;
+use spans::SpanRateLimiter;
+use tree::JsonNode;
 
-pub use config::{Config, Settings, Verbosity};
+pub use config::{DebugExporterConfig, DebugExporterSettings, Verbosity};
 
 /// Batches are merged up to this size and split above it, because a person reads them. A single item may be as large
 /// as receivers accept.
 const MAX_REQUEST: usize = 1 << 20;
 
 /// The destination of the printed text.
-type Sink = Box<dyn AsyncWrite + Send + Unpin>;
+type DebugOutput = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// The `debug` exporter.
-pub struct Debug {
+pub struct DebugExporter {
     id: Arc<str>,
-    settings: Settings,
+    settings: DebugExporterSettings,
     /// `None` once the output is closed.
-    sink: Mutex<Option<Sink>>,
-    pace: parking_lot::Mutex<Pace>,
+    sink: Mutex<Option<DebugOutput>>,
+    span_limiter: parking_lot::Mutex<SpanRateLimiter>,
     clock: Arc<dyn Clock>,
 }
 
 /// Creates the exporter. It prints to standard output, if there is one.
-pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> Debug {
+pub fn build(id: &ComponentId, settings: DebugExporterSettings, clock: Arc<dyn Clock>) -> DebugExporter {
     // A duplicate descriptor: writes then go to the runtime's file threads, not through the shared, blocking handle.
     let stdout = io::stdout().as_fd().try_clone_to_owned().ok();
-    let sink = stdout.map(|stdout| Box::new(tokio::fs::File::from_std(File::from(stdout))) as Sink);
+    let sink = stdout.map(|stdout| Box::new(tokio::fs::File::from_std(File::from(stdout))) as DebugOutput);
     with_sink(id, settings, sink, clock)
 }
 
 /// Renders a request as the exporter prints it with `normal`; `None` if the request can't be decoded.
-pub fn text(request: &ExportRequest) -> Option<String> {
-    render::request(request, Verbosity::Normal)
+pub fn render_normal(request: &ExportRequest) -> Option<String> {
+    render::render_request(request, Verbosity::Normal)
 }
 
-fn with_sink(id: &ComponentId, settings: Settings, sink: Option<Sink>, clock: Arc<dyn Clock>) -> Debug {
-    Debug { id: id.to_string().into(), settings, sink: Mutex::new(sink), pace: Default::default(), clock }
+fn with_sink(
+    id: &ComponentId,
+    settings: DebugExporterSettings,
+    sink: Option<DebugOutput>,
+    clock: Arc<dyn Clock>,
+) -> DebugExporter {
+    DebugExporter {
+        id: id.to_string().into(),
+        settings,
+        sink: Mutex::new(sink),
+        span_limiter: Default::default(),
+        clock,
+    }
 }
 
-impl Debug {
-    fn text(&self, request: &ExportRequest) -> Option<String> {
-        let mut out = render::request(request, self.settings.verbosity)?;
+impl DebugExporter {
+    fn render(&self, request: &ExportRequest) -> Option<String> {
+        let mut out = render::render_request(request, self.settings.verbosity)?;
         if self.settings.verbosity == Verbosity::Spans && request.signal == Signal::Traces {
             let mut text = String::new();
             json::encode(request.signal, &request.body, &mut text).ok()?;
-            let (tree, now) = (Node::read(&text)?, self.clock.monotonic());
-            spans::spans(&mut out, &tree, &self.settings.open_with, &mut self.pace.lock(), now);
+            let (tree, now) = (JsonNode::read(&text)?, self.clock.monotonic());
+            spans::write_spans(&mut out, &tree, &self.settings.open_with, &mut self.span_limiter.lock(), now);
         }
         Some(out)
     }
 }
 
-impl ExporterSpec for Settings {
-    fn profile(&self) -> Profile<'_> {
-        Profile::local(self.trust, Target::Output)
+impl ExporterSpec for DebugExporterSettings {
+    fn profile(&self) -> ExporterProfile<'_> {
+        ExporterProfile::local(self.trust, ExportTarget::Output)
     }
 
-    fn takes(&self, _: Signal) -> bool {
+    fn accepts_signal(&self, _: Signal) -> bool {
         true
     }
 
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
+    fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(build(id, self.clone(), deps.clock)))
     }
 }
 
-impl Exporter for Debug {
+impl Exporter for DebugExporter {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -112,12 +123,12 @@ impl Exporter for Debug {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let Some(text) = self.text(request) else {
+            let Some(text) = self.render(request) else {
                 return Outcome::Refused { reason: Reason::BadData };
             };
             let mut open = self.sink.lock().await;
             let Some(sink) = open.as_mut() else { return Outcome::Accepted };
-            match print(sink, text.as_bytes()).await {
+            match write_and_flush(sink, text.as_bytes()).await {
                 Ok(()) => Outcome::Accepted,
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     *open = None;
@@ -129,7 +140,7 @@ impl Exporter for Debug {
     }
 }
 
-async fn print(sink: &mut Sink, text: &[u8]) -> io::Result<()> {
+async fn write_and_flush(sink: &mut DebugOutput, text: &[u8]) -> io::Result<()> {
     sink.write_all(text).await?;
     sink.flush().await
 }

@@ -7,25 +7,25 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::config::Verbosity;
-use super::tree::Node;
+use super::tree::JsonNode;
 use kernel::terminal::{is_unsafe, push_json_escape};
 use otlp::{Signal, json};
 use pipeline::ExportRequest;
 
 /// The text of a request; `None` if the request can't be decoded.
-pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
-    let (signal, items) = (request.signal.as_str(), request.signal.counted(request.items));
+pub(super) fn render_request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
+    let (signal, items) = (request.signal.as_str(), request.signal.format_count(request.items));
     let mut out = format!("{signal}: {items}, {} bytes\n", request.body.len());
     if verbosity == Verbosity::Basic || verbosity == Verbosity::Spans {
         return Some(out);
     }
     let mut text = String::new();
     json::encode(request.signal, &request.body, &mut text).ok()?;
-    let tree = Node::read(&text)?;
+    let tree = JsonNode::read(&text)?;
     if verbosity == Verbosity::Detailed {
-        fields(&mut out, &tree, 1);
+        write_all_fields(&mut out, &tree, 1);
     } else {
-        lines(&mut out, request.signal, &tree);
+        write_lines(&mut out, request.signal, &tree);
     }
     Some(out)
 }
@@ -33,7 +33,7 @@ pub(super) fn request(request: &ExportRequest, verbosity: Verbosity) -> Option<S
 // --- normal ---
 
 /// One line per resource, scope and item.
-fn lines(out: &mut String, signal: Signal, tree: &Node<'_>) {
+fn write_lines(out: &mut String, signal: Signal, tree: &JsonNode<'_>) {
     let (groups, scopes, items) = match signal {
         Signal::Traces => ("resourceSpans", "scopeSpans", "spans"),
         Signal::Metrics => ("resourceMetrics", "scopeMetrics", "metrics"),
@@ -41,52 +41,52 @@ fn lines(out: &mut String, signal: Signal, tree: &Node<'_>) {
     };
     for group in elements(tree, groups) {
         out.push_str("  resource");
-        attributes(out, group.get("resource"), "attributes");
+        write_attributes(out, group.get("resource"), "attributes");
         out.push('\n');
         for scope in elements(group, scopes) {
             out.push_str("    scope");
             if let Some(scope) = scope.get("scope") {
-                named(out, scope, &["name", "version"]);
-                attributes(out, Some(scope), "attributes");
+                write_fields(out, scope, &["name", "version"]);
+                write_attributes(out, Some(scope), "attributes");
             }
             out.push('\n');
             for item in elements(scope, items) {
-                item_lines(out, signal, item);
+                write_item(out, signal, item);
             }
         }
     }
 }
 
-fn item_lines(out: &mut String, signal: Signal, item: &Node<'_>) {
+fn write_item(out: &mut String, signal: Signal, item: &JsonNode<'_>) {
     out.push_str("      ");
     match signal {
         Signal::Traces => {
             out.push_str("span");
-            named(out, item, &["name", "traceId", "spanId"]);
-            attributes(out, Some(item), "attributes");
+            write_fields(out, item, &["name", "traceId", "spanId"]);
+            write_attributes(out, Some(item), "attributes");
         }
         Signal::Logs => {
             out.push_str("log");
-            named(out, item, &["severityText", "eventName", "traceId", "spanId"]);
+            write_fields(out, item, &["severityText", "eventName", "traceId", "spanId"]);
             if let Some(body) = item.get("body") {
                 out.push(' ');
-                any(out, body);
+                write_value(out, body);
             }
-            attributes(out, Some(item), "attributes");
+            write_attributes(out, Some(item), "attributes");
         }
         Signal::Metrics => {
             out.push_str("metric");
-            named(out, item, &["name", "unit"]);
+            write_fields(out, item, &["name", "unit"]);
             for (_, data) in item.members().iter().filter(|(_, node)| node.get("dataPoints").is_some()) {
                 for point in elements(data, "dataPoints") {
                     out.push_str("\n        point");
-                    named(out, point, &["asInt", "asDouble"]);
+                    write_fields(out, point, &["asInt", "asDouble"]);
                     for name in ["count", "sum"] {
                         if let Some(value) = point.get(name) {
                             let _ = write!(out, " {name}={}", value.scalar());
                         }
                     }
-                    attributes(out, Some(point), "attributes");
+                    write_attributes(out, Some(point), "attributes");
                 }
             }
         }
@@ -95,70 +95,70 @@ fn item_lines(out: &mut String, signal: Signal, item: &Node<'_>) {
 }
 
 /// Appends the values of the given fields that exist.
-fn named(out: &mut String, node: &Node<'_>, names: &[&str]) {
+fn write_fields(out: &mut String, node: &JsonNode<'_>, names: &[&str]) {
     for field in names.iter().filter_map(|name| node.get(name)) {
         out.push(' ');
-        text(out, field.scalar());
+        write_escaped(out, field.scalar());
     }
 }
 
 /// Appends ` key=value` for each attribute.
-fn attributes(out: &mut String, node: Option<&Node<'_>>, name: &str) {
+fn write_attributes(out: &mut String, node: Option<&JsonNode<'_>>, name: &str) {
     for attribute in node.map(|node| elements(node, name)).unwrap_or_default() {
         out.push(' ');
-        pair(out, attribute, "=");
+        write_pair(out, attribute, "=");
     }
 }
 
-pub(super) fn elements<'n, 'a>(node: &'n Node<'a>, name: &str) -> &'n [Node<'a>] {
-    node.get(name).map(Node::elements).unwrap_or_default()
+pub(super) fn elements<'n, 'a>(node: &'n JsonNode<'a>, name: &str) -> &'n [JsonNode<'a>] {
+    node.get(name).map(JsonNode::elements).unwrap_or_default()
 }
 
 // --- detailed ---
 
 /// Appends every field of a message; nested messages are indented.
-fn fields(out: &mut String, message: &Node<'_>, depth: usize) {
+fn write_all_fields(out: &mut String, message: &JsonNode<'_>, depth: usize) {
     let indent = |out: &mut String| out.extend(std::iter::repeat_n("  ", depth));
     for (name, node) in message.members() {
         match (*name, node) {
-            ("attributes" | "filteredAttributes" | "metadata", Node::List(list)) => {
+            ("attributes" | "filteredAttributes" | "metadata", JsonNode::List(list)) => {
                 indent(out);
                 let _ = writeln!(out, "{name}:");
                 for attribute in list {
                     indent(out);
                     out.push_str("  -> ");
-                    pair(out, attribute, ": ");
+                    write_pair(out, attribute, ": ");
                     out.push('\n');
                 }
             }
             ("body", _) => {
                 indent(out);
                 out.push_str("body: ");
-                any(out, node);
+                write_value(out, node);
                 out.push('\n');
             }
-            (_, Node::List(list)) if list.iter().any(|element| matches!(element, Node::Object(_))) => {
+            (_, JsonNode::List(list)) if list.iter().any(|element| matches!(element, JsonNode::Object(_))) => {
                 for (index, element) in list.iter().enumerate() {
                     indent(out);
                     let _ = writeln!(out, "{name} #{index}");
-                    fields(out, element, depth + 1);
+                    write_all_fields(out, element, depth + 1);
                 }
             }
-            (_, Node::List(list)) => {
+            (_, JsonNode::List(list)) => {
                 indent(out);
                 let _ = write!(out, "{name}: ");
-                row(out, list, |out, element| text(out, element.scalar()));
+                write_list(out, list, |out, element| write_escaped(out, element.scalar()));
                 out.push('\n');
             }
-            (_, Node::Object(_)) => {
+            (_, JsonNode::Object(_)) => {
                 indent(out);
                 let _ = writeln!(out, "{name}:");
-                fields(out, node, depth + 1);
+                write_all_fields(out, node, depth + 1);
             }
             _ => {
                 indent(out);
                 let _ = write!(out, "{name}: ");
-                scalar(out, name, node.scalar());
+                write_scalar(out, name, node.scalar());
                 out.push('\n');
             }
         }
@@ -166,7 +166,7 @@ fn fields(out: &mut String, message: &Node<'_>, depth: usize) {
 }
 
 /// A number or text; times are formatted as RFC 3339 and enum values get their name.
-fn scalar(out: &mut String, name: &str, value: &str) {
+fn write_scalar(out: &mut String, name: &str, value: &str) {
     if name.ends_with("UnixNano") {
         let time = value.parse().ok().and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok());
         if let Some(time) = time.and_then(|time| time.format(&Rfc3339).ok()) {
@@ -174,7 +174,7 @@ fn scalar(out: &mut String, name: &str, value: &str) {
             return;
         }
     }
-    text(out, value);
+    write_escaped(out, value);
     let names: &[&str] = match name {
         "kind" => &["unspecified", "internal", "server", "client", "producer", "consumer"],
         "code" => &["unset", "ok", "error"],
@@ -188,31 +188,31 @@ fn scalar(out: &mut String, name: &str, value: &str) {
 
 // --- values ---
 
-fn pair(out: &mut String, attribute: &Node<'_>, between: &str) {
-    text(out, attribute.get("key").map(Node::scalar).unwrap_or_default());
+fn write_pair(out: &mut String, attribute: &JsonNode<'_>, between: &str) {
+    write_escaped(out, attribute.get("key").map(JsonNode::scalar).unwrap_or_default());
     out.push_str(between);
     match attribute.get("value") {
-        Some(value) => any(out, value),
+        Some(value) => write_value(out, value),
         None => out.push_str("(none)"),
     }
 }
 
 /// An `AnyValue`: strings in quotes, lists and maps in brackets.
-fn any(out: &mut String, value: &Node<'_>) {
+fn write_value(out: &mut String, value: &JsonNode<'_>) {
     match value.members().first() {
         None => out.push_str("(empty)"),
-        Some(("arrayValue", list)) => row(out, elements(list, "values"), any),
+        Some(("arrayValue", list)) => write_list(out, elements(list, "values"), write_value),
         Some(("kvlistValue", map)) => {
             out.push('{');
             for (index, entry) in elements(map, "values").iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
-                pair(out, entry, ": ");
+                write_pair(out, entry, ": ");
             }
             out.push('}');
         }
         Some(("stringValue", string)) => {
             out.push('"');
-            text(out, string.scalar());
+            write_escaped(out, string.scalar());
             out.push('"');
         }
         Some(("bytesValue", bytes)) => {
@@ -222,7 +222,7 @@ fn any(out: &mut String, value: &Node<'_>) {
     }
 }
 
-fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
+fn write_list(out: &mut String, list: &[JsonNode<'_>], one: fn(&mut String, &JsonNode<'_>)) {
     out.push('[');
     for (index, element) in list.iter().enumerate() {
         out.push_str(if index == 0 { "" } else { ", " });
@@ -232,7 +232,7 @@ fn row(out: &mut String, list: &[Node<'_>], one: fn(&mut String, &Node<'_>)) {
 }
 
 /// Escapes the characters that a terminal may act on, in the form that JSON has for them.
-pub(super) fn text(out: &mut String, text: &str) {
+pub(super) fn write_escaped(out: &mut String, text: &str) {
     for c in text.chars() {
         if is_unsafe(c) {
             push_json_escape(out, c);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
-use super::{Config, Debug, Settings, Sink, Verbosity, with_sink};
+use super::{DebugExporter, DebugExporterConfig, DebugExporterSettings, DebugOutput, Verbosity, with_sink};
 use config::ComponentId;
 use kernel::clock::SystemClock;
 use otlp::{MAX_DEPTH, Signal, json};
@@ -37,11 +37,11 @@ impl AsyncWrite for Kept {
     }
 }
 
-fn exporter(verbosity: Verbosity) -> (Debug, Kept) {
+fn exporter(verbosity: Verbosity) -> (DebugExporter, Kept) {
     let kept = Kept::default();
     let open_with = "--store v --identity k".to_owned();
-    let settings = Settings { verbosity, trust: Trust::ThirdParty, open_with };
-    let sink: Sink = Box::new(kept.clone());
+    let settings = DebugExporterSettings { verbosity, trust: Trust::ThirdParty, open_with };
+    let sink: DebugOutput = Box::new(kept.clone());
     (with_sink(&ComponentId::parse("debug").unwrap(), settings, Some(sink), Arc::new(SystemClock::new())), kept)
 }
 
@@ -116,7 +116,7 @@ async fn spans_without_a_price_say_why() {
         |key: &str, text: &str| format!(r#"{{"key":"tollgate.cost.{key}","value":{{"stringValue":"{text}"}}}}"#);
     for (attributes, wanted) in [
         (stamp("status", "not_counted"), "no price: a copy of a call that is counted elsewhere"),
-        (stamp("status", "deferred"), "no price: told by another span or record of this call"),
+        (stamp("status", "deferred"), "no price: priced on another span or record of this call"),
         (stamp("status", "unpriced") + "," + &stamp("reason", "unknown_model"), "no price: unknown_model"),
     ] {
         let text = printed(Verbosity::Spans, &traces(&[span("chat", &attributes)])).await;
@@ -139,7 +139,7 @@ async fn spans_are_bounded() {
     let many: Vec<String> = (0..1000).map(|_| span("chat", "")).collect();
     let text = printed(Verbosity::Spans, &traces(&many)).await;
     assert_eq!(text.matches("  chat  ").count(), 20, "{text}");
-    assert!(text.contains("and 980 more: 20 a second are shown"), "{text}");
+    assert!(text.contains("980 more not shown: at most 20 spans a second"), "{text}");
     let long = format!("[EMAIL]{}", "é".repeat(1000));
     let texts: Vec<String> =
         (0..9).map(|at| format!(r#"{{"key":"k{at}","value":{{"stringValue":"{long}"}}}}"#)).collect();
@@ -229,11 +229,11 @@ async fn not_a_request() {
 /// The default trust is third party, so that only cleared data is printed. Unknown keys are refused.
 #[test]
 fn config() {
-    let config: Config = serde_json::from_str("{}").unwrap();
+    let config: DebugExporterConfig = serde_json::from_str("{}").unwrap();
     let settings = config.settings().unwrap();
     assert_eq!((settings.trust, settings.verbosity), (Trust::ThirdParty, Verbosity::Basic));
-    let config: Config = serde_json::from_str(r#"{"verbosity":"detailed","trust":"internal"}"#).unwrap();
+    let config: DebugExporterConfig = serde_json::from_str(r#"{"verbosity":"detailed","trust":"internal"}"#).unwrap();
     let settings = config.settings().unwrap();
     assert_eq!((settings.trust, settings.verbosity), (Trust::Internal, Verbosity::Detailed));
-    assert!(serde_json::from_str::<Config>(r#"{"loglevel":"debug"}"#).is_err());
+    assert!(serde_json::from_str::<DebugExporterConfig>(r#"{"loglevel":"debug"}"#).is_err());
 }

@@ -2,25 +2,25 @@
 //! being parsed and printed again. It reads no other JSON.
 
 /// A JSON value.
-pub(super) enum Node<'a> {
-    Object(Vec<(&'a str, Node<'a>)>),
-    List(Vec<Node<'a>>),
+pub(super) enum JsonNode<'a> {
+    Object(Vec<(&'a str, JsonNode<'a>)>),
+    List(Vec<JsonNode<'a>>),
     /// The inside of a string, with its escapes.
     Text(&'a str),
     /// A number or boolean.
-    Bare(&'a str),
+    Literal(&'a str),
 }
 
-impl<'a> Node<'a> {
+impl<'a> JsonNode<'a> {
     /// Parses one value. `otlp/json` limits the depth.
     pub(super) fn read(text: &'a str) -> Option<Self> {
         let mut rest = text;
-        let node = value(&mut rest)?;
+        let node = parse_value(&mut rest)?;
         rest.is_empty().then_some(node)
     }
 
     /// The members of an object; empty for other values.
-    pub(super) fn members(&self) -> &[(&'a str, Node<'a>)] {
+    pub(super) fn members(&self) -> &[(&'a str, JsonNode<'a>)] {
         match self {
             Self::Object(members) => members,
             _ => &[],
@@ -28,7 +28,7 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of a list; empty for other values.
-    pub(super) fn elements(&self) -> &[Node<'a>] {
+    pub(super) fn elements(&self) -> &[JsonNode<'a>] {
         match self {
             Self::List(elements) => elements,
             _ => &[],
@@ -36,55 +36,55 @@ impl<'a> Node<'a> {
     }
 
     /// The value of the member `name`.
-    pub(super) fn get(&self, name: &str) -> Option<&Node<'a>> {
+    pub(super) fn get(&self, name: &str) -> Option<&JsonNode<'a>> {
         self.members().iter().find(|(key, _)| *key == name).map(|(_, node)| node)
     }
 
     /// The text of a string, number or boolean; "" for other values.
     pub(super) fn scalar(&self) -> &'a str {
         match self {
-            Self::Text(text) | Self::Bare(text) => text,
+            Self::Text(text) | Self::Literal(text) => text,
             _ => "",
         }
     }
 }
 
-fn value<'a>(rest: &mut &'a str) -> Option<Node<'a>> {
-    if take(rest, '{') {
+fn parse_value<'a>(rest: &mut &'a str) -> Option<JsonNode<'a>> {
+    if take_char(rest, '{') {
         let mut members = Vec::new();
-        while !take(rest, '}') {
-            take(rest, ',');
-            let key = string(rest)?;
-            if !take(rest, ':') {
+        while !take_char(rest, '}') {
+            take_char(rest, ',');
+            let key = parse_string(rest)?;
+            if !take_char(rest, ':') {
                 return None;
             }
-            members.push((key, value(rest)?));
+            members.push((key, parse_value(rest)?));
         }
-        return Some(Node::Object(members));
+        return Some(JsonNode::Object(members));
     }
-    if take(rest, '[') {
+    if take_char(rest, '[') {
         let mut elements = Vec::new();
-        while !take(rest, ']') {
-            take(rest, ',');
-            elements.push(value(rest)?);
+        while !take_char(rest, ']') {
+            take_char(rest, ',');
+            elements.push(parse_value(rest)?);
         }
-        return Some(Node::List(elements));
+        return Some(JsonNode::List(elements));
     }
     if rest.starts_with('"') {
-        return string(rest).map(Node::Text);
+        return parse_string(rest).map(JsonNode::Text);
     }
     let (bare, after) = rest.split_at_checked(rest.find([',', '}', ']']).unwrap_or(rest.len()))?;
     *rest = after;
-    (!bare.is_empty()).then_some(Node::Bare(bare))
+    (!bare.is_empty()).then_some(JsonNode::Literal(bare))
 }
 
-fn take(rest: &mut &str, wanted: char) -> bool {
+fn take_char(rest: &mut &str, wanted: char) -> bool {
     let after = rest.strip_prefix(wanted);
     *rest = after.unwrap_or(rest);
     after.is_some()
 }
 
-fn string<'a>(rest: &mut &'a str) -> Option<&'a str> {
+fn parse_string<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let inside = rest.strip_prefix('"')?;
     let mut escaped = false;
     let end = inside.bytes().position(|byte| {

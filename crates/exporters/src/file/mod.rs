@@ -3,7 +3,7 @@
 //! and an advisory lock keeps a second writer out. `otlp/json` encodes; `pipeline/outlet` retries.
 
 mod config;
-mod lines;
+mod line_file;
 mod rotate;
 
 #[cfg(test)]
@@ -14,50 +14,54 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use crate::remote::Deps;
-use crate::spec::{BuildError, ExporterSpec, Profile, Target};
+use crate::remote::ExporterDeps;
+use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use kernel::clock::Clock;
 use otlp::Signal;
 use otlp::json;
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
-pub use config::{Config, Limits, Rotation, Settings};
-use lines::Lines;
+pub use config::{FileExporterConfig, FileExporterSettings, RotationConfig, RotationLimits};
+use line_file::LineFile;
 
 /// Batches are merged up to this size and split above it, so that other tools can read the lines. A single item may be
 /// as large as receivers accept.
 const MAX_REQUEST: usize = 4 << 20;
 
 /// The `file` exporter.
-pub struct File {
+pub struct FileExporter {
     id: Arc<str>,
     trust: Trust,
-    lines: Mutex<Lines>,
+    lines: Mutex<LineFile>,
 }
 
 /// Creates the exporter. The file is opened with the first request; `clock` provides the time in names of renamed
 /// files.
-pub fn build(id: &ComponentId, settings: Settings, clock: Arc<dyn Clock>) -> File {
+pub fn build(id: &ComponentId, settings: FileExporterSettings, clock: Arc<dyn Clock>) -> FileExporter {
     let id: Arc<str> = id.to_string().into();
-    File { id, trust: settings.trust, lines: Mutex::new(Lines::new(settings.path, settings.rotation, clock)) }
+    FileExporter {
+        id,
+        trust: settings.trust,
+        lines: Mutex::new(LineFile::new(settings.path, settings.rotation, clock)),
+    }
 }
 
-impl ExporterSpec for Settings {
-    fn profile(&self) -> Profile<'_> {
-        Profile::local(self.trust, Target::File { path: &self.path, appends: self.rotation.is_none() })
+impl ExporterSpec for FileExporterSettings {
+    fn profile(&self) -> ExporterProfile<'_> {
+        ExporterProfile::local(self.trust, ExportTarget::File { path: &self.path, appends: self.rotation.is_none() })
     }
 
-    fn takes(&self, _: Signal) -> bool {
+    fn accepts_signal(&self, _: Signal) -> bool {
         true
     }
 
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
+    fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(build(id, self.clone(), deps.clock)))
     }
 }
 
-impl Exporter for File {
+impl Exporter for FileExporter {
     fn id(&self) -> &Arc<str> {
         &self.id
     }

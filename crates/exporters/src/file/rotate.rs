@@ -1,5 +1,5 @@
 //! Renames a full file and deletes the oldest renamed ones. Only files whose names match this module's pattern are
-//! deleted, and no rename overwrites a file. `lines` decides when to rotate.
+//! deleted, and no rename overwrites a file. `line_file` decides when to rotate.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,35 +14,35 @@ use tokio::fs;
 use kernel::clock::UnixNanos;
 
 /// `2006-01-02T15-04-05.000`, the format of the Collector's file exporter; names sort by time.
-const STAMP: &[BorrowedFormatItem<'_>] =
+const STAMP_FORMAT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]-[minute]-[second].[subsecond digits:3]");
 
 /// Renames `out.jsonl` to `out-{now}.jsonl`, then deletes the oldest renamed files until `keep` are left (0 keeps
 /// all).
-pub(super) async fn rename(path: &Path, now: UnixNanos, keep: usize) -> io::Result<()> {
-    let names = Names::of(path);
+pub(super) async fn rotate_file(path: &Path, now: UnixNanos, keep: usize) -> io::Result<()> {
+    let names = RotatedFileNames::from_path(path);
     let mut at = now;
-    let mut to = names.at(at);
+    let mut to = names.timestamped_path(at);
     while fs::try_exists(&to).await? {
         at = at.plus(Duration::from_millis(1));
-        to = names.at(at);
+        to = names.timestamped_path(at);
     }
     fs::rename(path, to).await?;
     if keep > 0 {
-        names.prune(keep).await;
+        names.prune_backups(keep).await;
     }
     Ok(())
 }
 
-struct Names {
+struct RotatedFileNames {
     folder: PathBuf,
     stem: OsString,
     /// The extension with its dot.
     extension: OsString,
 }
 
-impl Names {
-    fn of(path: &Path) -> Self {
+impl RotatedFileNames {
+    fn from_path(path: &Path) -> Self {
         let mut extension = OsString::new();
         if let Some(end) = path.extension() {
             extension.push(".");
@@ -53,30 +53,30 @@ impl Names {
         Self { folder: folder.to_owned(), stem, extension }
     }
 
-    fn at(&self, now: UnixNanos) -> PathBuf {
+    fn timestamped_path(&self, now: UnixNanos) -> PathBuf {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut name = self.stem.clone();
         name.push("-");
-        name.push(time.format(STAMP).unwrap_or_default());
+        name.push(time.format(STAMP_FORMAT).unwrap_or_default());
         name.push(&self.extension);
         self.folder.join(name)
     }
 
     /// The time stamp in a file name that [`Names::at`] made; `None` for other names.
-    fn stamp<'n>(&self, name: &'n str) -> Option<&'n str> {
+    fn parse_stamp<'n>(&self, name: &'n str) -> Option<&'n str> {
         let stamp = name.strip_prefix(self.stem.to_str()?)?.strip_prefix('-')?;
         let stamp = stamp.strip_suffix(self.extension.to_str()?)?;
-        time::PrimitiveDateTime::parse(stamp, STAMP).is_ok().then_some(stamp)
+        time::PrimitiveDateTime::parse(stamp, STAMP_FORMAT).is_ok().then_some(stamp)
     }
 
     /// Deletes the oldest files beyond `keep`. A file that can't be listed or deleted stays; the next rename tries
     /// again.
-    async fn prune(&self, keep: usize) {
+    async fn prune_backups(&self, keep: usize) {
         let mut found = Vec::new();
         let Ok(mut entries) = fs::read_dir(&self.folder).await else { return };
         while let Ok(Some(entry)) = entries.next_entry().await {
             let name = entry.file_name().into_string().unwrap_or_default();
-            if let Some(stamp) = self.stamp(&name) {
+            if let Some(stamp) = self.parse_stamp(&name) {
                 found.push((stamp.to_owned(), name));
             }
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 
-use super::{Config, File, Limits, Settings, build};
+use super::{FileExporter, FileExporterConfig, FileExporterSettings, RotationLimits, build};
 use config::ComponentId;
 use kernel::clock::{ManualClock, UnixNanos};
 use otlp::{Signal, json};
@@ -33,8 +33,8 @@ impl Place {
         self.folder.path().join("out.jsonl")
     }
 
-    fn exporter(&self, rotation: Option<Limits>) -> File {
-        let settings = Settings { path: self.path(), trust: Trust::ThirdParty, rotation };
+    fn exporter(&self, rotation: Option<RotationLimits>) -> FileExporter {
+        let settings = FileExporterSettings { path: self.path(), trust: Trust::ThirdParty, rotation };
         build(&ComponentId::parse("file/x").unwrap(), settings, Arc::clone(&self.clock) as _)
     }
 
@@ -59,7 +59,7 @@ fn request(name: &str) -> ExportRequest {
     ExportRequest { signal: Signal::Logs, account: "default".into(), body: body.into(), items: 1 }
 }
 
-async fn send(exporter: &File, name: &str) -> Outcome {
+async fn send(exporter: &FileExporter, name: &str) -> Outcome {
     exporter.send(&request(name)).await
 }
 
@@ -156,8 +156,11 @@ async fn emptied_by_others() {
 async fn unwritable() {
     let place = Place::new();
     std::fs::write(place.folder.path().join("under"), "").unwrap();
-    let settings =
-        Settings { path: place.folder.path().join("under/out.jsonl"), trust: Trust::Internal, rotation: None };
+    let settings = FileExporterSettings {
+        path: place.folder.path().join("under/out.jsonl"),
+        trust: Trust::Internal,
+        rotation: None,
+    };
     let exporter = build(&ComponentId::parse("file").unwrap(), settings, Arc::clone(&place.clock) as _);
     assert_eq!(send(&exporter, "a").await, RETRY);
     std::fs::remove_file(place.folder.path().join("under")).unwrap();
@@ -180,10 +183,10 @@ async fn one_writer() {
 /// A device has no size and can't be synced; lines are written all the same.
 #[tokio::test]
 async fn device() {
-    let settings = Settings {
+    let settings = FileExporterSettings {
         path: "/dev/null".into(),
         trust: Trust::Internal,
-        rotation: Some(Limits { max_bytes: 1, max_backups: 1 }),
+        rotation: Some(RotationLimits { max_bytes: 1, max_backups: 1 }),
     };
     let exporter = build(&ComponentId::parse("file").unwrap(), settings, ManualClock::at(UnixNanos(0)));
     assert_eq!(send(&exporter, "a").await, Outcome::Accepted);
@@ -199,7 +202,7 @@ async fn rotation() {
     for other in others {
         std::fs::write(place.folder.path().join(other), "").unwrap();
     }
-    let limits = Limits { max_bytes: 2 * (line("0").len() as u64 + 1), max_backups: 2 };
+    let limits = RotationLimits { max_bytes: 2 * (line("0").len() as u64 + 1), max_backups: 2 };
     let exporter = place.exporter(Some(limits));
     for number in 0..7 {
         assert_eq!(send(&exporter, &number.to_string()).await, Outcome::Accepted);
@@ -221,7 +224,7 @@ async fn rotation() {
 #[tokio::test]
 async fn rotation_within_a_millisecond() {
     let place = Place::new();
-    let exporter = place.exporter(Some(Limits { max_bytes: 10, max_backups: 0 }));
+    let exporter = place.exporter(Some(RotationLimits { max_bytes: 10, max_backups: 0 }));
     for number in 0..5 {
         assert_eq!(send(&exporter, &number.to_string()).await, Outcome::Accepted);
     }
@@ -240,7 +243,7 @@ async fn not_a_request() {
 /// The Collector's keys work; a path is required; unknown keys are refused; every problem is reported.
 #[test]
 fn config() {
-    let read = |text: &str| serde_json::from_str::<Config>(text);
+    let read = |text: &str| serde_json::from_str::<FileExporterConfig>(text);
     let settings = read(r#"{"path":"out.jsonl"}"#).unwrap().settings().unwrap();
     assert!(settings.trust == Trust::ThirdParty && settings.rotation.is_none());
     let settings = read(r#"{"path":"out.jsonl","trust":"internal","rotation":null}"#).unwrap().settings().unwrap();

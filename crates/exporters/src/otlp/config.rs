@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::stanza::{Common, remote_config};
+use crate::stanza::{RemoteSettings, remote_config};
 use config::FieldProblem;
 use pipeline::Trust;
 
@@ -15,11 +15,11 @@ remote_config! {
 
 /// The exporter's checked settings.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct OtlpGrpcSettings {
     /// `https://host:port` or `http://host:port`.
     pub endpoint: Uri,
     /// Settings shared with `otlp_http`.
-    pub common: Common,
+    pub common: RemoteSettings,
     /// Which telemetry the exporter may receive.
     pub trust: Trust,
 }
@@ -29,16 +29,19 @@ impl Config {
     ///
     /// # Errors
     /// Every problem, with its path inside the component.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<OtlpGrpcSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
-        let common = self.written().resolve(&mut problems);
-        let text = self.endpoint.as_deref().or(common.base.as_deref());
-        let endpoint = text.map(|text| address(&common, text));
+        let mut common = self.written().resolve(&mut problems);
+        let text = self.endpoint.as_deref().or(common.preset_url.as_deref());
+        let endpoint = text.map(|text| parse_endpoint(&common, text));
         match endpoint {
-            Some(Ok(endpoint)) if problems.is_empty() => return Ok(Settings { endpoint, common, trust: self.trust }),
+            Some(Ok(endpoint)) if problems.is_empty() => {
+                common.note_plain_text(self.trust, "endpoint", &endpoint);
+                return Ok(OtlpGrpcSettings { endpoint, common, trust: self.trust });
+            }
             Some(Err(what)) => problems.push(FieldProblem::new("endpoint", what)),
             None if self.preset.is_none() => {
-                problems.push(FieldProblem::new("endpoint", "is missing: where to send, `host:port`"));
+                problems.push(FieldProblem::new("endpoint", "is missing: set the back end's `host:port`"));
             }
             Some(Ok(_)) | None => {}
         }
@@ -46,15 +49,15 @@ impl Config {
     }
 }
 
-fn address(common: &Common, text: &str) -> Result<Uri, String> {
+fn parse_endpoint(common: &RemoteSettings, text: &str) -> Result<Uri, String> {
     let text = text.strip_prefix("dns:///").unwrap_or(text);
-    let uri = common.url(text, false)?;
+    let uri = common.parse_url(text, false)?;
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err("has a path or a query, which gRPC does not: write `host:port`, or use `otlp_http`".to_owned());
+        return Err("must not have a path or query with gRPC: write `host:port`, or use `otlp_http`".to_owned());
     }
     // With a scheme, a missing port means the scheme's default port.
     if uri.port_u16().is_none() && !text.contains("://") {
-        return Err("has no port: write `host:port`, such as `collector:4317`".to_owned());
+        return Err("must have a port: write `host:port`, such as `collector:4317`".to_owned());
     }
     Ok(uri)
 }

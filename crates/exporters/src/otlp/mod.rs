@@ -1,8 +1,8 @@
 //! The `otlp` exporter: makes one attempt to send one request over gRPC.
 //! gRPC framing is written by hand over the pooled HTTP client: tonic's channel compresses with gzip level 6 (measured
 //! at a multiple of level 1's time) and spawns when it is built.
-//! The exporter has no queue, retry or metrics of its own and reads at most [`MAX_ANSWER`] bytes of a response.
-//! `remote` has the parts shared with `otlp_http`, `verdict` interprets statuses.
+//! The exporter has no queue, retry or metrics of its own and reads at most [`MAX_RESPONSE_BYTES`] bytes of a response.
+//! `remote` has the parts shared with `otlp_http`, `outcome` interprets statuses.
 
 mod config;
 
@@ -14,38 +14,39 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
-pub use config::{Config, Settings};
+pub use config::{Config, OtlpGrpcSettings};
 
-use super::remote::{Deps, Remote};
-use super::spec::{BuildError, ExporterSpec, Profile};
+use super::outcome::{self, MAX_RESPONSE_BYTES, UNREACHABLE};
+use super::remedies::grpc_remedy;
+use super::remote::{ExporterDeps, RemoteExporter};
+use super::spec::{BuildError, ExporterProfile, ExporterSpec};
 use super::stanza::with_path;
-use super::verdict::{self, MAX_ANSWER, UNREACHABLE};
 use ::config::ComponentId;
-use net::Encoding;
-use net::client::{self, AnswerError, upload};
-use net::encoding::{Inflater, Step};
+use net::ContentEncoding;
+use net::client::{self, ResponseReadError, upload_body};
+use net::encoding::{InflateStep, Inflater};
 use net::rope::Rope;
 use otlp::Signal;
-use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
 
 /// The `otlp` exporter.
-pub struct Otlp {
-    remote: Remote,
+pub struct OtlpGrpcExporter {
+    remote: RemoteExporter,
     trust: Trust,
     paths: [Uri; 3],
 }
 
-impl Otlp {
+impl OtlpGrpcExporter {
     /// Creates an exporter with component id `id`. Reads TLS files; connects only when there is something to send.
     ///
     /// # Errors
     /// See [`BuildError`].
-    pub fn build(id: Arc<str>, settings: Settings, deps: Deps) -> Result<Self, BuildError> {
-        let [traces, metrics, logs] = Signal::ALL.map(|signal| with_path(&settings.endpoint, path(signal)));
+    pub fn build(id: Arc<str>, settings: OtlpGrpcSettings, deps: ExporterDeps) -> Result<Self, BuildError> {
+        let [traces, metrics, logs] = Signal::ALL.map(|signal| with_path(&settings.endpoint, grpc_path(signal)));
         let (Some(traces), Some(metrics), Some(logs)) = (traces, metrics, logs) else {
             return Err(BuildError::Endpoint);
         };
-        let remote = Remote::build(id, settings.common, true, &[&settings.endpoint], deps)?;
+        let remote = RemoteExporter::build(id, settings.common, true, &[&settings.endpoint], deps)?;
         Ok(Self { remote, trust: settings.trust, paths: [traces, metrics, logs] })
     }
 
@@ -58,41 +59,38 @@ impl Otlp {
         }
     }
 
-    async fn attempt(&self, request: &ExportRequest) -> Outcome {
+    async fn send_once(&self, request: &ExportRequest) -> Outcome {
         let encoding = self.remote.encoding();
         let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNREACHABLE };
         let Ok(length) = u32::try_from(body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
         let mut prefix = BytesMut::with_capacity(5);
-        prefix.put_u8(u8::from(encoding != Encoding::Identity));
+        prefix.put_u8(u8::from(encoding != ContentEncoding::Identity));
         prefix.put_u32(length);
-        let mut sent = Request::new(upload(prefix.freeze(), body));
+        let mut sent = Request::new(upload_body(prefix.freeze(), body));
         *sent.method_mut() = Method::POST;
         *sent.version_mut() = http::Version::HTTP_2;
         *sent.uri_mut() = self.uri(request.signal).clone();
         let headers = sent.headers_mut();
-        self.remote.headers(request.signal, &request.account, headers);
+        self.remote.add_headers(request.signal, &request.account, headers);
         headers.insert("te", HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,zstd"));
-        if encoding != Encoding::Identity {
+        if encoding != ContentEncoding::Identity {
             headers.insert("grpc-encoding", HeaderValue::from_static(encoding.as_str()));
         }
         if let Ok(timeout) = HeaderValue::from_str(&grpc_timeout(self.remote.common.timeout)) {
             headers.insert("grpc-timeout", timeout);
         }
         match self.remote.send(sent).await {
-            Ok(response) => self.judge(encoding, response).await,
-            Err(error) => {
-                self.remote.complain(Some(error.to_string()));
-                UNREACHABLE
-            }
+            Ok(response) => self.evaluate_response(encoding, response).await,
+            Err(error) => self.remote.log_connection_error(&error),
         }
     }
 
-    async fn judge(&self, used: Encoding, response: Response<Incoming>) -> Outcome {
+    async fn evaluate_response(&self, used: ContentEncoding, response: Response<Incoming>) -> Outcome {
         let (parts, body) = response.into_parts();
-        self.remote.advertised(&parts.headers, "grpc-accept-encoding");
-        let (message, trailers) = match client::read(body, MAX_ANSWER + 5).await {
+        self.remote.note_advertised_encodings(&parts.headers, "grpc-accept-encoding");
+        let (message, trailers) = match client::read_response(body, MAX_RESPONSE_BYTES + 5).await {
             Ok((bytes, trailers)) => (Ok(bytes), trailers),
             Err(error) => (Err(error), HeaderMap::new()),
         };
@@ -101,15 +99,23 @@ impl Otlp {
         if refused && self.remote.step_down(used) {
             return Outcome::Retry { after: Some(std::time::Duration::ZERO), reason: Reason::Unavailable };
         }
-        let message = message.and_then(|message| unframe(message, &parts.headers));
-        let outcome = verdict::grpc(parts.status, end.as_ref(), message.as_deref().map_err(|error| *error));
-        let status = end.map_or_else(|| format!("HTTP {}", parts.status.as_u16()), |end| format!("{:?}", end.code()));
-        self.remote.report(&outcome, status);
+        let message = message.and_then(|message| unframe_message(message, &parts.headers));
+        let outcome = outcome::grpc_outcome(parts.status, end.as_ref(), message.as_deref().map_err(|error| *error));
+        let failure = match end {
+            None => AttemptFailure {
+                reason: format!("HTTP {} without a gRPC status", parts.status.as_u16()),
+                remedy: "the server does not answer like a gRPC server: check the port, or use `otlp_http`",
+            },
+            Some(end) => {
+                AttemptFailure { reason: format!("gRPC status {:?}", end.code()), remedy: grpc_remedy(end.code()) }
+            }
+        };
+        self.remote.log_outcome(&outcome, failure);
         outcome
     }
 }
 
-fn path(signal: Signal) -> &'static str {
+fn grpc_path(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
         Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
@@ -126,42 +132,42 @@ fn grpc_timeout(timeout: std::time::Duration) -> String {
 }
 
 /// The message of a unary response; empty if there is none.
-fn unframe(mut answer: Bytes, headers: &HeaderMap) -> Result<Bytes, AnswerError> {
+fn unframe_message(mut answer: Bytes, headers: &HeaderMap) -> Result<Bytes, ResponseReadError> {
     let Some((prefix, _)) = answer.split_first_chunk::<5>() else { return Ok(Bytes::new()) };
     let compressed = prefix.first() == Some(&1);
     let message = answer.split_off(5);
-    let encoding = headers.get("grpc-encoding").and_then(|value| value.to_str().ok()).and_then(Encoding::parse);
+    let encoding = headers.get("grpc-encoding").and_then(|value| value.to_str().ok()).and_then(ContentEncoding::parse);
     match (compressed, encoding) {
         (false, _) => Ok(message),
-        (true, None) => Err(AnswerError::TooLarge),
-        (true, Some(encoding)) => inflate(encoding, message),
+        (true, None) => Err(ResponseReadError::TooLarge),
+        (true, Some(encoding)) => inflate_message(encoding, message),
     }
 }
 
 /// A message that can't be inflated within the limit is reported as too large: accepted, but not readable.
-fn inflate(encoding: Encoding, message: Bytes) -> Result<Bytes, AnswerError> {
+fn inflate_message(encoding: ContentEncoding, message: Bytes) -> Result<Bytes, ResponseReadError> {
     let mut rope = Rope::default();
     rope.push(message);
-    let mut inflater = Inflater::new(encoding, rope, MAX_ANSWER).map_err(|_| AnswerError::TooLarge)?;
-    while inflater.step(64 * 1024).map_err(|_| AnswerError::TooLarge)? == Step::More {}
+    let mut inflater = Inflater::new(encoding, rope, MAX_RESPONSE_BYTES).map_err(|_| ResponseReadError::TooLarge)?;
+    while inflater.step(64 * 1024).map_err(|_| ResponseReadError::TooLarge)? == InflateStep::More {}
     Ok(inflater.into_bytes())
 }
 
-impl ExporterSpec for Settings {
-    fn profile(&self) -> Profile<'_> {
-        Profile::remote(self.trust, &self.common, &[&self.endpoint], false)
+impl ExporterSpec for OtlpGrpcSettings {
+    fn profile(&self) -> ExporterProfile<'_> {
+        ExporterProfile::remote(self.trust, &self.common, &[&self.endpoint], false)
     }
 
-    fn takes(&self, _: Signal) -> bool {
+    fn accepts_signal(&self, _: Signal) -> bool {
         true
     }
 
-    fn build(&self, id: &ComponentId, deps: Deps) -> Result<Arc<dyn Exporter>, BuildError> {
-        Ok(Arc::new(Otlp::build(id.to_string().into(), self.clone(), deps)?))
+    fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
+        Ok(Arc::new(OtlpGrpcExporter::build(id.to_string().into(), self.clone(), deps)?))
     }
 }
 
-impl Exporter for Otlp {
+impl Exporter for OtlpGrpcExporter {
     fn id(&self) -> &Arc<str> {
         &self.remote.id
     }
@@ -176,13 +182,17 @@ impl Exporter for Otlp {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let sent = self.remote.totals(request).await;
-            let outcome = match sent.on_the_wire(request) {
-                Ok(request) => self.remote.timed(self.attempt(request)).await,
+            let sent = self.remote.convert_to_totals(request).await;
+            let outcome = match sent.request_to_send(request) {
+                Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
                 Err(outcome) => outcome,
             };
-            sent.end(outcome)
+            sent.finish(outcome)
         })
+    }
+
+    fn last_failure(&self) -> Option<AttemptFailure> {
+        self.remote.last_failure()
     }
 }
 

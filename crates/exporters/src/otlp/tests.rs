@@ -7,17 +7,17 @@ use crate::stanza::Compression;
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
 use fakes::tls::{Authority, pem_file};
-use otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
+use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
 
 fn config(json: serde_json::Value) -> Config {
     serde_json::from_value(json).unwrap()
 }
 
-fn build(json: serde_json::Value, env: &[(&str, String)]) -> Otlp {
-    Otlp::build(Arc::from("otlp/test"), config(json).settings().unwrap(), deps(env)).unwrap()
+fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpGrpcExporter {
+    OtlpGrpcExporter::build(Arc::from("otlp/test"), config(json).settings().unwrap(), deps(env)).unwrap()
 }
 
-fn plain(sink: &Sink) -> Otlp {
+fn plain(sink: &Sink) -> OtlpGrpcExporter {
     build(serde_json::json!({ "endpoint": format!("http://{}", sink.address) }), &[])
 }
 
@@ -65,7 +65,8 @@ async fn each_signal_goes_to_its_own_method_with_the_headers_of_grpc_and_of_the_
 async fn answers_become_outcomes_by_the_table() {
     let partial = response_to_protobuf(Some(&PartialSuccess { rejected: 2, message: "no".into() }));
     let delay = Some(Duration::from_millis(2500));
-    let details = Status { code: Code::Unavailable, message: "busy".into(), retry_after: delay, violation: None };
+    let details =
+        RpcStatus { code: GrpcCode::Unavailable, message: "busy".into(), retry_after: delay, violation: None };
     let details = base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, details.to_protobuf());
     let detailed = |code| Answer::grpc_failure(code).with("grpc-status-details-bin", &details);
     let refused = |reason| Outcome::Refused { reason };
@@ -83,7 +84,7 @@ async fn answers_become_outcomes_by_the_table() {
         (Answer::http(503), AGAIN),
         (Answer::http(404), retry(None, Reason::Denied)),
         (Answer::http(200), AGAIN),
-        (Answer::grpc(0, &vec![0; MAX_ANSWER + 1]), Outcome::Partial { rejected: 0, reason: Reason::BadData }),
+        (Answer::grpc(0, &vec![0; MAX_RESPONSE_BYTES + 1]), Outcome::Partial { rejected: 0, reason: Reason::BadData }),
     ] {
         let sink = Sink::new(None, [answer]).await;
         assert_eq!(plain(&sink).send(&request(Signal::Traces, 10)).await, outcome);
@@ -93,9 +94,9 @@ async fn answers_become_outcomes_by_the_table() {
 #[tokio::test]
 async fn a_compressed_answer_is_inflated_within_the_cap() {
     let partial = response_to_protobuf(Some(&PartialSuccess { rejected: 2, message: "no".into() }));
-    let bomb = vec![0; MAX_ANSWER + 1];
+    let bomb = vec![0; MAX_RESPONSE_BYTES + 1];
     for (message, rejected) in [(partial, 2), (bomb, 0)] {
-        let packed = net::encoding::compress(Encoding::Gzip, &Bytes::from(message)).unwrap();
+        let packed = net::encoding::compress(ContentEncoding::Gzip, &Bytes::from(message)).unwrap();
         let mut answer = Answer::grpc(0, &packed).with("grpc-encoding", "gzip");
         let mut body = answer.body.to_vec();
         body[0] = 1;
@@ -185,10 +186,10 @@ fn tls_files_that_cannot_be_used_are_one_clear_line() {
     let folder = tempfile::tempdir().unwrap();
     let (missing, empty) = (folder.path().join("missing.pem"), folder.path().join("empty.pem"));
     std::fs::write(&empty, "not a certificate SECRET").unwrap();
-    for (file, what) in [(&missing, "No such file"), (&empty, "holds no certificate")] {
+    for (file, what) in [(&missing, "No such file"), (&empty, "contains no certificate")] {
         let json = serde_json::json!({ "endpoint": "a:1", "tls": { "ca_file": file } });
         let settings = config(json).settings().unwrap();
-        let error = Otlp::build(Arc::from("otlp"), settings, deps(&[])).err().unwrap().to_string();
+        let error = OtlpGrpcExporter::build(Arc::from("otlp"), settings, deps(&[])).err().unwrap().to_string();
         assert!(error.starts_with("tls.ca_file: ") && error.contains(what), "{error}");
         assert!(!error.contains("SECRET") && !error.contains('\n'), "{error}");
     }

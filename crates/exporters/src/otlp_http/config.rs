@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use crate::stanza::{Common, remote_config, with_path};
+use crate::stanza::{RemoteSettings, remote_config, with_path};
 use config::FieldProblem;
 use otlp::Signal;
 use pipeline::Trust;
@@ -22,11 +22,11 @@ remote_config! {
 
 /// The exporter's checked settings.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct OtlpHttpSettings {
     /// The URL for each signal; the exporter does not take a signal without a URL.
     pub urls: Vec<(Signal, Uri)>,
     /// Settings shared with `otlp`.
-    pub common: Common,
+    pub common: RemoteSettings,
     /// Which telemetry the exporter may receive.
     pub trust: Trust,
 }
@@ -36,32 +36,38 @@ impl Config {
     ///
     /// # Errors
     /// Every problem, with its path inside the component.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<OtlpHttpSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let own = [&self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
-        let common = self.written().resolve(&mut problems);
-        let base = self.endpoint.as_deref().or(common.base.as_deref());
-        let base = base.and_then(|text| read(&common, "endpoint", text, &mut problems));
+        let mut common = self.written().resolve(&mut problems);
+        let base = self.endpoint.as_deref().or(common.preset_url.as_deref());
+        let base = base.and_then(|text| read_url(&common, "endpoint", text, &mut problems));
         if base.as_ref().is_some_and(|base| base.query().is_some()) {
-            let what = "has a query, which would be lost: give `traces_endpoint`, `metrics_endpoint`, `logs_endpoint`";
+            let what = "must not have a query: set `traces_endpoint`, `metrics_endpoint` and `logs_endpoint` instead";
             problems.push(FieldProblem::new("endpoint", what));
+        }
+        if let Some(base) = &base {
+            common.note_plain_text(self.trust, "endpoint", base);
         }
         let mut urls = Vec::new();
         for (signal, own) in Signal::ALL.into_iter().zip(own) {
             let key = format!("{}_endpoint", signal.as_str());
             let url = match own {
-                Some(text) => read(&common, &key, text, &mut problems),
+                Some(text) => {
+                    let url = read_url(&common, &key, text, &mut problems);
+                    url.inspect(|url| common.note_plain_text(self.trust, &key, url))
+                }
                 None => base.as_ref().and_then(|base| with_path(base, &format!("/v1/{}", signal.as_str()))),
             };
             urls.extend(url.map(|url| (signal, url)));
         }
         if urls.is_empty() && problems.is_empty() {
-            problems.push(FieldProblem::new("endpoint", "is missing: the URL to send to, or a `preset`"));
+            problems.push(FieldProblem::new("endpoint", "is missing: set the URL to send to, or a `preset`"));
         }
-        if problems.is_empty() { Ok(Settings { urls, common, trust: self.trust }) } else { Err(problems) }
+        if problems.is_empty() { Ok(OtlpHttpSettings { urls, common, trust: self.trust }) } else { Err(problems) }
     }
 }
 
-fn read(common: &Common, key: &str, text: &str, problems: &mut Vec<FieldProblem>) -> Option<Uri> {
-    common.url(text, true).map_err(|what| problems.push(FieldProblem::new(key, what))).ok()
+fn read_url(common: &RemoteSettings, key: &str, text: &str, problems: &mut Vec<FieldProblem>) -> Option<Uri> {
+    common.parse_url(text, true).map_err(|what| problems.push(FieldProblem::new(key, what))).ok()
 }

@@ -11,11 +11,11 @@ fn config(json: serde_json::Value) -> Config {
     serde_json::from_value(json).unwrap()
 }
 
-fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpHttp {
-    OtlpHttp::build(Arc::from("otlp_http/test"), config(json).settings().unwrap(), deps(env)).unwrap()
+fn build(json: serde_json::Value, env: &[(&str, String)]) -> OtlpHttpExporter {
+    OtlpHttpExporter::build(Arc::from("otlp_http/test"), config(json).settings().unwrap(), deps(env)).unwrap()
 }
 
-fn plain(sink: &Sink) -> OtlpHttp {
+fn plain(sink: &Sink) -> OtlpHttpExporter {
     build(serde_json::json!({ "endpoint": format!("http://{}", sink.address) }), &[])
 }
 
@@ -79,7 +79,10 @@ async fn answers_become_outcomes_by_the_table() {
         (Answer::http(202), Outcome::Accepted),
         (Answer::http(200).with("content-type", "text/html").body(text), denied.clone()),
         (Answer::http(200).body(partial.clone()), Outcome::Partial { rejected: 2, reason: Reason::BadData }),
-        (Answer::http(200).body(vec![0; MAX_ANSWER + 1]), Outcome::Partial { rejected: 0, reason: Reason::BadData }),
+        (
+            Answer::http(200).body(vec![0; MAX_RESPONSE_BYTES + 1]),
+            Outcome::Partial { rejected: 0, reason: Reason::BadData },
+        ),
         (Answer::http(503), AGAIN),
         (Answer::http(429).with("retry-after", "9"), after(9)),
         (Answer::http(503).with("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT"), after(10)),
@@ -106,8 +109,8 @@ async fn compression_follows_what_the_back_end_says() {
     let sink = Sink::new(None, [Answer::http(200).with("accept-encoding", "gzip, zstd")]).await;
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
     let settings = config(serde_json::json!({ "endpoint": format!("http://{}", sink.address) })).settings().unwrap();
-    let deps = Deps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
-    let exporter = OtlpHttp::build(Arc::from("otlp_http/test"), settings, deps).unwrap();
+    let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
+    let exporter = OtlpHttpExporter::build(Arc::from("otlp_http/test"), settings, deps).unwrap();
     for _ in 0..2 {
         assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);
     }
@@ -185,7 +188,7 @@ async fn a_signal_without_a_url_waits_for_the_operator() {
     let sink = Sink::new(None, []).await;
     let json = serde_json::json!({ "traces_endpoint": format!("http://{}/x", sink.address) });
     let settings = config(json.clone()).settings().unwrap();
-    assert!(settings.takes(Signal::Traces) && !settings.takes(Signal::Logs));
+    assert!(settings.accepts_signal(Signal::Traces) && !settings.accepts_signal(Signal::Logs));
     let exporter = build(json, &[]);
     let denied = Outcome::Retry { after: None, reason: Reason::Denied };
     assert_eq!(exporter.send(&request(Signal::Logs, 10)).await, denied);

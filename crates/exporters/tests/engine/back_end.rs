@@ -1,5 +1,5 @@
 //! [`BackEnd`]: a simulated back end that is healthy, slow, refusing or unreachable, as the seed decides. The
-//! exporters' own `verdict` interprets its responses. Whole engines run against it in simulated time, thousands of
+//! exporters' own `outcome` interprets its responses. Whole engines run against it in simulated time, thousands of
 //! times.
 //! It records the items that it accepted and refused, and how often it accepted an item without the gateway learning
 //! of it.
@@ -15,12 +15,12 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 
-use exporters::verdict::{self, UNREACHABLE};
-use kernel::clock::{Clock, ManualClock, within};
+use exporters::outcome::{self, UNREACHABLE};
+use kernel::clock::{Clock, ManualClock, with_timeout};
 use kernel::rng::SeededRng;
-use net::client::AnswerError;
+use net::client::ResponseReadError;
 use otlp::Signal;
-use otlp::status::{Code, PartialSuccess, Status, response_to_protobuf};
+use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
 use pipeline::{ExportRequest, Exporter, Outcome, Reason, Trust};
 
 use pipeline::testing::engine::{REFERENCE, names_with};
@@ -279,20 +279,24 @@ impl BackEnd {
             }
             Reply::Never(status) => *status,
             Reply::Cut => {
-                body = Err(AnswerError::Cut);
+                body = Err(ResponseReadError::Truncated);
                 200
             }
             Reply::Lost | Reply::Silence => return UNREACHABLE,
         };
         let body = body.as_ref().map(Vec::as_slice).map_err(|error| *error);
-        verdict::http(StatusCode::from_u16(status).unwrap(), &headers, body, true, self.clock.now())
+        outcome::http_outcome(StatusCode::from_u16(status).unwrap(), &headers, body, true, self.clock.now())
     }
 
     /// The outcome of the response on a gRPC connection.
     fn grpc(reply: &Reply) -> Outcome {
         let end = |code: tonic::Code, retry_after: Option<Duration>| {
-            let details =
-                Status { code: Code::from_number(code.into()), message: String::new(), retry_after, violation: None };
+            let details = RpcStatus {
+                code: GrpcCode::from_number(code.into()),
+                message: String::new(),
+                retry_after,
+                violation: None,
+            };
             tonic::Status::with_details(code, "", details.to_protobuf().into())
         };
         let (end, body) = match reply {
@@ -312,13 +316,13 @@ impl BackEnd {
             }
             Reply::Never(400) => (end(tonic::Code::InvalidArgument, None), Ok(Vec::new())),
             Reply::Never(_) => (end(tonic::Code::ResourceExhausted, None), Ok(Vec::new())),
-            Reply::Cut => return verdict::grpc(StatusCode::OK, None, Err(AnswerError::Cut)),
+            Reply::Cut => return outcome::grpc_outcome(StatusCode::OK, None, Err(ResponseReadError::Truncated)),
             Reply::Lost | Reply::Silence => return UNREACHABLE,
         };
-        verdict::grpc(
+        outcome::grpc_outcome(
             StatusCode::OK,
             Some(&end),
-            body.as_ref().map(Vec::as_slice).map_err(|error: &AnswerError| *error),
+            body.as_ref().map(Vec::as_slice).map_err(|error: &ResponseReadError| *error),
         )
     }
 }
@@ -355,7 +359,7 @@ impl Exporter for BackEnd {
             let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
             let _under_way = UnderWay(&self.under_way);
             self.peak.fetch_max(now, Ordering::SeqCst);
-            let answer = within(&*self.clock, TIMEOUT, self.attempt(request)).await;
+            let answer = with_timeout(&*self.clock, TIMEOUT, self.attempt(request)).await;
             answer.unwrap_or(Outcome::Retry { after: None, reason: Reason::TimedOut })
         })
     }

@@ -16,7 +16,7 @@ use pipeline::testing::drive::drive;
 use pipeline::testing::engine::{Step, logs, padded, spans};
 use pipeline::testing::rig::{Parts, Rig};
 use pipeline::testing::sim_disk::SimDisk;
-use pipeline::{Ack, Exporter, LONGEST_WISH, Outcome, OutletSettings, PipelinePlan, Processor};
+use pipeline::{AckMode, Exporter, MAX_RETRY_AFTER, Outcome, OutletSettings, PipelinePlan, Processor};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -60,7 +60,7 @@ fn a_dead_back_end_holds_up_nobody() {
         let back = clock.monotonic();
         // the longest wait that a back end may ask for, a tenth of it, and the time to drain
         while rig.spool.pending_bytes("sick") > 0 {
-            assert!(clock.monotonic() - back < LONGEST_WISH + 10 * MINUTE, "{weather:?}: it does not drain");
+            assert!(clock.monotonic() - back < MAX_RETRY_AFTER + 10 * MINUTE, "{weather:?}: it does not drain");
             minute(&mut rig, None);
         }
         assert!(names.iter().all(|name| sick.fate(name).taken == 1), "each once");
@@ -89,7 +89,7 @@ fn a_signal_that_is_refused_holds_up_no_other() {
             consumers: 1 + usize::try_from(pick(4)).unwrap(),
             window_bytes: 1 + usize::try_from(pick(20_000)).unwrap(),
             merge_bytes: 1 + usize::try_from(pick(3_000)).unwrap(),
-            ack: [Ack::Spooled, Ack::Spooled, Ack::Delivered][usize::try_from(pick(3)).unwrap()],
+            ack: [AckMode::Spooled, AckMode::Spooled, AckMode::Delivered][usize::try_from(pick(3)).unwrap()],
             max_pending: (pick(3) == 0).then_some(8 << 20),
             ..OutletSettings::default()
         };

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::world::{Life, World};
 use crate::back_end::BackEnd;
-use pipeline::{Ack, Exporter, OnFull, OutletSettings, Reason};
+use pipeline::{AckMode, Exporter, OnFullAction, OutletSettings, Reason};
 
 /// One line each: `reason seed`.
 const REGRESSIONS: &str = include_str!("regressions.txt");
@@ -80,7 +80,7 @@ fn judge_item(
 ) -> Option<String> {
     let fate = one.fate(name);
     let aside: Vec<&str> = kept.iter().filter(|(other, _)| other == name).map(|(_, reason)| *reason).collect();
-    let (offered, expires) = (served.ack == Ack::Offered, served.on_full == OnFull::Expire);
+    let (offered, expires) = (served.ack == AckMode::Offered, served.on_full == OnFullAction::Expire);
     // the item is only in memory, or it may be dropped
     let may_go = offered || expires;
     // a copy for each life in which it could be committed, each of which may be delivered once in every later life

@@ -20,7 +20,7 @@ use pipeline::testing::drive::drive;
 use pipeline::testing::engine::{Drafter, Step, Tally, logs, spans};
 use pipeline::testing::rig::{Parts, Rig};
 use pipeline::testing::sim_disk::{Fault, Op, SimDisk};
-use pipeline::{Ack, Exporter, OnFull, Outcome, OutletSettings, PipelinePlan, Processor};
+use pipeline::{AckMode, Exporter, OnFullAction, Outcome, OutletSettings, PipelinePlan, Processor};
 
 /// Maximum number of steps in one life.
 const STEPS: u64 = 50;
@@ -80,7 +80,7 @@ impl World {
             merge_bytes: 1 + pick(2_000),
             window_bytes: 1 + pick(10_000),
             retry_initial: Duration::from_secs(1 + pick(5) as u64),
-            ack: if pick(4) == 0 { Ack::Delivered } else { Ack::Spooled },
+            ack: if pick(4) == 0 { AckMode::Delivered } else { AckMode::Spooled },
             ordered: pick(4) == 0,
             ..OutletSettings::default()
         };
@@ -118,7 +118,7 @@ impl World {
         }
         if pick(2) == 0 {
             let one = BackEnd::new("z", pick(2) == 0, &self.clock, &self.rng);
-            let (ack, max_pending) = (Ack::Offered, Some(500 + pick(20_000)));
+            let (ack, max_pending) = (AckMode::Offered, Some(500 + pick(20_000)));
             let settings = OutletSettings { ack, max_pending, ..self.settings.clone() };
             self.others.insert(Arc::clone(one.id()), settings);
             self.back_ends.push(one);
@@ -126,7 +126,7 @@ impl World {
         }
         if pick(2) == 0 {
             let (max_pending, refuses) = (Some(500 + pick(40_000)), pick(2) == 0);
-            let on_full = if refuses { OnFull::Refuse } else { OnFull::Expire };
+            let on_full = if refuses { OnFullAction::Refuse } else { OnFullAction::Expire };
             let settings = OutletSettings { max_pending, on_full, ..self.settings.clone() };
             self.others.insert("y".into(), settings);
             self.count(if refuses { "a bound that refuses" } else { "a bound that gives up" });
@@ -240,7 +240,7 @@ impl World {
         let Ok(waiting) = life.rig.spool.read("vault", None, 20_000, 20) else { return };
         let texts = waiting.iter().map(|one| String::from_utf8(one.body.to_vec()).unwrap());
         self.stored.extend(texts);
-        life.rig.spool.done("vault", &waiting.iter().map(|one| one.seq).collect::<Vec<_>>());
+        life.rig.spool.mark_done("vault", &waiting.iter().map(|one| one.seq).collect::<Vec<_>>());
     }
 
     /// Advances time, with or without letting the committer run.
@@ -420,7 +420,7 @@ impl World {
             self.listen();
             self.upload(life);
             self.bounded(life);
-            for (id, served) in self.others.iter().filter(|(_, served)| served.on_full == OnFull::Expire) {
+            for (id, served) in self.others.iter().filter(|(_, served)| served.on_full == OnFullAction::Expire) {
                 let pending = life.rig.spool.pending_bytes(id);
                 if pending > served.max_pending.unwrap_or(u64::MAX) {
                     self.wrong.push(format!("{pending} bytes wait for {id}"));
@@ -442,7 +442,7 @@ impl World {
     pub(super) fn quarantine(life: &Life) -> BTreeMap<String, BTreeSet<(String, &'static str)>> {
         let mut kept: BTreeMap<String, BTreeSet<(String, &'static str)>> = BTreeMap::new();
         for record in life.rig.waiting(QUARANTINE) {
-            let (label, body) = pipeline::forward::Label::split(&record.body).unwrap();
+            let (label, body) = pipeline::forward_label::ForwardLabel::split(&record.body).unwrap();
             let (exporter, reason) = label.refused.unwrap();
             let names = pipeline::testing::engine::names(&body);
             assert_eq!(label.items, names.len() as u64);

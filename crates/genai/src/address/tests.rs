@@ -1,6 +1,6 @@
 //! Tests of which parts of addresses stay and which are removed.
 
-use super::{LONGEST, shown};
+use super::{MAX_ADDRESS_BYTES, shorten_address};
 
 /// Ordinary addresses and routes stay unchanged: dashboards group by them.
 #[test]
@@ -49,7 +49,7 @@ fn ordinary_addresses_stay() {
         ("url.query", ""),
         ("url.full", "https://login.example.com/oauth2/v2.0/token?grant_type=client_credentials"),
     ] {
-        assert_eq!(shown(key, text), None, "{key} {text}");
+        assert_eq!(shorten_address(key, text), None, "{key} {text}");
     }
 }
 
@@ -95,9 +95,9 @@ fn what_is_said_goes() {
         ("url.path", "/aGVsbG8gd29ybGQgaGVsbG8", "/[…]"),
         ("url.full", "https://my name is ada/b", "https://[…]/b"),
     ] {
-        let got = shown(key, text);
+        let got = shorten_address(key, text);
         assert_eq!(got.as_deref().unwrap_or(text), left, "{key} {text}");
-        assert_eq!(shown(key, left), None, "a second pass changes {left}");
+        assert_eq!(shorten_address(key, left), None, "a second pass changes {left}");
     }
 }
 
@@ -105,10 +105,10 @@ fn what_is_said_goes() {
 #[test]
 fn the_result_is_bounded() {
     let said = serde_json::json!([{"role": "user", "content": "tell me ".repeat(700)}]).to_string();
-    assert_eq!(shown("url.query", &format!("m={said}&n=1")).as_deref(), Some("m=[…]&n=1"));
+    assert_eq!(shorten_address("url.query", &format!("m={said}&n=1")).as_deref(), Some("m=[…]&n=1"));
     for text in ["/ab".repeat(5_000), format!("/x?{}", "a=b&".repeat(5_000)), "a/".repeat(2_000), "/é".repeat(9_000)] {
-        let left = shown("url.full", &text).expect("it is cut");
-        assert!(left.len() <= LONGEST && left.ends_with("[…]"), "{} bytes", left.len());
-        assert_eq!(shown("url.full", &left), None, "again");
+        let left = shorten_address("url.full", &text).expect("it is cut");
+        assert!(left.len() <= MAX_ADDRESS_BYTES && left.ends_with("[…]"), "{} bytes", left.len());
+        assert_eq!(shorten_address("url.full", &left), None, "again");
     }
 }

@@ -2,7 +2,7 @@
 
 /// The kind of an opaque value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OpaqueKind {
     /// A switch or an outcome.
     Word,
     /// A number, date, version or address. The exact value may identify a person.
@@ -35,22 +35,22 @@ macro_rules! month {
 }
 
 /// The forms: kind, and the pattern that the whole text must match.
-pub(super) const FORMS: &[(Kind, &str)] = &[
-    (Kind::Word, "(?i:true|false|null|none|yes|no|on|off|ok|error|nan|[-+]?inf(?:inity)?)"),
+pub(super) const FORMS: &[(OpaqueKind, &str)] = &[
+    (OpaqueKind::Word, "(?i:true|false|null|none|yes|no|on|off|ok|error|nan|[-+]?inf(?:inity)?)"),
     // `-3.5e7`, `$2.025`, `1h30m`, `99.9 %`
-    (Kind::Number, concat!(r"[-+]?\$?", quantity!(), "(?:", unit!(), quantity!(), "){0,3}(?: ?", unit!(), ")?")),
+    (OpaqueKind::Number, concat!(r"[-+]?\$?", quantity!(), "(?:", unit!(), quantity!(), "){0,3}(?: ?", unit!(), ")?")),
     // `PT5M` (ISO 8601)
-    (Kind::Number, r"P(?:\d{1,6}[YMWD]){0,4}(?:T(?:\d{1,9}(?:\.\d{1,9})?[HMS]){1,3})?"),
+    (OpaqueKind::Number, r"P(?:\d{1,6}[YMWD]){0,4}(?:T(?:\d{1,9}(?:\.\d{1,9})?[HMS]){1,3})?"),
     // `2026-11-25T08:00:00Z` (RFC 3339) and its neighbours
-    (Kind::Number, concat!(r"\d{4}[-/]\d\d[-/]\d\d(?:[zZ]|[tT_ ]", time!(), ")?")),
-    (Kind::Number, time!()),
-    (Kind::Number, r"\d{8}[tT]\d{6}[zZ]?"),
+    (OpaqueKind::Number, concat!(r"\d{4}[-/]\d\d[-/]\d\d(?:[zZ]|[tT_ ]", time!(), ")?")),
+    (OpaqueKind::Number, time!()),
+    (OpaqueKind::Number, r"\d{8}[tT]\d{6}[zZ]?"),
     // `25/Nov/2026:08:00:00 +0000` of access logs, `Wed, 25 Nov 2026 08:00:00 GMT` (RFC 9110)
-    (Kind::Number, concat!(r"\d\d/", month!(), r"/\d{4}:", time!())),
-    (Kind::Number, concat!(r"[A-Z][a-z]{2}, \d{1,2} ", month!(), r" \d{4} ", time!(), "(?: GMT| UTC)?")),
+    (OpaqueKind::Number, concat!(r"\d\d/", month!(), r"/\d{4}:", time!())),
+    (OpaqueKind::Number, concat!(r"[A-Z][a-z]{2}, \d{1,2} ", month!(), r" \d{4} ", time!(), "(?: GMT| UTC)?")),
     // `v2`, `1.2.3-rc.1`, `1.2.3+build.7`
     (
-        Kind::Number,
+        OpaqueKind::Number,
         concat!(
             r"(?:v\d{1,39}(?:\.\d{1,39}){0,3}|\d{1,39}(?:\.\d{1,39}){1,3})",
             r"(?:[-+.]?(?:a|alpha|b|beta|dev|post|pre|preview|rc)[-.]?\d{0,39})?",
@@ -58,18 +58,18 @@ pub(super) const FORMS: &[(Kind, &str)] = &[
         ),
     ),
     // `3/4`, `10-20`, `16:9`
-    (Kind::Number, r"\d{1,39}[-/:]\d{1,39}"),
-    (Kind::Number, "0x[0-9a-fA-F]{1,64}"),
+    (OpaqueKind::Number, r"\d{1,39}[-/:]\d{1,39}"),
+    (OpaqueKind::Number, "0x[0-9a-fA-F]{1,64}"),
     // `10.0.0.0/8`, `10.0.0.1:8080`
-    (Kind::Number, r"\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5}|/\d{1,2})?"),
+    (OpaqueKind::Number, r"\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5}|/\d{1,2})?"),
     // UUIDs (RFC 9562), trace contexts (W3C), X-Ray's trace ids
-    (Kind::Id, r"(?:urn:uuid:)?\{?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?"),
-    (Kind::Id, "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
-    (Kind::Id, r"(?:Root=)?1-[0-9a-f]{8}-[0-9a-f]{24}(?:;Parent=[0-9a-f]{16})?(?:;Sampled=[01?])?"),
+    (OpaqueKind::Id, r"(?:urn:uuid:)?\{?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?"),
+    (OpaqueKind::Id, "[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"),
+    (OpaqueKind::Id, r"(?:Root=)?1-[0-9a-f]{8}-[0-9a-f]{24}(?:;Parent=[0-9a-f]{16})?(?:;Sampled=[01?])?"),
     // ULIDs
-    (Kind::Id, "0(?:[0-9A-HJKMNP-TV-Z]{25}|[0-9a-hjkmnp-tv-z]{25})"),
+    (OpaqueKind::Id, "0(?:[0-9A-HJKMNP-TV-Z]{25}|[0-9a-hjkmnp-tv-z]{25})"),
     // Hexadecimal in which letters and digits change at least twice: `Ada19850` is a word and a number.
-    (Kind::Id, r"(?:sha\d{1,3}:)?(?:[a-fA-F]+\d+[a-fA-F]|\d+[a-fA-F]+\d)[0-9a-fA-F]{4,}"),
+    (OpaqueKind::Id, r"(?:sha\d{1,3}:)?(?:[a-fA-F]+\d+[a-fA-F]|\d+[a-fA-F]+\d)[0-9a-fA-F]{4,}"),
 ];
 
 /// Words that may precede an id or a number and name its kind.

@@ -2,11 +2,11 @@
 
 use crate::testing::request;
 
-use super::{Kind, form, is_opaque, kind};
+use super::{OpaqueKind, is_opaque, match_form, opaque_kind};
 
 fn cases() -> serde_json::Value {
     let text = std::fs::read_to_string(request::at("tests/cases/opaque.yaml")).unwrap();
-    config::load::data("opaque.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"))
+    config::load::parse_data("opaque.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
 fn texts(list: &serde_json::Value) -> impl Iterator<Item = &str> {
@@ -17,13 +17,13 @@ fn texts(list: &serde_json::Value) -> impl Iterator<Item = &str> {
 #[test]
 fn numbers_and_ids_leave() {
     let cases = cases();
-    for (name, expected) in [("word", Kind::Word), ("number", Kind::Number), ("id", Kind::Id)] {
+    for (name, expected) in [("word", OpaqueKind::Word), ("number", OpaqueKind::Number), ("id", OpaqueKind::Id)] {
         for text in texts(&cases["leave"][name]) {
             assert!(is_opaque(text), "{text} has to repeat");
             assert!(
-                text.is_empty() || text.starts_with('[') || kind(text) == Some(expected),
+                text.is_empty() || text.starts_with('[') || opaque_kind(text) == Some(expected),
                 "{text}: {:?}",
-                kind(text)
+                opaque_kind(text)
             );
         }
     }
@@ -33,12 +33,12 @@ fn numbers_and_ids_leave() {
 #[test]
 fn names_and_codes_repeat() {
     for text in texts(&cases()["repeat"]) {
-        assert!(!is_opaque(text), "{text} leaves at once as {:?}", kind(text));
+        assert!(!is_opaque(text), "{text} leaves at once as {:?}", opaque_kind(text));
     }
 }
 
 /// Must not regress: without the patterns every number would be withheld.
 #[test]
 fn the_patterns_compile() {
-    assert_eq!(form("12"), Some(Kind::Number));
+    assert_eq!(match_form("12"), Some(OpaqueKind::Number));
 }

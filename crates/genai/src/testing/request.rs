@@ -59,7 +59,7 @@ pub fn payload(case: &Json) -> Payload {
 /// Parses OTLP/JSON into a payload.
 pub fn from_json(signal: Signal, text: &str) -> Payload {
     let wire = otlp::json::decode(signal, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
-    Payload::parse(signal, Bytes::from(wire)).unwrap_or_else(|error| panic!("{} at {}", error.what, error.at))
+    Payload::parse(signal, Bytes::from(wire)).unwrap_or_else(|error| panic!("{} at {}", error.message, error.at))
 }
 
 /// Loads a recorded request: `NNN-signal.pb` or `.json` under `tests/recordings`.
@@ -74,7 +74,7 @@ pub fn recorded(path: &Path) -> Payload {
     if path.extension().is_some_and(|ending| ending == "json") {
         return from_json(signal, std::str::from_utf8(&bytes).unwrap());
     }
-    Payload::parse(signal, Bytes::from(bytes)).unwrap_or_else(|error| panic!("{} at {}", error.what, error.at))
+    Payload::parse(signal, Bytes::from(bytes)).unwrap_or_else(|error| panic!("{} at {}", error.message, error.at))
 }
 
 /// Loads every case of the YAML files in a folder (each file is a list), with file and case name.
@@ -85,7 +85,7 @@ pub fn cases(folder: &str) -> Vec<(String, Json)> {
     for path in files.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "yaml")) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
-        let list: Vec<Json> = config::load::data(&name, &text)
+        let list: Vec<Json> = config::load::parse_data(&name, &text)
             .unwrap_or_else(|problem| panic!("{name}: {problem} {:?}", problem.at.map(|at| (at.line, at.column))));
         out.extend(list.into_iter().map(|case| (format!("{name}: {}", case["name"].as_str().unwrap_or("?")), case)));
     }

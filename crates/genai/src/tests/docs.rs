@@ -10,24 +10,26 @@ const HEAD: &str = "# Dialects
 
 <!-- Made by a test from config/dialects.yaml: TOLLGATE_UPDATE=1 cargo test -p genai. Do not edit. -->
 
-An instrumentation's dialect is what it calls things: which keys hold content, which numbers are tokens, which record is the
-model call, which id is the session. tollgate recognises a dialect by its scope, by attributes and by events, on spans and on
-log records; the most specific wins. An item that no dialect describes but that talks of models gets the dialect `unknown`:
-every known content key, every known spelling of tokens, tokens counted on leaves only.
+A dialect is the set of names that one instrumentation uses: which keys hold content, which numbers are tokens, which
+record is the model call, which id is the session. tollgate recognises a dialect by its scope, by attributes and by
+events, on spans and on log records; the most specific dialect wins. An item that no other dialect matches, but whose
+keys belong to model calls (such as `gen_ai.*` or `llm.*`), gets the dialect `unknown`: every known content key and
+every known spelling of tokens apply, and tokens are counted on leaves only.
 
-Content that any dialect lists is content in every dialect, and in an agent's items so is text under a key that neither a
-dialect nor the semantic conventions list, until enough sessions have sent the same one (see agent-telemetry.md). Ids of
-sessions, turns, users and tenants stay, as do model and tool names, finish reasons, counts and sizes. Numbers and ids that
-stand only inside content (JSON, a Python dict in text, a message template) are read before it goes.
+A key that any dialect lists as content is content in every dialect. In an agent's items, text is also content if
+neither a dialect nor the semantic conventions list its key, until enough sessions have sent the same text (see
+[agent telemetry](agent-telemetry.md)). Ids of sessions, turns, users and tenants stay, as do model and tool names,
+finish reasons, counts and sizes. If numbers and ids occur only inside content (JSON, a Python dict in text, a message
+template), they are read before the content is removed.
 
 ## Names that `normalize` writes
 
-Beside what came, `normalize` writes OpenTelemetry's names for what it understood; a value of the right type that is there
-already stays as it is. A value of another type is written as the conventions' type, whatever form it came in, on every item of an
-agent: `finish_reasons` as JSON or Python text, `max_tokens` and `temperature` as text, ids as numbers (`types` in `config/dialects.yaml`).
-Settings of a request that stand only beside or inside what is sent (Logfire's `request_data`, OpenInference's
-`llm.invocation_parameters`, Langfuse's `model.parameters`, the AI SDK's `ai.settings.*`, Genkit's input) are written under
-`gen_ai.request.*` (`extract`).
+`normalize` adds OpenTelemetry's names beside the client's. An existing value of the right type stays as it is. On every
+item of an agent, a value of another type is converted to the conventions' type: `finish_reasons` as JSON or Python
+text, `max_tokens` and `temperature` as text, ids as numbers (`types` in `config/dialects.yaml`). Some clients report
+the settings of a request only beside or inside its content (Logfire's `request_data`, OpenInference's
+`llm.invocation_parameters`, Langfuse's `model.parameters`, the AI SDK's `ai.settings.*`, Genkit's input). `normalize`
+writes these settings under `gen_ai.request.*` (`extract`).
 
 | `semconv` | provider | cached tokens | reasoning |
 |---|---|---|---|
@@ -37,24 +39,26 @@ Settings of a request that stand only beside or inside what is sent (Logfire's `
 | `latest` (default; 1.41) | `gen_ai.provider.name` | the same | `gen_ai.usage.reasoning.output_tokens` |
 | `development` | `gen_ai.provider.name` | `gen_ai.usage.cache_read.input_tokens`, `gen_ai.usage.cache_write.input_tokens` | `gen_ai.usage.reasoning.output_tokens` |
 
-In every version: `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.response.model`, `gen_ai.response.id`,
-`gen_ai.response.finish_reasons`, `gen_ai.conversation.id`, `gen_ai.tool.name`, `gen_ai.tool.call.id`,
-`gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`, `error.type` of failures. Originals stay, `gen_ai.system` beside
-`gen_ai.provider.name` too. With `drop_originals: true` a dialect's own key goes once its fact stands under the name above,
-and token counts that meant something else (input without cached tokens) are corrected; `gen_ai.system` and `session.id` stay
-even then.
+In every version, `normalize` writes `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.response.model`,
+`gen_ai.response.id`, `gen_ai.response.finish_reasons`, `gen_ai.conversation.id`, `gen_ai.tool.name`,
+`gen_ai.tool.call.id`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`, and `error.type` of failures. The
+client's own keys stay, `gen_ai.system` beside `gen_ai.provider.name` too. With `drop_originals: true`, a dialect's own
+key is removed once its value is under the name above, and token counts with another meaning (input without cached
+tokens) are corrected. `gen_ai.system` and `session.id` stay even then.
 
-A log record whose trace and span ids stand only in attributes or in its body gets them into its own fields. Attributes that
-the conventions require and nothing tells are counted: `tollgate_missing_attributes_total{dialect,attribute}`.
+If a log record has its trace and span ids only in attributes or in its body, `normalize` copies them into its own
+fields. Attributes that the conventions require but that are missing are counted:
+`tollgate_missing_attributes_total{dialect,attribute}`.
 
 ## How to add one
 
-An entry in `config/dialects.yaml` (its head explains the grammar), a line in `tests/cases/dialects/list.txt`, a case with
-content, usage and ids in `tests/cases/dialects/`, then `TOLLGATE_UPDATE=1 cargo test -p genai`.
+1. Add an entry in `config/dialects.yaml` (its head explains the grammar).
+2. Add a line in `tests/cases/dialects/list.txt`, and a case with content, usage and ids in `tests/cases/dialects/`.
+3. Run `TOLLGATE_UPDATE=1 cargo test -p genai`.
 
 ## The dialects
 
-Most specific first. `a / b` means one of them; *and* joins conditions.
+The most specific dialect comes first. `a / b` means one of them; *and* joins conditions.
 
 ";
 
@@ -62,7 +66,7 @@ Most specific first. `a / b` means one of them; *and* joins conditions.
 #[test]
 fn page_is_generated() {
     let yaml = std::fs::read_to_string(request::at("config/dialects.yaml")).unwrap();
-    let data: Json = config::load::data("dialects.yaml", &yaml).unwrap_or_else(|problem| panic!("{problem}"));
+    let data: Json = config::load::parse_data("dialects.yaml", &yaml).unwrap_or_else(|problem| panic!("{problem}"));
     let (page, path) = (page(&data), request::at("docs/dialects.md"));
     if config::env::var("TOLLGATE_UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

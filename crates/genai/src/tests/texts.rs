@@ -1,13 +1,13 @@
 //! Tests of the walk through structured text.
 
-use super::super::texts::{Visit, rewrite};
+use super::super::structured_text::{StructureVisitor, rewrite};
 use fixtures::guard::ends;
 
 /// Visits everything and changes nothing.
 struct Look;
 
-impl Visit for Look {
-    fn listed(&mut self, _: &str) -> bool {
+impl StructureVisitor for Look {
+    fn is_listed(&mut self, _: &str) -> bool {
         true
     }
 }

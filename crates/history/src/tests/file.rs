@@ -2,22 +2,22 @@
 
 use rusqlite::ffi::Error as Code;
 
-use super::super::store::{judged, spoilt};
+use super::super::store::{interpret_check, is_unusable};
 use super::*;
 
-fn runs(account: &str, numbers: std::ops::Range<usize>, ago: u64, detail: usize) -> Write {
+fn runs(account: &str, numbers: std::ops::Range<usize>, ago: u64, detail: usize) -> HistoryWrite {
     let run = |number: usize| {
         let mut view = view(&format!("r{number}"), ago, 1, RunState::Ended, None, 1);
         view.account = account.into();
         // Incompressible data.
         let mut noise = vec![0; detail / 2];
         SystemRng.fill(&mut noise);
-        (Arc::new(Entry::of(&view, NOW)), Some(kernel::hex::encode(&noise)))
+        (Arc::new(RunRecord::from_view(&view, NOW)), Some(kernel::hex::encode(&noise)))
     };
-    Write { runs: numbers.map(run).collect(), ..Write::default() }
+    HistoryWrite { runs: numbers.map(run).collect(), ..HistoryWrite::default() }
 }
 
-fn count(store: &Store, account: &str) -> usize {
+fn count(store: &HistoryStore, account: &str) -> usize {
     let query = "SELECT COUNT(*) FROM runs WHERE instr(CAST(key AS BLOB), CAST(?1 AS BLOB)) = 1";
     let count: i64 = store.db.query_row(query, [account], |row| row.get(0)).expect("count");
     usize::try_from(count).expect("count")
@@ -35,7 +35,7 @@ fn a_file_that_cant_be_opened_now_stays() {
     drop(opened);
     let log = folder.path().join("h.sqlite-wal");
     std::fs::create_dir(&log).expect("folder");
-    assert!(Store::open(&path, std::slice::from_ref(&key), &rng, NOW).is_err());
+    assert!(HistoryStore::open(&path, std::slice::from_ref(&key), &rng, NOW).is_err());
     std::fs::remove_dir(&log).expect("folder");
     assert_eq!(open(&path, &key).runs.len(), 3);
     let names = std::fs::read_dir(folder.path()).expect("folder").map(|file| file.expect("file").file_name());
@@ -61,13 +61,13 @@ fn only_damage_moves_aside() {
     use rusqlite::ffi;
     let error = |code: i32| rusqlite::Error::SqliteFailure(Code::new(code), None);
     for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
-        assert!(spoilt(&error(code)), "{code}");
+        assert!(is_unusable(&error(code)), "{code}");
     }
     let others = [ffi::SQLITE_FULL, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PERM, ffi::SQLITE_READONLY, ffi::SQLITE_IOERR];
     for code in others.into_iter().chain([ffi::SQLITE_NOMEM, ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED]) {
-        assert!(!spoilt(&error(code)), "{code}");
+        assert!(!is_unusable(&error(code)), "{code}");
     }
-    let of = |said: &str| judged(said).err().map(|error| spoilt(&error));
+    let of = |said: &str| interpret_check(said).err().map(|error| is_unusable(&error));
     assert_eq!(of("ok"), None);
     assert_eq!(of("Tree 2 page 3: btreeInitPage() returns error code 11"), Some(true));
     assert_eq!(of("Tree 2 page 3: unable to get the page. error code=10"), Some(false));
@@ -96,7 +96,7 @@ fn a_full_disk_costs_no_past() {
     let flood = count(&store, "flood");
     assert!((20..45).contains(&flood), "{flood}");
     let newest = runs("flood", 49..50, 5, 0).runs.remove(0).0;
-    assert!(store.detail(&newest).is_some(), "the oldest went");
+    assert!(store.read_detail(&newest).is_some(), "the oldest went");
 }
 
 /// The file holds as many runs and samples as memory does, even if all have the same time; an account's flood evicts
@@ -105,22 +105,22 @@ fn a_full_disk_costs_no_past() {
 fn the_file_is_bounded_by_account() {
     let folder = tempfile::tempdir().expect("folder");
     let mut store = open(&folder.path().join("h.sqlite"), &SpoolKey::from_bytes([1; 32])).store;
-    let base = Arc::new(Entry::of(&view("r", 0, 1, RunState::Ended, None, 1), NOW));
+    let base = Arc::new(RunRecord::from_view(&view("r", 0, 1, RunState::Ended, None, 1), NOW));
     let of = |account: &str, number: usize| {
-        let entry = Entry { account: account.into(), run: format!("r{number}").into(), ..(*base).clone() };
+        let entry = RunRecord { account: account.into(), run: format!("r{number}").into(), ..(*base).clone() };
         (Arc::new(entry), None)
     };
-    let sample_of = |account: &str, at: u64| Arc::new(Sample { account: account.into(), ..sample(at) });
-    let quiet = Write {
+    let sample_of = |account: &str, at: u64| Arc::new(FailureSample { account: account.into(), ..sample(at) });
+    let quiet = HistoryWrite {
         runs: (0..20).map(|number| of("quiet", number)).collect(),
         samples: vec![sample_of("quiet", NOW - MINUTE)],
-        ..Write::default()
+        ..HistoryWrite::default()
     };
     store.write(&quiet, NOW).expect("write");
-    let flood = Write {
+    let flood = HistoryWrite {
         runs: (0..MAX_RUNS + 2100).map(|number| of("flood", number)).collect(),
         samples: (0..3100).map(|_| sample_of("flood", NOW)).collect(),
-        ..Write::default()
+        ..HistoryWrite::default()
     };
     store.write(&flood, NOW).expect("write");
     assert_eq!((count(&store, "quiet"), count(&store, "flood")), (20, MAX_RUNS - 20));
@@ -136,17 +136,17 @@ fn counts_have_accounts() {
     let folder = tempfile::tempdir().expect("folder");
     let (path, key) = (folder.path().join("h.sqlite"), SpoolKey::from_bytes([1; 32]));
     let mut store = open(&path, &key).store;
-    let unnamed = Group { account: "".into(), ..group(NOW, 3) };
+    let unnamed = FailureCount { account: "".into(), ..group(NOW, 3) };
     let counts = vec![group(NOW, 4), unnamed, group(NOW - MINUTE, 5)];
-    store.write(&Write { counts, ..Write::default() }, NOW).expect("write");
-    store.write(&Write { counts: vec![group(NOW - MINUTE, 0)], ..Write::default() }, NOW).expect("write");
+    store.write(&HistoryWrite { counts, ..HistoryWrite::default() }, NOW).expect("write");
+    store.write(&HistoryWrite { counts: vec![group(NOW - MINUTE, 0)], ..HistoryWrite::default() }, NOW).expect("write");
     store.db.execute_batch("ALTER TABLE samples DROP COLUMN account").expect("as before");
     drop(store);
     let again = open(&path, &key);
-    assert!(again.aside.is_none());
+    assert!(again.moved_aside.is_none());
     let mut told: Vec<(&str, u64)> = again.counts.iter().map(|group| (&*group.account, group.count)).collect();
     told.sort_unstable();
     assert_eq!(told, [("", 3), ("default", 4)]);
     let mut store = again.store;
-    store.write(&Write { samples: vec![Arc::new(sample(NOW))], ..Write::default() }, NOW).expect("write");
+    store.write(&HistoryWrite { samples: vec![Arc::new(sample(NOW))], ..HistoryWrite::default() }, NOW).expect("write");
 }

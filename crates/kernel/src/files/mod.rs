@@ -15,10 +15,20 @@ use rustix::io::Errno;
 mod tests;
 
 /// Number of names tried for a temporary file, because other processes may be writing or may have died while writing.
-const TRIES: u32 = 1000;
+const MAX_TEMPORARY_NAMES: u32 = 1000;
+
+/// A file system error in words that name no path. The standard library says `entity not found` for a missing file.
+pub fn describe_io_error(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::NotFound => "no such file or folder".to_owned(),
+        ErrorKind::IsADirectory => "is a folder, not a file".to_owned(),
+        ErrorKind::InvalidData => "is not text in UTF-8".to_owned(),
+        other => other.to_string(),
+    }
+}
 
 /// The folder that contains a path; `.` for a plain name.
-pub fn folder_of(path: &Path) -> &Path {
+pub fn parent_folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -38,7 +48,7 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        sync_folder(folder_of(here))?;
+        sync_folder(parent_folder(here))?;
     }
     Ok(())
 }
@@ -60,14 +70,15 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    let (temporary, mut file) = temporary(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| place(&temporary, path));
+    let (temporary, mut file) = create_temporary(path)?;
+    let written =
+        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| rename_without_replacing(&temporary, path));
     if written.is_err() {
         // A temporary file that can't be removed does no harm: nothing reads that name.
         drop(std::fs::remove_file(&temporary));
     }
     written?;
-    sync_folder(folder_of(path))
+    sync_folder(parent_folder(path))
 }
 
 /// Writes a file, replacing an existing one: afterwards the path has the complete old or the complete new file.
@@ -75,21 +86,21 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system. The old file then remains, unless only the folder's sync failed: then either may be
 /// there.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (temporary, mut file) = temporary(path)?;
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (temporary, mut file) = create_temporary(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         drop(std::fs::remove_file(&temporary));
     }
     written?;
-    sync_folder(folder_of(path))
+    sync_folder(parent_folder(path))
 }
 
 /// Creates a temporary file beside `path`, with a name that no other process uses.
-fn temporary(path: &Path) -> io::Result<(PathBuf, File)> {
+fn create_temporary(path: &Path) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
-    for number in 0..TRIES {
-        let temporary = folder_of(path).join(format!(".{name}.{}-{number}.tmp", std::process::id()));
+    for number in 0..MAX_TEMPORARY_NAMES {
+        let temporary = parent_folder(path).join(format!(".{name}.{}-{number}.tmp", std::process::id()));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             opened => return Ok((temporary, opened?)),
@@ -100,39 +111,41 @@ fn temporary(path: &Path) -> io::Result<(PathBuf, File)> {
 
 /// The methods to give a file a name that is still free.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+enum RenameMethod {
     /// An atomic rename that never replaces.
     Rename,
     /// A hard link with the new name; then the old name is removed.
     Link,
     /// A check followed by a rename, for file systems (SMB, some of FUSE) that support nothing better.
-    Look,
+    CheckThenRename,
 }
 
 /// Renames `from` to `to` unless `to` exists.
-fn place(from: &Path, to: &Path) -> io::Result<()> {
-    match place_by(Way::Rename, from, to) {
-        Err(error) if error.kind() == ErrorKind::Unsupported => match place_by(Way::Link, from, to) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => place_by(Way::Look, from, to),
+fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    match rename_by(RenameMethod::Rename, from, to) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => match rename_by(RenameMethod::Link, from, to) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                rename_by(RenameMethod::CheckThenRename, from, to)
+            }
             done => done,
         },
         done => done,
     }
 }
 
-fn place_by(way: Way, from: &Path, to: &Path) -> io::Result<()> {
+fn rename_by(way: RenameMethod, from: &Path, to: &Path) -> io::Result<()> {
     match way {
-        Way::Rename => match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        RenameMethod::Rename => match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(ErrorKind::Unsupported.into()),
             done => Ok(done?),
         },
-        Way::Link => {
+        RenameMethod::Link => {
             std::fs::hard_link(from, to)?;
             // The file has its new name; a left-over second name that nothing reads does no harm.
             drop(std::fs::remove_file(from));
             Ok(())
         }
-        Way::Look if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
-        Way::Look => std::fs::rename(from, to),
+        RenameMethod::CheckThenRename if to.symlink_metadata().is_ok() => Err(ErrorKind::AlreadyExists.into()),
+        RenameMethod::CheckThenRename => std::fs::rename(from, to),
     }
 }

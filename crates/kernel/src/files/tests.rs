@@ -52,15 +52,15 @@ fn one_of_many_wins() {
 /// With every method, an existing name is kept and a free one is assigned.
 #[test]
 fn no_way_takes_a_name_over() {
-    for way in [Way::Rename, Way::Link, Way::Look] {
+    for way in [RenameMethod::Rename, RenameMethod::Link, RenameMethod::CheckThenRename] {
         let scratch = tempfile::tempdir().unwrap();
         let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
         fs::write(&from, b"new").unwrap();
         fs::write(&to, b"old").unwrap();
-        assert_eq!(place_by(way, &from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists, "{way:?}");
+        assert_eq!(rename_by(way, &from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists, "{way:?}");
         assert_eq!(fs::read(&to).unwrap(), b"old", "{way:?}");
         fs::remove_file(&to).unwrap();
-        place_by(way, &from, &to).unwrap();
+        rename_by(way, &from, &to).unwrap();
         assert_eq!((fs::read(&to).unwrap(), names(scratch.path()).len()), (b"new".to_vec(), 1), "{way:?}");
     }
 }
@@ -92,6 +92,6 @@ fn folders_are_private() {
     );
     fs::write(scratch.path().join("file"), b"x").unwrap();
     assert!(make_folders(&scratch.path().join("file/below")).is_err());
-    assert_eq!((folder_of(Path::new("spool")), folder_of(Path::new("a/b"))), (Path::new("."), Path::new("a")));
+    assert_eq!((parent_folder(Path::new("spool")), parent_folder(Path::new("a/b"))), (Path::new("."), Path::new("a")));
     make_folders(Path::new("")).unwrap();
 }

@@ -1,9 +1,8 @@
 //! [`Pseudonymizer`]: the keyed `h-…` that replaces an id, and [`IdPolicy`]: the form in which an id may be shown.
 //! Spans, index lines and object names must show the same form of an id, and without the key a guessed id can't be
-//! confirmed.
-//! Every text that starts with `h-` is keyed: an id that already looks so, or that is too long for a name, becomes a
-//! pseudonym itself. Subkeys differ by account. [`IdPolicy::key_form`] returns one path segment, never `.` or `..`.
-//! The redaction rules, wired in by the app, decide which ids are private.
+//! confirmed. Every text that starts with `h-` is keyed: an id that already looks so, or that is too long for a name,
+//! becomes a pseudonym itself. Subkeys differ by account. [`IdPolicy::object_name_segment`] returns one path segment,
+//! never `.` or `..`. The redaction rules, wired in by the app, decide which ids are private.
 
 use std::borrow::Cow;
 
@@ -42,7 +41,7 @@ impl Pseudonymizer {
 
     /// `h-` and 32 hex digits: HMAC-SHA-256 of `text` under the account's subkey, cut to 16 bytes.
     pub fn pseudonym(&self, account: &str, text: &str) -> String {
-        let mac = keyed(&*self.subkey(account), &[b"id", text.as_bytes()]);
+        let mac = keyed_hash(&*self.subkey(account), &[b"id", text.as_bytes()]);
         let mut out = String::with_capacity(PREFIX.len() + 2 * PSEUDONYM_BYTES);
         out.push_str(PREFIX);
         crate::hex::push(&mut out, mac.get(..PSEUDONYM_BYTES).unwrap_or(&mac));
@@ -52,11 +51,11 @@ impl Pseudonymizer {
     /// A fingerprint of `parts` (HMAC-SHA-256) that is comparable within the account and can't be guessed without the
     /// key.
     pub fn fingerprint(&self, account: &str, parts: &[&[u8]]) -> [u8; 32] {
-        keyed(&*self.subkey(account), parts)
+        keyed_hash(&*self.subkey(account), parts)
     }
 
     fn subkey(&self, account: &str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(keyed(&*self.prk, &[b"account", account.as_bytes()]))
+        Zeroizing::new(keyed_hash(&*self.prk, &[b"account", account.as_bytes()]))
     }
 }
 
@@ -71,15 +70,15 @@ pub fn contains_pseudonym(text: &str) -> bool {
 pub fn is_unfit(id: &str) -> bool {
     id.starts_with(PREFIX)
         || id.len() > MAX_ID
-        || id.split_whitespace().nth(SENTENCE - 1).is_some()
+        || id.split_whitespace().nth(SENTENCE_WORDS - 1).is_some()
         || id.bytes().map(encoded_len).sum::<usize>() > MAX_SEGMENT
 }
 
 /// An id with at least this many words counts as a sentence; `Bank of New York Mellon` is a name.
-const SENTENCE: usize = 6;
+const SENTENCE_WORDS: usize = 6;
 
 /// HMAC-SHA-256 of length-prefixed parts.
-fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+fn keyed_hash(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] }; // HMAC accepts a key of any length
     for part in parts {
         mac.update(&(part.len() as u64).to_le_bytes());
@@ -91,18 +90,18 @@ fn keyed(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 /// Decides how ids and short texts may be shown outside of the vault's ciphertext. The redaction rules implement it.
 pub trait IdPolicy: Send + Sync {
     /// The id itself, or its `h-…` if a redaction rule matches it or it is unfit ([`is_unfit`]).
-    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str>;
+    fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str>;
 
     /// Applies the redaction rules to a text column of an index line.
-    fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str>;
+    fn redact_column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str>;
 
     /// The `h-…` of `id`, always.
     fn pseudonym(&self, account: &str, id: &str) -> String;
 
     /// The id as one segment of an object name: its shown form, percent-encoded.
-    fn key_form<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        let shown = self.shown(account, id);
-        match segment(&shown) {
+    fn object_name_segment<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+        let shown = self.shown_id(account, id);
+        match encode_segment(&shown) {
             None => shown,
             // a policy may show an unfit id, which still needs a valid name
             Some(encoded) if encoded.len() > MAX_SEGMENT => self.pseudonym(account, id).into(),
@@ -111,27 +110,27 @@ pub trait IdPolicy: Send + Sync {
     }
 }
 
-fn plain(byte: u8) -> bool {
+fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
 }
 
 fn encoded_len(byte: u8) -> usize {
-    if plain(byte) { 1 } else { 3 }
+    if is_plain(byte) { 1 } else { 3 }
 }
 
 /// Percent-encodes everything but `[A-Za-z0-9._-]`; `None` if nothing has to change. Empty text, `.` and `..` are
 /// changed.
-pub fn segment(text: &str) -> Option<String> {
+pub fn encode_segment(text: &str) -> Option<String> {
     let dots = matches!(text, "." | "..");
     if text.is_empty() {
         return Some("%empty".to_owned());
     }
-    if !dots && text.bytes().all(plain) {
+    if !dots && text.bytes().all(is_plain) {
         return None;
     }
     let mut out = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
-        if plain(byte) && !dots {
+        if is_plain(byte) && !dots {
             out.push(char::from(byte));
         } else {
             out.push('%');
@@ -146,11 +145,11 @@ pub fn segment(text: &str) -> Option<String> {
 pub struct PlainIds(pub Pseudonymizer);
 
 impl IdPolicy for PlainIds {
-    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+    fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
         if is_unfit(id) { self.0.pseudonym(account, id).into() } else { id.into() }
     }
 
-    fn column<'a>(&self, _account: &str, text: &'a str) -> Cow<'a, str> {
+    fn redact_column<'a>(&self, _account: &str, text: &'a str) -> Cow<'a, str> {
         text.into()
     }
 

@@ -28,8 +28,8 @@ fn the_form_is_stable() {
 fn a_forged_pseudonym_is_keyed() {
     let ids = ids("k");
     let forged = ids.pseudonym("default", "victim");
-    assert_ne!(ids.shown("default", &forged), forged);
-    assert!(ids.shown("default", &forged).starts_with(PREFIX));
+    assert_ne!(ids.shown_id("default", &forged), forged);
+    assert!(ids.shown_id("default", &forged).starts_with(PREFIX));
 }
 
 /// Hostile ids must become one harmless path segment.
@@ -40,14 +40,14 @@ fn key_forms_are_one_segment() {
     let wide = "é".repeat(64);
     for id in ["", ".", "..", "../../etc/passwd", "a/b", "a\\b", "a b", "ü", "a%2Fb", "#?&", "\0", "a\nb", &long, &wide]
     {
-        let form = ids.key_form("default", id);
+        let form = ids.object_name_segment("default", id);
         assert!(!form.is_empty() && form.len() <= MAX_SEGMENT && form != "." && form != "..", "{form}");
         assert!(form.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-%".contains(&b)), "{form}");
     }
-    assert_eq!(ids.key_form("default", ".."), "%2E%2E");
-    assert_eq!(ids.key_form("default", "a/b c"), "a%2Fb%20c");
-    assert_eq!(ids.key_form("default", "ok-1.2_3"), "ok-1.2_3");
-    assert!(ids.key_form("default", &long).starts_with(PREFIX));
+    assert_eq!(ids.object_name_segment("default", ".."), "%2E%2E");
+    assert_eq!(ids.object_name_segment("default", "a/b c"), "a%2Fb%20c");
+    assert_eq!(ids.object_name_segment("default", "ok-1.2_3"), "ok-1.2_3");
+    assert!(ids.object_name_segment("default", &long).starts_with(PREFIX));
 }
 
 /// Two ids must never share a name.
@@ -56,6 +56,6 @@ fn key_forms_are_injective() {
     let ids = ids("k");
     let mut seen = std::collections::HashSet::new();
     for id in ["a/b", "a%2Fb", "a%2fb", "a.b", "a b", "a%20b", ".", "%2E", "", "%00", "\0"] {
-        assert!(seen.insert(ids.key_form("default", id).into_owned()), "{id:?}");
+        assert!(seen.insert(ids.object_name_segment("default", id).into_owned()), "{id:?}");
     }
 }

@@ -22,7 +22,7 @@ impl Spawn for TestTasks {
         tokio::spawn(task);
     }
 
-    fn blocking(&self, _name: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+    fn spawn_blocking(&self, _name: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
         tokio::task::spawn_blocking(work);
     }
 }

@@ -7,10 +7,10 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::error::{JsonError, MAX_WIRE, TOO_LARGE};
-use super::lengths::{Open, Output};
+use super::lengths::{OpenLength, ProtobufWriter};
 use super::number;
-use super::schema::{self, Field, Kind, Message, Rule};
-use super::text::Text;
+use super::schema::{self, FieldCardinality, FieldSchema, MessageSchema, ProtoType};
+use super::tokenizer::JsonTokenizer;
 use crate::signal::Signal;
 use crate::value::MAX_DEPTH;
 use crate::wire::{FIXED32, FIXED64, LEN};
@@ -26,45 +26,45 @@ pub fn decode(signal: Signal, json: &[u8]) -> Result<Vec<u8>, JsonError> {
 /// Like [`decode`], with a limit of `limit` bytes (exceeded by at most one element or member).
 ///
 /// # Errors
-/// As [`decode`]. [`JsonError::too_large`] is true for a text that is valid so far but exceeds `limit`.
+/// As [`decode`]. [`JsonError::is_too_large`] is true for a text that is valid so far but exceeds `limit`.
 pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8>, JsonError> {
     if let Err(invalid) = simdutf8::compat::from_utf8(json) {
-        return Err(JsonError { what: "not UTF-8", at: invalid.valid_up_to() });
+        return Err(JsonError { message: "not UTF-8", at: invalid.valid_up_to() });
     }
-    let mut decoder = Decoder {
-        text: Text::new(json),
-        wire: Output::default(),
+    let mut decoder = JsonDecoder {
+        text: JsonTokenizer::new(json),
+        wire: ProtobufWriter::default(),
         scratch: Vec::new(),
         stack: Vec::new(),
         values: 0,
         limit,
     };
-    decoder.enter(schema::request(signal), None)?;
+    decoder.open_message(schema::request_schema(signal), None)?;
     while !decoder.stack.is_empty() {
-        decoder.step()?;
+        decoder.decode_next()?;
     }
-    decoder.text.end()?;
+    decoder.text.expect_end()?;
     Ok(decoder.wire.finish())
 }
 
-struct Decoder<'a> {
-    text: Text<'a>,
-    wire: Output,
+struct JsonDecoder<'a> {
+    text: JsonTokenizer<'a>,
+    wire: ProtobufWriter,
     /// Reusable buffer for strings with escapes.
     scratch: Vec<u8>,
-    stack: Vec<Frame>,
+    stack: Vec<OpenMessage>,
     /// Number of `AnyValue`s on the stack.
     values: usize,
     limit: usize,
 }
 
 /// An open message.
-struct Frame {
-    message: &'static Message,
+struct OpenMessage {
+    message: &'static MessageSchema,
     /// Its length; `None` for the request.
-    length: Option<Open>,
+    length: Option<OpenLength>,
     /// The open list of messages in it.
-    list: Option<&'static Field>,
+    list: Option<&'static FieldSchema>,
     /// No element of the innermost list or object was read yet. One flag suffices: a list follows a key, so the object
     /// around it is not at its start after the list.
     first: bool,
@@ -74,10 +74,10 @@ struct Frame {
     one_of: bool,
 }
 
-impl Decoder<'_> {
+impl JsonDecoder<'_> {
     /// Opens a message at its brace.
-    fn enter(&mut self, message: &'static Message, number: Option<u32>) -> Result<(), JsonError> {
-        self.text.expect(b'{', "expected an object")?;
+    fn open_message(&mut self, message: &'static MessageSchema, number: Option<u32>) -> Result<(), JsonError> {
+        self.text.expect_byte(b'{', "expected an object")?;
         if message.any_value {
             if self.values == MAX_DEPTH {
                 return Err(self.text.error("nested too deeply"));
@@ -85,34 +85,34 @@ impl Decoder<'_> {
             self.values += 1;
         }
         let length = number.map(|number| {
-            self.wire.tag(number, LEN);
-            self.wire.open()
+            self.wire.write_tag(number, LEN);
+            self.wire.open_length()
         });
-        self.stack.push(Frame { message, length, list: None, first: true, seen: 0, one_of: false });
+        self.stack.push(OpenMessage { message, length, list: None, first: true, seen: 0, one_of: false });
         Ok(())
     }
 
     /// Reads one element of the innermost list, one member of the innermost object, or the end of either.
-    fn step(&mut self) -> Result<(), JsonError> {
+    fn decode_next(&mut self) -> Result<(), JsonError> {
         let Some(frame) = self.stack.last_mut() else { return Ok(()) };
         let close = if frame.list.is_some() { b']' } else { b'}' };
-        let more = self.text.element(frame.first, close)?;
+        let more = self.text.next_element(frame.first, close)?;
         frame.first = false;
         if let Some(field) = frame.list {
             match field.kind {
-                Kind::Message(message) if more => self.enter(message, Some(field.number))?,
+                ProtoType::Message(message) if more => self.open_message(message, Some(field.number))?,
                 _ => frame.list = None,
             }
             return Ok(());
         }
-        if more { self.member() } else { self.leave() }
+        if more { self.read_member() } else { self.close_message() }
     }
 
-    fn leave(&mut self) -> Result<(), JsonError> {
+    fn close_message(&mut self) -> Result<(), JsonError> {
         if let Some(frame) = self.stack.pop() {
             self.values -= usize::from(frame.message.any_value);
             if let Some(length) = frame.length {
-                self.wire.close(length);
+                self.wire.close_length(length);
             }
         }
         if self.wire.len() > self.limit {
@@ -122,7 +122,7 @@ impl Decoder<'_> {
     }
 
     /// Reads a key and its value.
-    fn member(&mut self) -> Result<(), JsonError> {
+    fn read_member(&mut self) -> Result<(), JsonError> {
         let Some(frame) = self.stack.last_mut() else { return Ok(()) };
         self.text.peek();
         let at = self.text.at();
@@ -131,196 +131,204 @@ impl Decoder<'_> {
         let Some((index, field)) = found else { return self.text.skip() };
         let bit = 1 << index;
         if frame.seen & bit != 0 {
-            return Err(JsonError { what: "a field stands twice in an object", at });
+            return Err(JsonError { message: "a field occurs twice in an object", at });
         }
         frame.seen |= bit;
         if self.text.null()? {
             return Ok(());
         }
-        if field.rule == Rule::OneOf {
+        if field.rule == FieldCardinality::OneOf {
             if frame.one_of {
-                return Err(JsonError { what: "two members of a oneof are set", at });
+                return Err(JsonError { message: "two members of a oneof are set", at });
             }
             frame.one_of = true;
         }
         match (field.rule, field.kind) {
-            (Rule::Repeated, _) => self.text.expect(b'[', "expected a list")?,
-            (_, Kind::Message(message)) => return self.enter(message, Some(field.number)),
-            _ => return self.scalar(field),
+            (FieldCardinality::Repeated, _) => self.text.expect_byte(b'[', "expected a list")?,
+            (_, ProtoType::Message(message)) => return self.open_message(message, Some(field.number)),
+            _ => return self.read_scalar(field),
         }
         match field.kind {
-            Kind::Message(_) => {
+            ProtoType::Message(_) => {
                 frame.list = Some(field);
                 frame.first = true;
                 Ok(())
             }
-            Kind::String => self.strings(field),
-            _ => self.packed(field),
+            ProtoType::String => self.read_strings(field),
+            _ => self.read_packed_numbers(field),
         }
     }
 
     /// Reads a list of strings, after its bracket.
-    fn strings(&mut self, field: &Field) -> Result<(), JsonError> {
+    fn read_strings(&mut self, field: &FieldSchema) -> Result<(), JsonError> {
         let mut first = true;
-        while self.text.element(first, b']')? {
+        while self.text.next_element(first, b']')? {
             first = false;
-            self.string(field.number, true)?;
+            self.read_string(field.number, true)?;
         }
         Ok(())
     }
 
     /// Reads a list of numbers, after its bracket.
-    fn packed(&mut self, field: &Field) -> Result<(), JsonError> {
-        if !self.text.element(true, b']')? {
+    fn read_packed_numbers(&mut self, field: &FieldSchema) -> Result<(), JsonError> {
+        if !self.text.next_element(true, b']')? {
             return Ok(());
         }
-        self.wire.tag(field.number, LEN);
-        let length = self.wire.open();
+        self.wire.write_tag(field.number, LEN);
+        let length = self.wire.open_length();
         loop {
-            let bits = self.number(field.kind)?;
-            self.raw(field.kind, bits);
+            let bits = self.read_number(field.kind)?;
+            self.write_raw_bits(field.kind, bits);
             if self.wire.len() > self.limit {
                 return Err(self.text.error(TOO_LARGE));
             }
-            if !self.text.element(false, b']')? {
+            if !self.text.next_element(false, b']')? {
                 break;
             }
         }
-        self.wire.close(length);
+        self.wire.close_length(length);
         Ok(())
     }
 
     /// Reads a value that is neither a list nor a message.
-    fn scalar(&mut self, field: &Field) -> Result<(), JsonError> {
-        let zero_too = field.rule != Rule::Implicit;
+    fn read_scalar(&mut self, field: &FieldSchema) -> Result<(), JsonError> {
+        let zero_too = field.rule != FieldCardinality::Implicit;
         match field.kind {
-            Kind::String => self.string(field.number, zero_too),
-            Kind::Id(_) => self.id(field.number),
-            Kind::Bytes => self.base64(field.number, zero_too),
+            ProtoType::String => self.read_string(field.number, zero_too),
+            ProtoType::Id(_) => self.read_id(field.number),
+            ProtoType::Bytes => self.read_base64(field.number, zero_too),
             kind => {
-                let bits =
-                    if matches!(kind, Kind::Bool) { u64::from(self.text.boolean()?) } else { self.number(kind)? };
+                let bits = if matches!(kind, ProtoType::Bool) {
+                    u64::from(self.text.boolean()?)
+                } else {
+                    self.read_number(kind)?
+                };
                 if bits != 0 || zero_too {
-                    self.wire.tag(field.number, kind.wire_type());
-                    self.raw(kind, bits);
+                    self.wire.write_tag(field.number, kind.wire_type());
+                    self.write_raw_bits(kind, bits);
                 }
                 Ok(())
             }
         }
     }
 
-    fn string(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
+    fn read_string(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
         let (start, whole) = self.text.string_start()?;
         if whole {
             if !start.is_empty() || empty_too {
-                self.wire.tag(number, LEN);
-                self.wire.chunk(start);
+                self.wire.write_tag(number, LEN);
+                self.wire.write_chunk(start);
             }
             return Ok(());
         }
-        self.wire.tag(number, LEN);
-        let length = self.wire.open();
+        self.wire.write_tag(number, LEN);
+        let length = self.wire.open_length();
         self.wire.bytes().extend_from_slice(start);
         self.text.string_rest(Some(self.wire.bytes()))?;
-        self.wire.close(length);
+        self.wire.close_length(length);
         Ok(())
     }
 
     /// Reads a trace or span id in hexadecimal. An id of a wrong length is copied as it is, so that its item is
     /// treated as in protobuf and the rest of the request is accepted.
-    fn id(&mut self, number: u32) -> Result<(), JsonError> {
+    fn read_id(&mut self, number: u32) -> Result<(), JsonError> {
         self.text.peek();
         let at = self.text.at();
         let digits = self.text.string(&mut self.scratch)?;
         if digits.is_empty() {
             return Ok(());
         }
-        if !digits.len().is_multiple_of(2) || digits.len() > LONGEST_ID {
-            return Err(JsonError { what: "an id of a wrong length", at });
+        if !digits.len().is_multiple_of(2) || digits.len() > MAX_ID_DIGITS {
+            return Err(JsonError { message: "id has a wrong length", at });
         }
-        self.wire.tag(number, LEN);
-        self.wire.varint(digits.len() as u64 / 2);
+        self.wire.write_tag(number, LEN);
+        self.wire.write_varint(digits.len() as u64 / 2);
         let (pairs, _) = digits.as_chunks::<2>();
         for [high, low] in pairs {
             let byte = char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16));
-            let (high, low) = byte.ok_or(JsonError { what: "an id that is not hexadecimal", at })?;
+            let (high, low) = byte.ok_or(JsonError { message: "id is not hexadecimal", at })?;
             self.wire.bytes().push((high << 4 | low).to_le_bytes()[0]);
         }
         Ok(())
     }
 
-    fn base64(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
+    fn read_base64(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
         self.text.peek();
         let at = self.text.at();
         let text = self.text.string(&mut self.scratch)?;
         if text.is_empty() && !empty_too {
             return Ok(());
         }
-        self.wire.tag(number, LEN);
-        let length = self.wire.open();
+        self.wire.write_tag(number, LEN);
+        let length = self.wire.open_length();
         let url_safe = memchr::memchr2(b'-', b'_', text).is_some();
         let engine = if url_safe { &URL_SAFE } else { &STANDARD };
         if engine.decode_vec(text, self.wire.bytes()).is_err() {
-            return Err(JsonError { what: "bytes that are not base64", at });
+            return Err(JsonError { message: "bytes value is not base64", at });
         }
-        self.wire.close(length);
+        self.wire.close_length(length);
         Ok(())
     }
 
     /// Reads a number, with or without quotes; returns its bits on the wire.
-    fn number(&mut self, kind: Kind) -> Result<u64, JsonError> {
+    fn read_number(&mut self, kind: ProtoType) -> Result<u64, JsonError> {
         self.text.peek();
         let at = self.text.at();
         let quoted = self.text.peek() == Some(b'"');
-        if quoted && matches!(kind, Kind::Enum) {
-            return Err(JsonError { what: "an enum is written as an integer", at });
+        if quoted && matches!(kind, ProtoType::Enum) {
+            return Err(JsonError { message: "enum value must be an integer", at });
         }
         let text = if quoted { self.text.string(&mut self.scratch)? } else { self.text.number()? };
-        if matches!(kind, Kind::Double) {
+        if matches!(kind, ProtoType::Double) {
             let value = match text {
                 b"NaN" if quoted => Some(f64::NAN),
                 b"Infinity" if quoted => Some(f64::INFINITY),
                 b"-Infinity" if quoted => Some(f64::NEG_INFINITY),
-                _ => whole_token(text).and_then(number::double),
+                _ => whole_token(text).and_then(number::parse_double),
             };
-            return value.map(f64::to_bits).ok_or(JsonError { what: "not a number of the field's range", at });
+            return value.map(f64::to_bits).ok_or(JsonError { message: "not a number in the field's range", at });
         }
-        let value = whole_token(text).and_then(number::integer).and_then(|value| integer_bits(kind, value));
-        value.ok_or(JsonError { what: "not a whole number of the field's range", at })
+        let value = whole_token(text).and_then(number::parse_integer).and_then(|value| integer_bits(kind, value));
+        value.ok_or(JsonError { message: "not an integer in the field's range", at })
     }
 
     /// Writes the bits of a number, without a tag.
-    fn raw(&mut self, kind: Kind, bits: u64) {
+    fn write_raw_bits(&mut self, kind: ProtoType, bits: u64) {
         let bytes = bits.to_le_bytes();
         match kind.wire_type() {
             FIXED64 => self.wire.bytes().extend_from_slice(&bytes),
             FIXED32 => self.wire.bytes().extend(bytes.iter().take(4)),
-            _ => self.wire.varint(bits),
+            _ => self.wire.write_varint(bits),
         }
     }
 }
 
 /// `text`, if it is one whole JSON number.
 fn whole_token(text: &[u8]) -> Option<&[u8]> {
-    number::token(text).filter(|token| token.len() == text.len())
+    number::scan_number(text).filter(|token| token.len() == text.len())
 }
 
 /// The bits of an integer on the wire, if it is in the range of its kind.
-fn integer_bits(kind: Kind, value: i128) -> Option<u64> {
+fn integer_bits(kind: ProtoType, value: i128) -> Option<u64> {
     match kind {
-        Kind::Fixed64 | Kind::UInt64 => u64::try_from(value).ok(),
-        Kind::Fixed32 | Kind::UInt32 => u32::try_from(value).ok().map(u64::from),
-        Kind::SFixed64 | Kind::Int64 => i64::try_from(value).ok().map(i64::cast_unsigned),
-        Kind::Int32 | Kind::Enum => i32::try_from(value).ok().map(|value| i64::from(value).cast_unsigned()),
-        Kind::SInt32 => {
+        ProtoType::Fixed64 | ProtoType::UInt64 => u64::try_from(value).ok(),
+        ProtoType::Fixed32 | ProtoType::UInt32 => u32::try_from(value).ok().map(u64::from),
+        ProtoType::SFixed64 | ProtoType::Int64 => i64::try_from(value).ok().map(i64::cast_unsigned),
+        ProtoType::Int32 | ProtoType::Enum => i32::try_from(value).ok().map(|value| i64::from(value).cast_unsigned()),
+        ProtoType::SInt32 => {
             i32::try_from(value).ok().map(|value| u64::from(((value << 1) ^ (value >> 31)).cast_unsigned()))
         }
-        Kind::String | Kind::Id(_) | Kind::Bytes | Kind::Bool | Kind::Double | Kind::Message(_) => None,
+        ProtoType::String
+        | ProtoType::Id(_)
+        | ProtoType::Bytes
+        | ProtoType::Bool
+        | ProtoType::Double
+        | ProtoType::Message(_) => None,
     }
 }
 
 /// Maximum number of digits accepted as an id, whether its length is right or wrong.
-const LONGEST_ID: usize = 128;
+const MAX_ID_DIGITS: usize = 128;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)

@@ -8,31 +8,31 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::schema::{self, Field, Kind, Message, Rule};
-use crate::malformed::Malformed;
+use super::schema::{self, FieldCardinality, FieldSchema, MessageSchema, ProtoType};
+use crate::malformed::MalformedOtlp;
 use crate::signal::Signal;
 use crate::value::MAX_DEPTH;
 use crate::value_json::{write_double, write_json_text};
-use crate::wire::{Cursor, FIXED32, FIXED64, LEN, RawField, Span, VARINT, varint};
+use crate::wire::{ByteRange, FIXED32, FIXED64, FieldCursor, LEN, RawField, VARINT, read_varint};
 
 /// Appends an export request as one compact OTLP/JSON object, without a newline. On an error `out` is unchanged.
 ///
 /// # Errors
 /// The bytes are not an export request of `signal`, or a text is not UTF-8.
-pub fn encode(signal: Signal, wire: &[u8], out: &mut String) -> Result<(), Malformed> {
+pub fn encode(signal: Signal, wire: &[u8], out: &mut String) -> Result<(), MalformedOtlp> {
     if u32::try_from(wire.len()).is_err() {
-        return Err(Malformed { what: "larger than 4 GiB", at: 0 });
+        return Err(MalformedOtlp { message: "larger than 4 GiB", at: 0 });
     }
     let before = out.len();
-    let mut encoder = Encoder { wire, out, values: 0 };
-    let result = encoder.message(schema::request(signal), &[Span::new(0, wire.len())]);
+    let mut encoder = JsonEncoder { wire, out, values: 0 };
+    let result = encoder.write_message(schema::request_schema(signal), &[ByteRange::new(0, wire.len())]);
     if result.is_err() {
         out.truncate(before);
     }
     result
 }
 
-struct Encoder<'a> {
+struct JsonEncoder<'a> {
     wire: &'a [u8],
     out: &'a mut String,
     /// Number of enclosing `AnyValue`s.
@@ -44,25 +44,25 @@ const MAX_FIELDS: usize = 16;
 
 /// Occurrences of one field.
 #[derive(Clone, Copy, Default)]
-struct Found {
+struct FieldOccurrences {
     count: usize,
     /// Position of the first occurrence that counts.
     first: usize,
     /// Payload of the last occurrence.
-    last: Span,
+    last: ByteRange,
 }
 
-impl Encoder<'_> {
+impl JsonEncoder<'_> {
     /// Writes one message, whose bytes are the concatenation of `parts`.
-    fn message(&mut self, message: &'static Message, parts: &[Span]) -> Result<(), Malformed> {
+    fn write_message(&mut self, message: &'static MessageSchema, parts: &[ByteRange]) -> Result<(), MalformedOtlp> {
         if message.any_value {
             if self.values == MAX_DEPTH {
                 let at = parts.first().map_or(0, |part| part.start as usize);
-                return Err(Malformed { what: "nested too deeply", at });
+                return Err(MalformedOtlp { message: "nested too deeply", at });
             }
             self.values += 1;
         }
-        let found = self.find(message, parts)?;
+        let found = self.find_fields(message, parts)?;
         self.out.push('{');
         let mut first = true;
         for (field, found) in message.fields.iter().zip(&found).filter(|(_, found)| found.count > 0) {
@@ -73,7 +73,7 @@ impl Encoder<'_> {
             self.out.push('"');
             self.out.push_str(field.name);
             self.out.push_str("\":");
-            if self.field(field, *found, parts)? {
+            if self.write_field(field, *found, parts)? {
                 first = false;
             } else {
                 self.out.truncate(before);
@@ -85,18 +85,24 @@ impl Encoder<'_> {
     }
 
     /// Finds the fields that occur in a message, in one pass.
-    fn find(&self, message: &'static Message, parts: &[Span]) -> Result<[Found; MAX_FIELDS], Malformed> {
-        let mut all = [Found::default(); MAX_FIELDS];
+    fn find_fields(
+        &self,
+        message: &'static MessageSchema,
+        parts: &[ByteRange],
+    ) -> Result<[FieldOccurrences; MAX_FIELDS], MalformedOtlp> {
+        let mut all = [FieldOccurrences::default(); MAX_FIELDS];
         let mut member: Option<u32> = None;
         for part in parts {
-            let mut fields = Cursor::over(self.wire, *part);
+            let mut fields = FieldCursor::over_range(self.wire, *part);
             while let Some(raw) = fields.next()? {
                 let known = message.fields.iter().enumerate().find(|(_, field)| field.number == raw.number);
                 let Some((index, field)) = known else { continue };
-                check(field, &raw)?;
-                if field.rule == Rule::OneOf && member.replace(raw.number).is_some_and(|before| before != raw.number) {
+                check_wire_type(field, &raw)?;
+                if field.rule == FieldCardinality::OneOf
+                    && member.replace(raw.number).is_some_and(|before| before != raw.number)
+                {
                     for (other, found) in message.fields.iter().zip(&mut all) {
-                        found.count *= usize::from(other.rule != Rule::OneOf);
+                        found.count *= usize::from(other.rule != FieldCardinality::OneOf);
                     }
                 }
                 if let Some(found) = all.get_mut(index) {
@@ -110,32 +116,37 @@ impl Encoder<'_> {
     }
 
     /// Writes a field's value; returns false if it must be omitted.
-    fn field(&mut self, field: &'static Field, found: Found, parts: &[Span]) -> Result<bool, Malformed> {
+    fn write_field(
+        &mut self,
+        field: &'static FieldSchema,
+        found: FieldOccurrences,
+        parts: &[ByteRange],
+    ) -> Result<bool, MalformedOtlp> {
         match (field.rule, field.kind) {
-            (Rule::Repeated, _) => self.list(field, parts)?,
-            (_, Kind::Message(message)) if found.count == 1 => self.message(message, &[found.last])?,
-            (_, Kind::Message(message)) => {
+            (FieldCardinality::Repeated, _) => self.write_list(field, parts)?,
+            (_, ProtoType::Message(message)) if found.count == 1 => self.write_message(message, &[found.last])?,
+            (_, ProtoType::Message(message)) => {
                 let mut merged = Vec::with_capacity(found.count);
-                self.each(field.number, parts, |_, raw| {
+                self.visit_occurrences(field.number, parts, |_, raw| {
                     if raw.at >= found.first {
                         merged.push(raw.span());
                     }
                     Ok(())
                 })?;
-                self.message(message, &merged)?;
+                self.write_message(message, &merged)?;
             }
-            (rule, kind) => return self.scalar(kind, found.last, rule != Rule::Implicit),
+            (rule, kind) => return self.write_scalar(kind, found.last, rule != FieldCardinality::Implicit),
         }
         Ok(true)
     }
 
     /// Calls `visit` for every occurrence of a field.
-    fn each<F>(&mut self, number: u32, parts: &[Span], mut visit: F) -> Result<(), Malformed>
+    fn visit_occurrences<F>(&mut self, number: u32, parts: &[ByteRange], mut visit: F) -> Result<(), MalformedOtlp>
     where
-        F: FnMut(&mut Self, RawField) -> Result<(), Malformed>,
+        F: FnMut(&mut Self, RawField) -> Result<(), MalformedOtlp>,
     {
         for part in parts {
-            let mut fields = Cursor::over(self.wire, *part);
+            let mut fields = FieldCursor::over_range(self.wire, *part);
             while let Some(raw) = fields.next()? {
                 if raw.number == number {
                     visit(self, raw)?;
@@ -145,17 +156,17 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn list(&mut self, field: &'static Field, parts: &[Span]) -> Result<(), Malformed> {
+    fn write_list(&mut self, field: &'static FieldSchema, parts: &[ByteRange]) -> Result<(), MalformedOtlp> {
         let mut separator = '[';
         let element = field.kind.wire_type();
-        self.each(field.number, parts, |this, raw| match field.kind {
-            Kind::Message(message) => {
+        self.visit_occurrences(field.number, parts, |this, raw| match field.kind {
+            ProtoType::Message(message) => {
                 this.out.push(std::mem::replace(&mut separator, ','));
-                this.message(message, &[raw.span()])
+                this.write_message(message, &[raw.span()])
             }
             kind if element == LEN || raw.wire != LEN => {
                 this.out.push(std::mem::replace(&mut separator, ','));
-                this.scalar(kind, raw.span(), true).map(|_| ())
+                this.write_scalar(kind, raw.span(), true).map(|_| ())
             }
             kind => {
                 let mut at = raw.body;
@@ -163,11 +174,11 @@ impl Encoder<'_> {
                     let end = match element {
                         FIXED64 => Some(at + 8),
                         FIXED32 => Some(at + 4),
-                        _ => varint(this.wire, at).map(|(_, end)| end),
+                        _ => read_varint(this.wire, at).map(|(_, end)| end),
                     };
-                    let end = end.filter(|end| *end <= raw.end).ok_or(Malformed { what: "cut off", at })?;
+                    let end = end.filter(|end| *end <= raw.end).ok_or(MalformedOtlp { message: "truncated", at })?;
                     this.out.push(std::mem::replace(&mut separator, ','));
-                    this.scalar(kind, Span::new(at, end), true)?;
+                    this.write_scalar(kind, ByteRange::new(at, end), true)?;
                     at = end;
                 }
                 Ok(())
@@ -181,19 +192,19 @@ impl Encoder<'_> {
     }
 
     /// Writes a value that is not a message; returns false for a zero value that must be omitted.
-    fn scalar(&mut self, kind: Kind, span: Span, zero_too: bool) -> Result<bool, Malformed> {
-        let bytes = span.of(self.wire);
+    fn write_scalar(&mut self, kind: ProtoType, span: ByteRange, zero_too: bool) -> Result<bool, MalformedOtlp> {
+        let bytes = span.slice(self.wire);
         if kind.wire_type() == LEN {
             if bytes.is_empty() && !zero_too {
                 return Ok(false);
             }
             match kind {
-                Kind::Id(length) if length != bytes.len() => return Ok(false),
-                Kind::Id(_) => hexadecimal(self.out, bytes),
-                Kind::String => {
+                ProtoType::Id(length) if length != bytes.len() => return Ok(false),
+                ProtoType::Id(_) => write_hexadecimal(self.out, bytes),
+                ProtoType::String => {
                     let text = simdutf8::basic::from_utf8(bytes);
                     let at = span.start as usize;
-                    write_json_text(text.map_err(|_| Malformed { what: "text is not UTF-8", at })?, self.out);
+                    write_json_text(text.map_err(|_| MalformedOtlp { message: "text is not UTF-8", at })?, self.out);
                 }
                 _ => {
                     self.out.push('"');
@@ -204,45 +215,45 @@ impl Encoder<'_> {
             return Ok(true);
         }
         let bits = match kind.wire_type() {
-            VARINT => varint(bytes, 0).map_or(0, |(value, _)| value),
+            VARINT => read_varint(bytes, 0).map_or(0, |(value, _)| value),
             _ => bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)),
         };
         if bits == 0 && !zero_too {
             return Ok(false);
         }
-        number(self.out, kind, bits);
+        write_number(self.out, kind, bits);
         Ok(true)
     }
 }
 
 /// Fails if the wire type does not match the field.
-fn check(field: &Field, raw: &RawField) -> Result<(), Malformed> {
-    let packed = field.rule == Rule::Repeated && raw.wire == LEN;
+fn check_wire_type(field: &FieldSchema, raw: &RawField) -> Result<(), MalformedOtlp> {
+    let packed = field.rule == FieldCardinality::Repeated && raw.wire == LEN;
     if packed || raw.wire == field.kind.wire_type() {
         Ok(())
     } else {
-        Err(Malformed { what: "wrong wire type", at: raw.at })
+        Err(MalformedOtlp { message: "wrong wire type", at: raw.at })
     }
 }
 
 /// Writes a number in the form of its kind: 64-bit integers and non-finite doubles are quoted.
-fn number(out: &mut String, kind: Kind, bits: u64) {
+fn write_number(out: &mut String, kind: ProtoType, bits: u64) {
     let [a, b, c, d, ..] = bits.to_le_bytes();
     let low = u32::from_le_bytes([a, b, c, d]);
     // Writing into a String cannot fail.
     let _ = match kind {
-        Kind::Bool => write!(out, "{}", bits != 0),
-        Kind::Double => return write_double(f64::from_bits(bits), out),
-        Kind::Fixed64 | Kind::UInt64 => write!(out, "\"{bits}\""),
-        Kind::SFixed64 | Kind::Int64 => write!(out, "\"{}\"", bits.cast_signed()),
-        Kind::SInt32 => write!(out, "{}", (low >> 1).cast_signed() ^ -(low & 1).cast_signed()),
-        Kind::Int32 | Kind::Enum => write!(out, "{}", low.cast_signed()),
-        Kind::Fixed32 | Kind::UInt32 => write!(out, "{low}"),
-        Kind::String | Kind::Id(_) | Kind::Bytes | Kind::Message(_) => return,
+        ProtoType::Bool => write!(out, "{}", bits != 0),
+        ProtoType::Double => return write_double(f64::from_bits(bits), out),
+        ProtoType::Fixed64 | ProtoType::UInt64 => write!(out, "\"{bits}\""),
+        ProtoType::SFixed64 | ProtoType::Int64 => write!(out, "\"{}\"", bits.cast_signed()),
+        ProtoType::SInt32 => write!(out, "{}", (low >> 1).cast_signed() ^ -(low & 1).cast_signed()),
+        ProtoType::Int32 | ProtoType::Enum => write!(out, "{}", low.cast_signed()),
+        ProtoType::Fixed32 | ProtoType::UInt32 => write!(out, "{low}"),
+        ProtoType::String | ProtoType::Id(_) | ProtoType::Bytes | ProtoType::Message(_) => return,
     };
 }
 
-fn hexadecimal(out: &mut String, bytes: &[u8]) {
+fn write_hexadecimal(out: &mut String, bytes: &[u8]) {
     out.push('"');
     for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
         out.extend(char::from_digit(u32::from(digit), 16));

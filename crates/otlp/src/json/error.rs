@@ -13,7 +13,7 @@ pub const MAX_WIRE: usize = 64 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JsonError {
     /// Description of the error, a fixed text.
-    pub what: &'static str,
+    pub message: &'static str,
     /// Offset in the text, bytes.
     pub at: usize,
 }
@@ -23,14 +23,14 @@ pub(super) const TOO_LARGE: &str = "too large as protobuf";
 
 impl JsonError {
     /// Whether the text is valid so far, but exceeds the limit.
-    pub fn too_large(&self) -> bool {
-        self.what == TOO_LARGE
+    pub fn is_too_large(&self) -> bool {
+        self.message == TOO_LARGE
     }
 }
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.what, self.at)
+        write!(f, "{} at byte {}", self.message, self.at)
     }
 }
 

@@ -8,15 +8,15 @@ use crate::wire;
 
 /// Protobuf under construction.
 #[derive(Default)]
-pub(super) struct Output {
+pub(super) struct ProtobufWriter {
     bytes: Vec<u8>,
-    wide: Vec<Wide>,
+    wide_lengths: Vec<WideLength>,
     /// Number of bytes that [`Output::finish`] will add.
-    extra: usize,
+    extra_bytes: usize,
 }
 
 /// A length of more than one byte.
-struct Wide {
+struct WideLength {
     /// Position of its reserved byte.
     at: usize,
     length: usize,
@@ -24,15 +24,15 @@ struct Wide {
 
 /// An open length.
 #[derive(Clone, Copy)]
-pub(super) struct Open {
+pub(super) struct OpenLength {
     at: usize,
     extra: usize,
 }
 
-impl Output {
+impl ProtobufWriter {
     /// Number of bytes written, plus those that [`Output::finish`] will add.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() + self.extra
+        self.bytes.len() + self.extra_bytes
     }
 
     /// The buffer, to append to.
@@ -41,49 +41,49 @@ impl Output {
     }
 
     /// Writes a field's tag.
-    pub(super) fn tag(&mut self, number: u32, wire_type: u8) {
+    pub(super) fn write_tag(&mut self, number: u32, wire_type: u8) {
         wire::put_tag(&mut self.bytes, number, wire_type);
     }
 
     /// Writes a varint.
-    pub(super) fn varint(&mut self, value: u64) {
+    pub(super) fn write_varint(&mut self, value: u64) {
         wire::put_varint(&mut self.bytes, value);
     }
 
     /// Writes a length and that many bytes.
-    pub(super) fn chunk(&mut self, bytes: &[u8]) {
-        self.varint(bytes.len() as u64);
+    pub(super) fn write_chunk(&mut self, bytes: &[u8]) {
+        self.write_varint(bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Opens a length that covers everything written until [`Output::close`].
-    pub(super) fn open(&mut self) -> Open {
+    pub(super) fn open_length(&mut self) -> OpenLength {
         let at = self.bytes.len();
         self.bytes.push(0);
-        Open { at, extra: self.extra }
+        OpenLength { at, extra: self.extra_bytes }
     }
 
     /// Closes the innermost open length.
-    pub(super) fn close(&mut self, open: Open) {
+    pub(super) fn close_length(&mut self, open: OpenLength) {
         let length = self.len() - open.extra - open.at - 1;
         match (u8::try_from(length), self.bytes.get_mut(open.at)) {
             (Ok(short @ ..0x80), Some(byte)) => *byte = short,
             _ => {
-                self.wide.push(Wide { at: open.at, length });
-                self.extra += wire::varint_len(length as u64) - 1;
+                self.wide_lengths.push(WideLength { at: open.at, length });
+                self.extra_bytes += wire::varint_len(length as u64) - 1;
             }
         }
     }
 
     /// The finished bytes.
     pub(super) fn finish(mut self) -> Vec<u8> {
-        self.wide.sort_unstable_by_key(|wide| wide.at);
+        self.wide_lengths.sort_unstable_by_key(|wide| wide.at);
         let mut source = self.bytes.len();
         let mut target = self.len();
         self.bytes.resize(target, 0);
         // Positions are strictly decreasing, and the target is ahead of the source by the number of bytes still to
         // add.
-        for wide in self.wide.iter().rev() {
+        for wide in self.wide_lengths.iter().rev() {
             let moved = source - (wide.at + 1);
             self.bytes.copy_within(wide.at + 1..source, target - moved);
             let width = wire::varint_len(wide.length as u64);

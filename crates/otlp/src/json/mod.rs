@@ -16,7 +16,7 @@ mod error;
 mod lengths;
 mod number;
 mod schema;
-mod text;
+mod tokenizer;
 
 #[cfg(test)]
 mod tests;

@@ -2,15 +2,15 @@
 //! linear in the token. `decode` checks the ranges of kinds.
 
 /// The JSON number at the start of `text`.
-pub(super) fn token(text: &[u8]) -> Option<&[u8]> {
+pub(super) fn scan_number(text: &[u8]) -> Option<&[u8]> {
     let mut length = usize::from(text.first() == Some(&b'-'));
-    let whole = digits(text, length);
+    let whole = count_digits(text, length);
     if whole == 0 || (whole > 1 && text.get(length) == Some(&b'0')) {
         return None;
     }
     length += whole;
     if text.get(length) == Some(&b'.') {
-        let fraction = digits(text, length + 1);
+        let fraction = count_digits(text, length + 1);
         if fraction == 0 {
             return None;
         }
@@ -18,7 +18,7 @@ pub(super) fn token(text: &[u8]) -> Option<&[u8]> {
     }
     if matches!(text.get(length), Some(b'e' | b'E')) {
         let sign = usize::from(matches!(text.get(length + 1), Some(b'+' | b'-')));
-        let exponent = digits(text, length + 1 + sign);
+        let exponent = count_digits(text, length + 1 + sign);
         if exponent == 0 {
             return None;
         }
@@ -27,25 +27,25 @@ pub(super) fn token(text: &[u8]) -> Option<&[u8]> {
     text.get(..length)
 }
 
-fn digits(text: &[u8], from: usize) -> usize {
+fn count_digits(text: &[u8], from: usize) -> usize {
     text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
 /// The value of a [`token`] if it is a whole number whose magnitude fits 64 bits (`1.0` and `1e3` are whole numbers).
-pub(super) fn integer(token: &[u8]) -> Option<i128> {
+pub(super) fn parse_integer(token: &[u8]) -> Option<i128> {
     let (negative, unsigned) = match token.split_first() {
         Some((b'-', rest)) => (true, rest),
         _ => (false, token),
     };
-    let magnitude = match plain(unsigned) {
+    let magnitude = match parse_digits(unsigned) {
         Some(magnitude) => magnitude,
-        None => scaled(unsigned)?,
+        None => parse_scaled(unsigned)?,
     };
     Some(if negative { -i128::from(magnitude) } else { i128::from(magnitude) })
 }
 
 /// Parses plain digits of at most 64 bits.
-fn plain(digits: &[u8]) -> Option<u64> {
+fn parse_digits(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |value, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         value.checked_mul(10)?.checked_add(digit)
@@ -53,7 +53,7 @@ fn plain(digits: &[u8]) -> Option<u64> {
 }
 
 /// Parses digits with a fraction or an exponent.
-fn scaled(unsigned: &[u8]) -> Option<u64> {
+fn parse_scaled(unsigned: &[u8]) -> Option<u64> {
     let split = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
     let (mantissa, exponent) = unsigned.split_at_checked(split)?;
     let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
@@ -64,12 +64,12 @@ fn scaled(unsigned: &[u8]) -> Option<u64> {
         value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
     }
     let shift = if last > point { -i64::try_from(last - point).ok()? } else { i64::try_from(point - last - 1).ok()? };
-    let power = shift.checked_add(exponent_of(exponent)?)?;
+    let power = shift.checked_add(parse_exponent(exponent)?)?;
     value.checked_mul(10_u64.checked_pow(u32::try_from(power).ok()?)?)
 }
 
 /// The exponent after `e`, saturated far outside of any range.
-fn exponent_of(text: &[u8]) -> Option<i64> {
+fn parse_exponent(text: &[u8]) -> Option<i64> {
     let Some((_, text)) = text.split_first() else { return Some(0) };
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -83,7 +83,7 @@ fn exponent_of(text: &[u8]) -> Option<i64> {
 }
 
 /// The double nearest to a [`token`]; `None` if it overflows.
-pub(super) fn double(token: &[u8]) -> Option<f64> {
+pub(super) fn parse_double(token: &[u8]) -> Option<f64> {
     let value: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
     value.is_finite().then_some(value)
 }

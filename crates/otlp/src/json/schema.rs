@@ -7,28 +7,28 @@ use crate::signal::Signal;
 use crate::wire::{FIXED32, FIXED64, LEN, VARINT};
 
 /// A message type.
-pub(super) struct Message {
+pub(super) struct MessageSchema {
     /// Its fields, the most frequent first.
-    pub(super) fields: &'static [Field],
+    pub(super) fields: &'static [FieldSchema],
     /// Whether this is `AnyValue`, the only type that can contain itself.
     pub(super) any_value: bool,
 }
 
 /// A field of a message.
-pub(super) struct Field {
+pub(super) struct FieldSchema {
     /// Its lowerCamelCase name, the only one that OTLP/JSON allows.
     pub(super) name: &'static str,
     /// Its field number.
     pub(super) number: u32,
     /// Type of its value, or of each of its values.
-    pub(super) kind: Kind,
+    pub(super) kind: ProtoType,
     /// Cardinality, and when the field is written.
-    pub(super) rule: Rule,
+    pub(super) rule: FieldCardinality,
 }
 
 /// How often a field may occur, and when it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum FieldCardinality {
     /// Once; a zero value is omitted.
     Implicit,
     /// Once; a zero value is written too.
@@ -41,7 +41,7 @@ pub(super) enum Rule {
 
 /// The type of a value, as in the `.proto` files.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum ProtoType {
     /// UTF-8 text.
     String,
     /// A trace or span id of this many bytes: hexadecimal in JSON.
@@ -71,10 +71,10 @@ pub(super) enum Kind {
     /// An enum: an integer in OTLP/JSON, never a name.
     Enum,
     /// A nested message.
-    Message(&'static Message),
+    Message(&'static MessageSchema),
 }
 
-impl Kind {
+impl ProtoType {
     /// The wire type of one value.
     pub(super) fn wire_type(self) -> u8 {
         match self {
@@ -87,7 +87,7 @@ impl Kind {
 }
 
 /// The export request of a signal.
-pub(super) fn request(signal: Signal) -> &'static Message {
+pub(super) fn request_schema(signal: Signal) -> &'static MessageSchema {
     match signal {
         Signal::Traces => &TRACES_REQUEST,
         Signal::Metrics => &METRICS_REQUEST,
@@ -101,22 +101,22 @@ macro_rules! message {
     };
     ($(#[$doc:meta])* $ident:ident($any:literal) { $($number:literal $name:literal $kind:expr, $rule:ident;)* }) => {
         $(#[$doc])*
-        pub(super) static $ident: Message = Message {
-            fields: &[$(Field { name: $name, number: $number, kind: $kind, rule: Rule::$rule },)*],
+        pub(super) static $ident: MessageSchema = MessageSchema {
+            fields: &[$(FieldSchema { name: $name, number: $number, kind: $kind, rule: FieldCardinality::$rule },)*],
             any_value: $any,
         };
     };
 }
 
-use Kind::{
+use ProtoType::{
     Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Int32, Int64, Message as Msg, SFixed64, SInt32, String as Text,
     UInt32, UInt64,
 };
 
 /// The type of trace ids.
-const TRACE: Kind = Id(16);
+const TRACE_ID: ProtoType = Id(16);
 /// The type of span ids.
-const SPAN_ID: Kind = Id(8);
+const SPAN_ID: ProtoType = Id(8);
 
 // --- common, resource ---
 
@@ -210,7 +210,7 @@ message! {
 message! {
     /// `opentelemetry.proto.trace.v1.Span`
     SPAN {
-        1 "traceId" TRACE, Implicit;
+        1 "traceId" TRACE_ID, Implicit;
         2 "spanId" SPAN_ID, Implicit;
         3 "traceState" Text, Implicit;
         4 "parentSpanId" SPAN_ID, Implicit;
@@ -242,7 +242,7 @@ message! {
 message! {
     /// `opentelemetry.proto.trace.v1.Span.Link`
     LINK {
-        1 "traceId" TRACE, Implicit;
+        1 "traceId" TRACE_ID, Implicit;
         2 "spanId" SPAN_ID, Implicit;
         3 "traceState" Text, Implicit;
         4 "attributes" Msg(&KEY_VALUE), Repeated;
@@ -296,7 +296,7 @@ message! {
         6 "attributes" Msg(&KEY_VALUE), Repeated;
         7 "droppedAttributesCount" UInt32, Implicit;
         8 "flags" Fixed32, Implicit;
-        9 "traceId" TRACE, Implicit;
+        9 "traceId" TRACE_ID, Implicit;
         10 "spanId" SPAN_ID, Implicit;
     }
 }
@@ -463,6 +463,6 @@ message! {
         3 "asDouble" Double, OneOf;
         6 "asInt" SFixed64, OneOf;
         4 "spanId" SPAN_ID, Implicit;
-        5 "traceId" TRACE, Implicit;
+        5 "traceId" TRACE_ID, Implicit;
     }
 }

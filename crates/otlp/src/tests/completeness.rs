@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost_types::field_descriptor_proto::Type;
 
-use crate::schema::{Msg, Rule};
+use crate::schema::{FieldRule, MessageType};
 use crate::testing::fields::{Path, ProtoField, allowed, name, paths, reachable, wrap};
 use crate::wire::{FIXED32, FIXED64, VARINT, put_bytes, put_tag, put_varint};
-use crate::{Encoded, OwnedValue, Payload, PlaceKind, Signal, TextEdit, UnknownFields};
+use crate::{EncodedRequest, OwnedValue, Payload, Signal, TextEdit, TextPlaceKind, UnknownFields};
 
 const CANARY: &str = "canary-7f3a91";
 
@@ -20,7 +20,7 @@ fn parse(signal: Signal, bytes: &[u8], path: &Path<'_>) -> Payload {
     Payload::parse(signal, Bytes::copy_from_slice(bytes)).unwrap_or_else(|error| panic!("{}: {error}", name(path)))
 }
 
-fn encode(payload: &Payload, unknown: UnknownFields) -> Encoded {
+fn encode(payload: &Payload, unknown: UnknownFields) -> EncodedRequest {
     payload.encode(unknown).expect("encodes")
 }
 
@@ -39,62 +39,64 @@ fn replace(payload: &mut Payload) -> usize {
 }
 
 /// The data plane's message for the protocol's name.
-fn msg(name: &str) -> Msg {
+fn msg(name: &str) -> MessageType {
     match name.trim_start_matches(".opentelemetry.proto.") {
-        "collector.trace.v1.ExportTraceServiceRequest" => Msg::TraceRequest,
-        "collector.metrics.v1.ExportMetricsServiceRequest" => Msg::MetricsRequest,
-        "collector.logs.v1.ExportLogsServiceRequest" => Msg::LogsRequest,
-        "trace.v1.ResourceSpans" => Msg::ResourceSpans,
-        "metrics.v1.ResourceMetrics" => Msg::ResourceMetrics,
-        "logs.v1.ResourceLogs" => Msg::ResourceLogs,
-        "trace.v1.ScopeSpans" => Msg::ScopeSpans,
-        "metrics.v1.ScopeMetrics" => Msg::ScopeMetrics,
-        "logs.v1.ScopeLogs" => Msg::ScopeLogs,
-        "resource.v1.Resource" => Msg::Resource,
-        "common.v1.EntityRef" => Msg::EntityRef,
-        "common.v1.InstrumentationScope" => Msg::Scope,
-        "trace.v1.Span" => Msg::Span,
-        "trace.v1.Span.Event" => Msg::Event,
-        "trace.v1.Span.Link" => Msg::Link,
-        "trace.v1.Status" => Msg::Status,
-        "logs.v1.LogRecord" => Msg::LogRecord,
-        "metrics.v1.Metric" => Msg::Metric,
-        "metrics.v1.Gauge" => Msg::Gauge,
-        "metrics.v1.Sum" => Msg::Sum,
-        "metrics.v1.Histogram" => Msg::Histogram,
-        "metrics.v1.ExponentialHistogram" => Msg::ExponentialHistogram,
-        "metrics.v1.Summary" => Msg::Summary,
-        "metrics.v1.NumberDataPoint" => Msg::NumberPoint,
-        "metrics.v1.HistogramDataPoint" => Msg::HistogramPoint,
-        "metrics.v1.ExponentialHistogramDataPoint" => Msg::ExponentialPoint,
-        "metrics.v1.ExponentialHistogramDataPoint.Buckets" => Msg::Buckets,
-        "metrics.v1.SummaryDataPoint" => Msg::SummaryPoint,
-        "metrics.v1.SummaryDataPoint.ValueAtQuantile" => Msg::Quantile,
-        "metrics.v1.Exemplar" => Msg::Exemplar,
-        "common.v1.KeyValue" => Msg::KeyValue,
-        "common.v1.AnyValue" => Msg::AnyValue,
-        "common.v1.ArrayValue" => Msg::ArrayValue,
-        "common.v1.KeyValueList" => Msg::KeyValueList,
+        "collector.trace.v1.ExportTraceServiceRequest" => MessageType::TraceRequest,
+        "collector.metrics.v1.ExportMetricsServiceRequest" => MessageType::MetricsRequest,
+        "collector.logs.v1.ExportLogsServiceRequest" => MessageType::LogsRequest,
+        "trace.v1.ResourceSpans" => MessageType::ResourceSpans,
+        "metrics.v1.ResourceMetrics" => MessageType::ResourceMetrics,
+        "logs.v1.ResourceLogs" => MessageType::ResourceLogs,
+        "trace.v1.ScopeSpans" => MessageType::ScopeSpans,
+        "metrics.v1.ScopeMetrics" => MessageType::ScopeMetrics,
+        "logs.v1.ScopeLogs" => MessageType::ScopeLogs,
+        "resource.v1.Resource" => MessageType::Resource,
+        "common.v1.EntityRef" => MessageType::EntityRef,
+        "common.v1.InstrumentationScope" => MessageType::Scope,
+        "trace.v1.Span" => MessageType::Span,
+        "trace.v1.Span.Event" => MessageType::Event,
+        "trace.v1.Span.Link" => MessageType::Link,
+        "trace.v1.Status" => MessageType::Status,
+        "logs.v1.LogRecord" => MessageType::LogRecord,
+        "metrics.v1.Metric" => MessageType::Metric,
+        "metrics.v1.Gauge" => MessageType::Gauge,
+        "metrics.v1.Sum" => MessageType::Sum,
+        "metrics.v1.Histogram" => MessageType::Histogram,
+        "metrics.v1.ExponentialHistogram" => MessageType::ExponentialHistogram,
+        "metrics.v1.Summary" => MessageType::Summary,
+        "metrics.v1.NumberDataPoint" => MessageType::NumberPoint,
+        "metrics.v1.HistogramDataPoint" => MessageType::HistogramPoint,
+        "metrics.v1.ExponentialHistogramDataPoint" => MessageType::ExponentialPoint,
+        "metrics.v1.ExponentialHistogramDataPoint.Buckets" => MessageType::Buckets,
+        "metrics.v1.SummaryDataPoint" => MessageType::SummaryPoint,
+        "metrics.v1.SummaryDataPoint.ValueAtQuantile" => MessageType::Quantile,
+        "metrics.v1.Exemplar" => MessageType::Exemplar,
+        "common.v1.KeyValue" => MessageType::KeyValue,
+        "common.v1.AnyValue" => MessageType::AnyValue,
+        "common.v1.ArrayValue" => MessageType::ArrayValue,
+        "common.v1.KeyValueList" => MessageType::KeyValueList,
         other => panic!("a message that the data plane does not know: {other}"),
     }
 }
 
 /// Whether a rule matches the protocol's description of a field.
-fn fits(rule: Rule, field: &ProtoField) -> bool {
+fn fits(rule: FieldRule, field: &ProtoField) -> bool {
     let wire = match field.kind() {
         Type::Fixed64 | Type::Sfixed64 | Type::Double => FIXED64,
         Type::Fixed32 | Type::Sfixed32 | Type::Float => FIXED32,
         _ => VARINT,
     };
     match (field.kind(), rule) {
-        (Type::String, Rule::Text(_) | Rule::Key | Rule::ValueText) => true,
-        (Type::Bytes, Rule::Id(..) | Rule::ValueBytes) => true,
-        (Type::Message, Rule::Inner(inner) | Rule::Node(inner, _)) => inner == msg(field.field.type_name()),
-        (Type::Message, Rule::Attribute) => msg(field.field.type_name()) == Msg::KeyValue && field.repeated(),
-        (Type::Message, Rule::Value) => msg(field.field.type_name()) == Msg::AnyValue,
+        (Type::String, FieldRule::Text(_) | FieldRule::Key | FieldRule::ValueText) => true,
+        (Type::Bytes, FieldRule::Id(..) | FieldRule::ValueBytes) => true,
+        (Type::Message, FieldRule::Nested(inner) | FieldRule::Node(inner, _)) => inner == msg(field.field.type_name()),
+        (Type::Message, FieldRule::Attribute) => {
+            msg(field.field.type_name()) == MessageType::KeyValue && field.repeated()
+        }
+        (Type::Message, FieldRule::Value) => msg(field.field.type_name()) == MessageType::AnyValue,
         (Type::String | Type::Bytes | Type::Message, _) => false,
-        (_, Rule::Number(own) | Rule::Read(_, own)) => own == wire && !field.repeated(),
-        (_, Rule::Numbers(own)) => own == wire && field.repeated(),
+        (_, FieldRule::Number(own) | FieldRule::Read(_, own)) => own == wire && !field.repeated(),
+        (_, FieldRule::Numbers(own)) => own == wire && field.repeated(),
         _ => false,
     }
 }
@@ -109,10 +111,11 @@ fn schema_is_the_protocol() {
             let rule = msg(message).rule(number);
             match known.get(&number) {
                 Some(field) => assert!(fits(rule, field), "{}: {rule:?}", field.name()),
-                None => assert_eq!(rule, Rule::Unknown, "{message} {number}"),
+                None => assert_eq!(rule, FieldRule::Unknown, "{message} {number}"),
             }
         }
-        let attributes = fields.iter().find(|field| msg(message).rule(field.field.number() as u32) == Rule::Attribute);
+        let attributes =
+            fields.iter().find(|field| msg(message).rule(field.field.number() as u32) == FieldRule::Attribute);
         if let Some(field) = attributes {
             assert_eq!(msg(message).attributes_number(), field.field.number() as u32, "{message}");
         }
@@ -160,19 +163,19 @@ fn places() {
         let request = wrap(&path, CANARY.as_bytes(), &|_| Vec::new());
         let mut kinds = Vec::new();
         parse(signal, &request, &path).edit_text(|place, _| {
-            if !matches!(place.kind, PlaceKind::Entry { .. }) {
+            if !matches!(place.kind, TextPlaceKind::Entry { .. }) {
                 kinds.push(place.kind);
             }
             TextEdit::Keep
         });
         let body = path.iter().any(|field| field.name() == "logs.v1.LogRecord.body");
         let right = match (field.name().as_str(), kinds[0]) {
-            ("common.v1.KeyValue.key", kind) => kind == PlaceKind::Key,
-            ("common.v1.AnyValue.string_value", kind) if body => kind == PlaceKind::Body,
-            ("common.v1.AnyValue.string_value", kind) => kind == PlaceKind::Value,
-            ("common.v1.AnyValue.bytes_value", kind) => kind == PlaceKind::BytesValue,
-            (name, PlaceKind::Other) => name.starts_with("common.v1.EntityRef."),
-            (_, kind) => matches!(kind, PlaceKind::Field(_)),
+            ("common.v1.KeyValue.key", kind) => kind == TextPlaceKind::Key,
+            ("common.v1.AnyValue.string_value", kind) if body => kind == TextPlaceKind::Body,
+            ("common.v1.AnyValue.string_value", kind) => kind == TextPlaceKind::Value,
+            ("common.v1.AnyValue.bytes_value", kind) => kind == TextPlaceKind::BytesValue,
+            (name, TextPlaceKind::Other) => name.starts_with("common.v1.EntityRef."),
+            (_, kind) => matches!(kind, TextPlaceKind::Field(_)),
         };
         assert!(right, "{}: {:?}", name(&path), kinds);
     }

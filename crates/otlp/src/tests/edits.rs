@@ -15,7 +15,7 @@ use prost::Message;
 
 use super::parse;
 use super::strategies::{key, logs, metrics, text, traces};
-use crate::{Field, Node, NodeKind, OwnedValue, Payload, PlaceKind, Signal, SlotId, TextEdit, UnknownFields};
+use crate::{NodeId, NodeKind, OwnedValue, Payload, Signal, SlotId, TextEdit, TextField, TextPlaceKind, UnknownFields};
 
 fn encode(payload: &Payload) -> Vec<u8> {
     payload.encode(UnknownFields::Drop).expect("encodes").bytes
@@ -58,7 +58,7 @@ proptest! {
             prop_assert!(!payload.is_edited());
             // Replacing a text by itself changes nothing either.
             payload.edit_text(|place, text| match place.kind {
-                PlaceKind::Binary | PlaceKind::Entry { .. } => TextEdit::Keep,
+                TextPlaceKind::Binary | TextPlaceKind::Entry { .. } => TextEdit::Keep,
                 _ => TextEdit::Replace(text.to_owned()),
             });
             prop_assert_eq!(encode(&payload), bytes);
@@ -74,8 +74,8 @@ proptest! {
             payload.remove(node, &other);
             payload.set(node, &one, OwnedValue::Str(value.clone()));
             if payload.kind(node) == NodeKind::Span {
-                payload.set_text(node, Field::Name, &third);
-                payload.set_text(node, Field::StatusMessage, "broken");
+                payload.set_text(node, TextField::Name, &third);
+                payload.set_text(node, TextField::StatusMessage, "broken");
             }
         }
         let edit = |attributes: &mut Vec<KeyValue>| {
@@ -175,7 +175,7 @@ fn decoded(payload: &Payload) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest::decode(encode(payload).as_slice()).expect("decodes")
 }
 
-fn present(payload: &Payload, node: Node) -> Vec<(&str, &str)> {
+fn present(payload: &Payload, node: NodeId) -> Vec<(&str, &str)> {
     payload.attributes(node).map(|attribute| (attribute.key, attribute.value.as_str().unwrap_or("?"))).collect()
 }
 
@@ -247,8 +247,8 @@ fn by_handle() {
     payload.replace_attribute(ids[2], OwnedValue::Int(1));
     payload.rename_attribute(ids[2], "back");
     payload.edit_text(|place, text| match (place.kind, text) {
-        (PlaceKind::Value, "y") => TextEdit::Replace("z".into()),
-        (PlaceKind::Key, "b") => TextEdit::Replace("bb".into()),
+        (TextPlaceKind::Value, "y") => TextEdit::Replace("z".into()),
+        (TextPlaceKind::Key, "b") => TextEdit::Replace("bb".into()),
         _ => TextEdit::Keep,
     });
     let again = parse(Signal::Traces, &encode(&payload));
@@ -264,8 +264,8 @@ fn texts_of_now() {
     let span = payload.items().next().unwrap();
     payload.set(span, "a", OwnedValue::Str("new".into()));
     payload.remove(span, "b");
-    payload.set_text(span, Field::StatusMessage, "status");
-    payload.set_text(payload.scope(span), Field::Name, "scope");
+    payload.set_text(span, TextField::StatusMessage, "status");
+    payload.set_text(payload.scope(span), TextField::Name, "scope");
     payload.set(payload.resource(span), "service.name", OwnedValue::Str("svc".into()));
     let event = payload.children(span).next().unwrap();
     payload.remove_node(event);
@@ -295,19 +295,19 @@ fn fields() {
     let mut payload = parse(Signal::Traces, &request.encode_to_vec());
     let span = payload.items().next().unwrap();
     let (scope, resource) = (payload.scope(span), payload.resource(span));
-    payload.set_text(scope, Field::Version, "");
-    payload.set_text(resource, Field::SchemaUrl, "");
-    payload.set_text(resource, Field::Name, "nothing");
-    payload.set_text(span, Field::Unit, "nothing");
-    payload.set_text(span, Field::TraceState, "k=v");
+    payload.set_text(scope, TextField::Version, "");
+    payload.set_text(resource, TextField::SchemaUrl, "");
+    payload.set_text(resource, TextField::Name, "nothing");
+    payload.set_text(span, TextField::Unit, "nothing");
+    payload.set_text(span, TextField::TraceState, "k=v");
     payload.set_body(span, OwnedValue::Int(1));
-    assert_eq!(payload.text(scope, Field::Version), "");
+    assert_eq!(payload.text(scope, TextField::Version), "");
     request.resource_spans[0].scope_spans[0].scope.as_mut().unwrap().version.clear();
     request.resource_spans[0].schema_url.clear();
     request.resource_spans[0].scope_spans[0].spans[0].trace_state = "k=v".into();
     assert!(decoded(&payload) == request);
     // And back.
-    payload.set_text(resource, Field::SchemaUrl, "url2");
+    payload.set_text(resource, TextField::SchemaUrl, "url2");
     request.resource_spans[0].schema_url = "url2".into();
     assert!(decoded(&payload) == request);
 }
@@ -330,7 +330,7 @@ fn removed_points() {
         let again = parse(Signal::Metrics, &encode(payload));
         assert_eq!(again.item_count(), payload.item_count());
         let metrics = again.nodes().filter(|node| again.kind(*node) == NodeKind::Metric);
-        metrics.map(|node| (again.text(node, Field::Name).to_owned(), again.children(node).count())).collect()
+        metrics.map(|node| (again.text(node, TextField::Name).to_owned(), again.children(node).count())).collect()
     };
     let all = |counts: [usize; 3]| ["one", "two", "none"].map(String::from).into_iter().zip(counts).collect::<Vec<_>>();
     assert_eq!(left(&payload), all([2, 1, 0]));
@@ -352,20 +352,20 @@ fn foreign_handles() {
     let mut empty = parse(Signal::Traces, &[]);
     empty.set(far, "a", OwnedValue::Bool(true));
     empty.set_slot(far, "a", SlotId(1), 4);
-    empty.set_text(far, Field::Name, "x");
+    empty.set_text(far, TextField::Name, "x");
     empty.set_body(far, OwnedValue::Bool(true));
     empty.replace_attribute(id, OwnedValue::Int(1));
     empty.rename_attribute(id, "x");
     empty.remove_attribute(id);
     empty.remove_node(far);
-    assert_eq!((empty.text(far, Field::Name), empty.time(far), empty.parent(far)), ("", 0, None));
+    assert_eq!((empty.text(far, TextField::Name), empty.time(far), empty.parent(far)), ("", 0, None));
     assert!(encode(&empty).is_empty());
     let mut payload = big.clone();
     let span = payload.items().next().unwrap();
     payload.remove_node(span);
     payload.set(span, "a", OwnedValue::Bool(true));
     payload.set(span, "new", OwnedValue::Bool(true));
-    payload.set_text(span, Field::Name, "x");
+    payload.set_text(span, TextField::Name, "x");
     payload.remove_node(span);
     assert_eq!(payload.item_count(), 0);
     assert!(encode(&payload).is_empty());
@@ -396,11 +396,11 @@ fn entries_go_and_bytes_are_replaced() {
     let mut payload = parse(Signal::Logs, &before);
     let mut numbers = Vec::new();
     payload.edit_text(|place, _| match place.kind {
-        PlaceKind::Entry { number } if place.path_key == "gone" => {
+        TextPlaceKind::Entry { number } if place.path_key == "gone" => {
             numbers.push(number);
             TextEdit::Remove
         }
-        PlaceKind::Binary => {
+        TextPlaceKind::Binary => {
             assert_eq!((place.bytes, place.path_key, place.key), (&b"a\0b\0"[..], "raw", "top"));
             TextEdit::Replace("[X]".to_owned())
         }

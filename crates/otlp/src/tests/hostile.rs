@@ -113,7 +113,7 @@ fn in_attribute(any_value: &[u8]) -> Vec<u8> {
 }
 
 fn error(bytes: &[u8]) -> &'static str {
-    Payload::parse(Signal::Traces, Bytes::copy_from_slice(bytes)).map(|_| "taken").unwrap_or_else(|error| error.what)
+    Payload::parse(Signal::Traces, Bytes::copy_from_slice(bytes)).map(|_| "taken").unwrap_or_else(|error| error.message)
 }
 
 /// Each kind of damage has its own error, and none quotes the bytes.
@@ -121,17 +121,17 @@ fn error(bytes: &[u8]) -> &'static str {
 fn refusals() {
     let cases: [(&[u8], &str); 13] = [
         (&[0x0a], "bad length"),
-        (&[0x0a, 5, 0], "length beyond the message"),
+        (&[0x0a, 5, 0], "field is longer than its message"),
         (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], "bad length"),
-        (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "length beyond the message"),
+        (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], "field is longer than its message"),
         (&[0x02, 0], "bad field number"),
         (&[0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0], "bad field number"),
         (&[0x80], "bad field tag"),
         (&[0x0b, 0x0c], "groups are not allowed"),
         (&[0x0e], "bad wire type"),
         (&[0x08, 1], "wrong wire type"),
-        (&[0x19, 1, 2], "cut off"),
-        (&[0x15, 1, 2], "cut off"),
+        (&[0x19, 1, 2], "field is truncated"),
+        (&[0x15, 1, 2], "field is truncated"),
         (&[0x10, 0x80], "bad varint"),
     ];
     for (bytes, what) in cases {
@@ -208,7 +208,7 @@ fn a_field_that_stands_too_often() {
     let names = |count: usize| record([0x62, 1, b'n'].repeat(count));
     assert!(Payload::parse(Signal::Logs, names(64)).is_ok());
     let error = Payload::parse(Signal::Logs, names(65)).map(|_| ()).expect_err("refused");
-    assert_eq!(error.what, "a field stands too often");
+    assert_eq!(error.message, "a field is repeated too often");
 }
 
 /// A node with very many attributes behaves like one with few, also when each attribute is read, set, renamed and
@@ -266,6 +266,6 @@ fn a_flood_of_empty_items_is_refused() {
         request
     };
     let parse = |count| crate::Payload::parse(crate::Signal::Traces, spans(count).into());
-    assert_eq!(parse(100_000).map(|payload| payload.item_count()).map_err(|error| error.what), Ok(100_000));
+    assert_eq!(parse(100_000).map(|payload| payload.item_count()).map_err(|error| error.message), Ok(100_000));
     assert!(parse(300_000).is_err());
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use otlp::{Field, Node, NodeKind, OwnedValue, Payload, Signal, SlotId, TextEdit, UnknownFields};
+use otlp::{NodeId, NodeKind, OwnedValue, Payload, Signal, SlotId, TextEdit, TextField, UnknownFields};
 
 /// Parses, reads, edits and encodes; compares with prost.
 pub(crate) fn against_prost<M: Message + Default>(signal: Signal, bytes: &[u8]) {
@@ -12,8 +12,8 @@ pub(crate) fn against_prost<M: Message + Default>(signal: Signal, bytes: &[u8]) 
         Ok(payload) => payload,
         Err(error) => {
             // The data plane refuses what prost refuses, and also groups, too deep values and too frequent fields.
-            let own = ["groups are not allowed", "values nest too deep", "a field stands too often"];
-            let stricter = own.contains(&error.what);
+            let own = ["groups are not allowed", "values nest too deep", "a field is repeated too often"];
+            let stricter = own.contains(&error.message);
             assert!(official.is_err() || stricter, "{error}");
             return;
         }
@@ -51,16 +51,16 @@ fn deep(payload: &Payload) -> bool {
 pub(crate) struct Step(pub(crate) [u8; 4]);
 
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "a long key of sixteen more", ""];
-const FIELDS: [Field; 9] = [
-    Field::Name,
-    Field::Version,
-    Field::StatusMessage,
-    Field::TraceState,
-    Field::EventName,
-    Field::SeverityText,
-    Field::Description,
-    Field::Unit,
-    Field::SchemaUrl,
+const FIELDS: [TextField; 9] = [
+    TextField::Name,
+    TextField::Version,
+    TextField::StatusMessage,
+    TextField::TraceState,
+    TextField::EventName,
+    TextField::SeverityText,
+    TextField::Description,
+    TextField::Unit,
+    TextField::SchemaUrl,
 ];
 
 fn value(more: u8) -> OwnedValue {
@@ -75,7 +75,7 @@ fn value(more: u8) -> OwnedValue {
 }
 
 fn step(payload: &mut Payload, Step([what, place, key, more]): Step) {
-    let nodes: Vec<Node> = payload.nodes().collect();
+    let nodes: Vec<NodeId> = payload.nodes().collect();
     let Some(node) = nodes.get(usize::from(place) % nodes.len().max(1)).copied() else { return };
     let key = KEYS[usize::from(key) % KEYS.len()];
     let ids: Vec<_> = payload.attributes(node).map(|attribute| attribute.id).collect();
@@ -140,8 +140,8 @@ fn agree(payload: &Payload, again: &Payload) {
     }
 }
 
-fn same(payload: &Payload, node: Node, again: &Payload, other: Node) {
-    let attributes = |payload: &Payload, node: Node| -> Vec<(String, String)> {
+fn same(payload: &Payload, node: NodeId, again: &Payload, other: NodeId) {
+    let attributes = |payload: &Payload, node: NodeId| -> Vec<(String, String)> {
         let json = |attribute: otlp::Attribute<'_>| {
             let mut out = String::new();
             attribute.value.write_json(&mut out);
@@ -156,7 +156,7 @@ fn same(payload: &Payload, node: Node, again: &Payload, other: Node) {
     assert_eq!(payload.span_id(node), again.span_id(other));
     assert_eq!((payload.time(node), payload.end_time(node)), (again.time(other), again.end_time(other)));
     assert_eq!(payload.status_code(node), again.status_code(other));
-    let body = |payload: &Payload, node: Node| {
+    let body = |payload: &Payload, node: NodeId| {
         let mut out = String::new();
         payload.body(node).iter().for_each(|body| body.write_json(&mut out));
         (payload.kind(node) == NodeKind::LogRecord).then_some(out)

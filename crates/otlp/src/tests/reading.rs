@@ -9,7 +9,7 @@ use prost::Message;
 use super::parse;
 use super::strategies::{attributes, logs, metrics, traces, value};
 use crate::wire::{put_bytes, put_tag, put_varint};
-use crate::{Field, Node, NodeKind, Payload, Signal, UnknownFields, Value};
+use crate::{NodeId, NodeKind, Payload, Signal, TextField, UnknownFields, Value};
 
 /// A view as prost's struct.
 pub(super) fn owned(value: Value<'_>) -> AnyValue {
@@ -42,7 +42,7 @@ fn plain(value: Option<&AnyValue>) -> AnyValue {
     AnyValue { value: Some(value) }
 }
 
-fn seen(payload: &Payload, node: Node) -> Vec<(String, AnyValue)> {
+fn seen(payload: &Payload, node: NodeId) -> Vec<(String, AnyValue)> {
     payload.attributes(node).map(|attribute| (attribute.key.to_owned(), owned(attribute.value))).collect()
 }
 
@@ -77,19 +77,19 @@ proptest! {
         };
         for resource in &request.resource_spans {
             let resource_node = next(NodeKind::Resource);
-            prop_assert_eq!(payload.text(resource_node, Field::SchemaUrl), &resource.schema_url);
+            prop_assert_eq!(payload.text(resource_node, TextField::SchemaUrl), &resource.schema_url);
             let own = resource.resource.clone().unwrap_or_default();
             prop_assert!(seen(&payload, resource_node) == expected(&own.attributes));
             for scope in &resource.scope_spans {
                 let scope_node = next(NodeKind::Scope);
                 let own = scope.scope.clone().unwrap_or_default();
-                prop_assert_eq!(payload.text(scope_node, Field::Name), &own.name);
-                prop_assert_eq!(payload.text(scope_node, Field::Version), &own.version);
+                prop_assert_eq!(payload.text(scope_node, TextField::Name), &own.name);
+                prop_assert_eq!(payload.text(scope_node, TextField::Version), &own.version);
                 prop_assert!(seen(&payload, scope_node) == expected(&own.attributes));
                 for span in &scope.spans {
                     let node = next(NodeKind::Span);
-                    prop_assert_eq!(payload.text(node, Field::Name), &span.name);
-                    prop_assert_eq!(payload.text(node, Field::TraceState), &span.trace_state);
+                    prop_assert_eq!(payload.text(node, TextField::Name), &span.name);
+                    prop_assert_eq!(payload.text(node, TextField::TraceState), &span.trace_state);
                     prop_assert_eq!(payload.trace_id(node), &span.trace_id);
                     prop_assert_eq!(payload.span_id(node), &span.span_id);
                     prop_assert_eq!(payload.parent_span_id(node), &span.parent_span_id);
@@ -97,14 +97,14 @@ proptest! {
                     prop_assert_eq!(payload.end_time(node), span.end_time_unix_nano);
                     let status = span.status.clone().unwrap_or_default();
                     prop_assert_eq!(payload.status_code(node), status.code);
-                    prop_assert_eq!(payload.text(node, Field::StatusMessage), &status.message);
+                    prop_assert_eq!(payload.text(node, TextField::StatusMessage), &status.message);
                     prop_assert!(seen(&payload, node) == expected(&span.attributes));
                     prop_assert_eq!(payload.scope(node), scope_node);
                     prop_assert_eq!(payload.resource(node), resource_node);
                     prop_assert_eq!(payload.children(node).count(), span.events.len() + span.links.len());
                     for event in &span.events {
                         let child = next(NodeKind::Event);
-                        prop_assert_eq!(payload.text(child, Field::Name), &event.name);
+                        prop_assert_eq!(payload.text(child, TextField::Name), &event.name);
                         prop_assert_eq!(payload.time(child), event.time_unix_nano);
                         prop_assert!(seen(&payload, child) == expected(&event.attributes));
                         prop_assert_eq!(payload.parent(child), Some(node));
@@ -128,8 +128,8 @@ proptest! {
             let node = items.next().expect("another record");
             prop_assert!(payload.body(node).map(owned) == record.body.as_ref().map(|body| plain(Some(body))));
             prop_assert_eq!(payload.severity_number(node), record.severity_number);
-            prop_assert_eq!(payload.text(node, Field::SeverityText), &record.severity_text);
-            prop_assert_eq!(payload.text(node, Field::EventName), &record.event_name);
+            prop_assert_eq!(payload.text(node, TextField::SeverityText), &record.severity_text);
+            prop_assert_eq!(payload.text(node, TextField::EventName), &record.event_name);
             let time = if record.time_unix_nano == 0 { record.observed_time_unix_nano } else { record.time_unix_nano };
             prop_assert_eq!(payload.time(node), time);
             prop_assert_eq!(payload.trace_id(node), &record.trace_id);
@@ -146,8 +146,8 @@ proptest! {
         let mut found = payload.nodes().filter(|node| payload.kind(*node) == NodeKind::Metric);
         for metric in request.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics) {
             let node = found.next().expect("another metric");
-            prop_assert_eq!(payload.text(node, Field::Unit), &metric.unit);
-            prop_assert_eq!(payload.text(node, Field::Description), &metric.description);
+            prop_assert_eq!(payload.text(node, TextField::Unit), &metric.unit);
+            prop_assert_eq!(payload.text(node, TextField::Description), &metric.description);
             let points: Vec<_> = match &metric.data {
                 None => Vec::new(),
                 Some(Data::Gauge(d)) => d.data_points.iter().map(|p| (&p.attributes, p.exemplars.len())).collect(),

@@ -7,8 +7,8 @@ use prost::Message;
 
 use crate::Signal;
 use crate::status::{
-    CODES, Code, PartialSuccess, Retry, Status, http_retry, read_response, read_retry_info, response_to_json,
-    response_to_protobuf,
+    CODES, GrpcCode, PartialSuccess, RetryRule, RpcStatus, http_retry_rule, read_response, read_retry_info,
+    response_to_json, response_to_protobuf,
 };
 
 /// A partial success has the bytes and the JSON of the official types, and decodes again.
@@ -45,7 +45,8 @@ fn full_success() {
 fn rpc_status() {
     use tonic_types::{ErrorDetails, StatusExt};
     let delay = Duration::from_millis(1500);
-    let status = Status { code: Code::Unavailable, message: "busy".into(), retry_after: Some(delay), violation: None };
+    let status =
+        RpcStatus { code: GrpcCode::Unavailable, message: "busy".into(), retry_after: Some(delay), violation: None };
     let details = ErrorDetails::with_retry_info(Some(delay));
     let official = tonic::Status::with_error_details(tonic::Code::Unavailable, "busy", details);
     assert_eq!(status.to_protobuf(), official.details());
@@ -63,8 +64,8 @@ fn rpc_status_details() {
     let mut details = ErrorDetails::new();
     details.set_retry_info(Some(delay)).add_bad_request_violation("body", "cut short");
     let official = tonic::Status::with_error_details(tonic::Code::InvalidArgument, "bad", details);
-    let mut status = Status {
-        code: Code::InvalidArgument,
+    let mut status = RpcStatus {
+        code: GrpcCode::InvalidArgument,
         message: "bad".into(),
         retry_after: Some(delay),
         violation: Some("cut short".into()),
@@ -88,14 +89,14 @@ fn rpc_status_details() {
 fn retryable() {
     for (number, (code, name, _)) in CODES.iter().enumerate() {
         assert_eq!(*code as usize, number);
-        assert_eq!(Code::from_number(number as i32), *code);
+        assert_eq!(GrpcCode::from_number(number as i32), *code);
         assert_eq!(code.name(), *name);
         assert_eq!(tonic::Code::from_i32(number as i32) as usize, number);
     }
-    let yes: Vec<u8> = CODES.iter().filter(|entry| entry.2 == Retry::Yes).map(|entry| entry.0 as u8).collect();
+    let yes: Vec<u8> = CODES.iter().filter(|entry| entry.2 == RetryRule::Yes).map(|entry| entry.0 as u8).collect();
     assert_eq!(yes, [1, 4, 10, 11, 14, 15]);
-    assert_eq!(Code::ResourceExhausted.retry(), Retry::WithRetryInfo);
-    assert_eq!(Code::from_number(99), Code::Unknown);
-    let again: Vec<u16> = (100..600).filter(|status| http_retry(*status) == Retry::Yes).collect();
+    assert_eq!(GrpcCode::ResourceExhausted.retry(), RetryRule::WithRetryInfo);
+    assert_eq!(GrpcCode::from_number(99), GrpcCode::Unknown);
+    let again: Vec<u16> = (100..600).filter(|status| http_retry_rule(*status) == RetryRule::Yes).collect();
     assert_eq!(again, [429, 502, 503, 504]);
 }

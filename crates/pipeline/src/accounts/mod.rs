@@ -1,8 +1,7 @@
-//! [`Limiter`]: rate limits of accounts, in requests and bytes per second, so that one account's storm leaves room for
-//! the others.
-//! A request above the limit is refused before its body is read, with the time after which it fits. An admitted request
-//! is never refused later: if its bytes exceed what is left, the account owes them and must wait. Accounts come from
-//! credentials, so there are few. Receivers (`receivers/`) determine the account of a request.
+//! [`AccountLimiter`]: rate limits of accounts, in requests and bytes per second, so that one account's storm leaves
+//! room for the others. A request above the limit is refused before its body is read, with the time after which it
+//! fits. An admitted request is never refused later: if its bytes exceed what is left, the account owes them and must
+//! wait. Accounts come from credentials, so there are few. Receivers (`receivers/`) determine the account of a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ mod tests;
 
 /// Rate limit of one account.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rate {
+pub struct RateLimit {
     /// Requests per second.
     pub requests: Option<f64>,
     /// Bytes per second, after decompression.
@@ -31,46 +30,46 @@ pub struct Rate {
 
 /// Rate limits of all accounts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rates {
+pub struct RateLimits {
     /// Limit of each account that is not in `named`.
-    pub others: Option<Rate>,
+    pub others: Option<RateLimit>,
     /// Limits by account name.
-    pub named: HashMap<Arc<str>, Rate>,
+    pub named: HashMap<Arc<str>, RateLimit>,
 }
 
 /// Enforces the rate limits.
-pub struct Limiter {
-    rates: Rates,
+pub struct AccountLimiter {
+    rates: RateLimits,
     clock: Arc<dyn Clock>,
     meter: Meter,
-    buckets: Mutex<HashMap<Arc<str>, Bucket>>,
+    buckets: Mutex<HashMap<Arc<str>, TokenBucket>>,
 }
 
 /// Remaining requests and bytes of an account. Bytes may be negative (owed).
-struct Bucket {
+struct TokenBucket {
     requests: f64,
     bytes: f64,
     /// Time of the last update, monotonic.
     at: Duration,
 }
 
-impl Limiter {
+impl AccountLimiter {
     /// A limiter in which every account starts with a full burst.
-    pub fn new(rates: Rates, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
+    pub fn new(rates: RateLimits, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         Self { rates, clock, meter: meter.clone(), buckets: Mutex::default() }
     }
 
-    fn rate(&self, account: &str) -> Option<&Rate> {
+    fn rate(&self, account: &str) -> Option<&RateLimit> {
         self.rates.named.get(account).or(self.rates.others.as_ref())
     }
 
     /// Whether `account` may send one more request now.
     ///
     /// # Errors
-    /// `Retry` with [`Reason::RateLimited`] and the time after which it may.
+    /// `RetryRule` with [`Reason::RateLimited`] and the time after which it may.
     pub fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
         let Some(rate) = self.rate(account) else { return Ok(()) };
-        let after = self.with(account, rate, |bucket| {
+        let after = self.update_bucket(account, rate, |bucket| {
             let requests = rate.requests.map_or(0.0, |each| (1.0 - bucket.requests) / each);
             // Requires at least one byte: owed bytes are paid back first.
             let bytes = rate.bytes.map_or(0.0, |each| (1.0 - bucket.bytes) / each);
@@ -84,25 +83,25 @@ impl Limiter {
             return Ok(());
         }
         self.meter.counter(&names::ACCOUNT_LIMITED, &[("account", account)]).increment(1);
-        let after = Duration::try_from_secs_f64(after).unwrap_or(LONGEST).min(LONGEST);
+        let after = Duration::try_from_secs_f64(after).unwrap_or(MAX_RETRY_DELAY).min(MAX_RETRY_DELAY);
         Err(Outcome::Retry { after: Some(after), reason: Reason::RateLimited })
     }
 
     /// Counts a request of `account` with this many bytes.
     pub fn charge(&self, account: &Arc<str>, bytes: usize) {
         if let Some(rate) = self.rate(account) {
-            self.with(account, rate, |bucket| bucket.bytes -= bytes as f64);
+            self.update_bucket(account, rate, |bucket| bucket.bytes -= bytes as f64);
         }
     }
 
-    fn with<T>(&self, account: &Arc<str>, rate: &Rate, then: impl FnOnce(&mut Bucket) -> T) -> T {
+    fn update_bucket<T>(&self, account: &Arc<str>, rate: &RateLimit, then: impl FnOnce(&mut TokenBucket) -> T) -> T {
         let now = self.clock.monotonic();
         let burst = rate.burst.as_secs_f64();
         // Allows at least one request, or none would ever pass.
         let most = |each: Option<f64>| each.map_or(f64::MAX, |each| (each * burst).max(1.0));
         let (requests, bytes) = (most(rate.requests), most(rate.bytes));
         let mut buckets = self.buckets.lock();
-        let bucket = buckets.entry(Arc::clone(account)).or_insert(Bucket { requests, bytes, at: now });
+        let bucket = buckets.entry(Arc::clone(account)).or_insert(TokenBucket { requests, bytes, at: now });
         let seconds = now.saturating_sub(bucket.at).as_secs_f64();
         bucket.at = now;
         bucket.requests = (bucket.requests + rate.requests.unwrap_or_default() * seconds).min(requests);
@@ -112,4 +111,4 @@ impl Limiter {
 }
 
 /// Longest wait that a client is asked for; an account that owes more is refused again after it.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::*;
 use kernel::clock::{ManualClock, UnixNanos};
 
-fn limiter(clock: &Arc<ManualClock>, requests: Option<f64>, bytes: Option<f64>) -> Limiter {
-    let rate = Rate { requests, bytes, burst: Duration::from_secs(2) };
-    let named = [("free".into(), Rate { requests: None, bytes: None, burst: Duration::from_secs(1) })].into();
-    Limiter::new(Rates { others: Some(rate), named }, Arc::clone(clock) as Arc<dyn Clock>, &Meter::new())
+fn limiter(clock: &Arc<ManualClock>, requests: Option<f64>, bytes: Option<f64>) -> AccountLimiter {
+    let rate = RateLimit { requests, bytes, burst: Duration::from_secs(2) };
+    let named = [("free".into(), RateLimit { requests: None, bytes: None, burst: Duration::from_secs(1) })].into();
+    AccountLimiter::new(RateLimits { others: Some(rate), named }, Arc::clone(clock) as Arc<dyn Clock>, &Meter::new())
 }
 
-fn after(limiter: &Limiter, account: &str) -> Option<Duration> {
+fn after(limiter: &AccountLimiter, account: &str) -> Option<Duration> {
     match limiter.admit(&account.into()) {
         Ok(()) => None,
         Err(Outcome::Retry { after, reason: Reason::RateLimited }) => after,
@@ -56,5 +56,5 @@ fn bytes_that_were_too_many_are_paid_back() {
     clock.advance(wait);
     assert_eq!(after(&limiter, "acme"), None);
     limiter.charge(&"acme".into(), 1 << 40);
-    assert_eq!(after(&limiter, "acme"), Some(LONGEST), "nobody is told to come back in a year");
+    assert_eq!(after(&limiter, "acme"), Some(MAX_RETRY_DELAY), "nobody is told to come back in a year");
 }

@@ -7,7 +7,7 @@ proptest! {
     #[test]
     fn exactly_the_bad_items_are_found(bad in proptest::collection::vec(any::<bool>(), 1..200)) {
         prop_assume!(bad.contains(&true));
-        let found = poison(bad.len(), usize::MAX, |from, to| bad[from..to].contains(&true));
+        let found = find_poison_items(bad.len(), usize::MAX, |from, to| bad[from..to].contains(&true));
         prop_assert_eq!(found, bad);
     }
 
@@ -16,7 +16,7 @@ proptest! {
     fn no_bad_item_is_missed(bad in proptest::collection::vec(any::<bool>(), 1..200), tries in 0_usize..40) {
         prop_assume!(bad.contains(&true));
         let mut calls = 0;
-        let found = poison(bad.len(), tries, |from, to| {
+        let found = find_poison_items(bad.len(), tries, |from, to| {
             calls += 1;
             bad[from..to].contains(&true)
         });
@@ -30,7 +30,7 @@ proptest! {
 /// Items that fail only together must be kept back, not retried for ever.
 #[test]
 fn a_failure_of_the_whole_is_the_whole() {
-    assert_eq!(poison(4, 100, |_, _| false), vec![true; 4]);
-    assert_eq!(poison(1, 100, |_, _| false), vec![true]);
-    assert_eq!(poison(0, 100, |_, _| true), Vec::<bool>::new());
+    assert_eq!(find_poison_items(4, 100, |_, _| false), vec![true; 4]);
+    assert_eq!(find_poison_items(1, 100, |_, _| false), vec![true]);
+    assert_eq!(find_poison_items(0, 100, |_, _| true), Vec::<bool>::new());
 }

@@ -3,8 +3,8 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::effects::{Snapshot, put, take};
-use crate::spool::{Seq, SpoolKey};
+use crate::effects::{ProcessorSnapshot, put_bytes, take_bytes};
+use crate::spool::{RecordSeq, SpoolKey};
 
 const MAGIC: &[u8; 8] = b"TGCKPT\0\x01";
 const INFO: &[u8] = b"tollgate checkpoint v1";
@@ -12,18 +12,18 @@ const KEY_ID: usize = 16;
 const SALT: usize = 32;
 const HEAD: usize = MAGIC.len() + KEY_ID + SALT;
 
-pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT], snapshot: &Snapshot) -> Option<Vec<u8>> {
+pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT], snapshot: &ProcessorSnapshot) -> Option<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(MAGIC);
     head.extend_from_slice(key.id().as_bytes());
     head.extend_from_slice(salt);
     let mut body = encode(snapshot);
-    cipher(key, salt)?.seal_in_place_append_tag(nonce(), Aad::from(&head), &mut body).ok()?;
+    derive_cipher(key, salt)?.seal_in_place_append_tag(nonce(), Aad::from(&head), &mut body).ok()?;
     head.append(&mut body);
     Some(head)
 }
 
-pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<Snapshot> {
+pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot> {
     let (head, body) = sealed.split_at_checked(HEAD)?;
     let (magic, rest) = head.split_first_chunk::<8>()?;
     let (id, salt) = rest.split_first_chunk::<KEY_ID>()?;
@@ -33,10 +33,10 @@ pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<Snapshot> {
     }
     let key = keys.iter().find(|key| key.id().as_bytes() == id)?;
     let mut body = body.to_vec();
-    decode(cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
+    decode(derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
 }
 
-fn cipher(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
+fn derive_cipher(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
     let derived = key.derive(salt, INFO);
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?))
 }
@@ -45,29 +45,29 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-fn encode(snapshot: &Snapshot) -> Vec<u8> {
+fn encode(snapshot: &ProcessorSnapshot) -> Vec<u8> {
     let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
     // Includes room for the tag.
     let mut out = Vec::with_capacity(size + 9 + 16);
     out.push(u8::from(snapshot.applied.is_some()));
     out.extend_from_slice(&snapshot.applied.map_or(0, |seq| seq.0).to_le_bytes());
     for (id, state) in &snapshot.states {
-        put(&mut out, id.as_bytes());
-        put(&mut out, state);
+        put_bytes(&mut out, id.as_bytes());
+        put_bytes(&mut out, state);
     }
     out
 }
 
-fn decode(bytes: &[u8]) -> Option<Snapshot> {
+fn decode(bytes: &[u8]) -> Option<ProcessorSnapshot> {
     let (&some, rest) = bytes.split_first()?;
     let (seq, mut rest) = rest.split_first_chunk::<8>()?;
-    let applied = (some == 1).then_some(Seq(u64::from_le_bytes(*seq)));
+    let applied = (some == 1).then_some(RecordSeq(u64::from_le_bytes(*seq)));
     let mut states = Vec::new();
     while !rest.is_empty() {
-        let (id, after) = take(rest)?;
-        let (state, after) = take(after)?;
+        let (id, after) = take_bytes(rest)?;
+        let (state, after) = take_bytes(after)?;
         states.push((std::str::from_utf8(id).ok()?.into(), state.to_vec()));
         rest = after;
     }
-    Some(Snapshot { applied, states })
+    Some(ProcessorSnapshot { applied, states })
 }

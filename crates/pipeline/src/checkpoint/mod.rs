@@ -1,4 +1,4 @@
-//! [`Checkpoints`]: the processors' state on disk, and its recovery after a start. Committed effects count exactly
+//! [`CheckpointStore`]: the processors' state on disk, and its recovery after a start. Committed effects count exactly
 //! once, even across a crash: the state up to a position comes from the file, everything after it from the spool's
 //! effects records.
 //! The file is replaced atomically, and is durable before the records that it covers are released; a start releases
@@ -21,22 +21,22 @@ use kernel::rng::Rng;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::disk::{Directory, Disk, DiskFile};
-use super::effects::{self, Applier, Snapshot};
+use super::effects::{self, Applier, ProcessorSnapshot};
 use super::sequencer::CHECKPOINT;
-use super::spool::{ReadError, RecordKind, Seq, Spool, SpoolKey};
+use super::spool::{RecordKind, RecordSeq, Spool, SpoolKey, SpoolReadError};
 
 /// Name of the file.
 pub const FILE: &str = "checkpoint";
 const DRAFT: &str = "checkpoint.new";
 /// New name of a file that could not be read, once another replaces it. Only the newest one is kept.
-const ASIDE: &str = "checkpoint.unreadable";
+const UNREADABLE_FILE: &str = "checkpoint.unreadable";
 /// A larger file was not written by tollgate.
-const LARGEST: u64 = 1 << 30;
+const MAX_FILE_BYTES: u64 = 1 << 30;
 const REPLAY_BYTES: usize = 4 << 20;
 const REPLAY_RECORDS: usize = 1024;
 
 /// Writes and restores the processors' state.
-pub struct Checkpoints {
+pub struct CheckpointStore {
     directory: Arc<dyn Directory>,
     keys: Vec<SpoolKey>,
     rng: Arc<dyn Rng>,
@@ -44,7 +44,7 @@ pub struct Checkpoints {
     spool: Arc<Spool>,
     applier: Arc<Applier>,
     /// Position of the file on disk. The lock is held while a file is written.
-    written: Mutex<Option<Seq>>,
+    written: Mutex<Option<RecordSeq>>,
     /// The file on disk could not be read.
     unreadable: AtomicBool,
     seconds: Histogram,
@@ -54,7 +54,7 @@ pub struct Checkpoints {
 }
 
 /// The seams that a checkpoint needs.
-pub struct Seams {
+pub struct CheckpointContext {
     /// The file system.
     pub disk: Arc<dyn Disk>,
     /// Source of time.
@@ -67,20 +67,20 @@ pub struct Seams {
 
 /// Result of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Restored {
+pub struct RestoreResult {
     /// The file was read.
     pub file: bool,
     /// Number of effects records applied from the spool.
     pub replayed: u64,
 }
 
-impl Checkpoints {
+impl CheckpointStore {
     /// Opens the folder `path`, creating it if it does not exist. The first key encrypts, all of them decrypt.
     ///
     /// # Errors
     /// The file system's.
     pub fn open(
-        seams: &Seams,
+        seams: &CheckpointContext,
         path: &std::path::Path,
         keys: &[SpoolKey],
         spool: Arc<Spool>,
@@ -108,10 +108,10 @@ impl Checkpoints {
     /// # Errors
     /// The spool or the file can't be read now; starting without it would lose its state for good. A damaged file is
     /// not an error.
-    pub fn restore(&self) -> Result<Restored, ReadError> {
-        let mut restored = Restored::default();
+    pub fn restore(&self) -> Result<RestoreResult, SpoolReadError> {
+        let mut restored = RestoreResult::default();
         let (snapshot, bytes) = self.read()?;
-        self.spool.spare(CHECKPOINT, bytes);
+        self.spool.reserve_free_space(CHECKPOINT, bytes);
         if let Some(mut snapshot) = snapshot {
             if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
                 // The position belongs to another spool and is meaningless here.
@@ -129,13 +129,16 @@ impl Checkpoints {
         Ok(restored)
     }
 
-    fn replay(&self) -> Result<u64, ReadError> {
+    fn replay(&self) -> Result<u64, SpoolReadError> {
         let (mut after, mut replayed) = (self.applier.applied(), 0);
         loop {
             let records = match self.spool.read(CHECKPOINT, after, REPLAY_BYTES, REPLAY_RECORDS) {
                 Ok(records) => records,
-                Err(ReadError::Damaged(seq)) => {
-                    tracing::error!(record = seq.0, "effects in the spool are damaged; counts may be too low");
+                Err(SpoolReadError::Damaged(seq)) => {
+                    tracing::error!(
+                        record = seq.0,
+                        "an effects record in the spool is damaged and is skipped; counts may be too low"
+                    );
                     self.read_failures.increment(1);
                     // Skips effects that can't be read; the next checkpoint releases them.
                     self.applier.apply(&[], seq);
@@ -152,7 +155,10 @@ impl Checkpoints {
                         replayed += 1;
                     }
                     None => {
-                        tracing::error!(record = record.seq.0, "effects of another version; counts may be too low");
+                        tracing::error!(
+                            record = record.seq.0,
+                            "an effects record has an unknown version and is skipped; counts may be too low"
+                        );
                         self.read_failures.increment(1);
                         self.applier.apply(&[], record.seq);
                     }
@@ -185,24 +191,24 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn replace(&self, snapshot: &Snapshot) -> io::Result<()> {
+    fn replace(&self, snapshot: &ProcessorSnapshot) -> io::Result<()> {
         let Some(key) = self.keys.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
         let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
         // On a volume that fills up, the next checkpoint must still fit next to this one: until it is written, effects
         // occupy the spool.
-        self.spool.spare(CHECKPOINT, sealed.len() as u64);
+        self.spool.reserve_free_space(CHECKPOINT, sealed.len() as u64);
         match self.directory.remove(DRAFT) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        if let Err(error) = self.draft(&sealed) {
+        if let Err(error) = self.write_draft(&sealed) {
             // Best effort: a partial draft would take the last bytes of a full volume.
             let _ = self.directory.remove(DRAFT);
             return Err(error);
         }
-        self.set_aside()?;
+        self.keep_unreadable()?;
         self.directory.rename(DRAFT, FILE)?;
         self.directory.sync()?;
         self.bytes.set(sealed.len() as f64);
@@ -211,41 +217,45 @@ impl Checkpoints {
 
     /// Renames an unreadable file so that it is not overwritten. After a crash at this point the next start finds no
     /// file, and starts as this one did.
-    fn set_aside(&self) -> io::Result<()> {
+    fn keep_unreadable(&self) -> io::Result<()> {
         if !self.unreadable.load(Ordering::SeqCst) {
             return Ok(());
         }
-        match self.directory.rename(FILE, ASIDE) {
+        match self.directory.rename(FILE, UNREADABLE_FILE) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {
-                tracing::warn!("the checkpoint that could not be read is kept as `state/{ASIDE}` in the spool's folder")
+                tracing::warn!(
+                    "the unreadable checkpoint was renamed to `state/{UNREADABLE_FILE}` in the spool's folder"
+                )
             }
         }
         self.unreadable.store(false, Ordering::SeqCst);
         Ok(())
     }
 
-    fn draft(&self, sealed: &[u8]) -> io::Result<()> {
+    fn write_draft(&self, sealed: &[u8]) -> io::Result<()> {
         let (draft, _) = self.directory.create(DRAFT, 0)?;
         write_all(&*draft, sealed)?;
         draft.sync_data()
     }
 
     /// The file's snapshot, if there is a readable one, and the file's size in bytes.
-    fn read(&self) -> Result<(Option<Snapshot>, u64), ReadError> {
+    fn read(&self) -> Result<(Option<ProcessorSnapshot>, u64), SpoolReadError> {
         let sealed = match self.read_file() {
             Ok(Some(sealed)) => sealed,
             Ok(None) => return Ok((None, 0)),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => {
-                let text = format!("its `{FILE}`: {error}; if that lasts, remove it (counts will be too low)");
-                return Err(ReadError::Io(io::Error::new(error.kind(), text)));
+                let text = format!(
+                    "checkpoint file `{FILE}`: {error}; if the error persists, delete the file (counts will then be too low)"
+                );
+                return Err(SpoolReadError::Io(io::Error::new(error.kind(), text)));
             }
         };
         let snapshot = file::open(&self.keys, &sealed);
         if snapshot.is_none() {
             tracing::error!(
-                "the checkpoint is damaged, or its key is missing; counts may be too low; it is kept as `{ASIDE}` once the next one is written"
+                "the checkpoint is damaged or its key is missing, so counts may be too low; it will be renamed to `{UNREADABLE_FILE}` before the next checkpoint is written"
             );
             self.read_failures.increment(1);
             self.unreadable.store(true, Ordering::SeqCst);
@@ -260,7 +270,7 @@ impl Checkpoints {
             Err(error) => return Err(error),
         };
         let size = file.size()?;
-        if size > LARGEST {
+        if size > MAX_FILE_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];

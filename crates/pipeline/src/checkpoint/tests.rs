@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::spool::{Record, Transaction};
+use crate::spool::{SpoolRecord, Transaction};
 use crate::testing::engine::{Sink, Tally, spans};
 use crate::testing::rig::{Parts, Rig};
 use crate::testing::sim_disk::{Fault, Op, SimDisk};
@@ -120,7 +120,7 @@ fn effects_of_another_version_are_passed_by() {
     let folder = tempfile::tempdir().unwrap();
     let (mut rig, _) = open(folder.path());
     let record =
-        Record { kind: RecordKind::Effects, holders: Arc::new([CHECKPOINT.into()]), body: vec![255, 1].into() };
+        SpoolRecord { kind: RecordKind::Effects, holders: Arc::new([CHECKPOINT.into()]), body: vec![255, 1].into() };
     let reservation = rig.spool.reserve(1000).unwrap();
     let transaction = Transaction { account: "default".into(), records: vec![record] };
     rig.spool.enqueue(transaction, reservation, Box::new(|_| {}));
@@ -176,7 +176,7 @@ fn what_can_not_be_read_is_set_aside() {
     rig.commit();
     drop(rig);
     let state = folder.path().join("spool/state");
-    let (path, aside) = (state.join(FILE), state.join(ASIDE));
+    let (path, aside) = (state.join(FILE), state.join(UNREADABLE_FILE));
     for round in 0..2 {
         let mut sealed = std::fs::read(&path).unwrap();
         *sealed.last_mut().unwrap() ^= 1;
@@ -197,8 +197,11 @@ fn what_can_not_be_read_is_set_aside() {
     }
 }
 
-fn snapshot() -> Snapshot {
-    Snapshot { applied: Some(Seq(77)), states: vec![("cost".into(), b"state".to_vec()), ("runs".into(), Vec::new())] }
+fn snapshot() -> ProcessorSnapshot {
+    ProcessorSnapshot {
+        applied: Some(RecordSeq(77)),
+        states: vec![("cost".into(), b"state".to_vec()), ("runs".into(), Vec::new())],
+    }
 }
 
 /// A sealed snapshot must open only with its key, and any changed byte must be detected.

@@ -30,7 +30,7 @@ pub struct ClaimKey([u8; 16]);
 impl ClaimKey {
     /// The key of these parts, in order. Different lists of parts have different keys (except for a collision of 128
     /// bits).
-    pub fn of(parts: &[&[u8]]) -> Self {
+    pub fn from_parts(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
             hash.update((part.len() as u64).to_le_bytes());
@@ -56,15 +56,15 @@ impl ClaimKey {
 
 /// Result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum ClaimResult {
     /// The batch now holds the key: count it.
     First,
     /// This batch (possibly the asking one) holds the key: do not count it.
-    Held([u8; 16]),
+    ClaimedBy([u8; 16]),
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct ClaimEntry {
     batch: [u8; 16],
     /// Nanoseconds since the epoch at which the claiming batch arrived.
     at: u64,
@@ -75,15 +75,15 @@ struct Entry {
 pub struct Claims {
     keep: Duration,
     limit: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<ClaimTables>,
 }
 
 /// Two generations: new keys go into `young`. When `young` is full or too old, it replaces `old`, whose keys are
 /// forgotten. So a key is kept for one to two times `keep`, and at most `limit` keys are kept.
 #[derive(Default)]
-struct Inner {
-    young: HashMap<[u8; 16], Entry>,
-    old: HashMap<[u8; 16], Entry>,
+struct ClaimTables {
+    young: HashMap<[u8; 16], ClaimEntry>,
+    old: HashMap<[u8; 16], ClaimEntry>,
     /// Start of `young`.
     since: Option<u64>,
     /// Keys claimed by batches that are not committed yet.
@@ -100,18 +100,18 @@ impl Default for Claims {
 impl Claims {
     /// Keeps each key for at least `keep`, unless there are more than `limit`.
     pub fn new(keep: Duration, limit: usize) -> Self {
-        Self { keep, limit: limit.max(2), inner: Mutex::new(Inner::default()) }
+        Self { keep, limit: limit.max(2), inner: Mutex::new(ClaimTables::default()) }
     }
 
     /// Claims `key` for `batch`, which arrived at `now`. The second claim of one batch returns `Held(batch)`.
-    pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> Claim {
+    pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> ClaimResult {
         let mut inner = self.inner.lock();
         if let Some(entry) = inner.find(&key.0) {
-            return Claim::Held(entry.batch);
+            return ClaimResult::ClaimedBy(entry.batch);
         }
-        inner.insert(key.0, Entry { batch: *batch, at: now.0, settled: false }, self.limit);
+        inner.insert(key.0, ClaimEntry { batch: *batch, at: now.0, settled: false }, self.limit);
         inner.open.entry(*batch).or_default().push(key.0);
-        Claim::First
+        ClaimResult::First
     }
 
     /// The batch that holds `key`, without claiming it.
@@ -127,7 +127,7 @@ impl Claims {
             if let Some(entry) = inner.find_mut(&key) {
                 entry.settled |= entry.batch == *batch;
             } else {
-                inner.insert(key, Entry { batch: *batch, at: at.0, settled: true }, self.limit);
+                inner.insert(key, ClaimEntry { batch: *batch, at: at.0, settled: true }, self.limit);
             }
         }
         inner.release(batch);
@@ -184,13 +184,13 @@ impl Claims {
     pub fn load(&self, saved: &[u8]) -> bool {
         let mut inner = self.inner.lock();
         let forgotten = inner.forgotten;
-        *inner = Inner { forgotten, ..Inner::default() };
+        *inner = ClaimTables { forgotten, ..ClaimTables::default() };
         let Some((&SAVED_VERSION, saved)) = saved.split_first() else { return false };
         let entries = saved.chunks_exact(SAVED_ENTRY);
         if !entries.remainder().is_empty() {
             return false;
         }
-        let mut entries: Vec<_> = entries.filter_map(read_entry).collect();
+        let mut entries: Vec<_> = entries.filter_map(decode_entry).collect();
         entries.sort_unstable_by_key(|(_, entry)| entry.at);
         for (key, entry) in entries {
             inner.insert(key, entry, self.limit);
@@ -199,23 +199,23 @@ impl Claims {
     }
 }
 
-fn read_entry(bytes: &[u8]) -> Option<([u8; 16], Entry)> {
+fn decode_entry(bytes: &[u8]) -> Option<([u8; 16], ClaimEntry)> {
     let (key, rest) = bytes.split_first_chunk::<16>()?;
     let (batch, rest) = rest.split_first_chunk::<16>()?;
     let (at, _) = rest.split_first_chunk::<8>()?;
-    Some((*key, Entry { batch: *batch, at: u64::from_le_bytes(*at), settled: true }))
+    Some((*key, ClaimEntry { batch: *batch, at: u64::from_le_bytes(*at), settled: true }))
 }
 
-impl Inner {
-    fn find(&self, key: &[u8; 16]) -> Option<&Entry> {
+impl ClaimTables {
+    fn find(&self, key: &[u8; 16]) -> Option<&ClaimEntry> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    fn find_mut(&mut self, key: &[u8; 16]) -> Option<&mut Entry> {
+    fn find_mut(&mut self, key: &[u8; 16]) -> Option<&mut ClaimEntry> {
         self.young.get_mut(key).or_else(|| self.old.get_mut(key))
     }
 
-    fn insert(&mut self, key: [u8; 16], entry: Entry, limit: usize) {
+    fn insert(&mut self, key: [u8; 16], entry: ClaimEntry, limit: usize) {
         if self.young.len() >= limit / 2 {
             self.rotate(entry.at);
         }

@@ -3,7 +3,7 @@ use super::*;
 const HOUR: u64 = 3_600_000_000_000;
 
 fn key(n: u64) -> ClaimKey {
-    ClaimKey::of(&[b"default", &n.to_le_bytes()])
+    ClaimKey::from_parts(&[b"default", &n.to_le_bytes()])
 }
 
 fn batch(n: u8) -> [u8; 16] {
@@ -14,10 +14,10 @@ fn batch(n: u8) -> [u8; 16] {
 #[test]
 fn a_key_is_claimed_once() {
     let claims = Claims::default();
-    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), Claim::First);
-    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), Claim::Held(batch(1)));
-    assert_eq!(claims.claim(key(1), &batch(2), UnixNanos(6)), Claim::Held(batch(1)));
-    assert_eq!(claims.claim(key(2), &batch(2), UnixNanos(6)), Claim::First);
+    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), ClaimResult::First);
+    assert_eq!(claims.claim(key(1), &batch(1), UnixNanos(5)), ClaimResult::ClaimedBy(batch(1)));
+    assert_eq!(claims.claim(key(1), &batch(2), UnixNanos(6)), ClaimResult::ClaimedBy(batch(1)));
+    assert_eq!(claims.claim(key(2), &batch(2), UnixNanos(6)), ClaimResult::First);
 }
 
 /// Claims of a batch must be released when it is not committed, and only then.
@@ -29,8 +29,8 @@ fn discard_frees_only_what_was_not_settled() {
     claims.settle(&batch(2), UnixNanos(5), [key(2)]);
     claims.discard(&batch(1));
     claims.discard(&batch(2));
-    assert_eq!(claims.claim(key(1), &batch(3), UnixNanos(5)), Claim::First);
-    assert_eq!(claims.claim(key(2), &batch(3), UnixNanos(5)), Claim::Held(batch(2)));
+    assert_eq!(claims.claim(key(1), &batch(3), UnixNanos(5)), ClaimResult::First);
+    assert_eq!(claims.claim(key(2), &batch(3), UnixNanos(5)), ClaimResult::ClaimedBy(batch(2)));
 }
 
 /// A key that was claimed but is not among the settled ones must not stay claimed after the commit.
@@ -56,7 +56,7 @@ fn only_settled_claims_are_saved() {
     assert_eq!(restored.len(), 1);
     assert_eq!(restored.holder(key(1)), Some(batch(1)));
     restored.settle(&batch(2), UnixNanos(7), [key(2)]);
-    assert_eq!(restored.claim(key(2), &batch(3), UnixNanos(8)), Claim::Held(batch(2)));
+    assert_eq!(restored.claim(key(2), &batch(3), UnixNanos(8)), ClaimResult::ClaimedBy(batch(2)));
 }
 
 /// A damaged checkpoint must give an empty set, not a wrong one.
@@ -103,5 +103,5 @@ fn the_number_of_keys_is_bounded() {
 /// Parts must not run together: ("a","bc") is another key than ("ab","c").
 #[test]
 fn parts_are_separated() {
-    assert!(ClaimKey::of(&[b"a", b"bc"]) != ClaimKey::of(&[b"ab", b"c"]));
+    assert!(ClaimKey::from_parts(&[b"a", b"bc"]) != ClaimKey::from_parts(&[b"ab", b"c"]));
 }

@@ -1,4 +1,4 @@
-//! [`Offers`]: batches that wait in memory for one exporter with `ack: offered`. The memory is bounded; when it is
+//! [`OfferQueue`]: batches that wait in memory for one exporter with `ack: offered`. The memory is bounded; when it is
 //! full, the oldest batch is dropped and counted.
 
 use std::collections::VecDeque;
@@ -8,26 +8,26 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::spool::{RecordKind, Seq, Stored};
+use crate::spool::{RecordKind, RecordSeq, StoredRecord};
 use kernel::clock::UnixNanos;
 use telemetry::{Counter, Meter, names};
 
 /// See the module.
-pub struct Offers {
+pub struct OfferQueue {
     bound: u64,
-    inner: Mutex<Inner>,
+    inner: Mutex<OfferQueueState>,
     changed: watch::Sender<u64>,
     dropped: Counter,
 }
 
 #[derive(Default)]
-struct Inner {
-    waiting: VecDeque<Stored>,
+struct OfferQueueState {
+    waiting: VecDeque<StoredRecord>,
     bytes: u64,
     next: u64,
 }
 
-impl Offers {
+impl OfferQueue {
     /// An empty queue of at most `bound` bytes.
     pub fn new(bound: u64, meter: &Meter, exporter: &str) -> Self {
         let dropped = meter.counter(&names::OFFERED_DROPPED, &[("exporter", exporter)]);
@@ -39,8 +39,8 @@ impl Offers {
         let mut inner = self.inner.lock();
         inner.next += 1;
         inner.bytes = inner.bytes.saturating_add(body.len() as u64);
-        let seq = Seq(inner.next);
-        inner.waiting.push_back(Stored { seq, kind: RecordKind::Forward, account, committed, body });
+        let seq = RecordSeq(inner.next);
+        inner.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
         let mut gone = 0;
         while inner.bytes > self.bound
             && let Some(oldest) = inner.waiting.pop_front()
@@ -54,7 +54,7 @@ impl Offers {
     }
 
     /// Takes waiting batches, oldest first, up to `room` bytes; the first one is taken even if it is larger.
-    pub fn take(&self, room: usize) -> Vec<Stored> {
+    pub fn take(&self, room: usize) -> Vec<StoredRecord> {
         let mut inner = self.inner.lock();
         let (mut taken, mut left) = (Vec::new(), room);
         while let Some(next) = inner.waiting.pop_front_if(|next| taken.is_empty() || next.body.len() <= left) {
@@ -71,7 +71,7 @@ impl Offers {
     }
 
     /// Counts batches that the outlet dropped after taking them.
-    pub fn lost(&self, batches: u64) {
+    pub fn count_dropped(&self, batches: u64) {
         self.dropped.increment(batches);
     }
 

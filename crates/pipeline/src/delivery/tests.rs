@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use parking_lot::Mutex;
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::Delivery;
-use crate::outcome::Full;
-use crate::spool::Seq;
+use super::DeliveryTracker;
+use crate::outcome::PendingFullText;
+use crate::spool::RecordSeq;
 use crate::testing::engine::{Sink, Step, padded, spans};
 use crate::testing::rig::{Parts, Rig, submission};
-use crate::{Ack, BytePermit, OnFull, Outcome, OutletSettings, Processor, Reason, Trust};
+use crate::{AckMode, BytePermit, OnFullAction, Outcome, OutletSettings, Processor, Reason, Trust};
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::Meter;
 
@@ -88,7 +88,7 @@ fn the_join_over_all_pairs() {
 /// are only answered at the deadline.)
 #[test]
 fn the_answer_is_the_back_ends_verdict() {
-    let delivered = || OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
+    let delivered = || OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() };
     for (said, told) in [
         (vec![accepted()], accepted()),
         (vec![retry(None, Reason::Unavailable), accepted()], accepted()),
@@ -111,7 +111,7 @@ fn the_answer_is_the_back_ends_verdict() {
 #[test]
 fn who_waited_too_long_comes_again_and_doubles_nothing() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
-    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() });
+    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() });
     let mut answer = rig.submit(spans(&["a"]));
     rig.commit();
     rig.run_outlet(59 * SECOND, &watch::Sender::new(false));
@@ -133,8 +133,8 @@ fn who_waited_too_long_comes_again_and_doubles_nothing() {
 #[test]
 fn who_waits_holds_no_bytes() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
-    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() });
-    let door = rig.engine.inlet.door("otlp");
+    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() });
+    let door = rig.engine.inlet.for_receiver("otlp");
     let all = rig.engine.inlet.budget().size();
     let submit = |name: &str| {
         let (mut permit, wire) = (BytePermit::new(), spans(&[name]));
@@ -157,8 +157,9 @@ fn who_waits_holds_no_bytes() {
 #[test]
 fn only_so_many_wait() {
     let sink = scripted(vec![retry(None, Reason::Unavailable)]);
-    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() });
-    let mut waiting: Vec<_> = (0..super::MOST_WAITING).map(|n| rig.submit(spans(&[format!("item{n}")]))).collect();
+    let (mut rig, _folder) = rig(&sink, OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() });
+    let mut waiting: Vec<_> =
+        (0..super::MAX_WAITING_ANSWERS).map(|n| rig.submit(spans(&[format!("item{n}")]))).collect();
     while rig.commit().committed > 0 {}
     assert!(waiting.iter_mut().all(|answer| answer.now_or_never().is_none()));
     assert_eq!(rig.put(spans(&["one more"])), retry(None, Reason::Overloaded));
@@ -170,14 +171,14 @@ fn only_so_many_wait() {
 /// positions counted from 0 each of them stays for good.)
 #[test]
 fn a_backlog_of_earlier_runs_takes_no_memory() {
-    let delivered = OutletSettings { ack: Ack::Delivered, ..OutletSettings::default() };
+    let delivered = OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() };
     let x: Arc<str> = "x".into();
     let outlets = HashMap::from([(Arc::clone(&x), delivered)]);
-    let delivery = Delivery::new(&outlets, Seq(1000), ManualClock::at(UnixNanos(0)), &Meter::new());
-    let backlog: Vec<Seq> = (1..1000).map(Seq).collect();
+    let delivery = DeliveryTracker::new(&outlets, RecordSeq(1000), ManualClock::at(UnixNanos(0)), &Meter::new());
+    let backlog: Vec<RecordSeq> = (1..1000).map(RecordSeq).collect();
     delivery.settle(&x, &backlog, &accepted());
     assert_eq!(delivery.inner.lock().early.len(), 0);
-    delivery.settle(&x, &[Seq(1000)], &accepted());
+    delivery.settle(&x, &[RecordSeq(1000)], &accepted());
     assert_eq!(delivery.inner.lock().early.len(), 1, "one that the committer has not told of yet");
 }
 
@@ -186,7 +187,7 @@ fn a_backlog_of_earlier_runs_takes_no_memory() {
 #[test]
 fn offers_are_held_in_memory() {
     let sink = Sink::open("x", Trust::ThirdParty);
-    let offered = OutletSettings { ack: Ack::Offered, max_pending: Some(10_000), ..OutletSettings::default() };
+    let offered = OutletSettings { ack: AckMode::Offered, max_pending: Some(10_000), ..OutletSettings::default() };
     let (mut rig, _folder) = rig(&sink, offered);
     for n in 0..20 {
         assert_eq!(rig.submit(padded(&[format!("item{n}")], 900)).now_or_never(), Some(accepted()), "no commit needed");
@@ -200,7 +201,7 @@ fn offers_are_held_in_memory() {
     let line = format!(r#"tollgate_exporter_offered_dropped_batches_total{{exporter="x"}} {dropped}"#);
     assert!(rig.meter.render().contains(&line), "{line}\n{}", rig.meter.render());
     let dead = scripted(vec![retry(None, Reason::Unavailable)]);
-    let (mut rig, _folder) = self::rig(&dead, OutletSettings { ack: Ack::Offered, ..OutletSettings::default() });
+    let (mut rig, _folder) = self::rig(&dead, OutletSettings { ack: AckMode::Offered, ..OutletSettings::default() });
     assert_eq!(rig.put(spans(&["lost"])), accepted());
     let stop = watch::Sender::new(true);
     assert!(rig.run_outlet(60 * SECOND, &stop), "it ends by itself");
@@ -212,21 +213,21 @@ fn offers_are_held_in_memory() {
 fn what_may_wait_is_bounded() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let bound = |on_full| OutletSettings { max_pending: Some(5_000), on_full, ..OutletSettings::default() };
-    let (mut full, _folder) = rig(&sink, bound(OnFull::Refuse));
+    let (mut full, _folder) = rig(&sink, bound(OnFullAction::Refuse));
     let answers: Vec<Outcome> = (0..10).map(|n| full.put(padded(&[format!("item{n}")], 900))).collect();
     let taken = answers.iter().filter(|answer| **answer == accepted()).count();
     assert!((5..=6).contains(&taken), "{answers:?}");
-    let reason = Reason::PendingFull(Full::of("x"));
+    let reason = Reason::PendingFull(PendingFullText::for_exporter("x"));
     assert_eq!(answers[9], retry(Some(10), reason));
     assert_eq!(
         (reason.label(), reason.text()),
-        ("pending_full", "as much waits for the exporter `x` as its `max_pending` allows")
+        ("pending_full", "the data pending for exporter `x` has reached its `max_pending`")
     );
     full.run_outlet(5 * SECOND, &watch::Sender::new(false));
     assert_eq!(full.put(spans(&["again"])), accepted());
 
     let other = Sink::open("x", Trust::ThirdParty);
-    let (mut rig, _folder) = rig(&other, bound(OnFull::Expire));
+    let (mut rig, _folder) = rig(&other, bound(OnFullAction::Expire));
     for n in 0..10 {
         assert_eq!(rig.put(padded(&[format!("item{n}")], 900)), accepted());
     }
@@ -271,13 +272,15 @@ fn refusals_for_max_pending_are_told() {
     let sink = Sink::open("x", Trust::ThirdParty);
     let (mut rig, _folder) =
         rig(&sink, OutletSettings { max_pending: Some(5_000), consumers: 1, ..OutletSettings::default() });
-    let reached = |rig: &Rig| rig.engine.delivery.crowded().map(|(_, reached)| reached).collect::<Vec<_>>();
+    let reached = |rig: &Rig| rig.engine.delivery.bound_states().map(|(_, reached)| reached).collect::<Vec<_>>();
     let shown = |rig: &Rig, at: u8| {
         let line = format!(r#"tollgate_exporter_pending_full{{exporter="x"}} {at}"#);
         assert!(rig.meter.render().contains(&line), "{line}");
     };
-    let began = ["WARN", "new data is refused", "`max_pending`", r#"exporter="x""#, "bytes=", "limit=5000"];
-    let over = ["INFO", "new data is taken again", "`max_pending`", r#"exporter="x""#, "limit=5000"];
+    let began =
+        ["WARN", "new data for this exporter is refused", "`max_pending`", r#"exporter="x""#, "bytes=", "limit=5000"];
+    let over =
+        ["INFO", "new data for this exporter is accepted again", "`max_pending`", r#"exporter="x""#, "limit=5000"];
     tracing::subscriber::with_default(subscriber, || {
         rig.engine.tick();
         assert_eq!(reached(&rig), [false]);

@@ -20,7 +20,7 @@ fn real_disk_keeps_files_private() {
     assert_eq!(&out, b"\0\0\0abc");
     directory.rename("one", "two").unwrap();
     assert_eq!(directory.list().unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>(), ["two"]);
-    assert!(directory.free().unwrap().bytes > 0);
+    assert!(directory.free_space().unwrap().bytes > 0);
     let lock = directory.lock("lock").unwrap();
     assert!(lock.is_some());
     assert!(directory.lock("lock").unwrap().is_none());

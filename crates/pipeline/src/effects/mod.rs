@@ -15,21 +15,21 @@ use telemetry::{Counter, Meter, names};
 
 use super::batch::Effect;
 use super::component::Processor;
-use super::spool::Seq;
+use super::spool::RecordSeq;
 
 #[cfg(test)]
 mod tests;
 
 const VERSION: u8 = 1;
 
-/// Encodes the body of an effects record, without the parts that are never stored ([`Effect::aside`]).
+/// Encodes the body of an effects record, without the parts that are never stored ([`Effect::unstored`]).
 pub fn encode(effects: &[Effect]) -> Vec<u8> {
     let size = effects.iter().map(|effect| effect.body.len() + effect.processor.len() + 6).sum::<usize>();
     let mut out = Vec::with_capacity(size + 1);
     out.push(VERSION);
     for effect in effects {
-        put(&mut out, effect.processor.as_bytes());
-        put(&mut out, &effect.body);
+        put_bytes(&mut out, effect.processor.as_bytes());
+        put_bytes(&mut out, &effect.body);
     }
     out
 }
@@ -39,20 +39,20 @@ pub fn decode(body: &[u8]) -> Option<Vec<Effect>> {
     let (&VERSION, mut rest) = body.split_first()? else { return None };
     let mut effects = Vec::new();
     while !rest.is_empty() {
-        let (processor, after) = take(rest)?;
-        let (body, after) = take(after)?;
+        let (processor, after) = take_bytes(rest)?;
+        let (body, after) = take_bytes(after)?;
         effects.push(Effect::new(std::str::from_utf8(processor).ok()?.into(), body.to_vec()));
         rest = after;
     }
     Some(effects)
 }
 
-pub(super) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn take(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn take_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
@@ -61,15 +61,15 @@ pub(super) fn take(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 pub struct Applier {
     processors: HashMap<Arc<str>, Arc<dyn Processor>>,
     /// The last effects record that is part of the state. The lock is held while effects are applied.
-    applied: Mutex<Option<Seq>>,
+    applied: Mutex<Option<RecordSeq>>,
     panics: Counter,
 }
 
 /// State of all processors at one position of the spool.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct ProcessorSnapshot {
     /// The last effects record that is part of the state. `None`: nothing was applied yet.
-    pub applied: Option<Seq>,
+    pub applied: Option<RecordSeq>,
     /// State by processor id, in the processor's own encoding.
     pub states: Vec<(Arc<str>, Vec<u8>)>,
 }
@@ -85,7 +85,7 @@ impl Applier {
     }
 
     /// Applies a committed batch's effects, whose record is at `seq`.
-    pub fn apply(&self, effects: &[Effect], seq: Seq) {
+    pub fn apply(&self, effects: &[Effect], seq: RecordSeq) {
         let mut applied = self.applied.lock();
         for effect in effects {
             let Some(processor) = self.processors.get(&effect.processor) else { continue };
@@ -115,7 +115,7 @@ impl Applier {
     }
 
     /// The state of all processors, between two batches.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ProcessorSnapshot {
         let applied = self.applied.lock();
         let mut states: Vec<_> = (self.processors.iter())
             .filter_map(|(id, processor)| {
@@ -127,11 +127,11 @@ impl Applier {
             })
             .collect();
         states.sort();
-        Snapshot { applied: *applied, states }
+        ProcessorSnapshot { applied: *applied, states }
     }
 
     /// Restores a saved state. Processors without one stay empty.
-    pub fn restore(&self, snapshot: &Snapshot) {
+    pub fn restore(&self, snapshot: &ProcessorSnapshot) {
         let mut applied = self.applied.lock();
         for (id, state) in &snapshot.states {
             let Some(processor) = self.processors.get(id) else { continue };
@@ -143,7 +143,7 @@ impl Applier {
     }
 
     /// The last effects record that is part of the state.
-    pub fn applied(&self) -> Option<Seq> {
+    pub fn applied(&self) -> Option<RecordSeq> {
         *self.applied.lock()
     }
 }

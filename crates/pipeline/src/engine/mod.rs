@@ -12,22 +12,22 @@ use kernel::clock::Clock;
 use kernel::rng::Rng;
 use telemetry::{Meter, names};
 
-use super::accounts::Limiter;
-use super::delivery::Delivery;
+use super::accounts::AccountLimiter;
+use super::delivery::DeliveryTracker;
 use super::effects::Applier;
 use super::inlet::ByteBudget;
 use super::inlet::entry::Inlet;
-use super::inquiry::Errands;
+use super::inquiry::ErrandRunner;
 use super::offload::Offload;
-use super::outlet::{Outlet, QUARANTINE, Shared};
+use super::outlet::{Outlet, OutletContext, QUARANTINE};
 use super::plan::WORKING_FACTOR;
 use super::plan::{EnginePlan, OutletSettings};
-use super::receipt::Desk;
-use super::repeats::Repeats;
-use super::route::Routes;
+use super::receipt::RequestRegistry;
+use super::repeats::RepeatedRequests;
+use super::route::PipelineRoutes;
 use super::sequencer::{CHECKPOINT, Sequencer};
 use super::spool::Spool;
-use super::worker::{Metrics, Worker};
+use super::worker::{Worker, WorkerMetrics};
 use super::workers::Workers;
 
 #[cfg(test)]
@@ -35,7 +35,7 @@ mod tests;
 
 /// The seams that the engine is given.
 #[derive(Clone)]
-pub struct Context {
+pub struct EngineContext {
     /// The durable queue.
     pub spool: Arc<Spool>,
     /// Source of time.
@@ -49,7 +49,7 @@ pub struct Context {
     /// Runs requests.
     pub workers: Arc<dyn Workers>,
     /// Runs the inquiries of processors.
-    pub errands: Arc<dyn Errands>,
+    pub errands: Arc<dyn ErrandRunner>,
 }
 
 /// The parts of a running engine.
@@ -61,11 +61,11 @@ pub struct Engine {
     /// Orders commits.
     pub sequencer: Arc<Sequencer>,
     /// Answers that wait for back ends, and the `max_pending` bounds.
-    pub delivery: Arc<Delivery>,
+    pub delivery: Arc<DeliveryTracker>,
     /// One outlet per exporter.
     pub outlets: Vec<Arc<Outlet>>,
-    trend: Mutex<Trend>,
-    context: Context,
+    trend: Mutex<SpoolFillTrend>,
+    context: EngineContext,
 }
 
 impl Engine {
@@ -75,33 +75,33 @@ impl Engine {
         plan: &EnginePlan,
         outlets: &HashMap<Arc<str>, OutletSettings>,
         others: &[Arc<str>],
-        context: Context,
+        context: EngineContext,
     ) -> Self {
-        let Context { spool, clock, rng, meter, .. } = &context;
+        let EngineContext { spool, clock, rng, meter, .. } = &context;
         let processors = plan.processors();
         let applier = Arc::new(Applier::new(processors.clone(), meter));
-        let delivery = Arc::new(Delivery::new(outlets, spool.next(), Arc::clone(clock), meter));
+        let delivery = Arc::new(DeliveryTracker::new(outlets, spool.next(), Arc::clone(clock), meter));
         let (spool_too, applier_too, clock_too) = (Arc::clone(spool), Arc::clone(&applier), Arc::clone(clock));
         let sequencer = Sequencer::new(spool_too, applier_too, &processors, Arc::clone(&delivery), clock_too, meter);
-        let desk = Arc::new(Desk::new(Repeats::new(plan.limits.repeats), Arc::clone(clock), meter));
+        let desk = Arc::new(RequestRegistry::new(RepeatedRequests::new(plan.limits.repeats), Arc::clone(clock), meter));
         let worker = Worker {
-            routes: Routes::new(plan, meter),
+            routes: PipelineRoutes::new(plan, meter),
             sequencer: Arc::clone(&sequencer),
             applier: Arc::clone(&applier),
-            desk,
+            registry: desk,
             workers: Arc::clone(&context.workers),
             errands: Arc::clone(&context.errands),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
             bisect_tries: plan.limits.bisect_tries,
             max_item_bytes: plan.limits.max_item_bytes,
-            metrics: Metrics::new(meter),
+            metrics: WorkerMetrics::new(meter),
         };
         let budget = ByteBudget::new(plan.limits.in_flight_bytes / WORKING_FACTOR, plan.limits.admission_wait);
         let workers = Arc::clone(&context.workers);
-        let limiter = Limiter::new(plan.limits.accounts.clone(), Arc::clone(clock), meter);
+        let limiter = AccountLimiter::new(plan.limits.accounts.clone(), Arc::clone(clock), meter);
         let inlet = Inlet::new(Arc::new(worker), workers, budget, limiter, Arc::clone(clock));
-        let shared = Shared {
+        let shared = OutletContext {
             spool: Arc::clone(spool),
             offload: Arc::clone(&context.offload),
             clock: Arc::clone(clock),
@@ -113,7 +113,7 @@ impl Engine {
         let mut consumers: Vec<Arc<str>> = exporters.iter().map(|exporter| Arc::clone(exporter.id())).collect();
         consumers.extend([CHECKPOINT.into(), QUARANTINE.into()]);
         consumers.extend(others.iter().cloned());
-        spool.expect(&consumers);
+        spool.set_configured_consumers(&consumers);
         let outlets = exporters.into_iter().map(|exporter| {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
             Outlet::new(exporter, settings, shared.clone())
@@ -123,18 +123,18 @@ impl Engine {
 
     /// To be called once a second: calls the processors' `tick` and updates gauges.
     pub fn tick(&self) {
-        let Context { spool, clock, meter, workers, .. } = &self.context;
+        let EngineContext { spool, clock, meter, workers, .. } = &self.context;
         let now = clock.now();
         self.applier.tick(now);
-        self.delivery.tick();
+        self.delivery.answer_expired();
         self.delivery.expire(spool);
-        self.delivery.look(spool);
+        self.delivery.check_bounds(spool);
         let budget = self.inlet.budget();
         meter.gauge(&names::IN_FLIGHT_BYTES, &[]).set(budget.in_use() as f64);
         meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);
-        meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting() as f64);
+        meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting_jobs() as f64);
         let status = spool.status();
-        let left = self.trend.lock().time_left(clock.monotonic(), status.left);
+        let left = self.trend.lock().time_left(clock.monotonic(), status.available);
         meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(left);
         for outlet in &self.outlets {
             let waiting = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
@@ -150,18 +150,18 @@ impl Engine {
 
 /// How fast the spool fills.
 #[derive(Default)]
-struct Trend {
+struct SpoolFillTrend {
     /// Time (monotonic) and free bytes of the spool at the last update.
     last: Option<(Duration, u64)>,
     /// Bytes per second, smoothed.
     rate: f64,
 }
 
-impl Trend {
+impl SpoolFillTrend {
     /// Time constant of the smoothing, seconds.
-    const MEMORY: f64 = 300.0;
+    const SMOOTHING_SECONDS: f64 = 300.0;
     /// Reported if the spool does not fill: seconds.
-    const MOST: f64 = 10_000.0 * 3600.0;
+    const MAX_SECONDS_LEFT: f64 = 10_000.0 * 3600.0;
 
     /// Seconds until the spool is full at the present rate.
     fn time_left(&mut self, now: Duration, left: u64) -> f64 {
@@ -169,7 +169,7 @@ impl Trend {
             let seconds = now.saturating_sub(then).as_secs_f64();
             if seconds > 0.0 {
                 let present = (before as f64 - left as f64) / seconds;
-                let weight = 1.0 - (-seconds / Self::MEMORY).exp();
+                let weight = 1.0 - (-seconds / Self::SMOOTHING_SECONDS).exp();
                 self.rate += (present - self.rate) * weight;
             }
         }
@@ -178,8 +178,8 @@ impl Trend {
             return 0.0;
         }
         if self.rate <= 0.0 {
-            return Self::MOST;
+            return Self::MAX_SECONDS_LEFT;
         }
-        (left as f64 / self.rate).min(Self::MOST)
+        (left as f64 / self.rate).min(Self::MAX_SECONDS_LEFT)
     }
 }

@@ -3,7 +3,7 @@
 /// The estimated time until the spool is full follows the rate at which it fills, and is bounded if it does not fill.
 #[test]
 fn the_time_left_follows_the_rate() {
-    let mut trend = super::Trend::default();
+    let mut trend = super::SpoolFillTrend::default();
     let mut hours = |seconds: u64, bytes: u64| {
         trend.time_left(std::time::Duration::from_secs(seconds), 1_000_000_000 - bytes) / 3600.0
     };

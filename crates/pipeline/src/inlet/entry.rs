@@ -1,6 +1,6 @@
-//! [`Inlet`], the engine's entry point, and [`Door`], one receiver's view of it. After [`Inlet::close`] no new request
-//! is admitted, and every admitted one is answered.
-//! The byte budget is in the parent module, the processing of requests in `worker`.
+//! [`Inlet`], the engine's entry point, and [`ReceiverInlet`], one receiver's view of it. After [`Inlet::close`] no new
+//! request is admitted, and every admitted one is answered. The byte budget is in the parent module, the processing of
+//! requests in `worker`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use crate::accounts::Limiter;
-use crate::inlet::{Admission, ByteBudget, BytePermit, Made, Submission};
+use crate::accounts::AccountLimiter;
+use crate::inlet::{Admission, ByteBudget, BytePermit, InternalInput, Submission};
 use crate::outcome::{Outcome, Reason};
 use crate::tap::Tap;
-use crate::worker::{Request, Worker};
+use crate::worker::{AdmittedRequest, Worker};
 use crate::workers::Workers;
 use kernel::clock::Clock;
 use otlp::Signal;
@@ -22,7 +22,7 @@ pub struct Inlet {
     worker: Arc<Worker>,
     workers: Arc<dyn Workers>,
     budget: ByteBudget,
-    limiter: Limiter,
+    limiter: AccountLimiter,
     clock: Arc<dyn Clock>,
     open: AtomicBool,
 }
@@ -33,15 +33,15 @@ impl Inlet {
         worker: Arc<Worker>,
         workers: Arc<dyn Workers>,
         budget: ByteBudget,
-        limiter: Limiter,
+        limiter: AccountLimiter,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         Arc::new(Self { worker, workers, budget, limiter, clock, open: AtomicBool::new(true) })
     }
 
     /// The interface for the receiver with this id.
-    pub fn door(self: &Arc<Self>, receiver: &str) -> Arc<dyn Admission> {
-        Arc::new(Door { inlet: Arc::clone(self), receiver: receiver.into() })
+    pub fn for_receiver(self: &Arc<Self>, receiver: &str) -> Arc<dyn Admission> {
+        Arc::new(ReceiverInlet { inlet: Arc::clone(self), receiver: receiver.into() })
     }
 
     /// Stops admitting requests.
@@ -50,8 +50,8 @@ impl Inlet {
     }
 
     /// Completes when every admitted request is answered.
-    pub async fn drained(&self) {
-        self.worker.desk.drained().await;
+    pub async fn wait_until_drained(&self) {
+        self.worker.registry.wait_until_drained().await;
     }
 
     /// The tap that shows committed data.
@@ -66,13 +66,17 @@ impl Inlet {
 
     /// Hands in a request that tollgate makes itself. If it has no bytes, only its effects are committed, and no
     /// pipeline is needed.
-    pub fn submit_made(&self, submission: Submission, made: Made) -> BoxFuture<'static, Outcome> {
-        reply(self.submit(submission, Some(made)))
+    pub fn submit_internal(&self, submission: Submission, made: InternalInput) -> BoxFuture<'static, Outcome> {
+        await_outcome(self.submit(submission, Some(made)))
     }
 
-    fn submit(&self, submission: Submission, made: Option<Made>) -> Result<oneshot::Receiver<Outcome>, Reason> {
+    fn submit(
+        &self,
+        submission: Submission,
+        made: Option<InternalInput>,
+    ) -> Result<oneshot::Receiver<Outcome>, Reason> {
         // Counted before the check, so that a task that closes the inlet and then waits for open requests misses none.
-        let open = self.worker.desk.enter();
+        let open = self.worker.registry.open_request();
         if !self.open.load(Ordering::SeqCst) {
             return Err(Reason::ShuttingDown);
         }
@@ -81,20 +85,20 @@ impl Inlet {
         }
         let (waiter, answer) = oneshot::channel();
         let worker = Arc::clone(&self.worker);
-        let request = Request { submission, received: self.clock.now(), waiter, open, made };
-        let taken = self.workers.submit(Box::new(move || worker.work(request)));
+        let request = AdmittedRequest { submission, received: self.clock.now(), waiter, open, internal: made };
+        let taken = self.workers.submit(Box::new(move || worker.process_request(request)));
         if taken { Ok(answer) } else { Err(Reason::Overloaded) }
     }
 }
 
 /// One receiver's view of the inlet.
-struct Door {
+struct ReceiverInlet {
     inlet: Arc<Inlet>,
     receiver: Arc<str>,
 }
 
-impl Admission for Door {
-    fn takes(&self, signal: Signal) -> bool {
+impl Admission for ReceiverInlet {
+    fn accepts_signal(&self, signal: Signal) -> bool {
         self.inlet.worker.routes.find(&self.receiver, signal).is_some()
     }
 
@@ -114,20 +118,20 @@ impl Admission for Door {
         })
     }
 
-    fn crowded(&self) -> bool {
-        self.inlet.budget.crowded()
+    fn is_crowded(&self) -> bool {
+        self.inlet.budget.is_crowded()
     }
 
-    fn spend(&self, account: &Arc<str>, bytes: usize) {
+    fn charge_refused(&self, account: &Arc<str>, bytes: usize) {
         self.inlet.limiter.charge(account, bytes);
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
-        reply(self.inlet.submit(submission, None))
+        await_outcome(self.inlet.submit(submission, None))
     }
 }
 
-fn reply(answer: Result<oneshot::Receiver<Outcome>, Reason>) -> BoxFuture<'static, Outcome> {
+fn await_outcome(answer: Result<oneshot::Receiver<Outcome>, Reason>) -> BoxFuture<'static, Outcome> {
     Box::pin(async move {
         match answer {
             Ok(answer) => answer.await.unwrap_or_else(|_| Reason::Lost.outcome()),

@@ -1,9 +1,8 @@
 //! The asynchronous stage of the engine: a processor that needs an answer from outside asks before it works
-//! ([`super::Processor::inquire`]), and [`Errands`] run the question, because workers are synchronous and must not wait
-//! for another process.
-//! Only a batch's current step asks, with the batch in the state just before that step. A waiting batch holds its
-//! bytes, its receipt and its claims, and releases all of them if the question disappears. The waiting request is in
-//! `worker/parked`, the tasks are in `app/tasks`.
+//! ([`super::Processor::inquire`]), and [`ErrandRunner`] run the question, because workers are synchronous and must not
+//! wait for another process. Only a batch's current step asks, with the batch in the state just before that step. A
+//! waiting batch holds its bytes, its receipt and its claims, and releases all of them if the question disappears. The
+//! waiting request is in `worker/parked`, the tasks are in `app/tasks`.
 
 #[cfg(test)]
 mod tests;
@@ -16,21 +15,21 @@ use futures_util::future::{BoxFuture, FutureExt};
 use super::outcome::Reason;
 
 /// The answer to an inquiry; the type is the processor's own.
-pub type Answer = Arc<dyn Any + Send + Sync>;
+pub type InquiryAnswer = Arc<dyn Any + Send + Sync>;
 
 /// A running question. It must end by itself: the processor sets a deadline. An error keeps the batch back.
-pub type Inquiry = BoxFuture<'static, Result<Answer, Reason>>;
+pub type Inquiry = BoxFuture<'static, Result<InquiryAnswer, Reason>>;
 
 /// Runs questions; a seam like [`super::offload::Offload`].
-pub trait Errands: Send + Sync {
+pub trait ErrandRunner: Send + Sync {
     /// Runs `errand` to its end; it may be dropped when the gateway stops. `name` is a fixed word for logs.
     fn run(&self, name: &'static str, errand: BoxFuture<'static, ()>);
 }
 
 /// Polls each question once, on the calling thread; a question that has to wait is dropped.
-pub struct Inline;
+pub struct InlineErrands;
 
-impl Errands for Inline {
+impl ErrandRunner for InlineErrands {
     fn run(&self, _: &'static str, errand: BoxFuture<'static, ()>) {
         let _ = errand.now_or_never();
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use crate::forward::Label;
+use crate::forward_label::ForwardLabel;
 use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, spans};
 use crate::testing::errands::{Asker, Later};
 use crate::testing::rig::{Parts, Rig, submission};
@@ -19,7 +19,7 @@ fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, Arc<Later>, tempfile::TempD
 }
 
 fn first(rig: &Rig, exporter: &str) -> std::collections::BTreeMap<String, String> {
-    attributes(&Label::split(&rig.waiting(exporter)[0].body).unwrap().1)
+    attributes(&ForwardLabel::split(&rig.waiting(exporter)[0].body).unwrap().1)
 }
 
 /// A step's question must be asked after the steps before it; the batch resumes with the answer, and each step runs
@@ -89,7 +89,7 @@ fn a_request_that_waits_holds_up_no_other() {
 async fn a_question_that_vanishes_gives_everything_back() {
     let asker = Asker::new("asker");
     let (rig, later, _folder) = rig(vec![asker.clone()]);
-    let (door, wire) = (rig.engine.inlet.door("otlp"), spans(&["a"]));
+    let (door, wire) = (rig.engine.inlet.for_receiver("otlp"), spans(&["a"]));
     let hand_in = |permit: BytePermit, wire: Bytes| door.submit(submission(wire, permit));
     let mut permit = BytePermit::new();
     door.charge(&mut permit, wire.len()).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_question_that_vanishes_gives_everything_back() {
         assert!(matches!(answer, Outcome::Retry { .. }), "{answer:?}");
     }
     assert_eq!((rig.engine.inlet.budget().in_use(), asker.discarded.load(Ordering::SeqCst)), (0, 1));
-    rig.engine.inlet.drained().await;
+    rig.engine.inlet.wait_until_drained().await;
 }
 
 /// A batch that fails after its answer must not be forwarded: the bad items are found, or all are kept back, and the

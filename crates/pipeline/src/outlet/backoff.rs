@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::outcome::LONGEST_WISH;
+use crate::outcome::MAX_RETRY_AFTER;
 use crate::plan::OutletSettings;
 use kernel::rng::Rng;
 
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_WAIT: Duration = Duration::from_millis(100);
 /// A shorter wait (`Retry-After: 0`, or a date in the past) is ignored: the back end's clock may be behind.
-const SHORTEST_WISH: Duration = Duration::from_secs(1);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Waits that grow by half from attempt to attempt, up to a maximum, with a quarter of jitter either way.
 pub(super) struct Backoff {
@@ -23,16 +23,16 @@ impl Backoff {
 
     /// The next wait. `wish`: the wait that the back end asked for; it takes precedence unless it is too short, and
     /// jitter only makes it longer.
-    pub(super) fn wait(&mut self, wish: Option<Duration>, rng: &dyn Rng) -> Duration {
+    pub(super) fn next_wait(&mut self, wish: Option<Duration>, rng: &dyn Rng) -> Duration {
         let mut bytes = [0; 2];
         rng.fill(&mut bytes);
         let part = f64::from(u16::from_le_bytes(bytes)) / 65_536.0;
         let own = self.next.min(self.max);
         self.next = own.mul_f64(1.5).min(self.max);
-        let wait = match wish.filter(|wish| *wish >= SHORTEST_WISH) {
-            Some(wish) => wish.min(LONGEST_WISH).mul_f64(1.0 + part / 10.0),
+        let wait = match wish.filter(|wish| *wish >= MIN_RETRY_AFTER) {
+            Some(wish) => wish.min(MAX_RETRY_AFTER).mul_f64(1.0 + part / 10.0),
             None => own.mul_f64(0.75 + part / 2.0),
         };
-        wait.max(SHORTEST)
+        wait.max(MIN_WAIT)
     }
 }

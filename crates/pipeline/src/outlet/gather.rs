@@ -1,5 +1,5 @@
-//! [`Intake`]: records read from the spool, checked for clearance; [`Gatherer`]: merges them into parcels. A parcel
-//! holds one signal and one account, and of these every record between its first and its last that was read.
+//! [`ReadIntake`]: records read from the spool, checked for clearance; [`ParcelGatherer`]: merges them into parcels. A
+//! parcel holds one signal and one account, and of these every record between its first and its last that was read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,55 +8,55 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use crate::clearance::{Clearance, Trust};
-use crate::forward::Label;
-use crate::spool::{RecordKind, Seq, Stored};
+use crate::forward_label::ForwardLabel;
+use crate::spool::{RecordKind, RecordSeq, StoredRecord};
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal, UnknownFields};
 
 /// Records that may be merged: one signal of one account.
-pub(super) type Group = (Signal, Arc<str>);
+pub(super) type ParcelGroup = (Signal, Arc<str>);
 
 /// One batch to deliver.
-pub(super) struct Part {
-    pub(super) seq: Seq,
+pub(super) struct ParcelPart {
+    pub(super) seq: RecordSeq,
     pub(super) account: Arc<str>,
-    pub(super) label: Label,
+    pub(super) label: ForwardLabel,
     pub(super) body: Bytes,
 }
 
-impl Part {
-    pub(super) fn group(&self) -> Group {
+impl ParcelPart {
+    pub(super) fn group(&self) -> ParcelGroup {
         (self.label.signal, Arc::clone(&self.account))
     }
 }
 
 /// Maximum number of batches in a parcel, which bounds the memory for their positions while it waits.
-const MOST_PARTS: usize = 4096;
+const MAX_PARTS: usize = 4096;
 
 /// Records that were read.
 #[derive(Default)]
-pub(super) struct Intake {
+pub(super) struct ReadIntake {
     /// Cleared batches.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<ParcelPart>,
     /// Number of records that are not cleared.
-    pub(super) held: u64,
+    pub(super) uncleared: u64,
     /// Position of the last record. `None`: there was none.
-    pub(super) last: Option<Seq>,
+    pub(super) last: Option<RecordSeq>,
     /// Time at which the last record was committed.
     pub(super) committed: Option<UnixNanos>,
     /// There were more records, which must wait for another consumer.
-    pub(super) waits: bool,
+    pub(super) is_blocked: bool,
 }
 
-impl Intake {
+impl ReadIntake {
     /// Separates records that are cleared for an exporter of this trust from those that are not.
-    pub(super) fn sort(records: Vec<Stored>, trust: Trust) -> Self {
+    pub(super) fn from_records(records: Vec<StoredRecord>, trust: Trust) -> Self {
         let mut intake = Self::default();
         for record in records {
             (intake.last, intake.committed) = (Some(record.seq), Some(record.committed));
-            match part(record, trust) {
+            match to_part(record, trust) {
                 Some(part) => intake.parts.push(part),
-                None => intake.held += 1,
+                None => intake.uncleared += 1,
             }
         }
         intake
@@ -64,11 +64,11 @@ impl Intake {
 }
 
 /// `None`: not a forward copy, not readable, or not cleared.
-fn part(record: Stored, trust: Trust) -> Option<Part> {
+fn to_part(record: StoredRecord, trust: Trust) -> Option<ParcelPart> {
     if record.kind != RecordKind::Forward {
         return None;
     }
-    let (mut label, mut body) = Label::split(&record.body)?;
+    let (mut label, mut body) = ForwardLabel::split(&record.body)?;
     if !label.clearance.allows(trust) {
         return None;
     }
@@ -78,15 +78,15 @@ fn part(record: Stored, trust: Trust) -> Option<Part> {
         body = encoded.bytes.into();
         label.unknown = UnknownFields::Drop;
     }
-    Some(Part { seq: record.seq, account: record.account, label, body })
+    Some(ParcelPart { seq: record.seq, account: record.account, label, body })
 }
 
 /// Batches that are sent together.
 pub(super) struct Parcel {
     /// Positions of the first and the last part when the parcel was made.
-    pub(super) range: (Seq, Seq),
+    pub(super) range: (RecordSeq, RecordSeq),
     /// The parcel's bytes in the outlet's window.
-    pub(super) held: Held,
+    pub(super) window_bytes: WindowBytes,
     pub(super) signal: Signal,
     pub(super) account: Arc<str>,
     pub(super) pipeline: String,
@@ -94,28 +94,28 @@ pub(super) struct Parcel {
     pub(super) clearance: Clearance,
     pub(super) unknown: UnknownFields,
     pub(super) items: u64,
-    pub(super) seqs: Vec<Seq>,
+    pub(super) seqs: Vec<RecordSeq>,
     pub(super) bodies: Vec<Bytes>,
     pub(super) bytes: usize,
 }
 
 /// Gathers parts into parcels of up to `target` bytes.
-pub(super) struct Gatherer {
+pub(super) struct ParcelGatherer {
     target: usize,
     /// Ordered by their oldest part.
-    groups: VecDeque<Gathered>,
+    groups: VecDeque<GatheredGroup>,
 }
 
-struct Gathered {
+struct GatheredGroup {
     signal: Signal,
     account: Arc<str>,
-    parts: VecDeque<Part>,
+    parts: VecDeque<ParcelPart>,
     bytes: usize,
     /// The linger time is over.
-    due: bool,
+    is_due: bool,
 }
 
-impl Gatherer {
+impl ParcelGatherer {
     pub(super) fn new(target: usize) -> Self {
         Self { target, groups: VecDeque::new() }
     }
@@ -125,48 +125,49 @@ impl Gatherer {
     }
 
     /// Groups that have parts here.
-    pub(super) fn groups(&self) -> impl Iterator<Item = Group> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = ParcelGroup> {
         self.groups.iter().map(|group| (group.signal, Arc::clone(&group.account)))
     }
 
     /// Removes the parts of this group. Returns the position of the first and the bytes of all.
-    pub(super) fn shed(&mut self, (signal, account): &Group) -> Option<(Seq, usize)> {
+    pub(super) fn remove_group(&mut self, (signal, account): &ParcelGroup) -> Option<(RecordSeq, usize)> {
         let at = self.groups.iter().position(|group| group.signal == *signal && group.account == *account)?;
         let group = self.groups.remove(at)?;
         group.parts.front().map(|part| (part.seq, group.bytes))
     }
 
-    pub(super) fn add(&mut self, part: Part) {
-        let same = |group: &&mut Gathered| group.signal == part.label.signal && group.account == part.account;
+    pub(super) fn add(&mut self, part: ParcelPart) {
+        let same = |group: &&mut GatheredGroup| group.signal == part.label.signal && group.account == part.account;
         if let Some(group) = self.groups.iter_mut().find(same) {
             group.bytes += part.body.len();
             group.parts.push_back(part);
             return;
         }
         let (signal, account, bytes) = (part.label.signal, Arc::clone(&part.account), part.body.len());
-        self.groups.push_back(Gathered { signal, account, parts: VecDeque::from([part]), bytes, due: false });
+        self.groups.push_back(GatheredGroup { signal, account, parts: VecDeque::from([part]), bytes, is_due: false });
     }
 
     /// Whether any group is neither full nor due.
-    pub(super) fn lingers(&self) -> bool {
-        self.groups.iter().any(|group| !group.due && group.bytes < self.target)
+    pub(super) fn is_lingering(&self) -> bool {
+        self.groups.iter().any(|group| !group.is_due && group.bytes < self.target)
     }
 
     /// Marks all groups as due.
-    pub(super) fn force(&mut self) {
+    pub(super) fn mark_all_due(&mut self) {
         for group in &mut self.groups {
-            group.due = true;
+            group.is_due = true;
         }
     }
 
     /// The next parcel that is full or due, of those groups that `may` be sent. With `now`, any parcel.
     pub(super) fn take(&mut self, now: bool, may: impl Fn(Signal, &Arc<str>) -> bool) -> Option<Parcel> {
-        let ready =
-            |group: &Gathered| (now || group.due || group.bytes >= self.target) && may(group.signal, &group.account);
+        let ready = |group: &GatheredGroup| {
+            (now || group.is_due || group.bytes >= self.target) && may(group.signal, &group.account)
+        };
         let at = self.groups.iter().position(ready)?;
         let mut group = self.groups.remove(at)?;
-        let mut parcel = Parcel::of(group.parts.pop_front()?);
-        while parcel.seqs.len() < MOST_PARTS
+        let mut parcel = Parcel::from_part(group.parts.pop_front()?);
+        while parcel.seqs.len() < MAX_PARTS
             && let Some(part) = group.parts.pop_front_if(|part| parcel.bytes + part.body.len() <= self.target)
         {
             parcel.add(part);
@@ -182,35 +183,35 @@ impl Gatherer {
 
 /// A parcel's bytes in its lane's window; dropping the value returns them.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct WindowBytes {
     lane: Arc<AtomicUsize>,
     bytes: usize,
 }
 
-impl Held {
+impl WindowBytes {
     /// Bytes that this lane's counter already includes.
-    pub(super) fn of(lane: &Arc<AtomicUsize>, bytes: usize) -> Self {
+    pub(super) fn already_counted(lane: &Arc<AtomicUsize>, bytes: usize) -> Self {
         Self { lane: Arc::clone(lane), bytes }
     }
 
     /// Changes the number of bytes.
-    pub(super) fn set(&mut self, bytes: usize) {
+    pub(super) fn set_bytes(&mut self, bytes: usize) {
         self.lane.fetch_add(bytes, Ordering::Relaxed);
         self.lane.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
     }
 }
 
-impl Drop for Held {
+impl Drop for WindowBytes {
     fn drop(&mut self) {
-        self.set(0);
+        self.set_bytes(0);
     }
 }
 
 impl Parcel {
-    fn of(part: Part) -> Self {
+    fn from_part(part: ParcelPart) -> Self {
         Self {
             range: (part.seq, part.seq),
-            held: Held::default(),
+            window_bytes: WindowBytes::default(),
             signal: part.label.signal,
             account: part.account,
             pipeline: part.label.pipeline,
@@ -223,29 +224,29 @@ impl Parcel {
         }
     }
 
-    pub(super) fn group(&self) -> Group {
+    pub(super) fn group(&self) -> ParcelGroup {
         (self.signal, Arc::clone(&self.account))
     }
 
     /// Drops the bytes, which will be read again.
-    pub(super) fn lighten(&mut self) {
+    pub(super) fn drop_bytes(&mut self) {
         self.bodies = Vec::new();
-        self.held.set(0);
+        self.window_bytes.set_bytes(0);
     }
 
     /// Refills the parcel with the parts that were read again and are still needed. Returns false if there are none.
-    pub(super) fn fill(&mut self, parts: Vec<Part>) -> bool {
+    pub(super) fn refill_parts(&mut self, parts: Vec<ParcelPart>) -> bool {
         let mut parts = parts.into_iter();
         let Some(first) = parts.next() else { return false };
-        let mut held = std::mem::take(&mut self.held);
-        *self = Self { range: self.range, ..Self::of(first) };
+        let mut held = std::mem::take(&mut self.window_bytes);
+        *self = Self { range: self.range, ..Self::from_part(first) };
         parts.for_each(|part| self.add(part));
-        held.set(self.bytes);
-        self.held = held;
+        held.set_bytes(self.bytes);
+        self.window_bytes = held;
         true
     }
 
-    fn add(&mut self, part: Part) {
+    fn add(&mut self, part: ParcelPart) {
         self.range.1 = self.range.1.max(part.seq);
         self.clearance = self.clearance.and(part.label.clearance);
         if part.label.unknown == UnknownFields::Keep {

@@ -12,9 +12,9 @@ mod backoff;
 mod deliver;
 mod evidence;
 mod gather;
-mod gauges;
 mod lanes;
-mod refused;
+mod outlet_metrics;
+mod quarantine;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -33,28 +33,28 @@ use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
 use telemetry::Meter;
 
-use self::deliver::Delivered;
-use self::gather::{Group, Intake};
-use self::gauges::Gauges;
-use self::lanes::Lanes;
-use self::slots::{Aside, Slots};
+use self::deliver::DeliveryEnd;
+use self::gather::{ParcelGroup, ReadIntake};
+use self::lanes::ReadLanes;
+use self::outlet_metrics::OutletMetrics;
+use self::slots::{ParkingMode, SendSlots};
 use super::component::Exporter;
-use super::delivery::{Delivery, Offers};
+use super::delivery::{DeliveryTracker, OfferQueue};
 use super::offload::{Offload, offload};
-use super::plan::{Ack, OutletSettings};
+use super::plan::{AckMode, OutletSettings};
 pub use super::spool::QUARANTINE;
-use super::spool::{ReadError, Spool};
+use super::spool::{Spool, SpoolReadError};
 
-const RECORDS_AT_ONCE: usize = 256;
+const MAX_RECORDS_PER_READ: usize = 256;
 const READ_RETRY: Duration = Duration::from_secs(5);
 /// Data committed longer ago than this is backlog, and new data need not wait for it.
-const BEHIND: Duration = Duration::from_secs(30);
+const BACKLOG_AGE: Duration = Duration::from_secs(30);
 /// Interval at which the progress of `waits_for` consumers is checked.
-const WAIT: Duration = Duration::from_millis(500);
+const WAITS_FOR_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Dependencies that all outlets share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct OutletContext {
     /// Source of the records.
     pub spool: Arc<Spool>,
     /// Runs disk and CPU work off the async threads.
@@ -66,57 +66,57 @@ pub struct Shared {
     /// Registry of the metrics.
     pub meter: Meter,
     /// Receives the back ends' results.
-    pub delivery: Arc<Delivery>,
+    pub delivery: Arc<DeliveryTracker>,
 }
 
 /// Serves one exporter.
 pub struct Outlet {
     exporter: Arc<dyn Exporter>,
     settings: OutletSettings,
-    shared: Shared,
-    gauges: Gauges,
-    condition: Mutex<Condition>,
+    shared: OutletContext,
+    gauges: OutletMetrics,
+    condition: Mutex<BackendCondition>,
     /// Time (monotonic) of the last log line about missing room for refused items.
-    said_no_room: Mutex<Option<Duration>>,
+    no_room_logged_at: Mutex<Option<Duration>>,
     /// Queue in memory of an exporter with `ack: offered`; the others read from the spool.
-    offers: Option<Arc<Offers>>,
+    offers: Option<Arc<OfferQueue>>,
 }
 
 /// Result of the last attempt, so that each change is logged once.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    Well,
+enum BackendCondition {
+    Healthy,
     Failing,
     Denied,
 }
 
 /// State of [`Outlet::run`].
-struct Run {
-    lanes: Lanes,
+struct OutletRun {
+    lanes: ReadLanes,
     /// Records that are not cleared for this exporter.
-    held: u64,
+    uncleared: u64,
     stopping: bool,
     /// The outlet is stopping, and the back end accepts nothing.
-    given_up: bool,
-    reading: Waiting<(u64, Option<Result<Intake, ReadError>>)>,
-    linger: Waiting<()>,
+    backend_down: bool,
+    reading: OptionalWait<(u64, Option<Result<ReadIntake, SpoolReadError>>)>,
+    linger: OptionalWait<()>,
     /// Runs until the spool is read again after a failure.
-    pause: Waiting<()>,
+    pause: OptionalWait<()>,
 }
 
 /// At most one future at a time. Without one, waiting takes for ever. Dropping the wait loses nothing.
-struct Waiting<T>(Option<BoxFuture<'static, T>>);
+struct OptionalWait<T>(Option<BoxFuture<'static, T>>);
 
-impl<T> Waiting<T> {
+impl<T> OptionalWait<T> {
     fn begin(&mut self, future: impl Future<Output = T> + Send + 'static) {
         self.0 = Some(Box::pin(future));
     }
 
-    fn busy(&self) -> bool {
+    fn is_active(&self) -> bool {
         self.0.is_some()
     }
 
-    async fn end(&mut self) -> T {
+    async fn wait(&mut self) -> T {
         let value = match &mut self.0 {
             Some(future) => future.await,
             None => pending().await,
@@ -128,11 +128,11 @@ impl<T> Waiting<T> {
 
 impl Outlet {
     /// An outlet for `exporter`.
-    pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: Shared) -> Arc<Self> {
-        let gauges = Gauges::new(&shared.meter, exporter.id());
+    pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: OutletContext) -> Arc<Self> {
+        let gauges = OutletMetrics::new(&shared.meter, exporter.id());
         let offers = shared.delivery.offers(exporter.id()).cloned();
-        let condition = Mutex::new(Condition::Well);
-        Arc::new(Self { exporter, settings, shared, gauges, condition, said_no_room: Mutex::default(), offers })
+        let condition = Mutex::new(BackendCondition::Healthy);
+        Arc::new(Self { exporter, settings, shared, gauges, condition, no_room_logged_at: Mutex::default(), offers })
     }
 
     /// The exporter's id.
@@ -149,37 +149,37 @@ impl Outlet {
         };
         let mut sending = FuturesUnordered::new();
         let at_once = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
-        let slots = Slots::new(at_once, self.aside());
-        let mut run = Run {
-            lanes: Lanes::new(self.merge_target(), self.settings.window_bytes.max(1), at_once),
-            held: 0,
+        let slots = SendSlots::new(at_once, self.parking_mode());
+        let mut run = OutletRun {
+            lanes: ReadLanes::new(self.merge_target(), self.settings.window_bytes.max(1), at_once),
+            uncleared: 0,
             stopping: *stop.borrow(),
-            given_up: false,
-            reading: Waiting(None),
-            linger: Waiting(None),
-            pause: Waiting(None),
+            backend_down: false,
+            reading: OptionalWait(None),
+            linger: OptionalWait(None),
+            pause: OptionalWait(None),
         };
         loop {
-            while !run.given_up
+            while !run.backend_down
                 && let Some(slot) = slots.take()
                 && let Some(parcel) = run.lanes.take(run.stopping)
             {
                 sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
-            self.gauges.in_flight(sending.len());
+            self.gauges.set_in_flight(sending.len());
             self.read_ahead(&mut run, &slots);
-            let idle = sending.is_empty() && !run.reading.busy();
-            if run.stopping && idle && (run.given_up || run.lanes.is_done()) {
-                return self.forget_offers();
+            let idle = sending.is_empty() && !run.reading.is_active();
+            if run.stopping && idle && (run.backend_down || run.lanes.is_done()) {
+                return self.drop_offers();
             }
             tokio::select! {
                 biased;
-                Some(delivered) = sending.next(), if !sending.is_empty() => run.delivered(&delivered),
-                () = slots.rested() => {}
-                (lane, read) = run.reading.end() => self.take_in(&mut run, lane, read),
-                () = run.linger.end() => run.lanes.force(),
-                () = run.pause.end() => run.lanes.more(),
-                _ = changed.changed() => run.lanes.more(),
+                Some(delivered) = sending.next(), if !sending.is_empty() => run.finish_parcel(&delivered),
+                () = slots.wait_for_change() => {}
+                (lane, read) = run.reading.wait() => self.add_read_records(&mut run, lane, read),
+                () = run.linger.wait() => run.lanes.mark_all_due(),
+                () = run.pause.wait() => run.lanes.expect_more(),
+                _ = changed.changed() => run.lanes.expect_more(),
                 _ = stop.changed(), if !run.stopping => run.stopping = true,
             }
         }
@@ -188,122 +188,126 @@ impl Outlet {
     /// Upper bound for merging, in bytes. If clients wait for results, each batch is sent alone, so that it gets its
     /// own.
     fn merge_target(&self) -> usize {
-        if self.settings.ack == Ack::Delivered {
+        if self.settings.ack == AckMode::Delivered {
             return 1;
         }
         self.settings.merge_bytes.min(self.exporter.max_request_bytes())
     }
 
     /// How parcels wait for their next attempt.
-    fn aside(&self) -> Aside {
+    fn parking_mode(&self) -> ParkingMode {
         match (self.settings.ordered, &self.offers) {
-            (true, _) => Aside::Never,
-            (false, Some(_)) => Aside::InMemory,
-            (false, None) => Aside::InSpool,
+            (true, _) => ParkingMode::Never,
+            (false, Some(_)) => ParkingMode::InMemory,
+            (false, None) => ParkingMode::InSpool,
         }
     }
 
-    fn read_ahead(&self, run: &mut Run, slots: &Slots) {
-        let free = !run.reading.busy() && !run.pause.busy() && !run.given_up;
+    fn read_ahead(&self, run: &mut OutletRun, slots: &SendSlots) {
+        let free = !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
         // Data that is only in memory can't be read again.
-        let stuck = |group: &Group| self.offers.is_none() && slots.stuck(group);
-        if free && let Some(wanted) = run.lanes.wanted(stuck) {
+        let stuck = |group: &ParcelGroup| self.offers.is_none() && slots.is_stuck(group);
+        if free && let Some(wanted) = run.lanes.next_read(stuck) {
             let (spool, exporter, offers) =
                 (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), self.offers.clone());
             let threads = Arc::clone(&self.shared.offload);
             let waits_for = self.settings.waits_for.clone();
             run.reading.begin(async move {
                 let read = move || {
-                    let (after, room, most) = (wanted.after, wanted.room, RECORDS_AT_ONCE);
+                    let (after, room, most) = (wanted.after, wanted.room, MAX_RECORDS_PER_READ);
                     let mut records = match (offers, &wanted.account) {
                         (Some(offers), _) => offers.take(room),
-                        (None, Some(account)) => spool.read_of(exporter.id(), account, after, room, most)?,
+                        (None, Some(account)) => spool.read_account(exporter.id(), account, after, room, most)?,
                         (None, None) => spool.read(exporter.id(), after, room, most)?,
                     };
                     records.retain(|record| wanted.until.is_none_or(|until| record.seq <= until));
                     // Must follow the read: a consumer that is behind a record which was read is then certainly visible
                     // here.
-                    let first = spool.first_waiting(&waits_for);
+                    let first = spool.first_pending(&waits_for);
                     let all = records.len();
                     records.retain(|record| first.is_none_or(|first| record.seq < first));
                     let waits = records.len() < all;
-                    Ok(Intake { waits, ..Intake::sort(records, exporter.trust()) })
+                    Ok(ReadIntake { is_blocked: waits, ..ReadIntake::from_records(records, exporter.trust()) })
                 };
                 (wanted.lane, offload(&*threads, "spool-read", read).await)
             });
         }
-        if !run.linger.busy() && run.lanes.lingers() {
+        if !run.linger.is_active() && run.lanes.is_lingering() {
             run.linger.begin(self.shared.clock.sleep(self.settings.linger));
         }
     }
 
     /// Counts the queue's content as lost: it exists only in memory, and the outlet ends.
-    fn forget_offers(&self) {
+    fn drop_offers(&self) {
         if let Some(offers) = &self.offers {
-            offers.lost(offers.take(usize::MAX).len() as u64);
+            offers.count_dropped(offers.take(usize::MAX).len() as u64);
         }
     }
 
     /// Separates backlog from new data after an outage, so that new data is not delayed: both are sent alternately.
-    fn part_fresh_from_old(&self, run: &mut Run, committed: Option<UnixNanos>) {
-        let behind = committed.is_some_and(|then| self.shared.clock.now().since(then) > BEHIND);
+    fn separate_backlog(&self, run: &mut OutletRun, committed: Option<UnixNanos>) {
+        let behind = committed.is_some_and(|then| self.shared.clock.now().since(then) > BACKLOG_AGE);
         if behind && !self.settings.ordered && self.offers.is_none() {
-            run.lanes.part(self.shared.spool.next());
+            run.lanes.split_backlog(self.shared.spool.next());
         }
     }
 
-    fn take_in(&self, run: &mut Run, lane: u64, read: Option<Result<Intake, ReadError>>) {
+    fn add_read_records(&self, run: &mut OutletRun, lane: u64, read: Option<Result<ReadIntake, SpoolReadError>>) {
         match read {
             Some(Ok(intake)) => {
                 let common = run.lanes.is_common(lane);
                 // Must precede `read`, which marks these records as read.
                 intake.parts.into_iter().for_each(|part| run.lanes.add(lane, part));
-                if intake.waits {
+                if intake.is_blocked {
                     // Not the end: there are more records to read.
-                    run.lanes.failed(lane);
-                    run.given_up |= run.stopping && intake.last.is_none();
-                    run.pause.begin(self.shared.clock.sleep(WAIT));
+                    run.lanes.retry_read(lane);
+                    run.backend_down |= run.stopping && intake.last.is_none();
+                    run.pause.begin(self.shared.clock.sleep(WAITS_FOR_INTERVAL));
                 }
-                if !intake.waits || intake.last.is_some() {
-                    run.lanes.read(lane, intake.last);
+                if !intake.is_blocked || intake.last.is_some() {
+                    run.lanes.finish_read(lane, intake.last);
                 }
                 // Records that another lane reads again were counted by the common one.
-                if common && intake.held > 0 {
-                    run.held += intake.held;
-                    self.gauges.held(run.held);
+                if common && intake.uncleared > 0 {
+                    run.uncleared += intake.uncleared;
+                    self.gauges.set_uncleared(run.uncleared);
                     tracing::error!(
                         exporter = &**self.id(),
-                        batches = intake.held,
-                        "batches may not go to this exporter"
+                        batches = intake.uncleared,
+                        "batches are not cleared for this exporter and stay in the spool"
                     );
                 }
                 if common {
-                    self.part_fresh_from_old(run, intake.committed);
+                    self.separate_backlog(run, intake.committed);
                 }
                 return;
             }
-            Some(Err(ReadError::Damaged(seq))) => {
+            Some(Err(SpoolReadError::Damaged(seq))) => {
                 // The record stays where it is; later ones must not wait for it.
-                run.lanes.read(lane, Some(seq));
-                tracing::error!(exporter = &**self.id(), record = seq.0, "a record of the spool is damaged");
+                run.lanes.finish_read(lane, Some(seq));
+                tracing::error!(
+                    exporter = &**self.id(),
+                    record = seq.0,
+                    "a record of the spool is damaged and is skipped"
+                );
             }
-            Some(Err(ReadError::Io(error))) => {
+            Some(Err(SpoolReadError::Io(error))) => {
                 tracing::error!(exporter = &**self.id(), kind = %error.kind(), "the spool can't be read");
-                run.lanes.failed(lane);
+                run.lanes.retry_read(lane);
                 run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }
             None => {
-                run.lanes.failed(lane);
+                run.lanes.retry_read(lane);
                 run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }
         }
-        self.gauges.read_failed();
+        self.gauges.count_read_failure();
     }
 }
 
-impl Run {
-    fn delivered(&mut self, delivered: &Delivered) {
-        self.lanes.delivered(&delivered.group, delivered.range);
-        self.given_up |= self.stopping && delivered.left;
+impl OutletRun {
+    fn finish_parcel(&mut self, delivered: &DeliveryEnd) {
+        self.lanes.finish_parcel(&delivered.group, delivered.range);
+        self.backend_down |= self.stopping && delivered.undelivered;
     }
 }

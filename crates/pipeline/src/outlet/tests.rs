@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
-use crate::forward::Label;
+use crate::forward_label::ForwardLabel;
 use crate::testing::engine::{Sink, Step, logs, names, padded, spans, with_unknown_field};
 use crate::testing::rig::{Parts, Rig};
 use crate::{ExportRequest, Outcome, PipelinePlan, Processor, Reason, Trust};
@@ -49,9 +49,9 @@ fn gaps(sink: &Sink) -> Vec<f64> {
     sink.asked.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
 }
 
-fn quarantined(rig: &Rig) -> Vec<(Label, Vec<String>)> {
+fn quarantined(rig: &Rig) -> Vec<(ForwardLabel, Vec<String>)> {
     let stored = rig.waiting(QUARANTINE);
-    let split = stored.iter().map(|stored| Label::split(&stored.body).unwrap());
+    let split = stored.iter().map(|stored| ForwardLabel::split(&stored.body).unwrap());
     split.map(|(label, otlp)| (label, names(&otlp))).collect()
 }
 
@@ -396,7 +396,7 @@ fn what_is_not_cleared_is_held() {
     rig.run_outlet(60 * SECOND, &going());
     assert!(sink.requests.lock().is_empty());
     assert_eq!(rig.forwarded("x"), ["raw"]);
-    assert!(rig.meter.render().contains("tollgate_exporter_held_batches{exporter=\"x\"} 1"));
+    assert!(rig.meter.render().contains("tollgate_exporter_blocked_batches{exporter=\"x\"} 1"));
     rig.put(spans(&["raw2"]));
     rig.run_outlet(SECOND, &going());
     assert!(sink.requests.lock().is_empty());
@@ -405,9 +405,9 @@ fn what_is_not_cleared_is_held() {
 /// For every clearance and trust, exactly the cleared copies must be sent.
 #[test]
 fn the_last_look_agrees_with_the_rule() {
-    use crate::{Clearance, Content, Text};
-    for content in [Content::Kept, Content::Stripped] {
-        for text in [Text::Raw, Text::Redacted] {
+    use crate::{Clearance, ContentState, TextState};
+    for content in [ContentState::Kept, ContentState::Stripped] {
+        for text in [TextState::Raw, TextState::Redacted] {
             for trust in [Trust::ThirdParty, Trust::Internal] {
                 let clearance = Clearance { content, text };
                 let step = Step::new("set", move |batch| {
@@ -418,7 +418,8 @@ fn the_last_look_agrees_with_the_rule() {
                 let (mut rig, _folder) = with(&sink, vec![step], OutletSettings::default());
                 rig.put(spans(&["a"]));
                 rig.run_outlet(SECOND, &going());
-                let wanted = trust == Trust::Internal || (content == Content::Stripped && text == Text::Redacted);
+                let wanted =
+                    trust == Trust::Internal || (content == ContentState::Stripped && text == TextState::Redacted);
                 assert_eq!(sink.all().len(), usize::from(wanted), "{clearance:?} {trust:?}");
                 assert_eq!(rig.waiting("x").len(), usize::from(!wanted), "{clearance:?} {trust:?}");
             }
@@ -586,14 +587,14 @@ proptest! {
 /// first unfinished put are sent at once, the others soon after their put, in order.
 #[test]
 fn nothing_goes_before_its_content_is_put() {
-    use crate::spool::{Record, RecordKind, Seq, Transaction, room_for};
+    use crate::spool::{RecordKind, RecordSeq, SpoolRecord, Transaction, bytes_to_reserve};
     let sink = Sink::open("x", Trust::ThirdParty);
     let settings = OutletSettings { waits_for: vec!["vault+put".into()], ..OutletSettings::default() };
     let (mut rig, _folder) = with(&sink, vec![Step::clear("clear")], settings);
     let fragment = |rig: &mut Rig| {
         let holders: Arc<[Arc<str>]> = Arc::new(["vault".into(), "vault+put".into()]);
-        let records = vec![Record { kind: RecordKind::Fragment, holders, body: "x".into() }];
-        let room = rig.spool.reserve_to_drain(room_for(1, 1)).unwrap();
+        let records = vec![SpoolRecord { kind: RecordKind::Fragment, holders, body: "x".into() }];
+        let room = rig.spool.reserve_to_drain(bytes_to_reserve(1, 1)).unwrap();
         rig.spool.enqueue(Transaction { account: "default".into(), records }, room, Box::new(|_| {}));
         rig.commit();
     };
@@ -604,12 +605,12 @@ fn nothing_goes_before_its_content_is_put() {
     rig.put(spans(&["second"]));
     rig.run_outlet(600 * SECOND, &going());
     assert_eq!(sink.all(), ["before"]);
-    let waiting: Vec<Seq> = rig.waiting("vault+put").iter().map(|stored| stored.seq).collect();
+    let waiting: Vec<RecordSeq> = rig.waiting("vault+put").iter().map(|stored| stored.seq).collect();
     // The later one first, which does not release anything.
-    rig.spool.done("vault+put", &waiting[1..]);
+    rig.spool.mark_done("vault+put", &waiting[1..]);
     rig.run_outlet(5 * SECOND, &going());
     assert_eq!(sink.all(), ["before"]);
-    rig.spool.done("vault+put", &waiting[..1]);
+    rig.spool.mark_done("vault+put", &waiting[..1]);
     rig.run_outlet(5 * SECOND, &going());
     assert_eq!(sink.all(), ["before", "first", "second"]);
     assert!(rig.waiting("x").is_empty());

@@ -1,9 +1,8 @@
-//! [`Repeats`]: recognises requests whose bytes were seen before. A client that received no answer sends again; that
-//! must neither lose nor duplicate data.
-//! Equal bytes join an earlier request only while that request is in flight, or if it was committed but its answer
-//! reached no client. Once an answer was delivered, equal bytes are a new request, marked as a repeat. Each table is
-//! bounded.
-//! `claims` decides which calls of a repeat are counted; the hash is made in `worker`.
+//! [`RepeatedRequests`]: recognises requests whose bytes were seen before. A client that received no answer sends
+//! again; that must neither lose nor duplicate data. Equal bytes join an earlier request only while that request is in
+//! flight, or if it was committed but its answer reached no client. Once an answer was delivered, equal bytes are a new
+//! request, marked as a repeat. Each table is bounded. `claims` decides which calls of a repeat are counted; the hash
+//! is made in `worker`.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -19,34 +18,34 @@ use super::outcome::{Outcome, Reason};
 mod tests;
 
 /// Digest of account, receiver, signal and body.
-pub type Fingerprint = [u8; 16];
+pub type RequestFingerprint = [u8; 16];
 
 /// Channel to a client that waits for an answer.
-pub type Waiter = oneshot::Sender<Outcome>;
+pub type AnswerSender = oneshot::Sender<Outcome>;
 
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RepeatLimits {
     /// Minimum time for which an answered request is remembered, if there is room.
     pub keep: Duration,
     /// Maximum number of answered requests remembered.
     pub answered: usize,
     /// Maximum number of committed requests remembered whose answer reached no client.
-    pub unheard: usize,
+    pub undelivered: usize,
     /// Maximum number of requests that wait for one in flight.
     pub waiters: usize,
 }
 
-impl Default for Limits {
+impl Default for RepeatLimits {
     fn default() -> Self {
-        Self { keep: Duration::from_secs(3600), answered: 1_000_000, unheard: 100_000, waiters: 64 }
+        Self { keep: Duration::from_secs(3600), answered: 1_000_000, undelivered: 100_000, waiters: 64 }
     }
 }
 
-/// Decision of [`Repeats::enter`].
+/// Decision of [`RepeatedRequests::register_request`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Entered {
-    /// Process the request and end it with [`Repeats::finish`].
+pub enum RepeatCheck {
+    /// Process the request and end it with [`RepeatedRequests::finish`].
     First {
         /// Equal bytes were accepted before.
         repeat: bool,
@@ -56,16 +55,16 @@ pub enum Entered {
 }
 
 /// Requests in flight, and remembered ones.
-pub struct Repeats {
-    limits: Limits,
-    inner: Mutex<Inner>,
+pub struct RepeatedRequests {
+    limits: RepeatLimits,
+    inner: Mutex<RepeatTables>,
 }
 
 #[derive(Default)]
-struct Inner {
-    in_flight: HashMap<Fingerprint, Vec<Waiter>>,
-    unheard: Generations<HashMap<Fingerprint, Outcome>>,
-    answered: Generations<HashSet<Fingerprint>>,
+struct RepeatTables {
+    in_flight: HashMap<RequestFingerprint, Vec<AnswerSender>>,
+    undelivered: Generations<HashMap<RequestFingerprint, Outcome>>,
+    answered: Generations<HashSet<RequestFingerprint>>,
 }
 
 /// New entries go into `young`. When `young` is full or too old, it replaces `old`, whose entries are forgotten.
@@ -77,7 +76,7 @@ struct Generations<T> {
 }
 
 impl<T: Default> Generations<T> {
-    fn turn(&mut self, now: UnixNanos, keep: Duration, full: bool) {
+    fn rotate_if_due(&mut self, now: UnixNanos, keep: Duration, full: bool) {
         let age = self.since.map_or(Duration::ZERO, |since| now.since(since));
         if full || age >= keep {
             self.old = std::mem::take(&mut self.young);
@@ -90,14 +89,19 @@ impl<T: Default> Generations<T> {
     }
 }
 
-impl Repeats {
+impl RepeatedRequests {
     /// Empty tables.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, inner: Mutex::new(Inner::default()) }
+    pub fn new(limits: RepeatLimits) -> Self {
+        Self { limits, inner: Mutex::new(RepeatTables::default()) }
     }
 
     /// Registers an arriving request; `waiter` gets its answer at once or later.
-    pub fn enter(&self, fingerprint: Fingerprint, waiter: Waiter, now: UnixNanos) -> Entered {
+    pub fn register_request(
+        &self,
+        fingerprint: RequestFingerprint,
+        waiter: AnswerSender,
+        now: UnixNanos,
+    ) -> RepeatCheck {
         let mut inner = self.inner.lock();
         if let Some(waiters) = inner.in_flight.get_mut(&fingerprint) {
             if waiters.len() < self.limits.waiters {
@@ -105,23 +109,24 @@ impl Repeats {
             } else {
                 let _ = waiter.send(Outcome::Retry { after: None, reason: Reason::Overloaded });
             }
-            return Entered::Joined;
+            return RepeatCheck::Joined;
         }
-        inner.unheard.turn(now, self.limits.keep, false);
-        inner.answered.turn(now, self.limits.keep, false);
-        let unheard = inner.unheard.young.remove(&fingerprint).or_else(|| inner.unheard.old.remove(&fingerprint));
+        inner.undelivered.rotate_if_due(now, self.limits.keep, false);
+        inner.answered.rotate_if_due(now, self.limits.keep, false);
+        let unheard =
+            inner.undelivered.young.remove(&fingerprint).or_else(|| inner.undelivered.old.remove(&fingerprint));
         if let Some(outcome) = unheard {
             let heard = waiter.send(outcome.clone()).is_ok();
             inner.remember(fingerprint, outcome, heard, now, &self.limits);
-            return Entered::Joined;
+            return RepeatCheck::Joined;
         }
         let repeat = inner.answered.young.contains(&fingerprint) || inner.answered.old.contains(&fingerprint);
         inner.in_flight.insert(fingerprint, vec![waiter]);
-        Entered::First { repeat }
+        RepeatCheck::First { repeat }
     }
 
     /// Ends a request. `committed`: its data is safe, whatever the outcome says.
-    pub fn finish(&self, fingerprint: Fingerprint, outcome: &Outcome, committed: bool, now: UnixNanos) {
+    pub fn finish(&self, fingerprint: RequestFingerprint, outcome: &Outcome, committed: bool, now: UnixNanos) {
         let mut inner = self.inner.lock();
         let waiters = inner.in_flight.remove(&fingerprint).unwrap_or_default();
         // A fold rather than `any`, which would stop at the first waiter that is still connected.
@@ -139,16 +144,23 @@ impl Repeats {
     }
 }
 
-impl Inner {
-    fn remember(&mut self, fingerprint: Fingerprint, outcome: Outcome, heard: bool, now: UnixNanos, limits: &Limits) {
+impl RepeatTables {
+    fn remember(
+        &mut self,
+        fingerprint: RequestFingerprint,
+        outcome: Outcome,
+        heard: bool,
+        now: UnixNanos,
+        limits: &RepeatLimits,
+    ) {
         if heard {
             let full = self.answered.young.len() >= limits.answered / 2;
-            self.answered.turn(now, limits.keep, full);
+            self.answered.rotate_if_due(now, limits.keep, full);
             self.answered.young.insert(fingerprint);
         } else {
-            let full = self.unheard.young.len() >= limits.unheard / 2;
-            self.unheard.turn(now, limits.keep, full);
-            self.unheard.young.insert(fingerprint, outcome);
+            let full = self.undelivered.young.len() >= limits.undelivered / 2;
+            self.undelivered.rotate_if_due(now, limits.keep, full);
+            self.undelivered.young.insert(fingerprint, outcome);
         }
     }
 }

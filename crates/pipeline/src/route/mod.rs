@@ -1,18 +1,18 @@
-//! [`Route`]: the pipelines that take one signal of a receiver, as a tree whose common steps run once, so that an item
-//! in two pipelines is priced, tracked and vaulted once.
-//! The payload is cloned at a fork; effects and drafts are not. A copy for third parties is encoded without unknown
-//! fields. Copies carry their clearance. Panics and poison items are handled in `worker`, storage in `sequencer`.
+//! [`PipelineRoute`]: the pipelines that take one signal of a receiver, as a tree whose common steps run once, so that
+//! an item in two pipelines is priced, tracked and vaulted once. The payload is cloned at a fork; effects and drafts
+//! are not. A copy for third parties is encoded without unknown fields. Copies carry their clearance. Panics and poison
+//! items are handled in `worker`, storage in `sequencer`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use otlp::{Malformed, Signal, SlotRange, UnknownFields};
+use otlp::{MalformedOtlp, Signal, SlotRange, UnknownFields};
 use telemetry::{Counter, Meter, names};
 
-use super::batch::{Batch, Draft, Effect};
+use super::batch::{Batch, Effect, RecordDraft};
 use super::clearance::Trust;
-use super::component::{Processor, Quarantine};
-use super::forward::Label;
+use super::component::{Processor, QuarantineSealer};
+use super::forward_label::ForwardLabel;
 use super::outcome::Reason;
 use super::plan::{EnginePlan, PipelinePlan};
 
@@ -20,32 +20,32 @@ use super::plan::{EnginePlan, PipelinePlan};
 mod tests;
 mod walk;
 
-pub use walk::Walk;
+pub use walk::RouteExecution;
 
 /// Consumer ids of the spool that need a copy.
-pub type Holders = Arc<[Arc<str>]>;
+pub type HolderIds = Arc<[Arc<str>]>;
 
 /// The routes of a plan.
-pub struct Routes {
-    by_receiver: HashMap<Arc<str>, HashMap<Signal, Arc<Route>>>,
+pub struct PipelineRoutes {
+    by_receiver: HashMap<Arc<str>, HashMap<Signal, Arc<PipelineRoute>>>,
 }
 
 /// A part of the tree: the steps that all pipelines below share, the pipelines that end there, and the branches.
 #[derive(Default)]
-pub struct Route {
-    steps: Vec<Step>,
-    ends: Vec<End>,
-    forks: Vec<Arc<Route>>,
+pub struct PipelineRoute {
+    steps: Vec<RouteStep>,
+    ends: Vec<PipelineEnd>,
+    forks: Vec<Arc<PipelineRoute>>,
 }
 
 /// A step, with counters of the items that enter and leave it.
-struct Step {
+struct RouteStep {
     processor: Arc<dyn Processor>,
     incoming: Counter,
     outgoing: Counter,
 }
 
-impl Step {
+impl RouteStep {
     fn new(processor: Arc<dyn Processor>, signal: Signal, meter: &Meter) -> Self {
         let labels = [("processor", &**processor.id()), ("otel_signal", signal.as_str())];
         let count = |def| meter.counter(def, &labels);
@@ -62,19 +62,19 @@ impl Step {
 }
 
 /// The end of a pipeline: its exporters by trust.
-struct End {
+struct PipelineEnd {
     pipeline: Arc<str>,
-    third_parties: Holders,
-    internal: Holders,
+    third_parties: HolderIds,
+    internal: HolderIds,
 }
 
 /// The result of processing a batch.
 #[derive(Default)]
-pub struct Product {
+pub struct BatchProduct {
     /// Effects to apply after the commit.
     pub effects: Vec<Effect>,
     /// Drafts for the ticketers.
-    pub drafts: Vec<Draft>,
+    pub drafts: Vec<RecordDraft>,
     /// Forward copies for the exporters.
     pub copies: Vec<ForwardCopy>,
     /// Number of unknown fields left out of copies for third parties.
@@ -84,7 +84,7 @@ pub struct Product {
 /// One forward copy: OTLP bytes and label.
 pub struct ForwardCopy {
     /// Consumers that need the copy.
-    pub holders: Holders,
+    pub holders: HolderIds,
     /// OTLP bytes, then the label.
     pub body: Vec<u8>,
     /// Byte ranges whose texts are filled in after the ticket.
@@ -97,20 +97,20 @@ pub struct ForwardCopy {
 
 /// Why a batch was not processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum RouteFailure {
     /// A processor keeps the batch back.
-    Kept(Reason),
+    ProcessorRefused(Reason),
     /// The payload can't be encoded.
     Encode,
 }
 
-impl From<Malformed> for Failure {
-    fn from(_: Malformed) -> Self {
+impl From<MalformedOtlp> for RouteFailure {
+    fn from(_: MalformedOtlp) -> Self {
         Self::Encode
     }
 }
 
-impl Routes {
+impl PipelineRoutes {
     /// The routes of `plan`.
     pub fn new(plan: &EnginePlan, meter: &Meter) -> Self {
         let mut grouped: HashMap<Arc<str>, HashMap<Signal, Vec<&PipelinePlan>>> = HashMap::new();
@@ -121,30 +121,31 @@ impl Routes {
             }
         }
         let tree = |signals: HashMap<Signal, Vec<&PipelinePlan>>| {
-            let route = |signal, pipelines: &[&PipelinePlan]| Arc::new(Route::new(pipelines, 0, (signal, meter)));
+            let route =
+                |signal, pipelines: &[&PipelinePlan]| Arc::new(PipelineRoute::new(pipelines, 0, (signal, meter)));
             signals.into_iter().map(|(signal, pipelines)| (signal, route(signal, &pipelines))).collect()
         };
         Self { by_receiver: grouped.into_iter().map(|(receiver, signals)| (receiver, tree(signals))).collect() }
     }
 
     /// The route for this receiver and signal, if a pipeline takes them.
-    pub fn find(&self, receiver: &str, signal: Signal) -> Option<&Arc<Route>> {
+    pub fn find(&self, receiver: &str, signal: Signal) -> Option<&Arc<PipelineRoute>> {
         self.by_receiver.get(receiver)?.get(&signal)
     }
 }
 
-impl Route {
+impl PipelineRoute {
     fn new(pipelines: &[&PipelinePlan], depth: usize, (signal, meter): (Signal, &Meter)) -> Self {
         let mut route = Self::default();
         let mut depth = depth;
         while let Some(step) = common_step(pipelines, depth) {
-            route.steps.push(Step::new(step, signal, meter));
+            route.steps.push(RouteStep::new(step, signal, meter));
             depth += 1;
         }
         let mut groups: Vec<(&Arc<dyn Processor>, Vec<&PipelinePlan>)> = Vec::new();
         for pipeline in pipelines {
             match pipeline.processors.get(depth) {
-                None => route.ends.push(End::new(pipeline)),
+                None => route.ends.push(PipelineEnd::new(pipeline)),
                 Some(step) => match groups.iter_mut().find(|(known, _)| known.id() == step.id()) {
                     Some((_, group)) => group.push(pipeline),
                     None => groups.push((step, vec![pipeline])),
@@ -156,9 +157,9 @@ impl Route {
         route
     }
 
-    /// The [`Quarantine`] (vault) of one of these pipelines. Pipelines that share a receiver and a signal share their
-    /// vault (`config/graph`). `None`: no pipeline of the route has a vault.
-    pub fn quarantine(&self) -> Option<&dyn Quarantine> {
+    /// The [`QuarantineSealer`] (vault) of one of these pipelines. Pipelines that share a receiver and a signal share
+    /// their vault (`config/graph`). `None`: no pipeline of the route has a vault.
+    pub fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
         let own = self.steps.iter().find_map(|step| step.processor.quarantine());
         own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
     }
@@ -172,7 +173,7 @@ fn common_step(pipelines: &[&PipelinePlan], depth: usize) -> Option<Arc<dyn Proc
     others.iter().all(same).then(|| Arc::clone(step))
 }
 
-fn fork_of(batch: &Batch) -> Batch {
+fn fork_batch(batch: &Batch) -> Batch {
     Batch {
         origin: Arc::clone(&batch.origin),
         payload: batch.payload.clone(),
@@ -185,7 +186,7 @@ fn fork_of(batch: &Batch) -> Batch {
     }
 }
 
-impl End {
+impl PipelineEnd {
     fn new(pipeline: &PipelinePlan) -> Self {
         let of = |trust: Trust| {
             let exporters = pipeline.exporters.iter().filter(|exporter| exporter.trust() == trust);
@@ -194,7 +195,7 @@ impl End {
         Self { pipeline: Arc::clone(&pipeline.id), third_parties: of(Trust::ThirdParty), internal: of(Trust::Internal) }
     }
 
-    fn encode(&self, batch: &Batch, product: &mut Product) -> Result<(), Failure> {
+    fn encode_copies(&self, batch: &Batch, product: &mut BatchProduct) -> Result<(), RouteFailure> {
         let items = batch.payload.item_count() as u64;
         if items == 0 {
             return Ok(());
@@ -221,8 +222,8 @@ impl End {
         Ok(())
     }
 
-    fn label(&self, batch: &Batch, unknown: UnknownFields, items: u64) -> Label {
-        Label {
+    fn label(&self, batch: &Batch, unknown: UnknownFields, items: u64) -> ForwardLabel {
+        ForwardLabel {
             signal: batch.payload.signal(),
             clearance: batch.clearance,
             unknown,
@@ -234,15 +235,15 @@ impl End {
 }
 
 impl ForwardCopy {
-    fn new(holders: Holders, encoded: otlp::Encoded, label: &Label) -> Self {
+    fn new(holders: HolderIds, encoded: otlp::EncodedRequest, label: &ForwardLabel) -> Self {
         let mut body = encoded.bytes;
-        body.reserve_exact(Label::room(&label.pipeline));
+        body.reserve_exact(ForwardLabel::max_size(&label.pipeline));
         label.append_to(&mut body);
         Self { holders, body, slots: encoded.slots, signal: label.signal, items: label.items }
     }
 
     /// Fills the ticket's texts into the slots. Returns how many slots got no text of their width.
-    pub fn patch(&mut self, texts: &HashMap<otlp::SlotId, String>) -> u64 {
+    pub fn fill_slots(&mut self, texts: &HashMap<otlp::SlotId, String>) -> u64 {
         let mut missing = 0;
         for slot in &self.slots {
             let to = self.body.get_mut(slot.range.clone());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::engine::{Drafter, Sink, Step, attributes, names, origin, spans, with_unknown_field};
-use crate::{Clearance, Exporter, Limits};
+use crate::{Clearance, EngineLimits, Exporter};
 use otlp::Payload;
 
 fn pipeline(id: &str, processors: Vec<Arc<dyn Processor>>, exporters: &[(&str, Trust)]) -> PipelinePlan {
@@ -9,17 +9,17 @@ fn pipeline(id: &str, processors: Vec<Arc<dyn Processor>>, exporters: &[(&str, T
 }
 
 fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
-    EnginePlan { pipelines, limits: Limits::default() }
+    EnginePlan { pipelines, limits: EngineLimits::default() }
 }
 
-fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<Product, Failure> {
-    let routes = Routes::new(&plan(pipelines), &Meter::new());
+fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<BatchProduct, RouteFailure> {
+    let routes = PipelineRoutes::new(&plan(pipelines), &Meter::new());
     let route = routes.find("otlp", Signal::Traces).unwrap();
-    Walk::begin(route, Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap())).to_end()
+    RouteExecution::begin(route, Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap())).run_to_end()
 }
 
-fn read(copy: &ForwardCopy) -> (Label, bytes::Bytes) {
-    Label::split(&bytes::Bytes::copy_from_slice(&copy.body)).unwrap()
+fn read(copy: &ForwardCopy) -> (ForwardLabel, bytes::Bytes) {
+    ForwardLabel::split(&bytes::Bytes::copy_from_slice(&copy.body)).unwrap()
 }
 
 /// Common steps of two pipelines must run once, and differing steps must not affect the other's copy.
@@ -96,7 +96,7 @@ fn a_copy_carries_its_clearance() {
         (vec![], Clearance::RECEIVED),
         (
             vec![Step::clear("clear") as Arc<dyn Processor>],
-            Clearance { content: crate::Content::Stripped, text: crate::Text::Redacted },
+            Clearance { content: crate::ContentState::Stripped, text: crate::TextState::Redacted },
         ),
     ] {
         let product =
@@ -114,7 +114,7 @@ fn a_refusal_keeps_everything_back() {
         pipeline("traces/a", vec![], &[("x", Trust::Internal)]),
         pipeline("traces/b", vec![Step::picky("picky")], &[("y", Trust::Internal)]),
     ];
-    assert_eq!(run(pipelines, spans(&["keep"])).err(), Some(Failure::Kept(Reason::SpoolFull)));
+    assert_eq!(run(pipelines, spans(&["keep"])).err(), Some(RouteFailure::ProcessorRefused(Reason::SpoolFull)));
 }
 
 /// A ticket's text must be patched into the copy, and one that does not fit must be counted.
@@ -126,16 +126,16 @@ fn slots_are_patched_in_place() {
             .unwrap();
     let copy = &mut product.copies[0];
     let slot = copy.slots[0].slot;
-    assert_eq!(copy.patch(&HashMap::new()), 1);
-    assert_eq!(copy.patch(&HashMap::from([(slot, "short".to_owned())])), 1);
-    assert_eq!(copy.patch(&HashMap::from([(slot, "0123456789".to_owned())])), 0);
+    assert_eq!(copy.fill_slots(&HashMap::new()), 1);
+    assert_eq!(copy.fill_slots(&HashMap::from([(slot, "short".to_owned())])), 1);
+    assert_eq!(copy.fill_slots(&HashMap::from([(slot, "0123456789".to_owned())])), 0);
     assert_eq!(attributes(&read(copy).1)["reference"], "0123456789");
 }
 
 /// Signals and receivers that no pipeline names must have no route.
 #[test]
 fn only_named_receivers_have_routes() {
-    let routes = Routes::new(&plan(vec![pipeline("traces", vec![], &[("x", Trust::Internal)])]), &Meter::new());
+    let routes = PipelineRoutes::new(&plan(vec![pipeline("traces", vec![], &[("x", Trust::Internal)])]), &Meter::new());
     assert!(routes.find("otlp", Signal::Traces).is_some());
     assert!(routes.find("otlp", Signal::Logs).is_none());
     assert!(routes.find("otlp/other", Signal::Traces).is_none());

@@ -17,14 +17,14 @@ use kernel::clock::Clock;
 use otlp::{Signal, SlotId};
 use telemetry::{Counter, Histogram, Meter, names};
 
-use super::batch::{Effect, Origin};
+use super::batch::{BatchOrigin, Effect};
 use super::component::{Processor, Ticketer};
-use super::delivery::Delivery;
+use super::delivery::DeliveryTracker;
 use super::effects::{self, Applier};
 use super::outcome::{Outcome, Reason};
 use super::receipt::Receipt;
-use super::route::{ForwardCopy, Holders, Product};
-use super::spool::{MAX_HOLDERS, OnCommit, Record, RecordKind, Seq, Spool, Transaction, room_for};
+use super::route::{BatchProduct, ForwardCopy, HolderIds};
+use super::spool::{MAX_HOLDERS, OnCommit, RecordKind, RecordSeq, Spool, SpoolRecord, Transaction, bytes_to_reserve};
 use super::tap::Tap;
 
 #[cfg(test)]
@@ -34,27 +34,27 @@ mod tests;
 pub const CHECKPOINT: &str = "checkpoint";
 
 /// A batch that went through its pipelines.
-pub struct Finished {
+pub struct FinishedBatch {
     /// Origin of the batch.
-    pub origin: Arc<Origin>,
+    pub origin: Arc<BatchOrigin>,
     /// The records-to-be: effects, drafts and forward copies.
-    pub product: Product,
+    pub product: BatchProduct,
     /// The client's answer once the batch is committed.
     pub answer: Outcome,
     /// The receipt to answer.
     pub receipt: Receipt,
 }
 
-type Tickets = HashMap<Arc<str>, Box<dyn Ticketer>>;
+type TicketerMap = HashMap<Arc<str>, Box<dyn Ticketer>>;
 
 /// See the module.
 pub struct Sequencer {
     spool: Arc<Spool>,
     applier: Arc<Applier>,
-    delivery: Arc<Delivery>,
+    delivery: Arc<DeliveryTracker>,
     clock: Arc<dyn Clock>,
     checkpoint: Arc<[Arc<str>]>,
-    tickets: Mutex<Tickets>,
+    tickets: Mutex<TicketerMap>,
     /// Processors whose drafts have a ticketer.
     drafters: HashSet<Arc<str>>,
     /// Set once, when commits have become impossible.
@@ -71,11 +71,11 @@ impl Sequencer {
         spool: Arc<Spool>,
         applier: Arc<Applier>,
         processors: &[Arc<dyn Processor>],
-        delivery: Arc<Delivery>,
+        delivery: Arc<DeliveryTracker>,
         clock: Arc<dyn Clock>,
         meter: &Meter,
     ) -> Arc<Self> {
-        let tickets: Tickets =
+        let tickets: TicketerMap =
             processors.iter().filter_map(|one| Some((Arc::clone(one.id()), one.ticketer()?))).collect();
         Arc::new(Self {
             spool,
@@ -94,12 +94,12 @@ impl Sequencer {
     }
 
     /// Becomes `Some` when commits have become impossible; the process must then end.
-    pub fn failed(&self) -> watch::Receiver<Option<Reason>> {
+    pub fn watch_failure(&self) -> watch::Receiver<Option<Reason>> {
         self.failed.subscribe()
     }
 
     /// Records that commits have become impossible.
-    pub fn fail(&self, reason: Reason) {
+    pub fn report_failure(&self, reason: Reason) {
         self.failed.send_if_modified(|failed| failed.replace(reason).is_none());
     }
 
@@ -109,8 +109,8 @@ impl Sequencer {
     }
 
     /// Queues the batch for its commit. Its receipt is answered after the commit, or at once if there is no room.
-    pub fn commit(self: &Arc<Self>, finished: Finished) {
-        let Finished { origin, mut product, answer, receipt } = finished;
+    pub fn commit(self: &Arc<Self>, finished: FinishedBatch) {
+        let FinishedBatch { origin, mut product, answer, receipt } = finished;
         let effects = std::mem::take(&mut product.effects);
         let effects_body = if effects.is_empty() { Bytes::new() } else { effects::encode(&effects).into() };
         if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
@@ -118,31 +118,31 @@ impl Sequencer {
         }
         let failed = *self.failed.borrow();
         if let Some(reason) = failed {
-            return self.refuse(&origin, receipt, reason);
+            return self.refuse_batch(&origin, receipt, reason);
         }
         if product.drafts.iter().any(|draft| !self.drafters.contains(&draft.processor)) {
             // No ticketer would store this draft: an incomplete plan must not lose content.
-            return self.refuse(&origin, receipt, Reason::Lost);
+            return self.refuse_batch(&origin, receipt, Reason::Lost);
         }
         let offered = self.take_offers(&mut product);
         if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
-            self.offer(&origin, offered, &HashMap::new());
+            self.offer_copies(&origin, offered, &HashMap::new());
             return receipt.resolve(&answer, false);
         }
-        if let Some(reason) = self.delivery.full(&self.spool, &product) {
-            self.not_queued(&product);
-            return self.refuse(&origin, receipt, reason);
+        if let Some(reason) = self.delivery.refusal_reason(&self.spool, &product) {
+            self.count_unqueued(&product);
+            return self.refuse_batch(&origin, receipt, reason);
         }
-        let reservation = match self.spool.reserve(room(&product, &effects_body)) {
+        let reservation = match self.spool.reserve(bytes_needed(&product, &effects_body)) {
             Ok(reservation) => reservation,
             Err(reason) => {
-                self.not_queued(&product);
-                return self.refuse(&origin, receipt, reason);
+                self.count_unqueued(&product);
+                return self.refuse_batch(&origin, receipt, reason);
             }
         };
         let items = product.copies.iter().map(|copy| copy.items).max().unwrap_or(0);
         let began = self.clock.monotonic();
-        let mut pending = Pending {
+        let mut pending = PendingCommit {
             effects,
             answer,
             receipt,
@@ -153,31 +153,31 @@ impl Sequencer {
             tapped: Vec::new(),
         };
         let mut tickets = self.tickets.lock();
-        let ticketed = catch_unwind(AssertUnwindSafe(|| self.ticket(&mut tickets, product)));
+        let ticketed = catch_unwind(AssertUnwindSafe(|| self.issue_ticket(&mut tickets, product)));
         let Ok((mut records, texts)) = ticketed else {
             // Numbers may be taken that will never be committed, so the order is broken.
-            self.fail(Reason::SpoolFailed);
+            self.report_failure(Reason::SpoolFailed);
             drop(tickets);
-            return self.refuse(&origin, pending.receipt, Reason::SpoolFailed);
+            return self.refuse_batch(&origin, pending.receipt, Reason::SpoolFailed);
         };
         if !effects_body.is_empty() {
             pending.effects_at = Some(records.len());
             let holders = Arc::clone(&self.checkpoint);
-            records.push(Record { kind: RecordKind::Effects, holders, body: effects_body });
+            records.push(SpoolRecord { kind: RecordKind::Effects, holders, body: effects_body });
         }
-        pending.awaited = self.awaited(&records);
-        let offers: Vec<_> = offered.into_iter().map(|copy| self.patched(copy, &texts)).collect();
-        if self.tap.on() {
-            pending.tapped = forwarded(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
+        pending.awaited = self.awaited_exporters(&records);
+        let offers: Vec<_> = offered.into_iter().map(|copy| self.patch_copy(copy, &texts)).collect();
+        if self.tap.has_clients() {
+            pending.tapped = forward_bodies(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
         }
         let transaction = Transaction { account: Arc::clone(&origin.account), records };
         self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
     }
 
     /// Does everything that must happen in ticket order, up to the append.
-    fn ticket(&self, tickets: &mut Tickets, product: Product) -> (Vec<Record>, Texts) {
+    fn issue_ticket(&self, tickets: &mut TicketerMap, product: BatchProduct) -> (Vec<SpoolRecord>, SlotTexts) {
         let mut records = Vec::new();
-        let mut texts = Texts::new();
+        let mut texts = SlotTexts::new();
         for draft in product.drafts {
             let Some(ticketer) = tickets.get_mut(&draft.processor) else { continue };
             let mut ticketed = ticketer.ticket(draft.body);
@@ -188,20 +188,20 @@ impl Sequencer {
             }
         }
         for copy in product.copies {
-            let (all, body) = self.patched(copy, &texts);
+            let (all, body) = self.patch_copy(copy, &texts);
             if all.len() <= MAX_HOLDERS {
-                records.push(Record { kind: RecordKind::Forward, holders: all, body });
+                records.push(SpoolRecord { kind: RecordKind::Forward, holders: all, body });
                 continue;
             }
             for holders in all.chunks(MAX_HOLDERS) {
-                records.push(Record { kind: RecordKind::Forward, holders: holders.into(), body: body.clone() });
+                records.push(SpoolRecord { kind: RecordKind::Forward, holders: holders.into(), body: body.clone() });
             }
         }
         (records, texts)
     }
 
-    fn patched(&self, mut copy: ForwardCopy, texts: &Texts) -> (Holders, Bytes) {
-        let unfilled = copy.patch(texts);
+    fn patch_copy(&self, mut copy: ForwardCopy, texts: &SlotTexts) -> (HolderIds, Bytes) {
+        let unfilled = copy.fill_slots(texts);
         if unfilled > 0 {
             self.unfilled.increment(unfilled);
         }
@@ -209,7 +209,7 @@ impl Sequencer {
     }
 
     /// Removes from the copies the holders with `ack: offered`, and returns copies for them.
-    fn take_offers(&self, product: &mut Product) -> Vec<ForwardCopy> {
+    fn take_offers(&self, product: &mut BatchProduct) -> Vec<ForwardCopy> {
         let is_offered = |id: &Arc<str>| self.delivery.offers(id).is_some();
         let mut offered = Vec::new();
         product.copies.retain_mut(|copy| {
@@ -228,16 +228,16 @@ impl Sequencer {
         offered
     }
 
-    fn offer(&self, origin: &Origin, offered: Vec<ForwardCopy>, texts: &Texts) {
-        let patched: Vec<_> = offered.into_iter().map(|copy| self.patched(copy, texts)).collect();
-        if self.tap.on() {
+    fn offer_copies(&self, origin: &BatchOrigin, offered: Vec<ForwardCopy>, texts: &SlotTexts) {
+        let patched: Vec<_> = offered.into_iter().map(|copy| self.patch_copy(copy, texts)).collect();
+        if self.tap.has_clients() {
             let bodies: Vec<Bytes> = patched.iter().map(|(_, body)| body.clone()).collect();
-            self.tap.show(&origin.account, &bodies);
+            self.tap.show_batch(&origin.account, &bodies);
         }
         self.push_offers(origin, patched);
     }
 
-    fn push_offers(&self, origin: &Origin, offered: Vec<(Holders, Bytes)>) {
+    fn push_offers(&self, origin: &BatchOrigin, offered: Vec<(HolderIds, Bytes)>) {
         let now = self.clock.now();
         for (holders, body) in offered {
             for offers in holders.iter().filter_map(|id| self.delivery.offers(id)) {
@@ -247,43 +247,48 @@ impl Sequencer {
     }
 
     /// Exporters whose results the client waits for, with the index of the record.
-    fn awaited(&self, records: &[Record]) -> Vec<(usize, Arc<str>)> {
+    fn awaited_exporters(&self, records: &[SpoolRecord]) -> Vec<(usize, Arc<str>)> {
         let forward = records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Forward);
         let holders = forward.flat_map(|(at, record)| record.holders.iter().map(move |holder| (at, holder)));
         holders
-            .filter(|(_, holder)| self.delivery.awaits(holder))
+            .filter(|(_, holder)| self.delivery.is_awaited(holder))
             .map(|(at, holder)| (at, Arc::clone(holder)))
             .collect()
     }
 
-    fn on_commit(self: &Arc<Self>, origin: Arc<Origin>, pending: Pending, offers: Vec<(Holders, Bytes)>) -> OnCommit {
+    fn on_commit(
+        self: &Arc<Self>,
+        origin: Arc<BatchOrigin>,
+        pending: PendingCommit,
+        offers: Vec<(HolderIds, Bytes)>,
+    ) -> OnCommit {
         let sequencer = Arc::clone(self);
         Box::new(move |committed| match committed {
             Ok(seqs) => {
                 if !pending.tapped.is_empty() {
-                    sequencer.tap.show(&origin.account, &pending.tapped);
+                    sequencer.tap.show_batch(&origin.account, &pending.tapped);
                 }
                 sequencer.push_offers(&origin, offers);
-                sequencer.committed(pending, seqs);
+                sequencer.finish_commit(pending, seqs);
             }
             Err(reason) => {
-                sequencer.fail(reason);
-                sequencer.refuse(&origin, pending.receipt, reason);
+                sequencer.report_failure(reason);
+                sequencer.refuse_batch(&origin, pending.receipt, reason);
             }
         })
     }
 
-    fn committed(&self, pending: Pending, seqs: &[Seq]) {
+    fn finish_commit(&self, pending: PendingCommit, seqs: &[RecordSeq]) {
         self.commit_seconds.record(self.clock.monotonic().saturating_sub(pending.began).as_secs_f64());
         if let Some(seq) = pending.effects_at.and_then(|at| seqs.get(at)) {
             self.applier.apply(&pending.effects, *seq);
         }
-        let Pending { awaited, items, answer, receipt, .. } = pending;
-        self.delivery.committed(seqs, awaited, items, answer, receipt);
+        let PendingCommit { awaited, items, answer, receipt, .. } = pending;
+        self.delivery.register_commit(seqs, awaited, items, answer, receipt);
     }
 
     /// Counts, per exporter, the items that were refused by the spool.
-    fn not_queued(&self, product: &Product) {
+    fn count_unqueued(&self, product: &BatchProduct) {
         for copy in &product.copies {
             let def = match copy.signal {
                 Signal::Traces => &names::NOT_QUEUED_SPANS,
@@ -296,14 +301,14 @@ impl Sequencer {
         }
     }
 
-    fn refuse(&self, origin: &Origin, receipt: Receipt, reason: Reason) {
+    fn refuse_batch(&self, origin: &BatchOrigin, receipt: Receipt, reason: Reason) {
         self.applier.discard(&origin.id);
         receipt.resolve(&reason.outcome(), false);
     }
 }
 
 /// State of a batch between append and commit.
-struct Pending {
+struct PendingCommit {
     effects: Vec<Effect>,
     answer: Outcome,
     receipt: Receipt,
@@ -319,15 +324,15 @@ struct Pending {
 }
 
 /// Bodies of the forward records.
-fn forwarded(records: &[Record]) -> impl Iterator<Item = &Bytes> {
+fn forward_bodies(records: &[SpoolRecord]) -> impl Iterator<Item = &Bytes> {
     records.iter().filter(|record| record.kind == RecordKind::Forward).map(|record| &record.body)
 }
 
 /// Texts for the slots.
-type Texts = HashMap<SlotId, String>;
+type SlotTexts = HashMap<SlotId, String>;
 
 /// Upper bound of the batch's bytes in the spool.
-fn room(product: &Product, effects: &Bytes) -> u64 {
+fn bytes_needed(product: &BatchProduct, effects: &Bytes) -> u64 {
     let mut records = usize::from(!effects.is_empty());
     let mut bytes = effects.len() as u64;
     for copy in &product.copies {
@@ -337,5 +342,5 @@ fn room(product: &Product, effects: &Bytes) -> u64 {
     }
     // A draft's own bound covers its records' heads.
     let drafts = product.drafts.iter().fold(0_u64, |sum, draft| sum.saturating_add(draft.bytes));
-    room_for(records, bytes.saturating_add(drafts))
+    bytes_to_reserve(records, bytes.saturating_add(drafts))
 }

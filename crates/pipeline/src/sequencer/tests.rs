@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::testing::engine::{Drafter, Sink, Step, Tally, spans};
 use crate::testing::rig::{Parts, Rig};
-use crate::{Batch, Draft, Exporter, Ticketed, Trust};
+use crate::{Batch, Exporter, RecordDraft, TicketResult, Trust};
 
 fn rig(processors: Vec<Arc<dyn Processor>>, spool_bytes: u64) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ impl Processor for Broken {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        batch.drafts.push(Draft { processor: Arc::clone(&self.0), bytes: 1, body: Box::new(()) });
+        batch.drafts.push(RecordDraft { processor: Arc::clone(&self.0), bytes: 1, body: Box::new(()) });
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Processor for Broken {
 struct BrokenTickets;
 
 impl Ticketer for BrokenTickets {
-    fn ticket(&mut self, _: Box<dyn Any + Send>) -> Ticketed {
+    fn ticket(&mut self, _: Box<dyn Any + Send>) -> TicketResult {
         panic!("a ticketer must not")
     }
 }
@@ -103,7 +103,7 @@ impl Ticketer for BrokenTickets {
 fn a_broken_ticketer_ends_everything() {
     let (mut rig, _folder) = rig(vec![Arc::new(Broken("vault".into()))], 16 << 20);
     assert_eq!(rig.put(spans(&["a"])), Reason::SpoolFailed.outcome());
-    assert_eq!(*rig.engine.sequencer.failed().borrow(), Some(Reason::SpoolFailed));
+    assert_eq!(*rig.engine.sequencer.watch_failure().borrow(), Some(Reason::SpoolFailed));
     assert_eq!(rig.put(spans(&["b"])), Reason::SpoolFailed.outcome());
     assert!(rig.waiting("x").is_empty());
 }
@@ -112,7 +112,7 @@ fn a_broken_ticketer_ends_everything() {
 #[test]
 fn a_draft_without_a_ticketer_is_kept_back() {
     let step = Step::new("orphan", |batch| {
-        batch.drafts.push(Draft { processor: "nobody".into(), bytes: 1, body: Box::new(()) });
+        batch.drafts.push(RecordDraft { processor: "nobody".into(), bytes: 1, body: Box::new(()) });
         Ok(())
     });
     let (mut rig, _folder) = rig(vec![step], 16 << 20);

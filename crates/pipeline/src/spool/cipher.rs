@@ -11,14 +11,14 @@ use super::key::SpoolKey;
 use super::record::{TAG, TAIL};
 
 /// Seals and opens the records of one segment.
-pub(super) struct Cipher {
+pub(super) struct SegmentCipher {
     segment: u64,
     seed: u32,
     /// `None` only in the self-check of the leak search.
     key: Option<LessSafeKey>,
 }
 
-impl Cipher {
+impl SegmentCipher {
     /// The cipher of segment `segment` with `salt`. `None`: the library refused, for which there is no known cause.
     pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], segment: u64, sealing: bool) -> Option<Self> {
         let seed = crc32c::crc32c(salt);
@@ -44,7 +44,7 @@ impl Cipher {
     pub(super) fn seal(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<[u8; TAG]> {
         let mut stored = [0; TAG];
         if let Some(key) = &self.key {
-            let aad = Aad::from(self.associated(tail, account));
+            let aad = Aad::from(self.associated_data(tail, account));
             let tag = key.seal_in_place_separate_tag(nonce(record), aad, body).ok()?;
             for (to, from) in stored.iter_mut().zip(tag.as_ref()) {
                 *to = *from;
@@ -57,14 +57,14 @@ impl Cipher {
     pub(super) fn open(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<usize> {
         match &self.key {
             Some(key) => {
-                let aad = Aad::from(self.associated(tail, account));
+                let aad = Aad::from(self.associated_data(tail, account));
                 key.open_in_place(nonce(record), aad, body).ok().map(|plain| plain.len())
             }
             None => body.len().checked_sub(TAG),
         }
     }
 
-    fn associated(&self, tail: &[u8; TAIL], account: &str) -> Vec<u8> {
+    fn associated_data(&self, tail: &[u8; TAIL], account: &str) -> Vec<u8> {
         let mut aad = Vec::with_capacity(8 + TAIL + account.len());
         aad.extend_from_slice(&self.segment.to_le_bytes());
         aad.extend_from_slice(tail);

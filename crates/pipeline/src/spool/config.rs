@@ -1,5 +1,5 @@
-//! The `spool:` section of the configuration, and the checked [`Settings`] made from it. [`Settings`] are valid: at
-//! least four segments fit into the limit. The app creates key files.
+//! The `spool:` section of the configuration, and the checked [`SpoolSettings`] made from it. [`SpoolSettings`] are
+//! valid: at least four segments fit into the limit. The app creates key files.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub const MAX_SEGMENT: u64 = 1 << 30;
 /// The durable queue between the receivers and the vault and exporters.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct SpoolConfig {
     /// Folder of the spool, on a volume that outlives the process. Each gateway needs its own. Default: `spool` in the
     /// data directory.
     pub directory: Option<PathBuf>,
@@ -29,7 +29,7 @@ pub struct Config {
     /// large `max_size`.
     pub segment_size: Option<ByteSize>,
     /// Storage for items that back ends refused for good.
-    pub quarantine: Quarantine,
+    pub quarantine: QuarantineConfig,
     /// Keys that encrypt the spool, 32 bytes as base64 or hex. The first key encrypts, all of them decrypt. Default:
     /// tollgate creates a key file beside the spool.
     pub keys: Vec<Secret>,
@@ -38,29 +38,29 @@ pub struct Config {
 /// Storage for items that back ends refused for good. It is a part of the spool.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Quarantine {
+pub struct QuarantineConfig {
     /// Maximum size. When it is exceeded, the oldest items are deleted and counted; if the back end accepts no other
     /// data, refused items stay in its exporter's queue instead. Default: a quarter of the spool's `max_size`.
     pub max_size: Option<ByteSize>,
 }
 
-impl Default for Config {
+impl Default for SpoolConfig {
     fn default() -> Self {
-        let (max_size, quarantine) = (ByteSize(20 << 30), Quarantine::default());
+        let (max_size, quarantine) = (ByteSize(20 << 30), QuarantineConfig::default());
         Self { directory: None, max_size, segment_size: None, quarantine, keys: Vec::new() }
     }
 }
 
-impl Config {
+impl SpoolConfig {
     /// Checks the numbers; `fallback` is the directory if none is given.
     ///
     /// # Errors
     /// Every problem at once.
-    pub fn settings(&self, fallback: &Path) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self, fallback: &Path) -> Result<SpoolSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let max_size = self.max_size.0;
         if max_size < 4 * MIN_SEGMENT {
-            problems.push(FieldProblem::new("max_size", "too small: at least 256KiB"));
+            problems.push(FieldProblem::new("max_size", "must be at least 256KiB"));
         }
         let segment_size = match self.segment_size {
             Some(size) if size.0 < MIN_SEGMENT || size.0 > MAX_SEGMENT => {
@@ -72,7 +72,7 @@ impl Config {
                 size.0
             }
             Some(size) => size.0,
-            None => Settings::default_segment(max_size),
+            None => SpoolSettings::default_segment(max_size),
         };
         let quarantine = self.quarantine.max_size.map(|size| size.0);
         if quarantine.is_some_and(|size| size == 0 || size > max_size) {
@@ -86,8 +86,8 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let quarantine = quarantine.unwrap_or(Settings::default_quarantine(max_size));
-        Ok(Settings { segment_size, quarantine, ..Settings::new(directory, max_size) })
+        let quarantine = quarantine.unwrap_or(SpoolSettings::default_quarantine(max_size));
+        Ok(SpoolSettings { segment_size, quarantine, ..SpoolSettings::new(directory, max_size) })
     }
 
     /// The keys as given, in order; empty if none is given.
@@ -100,7 +100,7 @@ impl Config {
         for (index, secret) in self.keys.iter().enumerate() {
             match SpoolKey::from_secret(secret) {
                 Ok(key) if keys.iter().any(|other| other.id() == key.id()) => {
-                    problems.push(FieldProblem::new(format!("keys[{index}]"), "the same key twice"));
+                    problems.push(FieldProblem::new(format!("keys[{index}]"), "the same key is listed twice"));
                 }
                 Ok(key) => keys.push(key),
                 Err(what) => problems.push(FieldProblem::new(format!("keys[{index}]"), what)),
@@ -112,7 +112,7 @@ impl Config {
 
 /// Settings of the spool, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct SpoolSettings {
     /// Folder of the spool.
     pub directory: PathBuf,
     /// Maximum bytes of all files together.
@@ -126,7 +126,7 @@ pub struct Settings {
     pub(super) sealing: bool,
 }
 
-impl Settings {
+impl SpoolSettings {
     /// Settings for `directory` with everything else derived from `max_size` (raised to 256 KiB).
     pub fn new(directory: PathBuf, max_size: u64) -> Self {
         let max_size = max_size.max(4 * MIN_SEGMENT);

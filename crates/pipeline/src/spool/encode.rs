@@ -1,19 +1,19 @@
-//! [`Encoder`]: turns transactions into the next bytes of one segment. Record numbers only grow. An encoder whose
-//! output could not be written must be discarded. Writing is in `commit`.
+//! [`SegmentEncoder`]: turns transactions into the next bytes of one segment. Record numbers only grow. An encoder
+//! whose output could not be written must be discarded. Writing is in `commit`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::cipher::Cipher;
+use super::cipher::SegmentCipher;
 use super::record::{
     COMMIT_SIZE, KIND_COMMIT, KIND_TABLE, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, TAG, TransactionHash, put_name,
     put_set, record_size,
 };
-use super::transaction::{Record, Transaction};
+use super::transaction::{SpoolRecord, Transaction};
 
 /// The next bytes of a segment, and the numbers in use in it.
-pub(super) struct Encoder {
-    cipher: Arc<Cipher>,
+pub(super) struct SegmentEncoder {
+    cipher: Arc<SegmentCipher>,
     /// Offset behind the last encoded record.
     end: u64,
     record: u32,
@@ -23,7 +23,7 @@ pub(super) struct Encoder {
 
 /// A record as the index stores it.
 #[derive(Clone, Copy)]
-pub(super) struct Placed {
+pub(super) struct PlacedRecord {
     pub(super) offset: u32,
     pub(super) account: u16,
     pub(super) set: u16,
@@ -31,26 +31,26 @@ pub(super) struct Placed {
 
 /// An encoded transaction.
 #[derive(Default)]
-pub(super) struct Encoded {
+pub(super) struct EncodedTransaction {
     /// Number of its first record in the segment.
     pub(super) first: u32,
     /// All records, including internal ones, in order.
-    pub(super) records: Vec<Placed>,
+    pub(super) records: Vec<PlacedRecord>,
     /// Number of internal records before the caller's own (0 or 1).
     pub(super) leading: u32,
     /// Names and sets that the transaction adds to the segment's tables.
-    pub(super) additions: Additions,
+    pub(super) additions: TableAdditions,
 }
 
 /// Additions to the tables, in order of the new numbers.
 #[derive(Default)]
-pub(super) struct Additions {
+pub(super) struct TableAdditions {
     pub(super) names: Vec<(u16, Arc<str>)>,
     pub(super) sets: Vec<(u16, Vec<u16>)>,
 }
 
-impl Additions {
-    fn body(&self) -> Vec<u8> {
+impl TableAdditions {
+    fn encode_body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         for (id, name) in &self.names {
             put_name(&mut body, *id, name);
@@ -64,17 +64,17 @@ impl Additions {
 
 /// The header fields of a record that the encoder does not know by itself.
 #[derive(Clone, Copy)]
-struct Fields<'a> {
+struct HeaderFields<'a> {
     kind: u8,
     account: u16,
     account_name: &'a str,
     set: u16,
-    stamp: Stamp,
+    stamp: GroupStamp,
 }
 
 /// Header fields that all records of a write group share.
 #[derive(Clone, Copy)]
-pub(super) struct Stamp {
+pub(super) struct GroupStamp {
     /// Offset at which the group starts.
     pub(super) group: u32,
     /// Time of the commit, ns.
@@ -82,11 +82,11 @@ pub(super) struct Stamp {
 }
 
 /// A record could not be sealed.
-pub(super) struct Unsealable;
+pub(super) struct SealError;
 
-impl Encoder {
+impl SegmentEncoder {
     /// An encoder for an empty segment.
-    pub(super) fn new(cipher: Arc<Cipher>) -> Self {
+    pub(super) fn new(cipher: Arc<SegmentCipher>) -> Self {
         let (mut names, mut sets) = (HashMap::new(), HashMap::new());
         names.insert(Arc::from(""), 0);
         sets.insert(Vec::new(), 0);
@@ -106,12 +106,12 @@ impl Encoder {
     pub(super) fn append(
         &mut self,
         transaction: &Transaction,
-        stamp: Stamp,
+        stamp: GroupStamp,
         capacity: u64,
         out: &mut Vec<u8>,
-    ) -> Result<Option<Encoded>, Unsealable> {
-        let Some(additions) = self.additions(transaction) else { return Ok(None) };
-        let table = additions.body();
+    ) -> Result<Option<EncodedTransaction>, SealError> {
+        let Some(additions) = self.missing_names(transaction) else { return Ok(None) };
+        let table = additions.encode_body();
         let bodies: usize = transaction.records.iter().map(|record| record_size(record.body.len())).sum();
         let size = bodies + COMMIT_SIZE + if table.is_empty() { 0 } else { record_size(table.len()) };
         let records = u32::try_from(transaction.records.len()).ok().and_then(|records| records.checked_add(2));
@@ -120,47 +120,52 @@ impl Encoder {
             return Ok(None);
         }
         out.reserve(size);
-        let encoded = self.transaction(transaction, &additions, &table, stamp, out).ok_or(Unsealable)?;
-        Ok(Some(Encoded { additions, ..encoded }))
+        let encoded = self.encode_transaction(transaction, &additions, &table, stamp, out).ok_or(SealError)?;
+        Ok(Some(EncodedTransaction { additions, ..encoded }))
     }
 
-    fn transaction(
+    fn encode_transaction(
         &mut self,
         transaction: &Transaction,
-        additions: &Additions,
+        additions: &TableAdditions,
         table: &[u8],
-        stamp: Stamp,
+        stamp: GroupStamp,
         out: &mut Vec<u8>,
-    ) -> Option<Encoded> {
+    ) -> Option<EncodedTransaction> {
         self.names.extend(additions.names.iter().map(|(id, name)| (Arc::clone(name), *id)));
         self.sets.extend(additions.sets.iter().map(|(id, members)| (members.clone(), *id)));
-        let mut encoded = Encoded { first: self.record, ..Encoded::default() };
+        let mut encoded = EncodedTransaction { first: self.record, ..EncodedTransaction::default() };
         let mut hash = TransactionHash::default();
-        let internal = Fields { kind: KIND_TABLE, account: 0, account_name: "", set: 0, stamp };
+        let internal = HeaderFields { kind: KIND_TABLE, account: 0, account_name: "", set: 0, stamp };
         if !table.is_empty() {
             encoded.leading = 1;
-            encoded.records.push(self.record(internal, table, &mut hash, out)?);
+            encoded.records.push(self.encode_record(internal, table, &mut hash, out)?);
         }
         let account = self.names.get(&transaction.account).copied()?;
         for record in &transaction.records {
-            let set = self.sets.get(&self.members(record)?).copied()?;
+            let set = self.sets.get(&self.member_numbers(record)?).copied()?;
             let account_name = &*transaction.account;
-            let fields = Fields { kind: record.kind as u8, account, account_name, set, stamp };
-            encoded.records.push(self.record(fields, &record.body, &mut hash, out)?);
+            let fields = HeaderFields { kind: record.kind as u8, account, account_name, set, stamp };
+            encoded.records.push(self.encode_record(fields, &record.body, &mut hash, out)?);
         }
-        let body = hash.body();
-        encoded.records.push(self.record(Fields { kind: KIND_COMMIT, ..internal }, &body, &mut hash, out)?);
+        let body = hash.commit_body();
+        encoded.records.push(self.encode_record(
+            HeaderFields { kind: KIND_COMMIT, ..internal },
+            &body,
+            &mut hash,
+            out,
+        )?);
         Some(encoded)
     }
 
-    fn record(
+    fn encode_record(
         &mut self,
-        fields: Fields<'_>,
+        fields: HeaderFields<'_>,
         body: &[u8],
         hash: &mut TransactionHash,
         out: &mut Vec<u8>,
-    ) -> Option<Placed> {
-        let Fields { kind, account, account_name, set, stamp: Stamp { group, committed } } = fields;
+    ) -> Option<PlacedRecord> {
+        let HeaderFields { kind, account, account_name, set, stamp: GroupStamp { group, committed } } = fields;
         let len = u32::try_from(body.len() + TAG).ok()?;
         let mut header = RecordHeader { len, checksum: 0, record: self.record, group, committed, account, set, kind };
         let tail = header.tail();
@@ -177,14 +182,14 @@ impl Encoder {
         hash.add(&header, &tag);
         let size = record_size(body.len());
         out.resize(start + size, 0);
-        let placed = Placed { offset: u32::try_from(self.end).ok()?, account, set };
+        let placed = PlacedRecord { offset: u32::try_from(self.end).ok()?, account, set };
         self.end += size as u64;
         self.record += 1;
         Some(placed)
     }
 
     /// The set's member numbers, each once, in rising order. `None`: a name is not in the table.
-    fn members(&self, record: &Record) -> Option<Vec<u16>> {
+    fn member_numbers(&self, record: &SpoolRecord) -> Option<Vec<u16>> {
         let mut members =
             record.holders.iter().map(|name| self.names.get(name).copied()).collect::<Option<Vec<_>>>()?;
         members.sort_unstable();
@@ -193,8 +198,8 @@ impl Encoder {
     }
 
     /// Names and sets of the transaction that the tables lack. `None`: the tables are full.
-    fn additions(&self, transaction: &Transaction) -> Option<Additions> {
-        let mut additions = Additions::default();
+    fn missing_names(&self, transaction: &Transaction) -> Option<TableAdditions> {
+        let mut additions = TableAdditions::default();
         let mut fresh: HashMap<Arc<str>, u16> = HashMap::new();
         let names = transaction.records.iter().flat_map(|record| record.holders.iter());
         for name in std::iter::once(&transaction.account).chain(names) {

@@ -36,10 +36,10 @@ impl SpoolKey {
     /// # Errors
     /// A fixed text.
     pub fn from_secret(secret: &Secret) -> Result<Self, &'static str> {
-        const WRONG: &str = "not 32 bytes as base64 or hex";
+        const WRONG: &str = "must be 32 bytes, as base64 or hex";
         let text = secret.expose().trim();
         let decoded = if text.len() == 64 {
-            Zeroizing::new(unhex(text.as_bytes()).ok_or(WRONG)?)
+            Zeroizing::new(decode_hex(text.as_bytes()).ok_or(WRONG)?)
         } else {
             let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
             Zeroizing::new(engines.iter().find_map(|engine| engine.decode(text).ok()).ok_or(WRONG)?)
@@ -83,7 +83,7 @@ impl SpoolKey {
     }
 }
 
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     text.chunks_exact(2)
         .map(|pair| {

@@ -5,33 +5,35 @@
 mod cipher;
 mod commit;
 pub mod config;
-mod done;
 mod encode;
-mod handle;
 mod index;
 pub mod key;
-mod meters;
+mod maintenance;
 mod open;
 mod progress;
+mod progress_lines;
 mod queue;
 mod read;
 mod record;
 mod recover;
 mod repack;
-mod room;
 mod scan;
 mod segment;
+mod space;
+mod spool_handle;
+mod spool_metrics;
 pub mod status;
 mod transaction;
-mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
 pub use commit::Committer;
-pub use config::{Config, Settings};
-pub use handle::Spool;
+pub use config::{SpoolConfig, SpoolSettings};
 pub use key::SpoolKey;
-pub use room::Reservation;
-pub use status::{ConsumerStatus, OpenError, ReadError, Status, Step};
-pub use transaction::{MAX_HOLDERS, OnCommit, QUARANTINE, Record, RecordKind, Seq, Stored, Transaction, room_for};
+pub use space::RoomReservation;
+pub use spool_handle::Spool;
+pub use status::{CommitStep, ConsumerStatus, SpoolOpenError, SpoolReadError, SpoolStatus};
+pub use transaction::{
+    MAX_HOLDERS, OnCommit, QUARANTINE, RecordKind, RecordSeq, SpoolRecord, StoredRecord, Transaction, bytes_to_reserve,
+};

@@ -4,70 +4,75 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::{Directory, Disk, DiskFile, is_full, read_exact_at};
+use crate::disk::{Directory, Disk, DiskFile, is_out_of_space, read_exact_at};
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 use telemetry::Meter;
 
 use super::commit::Committer;
-use super::config::{MIN_SEGMENT, Settings};
-use super::handle::Spool;
+use super::config::{MIN_SEGMENT, SpoolSettings};
 use super::key::SpoolKey;
-use super::meters::Meters;
-use super::recover::{Found, survey};
-use super::room::{CUSHION, Room};
-use super::status::OpenError;
-use super::status::Status;
-use super::upkeep::Clean;
+use super::maintenance::MaintenanceState;
+use super::recover::{SurveyedSpool, survey};
+use super::space::{CUSHION, SpaceAllocator};
+use super::spool_handle::Spool;
+use super::spool_metrics::SpoolMetrics;
+use super::status::SpoolOpenError;
+use super::status::SpoolStatus;
 
 const LOCK: &str = "lock";
-const PIECE: usize = 1 << 20;
+const REWRITE_CHUNK: usize = 1 << 20;
 /// Attempts to survey a directory that changes meanwhile.
-const LOOKS: u32 = 5;
+const SURVEY_ATTEMPTS: u32 = 5;
 
-fn cant(settings: &Settings, what: &str, error: &io::Error) -> OpenError {
-    OpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
+fn directory_error(settings: &SpoolSettings, what: &str, error: &io::Error) -> SpoolOpenError {
+    SpoolOpenError::config(format!("spool directory {} can't be {what}: {error}", settings.directory.display()))
 }
 
 fn open(
     disk: &dyn Disk,
-    settings: &Settings,
+    settings: &SpoolSettings,
     keys: &[SpoolKey],
     (clock, rng, meter): (Arc<dyn Clock>, Arc<dyn Rng>, &Meter),
-) -> Result<(Arc<Spool>, Committer), OpenError> {
-    let Some(key) = keys.first().cloned() else { return Err(OpenError::config("the spool has no key")) };
-    let directory = disk.directory(&settings.directory).map_err(|error| cant(settings, "used", &error))?;
+) -> Result<(Arc<Spool>, Committer), SpoolOpenError> {
+    let Some(key) = keys.first().cloned() else {
+        return Err(SpoolOpenError::config("the spool has no key: add one to `spool.keys`"));
+    };
+    let directory = disk.directory(&settings.directory).map_err(|error| directory_error(settings, "used", &error))?;
     let lock = match directory.lock(LOCK) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             let path = settings.directory.display();
-            let remedy = "stop the gateway that runs there, or give this one another folder (`spool.directory`, or \
+            let remedy = "stop the gateway that uses it, or set another folder for this one (`spool.directory`, or \
                 `--data-dir` of the embedded default)";
             let what = format!("spool directory {path} is in use by another process: {remedy}");
-            return Err(OpenError::failed(what));
+            return Err(SpoolOpenError::failed(what));
         }
-        Err(error) => return Err(cant(settings, "locked", &error)),
+        Err(error) => return Err(directory_error(settings, "locked", &error)),
     };
     let found = survey(&directory, settings, keys)?;
-    settle(&*directory, &found).map_err(|error| {
-        OpenError::failed(format!("spool directory {} can't be made ready: {error}", settings.directory.display()))
+    make_durable(&*directory, &found).map_err(|error| {
+        SpoolOpenError::failed(format!(
+            "spool directory {} can't be prepared for writing: {error}",
+            settings.directory.display()
+        ))
     })?;
     let cushion = match directory.open(CUSHION) {
         Ok(file) => file.size().unwrap_or(0),
         Err(_) => 0,
     };
-    let settings = &fitting(settings, &*directory);
+    let settings = &fit_segment_size(settings, &*directory);
     let (limit, least) = (settings.room(), 2 * settings.cushion());
-    let room = Room::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, least);
-    room.active(0, 0, found.bytes);
-    let meters = Meters::new(meter, settings.max_size);
+    let room = SpaceAllocator::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, least);
+    room.set_active(0, 0, found.bytes);
+    let meters = SpoolMetrics::new(meter, settings.max_size);
     let spool = Arc::new(Spool::new(settings.clone(), found.index, room, meters, clock, rng));
     let mut committer = Committer::new(Arc::clone(&spool), directory, key, lock);
-    committer.newest = (found.highest, found.newest_len);
+    committer.newest = (found.highest_segment, found.newest_len);
     committer.removed = found.removed;
-    committer.clean = Clean::with_cushion(cushion);
-    committer.upkeep();
-    if !spool.progress.lock().usable() && !spool.room.resting() {
+    committer.maintenance = MaintenanceState::with_cushion(cushion);
+    committer.run_maintenance();
+    if !spool.progress.lock().is_usable() && !spool.room.is_waiting_for_space() {
         tracing::warn!("the spool starts without a progress file");
     }
     Ok((spool, committer))
@@ -76,9 +81,9 @@ fn open(
 /// Limits the segment size to a part of the volume: of large files on a small volume, few or none could be allocated.
 /// The volume's other contents are ignored, because they may be deleted later, while the small segment size would
 /// remain.
-fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
+fn fit_segment_size(settings: &SpoolSettings, directory: &dyn Directory) -> SpoolSettings {
     let mut settings = settings.clone();
-    let volume = directory.free().map_or(u64::MAX, |free| free.total);
+    let volume = directory.free_space().map_or(u64::MAX, |free| free.total);
     if settings.segment_size > volume / 4 {
         settings.segment_size = (volume / 16).max(MIN_SEGMENT);
         let (size, asked) = (settings.segment_size, settings.max_size);
@@ -86,22 +91,22 @@ fn fitting(settings: &Settings, directory: &dyn Directory) -> Settings {
             volume,
             max_size = asked,
             segment_size = size,
-            "the spool's volume is small: its files are made smaller"
+            "the spool's volume is small, so its segment files are limited to `segment_size`"
         );
     }
     settings
 }
 
 /// Makes the recovered records durable, and removes useless files.
-fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
+fn make_durable(directory: &dyn Directory, found: &SurveyedSpool) -> io::Result<()> {
     if let Some((file, from, to)) = &found.unproven {
-        prove(&**file, *from, *to)?;
+        rewrite_last_group(&**file, *from, *to)?;
     }
-    for name in &found.sweep {
+    for name in &found.useless_files {
         directory.remove(name)?;
     }
     directory.sync()?;
-    for (file, len) in &found.cut {
+    for (file, len) in &found.truncate {
         // Best effort: it only frees room.
         let _ = file.set_len(*len);
     }
@@ -110,16 +115,16 @@ fn settle(directory: &dyn Directory, found: &Found) -> io::Result<()> {
 
 /// Rewrites the last group, byte for byte, and syncs. After a failed sync the page cache may show data as clean that
 /// the disk does not have; only a rewrite brings it there.
-fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+fn rewrite_last_group(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     let mut at = from;
     while at < to {
-        let mut piece = vec![0; usize::try_from(to - at).unwrap_or(PIECE).min(PIECE)];
+        let mut piece = vec![0; usize::try_from(to - at).unwrap_or(REWRITE_CHUNK).min(REWRITE_CHUNK)];
         read_exact_at(file, at, &mut piece)?;
         match file.write_at(at, &piece) {
             Ok(written) if written == piece.len() => {}
             // The disk is full, and this file system needs room even for the same bytes; the sync must suffice.
             Ok(_) => break,
-            Err(error) if is_full(&error) => break,
+            Err(error) if is_out_of_space(&error) => break,
             Err(error) => return Err(error),
         }
         at += piece.len() as u64;
@@ -128,20 +133,20 @@ fn prove(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 }
 
 /// Status of a spool directory, without taking its lock or changing anything. A missing directory is not created.
-fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+fn peek(disk: &dyn Disk, settings: &SpoolSettings, keys: &[SpoolKey]) -> Result<SpoolStatus, SpoolOpenError> {
     let directory = disk.existing(&settings.directory).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => OpenError::no_spool(&settings.directory),
-        _ => cant(settings, "used", &error),
+        io::ErrorKind::NotFound => SpoolOpenError::no_spool(&settings.directory),
+        _ => directory_error(settings, "used", &error),
     })?;
-    let mut found = survey_beside(&directory, settings, keys)?;
-    Ok(Status {
+    let mut found = survey_live(&directory, settings, keys)?;
+    Ok(SpoolStatus {
         bytes: found.bytes,
         limit: settings.max_size,
-        left: settings.max_size.saturating_sub(found.bytes),
+        available: settings.max_size.saturating_sub(found.bytes),
         segments: found.index.segments().count() as u64,
         records: found.index.records(),
         max_records: settings.max_records,
-        next: super::transaction::Seq(found.index.next()),
+        next: super::transaction::RecordSeq(found.index.next()),
         poisoned: None,
         refusing: None,
         consumers: found.index.consumers(),
@@ -150,17 +155,17 @@ fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Statu
 
 /// Surveys a directory that a running gateway may be changing: files appear and disappear between listing and reading.
 /// An error counts only if all names and sizes stayed the same meanwhile.
-pub(super) fn survey_beside(
+pub(super) fn survey_live(
     directory: &Arc<dyn Directory>,
-    settings: &Settings,
+    settings: &SpoolSettings,
     keys: &[SpoolKey],
-) -> Result<Found, OpenError> {
+) -> Result<SurveyedSpool, SpoolOpenError> {
     let names = || {
         let mut entries = directory.list().ok()?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Some(entries)
     };
-    for _ in 1..LOOKS {
+    for _ in 1..SURVEY_ATTEMPTS {
         let before = names();
         let found = survey(directory, settings, keys);
         if found.is_ok() || names() == before {
@@ -178,12 +183,12 @@ impl Spool {
     /// One clear line and its exit code: no key, a missing key, a newer format, damage, another process, the disk.
     pub fn open(
         disk: Arc<dyn Disk>,
-        settings: &Settings,
+        settings: &SpoolSettings,
         keys: &[SpoolKey],
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
         meter: &Meter,
-    ) -> Result<(Arc<Self>, Committer), OpenError> {
+    ) -> Result<(Arc<Self>, Committer), SpoolOpenError> {
         open(&*disk, settings, keys, (clock, rng, meter))
     }
 
@@ -192,7 +197,7 @@ impl Spool {
     ///
     /// # Errors
     /// As [`Spool::open`].
-    pub fn peek(disk: &dyn Disk, settings: &Settings, keys: &[SpoolKey]) -> Result<Status, OpenError> {
+    pub fn peek(disk: &dyn Disk, settings: &SpoolSettings, keys: &[SpoolKey]) -> Result<SpoolStatus, SpoolOpenError> {
         peek(disk, settings, keys)
     }
 }

@@ -1,7 +1,7 @@
 //! The progress file: positions that consumers have finished, and the state of segments. It is synced before any
 //! segment is unlinked, so a lost segment is never mistaken for a finished one, nor the reverse.
 //! The process that wrote the file appends to it until a write fails; otherwise it is rewritten (tmp, sync, rename,
-//! directory sync). A lost line only means that records are delivered again. `upkeep` decides when to write.
+//! directory sync). A lost line only means that records are delivered again. `maintenance` decides when to write.
 //!
 //! ```text
 //! progress: magic "TGPROGR\n" | u16 version | 6 zeros, then lines, each:
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use crate::disk::{Directory, DiskFile};
 
-use super::record::Take;
+use super::record::ByteReader;
 
 /// Name of the file.
 pub(super) const NAME: &str = "progress";
@@ -34,15 +34,15 @@ const MAGIC: [u8; 8] = *b"TGPROGR\n";
 const VERSION: u16 = 1;
 const HEADER: usize = 16;
 /// Maximum number of runs in one line.
-const RUNS: usize = 4096;
+const MAX_RUNS_PER_LINE: usize = 4096;
 
 /// Contents of the file.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct ProgressContents {
     /// Consumer, first position, count.
     pub(super) done: Vec<(Arc<str>, u64, u32)>,
     /// Giver, receiver, first position, count. To be applied before the receiver's `done`.
-    pub(super) given: Vec<(Arc<str>, Arc<str>, u64, u32)>,
+    pub(super) transfers: Vec<(Arc<str>, Arc<str>, u64, u32)>,
     /// Valid bytes of closed segments.
     pub(super) closed: BTreeMap<u64, u64>,
     /// Synced bytes of segments, as far as recorded.
@@ -56,34 +56,34 @@ pub(super) struct Known {
     /// Segments below this number no longer exist.
     pub(super) lowest: u64,
     /// Bytes that could be read; 0: there was no usable file.
-    pub(super) read: u64,
+    pub(super) valid_bytes: u64,
     /// Set if the format is of a later version.
-    pub(super) newer: Option<u16>,
+    pub(super) newer_version: Option<u16>,
 }
 
 /// Reads a progress file up to the first line that is not intact.
-pub(super) fn read(bytes: &[u8]) -> Known {
-    let mut known = Known::default();
-    let mut take = Take(bytes);
+pub(super) fn read(bytes: &[u8]) -> ProgressContents {
+    let mut known = ProgressContents::default();
+    let mut take = ByteReader(bytes);
     match (take.array::<8>(), take.u16(), take.array::<6>()) {
         (Some(MAGIC), Some(VERSION), Some(_)) => {}
         (Some(MAGIC), Some(version), _) if version > VERSION => {
-            known.newer = Some(version);
+            known.newer_version = Some(version);
             return known;
         }
         _ => return known,
     }
-    while let Some(payload) = line(&mut take) {
+    while let Some(payload) = take_line(&mut take) {
         if apply(&mut known, payload).is_none() {
             break;
         }
     }
-    known.read = (bytes.len() - take.0.len()) as u64;
+    known.valid_bytes = (bytes.len() - take.0.len()) as u64;
     known
 }
 
-fn line<'a>(take: &mut Take<'a>) -> Option<&'a [u8]> {
-    let mut ahead = Take(take.0);
+fn take_line<'a>(take: &mut ByteReader<'a>) -> Option<&'a [u8]> {
+    let mut ahead = ByteReader(take.0);
     let (len, checksum) = (ahead.u32()?, ahead.u32()?);
     let payload = ahead.bytes(len as usize)?;
     if payload.is_empty() || crc32c::crc32c(payload) != checksum {
@@ -93,11 +93,11 @@ fn line<'a>(take: &mut Take<'a>) -> Option<&'a [u8]> {
     Some(payload)
 }
 
-fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
-    let mut take = Take(payload);
+fn apply(known: &mut ProgressContents, payload: &[u8]) -> Option<()> {
+    let mut take = ByteReader(payload);
     match take.u8()? {
         1 => {
-            let name = name(&mut take)?;
+            let name = take_name(&mut take)?;
             while !take.0.is_empty() {
                 known.done.push((Arc::clone(&name), take.u64()?, take.u32()?));
             }
@@ -119,9 +119,9 @@ fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
             *synced = bytes.max(*synced);
         }
         6 => {
-            let (from, to) = (name(&mut take)?, name(&mut take)?);
+            let (from, to) = (take_name(&mut take)?, take_name(&mut take)?);
             while !take.0.is_empty() {
-                known.given.push((Arc::clone(&from), Arc::clone(&to), take.u64()?, take.u32()?));
+                known.transfers.push((Arc::clone(&from), Arc::clone(&to), take.u64()?, take.u32()?));
             }
         }
         _ => return None,
@@ -129,16 +129,16 @@ fn apply(known: &mut Known, payload: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn name(take: &mut Take<'_>) -> Option<Arc<str>> {
+fn take_name(take: &mut ByteReader<'_>) -> Option<Arc<str>> {
     let len = take.u16()?;
     Some(Arc::from(std::str::from_utf8(take.bytes(usize::from(len))?).ok()?))
 }
 
 /// Lines to be appended.
 #[derive(Default)]
-pub(super) struct Lines(Vec<u8>);
+pub(super) struct ProgressLines(Vec<u8>);
 
-impl Lines {
+impl ProgressLines {
     fn push(&mut self, payload: &[u8]) {
         self.0.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         self.0.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
@@ -149,21 +149,21 @@ impl Lines {
         self.0.is_empty()
     }
 
-    pub(super) fn done<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, u64, u32)>) {
-        self.runs(1, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
+    pub(super) fn add_done<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, u64, u32)>) {
+        self.add_runs(1, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
     }
 
-    pub(super) fn given<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
-        self.runs(6, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
+    pub(super) fn add_transfers<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
+        self.add_runs(6, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
     }
 
     /// Adds runs in their order; consecutive runs of the same consumers share a line.
-    fn runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
+    fn add_runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
         let mut open: Option<([&Arc<str>; N], usize)> = None;
         let mut payload = Vec::new();
         for (names, first, count) in runs {
             match &mut open {
-                Some((whose, runs)) if *whose == names && *runs < RUNS => *runs += 1,
+                Some((whose, runs)) if *whose == names && *runs < MAX_RUNS_PER_LINE => *runs += 1,
                 _ => {
                     if open.is_some() {
                         self.push(&payload);
@@ -181,20 +181,20 @@ impl Lines {
         }
     }
 
-    pub(super) fn closed(&mut self, segment: u64, len: u64) {
-        self.push(&numbers(2, &[segment, len]));
+    pub(super) fn add_closed(&mut self, segment: u64, len: u64) {
+        self.push(&encode_numbers(2, &[segment, len]));
     }
 
-    pub(super) fn synced(&mut self, segment: u64, bytes: u64) {
-        self.push(&numbers(5, &[segment, bytes]));
+    pub(super) fn add_synced(&mut self, segment: u64, bytes: u64) {
+        self.push(&encode_numbers(5, &[segment, bytes]));
     }
 
-    pub(super) fn removed(&mut self, segment: u64) {
-        self.push(&numbers(3, &[segment]));
+    pub(super) fn add_removed(&mut self, segment: u64) {
+        self.push(&encode_numbers(3, &[segment]));
     }
 
-    pub(super) fn mark(&mut self, next: u64, highest: u64, lowest: u64) {
-        self.push(&numbers(4, &[next, highest, lowest]));
+    pub(super) fn add_watermarks(&mut self, next: u64, highest: u64, lowest: u64) {
+        self.push(&encode_numbers(4, &[next, highest, lowest]));
     }
 }
 
@@ -208,7 +208,7 @@ fn put_run(payload: &mut Vec<u8>, first: u64, count: u32) {
     payload.extend_from_slice(&count.to_le_bytes());
 }
 
-fn numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
+fn encode_numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
     let mut payload = vec![tag];
     for number in numbers {
         payload.extend_from_slice(&number.to_le_bytes());
@@ -217,21 +217,21 @@ fn numbers(tag: u8, numbers: &[u64]) -> Vec<u8> {
 }
 
 /// The file as this process writes it.
-pub(super) struct Progress {
+pub(super) struct ProgressFile {
     /// `None`: must be rewritten before anything can be appended.
     file: Option<Arc<dyn DiskFile>>,
     len: u64,
     /// Size after the last rewrite.
     base: u64,
     /// Above this size the file is rewritten when it has doubled.
-    large: u64,
+    rewrite_above: u64,
     synced: bool,
 }
 
-impl Progress {
+impl ProgressFile {
     /// Nothing is written yet.
     pub(super) fn new(large: u64) -> Self {
-        Self { file: None, len: 0, base: 0, large, synced: true }
+        Self { file: None, len: 0, base: 0, rewrite_above: large, synced: true }
     }
 
     /// Bytes on disk.
@@ -240,22 +240,22 @@ impl Progress {
     }
 
     /// Whether lines can be appended.
-    pub(super) fn usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         self.file.is_some()
     }
 
     /// Whether the file must or should be rewritten.
-    pub(super) fn wants_rewrite(&self) -> bool {
-        self.file.is_none() || (self.len > self.large && self.len > self.base.saturating_mul(2))
+    pub(super) fn needs_rewrite(&self) -> bool {
+        self.file.is_none() || (self.len > self.rewrite_above && self.len > self.base.saturating_mul(2))
     }
 
     /// Whether everything in the file is durable.
-    pub(super) fn synced(&self) -> bool {
+    pub(super) fn is_synced(&self) -> bool {
         self.file.is_some() && self.synced
     }
 
     /// Appends lines. After an error the file must be rewritten.
-    pub(super) fn append(&mut self, lines: &Lines) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &ProgressLines) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::Error::other("the progress file is closed")) };
         if lines.is_empty() {
             return Ok(());
@@ -293,7 +293,7 @@ impl Progress {
     }
 
     /// Replaces the file by one with these lines, durably.
-    pub(super) fn rewrite(&mut self, directory: &dyn Directory, lines: &Lines) -> io::Result<()> {
+    pub(super) fn rewrite(&mut self, directory: &dyn Directory, lines: &ProgressLines) -> io::Result<()> {
         self.file = None;
         match directory.remove(TEMPORARY) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

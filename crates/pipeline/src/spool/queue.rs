@@ -6,33 +6,33 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::room::Reservation;
+use super::space::RoomReservation;
 use super::transaction::{OnCommit, Transaction};
 
 /// One waiting transaction.
-pub(super) struct Queued {
+pub(super) struct QueuedTransaction {
     pub(super) transaction: Transaction,
-    pub(super) reservation: Reservation,
+    pub(super) reservation: RoomReservation,
     pub(super) on_commit: OnCommit,
 }
 
 #[derive(Default)]
-struct Inner {
-    items: VecDeque<Queued>,
+struct TransactionQueueState {
+    items: VecDeque<QueuedTransaction>,
     woken: bool,
     closed: bool,
 }
 
 /// The queue.
 #[derive(Default)]
-pub(super) struct Queue {
-    inner: Mutex<Inner>,
+pub(super) struct TransactionQueue {
+    inner: Mutex<TransactionQueueState>,
     changed: Condvar,
 }
 
-impl Queue {
+impl TransactionQueue {
     /// Adds a transaction. If the committer has ended, drops it; its receipt then asks the client to retry.
-    pub(super) fn push(&self, queued: Queued) {
+    pub(super) fn push(&self, queued: QueuedTransaction) {
         let mut inner = self.inner.lock();
         if inner.closed {
             drop(inner);
@@ -45,7 +45,7 @@ impl Queue {
     }
 
     /// Signals work other than a transaction, which may wait for the next step.
-    pub(super) fn hint(&self) {
+    pub(super) fn notify_work(&self) {
         self.changed.notify_one();
     }
 
@@ -56,7 +56,7 @@ impl Queue {
     }
 
     /// Waits up to `idle` for a transaction (if `stalled`, only for a wake-up), then moves up to `max` into `to`.
-    pub(super) fn take(&self, idle: Duration, stalled: bool, max: usize, to: &mut VecDeque<Queued>) {
+    pub(super) fn take(&self, idle: Duration, stalled: bool, max: usize, to: &mut VecDeque<QueuedTransaction>) {
         let mut inner = self.inner.lock();
         let nothing = (inner.items.is_empty() && to.is_empty()) || stalled;
         if nothing && !inner.woken && !idle.is_zero() {

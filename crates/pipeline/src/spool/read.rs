@@ -7,20 +7,20 @@ use bytes::Bytes;
 use crate::disk::read_exact_at;
 use kernel::clock::UnixNanos;
 
-use super::index::Planned;
+use super::index::PlannedRead;
 use super::record::{RECORD_HEADER, RecordHeader};
-use super::status::ReadError;
-use super::transaction::{RecordKind, Stored};
+use super::status::SpoolReadError;
+use super::transaction::{RecordKind, StoredRecord};
 
 /// Reads and decrypts `planned`.
-pub(super) fn read(planned: &Planned) -> Result<Stored, ReadError> {
-    let damaged = || ReadError::Damaged(planned.seq);
+pub(super) fn read(planned: &PlannedRead) -> Result<StoredRecord, SpoolReadError> {
+    let damaged = || SpoolReadError::Damaged(planned.seq);
     let size = usize::try_from(planned.size).map_err(|_| damaged())?;
     let mut bytes = vec![0; size];
     read_exact_at(&*planned.file, planned.offset, &mut bytes).map_err(|error| match error.kind() {
         // The file was longer when it was opened.
         io::ErrorKind::UnexpectedEof => damaged(),
-        _ => ReadError::Io(error),
+        _ => SpoolReadError::Io(error),
     })?;
     let (raw, rest) = bytes.split_at_mut_checked(RECORD_HEADER).ok_or_else(damaged)?;
     let header = RecordHeader::decode(raw).filter(|header| header.record == planned.record).ok_or_else(damaged)?;
@@ -32,7 +32,7 @@ pub(super) fn read(planned: &Planned) -> Result<Stored, ReadError> {
     let plain = planned.cipher.open(&tail, planned.record, &planned.account, stored).ok_or_else(damaged)?;
     let kind = RecordKind::from_byte(header.kind).ok_or_else(damaged)?;
     let body = Bytes::from(bytes).slice(RECORD_HEADER..RECORD_HEADER + plain);
-    Ok(Stored {
+    Ok(StoredRecord {
         seq: planned.seq,
         kind,
         account: planned.account.clone(),

@@ -40,7 +40,7 @@ pub(super) const TAIL: usize = 24;
 /// Bytes of the tag behind each body.
 pub(super) const TAG: usize = 16;
 /// Bytes of a commit record as stored, including header and padding.
-pub(super) const COMMIT_SIZE: usize = padded(RECORD_HEADER + 36 + TAG);
+pub(super) const COMMIT_SIZE: usize = round_up_to_8(RECORD_HEADER + 36 + TAG);
 /// Kind byte of the internal table record.
 pub(super) const KIND_TABLE: u8 = 128;
 /// Kind byte of the commit record.
@@ -52,13 +52,13 @@ const CIPHER_AES: u8 = 1;
 const CIPHER_OFF: u8 = 0;
 
 /// `len` rounded up to the start of the next record.
-pub(super) const fn padded(len: usize) -> usize {
+pub(super) const fn round_up_to_8(len: usize) -> usize {
     len.div_ceil(8) * 8
 }
 
 /// Bytes that a record with a body of `len` bytes takes.
 pub(super) const fn record_size(len: usize) -> usize {
-    padded(RECORD_HEADER + len + TAG)
+    round_up_to_8(RECORD_HEADER + len + TAG)
 }
 
 /// File name of segment `number`.
@@ -67,9 +67,9 @@ pub(super) fn segment_name(number: u64) -> String {
 }
 
 /// Reads little-endian numbers from the front.
-pub(super) struct Take<'a>(pub(super) &'a [u8]);
+pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Take<'a> {
+impl<'a> ByteReader<'a> {
     pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (first, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -100,9 +100,9 @@ impl<'a> Take<'a> {
 }
 
 /// Writes arrays one behind the other; an array that does not fit is left out.
-struct Put<'a>(&'a mut [u8]);
+struct ByteWriter<'a>(&'a mut [u8]);
 
-impl Put<'_> {
+impl ByteWriter<'_> {
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         if let Some((to, rest)) = std::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
             *to = bytes;
@@ -150,7 +150,7 @@ impl SegmentHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let mut take = Take(bytes);
+        let mut take = ByteReader(bytes);
         let magic = take.array::<8>();
         let version = take.u16();
         match (magic, version) {
@@ -158,10 +158,10 @@ impl SegmentHeader {
             (Some(MAGIC), Some(version)) if version > VERSION => return Err(HeaderError::Newer(version)),
             _ => return Err(HeaderError::Damaged),
         }
-        Self::fields(bytes, &mut take).ok_or(HeaderError::Damaged)
+        Self::decode_fields(bytes, &mut take).ok_or(HeaderError::Damaged)
     }
 
-    fn fields(bytes: &[u8], take: &mut Take<'_>) -> Option<Self> {
+    fn decode_fields(bytes: &[u8], take: &mut ByteReader<'_>) -> Option<Self> {
         let (covered, checksum) = bytes.split_at_checked(SEGMENT_HEADER - 4)?;
         let length = take.u16()?;
         let [cipher, ..] = take.array::<4>()?;
@@ -174,7 +174,7 @@ impl SegmentHeader {
             key_id: take.array()?,
             salt: take.array()?,
         };
-        let right = Take(checksum).u32()? == crc32c::crc32c(covered)
+        let right = ByteReader(checksum).u32()? == crc32c::crc32c(covered)
             && usize::from(length) == SEGMENT_HEADER
             && cipher <= CIPHER_AES;
         right.then_some(header)
@@ -199,7 +199,7 @@ impl RecordHeader {
     /// The part that checksum and seal cover.
     pub(super) fn tail(&self) -> [u8; TAIL] {
         let mut tail = [0; TAIL];
-        let mut put = Put(&mut tail);
+        let mut put = ByteWriter(&mut tail);
         put.array(self.record.to_le_bytes());
         put.array(self.group.to_le_bytes());
         put.array(self.committed.to_le_bytes());
@@ -211,7 +211,7 @@ impl RecordHeader {
 
     pub(super) fn encode(&self) -> [u8; RECORD_HEADER] {
         let mut out = [0; RECORD_HEADER];
-        let mut put = Put(&mut out);
+        let mut put = ByteWriter(&mut out);
         put.array(self.len.to_le_bytes());
         put.array(self.checksum.to_le_bytes());
         put.array(self.tail());
@@ -219,7 +219,7 @@ impl RecordHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut take = Take(bytes);
+        let mut take = ByteReader(bytes);
         let header = Self {
             len: take.u32()?,
             checksum: take.u32()?,
@@ -234,7 +234,7 @@ impl RecordHeader {
     }
 
     /// Whether this can be a record at `offset` of a file that ends at `end`.
-    pub(super) fn plausible(&self, offset: u64, end: u64) -> bool {
+    pub(super) fn is_plausible(&self, offset: u64, end: u64) -> bool {
         (self.len as usize) >= TAG
             && offset.saturating_add(RECORD_HEADER as u64 + u64::from(self.len)) <= end
             && u64::from(self.group) <= offset
@@ -243,7 +243,7 @@ impl RecordHeader {
 
     /// Distance from this record's offset to the next record's.
     pub(super) fn size(&self) -> u64 {
-        padded(RECORD_HEADER + self.len as usize) as u64
+        round_up_to_8(RECORD_HEADER + self.len as usize) as u64
     }
 }
 
@@ -270,7 +270,7 @@ impl TransactionHash {
     }
 
     /// The body of the commit record.
-    pub(super) fn body(&self) -> Vec<u8> {
+    pub(super) fn commit_body(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(36);
         body.extend_from_slice(&self.count.to_le_bytes());
         body.extend_from_slice(&self.hash.clone().finalize());
@@ -303,8 +303,8 @@ pub(super) fn put_set(out: &mut Vec<u8>, id: u16, members: &[u16]) {
 }
 
 /// Parses a table record's body. `None`: it is not one.
-pub(super) fn table(body: &[u8]) -> Option<Vec<TableEntry<'_>>> {
-    let mut take = Take(body);
+pub(super) fn parse_table(body: &[u8]) -> Option<Vec<TableEntry<'_>>> {
+    let mut take = ByteReader(body);
     let mut entries = Vec::new();
     while !take.0.is_empty() {
         let (tag, id) = (take.u8()?, take.u16()?);

@@ -1,4 +1,4 @@
-//! [`Status`] of the spool, and its errors. They hold no payload; every error is one line.
+//! [`SpoolStatus`] of the spool, and its errors. They hold no payload; every error is one line.
 
 use std::fmt;
 use std::path::Path;
@@ -7,17 +7,17 @@ use std::sync::Arc;
 use crate::outcome::Reason;
 use kernel::clock::UnixNanos;
 
-use super::transaction::Seq;
+use super::transaction::RecordSeq;
 
 /// The spool at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct SpoolStatus {
     /// Bytes of all files, including room allocated ahead.
     pub bytes: u64,
     /// The limit of `bytes`.
     pub limit: u64,
     /// Bytes that the spool can still take, of `limit` and of its volume; 0 while it refuses.
-    pub left: u64,
+    pub available: u64,
     /// Number of segment files.
     pub segments: u64,
     /// Number of records held, including internal ones and those done but not yet reclaimed.
@@ -25,7 +25,7 @@ pub struct Status {
     /// The limit of `records`.
     pub max_records: u64,
     /// Lower bound of the next record's position.
-    pub next: Seq,
+    pub next: RecordSeq,
     /// Set once the spool can't be written any more; the process must stop acknowledging.
     pub poisoned: Option<Reason>,
     /// Reason of the last refusal, until a reservation succeeds.
@@ -34,13 +34,13 @@ pub struct Status {
     pub consumers: Vec<ConsumerStatus>,
 }
 
-impl Status {
+impl SpoolStatus {
     /// Number of records that could wait for a consumer: those in `waiting`, plus as many of their mean size as there
     /// is room for; `max_records` if none waits. So waiting records relate to capacity as waiting bytes to the bytes
     /// that could wait.
     pub fn capacity(&self, waiting: Option<&ConsumerStatus>) -> u64 {
         let (records, bytes) = waiting.map_or((0, 0), |waiting| (waiting.records, waiting.bytes));
-        let free = u128::from(self.left);
+        let free = u128::from(self.available);
         let more = (free * u128::from(records)).checked_div(u128::from(bytes)).unwrap_or(u128::MAX);
         records.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(self.max_records)
     }
@@ -51,28 +51,28 @@ impl Status {
 pub struct ConsumerStatus {
     /// Name of the consumer.
     pub name: Arc<str>,
-    /// False: records wait on disk, but no consumer of that name is configured (see [`super::Spool::expect`]).
+    /// False: records wait on disk, but no consumer of that name is configured (see [`super::Spool::set_configured_consumers`]).
     pub configured: bool,
     /// Number of waiting records.
     pub records: u64,
     /// Their bytes on disk.
     pub bytes: u64,
     /// Position of the first waiting record.
-    pub first: Option<Seq>,
+    pub first: Option<RecordSeq>,
     /// Time at which that record was committed (to the second).
     pub oldest: Option<UnixNanos>,
 }
 
 /// Why the spool could not be opened.
-pub struct OpenError {
+pub struct SpoolOpenError {
     text: String,
     exit: u8,
 }
 
-impl OpenError {
+impl SpoolOpenError {
     /// There is no spool in this folder.
     pub fn no_spool(directory: &Path) -> Self {
-        let remedy = "give the `--config` or `--data-dir` of the gateway that is meant";
+        let remedy = "pass the `--config` or `--data-dir` of the gateway that owns the spool";
         Self::failed(format!("there is no spool in {}: {remedy}", directory.display()))
     }
 
@@ -92,30 +92,30 @@ impl OpenError {
     }
 }
 
-impl fmt::Display for OpenError {
+impl fmt::Display for SpoolOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl fmt::Debug for OpenError {
+impl fmt::Debug for SpoolOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl std::error::Error for OpenError {}
+impl std::error::Error for SpoolOpenError {}
 
 /// Why stored records could not be read. The records stay in the spool.
 #[derive(Debug)]
-pub enum ReadError {
+pub enum SpoolReadError {
     /// The file system failed.
     Io(std::io::Error),
     /// A record is damaged that was intact when the spool was opened.
-    Damaged(Seq),
+    Damaged(RecordSeq),
 }
 
-impl fmt::Display for ReadError {
+impl fmt::Display for SpoolReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "the spool can't be read: {error}"),
@@ -124,11 +124,11 @@ impl fmt::Display for ReadError {
     }
 }
 
-impl std::error::Error for ReadError {}
+impl std::error::Error for SpoolReadError {}
 
 /// Result of one [`super::Committer::step`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
+pub struct CommitStep {
     /// Transactions whose callback was called with `Ok`.
     pub committed: usize,
     /// Transactions whose callback was called with `Err`.

@@ -29,30 +29,30 @@ fn key(n: u8) -> SpoolKey {
     SpoolKey::from_bytes([n; 32])
 }
 
-fn record(kind: RecordKind, holders: &[&str], body: impl Into<Bytes>) -> Record {
-    Record { kind, holders: holders.iter().map(|name| Arc::from(*name)).collect(), body: body.into() }
+fn record(kind: RecordKind, holders: &[&str], body: impl Into<Bytes>) -> SpoolRecord {
+    SpoolRecord { kind, holders: holders.iter().map(|name| Arc::from(*name)).collect(), body: body.into() }
 }
 
-fn open(path: &Path, max_size: u64, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), OpenError> {
-    let settings = Settings::new(path.to_owned(), max_size);
+fn open(path: &Path, max_size: u64, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), SpoolOpenError> {
+    let settings = SpoolSettings::new(path.to_owned(), max_size);
     let clock = Arc::new(SystemClock::new());
     Spool::open(Arc::new(RealDisk), &settings, keys, clock, Arc::new(kernel::rng::SystemRng), &Meter::new())
 }
 
 /// Queues a transaction; its result arrives in the returned slot.
-fn send(spool: &Arc<Spool>, account: &str, records: Vec<Record>) -> Result<Answer, Reason> {
+fn send(spool: &Arc<Spool>, account: &str, records: Vec<SpoolRecord>) -> Result<Answer, Reason> {
     let bytes = records.iter().map(|record| record.body.len() as u64).sum();
-    let reservation = spool.reserve(room_for(records.len(), bytes))?;
+    let reservation = spool.reserve(bytes_to_reserve(records.len(), bytes))?;
     let answer = Answer::default();
     let slot = Arc::clone(&answer);
-    let on_commit: OnCommit = Box::new(move |result| *slot.lock() = Some(result.map(<[Seq]>::to_vec)));
+    let on_commit: OnCommit = Box::new(move |result| *slot.lock() = Some(result.map(<[RecordSeq]>::to_vec)));
     spool.enqueue(Transaction { account: Arc::from(account), records }, reservation, on_commit);
     Ok(answer)
 }
 
-type Answer = Arc<Mutex<Option<Result<Vec<Seq>, Reason>>>>;
+type Answer = Arc<Mutex<Option<Result<Vec<RecordSeq>, Reason>>>>;
 
-fn seqs(answer: &Answer) -> Vec<Seq> {
+fn seqs(answer: &Answer) -> Vec<RecordSeq> {
     answer.lock().clone().expect("an answer").expect("committed")
 }
 
@@ -98,8 +98,8 @@ fn records_come_back_to_their_holders() {
     let stored = spool.read("otlp/a", None, 1, 1).unwrap();
     assert_eq!((stored[0].seq, stored[0].kind, &*stored[0].account), (positions[2], RecordKind::Forward, "acme"));
     assert_eq!(spool.read("vault", Some(positions[0]), 1, 9).unwrap()[0].seq, positions[1]);
-    spool.done("vault", &positions);
-    spool.done("file", &positions);
+    spool.mark_done("vault", &positions);
+    spool.mark_done("file", &positions);
     committer.step(STEP);
     assert_eq!(bodies(&spool, "vault"), Vec::<String>::new());
     assert_eq!(bodies(&spool, "otlp/a"), ["forward-canary"]);
@@ -128,9 +128,9 @@ fn what_is_done_outlives_a_kill_at_once() {
     let records = vec![record(RecordKind::Forward, &["a", "b"], "one"), record(RecordKind::Forward, &["a"], "two")];
     let answer = send(&spool, "acme", records).unwrap();
     committer.step(STEP);
-    spool.done_and_kept("a", &seqs(&answer)[..1]);
+    spool.mark_done_and_write("a", &seqs(&answer)[..1]);
     drop(committer);
-    spool.done_and_kept("a", &seqs(&answer));
+    spool.mark_done_and_write("a", &seqs(&answer));
     drop(spool);
     let (spool, _committer) = open(scratch.path(), 4 << 20, &[key(1)]).unwrap();
     assert_eq!(bodies(&spool, "a"), ["two"], "what was done after the lock was given back is not told");
@@ -155,14 +155,14 @@ fn keys() {
 /// Impossible numbers must be refused, all at once, without quoting values.
 #[test]
 fn config_is_checked() {
-    let settings = Config::default().settings(Path::new("/data/spool")).unwrap();
+    let settings = SpoolConfig::default().settings(Path::new("/data/spool")).unwrap();
     assert_eq!((settings.max_size, settings.segment_size), (20 << 30, 64 << 20));
     assert_eq!(settings.directory, Path::new("/data/spool"));
-    let config = Config {
+    let config = SpoolConfig {
         directory: Some("".into()),
         max_size: ByteSize(1000),
         segment_size: Some(ByteSize(7)),
-        quarantine: config::Quarantine { max_size: Some(ByteSize(2000)) },
+        quarantine: config::QuarantineConfig { max_size: Some(ByteSize(2000)) },
         keys: vec![Secret::new("hunter2".to_owned()), key(1).to_secret(), key(1).to_secret()],
     };
     let problems = config.settings(Path::new("/x")).unwrap_err();
@@ -171,8 +171,9 @@ fn config_is_checked() {
     let problems = config.spool_keys().err().unwrap();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["keys[0]", "keys[2]"]);
-    assert!(problems.iter().all(|problem| !problem.what.contains("hunter2")));
-    let small = Config { max_size: ByteSize::mib(1), segment_size: Some(ByteSize(512 << 10)), ..Config::default() };
+    assert!(problems.iter().all(|problem| !problem.message.contains("hunter2")));
+    let small =
+        SpoolConfig { max_size: ByteSize::mib(1), segment_size: Some(ByteSize(512 << 10)), ..SpoolConfig::default() };
     assert_eq!(small.settings(Path::new("/x")).unwrap_err()[0].path, "segment_size");
 }
 
@@ -181,9 +182,9 @@ fn config_is_checked() {
 fn peek_makes_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("spool");
-    let error = Spool::peek(&RealDisk, &Settings::new(path.clone(), 4 << 20), &[key(1)]).unwrap_err();
+    let error = Spool::peek(&RealDisk, &SpoolSettings::new(path.clone(), 4 << 20), &[key(1)]).unwrap_err();
     let wanted = format!(
-        "there is no spool in {}: give the `--config` or `--data-dir` of the gateway that is meant",
+        "there is no spool in {}: pass the `--config` or `--data-dir` of the gateway that owns the spool",
         path.display()
     );
     assert_eq!((error.exit_code(), error.to_string()), (1, wanted));
@@ -204,14 +205,14 @@ fn capacity_follows_the_room_that_is_left() {
         first: None,
         oldest: None,
     };
-    let status = Status { bytes: 1000, limit: 4000, left: 3000, max_records: 50, ..spool.status() };
+    let status = SpoolStatus { bytes: 1000, limit: 4000, available: 3000, max_records: 50, ..spool.status() };
     assert_eq!(status.capacity(None), 50, "as many as can be held");
     assert_eq!(status.capacity(Some(&waiting(0, 0))), 50);
     assert_eq!(status.capacity(Some(&waiting(10, 1000))), 40, "ten of a hundred bytes, and room for thirty");
     assert_eq!(status.capacity(Some(&waiting(40, 1000))), 50, "never more than can be held");
-    let full = Status { bytes: 4100, left: 0, ..status };
+    let full = SpoolStatus { bytes: 4100, available: 0, ..status };
     assert_eq!(full.capacity(Some(&waiting(10, 1000))), 10, "full");
-    assert_eq!(spool.status().max_records, Settings::new(scratch.path().to_owned(), 4 << 20).max_records);
+    assert_eq!(spool.status().max_records, SpoolSettings::new(scratch.path().to_owned(), 4 << 20).max_records);
 }
 
 /// Each member of a record's set can transfer its part and get it back, so two exporters that are redirected at once
@@ -226,10 +227,10 @@ fn all_members_of_a_set_give_and_take_back() {
         send(&spool, "a", vec![record(RecordKind::Forward, &["x", "y"], body)]).unwrap();
         committer.step(STEP);
     }
-    assert_eq!((spool.give_all(&x, &held_x), spool.give_all(&y, &held_y)), (3, 3));
-    assert_eq!(spool.give_all(&held_x, &held_y), 0, "who has a part of a record gets no other");
+    assert_eq!((spool.transfer_all(&x, &held_x), spool.transfer_all(&y, &held_y)), (3, 3));
+    assert_eq!(spool.transfer_all(&held_x, &held_y), 0, "who has a part of a record gets no other");
     let bytes = spool.pending_bytes("held:x");
-    assert!(committer.keep());
+    assert!(committer.sync_progress());
     drop((spool, committer));
     for _ in 0..2 {
         let (spool, committer) = opened();
@@ -242,9 +243,9 @@ fn all_members_of_a_set_give_and_take_back() {
         assert!(committer.close());
     }
     let (spool, committer) = opened();
-    assert_eq!(spool.give_all(&held_x, &x), 3);
+    assert_eq!(spool.transfer_all(&held_x, &x), 3);
     let first = spool.read("x", None, usize::MAX, 1).unwrap()[0].seq;
-    spool.done("x", &[first]);
+    spool.mark_done("x", &[first]);
     assert!(committer.close());
     for _ in 0..2 {
         let (spool, committer) = opened();
@@ -274,14 +275,14 @@ fn what_is_given_waits_for_another() {
         bodies_sent.push("z".repeat(9_000));
     }
     assert_eq!(spool.status().refusing, Some(Reason::SpoolFull));
-    let seqs_of = |spool: &Spool, who: &str| -> Vec<Seq> {
+    let seqs_of = |spool: &Spool, who: &str| -> Vec<RecordSeq> {
         spool.read(who, None, usize::MAX, usize::MAX).unwrap().iter().map(|stored| stored.seq).collect()
     };
     let all = seqs_of(&spool, "quarantine");
     let bytes = spool.pending_bytes("quarantine");
-    let given: Vec<bool> = all.iter().map(|seq| spool.give(&quarantine, &x, *seq)).collect();
+    let given: Vec<bool> = all.iter().map(|seq| spool.transfer_record(&quarantine, &x, *seq)).collect();
     assert!(!given[0] && given[1..].iter().all(|given| *given) && given.len() > 50);
-    assert!(!spool.give(&quarantine, &x, all[1]), "once");
+    assert!(!spool.transfer_record(&quarantine, &x, all[1]), "once");
     let check = |spool: &Spool| {
         assert_eq!(bodies(spool, "x"), bodies_sent);
         assert_eq!(seqs_of(spool, "quarantine"), all[..1]);
@@ -299,17 +300,17 @@ fn what_is_given_waits_for_another() {
     }
     let (spool, committer) = opened();
     for seq in &all[1..] {
-        assert!(spool.give(&x, &y, *seq), "and on to a third");
+        assert!(spool.transfer_record(&x, &y, *seq), "and on to a third");
     }
-    assert!(spool.give(&y, &quarantine, all[1]), "back to whose part it was");
-    assert!(spool.give(&quarantine, &y, all[1]), "and away again");
-    spool.done("y", &all[1..3]);
+    assert!(spool.transfer_record(&y, &quarantine, all[1]), "back to whose part it was");
+    assert!(spool.transfer_record(&quarantine, &y, all[1]), "and away again");
+    spool.mark_done("y", &all[1..3]);
     assert!(committer.close());
     let (spool, mut committer) = opened();
     assert_eq!((seqs_of(&spool, "x"), seqs_of(&spool, "y")), (all[..1].to_vec(), all[3..].to_vec()));
-    spool.done("y", &all);
-    spool.done("x", &all);
-    spool.done("quarantine", &all);
+    spool.mark_done("y", &all);
+    spool.mark_done("x", &all);
+    spool.mark_done("quarantine", &all);
     committer.step(STEP);
     assert!(send(&spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 9_000])]).is_ok());
     assert!(committer.close());

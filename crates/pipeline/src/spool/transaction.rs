@@ -28,7 +28,7 @@ pub enum RecordKind {
 
 /// One record to append. On disk every body is sealed with the segment key, whatever it holds.
 #[derive(Clone)]
-pub struct Record {
+pub struct SpoolRecord {
     /// Kind of the record.
     pub kind: RecordKind,
     /// Names of the consumers that need it (`vault`, `checkpoint`, exporter ids). The record is kept until all of them
@@ -40,21 +40,21 @@ pub struct Record {
 
 /// Position of a committed record, in commit order. Never reused in a spool directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Seq(pub u64);
+pub struct RecordSeq(pub u64);
 
 /// Records that are committed together or not at all.
 pub struct Transaction {
     /// The account that owns the records (part of each record's AAD).
     pub account: Arc<str>,
     /// The records, in order.
-    pub records: Vec<Record>,
+    pub records: Vec<SpoolRecord>,
 }
 
 /// A committed record as read back.
 #[derive(Clone)]
-pub struct Stored {
+pub struct StoredRecord {
     /// Position of the record.
-    pub seq: Seq,
+    pub seq: RecordSeq,
     /// Kind of the record.
     pub kind: RecordKind,
     /// The account that owns the record.
@@ -67,7 +67,7 @@ pub struct Stored {
 
 /// Called on the committer's side, in commit order, after the fsync (`Ok`, positions in order of the records), or if
 /// the transaction can't be committed (`Err`: the spool is poisoned, the process must stop acknowledging).
-pub type OnCommit = Box<dyn FnOnce(Result<&[Seq], Reason>) + Send>;
+pub type OnCommit = Box<dyn FnOnce(Result<&[RecordSeq], Reason>) + Send>;
 
 /// Consumer name of items that back ends refused for good. No consumer reads it in order, so its records may be
 /// repacked.
@@ -77,7 +77,7 @@ pub const QUARANTINE: &str = "quarantine";
 pub const MAX_HOLDERS: usize = 32;
 
 /// Bytes to reserve for a transaction of `records` records whose bodies are `body_bytes` together.
-pub fn room_for(records: usize, body_bytes: u64) -> u64 {
+pub fn bytes_to_reserve(records: usize, body_bytes: u64) -> u64 {
     // Header, tag and padding of each record; the commit record; names that are new to the segment.
     body_bytes.saturating_add((records as u64).saturating_mul(56)).saturating_add(512)
 }

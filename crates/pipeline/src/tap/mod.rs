@@ -16,35 +16,35 @@ use otlp::Signal;
 use telemetry::{Counter, Gauge, Meter, names};
 
 use super::clearance::Trust;
-use super::forward::Label;
+use super::forward_label::ForwardLabel;
 
 #[cfg(test)]
 mod tests;
 
 /// Maximum number of concurrent tap clients.
-const LOOKERS: usize = 4;
+const MAX_CLIENTS: usize = 4;
 /// Maximum number of requests in one client's queue.
-const WAITING: usize = 256;
+const MAX_QUEUED: usize = 256;
 /// Maximum bytes in one client's queue, if it holds more than one request.
-const WAITING_BYTES: usize = 8 << 20;
+const MAX_QUEUED_BYTES: usize = 8 << 20;
 
 /// See the module.
 pub struct Tap {
-    lookers: Arc<Lookers>,
+    clients: Arc<TapClients>,
     left_out: Counter,
 }
 
 /// The connected clients.
-struct Lookers {
+struct TapClients {
     /// Number of clients, readable without the lock.
-    number: AtomicUsize,
-    queues: Mutex<Vec<Looker>>,
-    looking: Gauge,
+    count: AtomicUsize,
+    queues: Mutex<Vec<TapClient>>,
+    clients_gauge: Gauge,
 }
 
 /// Filter of a tap client; `None` matches all.
 #[derive(Clone, Default)]
-pub struct Wanted {
+pub struct TapFilter {
     /// Id of the pipeline to show.
     pub pipeline: Option<String>,
     /// Signal to show.
@@ -52,9 +52,9 @@ pub struct Wanted {
 }
 
 /// One committed request. No `Debug`: it holds telemetry.
-pub struct Tapped {
+pub struct TappedRequest {
     /// Signal, clearance and pipeline of the request.
-    pub label: Label,
+    pub label: ForwardLabel,
     /// The account that owns the data.
     pub account: Arc<str>,
     /// `Export*ServiceRequest` in protobuf.
@@ -63,7 +63,7 @@ pub struct Tapped {
 
 /// Counts of matching requests that a client did not get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct LeftOutCounts {
     /// Requests that did not fit into the queue because the client reads too slowly.
     pub slow: u64,
     /// Requests that third parties may not see.
@@ -71,105 +71,105 @@ pub struct LeftOut {
 }
 
 #[derive(Default)]
-struct Shared {
+struct TapClientState {
     bytes: AtomicUsize,
     slow: AtomicU64,
     withheld: AtomicU64,
 }
 
-struct Looker {
-    wanted: Wanted,
-    queue: mpsc::Sender<Tapped>,
-    shared: Arc<Shared>,
+struct TapClient {
+    filter: TapFilter,
+    queue: mpsc::Sender<TappedRequest>,
+    shared: Arc<TapClientState>,
 }
 
 /// The client's end of the tap. Dropping it disconnects the client.
-pub struct Look {
-    queue: mpsc::Receiver<Tapped>,
-    shared: Arc<Shared>,
-    lookers: Arc<Lookers>,
+pub struct TapSubscription {
+    queue: mpsc::Receiver<TappedRequest>,
+    shared: Arc<TapClientState>,
+    clients: Arc<TapClients>,
 }
 
 impl Tap {
     /// A tap without clients.
     pub fn new(meter: &Meter) -> Self {
         let looking = meter.gauge(&names::TAP_CLIENTS, &[]);
-        let lookers = Lookers { number: AtomicUsize::new(0), queues: Mutex::default(), looking };
-        Self { lookers: Arc::new(lookers), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
+        let lookers = TapClients { count: AtomicUsize::new(0), queues: Mutex::default(), clients_gauge: looking };
+        Self { clients: Arc::new(lookers), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
     }
 
     /// Whether any client is connected.
-    pub fn on(&self) -> bool {
-        self.lookers.number.load(Ordering::Relaxed) > 0
+    pub fn has_clients(&self) -> bool {
+        self.clients.count.load(Ordering::Relaxed) > 0
     }
 
     /// Connects a client. `None`: too many clients are connected.
-    pub fn look(&self, wanted: Wanted) -> Option<Look> {
-        let mut queues = self.lookers.queues.lock();
-        if queues.len() >= LOOKERS {
+    pub fn connect_client(&self, wanted: TapFilter) -> Option<TapSubscription> {
+        let mut queues = self.clients.queues.lock();
+        if queues.len() >= MAX_CLIENTS {
             return None;
         }
-        let (give, queue) = mpsc::channel(WAITING);
-        let shared = Arc::<Shared>::default();
-        queues.push(Looker { wanted, queue: give, shared: Arc::clone(&shared) });
-        self.lookers.told(queues.len());
-        Some(Look { queue, shared, lookers: Arc::clone(&self.lookers) })
+        let (give, queue) = mpsc::channel(MAX_QUEUED);
+        let shared = Arc::<TapClientState>::default();
+        queues.push(TapClient { filter: wanted, queue: give, shared: Arc::clone(&shared) });
+        self.clients.set_count(queues.len());
+        Some(TapSubscription { queue, shared, clients: Arc::clone(&self.clients) })
     }
 
     /// Disconnects every client, once it has read what is queued.
     pub fn close(&self) {
-        let mut queues = self.lookers.queues.lock();
+        let mut queues = self.clients.queues.lock();
         queues.clear();
-        self.lookers.told(0);
+        self.clients.set_count(0);
     }
 
     /// Shows the forward records (OTLP and label) of one committed batch. Copies of one pipeline are equal, so only the
     /// first is shown.
-    pub fn show(&self, account: &Arc<str>, bodies: &[Bytes]) {
-        let queues = self.lookers.queues.lock();
+    pub fn show_batch(&self, account: &Arc<str>, bodies: &[Bytes]) {
+        let queues = self.clients.queues.lock();
         let mut seen = HashSet::new();
-        for (label, body) in bodies.iter().filter_map(Label::split) {
+        for (label, body) in bodies.iter().filter_map(ForwardLabel::split) {
             if !seen.insert(label.pipeline.clone()) {
                 continue;
             }
-            let wants = queues.iter().filter(|looker| looker.wanted.takes(&label));
-            wants.for_each(|looker| looker.offer(&label, account, &body, &self.left_out));
+            let wants = queues.iter().filter(|looker| looker.filter.takes(&label));
+            wants.for_each(|looker| looker.offer_request(&label, account, &body, &self.left_out));
         }
     }
 }
 
-impl Lookers {
-    fn told(&self, number: usize) {
-        self.number.store(number, Ordering::Relaxed);
-        self.looking.set(number as f64);
+impl TapClients {
+    fn set_count(&self, number: usize) {
+        self.count.store(number, Ordering::Relaxed);
+        self.clients_gauge.set(number as f64);
     }
 }
 
-impl Drop for Look {
+impl Drop for TapSubscription {
     fn drop(&mut self) {
-        let mut queues = self.lookers.queues.lock();
+        let mut queues = self.clients.queues.lock();
         queues.retain(|looker| !Arc::ptr_eq(&looker.shared, &self.shared));
-        self.lookers.told(queues.len());
+        self.clients.set_count(queues.len());
     }
 }
 
-impl Wanted {
-    fn takes(&self, label: &Label) -> bool {
+impl TapFilter {
+    fn takes(&self, label: &ForwardLabel) -> bool {
         self.pipeline.as_ref().is_none_or(|id| *id == label.pipeline)
             && self.signal.is_none_or(|signal| signal == label.signal)
     }
 }
 
-impl Looker {
-    fn offer(&self, label: &Label, account: &Arc<str>, body: &Bytes, left_out: &Counter) {
+impl TapClient {
+    fn offer_request(&self, label: &ForwardLabel, account: &Arc<str>, body: &Bytes, left_out: &Counter) {
         if !label.clearance.allows(Trust::ThirdParty) {
             self.shared.withheld.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let waits = self.shared.bytes.load(Ordering::Relaxed);
         // A single request always fits, or large ones would never be shown.
-        let fits = waits == 0 || waits.saturating_add(body.len()) <= WAITING_BYTES;
-        let tapped = || Tapped { label: label.clone(), account: Arc::clone(account), body: body.clone() };
+        let fits = waits == 0 || waits.saturating_add(body.len()) <= MAX_QUEUED_BYTES;
+        let tapped = || TappedRequest { label: label.clone(), account: Arc::clone(account), body: body.clone() };
         self.shared.bytes.fetch_add(body.len(), Ordering::Relaxed);
         if !fits || self.queue.try_send(tapped()).is_err() {
             self.shared.bytes.fetch_sub(body.len(), Ordering::Relaxed);
@@ -179,17 +179,17 @@ impl Looker {
     }
 }
 
-impl Look {
+impl TapSubscription {
     /// The next request; `None`: the gateway stops.
-    pub async fn next(&mut self) -> Option<Tapped> {
+    pub async fn next(&mut self) -> Option<TappedRequest> {
         let tapped = self.queue.recv().await?;
         self.shared.bytes.fetch_sub(tapped.body.len(), Ordering::Relaxed);
         Some(tapped)
     }
 
     /// Counts since the last call.
-    pub fn left_out(&self) -> LeftOut {
+    pub fn take_left_out(&self) -> LeftOutCounts {
         let take = |number: &AtomicU64| number.swap(0, Ordering::Relaxed);
-        LeftOut { slow: take(&self.shared.slow), withheld: take(&self.shared.withheld) }
+        LeftOutCounts { slow: take(&self.shared.slow), withheld: take(&self.shared.withheld) }
     }
 }

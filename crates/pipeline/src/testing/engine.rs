@@ -18,13 +18,13 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message;
 
-use crate::spool::{Record, RecordKind};
+use crate::spool::{RecordKind, SpoolRecord};
 use crate::{
-    Batch, Claim, ClaimKey, Claims, Clearance, Content, Draft, Effect, ExportRequest, Exporter, Origin, Outcome,
-    Processor, Quarantine, Reason, Text, Ticketed, Ticketer, Trust,
+    Batch, BatchOrigin, ClaimKey, ClaimResult, Claims, Clearance, ContentState, Effect, ExportRequest, Exporter,
+    Outcome, Processor, QuarantineSealer, Reason, RecordDraft, TextState, TicketResult, Ticketer, Trust,
 };
 use kernel::clock::{Clock, UnixNanos};
-use otlp::{Field, OwnedValue, Payload, Signal, SlotId};
+use otlp::{OwnedValue, Payload, Signal, SlotId, TextField};
 
 /// A trace request with one span for each name.
 pub fn spans<S: AsRef<str>>(names: &[S]) -> Bytes {
@@ -113,13 +113,13 @@ pub fn attributes(request: &[u8]) -> BTreeMap<String, String> {
 
 /// Names of the items of a payload.
 pub fn item_names(payload: &Payload) -> Vec<String> {
-    let field = if payload.signal() == Signal::Logs { Field::EventName } else { Field::Name };
+    let field = if payload.signal() == Signal::Logs { TextField::EventName } else { TextField::Name };
     payload.items().map(|item| payload.text(item, field).to_owned()).collect()
 }
 
 /// Origin of test batches.
-pub fn origin() -> Arc<Origin> {
-    Arc::new(Origin {
+pub fn origin() -> Arc<BatchOrigin> {
+    Arc::new(BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -159,7 +159,7 @@ impl Step {
     /// A step that declares content stripped and text redacted.
     pub fn clear(id: &str) -> Arc<Self> {
         Self::new(id, |batch| {
-            batch.clearance = Clearance { content: Content::Stripped, text: Text::Redacted };
+            batch.clearance = Clearance { content: ContentState::Stripped, text: TextState::Redacted };
             Ok(())
         })
     }
@@ -223,8 +223,8 @@ impl Processor for Tally {
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut body = batch.origin.id.to_vec();
         for name in item_names(&batch.payload) {
-            let key = ClaimKey::of(&[name.as_bytes()]);
-            if self.claims.claim(key, &batch.origin.id, batch.origin.received) == Claim::First {
+            let key = ClaimKey::from_parts(&[name.as_bytes()]);
+            if self.claims.claim(key, &batch.origin.id, batch.origin.received) == ClaimResult::First {
                 body.push(u8::try_from(name.len()).unwrap());
                 body.extend_from_slice(name.as_bytes());
             }
@@ -239,7 +239,7 @@ impl Processor for Tally {
         while let Some((&length, after)) = rest.split_first() {
             let (name, after) = after.split_at(usize::from(length));
             rest = after;
-            keys.push(ClaimKey::of(&[name]));
+            keys.push(ClaimKey::from_parts(&[name]));
             *self.counted.lock().entry(String::from_utf8(name.to_vec()).unwrap()).or_default() += 1;
         }
         self.claims.settle(batch, UnixNanos(1), keys);
@@ -298,8 +298,8 @@ impl Processor for Drafter {
             batch.payload.set_slot(item, REFERENCE, SlotId(1), 10);
         }
         let body: Vec<u8> = item_names(&batch.payload).join(",").into_bytes();
-        batch.clearance.content = Content::Stripped;
-        batch.drafts.push(Draft {
+        batch.clearance.content = ContentState::Stripped;
+        batch.drafts.push(RecordDraft {
             processor: Arc::clone(&self.id),
             bytes: body.len() as u64 + 64,
             body: Box::new(body),
@@ -311,16 +311,16 @@ impl Processor for Drafter {
         Some(Box::new(Numbers { holders: Arc::new([Arc::clone(&self.id)]), next: Arc::clone(&self.next) }))
     }
 
-    fn quarantine(&self) -> Option<&dyn Quarantine> {
+    fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
         Some(self)
     }
 }
 
 /// Seals the names of the items.
-impl Quarantine for Drafter {
-    fn seal(&self, _: &Origin, _: Signal, request: &Bytes, items: u64) -> Option<Draft> {
+impl QuarantineSealer for Drafter {
+    fn seal(&self, _: &BatchOrigin, _: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
         let body = format!("quarantine {items}: {}", names(request).join(",")).into_bytes();
-        Some(Draft { processor: Arc::clone(&self.id), bytes: body.len() as u64 + 64, body: Box::new(body) })
+        Some(RecordDraft { processor: Arc::clone(&self.id), bytes: body.len() as u64 + 64, body: Box::new(body) })
     }
 }
 
@@ -330,14 +330,14 @@ struct Numbers {
 }
 
 impl Ticketer for Numbers {
-    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> Ticketed {
+    fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
         let body = *draft.downcast::<Vec<u8>>().unwrap();
         let mut next = self.next.lock();
         *next += 1;
         let mut record = format!("{next:010}:").into_bytes();
         record.extend_from_slice(&body);
-        Ticketed {
-            records: vec![Record {
+        TicketResult {
+            records: vec![SpoolRecord {
                 kind: RecordKind::Fragment,
                 holders: Arc::clone(&self.holders),
                 body: record.into(),

@@ -9,8 +9,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::inquiry::Errands;
-use crate::{Answer, Batch, Inquiry, Processor, Reason};
+use crate::inquiry::ErrandRunner;
+use crate::{Batch, Inquiry, InquiryAnswer, Processor, Reason};
 use otlp::OwnedValue;
 
 /// Holds errands until [`Later::look`].
@@ -38,7 +38,7 @@ impl Later {
     }
 }
 
-impl Errands for Later {
+impl ErrandRunner for Later {
     fn run(&self, _: &'static str, errand: BoxFuture<'static, ()>) {
         self.0.lock().push(errand);
     }
@@ -84,7 +84,7 @@ impl Processor for Asker {
         self.open.lock().push(give);
         Some(Box::pin(async move {
             let answer = take.await.unwrap_or(Err(Reason::Held))?;
-            Ok(Arc::new(answer) as Answer)
+            Ok(Arc::new(answer) as InquiryAnswer)
         }))
     }
 

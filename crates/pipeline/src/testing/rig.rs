@@ -12,13 +12,13 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use tokio::sync::watch;
 
-use crate::checkpoint::{Checkpoints, Seams};
-use crate::engine::{Context, Engine};
-use crate::forward::Label;
-use crate::inquiry::Errands;
-use crate::spool::{Committer, Settings, Spool, SpoolKey, Step, Stored};
+use crate::checkpoint::{CheckpointContext, CheckpointStore};
+use crate::engine::{Engine, EngineContext};
+use crate::forward_label::ForwardLabel;
+use crate::inquiry::ErrandRunner;
+use crate::spool::{CommitStep, Committer, Spool, SpoolKey, SpoolSettings, StoredRecord};
 use crate::{
-    BytePermit, Disk, EnginePlan, Exporter, Limits, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
+    BytePermit, Disk, EngineLimits, EnginePlan, Exporter, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
     Submission, Trust, inquiry, offload, workers,
 };
 use kernel::clock::{ManualClock, UnixNanos};
@@ -36,7 +36,7 @@ pub struct Rig {
     pub committer: Committer,
     pub clock: Arc<ManualClock>,
     pub meter: Meter,
-    pub checkpoints: Checkpoints,
+    pub checkpoints: CheckpointStore,
 }
 
 /// Parameters of a [`Rig`].
@@ -51,7 +51,7 @@ pub struct Parts {
     pub spool_bytes: u64,
     /// Bound of the quarantine, if not the default.
     pub quarantine_bytes: Option<u64>,
-    pub errands: Arc<dyn Errands>,
+    pub errands: Arc<dyn ErrandRunner>,
 }
 
 impl Parts {
@@ -73,7 +73,7 @@ impl Parts {
             others: HashMap::new(),
             spool_bytes: 16 << 20,
             quarantine_bytes: None,
-            errands: Arc::new(inquiry::Inline),
+            errands: Arc::new(inquiry::InlineErrands),
         }
     }
 
@@ -85,30 +85,30 @@ impl Parts {
     /// As [`Parts::open`], on a disk that may fail.
     pub fn try_open(self, folder: &Path) -> Result<Rig, String> {
         let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
-        let mut settings = Settings::new(folder.join("spool"), self.spool_bytes);
+        let mut settings = SpoolSettings::new(folder.join("spool"), self.spool_bytes);
         settings.quarantine = self.quarantine_bytes.unwrap_or(settings.quarantine);
         let keys = [SpoolKey::from_bytes([3; 32])];
         let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
         let (spool, committer) = opened.map_err(|error| error.to_string())?;
-        let plan = EnginePlan { pipelines: self.pipelines, limits: Limits::default() };
+        let plan = EnginePlan { pipelines: self.pipelines, limits: EngineLimits::default() };
         let exporters = plan.exporters();
         let mut outlets: HashMap<_, _> =
             exporters.iter().map(|exporter| (Arc::clone(exporter.id()), self.outlets.clone())).collect();
         outlets.extend(self.others);
-        let context = Context {
+        let context = EngineContext {
             spool: Arc::clone(&spool),
             clock: self.clock.clone(),
             rng: rng.clone(),
             meter: meter.clone(),
-            offload: Arc::new(offload::Inline),
-            workers: Arc::new(workers::Inline),
+            offload: Arc::new(offload::InlineOffload),
+            workers: Arc::new(workers::InlineWorkers),
             errands: self.errands,
         };
         let engine = Engine::new(&plan, &outlets, &["vault".into()], context);
-        let seams = Seams { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
+        let seams = CheckpointContext { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
         let applier = Arc::clone(&engine.applier);
         let state = folder.join("spool/state");
-        let checkpoints = Checkpoints::open(&seams, &state, &keys, Arc::clone(&spool), applier);
+        let checkpoints = CheckpointStore::open(&seams, &state, &keys, Arc::clone(&spool), applier);
         let checkpoints = checkpoints.map_err(|error| error.to_string())?;
         checkpoints.restore().map_err(|error| error.to_string())?;
         Ok(Rig { engine, spool, committer, clock: self.clock, meter, checkpoints })
@@ -142,7 +142,7 @@ impl Rig {
     /// As [`Rig::submit_as`], for any signal.
     pub fn submit_signal(&self, account: &str, signal: Signal, wire: Bytes) -> BoxFuture<'static, Outcome> {
         let submission = Submission { account: account.into(), signal, ..submission(wire, BytePermit::new()) };
-        self.engine.inlet.door("otlp").submit(submission)
+        self.engine.inlet.for_receiver("otlp").submit(submission)
     }
 
     /// Hands in a trace request, commits, and returns the answer.
@@ -166,18 +166,18 @@ impl Rig {
     }
 
     /// Records that wait for a consumer, with their bodies.
-    pub fn waiting(&self, consumer: &str) -> Vec<Stored> {
+    pub fn waiting(&self, consumer: &str) -> Vec<StoredRecord> {
         self.spool.read(consumer, None, usize::MAX, usize::MAX).unwrap()
     }
 
     /// Names of the items that wait for an exporter.
     pub fn forwarded(&self, exporter: &str) -> Vec<String> {
         let copies = self.waiting(exporter);
-        copies.iter().flat_map(|copy| names(&Label::split(&copy.body).unwrap().1)).collect()
+        copies.iter().flat_map(|copy| names(&ForwardLabel::split(&copy.body).unwrap().1)).collect()
     }
 
     /// Runs one step of the committer.
-    pub fn commit(&mut self) -> Step {
+    pub fn commit(&mut self) -> CommitStep {
         self.committer.step(Duration::ZERO)
     }
 }

@@ -17,38 +17,38 @@ use kernel::rng::Rng;
 use otlp::{Payload, Signal, UnknownFields};
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
-use super::batch::{Batch, Effect, Origin};
+use super::batch::{Batch, BatchOrigin, Effect};
 use super::bisect;
 use super::clearance::Clearance;
 use super::effects::Applier;
-use super::inlet::{BytePermit, Made, Submission};
-use super::inquiry::Errands;
+use super::inlet::{BytePermit, InternalInput, Submission};
+use super::inquiry::ErrandRunner;
 use super::outcome::{Outcome, Reason};
-use super::receipt::{Desk, Open, Receipt};
-use super::repeats::{Entered, Fingerprint, Waiter};
-use super::route::{Failure, Product, Route, Routes, Walk};
-use super::sequencer::{Finished, Sequencer};
+use super::receipt::{OpenRequest, Receipt, RequestRegistry};
+use super::repeats::{AnswerSender, RepeatCheck, RequestFingerprint};
+use super::route::{BatchProduct, PipelineRoute, PipelineRoutes, RouteExecution, RouteFailure};
+use super::sequencer::{FinishedBatch, Sequencer};
 use super::workers::Workers;
 
 mod parked;
-mod refused;
+mod refused_items;
 #[cfg(test)]
 mod tests;
 
 /// Dependencies of all worker threads, shared by them.
 pub struct Worker {
     /// Pipelines by receiver and signal.
-    pub routes: Routes,
+    pub routes: PipelineRoutes,
     /// Orders commits.
     pub sequencer: Arc<Sequencer>,
     /// Releases claims of batches that are not committed.
     pub applier: Arc<Applier>,
     /// Answers requests.
-    pub desk: Arc<Desk>,
+    pub registry: Arc<RequestRegistry>,
     /// Runs the turns of suspended requests.
     pub workers: Arc<dyn Workers>,
     /// Runs the inquiries of processors.
-    pub errands: Arc<dyn Errands>,
+    pub errands: Arc<dyn ErrandRunner>,
     /// Source of time.
     pub clock: Arc<dyn Clock>,
     /// Source of batch ids.
@@ -58,11 +58,11 @@ pub struct Worker {
     /// Largest span, log record or data point, in bytes.
     pub max_item_bytes: usize,
     /// The workers' metrics.
-    pub metrics: Metrics,
+    pub metrics: WorkerMetrics,
 }
 
 /// The workers' metrics.
-pub struct Metrics {
+pub struct WorkerMetrics {
     meter: Meter,
     joined: Counter,
     repeats: Counter,
@@ -72,7 +72,7 @@ pub struct Metrics {
     waiting: Gauge,
 }
 
-impl Metrics {
+impl WorkerMetrics {
     /// Registers the metrics.
     pub fn new(meter: &Meter) -> Self {
         Self {
@@ -87,32 +87,32 @@ impl Metrics {
 }
 
 /// A request that was admitted.
-pub struct Request {
+pub struct AdmittedRequest {
     /// The request as handed in.
     pub submission: Submission,
     /// Time of arrival.
     pub received: UnixNanos,
     /// Channel to the client, which may be gone.
-    pub waiter: Waiter,
+    pub waiter: AnswerSender,
     /// Counts the request as open.
-    pub open: Open,
+    pub open: OpenRequest,
     /// Effects and clearance, if tollgate itself made the request.
-    pub made: Option<Made>,
+    pub internal: Option<InternalInput>,
 }
 
 /// A request that this worker must answer.
-struct Work {
-    origin: Arc<Origin>,
+struct RequestWork {
+    origin: Arc<BatchOrigin>,
     signal: Signal,
     /// Bytes as received, for another attempt.
     wire: Bytes,
-    route: Arc<Route>,
+    route: Arc<PipelineRoute>,
     receipt: Receipt,
     /// Time spent in earlier turns.
     busy: Duration,
     /// Start of this turn, monotonic.
     began: Duration,
-    poisoned: Option<Poisoned>,
+    poisoned: Option<PoisonedRequest>,
     /// Effects that were handed in with the request.
     effects: Vec<Effect>,
     /// Clearance of the bytes as handed in.
@@ -122,7 +122,7 @@ struct Work {
 }
 
 /// A request with items that can't be processed.
-struct Poisoned {
+struct PoisonedRequest {
     /// The whole request.
     payload: Payload,
     /// True for each poison item.
@@ -131,9 +131,9 @@ struct Poisoned {
 
 impl Worker {
     /// Does everything up to the commit or to a question. The answer follows the commit.
-    pub fn work(self: &Arc<Self>, request: Request) {
+    pub fn process_request(self: &Arc<Self>, request: AdmittedRequest) {
         let began = self.clock.monotonic();
-        let Request { submission, received, waiter, open, made } = request;
+        let AdmittedRequest { submission, received, waiter, open, internal: made } = request;
         let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
         // Requests that tollgate makes are never repeats: each has its own effects.
         let own = made.as_ref().map(|_| self.rng.id());
@@ -141,54 +141,56 @@ impl Worker {
         let alone = made.is_some() && wire.is_empty();
         let (effects, clearance) =
             made.map_or((Vec::new(), Clearance::RECEIVED), |made| (made.effects, made.clearance));
-        let Some((receipt, repeat)) = self.enter(fingerprint, waiter, permit, open, received) else { return };
+        let Some((receipt, repeat)) = self.register_request(fingerprint, waiter, permit, open, received) else {
+            return;
+        };
         let route = match self.routes.find(&receiver, signal) {
             Some(route) => Arc::clone(route),
             None if alone => Arc::default(),
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
-        let origin = Arc::new(Origin { account, receiver, trust, received, id: self.rng.id(), repeat });
+        let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id: self.rng.id(), repeat });
         let payload = self.parse(signal, wire.clone());
         let (busy, poisoned, refused) = (Duration::ZERO, None, None);
         let mut work =
-            Work { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance, refused };
-        match payload.and_then(|payload| self.without_refused(&mut work, payload)) {
-            Ok(payload) if payload.item_count() == 0 => self.finish(work, Product::default()),
+            RequestWork { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance, refused };
+        match payload.and_then(|payload| self.remove_refused_items(&mut work, payload)) {
+            Ok(payload) if payload.item_count() == 0 => self.commit_request(work, BatchProduct::default()),
             Ok(payload) => {
-                let walk = work.walk(payload);
-                self.advance(work, walk);
+                let walk = work.start_route(payload);
+                self.run_turn(work, walk);
             }
-            Err(reason) => self.keep_back(work, reason),
+            Err(reason) => self.reject_request(work, reason),
         }
     }
 
     /// Runs one turn: steps until one asks a question or fails, or all are done.
-    fn advance(self: &Arc<Self>, mut work: Work, mut walk: Walk) {
+    fn run_turn(self: &Arc<Self>, mut work: RequestWork, mut walk: RouteExecution) {
         loop {
-            match catch_unwind(AssertUnwindSafe(|| walk.go(true))) {
-                Ok(Ok(None)) => return self.finish(work, walk.product()),
+            match catch_unwind(AssertUnwindSafe(|| walk.run_steps(true))) {
+                Ok(Ok(None)) => return self.commit_request(work, walk.into_product()),
                 Ok(Ok(Some(inquiry))) => return self.park(work, walk, inquiry),
-                Ok(Err(Failure::Kept(reason))) => return self.keep_back(work, reason),
-                Ok(Err(Failure::Encode)) => {}
+                Ok(Err(RouteFailure::ProcessorRefused(reason))) => return self.reject_request(work, reason),
+                Ok(Err(RouteFailure::Encode)) => {}
                 Err(_) => self.metrics.panics.increment(1),
             }
             // Processing changed the payload, so start again from the bytes.
-            match self.without_poison(&mut work) {
+            match self.isolate_poison(&mut work) {
                 Ok(Some(again)) => walk = again,
-                Ok(None) => return self.finish(work, Product::default()),
-                Err(reason) => return self.keep_back(work, reason),
+                Ok(None) => return self.commit_request(work, BatchProduct::default()),
+                Err(reason) => return self.reject_request(work, reason),
             }
         }
     }
 
-    fn finish(&self, work: Work, mut product: Product) {
-        let Work { origin, signal, route, receipt, busy, began, poisoned, mut effects, refused, .. } = work;
+    fn commit_request(&self, work: RequestWork, mut product: BatchProduct) {
+        let RequestWork { origin, signal, route, receipt, busy, began, poisoned, mut effects, refused, .. } = work;
         product.effects.append(&mut effects);
         let mut answer = refused.map_or(Outcome::Accepted, |(rejected, reason)| Outcome::Partial { rejected, reason });
-        if let Some(Poisoned { payload, items }) = poisoned {
+        if let Some(PoisonedRequest { payload, items }) = poisoned {
             let rejected = items.iter().filter(|poison| **poison).count() as u64;
             let bad = payload.subset(&|item| items.get(item) != Some(&false));
-            self.set_aside(&route, &origin, &bad, rejected, &mut product);
+            self.quarantine_items(&route, &origin, &bad, rejected, &mut product);
             if rejected > 0 {
                 let rejected = rejected.saturating_add(refused.map_or(0, |(refused, _)| refused));
                 answer = Outcome::Partial { rejected, reason: Reason::Quarantined };
@@ -200,29 +202,29 @@ impl Worker {
         }
         let busy = busy + self.clock.monotonic().saturating_sub(began);
         self.metrics.seconds.record(busy.as_secs_f64());
-        self.sequencer.commit(Finished { origin, product, answer, receipt });
+        self.sequencer.commit(FinishedBatch { origin, product, answer, receipt });
     }
 
-    fn keep_back(&self, work: Work, reason: Reason) {
+    fn reject_request(&self, work: RequestWork, reason: Reason) {
         self.applier.discard(&work.origin.id);
         work.receipt.resolve(&reason.outcome(), false);
     }
 
     /// `None`: another request with equal bytes answers the client.
-    fn enter(
+    fn register_request(
         &self,
-        fingerprint: Fingerprint,
-        waiter: Waiter,
+        fingerprint: RequestFingerprint,
+        waiter: AnswerSender,
         permit: BytePermit,
-        open: Open,
+        open: OpenRequest,
         now: UnixNanos,
     ) -> Option<(Receipt, bool)> {
-        match self.desk.repeats().enter(fingerprint, waiter, now) {
-            Entered::First { repeat } => {
+        match self.registry.repeats().register_request(fingerprint, waiter, now) {
+            RepeatCheck::First { repeat } => {
                 self.metrics.repeats.increment(u64::from(repeat));
-                Some((Receipt::new(&self.desk, fingerprint, permit, open), repeat))
+                Some((Receipt::new(&self.registry, fingerprint, permit, open), repeat))
             }
-            Entered::Joined => {
+            RepeatCheck::Joined => {
                 self.metrics.joined.increment(1);
                 None
             }
@@ -241,12 +243,12 @@ impl Worker {
     }
 
     /// Whether the processors panic on `payload`, or it can't be encoded.
-    fn fails(&self, work: &Work, payload: Payload) -> Result<bool, Reason> {
-        let walk = work.walk(payload);
-        match catch_unwind(AssertUnwindSafe(|| walk.to_end())) {
+    fn fails_processing(&self, work: &RequestWork, payload: Payload) -> Result<bool, Reason> {
+        let walk = work.start_route(payload);
+        match catch_unwind(AssertUnwindSafe(|| walk.run_to_end())) {
             Ok(Ok(_)) => Ok(false),
-            Ok(Err(Failure::Kept(reason))) => Err(reason),
-            Ok(Err(Failure::Encode)) => Ok(true),
+            Ok(Err(RouteFailure::ProcessorRefused(reason))) => Err(reason),
+            Ok(Err(RouteFailure::Encode)) => Ok(true),
             Err(_) => {
                 self.metrics.panics.increment(1);
                 Ok(true)
@@ -255,7 +257,7 @@ impl Worker {
     }
 
     /// Finds the items that can't be processed. Returns a new walk for the other items, if there are any.
-    fn without_poison(&self, work: &mut Work) -> Result<Option<Walk>, Reason> {
+    fn isolate_poison(&self, work: &mut RequestWork) -> Result<Option<RouteExecution>, Reason> {
         self.applier.discard(&work.origin.id);
         if let Some(poisoned) = &mut work.poisoned {
             // The remaining items passed one by one, but fail together: none of them is known to be good.
@@ -264,8 +266,8 @@ impl Worker {
         }
         let payload = self.parse(work.signal, work.wire.clone())?;
         let mut kept_back = None;
-        let items = bisect::poison(payload.item_count(), self.bisect_tries, |from, to| {
-            let fails = self.fails(work, payload.subset(&|item| (from..to).contains(&item)));
+        let items = bisect::find_poison_items(payload.item_count(), self.bisect_tries, |from, to| {
+            let fails = self.fails_processing(work, payload.subset(&|item| (from..to).contains(&item)));
             self.applier.discard(&work.origin.id);
             fails.unwrap_or_else(|reason| {
                 kept_back = Some(reason);
@@ -276,11 +278,18 @@ impl Worker {
             return Err(reason);
         }
         let good = items.contains(&false).then(|| payload.subset(&|item| items.get(item) == Some(&false)));
-        work.poisoned = Some(Poisoned { payload, items });
-        Ok(good.map(|good| work.walk(good)))
+        work.poisoned = Some(PoisonedRequest { payload, items });
+        Ok(good.map(|good| work.start_route(good)))
     }
 
-    fn set_aside(&self, route: &Route, origin: &Origin, bad: &Payload, items: u64, product: &mut Product) {
+    fn quarantine_items(
+        &self,
+        route: &PipelineRoute,
+        origin: &BatchOrigin,
+        bad: &Payload,
+        items: u64,
+        product: &mut BatchProduct,
+    ) {
         let signal = bad.signal().as_str();
         let sealed = route.quarantine().map(|quarantine| {
             catch_unwind(AssertUnwindSafe(|| {
@@ -295,27 +304,30 @@ impl Worker {
                 (meter.counter(&names::QUARANTINED_ITEMS, &[("signal", signal)]), "sealed to the auditors")
             }
             // These items must not be sealed to the auditors of another pipeline.
-            None => (dropped(meter, signal, "no_vault"), "dropped: their pipelines have no vault that keeps anything"),
-            Some(_) => (dropped(meter, signal, "not_sealed"), "dropped: they can't be sealed"),
+            None => (
+                dropped_items_counter(meter, signal, "no_vault"),
+                "dropped: no vault of their pipelines can store them",
+            ),
+            Some(_) => (dropped_items_counter(meter, signal, "not_sealed"), "dropped: sealing them failed"),
         };
         counter.increment(items);
-        tracing::error!(signal, items, became, "items could not be processed and were kept back");
+        tracing::error!(signal, items, became, "items could not be processed and were not forwarded");
     }
 }
 
-impl Work {
-    fn walk(&self, payload: Payload) -> Walk {
+impl RequestWork {
+    fn start_route(&self, payload: Payload) -> RouteExecution {
         let batch = Batch { clearance: self.clearance, ..Batch::new(Arc::clone(&self.origin), payload) };
-        Walk::begin(&self.route, batch)
+        RouteExecution::begin(&self.route, batch)
     }
 }
 
-fn dropped(meter: &Meter, signal: &str, reason: &str) -> Counter {
+fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
     meter.counter(&names::DROPPED_ITEMS, &[("signal", signal), ("reason", reason)])
 }
 
 /// Requests with equal fingerprints count as equal.
-pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> Fingerprint {
+pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> RequestFingerprint {
     let mut hash = Sha256::new();
     for part in [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire] {
         hash.update((part.len() as u64).to_le_bytes());

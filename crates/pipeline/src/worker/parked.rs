@@ -1,72 +1,72 @@
-//! [`Parked`]: a request between two turns, whose step waits for an answer from outside. No worker thread waits.
+//! [`ParkedRequest`]: a request between two turns, whose step waits for an answer from outside. No worker thread waits.
 //! It holds the request's bytes, receipt and claims. The request is always answered: it resumes, is kept back for the
 //! question's reason, or, if the question disappears, the client is asked to retry. The processor that asks sets the
 //! deadline.
 
 use std::sync::Arc;
 
-use crate::inquiry::Answer;
 use crate::inquiry::Inquiry;
+use crate::inquiry::InquiryAnswer;
 use crate::outcome::Reason;
-use crate::route::Walk;
+use crate::route::RouteExecution;
 
-use super::{Work, Worker};
+use super::{RequestWork, Worker};
 
 /// See the module.
-struct Parked {
+struct ParkedRequest {
     worker: Arc<Worker>,
     /// `None` once the request has resumed.
-    inside: Option<(Work, Walk)>,
+    state: Option<(RequestWork, RouteExecution)>,
 }
 
 impl Worker {
     /// Ends this turn; the next one starts with the answer.
-    pub(super) fn park(self: &Arc<Self>, mut work: Work, walk: Walk, inquiry: Inquiry) {
+    pub(super) fn park(self: &Arc<Self>, mut work: RequestWork, walk: RouteExecution, inquiry: Inquiry) {
         work.busy += self.clock.monotonic().saturating_sub(work.began);
-        let parked = Parked::new(self, work, walk);
+        let parked = ParkedRequest::new(self, work, walk);
         let errand = async move {
             match inquiry.await {
-                Ok(answer) => parked.go_on(answer),
-                Err(reason) => parked.keep_back(reason),
+                Ok(answer) => parked.resume_with_answer(answer),
+                Err(reason) => parked.reject_request(reason),
             }
         };
         self.errands.run("inquiry", Box::pin(errand));
     }
 }
 
-impl Parked {
-    fn new(worker: &Arc<Worker>, work: Work, walk: Walk) -> Self {
+impl ParkedRequest {
+    fn new(worker: &Arc<Worker>, work: RequestWork, walk: RouteExecution) -> Self {
         worker.metrics.waiting.increment(1.0);
-        Self { worker: Arc::clone(worker), inside: Some((work, walk)) }
+        Self { worker: Arc::clone(worker), state: Some((work, walk)) }
     }
 
-    fn go_on(mut self, answer: Answer) {
-        if let Some((_, walk)) = &mut self.inside {
-            walk.answer(answer);
+    fn resume_with_answer(mut self, answer: InquiryAnswer) {
+        if let Some((_, walk)) = &mut self.state {
+            walk.store_answer(answer);
         }
         let workers = Arc::clone(&self.worker.workers);
         // If the job is refused, it is dropped, and `Drop` keeps the request back.
-        workers.submit(Box::new(move || self.resume()));
+        workers.submit(Box::new(move || self.run_next_turn()));
     }
 
-    fn resume(mut self) {
-        let Some((mut work, walk)) = self.inside.take() else { return };
+    fn run_next_turn(mut self) {
+        let Some((mut work, walk)) = self.state.take() else { return };
         work.began = self.worker.clock.monotonic();
-        self.worker.advance(work, walk);
+        self.worker.run_turn(work, walk);
     }
 
-    fn keep_back(mut self, reason: Reason) {
-        if let Some((work, _)) = self.inside.take() {
-            self.worker.keep_back(work, reason);
+    fn reject_request(mut self, reason: Reason) {
+        if let Some((work, _)) = self.state.take() {
+            self.worker.reject_request(work, reason);
         }
     }
 }
 
-impl Drop for Parked {
+impl Drop for ParkedRequest {
     fn drop(&mut self) {
         self.worker.metrics.waiting.decrement(1.0);
-        if let Some((work, _)) = self.inside.take() {
-            self.worker.keep_back(work, Reason::Overloaded);
+        if let Some((work, _)) = self.state.take() {
+            self.worker.reject_request(work, Reason::Overloaded);
         }
     }
 }

@@ -32,7 +32,7 @@ fn ok_follows_the_commit() {
     assert_eq!(answer.now_or_never(), Some(Outcome::Accepted));
     assert_eq!(rig.forwarded("x"), ["a", "b"]);
     assert_eq!(fragments(&rig), ["0000000001:a,b"]);
-    let copy = crate::forward::Label::split(&rig.waiting("x")[0].body).unwrap().1;
+    let copy = crate::forward_label::ForwardLabel::split(&rig.waiting("x")[0].body).unwrap().1;
     assert_eq!(attributes(&copy)["reference"], "0000000001", "the ticket's number stands in the copy");
 }
 
@@ -43,10 +43,10 @@ fn some_answers_need_no_commit() {
     let now = |wire: Bytes| rig.submit(wire).now_or_never();
     assert_eq!(now(Bytes::new()), Some(Outcome::Accepted));
     assert_eq!(now(Bytes::from_static(b"\xff\xff")), Some(Outcome::Refused { reason: Reason::Malformed }));
-    let door = rig.engine.inlet.door("otlp/other");
+    let door = rig.engine.inlet.for_receiver("otlp/other");
     let other = submission(spans(&["a"]), BytePermit::new());
     let other = Submission { receiver: "otlp/other".into(), transport: "http", ..other };
-    assert!(!door.takes(Signal::Traces));
+    assert!(!door.accepts_signal(Signal::Traces));
     assert_eq!(door.submit(other).now_or_never(), Some(Outcome::Refused { reason: Reason::NoPipeline }));
 }
 
@@ -192,11 +192,11 @@ async fn a_closed_inlet_drains() {
     rig.engine.inlet.close();
     assert_eq!(rig.submit(spans(&["b"])).await, Reason::ShuttingDown.outcome());
     let mut permit = BytePermit::new();
-    let door = rig.engine.inlet.door("otlp");
+    let door = rig.engine.inlet.for_receiver("otlp");
     assert_eq!(door.charge(&mut permit, 1).await, Err(Reason::ShuttingDown.outcome()));
-    assert!(rig.engine.inlet.drained().now_or_never().is_none());
+    assert!(rig.engine.inlet.wait_until_drained().now_or_never().is_none());
     rig.commit();
-    assert!(rig.engine.inlet.drained().now_or_never().is_some());
+    assert!(rig.engine.inlet.wait_until_drained().now_or_never().is_some());
     assert_eq!(inside.await, Outcome::Accepted);
 }
 

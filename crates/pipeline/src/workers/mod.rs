@@ -1,7 +1,7 @@
 //! [`Workers`]: runs CPU work on a bounded queue served by threads, or inline. Parsing, scanning and sealing must not
-//! block the tasks that own sockets; a simulation runs everything on one thread.
-//! This module starts no thread: `app/tasks` does, and calls [`Queue::serve`]. A full queue refuses. Accepted jobs are
-//! finished before `serve` ends; a job that panics ends neither the thread nor the process. The jobs are in `worker`.
+//! block the tasks that own sockets; a simulation runs everything on one thread. This module starts no thread:
+//! `app/tasks` does, and calls [`JobQueue::run_jobs`]. A full queue refuses. Accepted jobs are finished before `serve`
+//! ends; a job that panics ends neither the thread nor the process. The jobs are in `worker`.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,44 +19,44 @@ pub trait Workers: Send + Sync {
     /// Takes the job, or returns false because too many jobs wait or the workers have ended. A refused job is dropped.
     fn submit(&self, job: Job) -> bool;
     /// Number of waiting jobs.
-    fn waiting(&self) -> usize;
+    fn waiting_jobs(&self) -> usize;
 }
 
 /// Runs each job at once on the calling thread.
-pub struct Inline;
+pub struct InlineWorkers;
 
-impl Workers for Inline {
+impl Workers for InlineWorkers {
     fn submit(&self, job: Job) -> bool {
         job();
         true
     }
 
-    fn waiting(&self) -> usize {
+    fn waiting_jobs(&self) -> usize {
         0
     }
 }
 
 /// A bounded queue of jobs.
-pub struct Queue {
+pub struct JobQueue {
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<JobQueueState>,
     changed: Condvar,
 }
 
-struct State {
+struct JobQueueState {
     jobs: VecDeque<Job>,
     open: bool,
 }
 
-impl Queue {
+impl JobQueue {
     /// A queue in which at most `capacity` jobs wait.
     pub fn new(capacity: usize) -> Self {
-        let state = State { jobs: VecDeque::new(), open: true };
+        let state = JobQueueState { jobs: VecDeque::new(), open: true };
         Self { capacity, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Main loop of a worker thread: runs jobs until the queue is closed and empty.
-    pub fn serve(&self) {
+    pub fn run_jobs(&self) {
         while let Some(job) = self.next() {
             // The job itself reports failures of processors; this catches everything else.
             let _ = catch_unwind(AssertUnwindSafe(job));
@@ -83,7 +83,7 @@ impl Queue {
     }
 }
 
-impl Workers for Queue {
+impl Workers for JobQueue {
     fn submit(&self, job: Job) -> bool {
         let mut state = self.state.lock();
         if !state.open || state.jobs.len() >= self.capacity {
@@ -95,7 +95,7 @@ impl Workers for Queue {
         true
     }
 
-    fn waiting(&self) -> usize {
+    fn waiting_jobs(&self) -> usize {
         self.state.lock().jobs.len()
     }
 }

@@ -3,30 +3,30 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{Action, Actions, check};
+use crate::actions::{AttributeAction, CheckedActions, check_actions};
 use config::FieldProblem;
 
 /// Inserts, updates and deletes attributes of spans, log records and data points.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct AttributesConfig {
     /// The actions, applied in order.
-    pub actions: Vec<Action>,
+    pub actions: Vec<AttributeAction>,
 }
 
 /// The checked configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct AttributesSettings {
     /// The actions, applied in order.
-    pub actions: Actions,
+    pub actions: CheckedActions,
 }
 
-impl Config {
+impl AttributesConfig {
     /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        check("actions", &self.actions).map(|actions| Settings { actions })
+    pub fn settings(&self) -> Result<AttributesSettings, Vec<FieldProblem>> {
+        check_actions("actions", &self.actions).map(|actions| AttributesSettings { actions })
     }
 }

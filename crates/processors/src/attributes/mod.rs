@@ -11,31 +11,31 @@ mod tests;
 
 use std::sync::Arc;
 
-use otlp::Node;
+use otlp::NodeId;
 use pipeline::{Batch, Processor, Reason};
 
-pub use config::{Config, Settings};
+pub use config::{AttributesConfig, AttributesSettings};
 
 /// The `attributes` processor.
-pub struct Attributes {
+pub struct AttributesProcessor {
     id: Arc<str>,
-    settings: Settings,
+    settings: AttributesSettings,
 }
 
-impl Attributes {
+impl AttributesProcessor {
     /// Creates the processor.
-    pub fn new(id: Arc<str>, settings: Settings) -> Self {
+    pub fn new(id: Arc<str>, settings: AttributesSettings) -> Self {
         Self { id, settings }
     }
 }
 
-impl Processor for Attributes {
+impl Processor for AttributesProcessor {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        let items: Vec<Node> = batch.payload.items().collect();
+        let items: Vec<NodeId> = batch.payload.items().collect();
         items.into_iter().for_each(|node| self.settings.actions.apply(&mut batch.payload, node));
         Ok(())
     }

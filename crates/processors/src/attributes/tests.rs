@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Attributes, Config};
+use super::{AttributesConfig, AttributesProcessor};
 use genai::testing::request;
 use kernel::clock::UnixNanos;
-use otlp::Node;
-use pipeline::{Batch, Origin, Processor, Trust};
+use otlp::NodeId;
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
 
 fn batch(case: &serde_json::Value) -> Batch {
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -22,7 +22,7 @@ fn batch(case: &serde_json::Value) -> Batch {
     Batch::new(Arc::new(origin), request::payload(case))
 }
 
-fn config(actions: serde_json::Value) -> Config {
+fn config(actions: serde_json::Value) -> AttributesConfig {
     serde_json::from_value(json!({ "actions": actions })).expect("readable")
 }
 
@@ -40,7 +40,7 @@ fn each_verb_does_what_the_collector_does() {
         { "key": "copy2", "action": "upsert", "from_attribute": "nothing" },
         { "key": "gone", "action": "delete" },
     ]);
-    let step = Attributes::new("attributes".into(), config(actions).settings().expect("valid"));
+    let step = AttributesProcessor::new("attributes".into(), config(actions).settings().expect("valid"));
     let item = json!({ "name": "a", "trace": 1, "span": 2, "attributes": { "there": "old", "there2": "old", "gone": 1, "number": 3 } });
     let mut batch = batch(&json!({ "resource": { "gone": "stays" }, "items": [item.clone(), item] }));
     step.process(&mut batch).expect("never fails");
@@ -56,7 +56,7 @@ fn each_verb_does_what_the_collector_does() {
         all.sort();
         assert_eq!(all, ["absent3=0.5", "absent=7", "copy=3", "number=3", "there2=true", "there=\"old\""]);
     }
-    let resource: Node = payload.resource(payload.items().next().expect("an item"));
+    let resource: NodeId = payload.resource(payload.items().next().expect("an item"));
     assert_eq!(payload.get_str(resource, "gone"), Some("stays"), "items alone");
 }
 
@@ -85,6 +85,8 @@ fn what_cannot_be_meant_is_refused() {
             "actions[5]"
         ]
     );
-    assert!(Config::default().settings().is_err());
-    assert!(serde_json::from_value::<Config>(json!({ "actions": [{ "key": "a", "action": "hash" }] })).is_err());
+    assert!(AttributesConfig::default().settings().is_err());
+    assert!(
+        serde_json::from_value::<AttributesConfig>(json!({ "actions": [{ "key": "a", "action": "hash" }] })).is_err()
+    );
 }

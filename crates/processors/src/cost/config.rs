@@ -6,36 +6,36 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{FieldProblem, Span, address};
+use config::{FieldProblem, TimeSpan, address};
 use otlp::Signal;
-use rates::{Pin, Usd};
+use rates::{TablePin, Usd};
 
 /// The value of `rates` for the built-in table.
 const BUILTIN: &str = "builtin";
 /// The shortest allowed interval between checks for a newer table.
-const SHORTEST: Duration = Duration::from_secs(1);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prices each model call once, exactly, from a versioned rate table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct CostConfig {
     /// The rate table: `builtin`, or the path of a YAML file in the same format. Default: `builtin`.
     pub rates: String,
     /// Contract prices: files in the same format with `overlay: true`, applied over the table in this order. An overlay
     /// may apply to a single tenant only.
     pub overlays: Vec<String>,
     /// Checks for a newer table while running. If a new table is implausible, the last good one stays in use.
-    pub refresh: Option<Refresh>,
+    pub refresh: Option<RatesRefresh>,
     /// Which signal bills calls that arrive on two signals.
-    pub bill: Bill,
+    pub bill: BillingConfig,
     /// Whether the log event `gen_ai.client.inference.operation.details`, which repeats a span, may be billed: `never`,
     /// or `if_no_span`, for applications that send only logs (of span and event, the first to arrive is priced).
-    pub details_event: DetailsEvent,
+    pub details_event: DetailsEventPolicy,
     /// Also stamps the disjoint token buckets that were priced, as `tollgate.usage.*`. Default: false.
     pub usage_attributes: bool,
     /// Also stamps the price under these keys, unless the client already set them: `operation.cost` (Logfire),
     /// `llm.cost` (Phoenix: total, prompt, completion), `gen_ai.usage.cost.amount` (with currency and source).
-    pub aliases: Vec<Alias>,
+    pub aliases: Vec<PriceAlias>,
     /// Adds fees that providers charge per use (web searches), if the call reports the number of uses. Default: false.
     pub fees: bool,
     /// How far a client's own cost may differ from tollgate's before it counts as a mismatch, in USD. Default:
@@ -46,14 +46,14 @@ pub struct Config {
     pub reprice: bool,
 }
 
-impl Default for Config {
+impl Default for CostConfig {
     fn default() -> Self {
         Self {
             rates: BUILTIN.to_owned(),
             overlays: Vec::new(),
             refresh: None,
-            bill: Bill::default(),
-            details_event: DetailsEvent::default(),
+            bill: BillingConfig::default(),
+            details_event: DetailsEventPolicy::default(),
             usage_attributes: false,
             aliases: Vec::new(),
             fees: false,
@@ -66,13 +66,13 @@ impl Default for Config {
 /// Source of newer tables. Give either `file` or `url`; a `url` needs a pin: `sha256` or `public_key`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Refresh {
+pub struct RatesRefresh {
     /// Path of a file that another program updates.
     pub file: Option<String>,
     /// Address to fetch the table from, `https://…`.
     pub url: Option<String>,
     /// Interval between checks. Default: 24h.
-    pub every: Span,
+    pub every: TimeSpan,
     /// SHA-256 of the only table to accept, in hexadecimal.
     pub sha256: Option<String>,
     /// Ed25519 public key (base64) that verifies the table's signature, which is stored beside it under the same name
@@ -82,25 +82,32 @@ pub struct Refresh {
     pub accept: Vec<String>,
 }
 
-impl Default for Refresh {
+impl Default for RatesRefresh {
     fn default() -> Self {
-        Self { file: None, url: None, every: Span::seconds(86_400), sha256: None, public_key: None, accept: Vec::new() }
+        Self {
+            file: None,
+            url: None,
+            every: TimeSpan::seconds(86_400),
+            sha256: None,
+            public_key: None,
+            accept: Vec::new(),
+        }
     }
 }
 
 /// Which signal bills calls that arrive on two signals.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Bill {
-    /// Passes names of tenants, models and providers through `ids` before they appear in metrics and logs. Without this
-    /// they appear unchanged, which is meant for tools that do not publish them.
+pub struct BillingConfig {
+    /// Calls of Claude Code, which sends each call as a log record and as a span: `auto` (the log record if a logs
+    /// pipeline has `cost` and the client sends logs, else the span), `log` or `span`. Default: `auto`.
     #[serde(rename = "claude-code")]
-    pub claude_code: BillOn,
+    pub claude_code: BillingSignal,
 }
 
 /// An additional attribute from which back ends read a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Alias {
+pub enum PriceAlias {
     /// `operation.cost`.
     #[serde(rename = "operation.cost")]
     Operation,
@@ -115,7 +122,7 @@ pub enum Alias {
 /// The signal that bills a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum BillOn {
+pub enum BillingSignal {
     /// The log if a logs pipeline has `cost` and the client sends logs, else the span.
     #[default]
     Auto,
@@ -128,7 +135,7 @@ pub enum BillOn {
 /// Whether log events that repeat a call's span may be billed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DetailsEvent {
+pub enum DetailsEventPolicy {
     /// Only the span is billed.
     #[default]
     Never,
@@ -138,7 +145,7 @@ pub enum DetailsEvent {
 
 /// Source of the rate table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RatesFrom {
+pub enum RatesSource {
     /// The built-in table.
     Builtin,
     /// A file.
@@ -147,46 +154,46 @@ pub enum RatesFrom {
 
 /// Source of newer tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefreshFrom {
+pub enum RefreshSource {
     /// A file.
     File(PathBuf),
     /// A URL.
     Url(String),
 }
 
-/// The checked form of [`Refresh`].
+/// The checked form of [`RatesRefresh`].
 #[derive(Clone, Debug)]
 pub struct RefreshSettings {
     /// Source of newer tables.
-    pub from: RefreshFrom,
+    pub from: RefreshSource,
     /// Interval between checks.
     pub every: Duration,
     /// The pin that a new table must match.
-    pub pin: Pin,
-    /// See [`Refresh::accept`].
+    pub pin: TablePin,
+    /// See [`RatesRefresh::accept`].
     pub accept: Vec<String>,
 }
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CostSettings {
     /// The rate table.
-    pub rates: RatesFrom,
+    pub rates: RatesSource,
     /// Overlays with contract prices, in order.
     pub overlays: Vec<PathBuf>,
     /// Source of newer tables, if configured.
     pub refresh: Option<RefreshSettings>,
     /// The signal that bills Claude Code's calls.
-    pub claude_code: BillOn,
-    /// See [`Config::details_event`].
-    pub details_event: DetailsEvent,
+    pub claude_code: BillingSignal,
+    /// See [`CostConfig::details_event`].
+    pub details_event: DetailsEventPolicy,
     /// Whether to stamp `tollgate.usage.*`.
     pub usage_attributes: bool,
     /// Additional attributes for the price.
-    pub aliases: Vec<Alias>,
+    pub aliases: Vec<PriceAlias>,
     /// Whether to add fees per use.
     pub fees: bool,
-    /// See [`Config::tolerance_usd`].
+    /// See [`CostConfig::tolerance_usd`].
     pub tolerance: Usd,
     /// Whether to price calls again that an upstream tollgate priced.
     pub reprice: bool,
@@ -194,33 +201,34 @@ pub struct Settings {
     pub signals: Vec<Signal>,
 }
 
-impl Config {
+impl CostConfig {
     /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<CostSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let rates = match self.rates.trim() {
             "" => {
-                problems.push(FieldProblem::new("rates", "is empty; it is `builtin` or the path of a file"));
-                RatesFrom::Builtin
+                problems.push(FieldProblem::new("rates", "must be `builtin` or the path of a file"));
+                RatesSource::Builtin
             }
-            BUILTIN => RatesFrom::Builtin,
-            path => RatesFrom::File(path.into()),
+            BUILTIN => RatesSource::Builtin,
+            path => RatesSource::File(path.into()),
         };
         for (at, _) in self.overlays.iter().enumerate().filter(|(_, path)| path.trim().is_empty()) {
-            problems.push(FieldProblem::new(format!("overlays[{at}]"), "is empty; it is the path of a file"));
+            problems.push(FieldProblem::new(format!("overlays[{at}]"), "must be the path of a file"));
         }
         let tolerance = Usd::parse(&self.tolerance_usd).filter(|usd| *usd >= Usd::ZERO).unwrap_or_else(|| {
-            problems.push(FieldProblem::new("tolerance_usd", "is no amount such as `0.000001`"));
+            problems
+                .push(FieldProblem::new("tolerance_usd", "must be an amount in USD, zero or more, such as `0.000001`"));
             Usd::ZERO
         });
         let refresh = self.refresh.as_ref().and_then(|refresh| refresh.settings(&mut problems));
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Settings {
+        Ok(CostSettings {
             rates,
             overlays: self.overlays.iter().map(PathBuf::from).collect(),
             refresh,
@@ -236,64 +244,64 @@ impl Config {
     }
 }
 
-impl Refresh {
+impl RatesRefresh {
     fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<RefreshSettings> {
         let mut wrong = |field: &str, what: &str| problems.push(FieldProblem::new(field, what));
         let from = match (&self.file, &self.url) {
-            (Some(file), None) if !file.trim().is_empty() => Some(RefreshFrom::File(file.into())),
-            (None, Some(url)) => match address::url(url) {
-                Ok(_) => Some(RefreshFrom::Url(url.clone())),
+            (Some(file), None) if !file.trim().is_empty() => Some(RefreshSource::File(file.into())),
+            (None, Some(url)) => match address::parse_url(url) {
+                Ok(_) => Some(RefreshSource::Url(url.clone())),
                 Err(what) => {
                     wrong("refresh.url", &what);
                     None
                 }
             },
             _ => {
-                wrong("refresh", "give `file` or `url`");
+                wrong("refresh", "set either `file` or `url`");
                 None
             }
         };
         let pin = match (&self.sha256, &self.public_key) {
             (Some(digest), None) => {
-                let pin = Pin::sha256(digest);
+                let pin = TablePin::sha256(digest);
                 if pin.is_none() {
-                    wrong("refresh.sha256", "is no SHA-256: 64 hexadecimal digits");
+                    wrong("refresh.sha256", "must be a SHA-256 digest: 64 hexadecimal digits");
                 }
                 pin
             }
             (None, Some(key)) => {
-                let pin = Pin::ed25519(key);
+                let pin = TablePin::ed25519(key);
                 if pin.is_none() {
-                    wrong("refresh.public_key", "is no Ed25519 public key: 32 bytes in base64");
+                    wrong("refresh.public_key", "must be an Ed25519 public key: 32 bytes in base64");
                 }
                 pin
             }
-            (None, None) if self.url.is_none() => Some(Pin::None),
+            (None, None) if self.url.is_none() => Some(TablePin::None),
             (None, None) => {
                 wrong("refresh.url", "needs a pin: `sha256` or `public_key`");
                 None
             }
             (Some(_), Some(_)) => {
-                wrong("refresh", "give `sha256` or `public_key`, not both");
+                wrong("refresh", "set either `sha256` or `public_key`, not both");
                 None
             }
         };
-        if self.every.0 < SHORTEST {
-            wrong("refresh.every", "is shorter than 1s");
+        if self.every.0 < MIN_REFRESH_INTERVAL {
+            wrong("refresh.every", "must be at least 1s");
             return None;
         }
         Some(RefreshSettings { from: from?, every: self.every.0, pin: pin?, accept: self.accept.clone() })
     }
 }
 
-impl Settings {
+impl CostSettings {
     /// The signal that bills calls arriving on two signals.
     pub(super) fn billed_signal(&self) -> Signal {
         match self.claude_code {
-            BillOn::Log => Signal::Logs,
-            BillOn::Span => Signal::Traces,
-            BillOn::Auto if self.signals.contains(&Signal::Logs) => Signal::Logs,
-            BillOn::Auto => Signal::Traces,
+            BillingSignal::Log => Signal::Logs,
+            BillingSignal::Span => Signal::Traces,
+            BillingSignal::Auto if self.signals.contains(&Signal::Logs) => Signal::Logs,
+            BillingSignal::Auto => Signal::Traces,
         }
     }
 }

@@ -3,33 +3,33 @@
 //! Exact, and never partial. Unsplit cache writes are split by the client's own cost only if that explains the cost to
 //! within 1e-9 USD. The result is the same from an item's facts as from the basis in its index row.
 
-use genai::usage::{Basis, Flags, Split, endpoint, split};
-use genai::{Buckets, ItemFacts};
-use rates::{Circumstances, Fee, Query, Row, Table, Unit, Unpriced, Usd};
+use genai::usage::{PriceBasis, PricingFlags, TokenSplit, endpoint_kind, split_tokens};
+use genai::{CallTokenBuckets, ItemFacts};
+use rates::{CallCircumstances, Fee, PriceRow, RateQuery, RateTable, Unit, UnpricedReason, Usd};
 
 /// Maximum deviation of the client's own cost from a split that explains it: 1e-9 USD.
 const TOLERANCE: i128 = 1_000_000_000;
 
 /// The inputs to a call's price.
 #[derive(Clone)]
-pub struct Call<'a> {
+pub struct CallPriceInput<'a> {
     provider: Option<&'a str>,
     /// Model of the response, model of the request; "" = not reported.
     models: [&'a str; 2],
     time: u64,
-    split: Split,
-    circumstances: Circumstances<'a>,
+    split: TokenSplit,
+    circumstances: CallCircumstances<'a>,
     reported: Option<&'a str>,
     /// Number of web and file searches.
     uses: [(Fee, u64); 2],
 }
 
 /// A call with its price.
-pub struct Priced<'t> {
+pub struct PricedCall<'t> {
     /// The sum of the parts.
     pub total: Usd,
     /// The components of the total.
-    pub parts: Parts,
+    pub parts: PriceParts,
     /// The rate row used: `provider/id@from;adjusts`.
     pub rate: String,
     /// Key of the provider in the table.
@@ -37,22 +37,22 @@ pub struct Priced<'t> {
     /// Canonical id of the model.
     pub model: &'t str,
     /// Assumptions that were made.
-    pub flags: Flags,
+    pub flags: PricingFlags,
     /// The tokens that were billed.
-    pub buckets: Buckets,
+    pub buckets: CallTokenBuckets,
 }
 
 /// A call without a price.
-pub struct NotPriced {
+pub struct UnpricedCall {
     /// The reason why there is no price.
-    pub reason: Unpriced,
+    pub reason: UnpricedReason,
     /// The tokens that would have been billed.
-    pub buckets: Buckets,
+    pub buckets: CallTokenBuckets,
 }
 
 /// The components of a total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts {
+pub struct PriceParts {
     /// Input, including audio, images and video.
     pub input: Usd,
     /// Output, including audio, images and reasoning.
@@ -65,48 +65,48 @@ pub struct Parts {
     pub fees: Usd,
 }
 
-impl Parts {
+impl PriceParts {
     /// The sum, unless it overflows.
     pub fn total(self) -> Option<Usd> {
         self.input.plus(self.output)?.plus(self.cache_read)?.plus(self.cache_write)?.plus(self.fees)
     }
 
-    fn less(self, other: Self) -> Option<Self> {
+    fn minus(self, other: Self) -> Option<Self> {
         Some(Self {
-            input: self.input.less(other.input)?,
-            output: self.output.less(other.output)?,
-            cache_read: self.cache_read.less(other.cache_read)?,
-            cache_write: self.cache_write.less(other.cache_write)?,
-            fees: self.fees.less(other.fees)?,
+            input: self.input.minus(other.input)?,
+            output: self.output.minus(other.output)?,
+            cache_read: self.cache_read.minus(other.cache_read)?,
+            cache_write: self.cache_write.minus(other.cache_write)?,
+            fees: self.fees.minus(other.fees)?,
         })
     }
 
     /// Returns true if any component is negative, as it can be in a difference.
-    pub(super) fn any_below_zero(self) -> bool {
+    pub(super) fn has_negative(self) -> bool {
         let Self { input, output, cache_read, cache_write, fees } = self;
         [input, output, cache_read, cache_write, fees].into_iter().any(|part| part < Usd::ZERO)
     }
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallPriceInput<'a> {
     /// Builds a call from an item's facts. `time` is its start, Unix ns.
     ///
     /// # Errors
     /// The token counts are impossible.
-    pub fn of(item: &'a ItemFacts, time: u64) -> Result<Self, NotPriced> {
-        let bad = |_| NotPriced { reason: Unpriced::BadUsage, buckets: Buckets::default() };
+    pub fn from_item(item: &'a ItemFacts, time: u64) -> Result<Self, UnpricedCall> {
+        let bad = |_| UnpricedCall { reason: UnpricedReason::BadUsage, buckets: CallTokenBuckets::default() };
         let context = item.context.as_deref();
-        let circumstances = context.map_or_else(Circumstances::default, |context| Circumstances {
+        let circumstances = context.map_or_else(CallCircumstances::default, |context| CallCircumstances {
             service_tier: context.service_tier.as_deref(),
             speed: context.speed.as_deref(),
             inference_geo: context.inference_geo.as_deref(),
-            endpoint: context.server_address.as_deref().and_then(endpoint),
+            endpoint: context.server_address.as_deref().and_then(endpoint_kind),
         });
         Ok(Self {
             provider: item.provider.as_deref(),
             models: [&item.response_model, &item.request_model].map(|model| model.as_deref().unwrap_or("")),
             time,
-            split: split(item).map_err(bad)?,
+            split: split_tokens(item).map_err(bad)?,
             circumstances,
             reported: item.reported_cost.as_deref(),
             uses: context.map_or([(Fee::WebSearch, 0), (Fee::FileSearch, 0)], |context| {
@@ -116,21 +116,21 @@ impl<'a> Call<'a> {
     }
 
     /// The disjoint token counts.
-    pub(super) fn split(&self) -> Split {
+    pub(super) fn split(&self) -> TokenSplit {
         self.split
     }
 
     /// Builds a call from the basis in an index row.
-    pub fn kept(basis: &'a Basis) -> Self {
+    pub fn from_basis(basis: &'a PriceBasis) -> Self {
         let mut models = basis.listed.iter().chain(&basis.models).map(String::as_str);
         let mut units = basis.units;
-        units.flags = Flags::of_words(basis.flags.iter().map(String::as_str));
+        units.flags = PricingFlags::from_words(basis.flags.iter().map(String::as_str));
         Self {
             provider: basis.provider.as_deref(),
             models: [models.next().unwrap_or(""), models.next().unwrap_or("")],
             time: basis.time,
             split: units,
-            circumstances: Circumstances {
+            circumstances: CallCircumstances {
                 service_tier: basis.service_tier.as_deref(),
                 speed: basis.speed.as_deref(),
                 inference_geo: basis.inference_geo.as_deref(),
@@ -146,85 +146,89 @@ impl<'a> Call<'a> {
 ///
 /// # Errors
 /// The reason why there is no price.
-pub fn price<'t>(table: &'t Table, call: &Call<'_>, fees: bool) -> Result<Priced<'t>, NotPriced> {
-    let fail = |reason| NotPriced { reason, buckets: call.split.buckets() };
-    let Call { provider, models, time, circumstances, .. } = *call;
-    let query = Query { provider, models: &models, time, circumstances };
+pub fn price_call<'t>(
+    table: &'t RateTable,
+    call: &CallPriceInput<'_>,
+    fees: bool,
+) -> Result<PricedCall<'t>, UnpricedCall> {
+    let fail = |reason| UnpricedCall { reason, buckets: call.split.buckets() };
+    let CallPriceInput { provider, models, time, circumstances, .. } = *call;
+    let query = RateQuery { provider, models: &models, time, circumstances };
     let row = table.row(&query, call.split.total_input()).map_err(fail)?;
-    let split = settle_writes(&row, call.split, call.reported);
+    let split = split_cache_writes(&row, call.split, call.reported);
     let mut flags = split.flags;
-    let mut parts = parts(&row, &split, &mut flags).map_err(fail)?;
+    let mut parts = price_parts(&row, &split, &mut flags).map_err(fail)?;
     parts.fees = row.fee(Fee::Request).unwrap_or(Usd::ZERO);
     if fees {
-        let uses = charge(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
-        parts.fees = uses.ok_or_else(|| fail(Unpriced::BadUsage))?;
+        let uses = charge_fees(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
+        parts.fees = uses.ok_or_else(|| fail(UnpricedReason::BadUsage))?;
     }
-    let total = parts.total().ok_or_else(|| fail(Unpriced::BadUsage))?;
+    let total = parts.total().ok_or_else(|| fail(UnpricedReason::BadUsage))?;
     let found = row.flags();
     for (set, flag) in [
-        (found.date_dropped, Flags::DATE_DROPPED),
-        (found.vendor_inferred, Flags::VENDOR_INFERRED),
-        (found.context_unmatched, Flags::CONTEXT_UNMATCHED),
-        (found.incomplete, Flags::INCOMPLETE_RATE),
-        (found.model_passed_over, Flags::RESPONSE_MODEL_UNKNOWN),
+        (found.date_dropped, PricingFlags::DATE_DROPPED),
+        (found.vendor_inferred, PricingFlags::VENDOR_INFERRED),
+        (found.context_unmatched, PricingFlags::CONTEXT_UNMATCHED),
+        (found.incomplete, PricingFlags::INCOMPLETE_RATE),
+        (found.model_passed_over, PricingFlags::RESPONSE_MODEL_UNKNOWN),
     ] {
         if set {
             flags.add(flag);
         }
     }
     let (provider, model) = (row.provider(), row.model());
-    Ok(Priced { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
+    Ok(PricedCall { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
 /// Prices the part of a call that was not billed as `before`. Returns the difference and the price of `before`, both at
 /// the current row's prices. The difference is negative if `before` was billed for more.
 ///
 /// # Errors
-/// As for [`price`].
-pub fn price_rest<'t>(
-    table: &'t Table,
-    call: &Call<'_>,
-    before: &Split,
+/// As for [`price_call`].
+pub fn price_difference<'t>(
+    table: &'t RateTable,
+    call: &CallPriceInput<'_>,
+    before: &TokenSplit,
     fees: bool,
-) -> Result<(Priced<'t>, Usd), NotPriced> {
-    let mut now = price(table, call, fees)?;
-    let earlier = Call { split: *before, reported: None, ..call.clone() };
-    let was = price(table, &earlier, fees)?;
-    let rest = now.parts.less(was.parts).and_then(|parts| Some((parts, parts.total()?)));
-    let bad = || NotPriced { reason: Unpriced::BadUsage, buckets: now.buckets };
+) -> Result<(PricedCall<'t>, Usd), UnpricedCall> {
+    let mut now = price_call(table, call, fees)?;
+    let earlier = CallPriceInput { split: *before, reported: None, ..call.clone() };
+    let was = price_call(table, &earlier, fees)?;
+    let rest = now.parts.minus(was.parts).and_then(|parts| Some((parts, parts.total()?)));
+    let bad = || UnpricedCall { reason: UnpricedReason::BadUsage, buckets: now.buckets };
     (now.parts, now.total) = rest.ok_or_else(bad)?;
     Ok((now, was.total))
 }
 
 /// The fees for uses. A use without a fee in the table flags the price as incomplete.
-fn charge(row: &Row<'_>, uses: &[(Fee, u64)], flags: &mut Flags) -> Option<Usd> {
+fn charge_fees(row: &PriceRow<'_>, uses: &[(Fee, u64)], flags: &mut PricingFlags) -> Option<Usd> {
     let mut total = Usd::ZERO;
     for (fee, count) in uses.iter().filter(|(_, count)| *count > 0) {
         match row.fee(*fee) {
             Some(price) => total = total.plus(Usd(price.0.checked_mul(i128::from(*count))?))?,
-            None => flags.add(Flags::INCOMPLETE_RATE),
+            None => flags.add(PricingFlags::INCOMPLETE_RATE),
         }
     }
     Some(total)
 }
 
-fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpriced> {
-    let mut sum = |counts: &[(Unit, u64)]| -> Result<Usd, Unpriced> {
+fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags) -> Result<PriceParts, UnpricedReason> {
+    let mut sum = |counts: &[(Unit, u64)]| -> Result<Usd, UnpricedReason> {
         let mut total = Usd::ZERO;
         for (unit, count) in counts.iter().filter(|(_, count)| *count > 0) {
-            let (price, named) = row.price(*unit).ok_or(Unpriced::MissingUnit)?;
+            let (price, named) = row.price(*unit).ok_or(UnpricedReason::MissingUnit)?;
             // By definition `cache_write` is the 5m price.
             if named != *unit && (*unit, named) != (Unit::CacheWrite5m, Unit::CacheWrite) {
-                flags.add(Flags::UNIT_FALLBACK);
+                flags.add(PricingFlags::UNIT_FALLBACK);
             }
-            let amount = price.0.checked_mul(i128::from(*count)).ok_or(Unpriced::BadUsage)?;
-            total = total.plus(Usd(amount)).ok_or(Unpriced::BadUsage)?;
+            let amount = price.0.checked_mul(i128::from(*count)).ok_or(UnpricedReason::BadUsage)?;
+            total = total.plus(Usd(amount)).ok_or(UnpricedReason::BadUsage)?;
         }
         Ok(total)
     };
     // Reasoning is taken out of the output only if the row prices it separately.
-    let apart = if row.has(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
-    Ok(Parts {
+    let apart = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
+    Ok(PriceParts {
         input: sum(&[
             (Unit::Input, split.input),
             (Unit::InputAudio, split.input_audio),
@@ -249,26 +253,26 @@ fn parts(row: &Row<'_>, split: &Split, flags: &mut Flags) -> Result<Parts, Unpri
 
 /// Splits unspecified cache writes into 5m and 1h: by the client's own cost if possible, otherwise all are taken as 5m
 /// and flagged. Nothing to do if the table has no separate 1h price.
-fn settle_writes(row: &Row<'_>, mut split: Split, reported: Option<&str>) -> Split {
-    if split.cache_write == 0 || !row.has(Unit::CacheWrite1h) {
+fn split_cache_writes(row: &PriceRow<'_>, mut split: TokenSplit, reported: Option<&str>) -> TokenSplit {
+    if split.cache_write == 0 || !row.has_price(Unit::CacheWrite1h) {
         return split;
     }
-    match reported.and_then(|text| infer(row, &split, text)) {
+    match reported.and_then(|text| infer_1h_writes(row, &split, text)) {
         Some(long) => {
             split.cache_write_1h = split.cache_write_1h.saturating_add(long);
             split.cache_write_5m = split.cache_write_5m.saturating_add(split.cache_write.saturating_sub(long));
             split.cache_write = 0;
-            split.flags.add(Flags::SPLIT_INFERRED);
+            split.flags.add(PricingFlags::SPLIT_INFERRED);
         }
-        None => split.flags.add(Flags::SPLIT_UNKNOWN),
+        None => split.flags.add(PricingFlags::SPLIT_UNKNOWN),
     }
     split
 }
 
 /// The number of 1h writes that explains the client's own cost.
-fn infer(row: &Row<'_>, split: &Split, reported: &str) -> Option<u64> {
-    let reported = Usd::parse_cut(reported)?;
-    let all_short = parts(row, split, &mut Flags::default()).ok()?.total()?;
+fn infer_1h_writes(row: &PriceRow<'_>, split: &TokenSplit, reported: &str) -> Option<u64> {
+    let reported = Usd::parse_truncated(reported)?;
+    let all_short = price_parts(row, split, &mut PricingFlags::default()).ok()?.total()?;
     let (short, long) = (row.price(Unit::CacheWrite)?.0, row.price(Unit::CacheWrite1h)?.0);
     let step = long.0.checked_sub(short.0).filter(|step| *step > 0)?;
     let rest = reported.0.checked_sub(all_short.0)?;
@@ -279,7 +283,7 @@ fn infer(row: &Row<'_>, split: &Split, reported: &str) -> Option<u64> {
 }
 
 /// Returns true if the client's own cost differs from the total by more than `tolerance` (1e-18 USD).
-pub(super) fn differs(reported: &str, total: Usd, tolerance: i128) -> bool {
+pub(super) fn exceeds_tolerance(reported: &str, total: Usd, tolerance: i128) -> bool {
     let apart = |reported: Usd| reported.0.checked_sub(total.0).is_none_or(|apart| apart.abs() > tolerance);
-    Usd::parse_cut(reported).is_none_or(apart)
+    Usd::parse_truncated(reported).is_none_or(apart)
 }

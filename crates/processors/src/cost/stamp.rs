@@ -1,13 +1,13 @@
 //! Writes the cost attributes of a call. Amounts are exact decimal text; the only double is the value nearest to it. A
 //! client's own attributes are never changed, except `gen_ai.usage.cost`, which is moved.
 
-use genai::usage::Flags;
-use genai::{Billing, Buckets};
-use otlp::{Node, OwnedValue, Payload, Value};
+use genai::usage::PricingFlags;
+use genai::{BillingStatus, CallTokenBuckets};
+use otlp::{NodeId, OwnedValue, Payload, Value};
 use rates::Usd;
 
-use super::config::Alias;
-use super::price::{NotPriced, Priced};
+use super::config::PriceAlias;
+use super::price::{PricedCall, UnpricedCall};
 
 /// The attribute that back ends sum up. Set by tollgate only on priced calls.
 pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
@@ -15,39 +15,39 @@ pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
 pub(super) const RATES: &str = "tollgate.cost.rates";
 /// The billing status of the call.
 pub(super) const STATUS: &str = "tollgate.cost.status";
-const REPORTED: &str = "tollgate.cost.reported_usd";
+const REPORTED_USD: &str = "tollgate.cost.reported_usd";
 
 /// Moves the client's own `gen_ai.usage.cost` to another attribute. `reported`: a cost that the client reported
 /// elsewhere.
-pub(super) fn reported(payload: &mut Payload, node: Node, reported: Option<&str>) {
+pub(super) fn move_reported_cost(payload: &mut Payload, node: NodeId, reported: Option<&str>) {
     let own = payload.get(node, USAGE_COST).map(|value| match value {
         Value::Double(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
-        Value::Str(text) if Usd::parse_cut(text).is_some() => text.to_owned(),
+        Value::Str(text) if Usd::parse_truncated(text).is_some() => text.to_owned(),
         _ => String::new(),
     });
     if own.is_some() {
         payload.remove(node, USAGE_COST);
     }
     if let Some(text) = own.as_deref().filter(|own| !own.is_empty()).or(reported) {
-        set(payload, node, REPORTED, text);
+        set_text(payload, node, REPORTED_USD, text);
     }
 }
 
 /// Writes the status and flags only.
-pub(super) fn status(payload: &mut Payload, node: Node, status: Billing, flags: Flags) {
-    set(payload, node, STATUS, status.as_str());
-    put_flags(payload, node, flags);
+pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingStatus, flags: PricingFlags) {
+    set_text(payload, node, STATUS, status.as_str());
+    write_flags(payload, node, flags);
 }
 
 /// Writes a price.
-pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced<'_>, rates: &str) {
+pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, rates: &str) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
-    set(payload, node, "tollgate.cost.usd", &priced.total.to_string());
-    set(payload, node, RATES, rates);
-    set(payload, node, "tollgate.cost.rate", &priced.rate);
-    status(payload, node, Billing::Priced, priced.flags);
+    set_text(payload, node, "tollgate.cost.usd", &priced.total.to_string());
+    set_text(payload, node, RATES, rates);
+    set_text(payload, node, "tollgate.cost.rate", &priced.rate);
+    write_status(payload, node, BillingStatus::Priced, priced.flags);
     for (key, amount, always) in [
         ("tollgate.cost.input_usd", parts.input, true),
         ("tollgate.cost.output_usd", parts.output, true),
@@ -56,26 +56,26 @@ pub(super) fn priced(payload: &mut Payload, node: Node, priced: &Priced<'_>, rat
         ("tollgate.cost.fees_usd", parts.fees, false),
     ] {
         if always || amount != Usd::ZERO {
-            set(payload, node, key, &amount.to_string());
+            set_text(payload, node, key, &amount.to_string());
         }
     }
 }
 
 /// Writes the price under additional keys. Keys that the client set are not changed.
-pub(super) fn aliases(payload: &mut Payload, node: Node, priced: &Priced<'_>, aliases: &[Alias]) {
+pub(super) fn write_aliases(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, aliases: &[PriceAlias]) {
     let parts = &priced.parts;
     let prompt = parts.input.plus(parts.cache_read).and_then(|sum| sum.plus(parts.cache_write));
     let double = |usd: Usd| OwnedValue::Double(usd.to_f64());
     let text = |text: &str| OwnedValue::Str(text.to_owned());
     for alias in aliases {
         let pairs: Vec<(&str, OwnedValue)> = match alias {
-            Alias::Operation => vec![("operation.cost", double(priced.total))],
-            Alias::Llm => vec![
+            PriceAlias::Operation => vec![("operation.cost", double(priced.total))],
+            PriceAlias::Llm => vec![
                 ("llm.cost.total", double(priced.total)),
                 ("llm.cost.prompt", double(prompt.unwrap_or(parts.input))),
                 ("llm.cost.completion", double(parts.output)),
             ],
-            Alias::Amount => vec![
+            PriceAlias::Amount => vec![
                 ("gen_ai.usage.cost.amount", double(priced.total)),
                 ("gen_ai.usage.cost.currency", text("USD")),
                 ("gen_ai.usage.cost.source", text("local")),
@@ -88,14 +88,20 @@ pub(super) fn aliases(payload: &mut Payload, node: Node, priced: &Priced<'_>, al
 }
 
 /// Writes the reason for a missing price.
-pub(super) fn unpriced(payload: &mut Payload, node: Node, unpriced: &NotPriced, rates: &str, flags: Flags) {
-    set(payload, node, RATES, rates);
-    status(payload, node, Billing::Unpriced, flags);
-    set(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
+pub(super) fn write_unpriced(
+    payload: &mut Payload,
+    node: NodeId,
+    unpriced: &UnpricedCall,
+    rates: &str,
+    flags: PricingFlags,
+) {
+    set_text(payload, node, RATES, rates);
+    write_status(payload, node, BillingStatus::Unpriced, flags);
+    set_text(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
 }
 
 /// Writes the disjoint token buckets.
-pub(super) fn buckets(payload: &mut Payload, node: Node, buckets: &Buckets) {
+pub(super) fn write_buckets(payload: &mut Payload, node: NodeId, buckets: &CallTokenBuckets) {
     for (key, count) in [
         ("tollgate.usage.input", buckets.input),
         ("tollgate.usage.cache_read", buckets.cache_read),
@@ -110,13 +116,13 @@ pub(super) fn buckets(payload: &mut Payload, node: Node, buckets: &Buckets) {
     }
 }
 
-fn put_flags(payload: &mut Payload, node: Node, flags: Flags) {
+fn write_flags(payload: &mut Payload, node: NodeId, flags: PricingFlags) {
     if !flags.is_empty() {
         let words = flags.words().map(str::to_owned).collect();
         payload.set(node, "tollgate.cost.flags", OwnedValue::StrList(words));
     }
 }
 
-fn set(payload: &mut Payload, node: Node, key: &str, value: &str) {
+fn set_text(payload: &mut Payload, node: NodeId, key: &str, value: &str) {
     payload.set(node, key, OwnedValue::Str(value.to_owned()));
 }

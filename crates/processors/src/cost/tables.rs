@@ -4,23 +4,24 @@
 use std::fs;
 use std::path::Path;
 
-use rates::{Rates, RatesError, Source};
+use rates::{RateTables, RatesError, TableSource};
 use telemetry::{Meter, names};
 
-use super::config::{RatesFrom, Settings};
+use super::config::{CostSettings, RatesSource};
+use kernel::files::describe_io_error;
 
 /// Maximum size of a table file, bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-impl Settings {
+impl CostSettings {
     /// Loads the base table.
     ///
     /// # Errors
     /// The file cannot be read, or is not a rate table.
-    pub fn base(&self) -> Result<Source, RatesError> {
+    pub fn load_base(&self) -> Result<TableSource, RatesError> {
         match &self.rates {
-            RatesFrom::Builtin => Source::builtin(),
-            RatesFrom::File(path) => read(path),
+            RatesSource::Builtin => TableSource::builtin(),
+            RatesSource::File(path) => read_table(path),
         }
     }
 
@@ -28,22 +29,30 @@ impl Settings {
     ///
     /// # Errors
     /// A file cannot be read, or is not an overlay.
-    pub fn overlays(&self) -> Result<Vec<Source>, RatesError> {
-        self.overlays.iter().map(|path| read(path)).collect()
+    pub fn load_overlays(&self) -> Result<Vec<TableSource>, RatesError> {
+        self.overlays.iter().map(|path| read_table(path)).collect()
     }
 }
 
-fn read(path: &Path) -> Result<Source, RatesError> {
+fn read_table(path: &Path) -> Result<TableSource, RatesError> {
     let name = path.display().to_string();
-    let failed = |error: std::io::Error| RatesError(format!("{name}: {}", error.kind()));
+    let failed = |error: std::io::Error| {
+        let why = describe_io_error(error.kind());
+        let from = std::env::current_dir().ok().filter(|_| path.is_relative());
+        let from =
+            from.map_or(String::new(), |folder| format!(" (a relative path, looked up in {})", folder.display()));
+        RatesError(format!("{name}: {why}{from}"))
+    };
     if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-        return Err(RatesError(format!("{name}: larger than {MAX_BYTES} bytes")));
+        return Err(RatesError(format!(
+            "{name}: the file is larger than {MAX_BYTES} bytes, the limit for rate tables"
+        )));
     }
-    Source::parse(&name, &fs::read_to_string(path).map_err(failed)?)
+    TableSource::parse(&name, &fs::read_to_string(path).map_err(failed)?)
 }
 
 /// Sets the gauges of the given tables: 1 = in use, 0 = no longer in use.
-pub(super) fn tell(meter: &Meter, rates: &Rates, value: f64) {
+pub(super) fn set_table_gauges(meter: &Meter, rates: &RateTables, value: f64) {
     let tables = std::iter::once(rates.common()).chain(rates.tenants().map(|tenant| rates.table(Some(tenant))));
     for table in tables {
         meter.gauge(&names::RATES_INFO, &[("version", table.version()), ("sha256", table.digest())]).set(value);

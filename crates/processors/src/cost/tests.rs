@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::config::BillOn;
-use super::{Alias, Call, Config, Cost, Settings, price};
+use super::config::BillingSignal;
+use super::{CallPriceInput, CostConfig, CostProcessor, CostSettings, PriceAlias, price_call};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
-use genai::usage::{Basis, Flags};
-use genai::{Billing, Facts, ItemFacts, PriceContext, Usage, facts};
+use genai::usage::{PriceBasis, PricingFlags};
+use genai::{BillingStatus, Facts, ItemFacts, PriceContext, TokenUsage, read_facts};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, Pseudonymizer};
 use otlp::{Payload, Signal, UnknownFields, Value};
-use pipeline::{Batch, Origin, Processor, Trust};
-use rates::{Table, Usd};
-use redaction::Ids;
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
+use rates::{RateTable, Usd};
+use redaction::RedactionIdPolicy;
 use telemetry::Meter;
 
 mod bad;
@@ -29,23 +29,23 @@ mod suites;
 mod twins;
 
 fn ids() -> Arc<dyn IdPolicy> {
-    let rules = crate::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let rules = crate::redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
     let key = kernel::secret::Secret::new("k".to_owned());
-    Arc::new(Ids::new(vec![rules.detector], Pseudonymizer::new(&key)))
+    Arc::new(RedactionIdPolicy::new(vec![rules.detector], Pseudonymizer::new(&key)))
 }
 
-fn build_with(settings: &Settings, meter: &Meter) -> Cost {
-    Cost::new("cost".into(), settings, vocabulary(), meter)
+fn build_with(settings: &CostSettings, meter: &Meter) -> CostProcessor {
+    CostProcessor::new("cost".into(), settings, vocabulary(), meter)
         .unwrap_or_else(|error| panic!("{}", error.0))
         .with_ids(ids())
 }
 
-fn build() -> Cost {
-    build_with(&Config::default().settings().unwrap(), &Meter::new())
+fn build() -> CostProcessor {
+    build_with(&CostConfig::default().settings().unwrap(), &Meter::new())
 }
 
 fn batch(payload: Payload, id: u8) -> Batch {
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -57,7 +57,7 @@ fn batch(payload: Payload, id: u8) -> Batch {
 }
 
 /// Processes and commits a payload.
-fn run(cost: &Cost, payload: Payload, id: u8) -> Batch {
+fn run(cost: &CostProcessor, payload: Payload, id: u8) -> Batch {
     let mut batch = batch(payload, id);
     cost.process(&mut batch).unwrap();
     batch.effects.iter().for_each(|effect| cost.apply(effect));
@@ -69,8 +69,9 @@ fn facts_in(batch: &Batch) -> Arc<Facts> {
 }
 
 fn attributes(batch: &Batch, item: usize) -> BTreeMap<String, Json> {
-    let bytes = batch.payload.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.what)).bytes;
-    let payload = Payload::parse(batch.payload.signal(), bytes.into()).unwrap_or_else(|error| panic!("{}", error.what));
+    let bytes = batch.payload.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.message)).bytes;
+    let payload =
+        Payload::parse(batch.payload.signal(), bytes.into()).unwrap_or_else(|error| panic!("{}", error.message));
     let node = payload.items().nth(item).unwrap();
     payload.attributes(node).map(|attribute| (attribute.key.to_owned(), plain(attribute.value))).collect()
 }
@@ -84,7 +85,7 @@ fn plain(value: Value<'_>) -> Json {
 /// The facts described by a golden case.
 fn item(call: &Json) -> ItemFacts {
     let blank = request::payload(&json!({"items": [{"name": "x"}]}));
-    let mut item = facts(&vocabulary(), &blank).items.remove(0);
+    let mut item = read_facts(&vocabulary(), &blank).items.remove(0);
     let text = |key: &str| call[key].as_str().map(str::to_owned);
     let count = |key: &str| call["usage"][key].as_u64();
     item.provider = text("provider");
@@ -103,7 +104,7 @@ fn item(call: &Json) -> ItemFacts {
         web_searches: count("web_searches").unwrap_or(0),
         file_searches: count("file_searches").unwrap_or(0),
     }));
-    item.usage = Usage {
+    item.usage = TokenUsage {
         input: count("input"),
         output: count("output"),
         cache_read: count("cache_read"),
@@ -118,8 +119,8 @@ fn item(call: &Json) -> ItemFacts {
         input_image: count("input_image"),
         output_image: count("output_image"),
         input_video: count("input_video"),
-        bad: call["usage"]["bad"].as_bool().unwrap_or(false),
-        conflict: call["usage"]["conflict"].as_bool().unwrap_or(false),
+        invalid_count: call["usage"]["bad"].as_bool().unwrap_or(false),
+        conflicting_counts: call["usage"]["conflict"].as_bool().unwrap_or(false),
     };
     item
 }
@@ -130,14 +131,14 @@ fn time_of(call: &Json) -> u64 {
     u64::try_from(time.unix_timestamp_nanos()).unwrap()
 }
 
-fn words(flags: Flags) -> Json {
+fn words(flags: PricingFlags) -> Json {
     flags.words().collect::<Vec<_>>().into()
 }
 
 /// Every golden case, exactly. Only fields named by a case are compared.
 #[test]
 fn golden_cases() {
-    let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let table = RateTable::builtin().unwrap_or_else(|error| panic!("{}", error.0));
     let mut cases = request::cases("tests/cases/cost");
     cases.retain(|(name, _)| !name.starts_with("disagreements.yaml"));
     assert!(cases.len() >= 80, "{}", cases.len());
@@ -146,7 +147,7 @@ fn golden_cases() {
         let item = item(&case["call"]);
         let (time, fees) = (time_of(&case["call"]), case["call"]["fees"].as_bool().unwrap_or(false));
         kept_alike(name, &table, &item, time, fees);
-        let got = match Call::of(&item, time).and_then(|call| price(&table, &call, fees)) {
+        let got = match CallPriceInput::from_item(&item, time).and_then(|call| price_call(&table, &call, fees)) {
             Ok(priced) => {
                 let parts = &priced.parts;
                 let sum = [parts.input, parts.output, parts.cache_read, parts.cache_write, parts.fees];
@@ -168,19 +169,19 @@ fn golden_cases() {
 }
 
 /// The basis in an index row gives the same price, parts, row and flags, also after serialisation.
-fn kept_alike(name: &str, table: &Table, item: &ItemFacts, time: u64, fees: bool) {
-    let Some(basis) = Basis::of(item, time) else { return };
-    let basis: Basis = serde_json::from_str(&serde_json::to_string(&basis).unwrap()).unwrap();
-    let figures = |call: &Call<'_>| {
-        price(table, call, fees)
+fn kept_alike(name: &str, table: &RateTable, item: &ItemFacts, time: u64, fees: bool) {
+    let Some(basis) = PriceBasis::from_facts(item, time) else { return };
+    let basis: PriceBasis = serde_json::from_str(&serde_json::to_string(&basis).unwrap()).unwrap();
+    let figures = |call: &CallPriceInput<'_>| {
+        price_call(table, call, fees)
             .map(|priced| (priced.total, priced.parts, priced.rate, priced.flags, priced.buckets))
             .map_err(|unpriced| (unpriced.reason, unpriced.buckets))
     };
-    let direct = Call::of(item, time).map(|call| figures(&call)).unwrap_or_else(|_| panic!("{name}"));
-    assert_eq!(direct, figures(&Call::kept(&basis)), "{name}");
+    let direct = CallPriceInput::from_item(item, time).map(|call| figures(&call)).unwrap_or_else(|_| panic!("{name}"));
+    assert_eq!(direct, figures(&CallPriceInput::from_basis(&basis)), "{name}");
 }
 
-fn buckets(buckets: &genai::Buckets) -> Json {
+fn buckets(buckets: &genai::CallTokenBuckets) -> Json {
     json!({"input": buckets.input, "output": buckets.output, "cache_read": buckets.cache_read,
         "cache_write_5m": buckets.cache_write_5m, "cache_write_1h": buckets.cache_write_1h, "reasoning": buckets.reasoning})
 }
@@ -205,14 +206,14 @@ fn one(item: Json) -> Payload {
     request::payload(&json!({ "items": [item] }))
 }
 
-fn status(batch: &Batch, item: usize) -> Option<Billing> {
+fn status(batch: &Batch, item: usize) -> Option<BillingStatus> {
     facts_in(batch).items[item].cost.as_ref().map(|cost| cost.status)
 }
 
 /// All attributes stamped on a priced call.
 #[test]
 fn stamps() {
-    let settings = Settings { usage_attributes: true, ..Config::default().settings().unwrap() };
+    let settings = CostSettings { usage_attributes: true, ..CostConfig::default().settings().unwrap() };
     let meter = Meter::new();
     let cost = build_with(&settings, &meter);
     let mut call = chat("r1", 50);
@@ -252,9 +253,9 @@ fn stamps() {
 /// Additional price attributes are set on request, but never over a client's own.
 #[test]
 fn aliases() {
-    let settings = Settings {
-        aliases: vec![Alias::Operation, Alias::Llm, Alias::Amount],
-        ..Config::default().settings().unwrap()
+    let settings = CostSettings {
+        aliases: vec![PriceAlias::Operation, PriceAlias::Llm, PriceAlias::Amount],
+        ..CostConfig::default().settings().unwrap()
     };
     let mut call = chat("r1", 50);
     call["attributes"]["llm.cost.total"] = json!(9.5);
@@ -277,7 +278,7 @@ fn aliases() {
 #[test]
 fn unpriced_is_told() {
     let meter = Meter::new();
-    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
     let mut call = chat("r1", 50);
     call["attributes"]["gen_ai.request.model"] = json!("gpt-99");
     call["attributes"]["gen_ai.usage.cost"] = json!(0.5);
@@ -324,7 +325,7 @@ fn counted_once() {
     let cost = build();
     let first = run(&cost, one(chat("r1", 50)), 1);
     let again = run(&cost, one(chat("r1", 50)), 2);
-    assert_eq!((status(&first, 0), status(&again, 0)), (Some(Billing::Priced), Some(Billing::NotCounted)));
+    assert_eq!((status(&first, 0), status(&again, 0)), (Some(BillingStatus::Priced), Some(BillingStatus::NotCounted)));
     let stamped = attributes(&again, 0);
     assert_eq!(stamped["tollgate.cost.status"], "not_counted");
     assert_eq!(stamped["tollgate.cost.flags"], json!(["late_copy"]));
@@ -333,16 +334,16 @@ fn counted_once() {
     let mut lost = batch(one(chat("r2", 50)), 3);
     cost.process(&mut lost).unwrap();
     cost.discard(&lost.origin.id);
-    assert_eq!(status(&run(&cost, one(chat("r2", 50)), 4), 0), Some(Billing::Priced));
+    assert_eq!(status(&run(&cost, one(chat("r2", 50)), 4), 0), Some(BillingStatus::Priced));
 
     let other_account = {
         let mut batch = batch(one(chat("r1", 50)), 5);
-        let origin = Origin { account: "other".into(), ..(*batch.origin).clone() };
+        let origin = BatchOrigin { account: "other".into(), ..(*batch.origin).clone() };
         batch.origin = Arc::new(origin);
         cost.process(&mut batch).unwrap();
         batch
     };
-    assert_eq!(status(&other_account, 0), Some(Billing::Priced));
+    assert_eq!(status(&other_account, 0), Some(BillingStatus::Priced));
 }
 
 /// After an OK, equal bytes are a new request, whose calls are not counted again.
@@ -350,9 +351,9 @@ fn counted_once() {
 fn repeats_are_not_counted() {
     let cost = build();
     let mut again = batch(one(chat("r1", 50)), 1);
-    again.origin = Arc::new(Origin { repeat: true, ..(*again.origin).clone() });
+    again.origin = Arc::new(BatchOrigin { repeat: true, ..(*again.origin).clone() });
     cost.process(&mut again).unwrap();
-    assert_eq!(status(&again, 0), Some(Billing::NotCounted));
+    assert_eq!(status(&again, 0), Some(BillingStatus::NotCounted));
 }
 
 /// Within a request the largest snapshot of a stream counts.
@@ -361,7 +362,7 @@ fn snapshots_of_a_stream() {
     let payload = request::payload(&json!({"items": [chat("r1", 10), chat("r1", 70), chat("r1", 30)]}));
     let batch = run(&build(), payload, 1);
     let statuses: Vec<_> = (0..3).map(|item| status(&batch, item).unwrap()).collect();
-    assert_eq!(statuses, [Billing::NotCounted, Billing::Priced, Billing::NotCounted]);
+    assert_eq!(statuses, [BillingStatus::NotCounted, BillingStatus::Priced, BillingStatus::NotCounted]);
 }
 
 /// Python's `str(None)` is not an id: calls that carry it are separate calls.
@@ -371,7 +372,7 @@ fn no_id_is_no_id() {
     let mut other = chat("None", 5);
     other["span"] = json!(8);
     let both = [run(&cost, one(chat("None", 5)), 1), run(&cost, one(other), 2)];
-    assert_eq!(both.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced; 2]);
+    assert_eq!(both.map(|batch| status(&batch, 0).unwrap()), [BillingStatus::Priced; 2]);
 }
 
 fn layer(span: u64, parent: u64, id: Option<&str>) -> Payload {
@@ -391,13 +392,13 @@ fn layer(span: u64, parent: u64, id: Option<&str>) -> Payload {
 fn layers_of_one_call() {
     let cost = build();
     let inner_first = [run(&cost, layer(3, 2, Some("r1")), 1), run(&cost, layer(2, 1, None), 2)];
-    assert_eq!(inner_first.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced, Billing::NotCounted]);
+    assert_eq!(inner_first.map(|batch| status(&batch, 0).unwrap()), [BillingStatus::Priced, BillingStatus::NotCounted]);
     let cost = build();
     let outer_first = [run(&cost, layer(2, 1, None), 1), run(&cost, layer(3, 2, Some("r1")), 2)];
-    assert_eq!(outer_first.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced, Billing::NotCounted]);
+    assert_eq!(outer_first.map(|batch| status(&batch, 0).unwrap()), [BillingStatus::Priced, BillingStatus::NotCounted]);
     let cost = build();
     let siblings = [run(&cost, layer(3, 1, None), 1), run(&cost, layer(4, 1, None), 2)];
-    assert_eq!(siblings.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced, Billing::Priced]);
+    assert_eq!(siblings.map(|batch| status(&batch, 0).unwrap()), [BillingStatus::Priced, BillingStatus::Priced]);
 }
 
 /// A call that makes another call inside its own span is two calls.
@@ -407,7 +408,7 @@ fn a_call_within_a_call() {
     (guard["span"], guard["parent"]) = (json!(9), json!(2));
     let both = request::payload(&json!({"items": [chat("r1", 50), guard]}));
     let batch = run(&build(), both, 1);
-    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
+    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(BillingStatus::Priced); 2]);
     // Both outputs are one token long; the inputs tell the calls apart.
     let question = |span: u64, parent: u64, input: u64| {
         let mut call = layer_of(span, parent, 1);
@@ -417,10 +418,10 @@ fn a_call_within_a_call() {
     };
     let both = request::payload(&json!({"items": [question(5, 0, 50_000), question(6, 5, 900)]}));
     let batch = run(&build(), both, 1);
-    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(Billing::Priced); 2]);
+    assert_eq!([status(&batch, 0), status(&batch, 1)], [Some(BillingStatus::Priced); 2]);
     let cost = build();
     let apart = [run(&cost, one(question(6, 5, 900)), 1), run(&cost, one(question(5, 0, 50_000)), 2)];
-    assert_eq!(apart.map(|batch| status(&batch, 0).unwrap()), [Billing::Priced; 2]);
+    assert_eq!(apart.map(|batch| status(&batch, 0).unwrap()), [BillingStatus::Priced; 2]);
 }
 
 /// A span of an undescribed emitter, with or without tokens.
@@ -455,9 +456,10 @@ fn roll_ups_above_the_parent_across_requests() {
                 statuses.insert(item["span"].as_u64().unwrap(), status(&batch, at));
             }
         }
-        let priced = |status: Option<Billing>| matches!(status, Some(Billing::Priced | Billing::Unpriced));
+        let priced =
+            |status: Option<BillingStatus>| matches!(status, Some(BillingStatus::Priced | BillingStatus::Unpriced));
         assert_eq!([3, 4, 5].map(|span| priced(statuses[&span])), [false, true, true], "way {way}: {statuses:?}");
-        assert!(matches!(statuses[&1], None | Some(Billing::NotCounted)), "way {way}: {:?}", statuses[&1]);
+        assert!(matches!(statuses[&1], None | Some(BillingStatus::NotCounted)), "way {way}: {:?}", statuses[&1]);
     }
     // Calls that were not committed cover nothing.
     let cost = build();
@@ -465,13 +467,13 @@ fn roll_ups_above_the_parent_across_requests() {
     cost.process(&mut lost).unwrap();
     cost.discard(&lost.origin.id);
     let alone = status(&run(&cost, all(&[&above, &roll_up]), 2), 1);
-    assert!(matches!(alone, Some(Billing::Priced | Billing::Unpriced)), "{alone:?}");
+    assert!(matches!(alone, Some(BillingStatus::Priced | BillingStatus::Unpriced)), "{alone:?}");
     // Described emitters name their roll-ups, so a call above calls is a call.
     let cost = build();
     run(&cost, layer(4, 3, Some("r1")), 1);
     let mut outer = layer_of(1, 0, 120);
     outer["trace"] = json!(1);
-    assert_eq!(status(&run(&cost, all(&[&between, &above, &outer]), 2), 2), Some(Billing::Priced));
+    assert_eq!(status(&run(&cost, all(&[&between, &above, &outer]), 2), 2), Some(BillingStatus::Priced));
 }
 
 /// A sum over calls is not priced, even if some of the calls came in earlier requests; a span that only has the same
@@ -505,15 +507,15 @@ fn sums_over_calls_of_earlier_requests() {
             cost = build();
             cost.restore(&saved);
         }
-        assert_eq!([2, 3].map(|span| statuses[&span]), [Some(Billing::Priced); 2], "way {way}");
-        assert!(matches!(statuses[&1], None | Some(Billing::NotCounted)), "way {way}: {:?}", statuses[&1]);
+        assert_eq!([2, 3].map(|span| statuses[&span]), [Some(BillingStatus::Priced); 2], "way {way}");
+        assert!(matches!(statuses[&1], None | Some(BillingStatus::NotCounted)), "way {way}: {:?}", statuses[&1]);
     }
     let cost = build();
     for (id, items) in (1..).zip([[&one], [&other]]) {
         run(&cost, request::payload(&json!({ "items": items })), id);
     }
     let more = run(&cost, request::payload(&json!({"items": [call(1, 0, 300, 13)]})), 3);
-    assert_eq!(status(&more, 0), Some(Billing::Priced));
+    assert_eq!(status(&more, 0), Some(BillingStatus::Priced));
 }
 
 /// A span with an unknown operation above a small call of another kind is a call of its own, so its cost is not lost.
@@ -529,16 +531,16 @@ fn unknown_operations_above_small_calls() {
     };
     let (small, large) = (call(2, 1, "chat", 7, 1), call(1, 0, "answer", 50_000, 900));
     let both = run(&build(), request::payload(&json!({"items": [&small, &large]})), 1);
-    assert_eq!([0, 1].map(|at| status(&both, at)), [Some(Billing::Priced); 2]);
+    assert_eq!([0, 1].map(|at| status(&both, at)), [Some(BillingStatus::Priced); 2]);
     let cost = build();
     let apart = [small.clone(), large].map(|item| request::payload(&json!({"items": [item]})));
     let apart: Vec<_> = (1..).zip(apart).map(|(id, payload)| status(&run(&cost, payload, id), 0)).collect();
-    assert_eq!(apart, [Some(Billing::Priced); 2]);
+    assert_eq!(apart, [Some(BillingStatus::Priced); 2]);
     // A span with about as many tokens as those below it is their sum.
     let sum = call(1, 0, "answer", 7, 1);
     let both = run(&build(), request::payload(&json!({"items": [&small, &sum]})), 1);
-    assert_eq!(status(&both, 0), Some(Billing::Priced));
-    assert!(matches!(status(&both, 1), None | Some(Billing::NotCounted)));
+    assert_eq!(status(&both, 0), Some(BillingStatus::Priced));
+    assert!(matches!(status(&both, 1), None | Some(BillingStatus::NotCounted)));
 }
 
 fn layer_of(span: u64, parent: u64, output: u64) -> Json {
@@ -551,7 +553,7 @@ fn layer_of(span: u64, parent: u64, output: u64) -> Json {
 #[test]
 fn labels_have_passed_the_rules() {
     let meter = Meter::new();
-    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
     let private = "4111-1111-1111-1111";
     let mut call = chat("r1", 5);
     call["attributes"]["tenant.id"] = json!(private);
@@ -561,7 +563,7 @@ fn labels_have_passed_the_rules() {
     run(&cost, one(unknown), 2);
     let rendered = meter.render();
     assert!(!rendered.contains(private), "{rendered}");
-    assert!(rendered.contains(&format!("tenant=\"{}\"", ids().shown("default", private))), "{rendered}");
+    assert!(rendered.contains(&format!("tenant=\"{}\"", ids().shown_id("default", private))), "{rendered}");
     assert!(!String::from_utf8_lossy(&cost.checkpoint().unwrap()).contains(private));
 }
 
@@ -572,12 +574,12 @@ fn restarts_remember() {
     let batch = run(&first, one(chat("r1", 50)), 1);
     let replayed = build();
     batch.effects.iter().for_each(|effect| replayed.apply(effect));
-    assert_eq!(status(&run(&replayed, one(chat("r1", 50)), 2), 0), Some(Billing::NotCounted));
+    assert_eq!(status(&run(&replayed, one(chat("r1", 50)), 2), 0), Some(BillingStatus::NotCounted));
 
     let meter = Meter::new();
-    let restored = build_with(&Config::default().settings().unwrap(), &meter);
+    let restored = build_with(&CostConfig::default().settings().unwrap(), &meter);
     restored.restore(&first.checkpoint().unwrap());
-    assert_eq!(status(&run(&restored, one(chat("r1", 50)), 3), 0), Some(Billing::NotCounted));
+    assert_eq!(status(&run(&restored, one(chat("r1", 50)), 3), 0), Some(BillingStatus::NotCounted));
     run(&restored, one(chat("r2", 50)), 4);
     let total = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"} 0.0007";
     assert!(meter.render().contains(total), "{}", meter.render());
@@ -604,10 +606,10 @@ fn upstream_stamps_stay() {
     call["attributes"]["tollgate.cost.usd"] = json!("7");
     call["attributes"]["gen_ai.usage.cost"] = json!(7.0);
     let with = |trust, reprice| {
-        let settings = Settings { reprice, ..Config::default().settings().unwrap() };
+        let settings = CostSettings { reprice, ..CostConfig::default().settings().unwrap() };
         let cost = build_with(&settings, &Meter::new());
         let mut batch = batch(one(call.clone()), 1);
-        batch.origin = Arc::new(Origin { trust, ..(*batch.origin).clone() });
+        batch.origin = Arc::new(BatchOrigin { trust, ..(*batch.origin).clone() });
         cost.process(&mut batch).unwrap();
         attributes(&batch, 0)["tollgate.cost.usd"].clone()
     };
@@ -627,27 +629,27 @@ fn twin(signal: &str, id: &str) -> Payload {
 /// other signal is marked, and calls whose billed signal never arrived are counted.
 #[test]
 fn claude_code_bills_on_one_signal() {
-    let settings = |bill, signals: &[Signal]| Settings {
+    let settings = |bill, signals: &[Signal]| CostSettings {
         claude_code: bill,
         signals: signals.to_vec(),
-        ..Config::default().settings().unwrap()
+        ..CostConfig::default().settings().unwrap()
     };
     for (bill, signals, expected) in [
-        (BillOn::Auto, &[Signal::Traces, Signal::Logs][..], "logs"),
-        (BillOn::Auto, &[Signal::Traces], "traces"),
-        (BillOn::Auto, &[Signal::Logs], "logs"),
-        (BillOn::Span, &[Signal::Traces, Signal::Logs], "traces"),
-        (BillOn::Log, &[Signal::Traces], "logs"),
+        (BillingSignal::Auto, &[Signal::Traces, Signal::Logs][..], "logs"),
+        (BillingSignal::Auto, &[Signal::Traces], "traces"),
+        (BillingSignal::Auto, &[Signal::Logs], "logs"),
+        (BillingSignal::Span, &[Signal::Traces, Signal::Logs], "traces"),
+        (BillingSignal::Log, &[Signal::Traces], "logs"),
     ] {
         let cost = build_with(&settings(bill, signals), &Meter::new());
         run(&cost, twin("logs", "req_0"), 9);
         for (id, signal) in [(1, "traces"), (2, "logs")] {
-            let wanted = if signal == expected { Billing::Priced } else { Billing::Deferred };
+            let wanted = if signal == expected { BillingStatus::Priced } else { BillingStatus::Deferred };
             assert_eq!(status(&run(&cost, twin(signal, "req_1"), id), 0), Some(wanted), "{expected} {signal}");
         }
     }
     let meter = Meter::new();
-    let cost = build_with(&settings(BillOn::Auto, &[Signal::Traces, Signal::Logs]), &meter);
+    let cost = build_with(&settings(BillingSignal::Auto, &[Signal::Traces, Signal::Logs]), &meter);
     run(&cost, twin("logs", "req_0"), 9);
     let deferred = run(&cost, twin("traces", "req_1"), 1);
     assert_eq!(attributes(&deferred, 0)["tollgate.cost.status"], "deferred");
@@ -676,7 +678,8 @@ fn twins_without_an_id_are_known_by_their_tokens() {
         let item = if signal == "logs" { log } else { span };
         request::payload(&json!({"signal": signal, "resource": {"service.name": "codex_exec"}, "items": [item]}))
     };
-    let settings = Settings { signals: vec![Signal::Traces, Signal::Logs], ..Config::default().settings().unwrap() };
+    let settings =
+        CostSettings { signals: vec![Signal::Traces, Signal::Logs], ..CostConfig::default().settings().unwrap() };
     let meter = Meter::new();
     let cost = build_with(&settings, &meter);
     run(&cost, item("traces", 10), 1);
@@ -696,7 +699,7 @@ fn twins_without_an_id_are_known_by_their_tokens() {
 #[test]
 fn labels_are_capped() {
     let meter = Meter::new();
-    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
     for n in 0..250 {
         let mut call = chat(&format!("r{n}"), 1);
         call["attributes"]["tenant.id"] = json!(format!("t{n}"));
@@ -718,18 +721,20 @@ fn tables_from_files() {
     let path = folder.path().join("rates.yaml");
     let text = "schema: 1\nversion: mine\ncurrency: USD\nper_tokens: 1000\nproviders: {openai: {names: [openai], models: [{id: m, ids: [gpt-5-mini], rates: [{price: {input: \"1\", output: \"2\"}}]}]}}\n";
     std::fs::write(&path, text).unwrap();
-    let settings = |path: &Path| Config { rates: path.display().to_string(), ..Config::default() }.settings().unwrap();
+    let settings =
+        |path: &Path| CostConfig { rates: path.display().to_string(), ..CostConfig::default() }.settings().unwrap();
     let batch = run(&build_with(&settings(&path), &Meter::new()), one(chat("r1", 50)), 1);
     assert_eq!(attributes(&batch, 0)["tollgate.cost.usd"], "1.1");
     assert!(attributes(&batch, 0)["tollgate.cost.rates"].as_str().unwrap().starts_with("mine+"));
-    let missing = Cost::new("cost".into(), &settings(&folder.path().join("none.yaml")), vocabulary(), &Meter::new());
+    let missing =
+        CostProcessor::new("cost".into(), &settings(&folder.path().join("none.yaml")), vocabulary(), &Meter::new());
     assert!(missing.err().unwrap().0.contains("none.yaml"));
-    assert!(Config { rates: " ".to_owned(), ..Config::default() }.settings().is_err());
+    assert!(CostConfig { rates: " ".to_owned(), ..CostConfig::default() }.settings().is_err());
 }
 
 /// The cost of a recorded session by its hand count, and as computed here with the given signals.
 fn recorded(folder: &Path, session: &Json, signals: &[Signal]) -> (BTreeMap<String, Vec<String>>, Usd, Vec<String>) {
-    let settings = Settings { signals: signals.to_vec(), ..Config::default().settings().unwrap() };
+    let settings = CostSettings { signals: signals.to_vec(), ..CostConfig::default().settings().unwrap() };
     let cost = build_with(&settings, &Meter::new());
     let (mut by_call, mut total, mut unsure) = (BTreeMap::<String, Vec<String>>::new(), Usd::ZERO, Vec::new());
     for (at, file) in session["files"].as_array().unwrap().iter().enumerate() {
@@ -739,7 +744,7 @@ fn recorded(folder: &Path, session: &Json, signals: &[Signal]) -> (BTreeMap<Stri
         }
         let batch = run(&cost, payload, u8::try_from(at).unwrap() + 1);
         for (at, item) in facts_in(&batch).items.iter().enumerate() {
-            let Some(found) = item.cost.as_ref().filter(|cost| cost.status == Billing::Priced) else { continue };
+            let Some(found) = item.cost.as_ref().filter(|cost| cost.status == BillingStatus::Priced) else { continue };
             let usd = found.usd.clone().unwrap();
             total = total.plus(Usd::parse(&usd).unwrap()).unwrap();
             if attributes(&batch, at)
@@ -969,7 +974,7 @@ fn damaged_requests() {
                 continue;
             }
             let original = request::recorded(&path);
-            let wire = original.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.what)).bytes;
+            let wire = original.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.message)).bytes;
             for round in 0..40 {
                 let mut bytes = wire.clone();
                 for _ in 0..=round % 8 {

@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use config::FieldProblem;
 use otlp::Signal;
 
-use super::presets::Preset;
+use super::presets::FilterPreset;
 
 /// Drops spans, log records and data points before export; vault, cost and runs have already seen them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct FilterConfig {
     /// Drops the known noise of these clients: `codex`, `opencode`. Errors and items with tokens or tool calls are
     /// kept.
-    pub presets: Vec<Preset>,
+    pub presets: Vec<FilterPreset>,
     /// Rules for dropping items. An item is dropped if all conditions of one rule match.
-    pub drop: Vec<Rule>,
+    pub drop: Vec<FilterRule>,
     /// Keeps a share of all traces, each with all its spans and logs.
     pub sampling: Option<Sampling>,
 }
@@ -27,7 +27,7 @@ pub struct Config {
 /// Conditions under which an item is dropped. In patterns `*` matches any characters; in a list one match is enough.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Rule {
+pub struct FilterRule {
     /// Name of the rule in metrics.
     pub name: String,
     /// Signals that the rule applies to: `traces`, `logs`, `metrics`. Default: all.
@@ -45,7 +45,7 @@ pub struct Rule {
     /// Matches log records below this severity (`warn` matches info and below).
     pub severity_below: Option<Severity>,
     /// Also drops spans with error status and log records of severity error or above. Without it the rule keeps them.
-    pub errors_too: bool,
+    pub include_errors: bool,
 }
 
 /// A signal.
@@ -87,15 +87,15 @@ pub struct Sampling {
 
 /// The checked configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct FilterSettings {
     /// The rules, with those of presets last.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<FilterRule>,
     /// The share of traces to keep.
     pub ratio: Option<f64>,
 }
 
 /// Rule label for items dropped by sampling.
-pub const SAMPLED: &str = "sampling";
+pub const SAMPLING_RULE: &str = "sampling";
 
 impl SignalName {
     fn signal(self) -> Signal {
@@ -120,9 +120,9 @@ impl Severity {
     }
 }
 
-impl Rule {
+impl FilterRule {
     /// Returns true if the rule applies to `signal`.
-    pub fn of(&self, signal: Signal) -> bool {
+    pub fn applies_to(&self, signal: Signal) -> bool {
         self.signals.is_empty() || self.signals.iter().any(|named| named.signal() == signal)
     }
 
@@ -136,12 +136,12 @@ impl Rule {
     }
 }
 
-impl Config {
+impl FilterConfig {
     /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<FilterSettings, Vec<FieldProblem>> {
         let (mut problems, mut seen) = (Vec::new(), BTreeSet::new());
         let mut rules = Vec::new();
         for (at, rule) in self.drop.iter().enumerate() {
@@ -149,26 +149,26 @@ impl Config {
                 |key: &str, what: &str| problems.push(FieldProblem::new(format!("drop[{at}]{key}"), what));
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
             if rule.name.is_empty() || rule.name.len() > 64 || !rule.name.bytes().all(plain) {
-                problem(".name", "is 1 to 64 letters, digits, `.`, `_` and `-`: drops are counted under it");
-            } else if rule.name == SAMPLED || !seen.insert(rule.name.as_str()) {
-                problem(".name", "is taken");
+                problem(".name", "must be 1 to 64 letters, digits, `.`, `_` or `-`; it labels the rule in metrics");
+            } else if rule.name == SAMPLING_RULE || !seen.insert(rule.name.as_str()) {
+                problem(".name", "is used by another rule, or is the reserved name `sampling`");
             }
             if rule.is_empty() {
-                problem("", "has no condition: it would drop everything");
+                problem("", "needs at least one condition; without one it would drop everything");
             }
-            if rule.severity_below.is_some() && !rule.of(Signal::Logs) {
-                problem(".severity_below", "is of log records, which `signals` leaves out");
+            if rule.severity_below.is_some() && !rule.applies_to(Signal::Logs) {
+                problem(".severity_below", "applies only to log records; add `logs` to `signals`");
             }
             rules.push(rule.clone());
         }
         if self.sampling.is_some_and(|sampling| !(0.0..=1.0).contains(&sampling.ratio)) {
-            problems.push(FieldProblem::new("sampling.ratio", "is from 0 to 1"));
+            problems.push(FieldProblem::new("sampling.ratio", "must be from 0 to 1"));
         }
         if self.drop.is_empty() && self.presets.is_empty() && self.sampling.is_none() {
-            problems.push(FieldProblem::new("", "drops nothing: give `presets`, `drop` or `sampling`"));
+            problems.push(FieldProblem::new("", "would drop nothing; set `presets`, `drop` or `sampling`"));
         }
         rules.extend(self.presets.iter().flat_map(|preset| preset.rules()));
         let ratio = self.sampling.map(|sampling| sampling.ratio).filter(|ratio| *ratio < 1.0);
-        if problems.is_empty() { Ok(Settings { rules, ratio }) } else { Err(problems) }
+        if problems.is_empty() { Ok(FilterSettings { rules, ratio }) } else { Err(problems) }
     }
 }

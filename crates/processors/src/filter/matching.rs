@@ -2,22 +2,22 @@
 //! most its length times the length of the text. The rules' configuration is in `config`.
 
 use config::glob::matches;
-use otlp::{Field, Node, NodeKind, Payload, Value};
+use otlp::{NodeId, NodeKind, Payload, TextField, Value};
 
-use super::config::{Rule, Severity};
+use super::config::{FilterRule, Severity};
 
 /// Status code of failed spans.
-const FAILED: i32 = 2;
+const STATUS_ERROR: i32 = 2;
 /// Number of random bits in a trace id (W3C Trace Context, level 2).
-const RANDOM: u32 = 56;
+const RANDOM_BITS: u32 = 56;
 
-fn any(patterns: &[String], text: &str) -> bool {
+fn matches_any(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| matches(pattern.as_bytes(), text.as_bytes()))
 }
 
 /// Returns true if `rule` drops `item`.
-pub(super) fn drops(rule: &Rule, payload: &Payload, item: Node) -> bool {
-    if !rule.errors_too && is_error(payload, item) {
+pub(super) fn is_dropped_by(rule: &FilterRule, payload: &Payload, item: NodeId) -> bool {
+    if !rule.include_errors && is_error(payload, item) {
         return false;
     }
     if let Some(severity) = rule.severity_below
@@ -26,36 +26,37 @@ pub(super) fn drops(rule: &Rule, payload: &Payload, item: Node) -> bool {
     {
         return false;
     }
-    (rule.names.is_empty() || named(&rule.names, payload, item))
-        && (rule.scopes.is_empty() || any(&rule.scopes, payload.text(payload.scope(item), Field::Name)))
-        && rule.attributes.iter().all(|(key, pattern)| has(payload, item, key, pattern))
-        && rule.resource.iter().all(|(key, pattern)| has(payload, payload.resource(item), key, pattern))
-        && (rule.without.is_empty() || !payload.attributes(item).any(|attribute| any(&rule.without, attribute.key)))
+    (rule.names.is_empty() || matches_name(&rule.names, payload, item))
+        && (rule.scopes.is_empty() || matches_any(&rule.scopes, payload.text(payload.scope(item), TextField::Name)))
+        && rule.attributes.iter().all(|(key, pattern)| has_attribute(payload, item, key, pattern))
+        && rule.resource.iter().all(|(key, pattern)| has_attribute(payload, payload.resource(item), key, pattern))
+        && (rule.without.is_empty()
+            || !payload.attributes(item).any(|attribute| matches_any(&rule.without, attribute.key)))
 }
 
-fn is_error(payload: &Payload, item: Node) -> bool {
+fn is_error(payload: &Payload, item: NodeId) -> bool {
     match payload.kind(item) {
-        NodeKind::Span => payload.status_code(item) == FAILED,
+        NodeKind::Span => payload.status_code(item) == STATUS_ERROR,
         NodeKind::LogRecord => payload.severity_number(item) >= Severity::Error.number(),
         _ => false,
     }
 }
 
 /// Matches a span's name; a log record's event name, as field or attribute; a data point's metric.
-fn named(patterns: &[String], payload: &Payload, item: Node) -> bool {
+fn matches_name(patterns: &[String], payload: &Payload, item: NodeId) -> bool {
     match payload.kind(item) {
         NodeKind::LogRecord => {
-            any(patterns, payload.text(item, Field::EventName))
-                || payload.get_str(item, "event.name").is_some_and(|name| any(patterns, name))
+            matches_any(patterns, payload.text(item, TextField::EventName))
+                || payload.get_str(item, "event.name").is_some_and(|name| matches_any(patterns, name))
         }
         NodeKind::DataPoint => {
-            payload.parent(item).is_some_and(|metric| any(patterns, payload.text(metric, Field::Name)))
+            payload.parent(item).is_some_and(|metric| matches_any(patterns, payload.text(metric, TextField::Name)))
         }
-        _ => any(patterns, payload.text(item, Field::Name)),
+        _ => matches_any(patterns, payload.text(item, TextField::Name)),
     }
 }
 
-fn has(payload: &Payload, node: Node, key: &str, pattern: &str) -> bool {
+fn has_attribute(payload: &Payload, node: NodeId, key: &str, pattern: &str) -> bool {
     let fits = |text: &str| matches(pattern.as_bytes(), text.as_bytes());
     match payload.get(node, key) {
         Some(Value::Str(text)) => fits(text),
@@ -70,9 +71,9 @@ fn has(payload: &Payload, node: Node, key: &str, pattern: &str) -> bool {
 /// Whether sampling at `ratio` keeps the trace. The lowest 56 bits of the trace id are compared with a threshold, as in
 /// OpenTelemetry's consistent sampling, so the traces kept at a smaller ratio are a subset of those kept at a larger
 /// one. Items without a trace are kept.
-pub(super) fn sampled(trace: &[u8], ratio: f64) -> bool {
+pub(super) fn is_sampled(trace: &[u8], ratio: f64) -> bool {
     let Some(random) = trace.last_chunk::<7>() else { return true };
     let random = random.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-    let all = (1_u64 << RANDOM) as f64;
+    let all = (1_u64 << RANDOM_BITS) as f64;
     random >= ((1.0 - ratio) * all).round() as u64
 }

@@ -15,56 +15,57 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use otlp::{Node, OwnedValue, Payload, Signal};
+use otlp::{NodeId, OwnedValue, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason};
 use telemetry::{Meter, names};
 
-pub use config::{Config, Settings};
-use config::{Rule, SAMPLED};
+pub use config::{FilterConfig, FilterSettings};
+use config::{FilterRule, SAMPLING_RULE};
 
 /// Attribute that holds the sampling ratio on items that were kept.
-const RATIO: &str = "tollgate.sample.ratio";
+const RATIO_ATTRIBUTE: &str = "tollgate.sample.ratio";
 /// Metric label for a rule named by a stored effect but missing in this configuration.
-const OTHER: &str = "other";
+const OTHER_RULE: &str = "other";
 
 /// The `filter` processor.
-pub struct Filter {
+pub struct FilterProcessor {
     id: Arc<str>,
-    settings: Settings,
+    settings: FilterSettings,
     meter: Meter,
 }
 
-impl Filter {
+impl FilterProcessor {
     /// Creates the processor.
-    pub fn new(id: Arc<str>, settings: Settings, meter: &Meter) -> Self {
+    pub fn new(id: Arc<str>, settings: FilterSettings, meter: &Meter) -> Self {
         Self { id, settings, meter: meter.clone() }
     }
 
-    fn label<'l>(&self, rule: &'l str) -> &'l str {
-        let known = rule == SAMPLED || self.settings.rules.iter().any(|known| known.name == rule);
-        if known { rule } else { OTHER }
+    fn rule_label<'l>(&self, rule: &'l str) -> &'l str {
+        let known = rule == SAMPLING_RULE || self.settings.rules.iter().any(|known| known.name == rule);
+        if known { rule } else { OTHER_RULE }
     }
 
     /// Returns for each item, in order, the rule that drops it. Items kept by sampling are stamped with the ratio.
-    pub fn verdicts(&self, payload: &mut Payload) -> Vec<Option<&str>> {
+    pub fn dropping_rules(&self, payload: &mut Payload) -> Vec<Option<&str>> {
         let signal = payload.signal();
-        let rules: Vec<&Rule> = self.settings.rules.iter().filter(|rule| rule.of(signal)).collect();
+        let rules: Vec<&FilterRule> = self.settings.rules.iter().filter(|rule| rule.applies_to(signal)).collect();
         let ratio = self.settings.ratio.filter(|_| signal != Signal::Metrics);
         if rules.is_empty() && ratio.is_none() {
             return Vec::new();
         }
-        let items: Vec<Node> = payload.items().collect();
-        let verdict = |item: Node| {
-            let rule = rules.iter().find(|rule| matching::drops(rule, payload, item)).map(|rule| rule.name.as_str());
+        let items: Vec<NodeId> = payload.items().collect();
+        let verdict = |item: NodeId| {
+            let rule =
+                rules.iter().find(|rule| matching::is_dropped_by(rule, payload, item)).map(|rule| rule.name.as_str());
             if rule.is_some() {
                 return rule;
             }
             let ratio = ratio?;
-            if !matching::sampled(payload.trace_id(item), ratio) {
-                return Some(SAMPLED);
+            if !matching::is_sampled(payload.trace_id(item), ratio) {
+                return Some(SAMPLING_RULE);
             }
             if !payload.trace_id(item).is_empty() {
-                payload.set(item, RATIO, OwnedValue::Double(ratio));
+                payload.set(item, RATIO_ATTRIBUTE, OwnedValue::Double(ratio));
             }
             None
         };
@@ -72,7 +73,7 @@ impl Filter {
     }
 }
 
-impl Processor for Filter {
+impl Processor for FilterProcessor {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -81,8 +82,8 @@ impl Processor for Filter {
         let payload = &mut batch.payload;
         let signal = payload.signal();
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        let items: Vec<Node> = payload.items().collect();
-        for (item, rule) in items.into_iter().zip(self.verdicts(payload)) {
+        let items: Vec<NodeId> = payload.items().collect();
+        for (item, rule) in items.into_iter().zip(self.dropping_rules(payload)) {
             if let Some(rule) = rule {
                 payload.remove_node(item);
                 *counts.entry(rule).or_default() += 1;
@@ -99,7 +100,7 @@ impl Processor for Filter {
         let read: Result<(Signal, BTreeMap<String, u64>), _> = serde_json::from_slice(&effect.body);
         let Ok((signal, counts)) = read else { return };
         for (rule, items) in counts {
-            let labels = [("processor", &*self.id), ("rule", self.label(&rule)), ("signal", signal.as_str())];
+            let labels = [("processor", &*self.id), ("rule", self.rule_label(&rule)), ("signal", signal.as_str())];
             self.meter.counter(&names::FILTERED_ITEMS, &labels).increment(items);
         }
     }

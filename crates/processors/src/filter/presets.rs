@@ -7,12 +7,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Rule, SignalName};
+use super::config::{FilterRule, SignalName};
 
 /// A client whose noise is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Preset {
+pub enum FilterPreset {
     /// OpenAI's Codex CLI (0.14x): spans of its own files, settings and tool lists, and an event for each piece of a
     /// stream.
     Codex,
@@ -21,7 +21,8 @@ pub enum Preset {
 }
 
 /// Attribute keys that concern an agent: an item that has one is never noise.
-const TELLING: [&str; 7] = ["gen_ai.*", "tool_name", "tool.*", "ai.*", "*token_count", "*_tokens", "tollgate.cost.*"];
+const AGENT_KEY_PATTERNS: [&str; 7] =
+    ["gen_ai.*", "tool_name", "tool.*", "ai.*", "*token_count", "*_tokens", "tollgate.cost.*"];
 
 /// Codex spans about its own internals.
 const CODEX: [&str; 44] = [
@@ -101,27 +102,27 @@ const OPENCODE: [&str; 26] = [
     "Truncate.*",
 ];
 
-impl Preset {
+impl FilterPreset {
     /// The preset's rules.
-    pub fn rules(self) -> Vec<Rule> {
+    pub fn rules(self) -> Vec<FilterRule> {
         let listed = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let spans = |name: &str, scope: &str, names: &[&str]| Rule {
+        let spans = |name: &str, scope: &str, names: &[&str]| FilterRule {
             name: name.to_owned(),
             signals: vec![SignalName::Traces],
             names: listed(names),
             scopes: vec![scope.to_owned()],
-            without: listed(&TELLING),
-            ..Rule::default()
+            without: listed(&AGENT_KEY_PATTERNS),
+            ..FilterRule::default()
         };
         match self {
             Self::Codex => vec![
                 spans("codex-spans", "codex_*", &CODEX),
-                Rule {
+                FilterRule {
                     name: "codex-stream".to_owned(),
                     signals: vec![SignalName::Logs],
                     names: listed(&["codex.sse_event", "codex.websocket_event", "codex.startup_phase"]),
-                    without: listed(&TELLING),
-                    ..Rule::default()
+                    without: listed(&AGENT_KEY_PATTERNS),
+                    ..FilterRule::default()
                 },
             ],
             Self::Opencode => vec![spans("opencode-spans", "opencode", &OPENCODE)],

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use super::{Config, Filter, matching};
+use super::{FilterConfig, FilterProcessor, matching};
 use genai::testing::request;
 use kernel::clock::UnixNanos;
-use otlp::{Field, Payload, Signal, json as otlp_json};
-use pipeline::{Batch, Origin, Processor, Trust};
+use otlp::{Payload, Signal, TextField, json as otlp_json};
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
 use telemetry::Meter;
 
 fn batch(payload: Payload) -> Batch {
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -27,18 +27,18 @@ fn batch(payload: Payload) -> Batch {
     Batch::new(Arc::new(origin), payload)
 }
 
-fn filter(json: Json, meter: &Meter) -> Filter {
-    let config: Config = serde_json::from_value(json).expect("readable");
-    Filter::new("filter".into(), config.settings().expect("valid"), meter)
+fn filter(json: Json, meter: &Meter) -> FilterProcessor {
+    let config: FilterConfig = serde_json::from_value(json).expect("readable");
+    FilterProcessor::new("filter".into(), config.settings().expect("valid"), meter)
 }
 
 /// Names of the items of `case` that are kept.
-fn left(filter: &Filter, case: &Json) -> Vec<String> {
+fn left(filter: &FilterProcessor, case: &Json) -> Vec<String> {
     let mut batch = batch(request::payload(case));
     filter.process(&mut batch).expect("never fails");
     batch.effects.iter().for_each(|effect| filter.apply(effect));
     let payload = &batch.payload;
-    payload.items().map(|item| payload.text(item, Field::Name).to_owned()).collect()
+    payload.items().map(|item| payload.text(item, TextField::Name).to_owned()).collect()
 }
 
 /// Each condition alone, and all conditions of a rule together. Errors are kept unless the rule includes them.
@@ -58,7 +58,7 @@ fn all_conditions_of_a_rule_must_hold() {
     };
     for (conditions, kept) in [
         (json!({ "names": ["GET /health*"] }), 2),
-        (json!({ "names": ["GET /health*"], "errors_too": true }), 1),
+        (json!({ "names": ["GET /health*"], "include_errors": true }), 1),
         (json!({ "names": ["POST *", "*orders"] }), 2),
         (json!({ "scopes": ["http.*"] }), 1),
         (json!({ "scopes": ["grpc.*"] }), 3),
@@ -66,7 +66,7 @@ fn all_conditions_of_a_rule_must_hold() {
         (json!({ "attributes": { "code": "*", "http.route": "/orders" } }), 2),
         (json!({ "resource": { "service.name": "shop" } }), 1),
         (json!({ "resource": { "service.name": "other" } }), 3),
-        (json!({ "without": ["code"], "errors_too": true }), 2),
+        (json!({ "without": ["code"], "include_errors": true }), 2),
         (json!({ "names": ["*"], "signals": ["logs"] }), 3),
         (json!({ "names": ["GET *"], "attributes": { "http.route": "/nowhere" } }), 3),
     ] {
@@ -106,13 +106,13 @@ fn sampling_keeps_whole_traces() {
         [&[7; 8][..], &mixed.to_be_bytes()].concat()
     };
     let kept =
-        |ratio: f64| (0..10_000).filter(|number| matching::sampled(&id(*number), ratio)).collect::<BTreeSet<_>>();
+        |ratio: f64| (0..10_000).filter(|number| matching::is_sampled(&id(*number), ratio)).collect::<BTreeSet<_>>();
     let (tenth, half) = (kept(0.1), kept(0.5));
     assert!((900..1100).contains(&tenth.len()), "{}", tenth.len());
     assert!((4800..5200).contains(&half.len()), "{}", half.len());
     assert!(tenth.is_subset(&half));
     assert_eq!((kept(0.0).len(), kept(1.0).len()), (0, 10_000));
-    assert!(matching::sampled(&[], 0.0), "what has no trace stays");
+    assert!(matching::is_sampled(&[], 0.0), "what has no trace stays");
     let meter = Meter::new();
     let step = filter(json!({ "sampling": { "ratio": 0.5 } }), &meter);
     let hex = |number: u64| id(number).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -161,7 +161,7 @@ fn presets_on_recordings() {
                     |key: &str| key.starts_with("gen_ai.usage") || key.ends_with("token_count") || key == "tool_name";
                 let has = |item| payload.attributes(item).any(|attribute| tells(attribute.key));
                 let names = ["ai.", "Tool.", "session_task", "run_turn", "turn", "codex.api_request", "codex.tool"];
-                let named = |item| names.iter().any(|name| payload.text(item, Field::Name).starts_with(name));
+                let named = |item| names.iter().any(|name| payload.text(item, TextField::Name).starts_with(name));
                 payload.items().filter(|item| has(*item) || named(*item) || payload.status_code(*item) == 2).count()
             };
             let was = telling(&payload);
@@ -181,7 +181,7 @@ fn presets_on_recordings() {
 /// A rule without a condition, a duplicate name and a ratio above one are each reported.
 #[test]
 fn what_cannot_be_meant_is_refused() {
-    let config: Config = serde_json::from_value(json!({
+    let config: FilterConfig = serde_json::from_value(json!({
         "drop": [
             { "name": "all" },
             { "name": "a b", "names": ["x"] },
@@ -194,5 +194,5 @@ fn what_cannot_be_meant_is_refused() {
     let problems = config.settings().expect_err("refused");
     let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["drop[0]", "drop[1].name", "drop[2].name", "drop[3].severity_below", "sampling.ratio"]);
-    assert!(Config::default().settings().is_err());
+    assert!(FilterConfig::default().settings().is_err());
 }

@@ -9,9 +9,9 @@ use config::FieldProblem;
 /// set.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct NormalizeConfig {
     /// Version of the semantic conventions to write.
-    pub semconv: Semconv,
+    pub semconv: SemconvVersion,
     /// Removes a dialect's own attribute once its fact is written under the current name, and corrects token counts
     /// that have a different meaning. `gen_ai.system` and `session.id` are kept. Default: false.
     pub drop_originals: bool,
@@ -19,7 +19,7 @@ pub struct Config {
 
 /// A version of OpenTelemetry's GenAI semantic conventions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Semconv {
+pub enum SemconvVersion {
     /// Up to 1.36: `gen_ai.system`, no cached tokens.
     #[serde(rename = "1.36")]
     V36,
@@ -40,19 +40,19 @@ pub enum Semconv {
 
 /// The checked configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct NormalizeSettings {
     /// Version of the semantic conventions to write.
-    pub semconv: Semconv,
+    pub semconv: SemconvVersion,
     /// Whether the original attributes are removed.
     pub drop_originals: bool,
 }
 
-impl Config {
+impl NormalizeConfig {
     /// Checks the configuration.
     ///
     /// # Errors
     /// None: every value is valid.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        Ok(Settings { semconv: self.semconv, drop_originals: self.drop_originals })
+    pub fn settings(&self) -> Result<NormalizeSettings, Vec<FieldProblem>> {
+        Ok(NormalizeSettings { semconv: self.semconv, drop_originals: self.drop_originals })
     }
 }

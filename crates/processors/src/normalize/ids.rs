@@ -5,39 +5,39 @@ use genai::{Facts, ItemFacts};
 use otlp::{NodeKind, Payload};
 
 /// Fills missing ids of an agent's log records. Returns true if any id was set.
-pub(super) fn fill(payload: &mut Payload, facts: &Facts) -> bool {
+pub(super) fn fill_missing_ids(payload: &mut Payload, facts: &Facts) -> bool {
     let mut filled = false;
     for item in facts.items.iter().filter(|item| item.agent && (item.trace.is_some() || item.span.is_some())) {
         if payload.kind(item.node) != NodeKind::LogRecord {
             continue;
         }
-        let trace = trace(item).filter(|_| payload.trace_id(item.node).is_empty());
-        let span = span(item).filter(|_| payload.span_id(item.node).is_empty());
+        let trace = trace_id(item).filter(|_| payload.trace_id(item.node).is_empty());
+        let span = span_id(item).filter(|_| payload.span_id(item.node).is_empty());
         filled |= trace.is_some() || span.is_some();
         payload.set_ids(item.node, trace, span);
     }
     filled
 }
 
-fn trace(item: &ItemFacts) -> Option<[u8; 16]> {
+fn trace_id(item: &ItemFacts) -> Option<[u8; 16]> {
     let text = item.trace.as_deref()?;
-    id(parent(text).map_or(text, |(trace, _)| trace))
+    parse_id(parse_traceparent(text).map_or(text, |(trace, _)| trace))
 }
 
-fn span(item: &ItemFacts) -> Option<[u8; 8]> {
+fn span_id(item: &ItemFacts) -> Option<[u8; 8]> {
     let text = item.span.as_deref()?;
-    id(parent(text).map_or(text, |(_, span)| span))
+    parse_id(parse_traceparent(text).map_or(text, |(_, span)| span))
 }
 
 /// Trace and span id of a W3C `traceparent`.
-fn parent(text: &str) -> Option<(&str, &str)> {
+fn parse_traceparent(text: &str) -> Option<(&str, &str)> {
     let mut parts = text.split('-');
     let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
     (version.len() == 2 && trace.len() == 32 && span.len() == 16).then_some((trace, span))
 }
 
 /// Parses hex digits, with or without the dashes of a UUID. All zeros are not an id.
-fn id<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
+fn parse_id<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
     let digits = text.trim().chars().filter(|c| *c != '-').take(2 * LEN + 1);
     let digits: Vec<u8> =
         digits.map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;

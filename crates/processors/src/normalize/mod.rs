@@ -7,7 +7,7 @@
 
 pub mod config;
 mod ids;
-mod names;
+mod semconv_names;
 
 #[cfg(test)]
 mod tests;
@@ -17,13 +17,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use genai::{Vaulted, Vocabulary, facts_of, missing};
+use genai::{VaultedTexts, Vocabulary, cached_facts, missing_required_attributes};
 use otlp::{AttrId, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
 use telemetry::{Counter, Meter, names as metrics};
 
-pub use config::{Config, Semconv, Settings};
-use names::Names;
+pub use config::{NormalizeConfig, NormalizeSettings, SemconvVersion};
+use semconv_names::SemconvNames;
 
 /// Prefix of the attributes that clients may not set.
 const STAMPS: &str = "tollgate.";
@@ -33,32 +33,32 @@ const NO_DIALECT: &str = "none";
 const OTHER: &str = "other";
 
 /// The `normalize` processor.
-pub struct Normalize {
+pub struct NormalizeProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
-    names: Names,
+    names: SemconvNames,
     meter: Meter,
     stamps: Counter,
     /// Metric handles by dialect and signal. There are few dialects.
     items: Mutex<BTreeMap<(String, Signal), Counter>>,
 }
 
-impl Normalize {
+impl NormalizeProcessor {
     /// Creates the processor.
-    pub fn new(id: Arc<str>, settings: &Settings, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
+    pub fn new(id: Arc<str>, settings: &NormalizeSettings, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
         let stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
-        let names = Names::new(settings, &vocabulary);
+        let names = SemconvNames::new(settings, &vocabulary);
         Self { id, vocabulary, names, meter: meter.clone(), stamps, items: Mutex::new(BTreeMap::new()) }
     }
 
     /// The metric label for a dialect. A stored effect may come from another version.
-    fn known<'d>(&self, dialect: &'d str) -> &'d str {
+    fn dialect_label<'d>(&self, dialect: &'d str) -> &'d str {
         if self.vocabulary.dialects().any(|name| name == dialect) { dialect } else { NO_DIALECT }
     }
 
-    fn count(&self, signal: Signal, dialect: &str, items: u64) {
+    fn count_items(&self, signal: Signal, dialect: &str, items: u64) {
         let mut handles = self.items.lock();
-        let dialect = self.known(dialect);
+        let dialect = self.dialect_label(dialect);
         let handle = handles.entry((dialect.to_owned(), signal)).or_insert_with(|| {
             self.meter.counter(&metrics::DIALECT_ITEMS, &[("dialect", dialect), ("signal", signal.as_str())])
         });
@@ -66,27 +66,30 @@ impl Normalize {
     }
 }
 
-impl Processor for Normalize {
+impl Processor for NormalizeProcessor {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         let stamps = if batch.origin.trust == Trust::Internal { 0 } else { remove_stamps(&mut batch.payload) };
-        let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
-        if ids::fill(&mut batch.payload, &facts) {
+        let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        if ids::fill_missing_ids(&mut batch.payload, &facts) {
             batch.facts = None;
-            facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+            facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
         }
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         let mut lacks: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
-        let vaulted = Vaulted::of(&batch.payload, &facts);
+        let vaulted = VaultedTexts::collect(&batch.payload, &facts);
         for item in &facts.items {
             *counts.entry(item.dialect.unwrap_or(NO_DIALECT)).or_default() += 1;
             if batch.payload.signal() != Signal::Metrics {
                 self.names.write(&mut batch.payload, item, &vaulted);
             }
-            for attribute in missing(&batch.payload, item.node, item).into_iter().filter(|name| self.names.has(name)) {
+            for attribute in missing_required_attributes(&batch.payload, item.node, item)
+                .into_iter()
+                .filter(|name| self.names.is_semconv_name(name))
+            {
                 *lacks.entry((item.dialect.unwrap_or(NO_DIALECT), attribute)).or_default() += 1;
             }
         }
@@ -99,11 +102,11 @@ impl Processor for Normalize {
         let Some((signal, stamps, counts, lacks)) = decode(&effect.body) else { return };
         self.stamps.increment(stamps);
         for (dialect, items) in counts {
-            self.count(signal, &dialect, items);
+            self.count_items(signal, &dialect, items);
         }
         for ((dialect, attribute), items) in lacks {
-            let attribute = if self.names.has(&attribute) { attribute.as_str() } else { OTHER };
-            let labels = [("dialect", self.known(&dialect)), ("attribute", attribute)];
+            let attribute = if self.names.is_semconv_name(&attribute) { attribute.as_str() } else { OTHER };
+            let labels = [("dialect", self.dialect_label(&dialect)), ("attribute", attribute)];
             self.meter.counter(&metrics::MISSING_ATTRIBUTES, &labels).increment(items);
         }
     }
@@ -123,9 +126,9 @@ fn remove_stamps(payload: &mut Payload) -> u64 {
     stamped.len() as u64
 }
 
-type Counts = Vec<(String, u64)>;
+type DialectCounts = Vec<(String, u64)>;
 
-type Lacks = Vec<((String, String), u64)>;
+type MissingAttributeCounts = Vec<((String, String), u64)>;
 
 fn encode(
     signal: Signal,
@@ -138,6 +141,6 @@ fn encode(
     serde_json::to_vec(&(signal, stamps, counts, lacks)).unwrap_or_default()
 }
 
-fn decode(body: &[u8]) -> Option<(Signal, u64, Counts, Lacks)> {
+fn decode(body: &[u8]) -> Option<(Signal, u64, DialectCounts, MissingAttributeCounts)> {
     serde_json::from_slice(body).ok()
 }

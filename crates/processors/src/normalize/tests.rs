@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Config, Normalize};
+use super::{NormalizeConfig, NormalizeProcessor};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
-use otlp::{Node, Payload, UnknownFields, Value};
-use pipeline::{Batch, Origin, Processor, Trust};
+use otlp::{NodeId, Payload, UnknownFields, Value};
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
 use telemetry::Meter;
 
-fn build(meter: &Meter) -> Normalize {
-    Normalize::new("normalize".into(), &Config::default().settings().unwrap(), vocabulary(), meter)
+fn build(meter: &Meter) -> NormalizeProcessor {
+    NormalizeProcessor::new("normalize".into(), &NormalizeConfig::default().settings().unwrap(), vocabulary(), meter)
 }
 
 fn batch(payload: Payload, trust: Trust) -> Batch {
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust,
@@ -30,11 +30,11 @@ fn batch(payload: Payload, trust: Trust) -> Batch {
 
 /// The batch encoded and parsed again, as a back end receives it.
 fn out(batch: &Batch) -> Payload {
-    let bytes = batch.payload.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.what)).bytes;
-    Payload::parse(batch.payload.signal(), bytes.into()).unwrap_or_else(|error| panic!("{}", error.what))
+    let bytes = batch.payload.encode(UnknownFields::Keep).unwrap_or_else(|error| panic!("{}", error.message)).bytes;
+    Payload::parse(batch.payload.signal(), bytes.into()).unwrap_or_else(|error| panic!("{}", error.message))
 }
 
-fn attributes(payload: &Payload, node: Node) -> Map<String, Json> {
+fn attributes(payload: &Payload, node: NodeId) -> Map<String, Json> {
     payload.attributes(node).map(|attribute| (attribute.key.to_owned(), plain(attribute.value))).collect()
 }
 
@@ -79,12 +79,12 @@ fn golden_cases() {
     assert!(compared > 20, "{compared}");
 }
 
-fn with(config: &str) -> Normalize {
-    let config: Config = serde_json::from_str(config).unwrap();
-    Normalize::new("normalize".into(), &config.settings().unwrap(), vocabulary(), &Meter::new())
+fn with(config: &str) -> NormalizeProcessor {
+    let config: NormalizeConfig = serde_json::from_str(config).unwrap();
+    NormalizeProcessor::new("normalize".into(), &config.settings().unwrap(), vocabulary(), &Meter::new())
 }
 
-fn written(processor: &Normalize, case: &Json) -> Map<String, Json> {
+fn written(processor: &NormalizeProcessor, case: &Json) -> Map<String, Json> {
     let mut batch = batch(request::payload(case), Trust::ThirdParty);
     processor.process(&mut batch).unwrap();
     let after = out(&batch);
@@ -256,7 +256,7 @@ fn content_is_not_copied() {
         "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o",
         "langfuse.session.id": "CANARY one asks to move money", "gen_ai.usage.input_tokens": 1}}]});
     let mut batch = batch(request::payload(&case), Trust::ThirdParty);
-    let facts = genai::facts_of(&processor.vocabulary, &batch.payload, &mut batch.facts);
+    let facts = genai::cached_facts(&processor.vocabulary, &batch.payload, &mut batch.facts);
     let content = facts.items.iter().map(|item| item.content.len()).sum::<usize>();
     processor.process(&mut batch).unwrap();
     let after = out(&batch);

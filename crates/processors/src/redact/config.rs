@@ -6,22 +6,22 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{ByteSize, FieldProblem, load, problem::nearest};
-use redaction::{BUILTIN, Choices, Custom, Detector, RuleData};
+use config::{ByteSize, FieldProblem, load, problem::find_nearest};
+use redaction::{BUILTIN, CustomRule, Detector, RuleData, SearchOptions};
 
 /// Puts typed placeholders in place of private data, in all texts of every signal.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct RedactConfig {
     /// Built-in rule sets: `pii`, `secrets`. Default: both.
     pub rules: Vec<String>,
     /// Your own rules. They take precedence over built-in ones.
-    pub custom: Vec<Custom>,
+    pub custom: Vec<CustomRule>,
     /// Changes to individual rules, by rule name (`custom` rules in lower case).
     pub options: BTreeMap<String, RuleOptions>,
     /// `enforce`, or `audit`: only count findings and change nothing. `audit` is allowed only towards internal
     /// exporters. Default: `enforce`.
-    pub mode: Mode,
+    pub mode: RedactMode,
     /// `vault`: content must have been stripped by a previous step. `allow`: a pipeline without a `vault` step may send
     /// redacted content to third parties; tollgate warns about this on every start. Default: `vault`.
     pub content: ContentPolicy,
@@ -39,16 +39,16 @@ pub struct Config {
     pub max_depth: u8,
     /// How to treat private network addresses (10/8, 172.16/12, 192.168/16, fc00::/7, link-local), for example in
     /// `client.address`: `keep` or `redact`. Default: `keep`.
-    pub private_addresses: PrivateAddresses,
+    pub private_addresses: PrivateAddressPolicy,
     /// How to treat user ids and names (`user.id`, `enduser.id`, `user.name`) that are not opaque (a UUID, 16 or more
     /// hex digits including a letter, 22 or more random-looking characters of base64url): `pseudonym` (a keyed `h-…`,
     /// the same everywhere), or `keep` (only values matched by a rule become pseudonyms). Default: `pseudonym`.
-    pub user_ids: UserIds,
+    pub user_ids: UserIdPolicy,
     /// Also finds spelled-out email addresses: `jane (at) example dot com`; with plain words only after a word such as
     /// `mail`. Default: false.
     pub spelled_emails: bool,
     /// Removes a name or value that was found wherever else it occurs in the same text. Default: true.
-    pub carry_over: bool,
+    pub redact_repeats: bool,
     /// Records on each span, event and log record which rules matched and how long the matches were
     /// (`tollgate.content.shape`). Default: false.
     pub record_lengths: bool,
@@ -57,7 +57,7 @@ pub struct Config {
 /// Treatment of user ids and names that no rule matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum UserIds {
+pub enum UserIdPolicy {
     /// Replaced by a keyed pseudonym, unless they are already opaque.
     #[default]
     Pseudonym,
@@ -68,7 +68,7 @@ pub enum UserIds {
 /// Treatment of private network addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum PrivateAddresses {
+pub enum PrivateAddressPolicy {
     /// Kept: they identify machines, not people.
     #[default]
     Keep,
@@ -76,23 +76,23 @@ pub enum PrivateAddresses {
     Redact,
 }
 
-impl Default for Config {
+impl Default for RedactConfig {
     fn default() -> Self {
         Self {
             rules: BUILTIN.iter().map(|(name, _)| (*name).to_owned()).collect(),
             custom: Vec::new(),
             options: BTreeMap::new(),
-            mode: Mode::default(),
+            mode: RedactMode::default(),
             content: ContentPolicy::default(),
             recogniser: None,
             max_value_bytes: ByteSize(32 << 10),
-            error_text_bytes: ByteSize(ERROR_TEXT as u64),
-            max_scan_bytes: ByteSize(SCAN as u64),
-            max_depth: Choices::default().depth,
-            private_addresses: PrivateAddresses::default(),
-            user_ids: UserIds::default(),
+            error_text_bytes: ByteSize(DEFAULT_MAX_ERROR_TEXT as u64),
+            max_scan_bytes: ByteSize(DEFAULT_MAX_SCAN as u64),
+            max_depth: SearchOptions::default().depth,
+            private_addresses: PrivateAddressPolicy::default(),
+            user_ids: UserIdPolicy::default(),
             spelled_emails: false,
-            carry_over: true,
+            redact_repeats: true,
             record_lengths: false,
         }
     }
@@ -107,7 +107,7 @@ pub struct RuleOptions {
     pub on: Option<bool>,
     /// The replacement for a match.
     #[serde(rename = "as")]
-    pub form: Form,
+    pub form: ReplacementForm,
     /// Exceptions: patterns that must match a whole finding for it to stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
@@ -116,7 +116,7 @@ pub struct RuleOptions {
 /// The replacement for a match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Form {
+pub enum ReplacementForm {
     /// A placeholder: `[EMAIL]`.
     #[default]
     Placeholder,
@@ -129,7 +129,7 @@ pub enum Form {
 /// Whether findings are replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum RedactMode {
     /// Private data is replaced.
     #[default]
     Enforce,
@@ -150,13 +150,13 @@ pub enum ContentPolicy {
 
 /// The checked configuration.
 #[derive(Clone)]
-pub struct Settings {
+pub struct RedactSettings {
     /// The compiled rules.
     pub detector: Arc<Detector>,
     /// The replacement for a match, by rule index of the detector.
-    pub forms: Vec<Form>,
+    pub forms: Vec<ReplacementForm>,
     /// Whether findings are replaced.
-    pub mode: Mode,
+    pub mode: RedactMode,
     /// Whether content may be forwarded.
     pub content: ContentPolicy,
     /// The external recogniser, if configured.
@@ -168,34 +168,34 @@ pub struct Settings {
     /// Maximum size of a text that is searched, bytes.
     pub max_scan: usize,
     /// Treatment of user ids and names.
-    pub user_ids: UserIds,
+    pub user_ids: UserIdPolicy,
     /// Whether items record what was found on them.
     pub record_lengths: bool,
 }
 
 /// Default maximum size of a text that is searched, bytes.
-pub const SCAN: usize = 8 << 20;
+pub const DEFAULT_MAX_SCAN: usize = 8 << 20;
 /// Default maximum size of an error text, bytes.
-pub const ERROR_TEXT: usize = 8 << 10;
+pub const DEFAULT_MAX_ERROR_TEXT: usize = 8 << 10;
 /// Smallest allowed size limit: the truncation mark must fit.
 const MIN_CAP: u64 = 256;
 
-impl Config {
+impl RedactConfig {
     /// Compiles the rules and checks the sizes.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<RedactSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let mut rules: Vec<RuleData> = Vec::new();
         for (index, name) in self.rules.iter().enumerate() {
             let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| builtin == name) else {
                 let known: Vec<&str> = BUILTIN.iter().map(|(name, _)| *name).collect();
-                let what = format!("no such rule set; there are: {}", known.join(", "));
+                let what = format!("unknown rule set; the rule sets are: {}", known.join(", "));
                 problems.push(FieldProblem::new(format!("rules[{index}]"), what));
                 continue;
             };
-            match load::data::<Vec<RuleData>>(name, text) {
+            match load::parse_data::<Vec<RuleData>>(name, text) {
                 Ok(more) => rules.extend(more),
                 Err(problem) => problems.push(FieldProblem::new(format!("rules[{index}]"), problem.to_string())),
             }
@@ -205,43 +205,46 @@ impl Config {
             ("error_text_bytes", self.error_text_bytes),
             ("max_scan_bytes", self.max_scan_bytes),
         ];
-        if self.max_depth > Choices::DEEPEST {
-            problems.push(FieldProblem::new("max_depth", format!("at most {}", Choices::DEEPEST)));
+        if self.max_depth > SearchOptions::MAX_DEPTH {
+            problems.push(FieldProblem::new("max_depth", format!("must be at most {}", SearchOptions::MAX_DEPTH)));
         }
         for (path, size) in sizes {
             if size.0 < MIN_CAP {
-                problems.push(FieldProblem::new(path, format!("at least {MIN_CAP} bytes")));
+                problems.push(FieldProblem::new(path, format!("must be at least {MIN_CAP} bytes")));
             }
         }
         let mut recogniser = self.recogniser(&mut problems);
-        rules.extend(recogniser.iter().flat_map(recogniser::Settings::data));
+        rules.extend(recogniser.iter().flat_map(recogniser::Settings::rule_data));
+        self.check_names(&mut problems);
         let custom = self.with_options(&mut rules, &mut problems);
         let detector = Detector::new(&rules, &custom).map_err(|errors| {
             problems.extend(errors.into_iter().map(|error| {
                 let index = self.custom.iter().position(|custom| custom.name == error.rule);
                 let option = || self.options.contains_key(&error.rule).then(|| format!("options.{}", error.rule));
                 let path = index.map(|index| format!("custom[{index}]")).or_else(option);
-                let path = path.map(|path| match error.what.field() {
+                let path = path.map(|path| match error.kind.field() {
                     "" => path,
                     field => format!("{path}.{field}"),
                 });
                 let path = path.unwrap_or_else(|| "rules".to_owned());
-                FieldProblem::new(path, error.what)
+                FieldProblem::new(path, error.kind)
             }));
         });
         match detector {
             Ok(detector) if problems.is_empty() => {
                 let bytes = |size: ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
-                let form = |name: &Arc<str>| self.options.get(&**name).map_or(Form::default(), |options| options.form);
+                let form = |name: &Arc<str>| {
+                    self.options.get(&**name).map_or(ReplacementForm::default(), |options| options.form)
+                };
                 if let Some(recogniser) = &mut recogniser {
-                    recogniser.bind(|name| detector.rule_of(name));
+                    recogniser.bind_rules(|name| detector.rule_index(name));
                 }
-                Ok(Settings {
+                Ok(RedactSettings {
                     recogniser,
                     forms: detector.rule_names().map(form).collect(),
                     mode: self.mode,
                     content: self.content,
-                    detector: Arc::new(detector.choosing(self.choices())),
+                    detector: Arc::new(detector.with_options(self.choices())),
                     max_value: bytes(self.max_value_bytes),
                     max_error_text: bytes(self.error_text_bytes),
                     max_scan: bytes(self.max_scan_bytes),
@@ -257,21 +260,33 @@ impl Config {
         self.recogniser.as_ref()?.settings().map_err(|more| problems.extend(more)).ok()
     }
 
-    fn choices(&self) -> Choices {
-        Choices {
+    fn choices(&self) -> SearchOptions {
+        SearchOptions {
             depth: self.max_depth,
-            private_addresses: self.private_addresses == PrivateAddresses::Redact,
+            private_addresses: self.private_addresses == PrivateAddressPolicy::Redact,
             spelled_emails: self.spelled_emails,
-            carry_over: self.carry_over,
+            redact_repeats: self.redact_repeats,
+        }
+    }
+
+    /// Reports custom rules of one name: findings, metrics and `options` could not tell them apart. The placeholder of
+    /// a built-in rule is allowed, so that a custom rule can add to what `[ACCOUNT_ID]` stands for.
+    fn check_names(&self, problems: &mut Vec<FieldProblem>) {
+        for (index, custom) in self.custom.iter().enumerate() {
+            if self.custom.iter().take(index).any(|other| has_name(other, &custom.name)) {
+                let what = "is the name of another custom rule: choose a different one";
+                problems.push(FieldProblem::new(format!("custom[{index}].name"), what));
+            }
         }
     }
 
     /// Applies the options to the built-in rules and returns the custom rules with their options applied.
-    fn with_options(&self, rules: &mut [RuleData], problems: &mut Vec<FieldProblem>) -> Vec<Custom> {
+    fn with_options(&self, rules: &mut [RuleData], problems: &mut Vec<FieldProblem>) -> Vec<CustomRule> {
         let mut custom = self.custom.clone();
         for (name, options) in &self.options {
             let on = options.on;
-            match (rules.iter_mut().find(|rule| rule.name == *name), custom.iter().position(|own| is(own, name))) {
+            match (rules.iter_mut().find(|rule| rule.name == *name), custom.iter().position(|own| has_name(own, name)))
+            {
                 (Some(rule), _) => {
                     rule.on = on.unwrap_or(rule.on);
                     rule.allow.extend(options.allow.iter().cloned());
@@ -282,8 +297,9 @@ impl Config {
                 }
                 (None, None) => {
                     let known = rules.iter().map(|rule| rule.name.as_str());
-                    let near = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                    problems.push(FieldProblem::new(format!("options.{name}"), format!("there is no such rule{near}")));
+                    let near =
+                        find_nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                    problems.push(FieldProblem::new(format!("options.{name}"), format!("unknown rule{near}")));
                 }
             }
         }
@@ -291,6 +307,6 @@ impl Config {
     }
 }
 
-fn is(custom: &Custom, name: &str) -> bool {
+fn has_name(custom: &CustomRule, name: &str) -> bool {
     custom.name.eq_ignore_ascii_case(name)
 }

@@ -4,9 +4,9 @@
 //! Text of the right form is not touched here; the rules still search it. Names of spans and events are handled in
 //! `vault/outside`.
 
-use genai::{is_route, is_short_name, words};
+use genai::{is_route, is_short_name, letter_runs};
 use kernel::CONTENT;
-use otlp::{Field, Node, NodeKind, Payload};
+use otlp::{NodeId, NodeKind, Payload, TextField};
 
 /// Maximum size of a trace state in bytes and members, by the specification.
 const TRACE_STATE: usize = 512;
@@ -19,25 +19,25 @@ const WORDS: usize = 3;
 /// Maximum size of a source's own severity text, bytes.
 const SEVERITY: usize = 12;
 /// Maximum number of words and bytes in the name of a scope or metric.
-const NAME: (usize, usize) = (5, 128);
+const NAME_LIMITS: (usize, usize) = (5, 128);
 
 /// Empties fields whose text does not have the specified form, and replaces names that are sentences with the content
 /// mark. Returns the number of changed fields.
-pub(super) fn close(payload: &mut Payload) -> u64 {
-    let mut closed: Vec<(Node, Field, &'static str)> = Vec::new();
+pub(super) fn clear_malformed_fields(payload: &mut Payload) -> u64 {
+    let mut closed: Vec<(NodeId, TextField, &'static str)> = Vec::new();
     for node in payload.nodes() {
-        let fields: &[Field] = match payload.kind(node) {
-            NodeKind::Span | NodeKind::Link => &[Field::TraceState],
-            NodeKind::Resource => &[Field::SchemaUrl],
-            NodeKind::Scope => &[Field::SchemaUrl, Field::Version, Field::Name],
-            NodeKind::Metric => &[Field::Unit, Field::Name],
-            NodeKind::LogRecord => &[Field::SeverityText],
+        let fields: &[TextField] = match payload.kind(node) {
+            NodeKind::Span | NodeKind::Link => &[TextField::TraceState],
+            NodeKind::Resource => &[TextField::SchemaUrl],
+            NodeKind::Scope => &[TextField::SchemaUrl, TextField::Version, TextField::Name],
+            NodeKind::Metric => &[TextField::Unit, TextField::Name],
+            NodeKind::LogRecord => &[TextField::SeverityText],
             _ => &[],
         };
         for field in fields {
             let text = payload.text(node, *field);
             if !text.is_empty() && !has_form(*field, text) {
-                closed.push((node, *field, if *field == Field::Name { CONTENT } else { "" }));
+                closed.push((node, *field, if *field == TextField::Name { CONTENT } else { "" }));
             }
         }
     }
@@ -47,22 +47,22 @@ pub(super) fn close(payload: &mut Payload) -> u64 {
     closed.len() as u64
 }
 
-fn has_form(field: Field, text: &str) -> bool {
+fn has_form(field: TextField, text: &str) -> bool {
     match field {
-        Field::TraceState => is_trace_state(text),
-        Field::SchemaUrl => text.len() <= SCHEMA_URL && is_route(text) && is_web_address(text),
-        Field::SeverityText => is_severity(text),
+        TextField::TraceState => is_trace_state(text),
+        TextField::SchemaUrl => text.len() <= SCHEMA_URL && is_route(text) && is_web_address(text),
+        TextField::SeverityText => is_severity(text),
         // `1.29.0-alpha+build.7`, `{request}`, `By/s`
-        Field::Version | Field::Unit => {
+        TextField::Version | TextField::Unit => {
             text.len() <= WORD && text.bytes().all(|byte| byte.is_ascii_graphic()) && has_few_words(text)
         }
-        _ => text.len() <= NAME.1 && is_short_name(text, NAME.0),
+        _ => text.len() <= NAME_LIMITS.1 && is_short_name(text, NAME_LIMITS.0),
     }
 }
 
 /// Returns true for at most three words, however they are joined.
 fn has_few_words(text: &str) -> bool {
-    words(text).filter(|word| word.len() > 1).nth(WORDS).is_none()
+    letter_runs(text).filter(|word| word.len() > 1).nth(WORDS).is_none()
 }
 
 /// Returns true for a common level, optionally with a number (`DEBUG2`).

@@ -6,15 +6,15 @@
 //! ids. Only this step raises the text clearance. Rules and matching are in the crate `redaction`; content is handled
 //! in `processors/vault`.
 
-mod across;
-mod ask;
 mod config;
 mod fields;
-mod left;
-mod lengths;
+mod finding_lengths;
+mod left_structure;
 mod numbers;
-mod people;
+mod person_ids;
 mod policy;
+mod recogniser_texts;
+mod repeated_values;
 mod slug;
 #[cfg(test)]
 mod tests;
@@ -25,64 +25,65 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use config::{
-    Config, ContentPolicy, ERROR_TEXT, Form, Mode, PrivateAddresses, RuleOptions, SCAN, Settings, UserIds,
+    ContentPolicy, DEFAULT_MAX_ERROR_TEXT, DEFAULT_MAX_SCAN, PrivateAddressPolicy, RedactConfig, RedactMode,
+    RedactSettings, ReplacementForm, RuleOptions, UserIdPolicy,
 };
 
-use ask::{Asked, Asking, Outside};
-use echoes::Echoes;
-use genai::{Vocabulary, carried_id};
+use echoes::EchoReplacements;
+use finding_lengths::FindingLengths;
+use genai::{Vocabulary, bounded_id};
 use kernel::pseudonym::IdPolicy;
-use lengths::Lengths;
-use otlp::{AttrId, Field, Node, NodeKind, OwnedValue, Place, PlaceKind, Signal, TextEdit};
-use pipeline::{Batch, Content, Inquiry, Processor, Reason, Text};
-use policy::{Treatment, cap, cap_error, hide_home, is_opaque, treatment};
-use recogniser::Answers;
-use redaction::{Class, Hit, Scratch, is_id_bytes, replace};
+use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind};
+use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
+use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, treatment_for_key};
+use recogniser::RecogniserAnswers;
+use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
+use redaction::{RedactionHit, RuleClass, SearchScratch, is_id_bytes, replace_hits};
 use slug::SLUG;
 use telemetry::{Counter, Meter, names};
 
 /// The `redact` processor.
-pub struct Redact {
+pub struct RedactProcessor {
     id: Arc<str>,
-    settings: Settings,
+    settings: RedactSettings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
-    workers: Mutex<Vec<Worker>>,
-    counters: Counters,
+    workers: Mutex<Vec<WorkerBuffers>>,
+    counters: RedactCounters,
     /// The external recogniser, if one is configured.
-    asking: Option<Asking>,
+    recogniser: Option<ConfiguredRecogniser>,
 }
 
 /// Buffers and caches that a worker reuses.
 #[derive(Default)]
-struct Worker {
-    scratch: Scratch,
+struct WorkerBuffers {
+    scratch: SearchScratch,
     /// Cached treatment of each key, and whether it is listed as content. Cleared when full, so that made-up keys do
     /// not use memory for long.
     treatments: HashMap<Box<str>, (Treatment, bool)>,
     /// The signal that the cached treatments apply to.
     signal: Option<Signal>,
     /// Redacted forms of this batch's ids, which occur on every item.
-    shown: Shown,
+    redacted_ids: RedactedIds,
     /// Findings in this batch, if items record their lengths.
-    lengths: Lengths,
+    lengths: FindingLengths,
     /// Values learned from this batch's texts, by node.
-    told: across::ByNode,
+    learned: repeated_values::LearnedByNode,
 }
 
 /// Ids with their redacted forms (`None`: unchanged): ids that are not private, private ids.
-type Shown = [HashMap<Box<str>, Option<Box<str>>>; 2];
+type RedactedIds = [HashMap<Box<str>, Option<Box<str>>>; 2];
 
 /// Maximum number of cached keys.
 const MAX_TREATMENTS: usize = 4096;
 
-impl Worker {
+impl WorkerBuffers {
     fn treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
-        self.known(vocabulary, signal, key).0
+        self.known_treatment(vocabulary, signal, key).0
     }
 
     /// The treatment of a key, and whether it is listed as content.
-    fn known(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> (Treatment, bool) {
+    fn known_treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> (Treatment, bool) {
         if self.signal != Some(signal) || self.treatments.len() >= MAX_TREATMENTS {
             self.treatments.clear();
             self.signal = Some(signal);
@@ -90,13 +91,13 @@ impl Worker {
         if let Some(known) = self.treatments.get(key) {
             return *known;
         }
-        let known = (treatment(vocabulary, signal, key), vocabulary.content_part(key).is_some());
+        let known = (treatment_for_key(vocabulary, signal, key), vocabulary.content_part(key).is_some());
         self.treatments.insert(key.into(), known);
         known
     }
 }
 
-struct Counters {
+struct RedactCounters {
     /// By signal, then by rule.
     redactions: HashMap<Signal, Vec<Counter>>,
     /// By signal and place.
@@ -109,8 +110,8 @@ struct Counters {
     unanswered: Counter,
 }
 
-impl Counters {
-    fn new(id: &str, settings: &Settings, meter: &Meter) -> Self {
+impl RedactCounters {
+    fn new(id: &str, settings: &RedactSettings, meter: &Meter) -> Self {
         let by_signal = |def| {
             let counter = |signal: Signal| (signal, meter.counter(def, &[("signal", signal.as_str())]));
             Signal::ALL.into_iter().map(counter).collect()
@@ -140,54 +141,56 @@ impl Counters {
 /// Kinds of places, as metric labels.
 const PLACES: [&str; 6] = ["key", "value", "body", "name", "status", "other"];
 
-fn named(kind: PlaceKind) -> &'static str {
+fn place_label(kind: TextPlaceKind) -> &'static str {
     match kind {
-        PlaceKind::Key => "key",
-        PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Binary | PlaceKind::Entry { .. } => "value",
-        PlaceKind::Body => "body",
-        PlaceKind::Field(Field::Name | Field::EventName) => "name",
-        PlaceKind::Field(Field::StatusMessage) => "status",
-        PlaceKind::Field(_) | PlaceKind::Other => "other",
+        TextPlaceKind::Key => "key",
+        TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Binary | TextPlaceKind::Entry { .. } => {
+            "value"
+        }
+        TextPlaceKind::Body => "body",
+        TextPlaceKind::Field(TextField::Name | TextField::EventName) => "name",
+        TextPlaceKind::Field(TextField::StatusMessage) => "status",
+        TextPlaceKind::Field(_) | TextPlaceKind::Other => "other",
     }
 }
 
 /// The settings that apply to all texts of one place.
-struct Visit<'a> {
+struct PlaceContext<'a> {
     account: &'a str,
     /// The node that holds the text, if the lengths of findings are recorded on it.
-    node: Option<Node>,
+    node: Option<NodeId>,
     /// The node that holds the text, if values learned from the text are kept for its item.
-    tells: Option<Node>,
+    learn_for: Option<NodeId>,
     signal: Signal,
     /// One of [`PLACES`].
     place: &'static str,
     /// Placeholders carry a pseudonym.
-    keyed: bool,
+    with_pseudonym: bool,
     /// Texts that repeat content.
-    echoes: Option<&'a Echoes>,
+    echoes: Option<&'a EchoReplacements>,
     /// Results of the external recogniser.
-    asked: Asked<'a>,
+    recogniser_mode: RecogniserMode<'a>,
 }
 
 /// Replacement for texts that could not be searched and for bytes that are not text.
 const UNSCANNED: &str = "[UNSCANNED]";
 
-impl Redact {
+impl RedactProcessor {
     /// Creates the processor with compiled rules. `ids` also decides the form of ids in the vault's index and object
     /// names.
     pub fn new(
         id: Arc<str>,
-        settings: Settings,
+        settings: RedactSettings,
         vocabulary: Arc<Vocabulary>,
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let counters = Counters::new(&id, &settings, meter);
-        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, asking: None }
+        let counters = RedactCounters::new(&id, &settings, meter);
+        Self { id, settings, vocabulary, ids, workers: Mutex::default(), counters, recogniser: None }
     }
 
     /// Removes credentials on every signal, and content keys on metrics, which have no vault step.
-    fn drop_attributes(&self, batch: &mut Batch, worker: &mut Worker) {
+    fn drop_attributes(&self, batch: &mut Batch, worker: &mut WorkerBuffers) {
         let signal = batch.payload.signal();
         let mut doomed: Vec<AttrId> = Vec::new();
         for node in batch.payload.nodes() {
@@ -205,31 +208,47 @@ impl Redact {
         }
     }
 
-    fn redact_texts(&self, batch: &mut Batch, points: &HashSet<Node>, asked: Asked<'_>, worker: &mut Worker) {
+    fn redact_texts(
+        &self,
+        batch: &mut Batch,
+        points: &HashSet<NodeId>,
+        asked: RecogniserMode<'_>,
+        worker: &mut WorkerBuffers,
+    ) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
         let echoes = echoes_of(batch);
-        let place = named(PlaceKind::Value);
-        let content =
-            Visit { account: &account, node: None, tells: None, signal, place, keyed: false, echoes: None, asked };
-        let done = self.left(batch, &content, worker);
+        let place = place_label(TextPlaceKind::Value);
+        let content = PlaceContext {
+            account: &account,
+            node: None,
+            learn_for: None,
+            signal,
+            place,
+            with_pseudonym: false,
+            echoes: None,
+            recogniser_mode: asked,
+        };
+        let done = self.redact_left_structure(batch, &content, worker);
         batch.payload.edit_text(|place, text| {
-            if !done.is_empty() && place.kind != PlaceKind::Key && is_done(&done, place) {
+            if !done.is_empty() && place.kind != TextPlaceKind::Key && is_inside_redacted(&done, place) {
                 return TextEdit::Keep;
             }
-            let visit = Visit {
+            let visit = PlaceContext {
                 account: &account,
                 node: self.settings.record_lengths.then_some(place.node),
                 signal,
-                place: named(place.kind),
-                tells: Some(place.node),
-                keyed: points.contains(&place.node),
+                place: place_label(place.kind),
+                learn_for: Some(place.node),
+                with_pseudonym: points.contains(&place.node),
                 echoes: echoes.as_deref(),
-                asked: asked.at(place.kind),
+                recogniser_mode: asked.for_place(place.kind),
             };
             match place.kind {
-                PlaceKind::Entry { number } => return self.entry(&visit, place.path_key, number, worker),
-                PlaceKind::Binary => return self.binary(&visit, place),
+                TextPlaceKind::Entry { number } => {
+                    return self.redact_map_entry(&visit, place.path_key, number, worker);
+                }
+                TextPlaceKind::Binary => return self.redact_bytes(&visit, place),
                 _ => {}
             }
             match self.redact_text(&visit, place, text, worker) {
@@ -237,13 +256,19 @@ impl Redact {
                 None => TextEdit::Keep,
             }
         });
-        self.carry_over(batch, &content, &done, worker);
+        self.redact_repeated_values(batch, &content, &done, worker);
     }
 
     /// Decides about a map entry, which is not an attribute of its own. Credentials and content are removed here
     /// whether they are text, numbers or bytes.
-    fn entry(&self, visit: &Visit<'_>, key: &str, number: bool, worker: &mut Worker) -> TextEdit {
-        let (treatment, content) = worker.known(&self.vocabulary, visit.signal, key);
+    fn redact_map_entry(
+        &self,
+        visit: &PlaceContext<'_>,
+        key: &str,
+        number: bool,
+        worker: &mut WorkerBuffers,
+    ) -> TextEdit {
+        let (treatment, content) = worker.known_treatment(&self.vocabulary, visit.signal, key);
         // Listed content belongs in the vault, but below another key the vault step did not take it.
         let content = content && self.settings.content == ContentPolicy::Vault;
         if treatment == Treatment::Drop || (content && !number) {
@@ -254,7 +279,7 @@ impl Redact {
     }
 
     /// Removes bytes that the rules cannot search, unless they are an id.
-    fn binary(&self, visit: &Visit<'_>, place: &Place<'_>) -> TextEdit {
+    fn redact_bytes(&self, visit: &PlaceContext<'_>, place: &TextPlace<'_>) -> TextEdit {
         if is_id_bytes(place.bytes) {
             return TextEdit::Keep;
         }
@@ -263,43 +288,62 @@ impl Redact {
     }
 
     /// The replacement for `text`, if it changes.
-    fn redact_text(&self, visit: &Visit<'_>, place: &Place<'_>, text: &str, worker: &mut Worker) -> Option<String> {
-        let (treatment, key) = self.under(visit.signal, place, worker);
-        let attribute = matches!(place.kind, PlaceKind::Value | PlaceKind::BytesValue);
+    fn redact_text(
+        &self,
+        visit: &PlaceContext<'_>,
+        place: &TextPlace<'_>,
+        text: &str,
+        worker: &mut WorkerBuffers,
+    ) -> Option<String> {
+        let (treatment, key) = self.treatment_and_key(visit.signal, place, worker);
+        let attribute = matches!(place.kind, TextPlaceKind::Value | TextPlaceKind::BytesValue);
         // The same text may be a quotation in an error, but legitimate in a statement under its own key.
-        let echo = visit.echoes.and_then(|echoes| echoes.of(text));
-        let echo = echo.filter(|_| !attribute || self.vocabulary.may_repeat(place.key));
+        let echo = visit.echoes.and_then(|echoes| echoes.replacement_for(text));
+        let echo = echo.filter(|_| !attribute || self.vocabulary.may_repeat_content(place.key));
         if echo.is_some() {
             self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         }
         let text_now = echo.unwrap_or(text);
-        let body = attribute || place.kind == PlaceKind::Body;
-        let people = if body && treatment == Treatment::Scan { self.people(visit, text_now, worker) } else { None };
-        let changed = self.by_rules(visit, (treatment, key), people.as_deref().unwrap_or(text_now), worker);
+        let body = attribute || place.kind == TextPlaceKind::Body;
+        let people =
+            if body && treatment == Treatment::Scan { self.redact_person_ids(visit, text_now, worker) } else { None };
+        let changed = self.apply_rules(visit, (treatment, key), people.as_deref().unwrap_or(text_now), worker);
         let changed = changed.or(people).or_else(|| echo.map(str::to_owned));
-        self.cut(visit, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
+        self.cut_value(visit, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
     }
 
     /// The treatment of a place's text, and its key ("" = none).
-    fn under<'p>(&self, signal: Signal, place: &Place<'p>, worker: &mut Worker) -> (Treatment, &'p str) {
+    fn treatment_and_key<'p>(
+        &self,
+        signal: Signal,
+        place: &TextPlace<'p>,
+        worker: &mut WorkerBuffers,
+    ) -> (Treatment, &'p str) {
         match place.kind {
-            PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body => {
+            TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body => {
                 (self.treatment(signal, place, worker), place.path_key)
             }
-            PlaceKind::Field(Field::StatusMessage) => (Treatment::ErrorText, ""),
+            TextPlaceKind::Field(TextField::StatusMessage) => (Treatment::ErrorText, ""),
             _ => (Treatment::Scan, ""),
         }
     }
 
     /// Cuts a value or status to its cap if it is longer.
-    fn cut(&self, visit: &Visit<'_>, kind: PlaceKind, treatment: Treatment, whole: &str) -> Option<String> {
+    fn cut_value(
+        &self,
+        visit: &PlaceContext<'_>,
+        kind: TextPlaceKind,
+        treatment: Treatment,
+        whole: &str,
+    ) -> Option<String> {
         let cut = match kind {
-            PlaceKind::Value | PlaceKind::BytesValue | PlaceKind::Body | PlaceKind::Field(Field::StatusMessage) => {
-                match treatment {
-                    Treatment::ErrorText => cap_error(whole, self.settings.max_error_text),
-                    _ => cap(whole, self.settings.max_value),
-                }
-            }
+            TextPlaceKind::Value
+            | TextPlaceKind::BytesValue
+            | TextPlaceKind::Body
+            | TextPlaceKind::Field(TextField::StatusMessage) => match treatment {
+                Treatment::ErrorText => cap_error_text(whole, self.settings.max_error_text),
+                _ => cap_text(whole, self.settings.max_value),
+            },
             _ => None,
         };
         if cut.is_some() {
@@ -309,7 +353,7 @@ impl Redact {
     }
 
     /// The treatment of a place. A value inside a structured error text is error text too.
-    fn treatment(&self, signal: Signal, place: &Place<'_>, worker: &mut Worker) -> Treatment {
+    fn treatment(&self, signal: Signal, place: &TextPlace<'_>, worker: &mut WorkerBuffers) -> Treatment {
         let own = worker.treatment(&self.vocabulary, signal, place.path_key);
         let inside = own == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
         match inside && worker.treatment(&self.vocabulary, signal, place.key) == Treatment::ErrorText {
@@ -319,65 +363,76 @@ impl Redact {
     }
 
     /// Applies the rules to a text under a key. `None` if nothing changes.
-    fn by_rules(
+    fn apply_rules(
         &self,
-        visit: &Visit<'_>,
+        visit: &PlaceContext<'_>,
         (treatment, key): (Treatment, &str),
         text: &str,
-        worker: &mut Worker,
+        worker: &mut WorkerBuffers,
     ) -> Option<String> {
         if text.len() > self.settings.max_scan {
-            return self.unscanned(visit, treatment, text, worker);
+            return self.replace_unscanned(visit, treatment, text, worker);
         }
-        let named = match self.outside(visit, (treatment, key), text) {
-            Outside::Named(named) => named,
-            Outside::Later => return None,
-            Outside::Unknown => return Some(UNSCANNED.to_owned()),
+        let named = match self.recogniser_result(visit, (treatment, key), text) {
+            RecogniserResult::Findings(named) => named,
+            RecogniserResult::Pending => return None,
+            RecogniserResult::Unanswered => return Some(UNSCANNED.to_owned()),
         };
-        let hits = self.settings.detector.find_with(key, text, named, &mut worker.scratch);
-        let shapes_only = |hits: &[Hit]| hits.iter().all(|hit| self.settings.detector.class(hit) == Class::Shape);
+        let hits = self.settings.detector.find_with_entities(key, text, named, &mut worker.scratch);
+        let shapes_only =
+            |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.class(hit) == RuleClass::Shape);
         let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
-        self.count(visit, hits);
+        self.count_hits(visit, hits);
         visit.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
-        if let Some(node) = visit.tells.filter(|_| !hits.is_empty()) {
-            self.settings.detector.tell(text, hits, worker.told.entry(node).or_default());
+        if let Some(node) = visit.learn_for.filter(|_| !hits.is_empty()) {
+            self.settings.detector.collect_item_findings(text, hits, worker.learned.entry(node).or_default());
         }
         let person = treatment == Treatment::Person;
         if person || treatment == Treatment::Identity {
-            let named = person && self.settings.user_ids == UserIds::Pseudonym && !is_opaque(&carried_id(text));
+            let named = person && self.settings.user_ids == UserIdPolicy::Pseudonym && !is_opaque(&bounded_id(text));
             let private = !hits.is_empty() || named;
-            return self.shown(visit.account, text, private, &mut worker.shown);
+            return self.redacted_id(visit.account, text, private, &mut worker.redacted_ids);
         }
-        let changed = self.written(visit, text, hits);
+        let changed = self.replace_hits(visit, text, hits);
         if treatment == Treatment::Path {
-            return hide_home(changed.as_deref().unwrap_or(text)).or(changed);
+            return hide_home_user(changed.as_deref().unwrap_or(text)).or(changed);
         }
         changed
     }
 
     /// The text with its hits replaced by placeholders. `None` without hits.
-    fn written(&self, visit: &Visit<'_>, text: &str, hits: &[Hit]) -> Option<String> {
-        match hits.iter().find(|hit| self.form(hit) == Form::Drop) {
+    fn replace_hits(&self, visit: &PlaceContext<'_>, text: &str, hits: &[RedactionHit]) -> Option<String> {
+        match hits.iter().find(|hit| self.replacement_form(hit) == ReplacementForm::Drop) {
             _ if hits.is_empty() => None,
             Some(hit) => Some(self.settings.detector.placeholder(hit).to_owned()),
-            None => Some(replace(text, hits, &mut |hit, found, out| self.place(visit, hit, found, out))),
+            None => {
+                Some(replace_hits(text, hits, &mut |hit, found, out| self.write_placeholder(visit, hit, found, out)))
+            }
         }
     }
 
     /// The replacement for a text that is too long to search.
-    fn unscanned(&self, visit: &Visit<'_>, treatment: Treatment, text: &str, worker: &mut Worker) -> Option<String> {
+    fn replace_unscanned(
+        &self,
+        visit: &PlaceContext<'_>,
+        treatment: Treatment,
+        text: &str,
+        worker: &mut WorkerBuffers,
+    ) -> Option<String> {
         self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
         visit.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
         match treatment {
-            Treatment::Identity | Treatment::Person => self.shown(visit.account, text, true, &mut worker.shown),
+            Treatment::Identity | Treatment::Person => {
+                self.redacted_id(visit.account, text, true, &mut worker.redacted_ids)
+            }
             _ => Some(UNSCANNED.to_owned()),
         }
     }
 
     /// The redacted form of an id, if it differs from the id itself.
-    fn shown(&self, account: &str, text: &str, private: bool, known: &mut Shown) -> Option<String> {
-        let id = carried_id(text);
-        let form = || match self.ids.shown(account, &id) {
+    fn redacted_id(&self, account: &str, text: &str, private: bool, known: &mut RedactedIds) -> Option<String> {
+        let id = bounded_id(text);
+        let form = || match self.ids.shown_id(account, &id) {
             shown if *shown != *text => Some(shown.into()),
             _ => private.then(|| self.ids.pseudonym(account, &id).into()),
         };
@@ -390,7 +445,7 @@ impl Redact {
         shown.map(String::from)
     }
 
-    fn count(&self, visit: &Visit<'_>, hits: &[Hit]) {
+    fn count_hits(&self, visit: &PlaceContext<'_>, hits: &[RedactionHit]) {
         if hits.is_empty() {
             return;
         }
@@ -404,15 +459,15 @@ impl Redact {
         }
     }
 
-    fn form(&self, hit: &Hit) -> Form {
+    fn replacement_form(&self, hit: &RedactionHit) -> ReplacementForm {
         self.settings.forms.get(hit.rule()).copied().unwrap_or_default()
     }
 
     /// Writes the placeholder for a hit. On data points it carries a keyed pseudonym, because a shared placeholder
     /// would merge series.
-    fn place(&self, visit: &Visit<'_>, hit: &Hit, found: &str, out: &mut String) {
+    fn write_placeholder(&self, visit: &PlaceContext<'_>, hit: &RedactionHit, found: &str, out: &mut String) {
         let placeholder = self.settings.detector.placeholder(hit);
-        if !visit.keyed && self.form(hit) != Form::Pseudonym {
+        if !visit.with_pseudonym && self.replacement_form(hit) != ReplacementForm::Pseudonym {
             out.push_str(placeholder);
             return;
         }
@@ -426,8 +481,8 @@ impl Redact {
 }
 
 /// Data points and exemplars, whose placeholders carry a pseudonym.
-fn points_of(batch: &Batch) -> HashSet<Node> {
-    let point = |node: &Node| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar);
+fn data_points_of(batch: &Batch) -> HashSet<NodeId> {
+    let point = |node: &NodeId| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar);
     match batch.payload.signal() {
         Signal::Metrics => batch.payload.nodes().filter(point).collect(),
         _ => HashSet::new(),
@@ -435,64 +490,67 @@ fn points_of(batch: &Batch) -> HashSet<Node> {
 }
 
 /// Returns true if a place lies inside a value that was already redacted as structure.
-fn is_done(done: &left::Done, place: &Place<'_>) -> bool {
-    let inside = !matches!(place.kind, PlaceKind::Field(_) | PlaceKind::Other);
+fn is_inside_redacted(done: &left_structure::RedactedPlaces, place: &TextPlace<'_>) -> bool {
+    let inside = !matches!(place.kind, TextPlaceKind::Field(_) | TextPlaceKind::Other);
     inside && done.contains(&(place.node, place.attribute))
 }
 
 /// The texts that repeat content, as found by the step that removed the content.
-fn echoes_of(batch: &Batch) -> Option<Arc<Echoes>> {
-    batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok())
+fn echoes_of(batch: &Batch) -> Option<Arc<EchoReplacements>> {
+    batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok())
 }
 
-impl Processor for Redact {
+impl Processor for RedactProcessor {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
 
     fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
-        self.inquiry(batch)
+        self.build_inquiry(batch)
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        if self.settings.mode == Mode::Audit {
+        if self.settings.mode == RedactMode::Audit {
             // Audit mode: redact and count everything, then restore the batch.
             let (payload, clearance) = (batch.payload.clone(), batch.clearance);
-            let done = self.enforce(batch);
+            let done = self.redact_batch(batch);
             (batch.payload, batch.clearance) = (payload, clearance);
             return done;
         }
-        self.enforce(batch)
+        self.redact_batch(batch)
     }
 }
 
-impl Redact {
-    fn enforce(&self, batch: &mut Batch) -> Result<(), Reason> {
+impl RedactProcessor {
+    fn redact_batch(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut worker = self.workers.lock().pop().unwrap_or_default();
         let answer = batch.answer.take();
-        let (answers, none) = (answer.as_ref().and_then(|answer| answer.downcast_ref::<Answers>()), Answers::default());
+        let (answers, none) = (
+            answer.as_ref().and_then(|answer| answer.downcast_ref::<RecogniserAnswers>()),
+            RecogniserAnswers::default(),
+        );
         let asked = match self.settings.recogniser {
-            Some(_) => Asked::Told(answers.unwrap_or(&none)),
-            None => Asked::Nobody,
+            Some(_) => RecogniserMode::Answered(answers.unwrap_or(&none)),
+            None => RecogniserMode::NoRecogniser,
         };
         self.drop_attributes(batch, &mut worker);
-        let closed = fields::close(&mut batch.payload);
+        let closed = fields::clear_malformed_fields(&mut batch.payload);
         self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(closed));
-        let slugs = self.slugs(batch, asked, &mut worker);
-        let points = points_of(batch);
+        let slugs = self.failure_slugs(batch, asked, &mut worker);
+        let points = data_points_of(batch);
         self.redact_texts(batch, &points, asked, &mut worker);
-        self.numbers(batch, &points, &mut worker);
-        worker.shown = Shown::default();
+        self.redact_numbers(batch, &points, &mut worker);
+        worker.redacted_ids = RedactedIds::default();
         std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
         // Set after redaction, because digits of a digest could look like a private number.
         for (node, slug) in slugs {
             batch.payload.set(node, SLUG, OwnedValue::Str(slug));
         }
         self.workers.lock().push(worker);
-        batch.clearance.text = Text::Redacted;
+        batch.clearance.text = TextState::Redacted;
         // Content that the user allowed counts as cleared.
         if batch.payload.signal() == Signal::Metrics || self.settings.content == ContentPolicy::Allow {
-            batch.clearance.content = Content::Stripped;
+            batch.clearance.content = ContentState::Stripped;
         }
         Ok(())
     }

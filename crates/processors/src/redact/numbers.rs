@@ -7,45 +7,45 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use otlp::{Node, NumberAt, PlaceKind, Value};
+use otlp::{NodeId, NumberOccurrence, TextPlaceKind, Value};
 use pipeline::Batch;
 
-use super::ask::Asked;
-use super::config::UserIds;
+use super::config::UserIdPolicy;
 use super::policy::Treatment;
-use super::{Redact, Visit, Worker, named};
+use super::recogniser_texts::RecogniserMode;
+use super::{PlaceContext, RedactProcessor, WorkerBuffers, place_label};
 
 /// Upper bound of whole numbers that a double represents exactly.
-const WHOLE: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-impl Redact {
+impl RedactProcessor {
     /// Replaces private numbers with placeholders.
-    pub(super) fn numbers(&self, batch: &mut Batch, points: &HashSet<Node>, worker: &mut Worker) {
+    pub(super) fn redact_numbers(&self, batch: &mut Batch, points: &HashSet<NodeId>, worker: &mut WorkerBuffers) {
         let account = std::sync::Arc::clone(&batch.origin.account);
         let signal = batch.payload.signal();
         batch.payload.edit_numbers(|number| {
-            let mut room = Room::default();
-            let digits = room.of(number)?;
+            let mut room = DigitBuffer::default();
+            let digits = room.digits_of(number)?;
             // A user's number is an id, like a user id in text.
-            let person = self.settings.user_ids == UserIds::Pseudonym && self.vocabulary.is_person(number.key);
+            let person = self.settings.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
             if !person && !self.settings.detector.may_be_private(number.key, digits) {
                 return None;
             }
-            let visit = Visit {
+            let visit = PlaceContext {
                 account: &account,
                 node: self.settings.record_lengths.then_some(number.node),
-                tells: None,
+                learn_for: None,
                 signal,
-                place: named(PlaceKind::Value),
-                keyed: points.contains(&number.node),
+                place: place_label(TextPlaceKind::Value),
+                with_pseudonym: points.contains(&number.node),
                 echoes: None,
-                asked: Asked::Nobody,
+                recogniser_mode: RecogniserMode::NoRecogniser,
             };
             let treatment = worker.treatment(&self.vocabulary, signal, number.key);
             match treatment {
                 // A single number is never mistaken for an address here, so a version stays.
                 Treatment::Version => None,
-                _ => self.by_rules(&visit, (treatment, number.key), digits, worker),
+                _ => self.apply_rules(&visit, (treatment, number.key), digits, worker),
             }
         });
     }
@@ -53,24 +53,24 @@ impl Redact {
 
 /// A buffer for formatting a number.
 #[derive(Default)]
-struct Room {
+struct DigitBuffer {
     text: [u8; 24],
     len: usize,
 }
 
-impl Room {
+impl DigitBuffer {
     /// The digits of a number. `None` if it is negative, not finite, or too large.
-    fn of(&mut self, number: &NumberAt<'_>) -> Option<&str> {
+    fn digits_of(&mut self, number: &NumberOccurrence<'_>) -> Option<&str> {
         match number.value {
             Value::Int(number) if number >= 0 => write!(self, "{number}").ok()?,
-            Value::Double(number) if (0.0..WHOLE).contains(&number) => write!(self, "{number}").ok()?,
+            Value::Double(number) if (0.0..MAX_EXACT_WHOLE).contains(&number) => write!(self, "{number}").ok()?,
             _ => return None,
         }
         std::str::from_utf8(self.text.get(..self.len)?).ok()
     }
 }
 
-impl std::fmt::Write for Room {
+impl std::fmt::Write for DigitBuffer {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         let end = self.len + text.len();
         self.text.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use echoes::frames;
-use genai::{Role, Vocabulary};
+use echoes::stack_frames;
+use genai::{KeyRole, Vocabulary};
 use otlp::Signal;
 use redaction::is_uuid;
 
@@ -27,18 +27,18 @@ pub(super) enum Treatment {
     Drop,
 }
 
-pub(super) fn treatment(vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
+pub(super) fn treatment_for_key(vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
     let content_on_metric = signal == Signal::Metrics && vocabulary.content_part(key).is_some();
-    if content_on_metric || credential(key) {
+    if content_on_metric || is_credential_header(key) {
         return Treatment::Drop;
     }
     match vocabulary.role(key) {
-        Role::Secret => Treatment::Drop,
-        Role::ErrorText => Treatment::ErrorText,
+        KeyRole::Secret => Treatment::Drop,
+        KeyRole::ErrorText => Treatment::ErrorText,
         _ if vocabulary.is_person(key) => Treatment::Person,
         _ if vocabulary.is_identity(key) => Treatment::Identity,
         _ if key.ends_with("version") => Treatment::Version,
-        Role::Pii if key != "host.name" => Treatment::Path,
+        KeyRole::Pii if key != "host.name" => Treatment::Path,
         _ => Treatment::Scan,
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn is_opaque(id: &str) -> bool {
 }
 
 /// Returns true for header names that carry credentials. Only the last segment of the key counts.
-fn credential(key: &str) -> bool {
+fn is_credential_header(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
     let is = |name: &str| last.eq_ignore_ascii_case(name);
     let dashed = |suffix: &str| {
@@ -88,10 +88,10 @@ fn credential(key: &str) -> bool {
 const USERNAME: &str = "[USERNAME]";
 
 /// Puts `[USERNAME]` in place of the user name in `/home/x`, `/Users/x` and `C:\Users\x`.
-pub(super) fn hide_home(text: &str) -> Option<String> {
+pub(super) fn hide_home_user(text: &str) -> Option<String> {
     let mut out: Option<String> = None;
     let mut from = 0;
-    while let Some((at, len)) = next_home(text, from) {
+    while let Some((at, len)) = find_home_root(text, from) {
         let start = at + len;
         let rest = text.get(start..).unwrap_or("");
         let end = rest.find(|c: char| c == '/' || c == '\\' || c.is_whitespace() || "\"',:;)]}".contains(c));
@@ -109,7 +109,7 @@ pub(super) fn hide_home(text: &str) -> Option<String> {
 }
 
 /// The position and length of the next root of home directories. Each byte is examined once.
-fn next_home(text: &str, from: usize) -> Option<(usize, usize)> {
+fn find_home_root(text: &str, from: usize) -> Option<(usize, usize)> {
     /// Longer roots first.
     const ROOTS: [&str; 4] = ["\\\\Users\\\\", "\\Users\\", "/home/", "/Users/"];
     let rest = text.get(from..)?;
@@ -120,34 +120,34 @@ fn next_home(text: &str, from: usize) -> Option<(usize, usize)> {
 }
 
 /// The mark at the end of a text that was cut.
-const MARK: &str = "…[TRUNCATED]";
+const TRUNCATION_MARK: &str = "…[TRUNCATED]";
 
 /// `text` cut to `limit` bytes including the mark. `None` if it fits.
-pub(super) fn cap(text: &str, limit: usize) -> Option<String> {
+pub(super) fn cap_text(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
     }
-    let mut end = limit.saturating_sub(MARK.len());
+    let mut end = limit.saturating_sub(TRUNCATION_MARK.len());
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     let mut out = String::with_capacity(limit);
     out.push_str(text.get(..end).unwrap_or(""));
-    out.push_str(MARK);
+    out.push_str(TRUNCATION_MARK);
     Some(out)
 }
 
 /// `text` cut to `limit` bytes with its stack frames kept as far as possible: other lines are cut first, then frames in
 /// the middle.
-pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
+pub(super) fn cap_error_text(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
     }
-    let lines: Vec<(Range<usize>, bool)> = frames::lines(text).collect();
+    let lines: Vec<(Range<usize>, bool)> = stack_frames::classify_lines(text).collect();
     if !lines.iter().any(|(_, frame)| *frame) {
-        return cap(text, limit);
+        return cap_text(text, limit);
     }
-    let mut kept = Lines { text, budget: limit, kept: vec![0; lines.len()], lines: &lines };
+    let mut kept = KeptLines { text, budget: limit, kept: vec![0; lines.len()], lines: &lines };
     let others = |take: bool| lines.iter().enumerate().filter(move |(_, (_, frame))| *frame == take).map(|(at, _)| at);
     // The error message is the first or the last line that is not a frame.
     let (first, last) = (others(false).next(), others(false).next_back());
@@ -163,7 +163,7 @@ pub(super) fn cap_error(text: &str, limit: usize) -> Option<String> {
 }
 
 /// The lines of a text, and how many bytes of each are kept.
-struct Lines<'t> {
+struct KeptLines<'t> {
     text: &'t str,
     lines: &'t [(Range<usize>, bool)],
     kept: Vec<usize>,
@@ -171,18 +171,18 @@ struct Lines<'t> {
 }
 
 /// The cost of a cut: the mark and a line end.
-const MARK_COST: usize = MARK.len() + 1;
+const TRUNCATION_COST: usize = TRUNCATION_MARK.len() + 1;
 
-impl Lines<'_> {
+impl KeptLines<'_> {
     /// Keeps up to `most` bytes of a line, if they fit together with a mark.
     fn keep(&mut self, at: usize, most: usize) {
         let (Some((range, frame)), Some(kept)) = (self.lines.get(at), self.kept.get_mut(at)) else { return };
         let length = range.len().min(most);
-        let left = self.budget.saturating_sub(MARK_COST * 2);
+        let left = self.budget.saturating_sub(TRUNCATION_COST * 2);
         let length = if *frame && length > left { 0 } else { length.min(left) };
         if *kept == 0 && length > 0 {
             *kept = length;
-            self.budget = left.saturating_sub(length) + if length == range.len() { MARK_COST } else { 0 };
+            self.budget = left.saturating_sub(length) + if length == range.len() { TRUNCATION_COST } else { 0 };
         }
     }
 
@@ -195,7 +195,7 @@ impl Lines<'_> {
             out.push_str(line.get(..end).unwrap_or_default());
             cut &= end == 0;
             if end < line.len() && !cut {
-                out.push_str(MARK);
+                out.push_str(TRUNCATION_MARK);
                 out.push_str(if line.ends_with('\n') { "\n" } else { "" });
                 cut = true;
             }

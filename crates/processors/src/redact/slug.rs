@@ -10,20 +10,20 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use echoes::frames;
-use genai::{ContentAt, ContentPlace, ItemFacts, facts_of, is_short_name};
+use echoes::stack_frames;
+use genai::{ContentLocation, ContentPlace, ItemFacts, cached_facts, is_short_name};
 use kernel::hex;
-use otlp::{Field, Node, NodeKind, Payload, Signal};
+use otlp::{NodeId, NodeKind, Payload, Signal, TextField};
 use pipeline::Batch;
-use redaction::replace;
+use redaction::replace_hits;
 
-use super::ask::Asked;
-use super::{Redact, UNSCANNED, Visit, Worker, echoes_of};
+use super::recogniser_texts::RecogniserMode;
+use super::{PlaceContext, RedactProcessor, UNSCANNED, WorkerBuffers, echoes_of};
 
 /// The attribute.
 pub(super) const SLUG: &str = "exception.slug";
 /// Size of the digest, bytes.
-const DIGEST: usize = 6;
+const DIGEST_BYTES: usize = 6;
 /// Maximum size of the type in a slug, bytes.
 const TYPE_BYTES: usize = 48;
 /// Maximum size of the blanked text that is hashed, bytes.
@@ -31,15 +31,15 @@ const TEXT_BYTES: usize = 16 << 10;
 
 /// The error type, message and stack trace of an item.
 #[derive(Default)]
-pub(super) struct Failure<'p> {
+pub(super) struct ItemFailure<'p> {
     kind: Option<&'p str>,
     message: Option<&'p str>,
     trace: Option<&'p str>,
 }
 
-impl<'p> Failure<'p> {
+impl<'p> ItemFailure<'p> {
     /// The failure of an item, if it failed and has no slug yet.
-    pub(super) fn of(payload: &'p Payload, item: &'p ItemFacts) -> Option<Self> {
+    pub(super) fn from_item(payload: &'p Payload, item: &'p ItemFacts) -> Option<Self> {
         let failed = payload.status_code(item.node) == 2;
         if !failed && !item.failed && !item.tool_failed && item.errors.is_empty() {
             return None;
@@ -49,10 +49,10 @@ impl<'p> Failure<'p> {
         }
         let mut found = Self::default();
         let own = |place: &&ContentPlace| place.node == item.node;
-        item.errors.iter().filter(own).for_each(|place| found.read(payload, place));
+        item.errors.iter().filter(own).for_each(|place| found.read_place(payload, place));
         // The last exception event is the one that ended the item.
         let events = item.errors.iter().filter(|place| !own(place) && payload.kind(place.node) == NodeKind::Event);
-        events.for_each(|place| found.read(payload, place));
+        events.for_each(|place| found.read_place(payload, place));
         found.kind = found.kind.or(item.error.as_deref());
         if item.tool_failed {
             // The tool's output is removed or stays as content, so failures are grouped by the tool's name.
@@ -60,7 +60,7 @@ impl<'p> Failure<'p> {
             return (failed || item.failed || found.kind.is_some()).then_some(found);
         }
         if failed || item.failed {
-            let status = payload.text(item.node, Field::StatusMessage);
+            let status = payload.text(item.node, TextField::StatusMessage);
             found.message = found.message.or(Some(status).filter(|text| !text.is_empty()));
         } else if found.kind.is_none() && found.trace.is_none() {
             return None;
@@ -68,8 +68,8 @@ impl<'p> Failure<'p> {
         (found.kind.is_some() || found.message.is_some()).then_some(found)
     }
 
-    fn read(&mut self, payload: &'p Payload, place: &ContentPlace) {
-        let ContentAt::Attribute(id) = place.at else { return };
+    fn read_place(&mut self, payload: &'p Payload, place: &ContentPlace) {
+        let ContentLocation::Attribute(id) = place.at else { return };
         let Some(attribute) = payload.attribute(id) else { return };
         let Some(text) = attribute.value.as_str() else { return };
         match attribute.key {
@@ -86,9 +86,12 @@ impl<'p> Failure<'p> {
     pub(super) fn slug(&self, redacted: &mut dyn FnMut(&str) -> String) -> String {
         let kind = self.kind.map(&mut *redacted);
         let kind = kind.as_deref().map_or("", |kind| kind.rsplit(['.', ':', '/']).next().unwrap_or_default());
-        let message = self.message.map(|text| blank(&redacted(text))).unwrap_or_default();
-        let frame =
-            self.trace.and_then(top_frame).map(|frame| blank(&without_folders(&redacted(frame)))).unwrap_or_default();
+        let message = self.message.map(|text| blank_variable_parts(&redacted(text))).unwrap_or_default();
+        let frame = self
+            .trace
+            .and_then(top_frame)
+            .map(|frame| blank_variable_parts(&strip_folders(&redacted(frame))))
+            .unwrap_or_default();
         let mut hash = Sha256::new();
         for part in [kind, &message, &frame] {
             hash.update((part.len() as u64).to_le_bytes());
@@ -100,44 +103,54 @@ impl<'p> Failure<'p> {
         let word: String = shown.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(TYPE_BYTES).collect();
         let mut out = if word.is_empty() { "error".to_owned() } else { word };
         out.push('-');
-        hex::push(&mut out, digest.get(..DIGEST).unwrap_or(&digest));
+        hex::push(&mut out, digest.get(..DIGEST_BYTES).unwrap_or(&digest));
         out
     }
 }
 
-impl Redact {
+impl RedactProcessor {
     /// The `exception.slug` of each failed item. Must run before texts are cut.
-    pub(super) fn slugs(&self, batch: &mut Batch, asked: Asked<'_>, worker: &mut Worker) -> Vec<(Node, String)> {
+    pub(super) fn failure_slugs(
+        &self,
+        batch: &mut Batch,
+        asked: RecogniserMode<'_>,
+        worker: &mut WorkerBuffers,
+    ) -> Vec<(NodeId, String)> {
         let signal = batch.payload.signal();
         if signal == Signal::Metrics {
             return Vec::new();
         }
-        let facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
         let echoes = echoes_of(batch);
         let account = Arc::clone(&batch.origin.account);
         let echoed = echoes.as_deref();
-        let visit = Visit {
+        let visit = PlaceContext {
             account: &account,
             node: None,
-            tells: None,
+            learn_for: None,
             signal,
             place: "other",
-            keyed: false,
+            with_pseudonym: false,
             echoes: echoed,
-            asked,
+            recogniser_mode: asked,
         };
         let mut redacted = |text: &str| {
             if text.len() > self.settings.max_scan {
                 return UNSCANNED.to_owned();
             }
-            let text = echoes.as_ref().and_then(|echoes| echoes.of(text)).unwrap_or(text);
+            let text = echoes.as_ref().and_then(|echoes| echoes.replacement_for(text)).unwrap_or(text);
             // A single frame was not sent to the recogniser; it holds code, not names.
-            let told = if let Asked::Told(answers) = visit.asked { answers.of(text) } else { None };
+            let told = if let RecogniserMode::Answered(answers) = visit.recogniser_mode {
+                answers.findings(text)
+            } else {
+                None
+            };
             let named = told.unwrap_or_default();
-            let hits = self.settings.detector.find_with("", text, named, &mut worker.scratch);
-            replace(text, hits, &mut |hit, found, out| self.place(&visit, hit, found, out))
+            let hits = self.settings.detector.find_with_entities("", text, named, &mut worker.scratch);
+            replace_hits(text, hits, &mut |hit, found, out| self.write_placeholder(&visit, hit, found, out))
         };
-        let failures = facts.items.iter().filter_map(|item| Some((item.node, Failure::of(&batch.payload, item)?)));
+        let failures =
+            facts.items.iter().filter_map(|item| Some((item.node, ItemFailure::from_item(&batch.payload, item)?)));
         failures.map(|(node, failure)| (node, failure.slug(&mut redacted))).collect()
     }
 }
@@ -145,7 +158,7 @@ impl Redact {
 /// The frame where the failure occurred: the last one in Python, otherwise the first.
 fn top_frame(trace: &str) -> Option<&str> {
     let mut found = None;
-    for (range, frame) in frames::lines(trace) {
+    for (range, frame) in stack_frames::classify_lines(trace) {
         let Some(line) = trace.get(range).map(str::trim).filter(|line| frame && !line.ends_with(':')) else { continue };
         if !line.starts_with("File \"") {
             return Some(found.unwrap_or(line));
@@ -156,7 +169,7 @@ fn top_frame(trace: &str) -> Option<&str> {
 }
 
 /// Removes folders from paths, because the same code is in different folders on each machine.
-fn without_folders(frame: &str) -> String {
+fn strip_folders(frame: &str) -> String {
     let mut out = String::with_capacity(frame.len());
     for (index, word) in frame.split(' ').enumerate() {
         if index > 0 {
@@ -169,7 +182,7 @@ fn without_folders(frame: &str) -> String {
 }
 
 /// Blanks the parts that differ between occurrences: digits and ids become `#`, quotations `""`.
-pub(super) fn blank(text: &str) -> String {
+pub(super) fn blank_variable_parts(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(TEXT_BYTES));
     let mut rest = text;
     while let Some(char) = rest.chars().next() {
@@ -177,7 +190,9 @@ pub(super) fn blank(text: &str) -> String {
             break;
         }
         let (taken, put) = match char {
-            '"' | '`' | '\'' => quoted(rest, char, &out).map_or((char.len_utf8(), None), |len| (len, Some("\"\""))),
+            '"' | '`' | '\'' => {
+                quotation_len(rest, char, &out).map_or((char.len_utf8(), None), |len| (len, Some("\"\"")))
+            }
             _ if char.is_alphanumeric() => {
                 let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).unwrap_or(rest.len());
                 let token = rest.get(..word).unwrap_or_default();
@@ -196,7 +211,7 @@ pub(super) fn blank(text: &str) -> String {
 }
 
 /// The length of the quotation at the start of `rest`. An apostrophe within a word does not begin a quotation.
-fn quoted(rest: &str, mark: char, before: &str) -> Option<usize> {
+fn quotation_len(rest: &str, mark: char, before: &str) -> Option<usize> {
     if mark == '\'' && before.ends_with(char::is_alphanumeric) {
         return None;
     }

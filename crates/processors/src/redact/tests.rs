@@ -9,13 +9,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
 use prost::Message;
 
-use super::{Config, Redact};
+use super::{RedactConfig, RedactProcessor};
 use genai::testing::builtin::vocabulary;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use otlp::{Payload, Signal, UnknownFields};
-use pipeline::{Batch, Clearance, Content, Origin, Processor, Text, Trust};
+use pipeline::{Batch, BatchOrigin, Clearance, ContentState, Processor, TextState, Trust};
 use telemetry::Meter;
 
 mod across;
@@ -24,21 +24,21 @@ mod fields;
 mod left;
 mod options;
 
-fn processor(config: &Config, meter: &Meter) -> Redact {
+fn processor(config: &RedactConfig, meter: &Meter) -> RedactProcessor {
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
-    Redact::new("redact".into(), settings, vocabulary(), Arc::new(ids()), meter)
+    RedactProcessor::new("redact".into(), settings, vocabulary(), Arc::new(ids()), meter)
 }
 
 fn ids() -> PlainIds {
     PlainIds(Pseudonymizer::new(&Secret::new("key".to_owned())))
 }
 
-fn pass(redact: &Redact, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) {
-    pass_with(redact, signal, wire, Content::Kept)
+fn pass(redact: &RedactProcessor, signal: Signal, wire: Vec<u8>) -> (Vec<u8>, Clearance) {
+    pass_with(redact, signal, wire, ContentState::Kept)
 }
 
-fn pass_with(redact: &Redact, signal: Signal, wire: Vec<u8>, content: Content) -> (Vec<u8>, Clearance) {
-    let origin = Origin {
+fn pass_with(redact: &RedactProcessor, signal: Signal, wire: Vec<u8>, content: ContentState) -> (Vec<u8>, Clearance) {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -70,13 +70,13 @@ fn span_with(attributes: Vec<KeyValue>) -> Vec<u8> {
     request.encode_to_vec()
 }
 
-fn attributes_after(redact: &Redact, attributes: Vec<KeyValue>) -> Vec<KeyValue> {
+fn attributes_after(redact: &RedactProcessor, attributes: Vec<KeyValue>) -> Vec<KeyValue> {
     let (bytes, _) = pass(redact, Signal::Traces, span_with(attributes));
     let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("decodes");
     request.resource_spans[0].scope_spans[0].spans[0].attributes.clone()
 }
 
-fn string_after(redact: &Redact, key: &str, value: &str) -> Option<String> {
+fn string_after(redact: &RedactProcessor, key: &str, value: &str) -> Option<String> {
     attributes_after(redact, vec![text(key, value)]).into_iter().find_map(|kv| match kv.value?.value? {
         Value::StringValue(text) => Some(text),
         _ => None,
@@ -89,7 +89,7 @@ const MAIL: &str = "jane@example.com";
 /// links, status, trace state, scope, resource, schema URLs.
 #[test]
 fn every_place_of_traces() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let json = serde_json::json!({"resourceSpans": [{
     "resource": {"attributes": [{"key": MAIL, "value": {"stringValue": MAIL}}]},
     "schemaUrl": MAIL,
@@ -107,7 +107,7 @@ fn every_place_of_traces() {
     let request: ExportTraceServiceRequest = serde_json::from_value(json).expect("request");
     let (bytes, clearance) = pass(&redact, Signal::Traces, request.encode_to_vec());
     assert!(!String::from_utf8_lossy(&bytes).contains("jane"), "{}", String::from_utf8_lossy(&bytes));
-    assert_eq!((clearance.text, clearance.content), (Text::Redacted, Content::Kept));
+    assert_eq!((clearance.text, clearance.content), (TextState::Redacted, ContentState::Kept));
     let again = pass(&redact, Signal::Traces, bytes.clone()).0;
     assert_eq!(again, bytes, "a second pass changes nothing");
 }
@@ -115,7 +115,7 @@ fn every_place_of_traces() {
 /// The same for logs: bodies of every shape, severity text, event name.
 #[test]
 fn every_place_of_logs() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [
         {"timeUnixNano": "1", "body": {"stringValue": MAIL}, "severityText": MAIL, "eventName": MAIL},
         {"timeUnixNano": "1", "body": {"kvlistValue": {"values": [{"key": "k", "value": {"stringValue": MAIL}}]}}}]}]}]});
@@ -130,7 +130,7 @@ fn every_place_of_logs() {
 /// On data points a placeholder keeps series apart; elsewhere on metrics it has no pseudonym; content is removed.
 #[test]
 fn metrics_keep_series_apart() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let point = |mail: &str| {
         serde_json::json!({"timeUnixNano": "1", "asInt": "1", "attributes": [
         {"key": "who", "value": {"stringValue": mail}}, {"key": "user.id", "value": {"stringValue": mail}},
@@ -153,7 +153,7 @@ fn metrics_keep_series_apart() {
 /// Credentials are dropped by key; other headers stay.
 #[test]
 fn credentials_are_dropped() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     for key in [
         "authorization",
         "http.request.header.authorization",
@@ -174,7 +174,7 @@ fn credentials_are_dropped() {
 /// Ids stay unchanged, or become a keyed pseudonym if a rule matches, never a shared placeholder.
 #[test]
 fn ids_become_pseudonyms() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     assert_eq!(string_after(&redact, "session.id", "sess-42").as_deref(), Some("sess-42"));
     let one = string_after(&redact, "user.id", MAIL).expect("kept");
     let two = string_after(&redact, "enduser.id", MAIL).expect("kept");
@@ -185,8 +185,9 @@ fn ids_become_pseudonyms() {
 /// A user id or name stays only if it is opaque; with `user_ids: keep` only the rules decide.
 #[test]
 fn users_become_pseudonyms_unless_opaque() {
-    let redact = processor(&Config::default(), &Meter::new());
-    let keep = processor(&Config { user_ids: super::UserIds::Keep, ..Config::default() }, &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
+    let keep =
+        processor(&RedactConfig { user_ids: super::UserIdPolicy::Keep, ..RedactConfig::default() }, &Meter::new());
     for named in [
         "margaret.oduya",
         "oduya",
@@ -212,9 +213,10 @@ fn users_become_pseudonyms_unless_opaque() {
 /// A user id is treated alike as a number, in JSON text and under another spelling of its key; neighbouring data stays.
 #[test]
 fn users_are_found_in_every_form() {
-    let redact = processor(&Config::default(), &Meter::new());
-    let keep = processor(&Config { user_ids: super::UserIds::Keep, ..Config::default() }, &Meter::new());
-    let number = |redact: &Redact, key: &str| {
+    let redact = processor(&RedactConfig::default(), &Meter::new());
+    let keep =
+        processor(&RedactConfig { user_ids: super::UserIdPolicy::Keep, ..RedactConfig::default() }, &Meter::new());
+    let number = |redact: &RedactProcessor, key: &str| {
         let value = AnyValue { value: Some(Value::IntValue(4711)) };
         let sent = KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() };
         let out = attributes_after(redact, vec![sent]);
@@ -247,17 +249,17 @@ fn users_are_found_in_every_form() {
 /// index and object names.
 #[test]
 fn ids_have_one_form_everywhere() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let (forged, long, wide) = ("h-".to_owned() + &"0".repeat(32), "s".repeat(129), "é".repeat(60));
     for id in [&forged, &long, &wide] {
         let shown = string_after(&redact, "session.id", id).expect("kept");
         assert!(shown.starts_with("h-") && shown != *id, "{shown}");
-        assert_eq!(shown, ids().shown("default", id));
-        assert_eq!(shown, ids().key_form("default", id), "{id}");
+        assert_eq!(shown, ids().shown_id("default", id));
+        assert_eq!(shown, ids().object_name_segment("default", id), "{id}");
     }
     let endless = "s".repeat(5000);
-    let carried = genai::carried_id(&endless);
-    assert_eq!(string_after(&redact, "session.id", &endless).as_deref(), Some(&*ids().shown("default", &carried)));
+    let carried = genai::bounded_id(&endless);
+    assert_eq!(string_after(&redact, "session.id", &endless).as_deref(), Some(&*ids().shown_id("default", &carried)));
     assert_eq!(string_after(&redact, "session.id", &"s".repeat(128)).as_deref(), Some(&*"s".repeat(128)));
 }
 
@@ -291,19 +293,20 @@ const READABLE: [&str; 9] = [
 /// ids generated by programs stay readable in both.
 #[test]
 fn composite_ids_have_one_form_everywhere() {
-    let settings = Config::default().settings().map_err(|problems| format!("{problems:?}")).expect("valid");
+    let settings = RedactConfig::default().settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let pseudonyms = Pseudonymizer::new(&Secret::new("key".to_owned()));
-    let rules: Arc<dyn IdPolicy> = Arc::new(redaction::Ids::new(vec![Arc::clone(&settings.detector)], pseudonyms));
-    let redact = Redact::new("redact".into(), settings, vocabulary(), Arc::clone(&rules), &Meter::new());
+    let rules: Arc<dyn IdPolicy> =
+        Arc::new(redaction::RedactionIdPolicy::new(vec![Arc::clone(&settings.detector)], pseudonyms));
+    let redact = RedactProcessor::new("redact".into(), settings, vocabulary(), Arc::clone(&rules), &Meter::new());
     for key in ["session.id", "gen_ai.conversation.id", "tenant.id"] {
         for id in COMPOSITE {
             let shown = string_after(&redact, key, id).expect("kept");
             assert_eq!(shown, rules.pseudonym("default", id), "{key}: {id}");
-            assert_eq!(rules.key_form("default", id), shown, "{id}");
+            assert_eq!(rules.object_name_segment("default", id), shown, "{id}");
         }
         for id in READABLE {
             assert_eq!(string_after(&redact, key, id).as_deref(), Some(id), "{key}");
-            assert_eq!(rules.key_form("default", id), id);
+            assert_eq!(rules.object_name_segment("default", id), id);
         }
     }
 }
@@ -311,7 +314,7 @@ fn composite_ids_have_one_form_everywhere() {
 /// Data that dashboards need stays unchanged, whatever it looks like.
 #[test]
 fn dashboards_survive() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     for (key, value) in [
         ("build.commit_sha", "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12"),
         ("deploy.environment", "prod-eu-1"),
@@ -335,7 +338,7 @@ fn dashboards_survive() {
 /// own.
 #[test]
 fn long_values_are_cut() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let long = "é".repeat(40_000);
     let cut = string_after(&redact, "note", &long).expect("kept");
     assert!(cut.len() <= 32 << 10 && cut.ends_with("…[TRUNCATED]"), "{}", cut.len());
@@ -347,7 +350,7 @@ fn long_values_are_cut() {
 /// Paths keep their shape without the user name.
 #[test]
 fn homes_are_hidden() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     for (path, wanted) in [
         ("/home/alice/src/main.rs", "/home/[USERNAME]/src/main.rs"),
         ("/Users/bob", "/Users/[USERNAME]"),
@@ -363,7 +366,7 @@ fn homes_are_hidden() {
 #[test]
 fn hits_are_counted() {
     let meter = Meter::new();
-    let redact = processor(&Config::default(), &meter);
+    let redact = processor(&RedactConfig::default(), &meter);
     let list = kv(
         "l",
         Value::ArrayValue(ArrayValue { values: vec![AnyValue { value: Some(Value::StringValue(MAIL.to_owned())) }] }),
@@ -377,9 +380,11 @@ fn hits_are_counted() {
 /// Unknown rule sets, invalid patterns and caps that are too small are refused by field.
 #[test]
 fn bad_settings_are_refused() {
-    let config: Config =
-        config::load::data("t", "{ rules: [pii, pee], custom: [{ name: ok, pattern: 'a*' }], max_value_bytes: 1 }")
-            .expect("yaml");
+    let config: RedactConfig = config::load::parse_data(
+        "t",
+        "{ rules: [pii, pee], custom: [{ name: ok, pattern: 'a*' }], max_value_bytes: 1 }",
+    )
+    .expect("yaml");
     let problems = config.settings().err().expect("refused");
     let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["rules[1]", "max_value_bytes", "custom[0].name", "custom[0].pattern"]);
@@ -389,7 +394,7 @@ fn map(entries: Vec<KeyValue>) -> Value {
     Value::KvlistValue(KeyValueList { values: entries })
 }
 
-fn bytes_after(redact: &Redact, bytes: &[u8]) -> Vec<u8> {
+fn bytes_after(redact: &RedactProcessor, bytes: &[u8]) -> Vec<u8> {
     let after = attributes_after(redact, vec![kv("raw", Value::BytesValue(bytes.to_vec()))]);
     let Some(Value::BytesValue(bytes)) = after[0].value.clone().unwrap().value else { panic!("bytes stay bytes") };
     bytes
@@ -400,7 +405,7 @@ fn bytes_after(redact: &Redact, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn bytes_that_are_no_text_do_not_go_on() {
     let meter = Meter::new();
-    let redact = processor(&Config::default(), &meter);
+    let redact = processor(&RedactConfig::default(), &meter);
     let wide: Vec<u8> = MAIL.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (card, cyrillic) = ("4111111111111111", "Жанна: жанна@почта.рф и так далее");
     let mut hidden = vec![
@@ -435,7 +440,7 @@ fn bytes_that_are_no_text_do_not_go_on() {
 /// A credential below another key is removed whatever its value is, because numbers and lists are not searched.
 #[test]
 fn nested_credentials_are_dropped_whole() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let values = || {
         vec![
             Value::IntValue(987_654_321),
@@ -470,7 +475,7 @@ fn nested_credentials_are_dropped_whole() {
 #[test]
 fn nested_content_is_dropped() {
     let meter = Meter::new();
-    let redact = processor(&Config::default(), &meter);
+    let redact = processor(&RedactConfig::default(), &meter);
     let call = map(vec![
         text("gen_ai.input.messages", "dear doctor"),
         kv("gen_ai.completion", map(vec![text("x", "dear patient")])),
@@ -486,7 +491,7 @@ fn nested_content_is_dropped() {
 #[test]
 fn many_homes_take_linear_time() {
     let hidden = fixtures::guard::ends("homes", || {
-        let redact = processor(&Config::default(), &Meter::new());
+        let redact = processor(&RedactConfig::default(), &Meter::new());
         string_after(&redact, "cwd", &"/home/a".repeat(60_000)).expect("kept")
     });
     assert!(hidden.starts_with("/home/[USERNAME]/home/[USERNAME]"));
@@ -496,7 +501,7 @@ fn many_homes_take_linear_time() {
 /// up.
 #[test]
 fn slugs_of_tools() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let slug = |tool: &str, kind: &str, message: &str| {
         let operation = [text("gen_ai.operation.name", "execute_tool"), text("gen_ai.tool.name", tool)];
         let error = [text("error.type", kind), text("error.message", message)];
@@ -513,7 +518,7 @@ fn slugs_of_tools() {
 /// place gives a different one. The slug is made from redacted text, before any cut.
 #[test]
 fn slugs() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let slug = |kind: &str, message: &str, trace: &str| {
         let mut attributes = vec![text("exception.message", message), text("exception.stacktrace", trace)];
         attributes.extend((!kind.is_empty()).then(|| text("exception.type", kind)));
@@ -557,7 +562,7 @@ fn slugs() {
 /// A long error text keeps its frames and marks where it was cut; a second pass changes nothing.
 #[test]
 fn error_texts_keep_frames() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let frame = |line: usize| format!("    at send (/srv/app/mail.js:{line}:7)\n");
     let message = "can't send ".repeat(900);
     let long: String = (0..1_000).map(frame).collect();

@@ -3,30 +3,30 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::actions::{Action, Actions, check};
+use crate::actions::{AttributeAction, CheckedActions, check_actions};
 use config::FieldProblem;
 
 /// Inserts, updates and deletes attributes of resources.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct ResourceConfig {
     /// The actions, applied in order.
-    pub attributes: Vec<Action>,
+    pub attributes: Vec<AttributeAction>,
 }
 
 /// The checked configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct ResourceSettings {
     /// The actions, applied in order.
-    pub actions: Actions,
+    pub actions: CheckedActions,
 }
 
-impl Config {
+impl ResourceConfig {
     /// Checks the configuration.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        check("attributes", &self.attributes).map(|actions| Settings { actions })
+    pub fn settings(&self) -> Result<ResourceSettings, Vec<FieldProblem>> {
+        check_actions("attributes", &self.attributes).map(|actions| ResourceSettings { actions })
     }
 }

@@ -11,32 +11,32 @@ mod tests;
 
 use std::sync::Arc;
 
-use otlp::{Node, NodeKind};
+use otlp::{NodeId, NodeKind};
 use pipeline::{Batch, Processor, Reason};
 
-pub use config::{Config, Settings};
+pub use config::{ResourceConfig, ResourceSettings};
 
 /// The `resource` processor.
-pub struct ResourceAttributes {
+pub struct ResourceProcessor {
     id: Arc<str>,
-    settings: Settings,
+    settings: ResourceSettings,
 }
 
-impl ResourceAttributes {
+impl ResourceProcessor {
     /// Creates the processor.
-    pub fn new(id: Arc<str>, settings: Settings) -> Self {
+    pub fn new(id: Arc<str>, settings: ResourceSettings) -> Self {
         Self { id, settings }
     }
 }
 
-impl Processor for ResourceAttributes {
+impl Processor for ResourceProcessor {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        let is_resource = |node: &Node| batch.payload.kind(*node) == NodeKind::Resource;
-        let resources: Vec<Node> = batch.payload.nodes().filter(is_resource).collect();
+        let is_resource = |node: &NodeId| batch.payload.kind(*node) == NodeKind::Resource;
+        let resources: Vec<NodeId> = batch.payload.nodes().filter(is_resource).collect();
         resources.into_iter().for_each(|node| self.settings.actions.apply(&mut batch.payload, node));
         Ok(())
     }

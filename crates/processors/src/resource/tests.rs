@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Config, ResourceAttributes};
+use super::{ResourceConfig, ResourceProcessor};
 use genai::testing::request;
 use kernel::clock::UnixNanos;
-use pipeline::{Batch, Origin, Processor, Trust};
+use pipeline::{Batch, BatchOrigin, Processor, Trust};
 
 /// The actions are applied once to each resource of a request; items stay unchanged.
 #[test]
 fn resources_alone_are_changed() {
-    let config: Config = serde_json::from_value(json!({ "attributes": [
+    let config: ResourceConfig = serde_json::from_value(json!({ "attributes": [
         { "key": "deployment.environment.name", "action": "upsert", "value": "prod" },
         { "key": "host.id", "action": "delete" },
     ] }))
     .expect("readable");
-    let step = ResourceAttributes::new("resource".into(), config.settings().expect("valid"));
+    let step = ResourceProcessor::new("resource".into(), config.settings().expect("valid"));
     let group = |name: &str| json!({ "resource": { "service.name": name, "host.id": "h" }, "items": [{ "name": "a", "trace": 1, "span": 2, "attributes": { "host.id": "item's" } }] });
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,

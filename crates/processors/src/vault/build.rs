@@ -8,22 +8,22 @@ use kernel::clock::Clock;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 use telemetry::Meter;
-use vault::books::Writer;
 use vault::chain::note::SigningKey;
-use vault::names::{self, Names};
-use vault::seal::AgeSealer;
+use vault::object_names::{self, ObjectNames};
+use vault::seal::AgeKeyGenerator;
 use vault::store::VaultStore;
 use vault::ticket::UriBase;
-use vault::uploader::{self, Journal, Pace, Uploader};
+use vault::uploader::{self, UploadIntervals, UploadJournal, Uploader};
+use vault::vault_writer::VaultWriter;
 
-use super::config::{Settings, StoreSettings};
-use super::echo::Echoing;
-use super::options::Forward;
-use super::{Parts, Store, VaultProcessor};
+use super::config::{StoreSettings, VaultSettings};
+use super::echo::EchoFinder;
+use super::options::ForwardPolicy;
+use super::{ContentStore, VaultProcessor, VaultProcessorParts};
 
 /// The gateway services that a vault needs.
 #[derive(Clone)]
-pub struct Site {
+pub struct VaultServices {
     /// The dialects.
     pub vocabulary: Arc<Vocabulary>,
     /// Decides how ids may be shown.
@@ -35,11 +35,11 @@ pub struct Site {
     /// The metrics.
     pub meter: Meter,
     /// Finds texts that repeat content.
-    pub echoing: Echoing,
+    pub echo_finder: EchoFinder,
 }
 
 /// A vault that was built.
-pub struct Built {
+pub struct VaultWithUploader {
     /// The processor. It also serves as the quarantine of its pipelines.
     pub processor: Arc<VaultProcessor>,
     /// The uploader; `None` without a store. It must keep running after the gateway has stopped, until it has drained.
@@ -47,12 +47,16 @@ pub struct Built {
 }
 
 /// The store, and the writer for it.
-type Kept = (Arc<dyn VaultStore>, Arc<Writer>);
+type StoreWithWriter = (Arc<dyn VaultStore>, Arc<VaultWriter>);
 
-fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept>) {
+fn build_parts(
+    id: &Arc<str>,
+    settings: &VaultSettings,
+    site: &VaultServices,
+) -> (VaultProcessorParts, Option<StoreWithWriter>) {
     let sealer = settings.sealer.clone();
-    let sealer = sealer.unwrap_or_else(|| Arc::new(AgeSealer::new(settings.recipients.clone())));
-    let mut parts = Parts {
+    let sealer = sealer.unwrap_or_else(|| Arc::new(AgeKeyGenerator::new(settings.recipients.clone())));
+    let mut parts = VaultProcessorParts {
         id: id.clone(),
         vocabulary: site.vocabulary.clone(),
         ids: site.ids.clone(),
@@ -63,48 +67,53 @@ fn parts(id: &Arc<str>, settings: &Settings, site: &Site) -> (Parts, Option<Kept
         agents: settings.agents.clone(),
         labels: settings.labels.clone(),
         privacy: settings.privacy,
-        echoing: site.echoing.clone(),
+        echo_finder: site.echo_finder.clone(),
     };
     let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };
-    let epoch = names::epoch(site.clock.now(), &*site.rng);
-    let writer = Arc::new(Writer::new(
-        Names::new(store.prefix(), &settings.writer, &epoch).laid_out(settings.layout),
+    let epoch = object_names::new_epoch(site.clock.now(), &*site.rng);
+    let writer = Arc::new(VaultWriter::new(
+        ObjectNames::new(store.prefix(), &settings.writer, &epoch).with_layout(settings.layout),
         settings.object_size,
     ));
-    let awaited = settings.forward == Forward::AfterPut;
-    parts.store = Some(Store { sealer, writer: writer.clone(), uri: UriBase(store.uri().into()), awaited });
+    let awaited = settings.forward == ForwardPolicy::AfterPut;
+    parts.store = Some(ContentStore {
+        sealer,
+        writer: writer.clone(),
+        uri: UriBase(store.uri().into()),
+        forward_after_put: awaited,
+    });
     (parts, Some((store.open(), writer)))
 }
 
 /// Builds only the processor, without an uploader, to show what it does. Sealed content is not stored.
-pub fn processor(id: &Arc<str>, settings: &Settings, site: &Site) -> VaultProcessor {
-    VaultProcessor::new(parts(id, settings, site).0, &site.meter)
+pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, site: &VaultServices) -> VaultProcessor {
+    VaultProcessor::new(build_parts(id, settings, site).0, &site.meter)
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
 /// the digests. Without a key there is no uploader.
 pub fn build(
     id: &Arc<str>,
-    settings: &Settings,
-    site: &Site,
-    journal: Arc<dyn Journal>,
+    settings: &VaultSettings,
+    site: &VaultServices,
+    journal: Arc<dyn UploadJournal>,
     key: Option<Arc<SigningKey>>,
-) -> Built {
-    let (parts, kept) = parts(id, settings, site);
+) -> VaultWithUploader {
+    let (parts, kept) = build_parts(id, settings, site);
     let processor = Arc::new(VaultProcessor::new(parts, &site.meter));
     let uploader = kept.zip(key).map(|((store, writer), key)| {
-        let parts = uploader::Parts {
+        let parts = uploader::UploaderDependencies {
             id: id.clone(),
             journal,
             store,
             writer,
             clock: site.clock.clone(),
             rng: site.rng.clone(),
-            pace: Pace { object_age: settings.object_age, index_interval: settings.index_interval },
+            pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
             key,
             made_by: settings.made_by.clone(),
         };
         Uploader::new(parts, &site.meter)
     });
-    Built { processor, uploader }
+    VaultWithUploader { processor, uploader }
 }

@@ -1,5 +1,5 @@
-//! Configuration of the `vault` processor. [`Settings`] is valid by construction: recipients parse, S3 has an explicit
-//! lock mode, names need no escaping. Clients are created in `vault/store`.
+//! Configuration of the `vault` processor. [`VaultSettings`] is valid by construction: recipients parse, S3 has an
+//! explicit lock mode, names need no escaping. Clients are created in `vault/store`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use config::{ByteSize, FieldProblem, Span};
-use vault::chain::digest::MadeBy;
+use config::{ByteSize, FieldProblem, TimeSpan};
+use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::VerifyKey;
 use vault::kms::SealedKey;
-use vault::names;
-use vault::seal::{Sealer, parse_recipient};
+use vault::object_names;
+use vault::seal::{SessionKeyGenerator, parse_recipient};
 pub use vault::store::kinds::StoreSettings;
-use vault::store::settings::{Lock, LockMode, S3Settings};
+use vault::store::settings::{LockMode, ObjectLock, S3Settings};
 
+use super::item_texts::PrivacyProfile;
+use super::known_services::DeclaredServices;
 use super::labels::LabelPolicy;
-use super::options::{Agents, Directory, Forward, Kms, Layout, not_a_server};
-use super::outside::Privacy;
-use super::services::Declared;
+use super::options::{AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, StoreLayout, server_address_problem};
 
 /// Shortest retention allowed in compliance mode.
 const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
@@ -30,28 +30,28 @@ const MAX_RETENTION: Duration = Duration::from_secs(3660 * 86_400);
 /// Moves prompts, completions and tool payloads into an encrypted, write-once store and leaves a reference.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct VaultConfig {
     /// Public keys (`age1…`) of the auditors. Each of them can decrypt everything; two are recommended.
     pub recipients: Vec<String>,
     /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
-    pub store: Option<Store>,
+    pub store: Option<StoreConfig>,
     /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
     /// `nothing`.
-    pub leave: Leave,
+    pub leave: LeftContent,
     /// Treatment of text on agents' spans and logs under keys that no list names: `text` (content, unless it is a
     /// number or a generated id, or `labels` permits it), `all` (all of it is content), or `keep` (stays, redacted).
     /// Default: `text`.
-    pub unlisted: Unlisted,
+    pub unlisted: UnlistedTextOption,
     /// Which short texts under unlisted keys may be forwarded anyway. All others are replaced by `[CONTENT]`.
     pub labels: LabelPolicy,
     /// How much of the other texts on agents' items is forwarded: `standard` (names that are not sentences, error texts
     /// and log bodies stay, redacted), or `strict` (they are forwarded only as templates, with numbers, ids and quoted
     /// parts blanked, once `labels.min_sessions` sessions have sent the same template; else as `[CONTENT]`). Default:
     /// `standard`.
-    pub privacy: Privacy,
+    pub privacy: PrivacyProfile,
     /// Services whose spans and logs are always searched for content like an agent's: `{ services: [name] }`
     /// (`service.name`), or `{ services: all }`. Other services are searched for 24 hours after their last agent item.
-    pub agents: Agents,
+    pub agents: AgentServices,
     /// Name of this writer in object names, unique among the gateways of one store. Default: the host name.
     pub writer: Option<String>,
     /// File with the key that signs digests (`tollgate vault keygen --signing`). Default: `signing.key` beside the
@@ -59,46 +59,46 @@ pub struct Config {
     pub signing_key: Option<PathBuf>,
     /// Set this if the file in `signing_key` is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes). KMS
     /// decrypts it at each start and reload: `{ region: eu-central-1 }`.
-    pub signing_key_kms: Option<Kms>,
+    pub signing_key_kms: Option<KmsConfig>,
     /// Public keys that sign this vault's chain of erasures (`tollgate vault erase --sign-with`). Digests then name the
     /// latest erasure that was reported to the admin port. Use a separate key for each vault.
     pub erasure_keys: Vec<String>,
     /// When exporters receive telemetry: `committed` (once its content is in the spool, which survives crashes), or
     /// `after_put` (once content and keys are in the store; delayed by `object_age` plus the upload, and for as long as
     /// the store is unavailable). Default: `committed`.
-    pub forward: Forward,
+    pub forward: ForwardPolicy,
     /// How content is arranged in the store: `session` (objects of one session), `packed` (objects of all sessions of
     /// an account: a quarter of the requests, for large fleets), or `turn` (one object per turn: five times the
     /// requests). Default: `session`.
-    pub layout: Layout,
+    pub layout: StoreLayout,
     /// Size at which an object is closed. Default: 1 MiB, packed 8 MiB.
     pub object_size: Option<ByteSize>,
     /// Age at which an object is closed; the end of its session and a shutdown close it too. Default: 2 minutes, packed
     /// 5 seconds.
-    pub object_age: Option<Span>,
+    pub object_age: Option<TimeSpan>,
     /// Interval between signed digests, which are written together with the index lines they cover. Default: 60s.
-    pub index_interval: Span,
+    pub index_interval: TimeSpan,
 }
 
-impl Default for Config {
+impl Default for VaultConfig {
     fn default() -> Self {
         Self {
             recipients: Vec::new(),
             store: None,
-            leave: Leave::Nothing,
-            unlisted: Unlisted::Text,
+            leave: LeftContent::Nothing,
+            unlisted: UnlistedTextOption::Text,
             labels: LabelPolicy::default(),
-            privacy: Privacy::Standard,
-            agents: Agents::default(),
+            privacy: PrivacyProfile::Standard,
+            agents: AgentServices::default(),
             writer: None,
             signing_key: None,
             signing_key_kms: None,
             erasure_keys: Vec::new(),
-            forward: Forward::Committed,
-            layout: Layout::Session,
+            forward: ForwardPolicy::Committed,
+            layout: StoreLayout::Session,
             object_size: None,
             object_age: None,
-            index_interval: Span::seconds(60),
+            index_interval: TimeSpan::seconds(60),
         }
     }
 }
@@ -106,19 +106,19 @@ impl Default for Config {
 /// The destination of content.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Store {
+pub enum StoreConfig {
     /// Content is dropped, and items are marked accordingly.
     None,
     /// A folder: its path, or `{ path: …, retention: 400d, max_size: 100GiB }`.
-    Directory(Directory),
+    Directory(DirectoryConfig),
     /// An S3 bucket with Object Lock.
-    S3(S3),
+    S3(S3Config),
 }
 
 /// The content left in the telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Leave {
+pub enum LeftContent {
     /// Only the reference.
     #[default]
     Nothing,
@@ -129,7 +129,7 @@ pub enum Leave {
 /// Treatment of text on agents' items under keys that no list names. Listed content always goes to the vault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Unlisted {
+pub enum UnlistedTextOption {
     /// Text is content, except numbers and generated ids, until enough sessions have sent the same text. Maps, lists
     /// and bytes are always content.
     #[default]
@@ -141,12 +141,12 @@ pub enum Unlisted {
     Keep,
 }
 
-impl From<Unlisted> for genai::Unlisted {
-    fn from(unlisted: Unlisted) -> Self {
+impl From<UnlistedTextOption> for genai::UnlistedTextPolicy {
+    fn from(unlisted: UnlistedTextOption) -> Self {
         match unlisted {
-            Unlisted::Text => Self::Text,
-            Unlisted::All => Self::All,
-            Unlisted::Keep => Self::Keep,
+            UnlistedTextOption::Text => Self::Text,
+            UnlistedTextOption::All => Self::All,
+            UnlistedTextOption::Keep => Self::Keep,
         }
     }
 }
@@ -154,7 +154,7 @@ impl From<Unlisted> for genai::Unlisted {
 /// An S3 store.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct S3 {
+pub struct S3Config {
     /// Bucket for payload and index objects.
     pub bucket: String,
     /// Bucket for the session keys. Erasing a session deletes its key, so this bucket is never in compliance mode.
@@ -168,12 +168,12 @@ pub struct S3 {
     /// Use `endpoint/bucket/key` instead of `bucket.endpoint/key`. Default: false.
     pub force_path_style: bool,
     /// Object Lock. Required; there is no default.
-    pub object_lock: Option<ObjectLock>,
+    pub object_lock: Option<ObjectLockConfig>,
     /// Certificates (PEM) to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
 }
 
-impl Default for S3 {
+impl Default for S3Config {
     fn default() -> Self {
         Self {
             bucket: String::new(),
@@ -191,7 +191,7 @@ impl Default for S3 {
 /// Object Lock of payload and index objects. Key objects are locked with `governance`, unless the mode is `none`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ObjectLock {
+pub struct ObjectLockConfig {
     /// Lock mode: `compliance`, `governance` or `none`.
     pub mode: ObjectLockMode,
     /// How long objects cannot be deleted or replaced after upload: a duration such as `400d`, or `minimum` (90 days),
@@ -202,12 +202,12 @@ pub struct ObjectLock {
 
 /// The duration of an object's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected `minimum`, `ai-act-high-risk`, `soc2`, or a time such as `365d`")]
+#[serde(untagged, expecting = "expected `minimum`, `ai-act-high-risk`, `soc2`, or a duration such as `365d`")]
 pub enum Retention {
     /// A named duration.
     Preset(RetentionPreset),
     /// A duration.
-    Span(Span),
+    Span(TimeSpan),
 }
 
 /// Durations named after the requirement they meet.
@@ -248,21 +248,21 @@ pub enum ObjectLockMode {
 
 /// The checked configuration. Valid by construction.
 #[derive(Clone)]
-pub struct Settings {
+pub struct VaultSettings {
     /// Public keys of the auditors. Empty only without a store.
     pub recipients: Vec<age::x25519::Recipient>,
     /// The destination of content. `None`: content is dropped.
     pub store: Option<StoreSettings>,
     /// The content left in the telemetry.
-    pub leave: Leave,
+    pub leave: LeftContent,
     /// Treatment of unlisted text.
-    pub unlisted: Unlisted,
+    pub unlisted: UnlistedTextOption,
     /// Policy for short texts under unlisted keys.
     pub labels: LabelPolicy,
     /// Policy for the other texts.
-    pub privacy: Privacy,
+    pub privacy: PrivacyProfile,
     /// Services declared as agents' services.
-    pub agents: Declared,
+    pub agents: DeclaredServices,
     /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
     /// File with the key that signs digests. `None`: beside the spool.
@@ -272,9 +272,9 @@ pub struct Settings {
     /// Public keys that sign the chain of erasures.
     pub erasure_keys: Vec<VerifyKey>,
     /// When exporters receive telemetry.
-    pub forward: Forward,
+    pub forward: ForwardPolicy,
     /// How content is arranged in the store.
-    pub layout: names::Layout,
+    pub layout: object_names::ObjectLayout,
     /// Size at which objects are closed, bytes.
     pub object_size: u64,
     /// Age at which objects are closed.
@@ -282,14 +282,14 @@ pub struct Settings {
     /// Interval between digests.
     pub index_interval: Duration,
     /// Information about the gateway for digests. `None` until it is filled in.
-    pub made_by: Option<MadeBy>,
+    pub made_by: Option<GatewayIdentity>,
     /// Notes for the user about valid but risky settings.
     pub notes: Vec<FieldProblem>,
     /// Replaces the age sealer; see `sealed_by_for_self_check`.
-    pub(super) sealer: Option<Arc<dyn Sealer>>,
+    pub(super) sealer: Option<Arc<dyn SessionKeyGenerator>>,
 }
 
-impl Settings {
+impl VaultSettings {
     /// The signing key's file and its KMS, if the file is ciphertext.
     pub fn sealed_key(&self) -> Option<(&Path, &SealedKey)> {
         self.signing_key.as_deref().zip(self.signing_key_kms.as_ref())
@@ -298,26 +298,26 @@ impl Settings {
     /// Seals with something other than age, to prove that a leak search would find a leak. No configuration sets this.
     #[doc(hidden)]
     #[must_use]
-    pub fn sealed_by_for_self_check(mut self, sealer: Arc<dyn Sealer>) -> Self {
+    pub fn with_sealer_for_self_check(mut self, sealer: Arc<dyn SessionKeyGenerator>) -> Self {
         self.sealer = Some(sealer);
         self
     }
 }
 
-impl Config {
+impl VaultConfig {
     /// Checks everything that can be checked without I/O.
     ///
     /// # Errors
     /// Every problem at once.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<VaultSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let mut notes = Vec::new();
         let store = self.store_settings(&mut problems, &mut notes);
-        let dropped = matches!(self.store, Some(Store::None));
+        let dropped = matches!(self.store, Some(StoreConfig::None));
         let recipients = self.recipients(!dropped, &mut problems, &mut notes);
         let writer = self.writer.clone().unwrap_or_else(host_name);
-        if !plain_name(&writer) {
-            problems.push(FieldProblem::new("writer", "is 1 to 64 letters, digits, `.`, `_` or `-`"));
+        if !is_plain_name(&writer) {
+            problems.push(FieldProblem::new("writer", "must be 1 to 64 letters, digits, `.`, `_` or `-`"));
         }
         if self.signing_key.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
             problems.push(FieldProblem::new("signing_key", "is empty"));
@@ -328,35 +328,38 @@ impl Config {
             VerifyKey::parse(key.trim()).map_err(wrong).ok()
         });
         let erasure_keys = erasure_keys.collect();
-        let agents = self.agents.declared(&mut problems);
+        let agents = self.agents.declared_services(&mut problems);
         self.labels.check(&mut problems);
         let (size, age) = match self.layout {
-            Layout::Packed => (ByteSize(8 << 20), Span::seconds(5)),
-            Layout::Session | Layout::Turn => (ByteSize(1 << 20), Span::seconds(120)),
+            StoreLayout::Packed => (ByteSize(8 << 20), TimeSpan::seconds(5)),
+            StoreLayout::Session | StoreLayout::Turn => (ByteSize(1 << 20), TimeSpan::seconds(120)),
         };
         let (object_size, object_age) = (self.object_size.unwrap_or(size), self.object_age.unwrap_or(age));
         if !(64 << 10..=64 << 20).contains(&object_size.0) {
-            problems.push(FieldProblem::new("object_size", "is between 64KiB and 64MiB"));
+            problems.push(FieldProblem::new("object_size", "must be between 64KiB and 64MiB"));
         }
         for (path, span, most) in [("object_age", object_age, 3600), ("index_interval", self.index_interval, 3600)] {
             if span.0.is_zero() || span.0 > Duration::from_secs(most) {
-                problems.push(FieldProblem::new(path, "is between 1ms and 1h"));
+                problems.push(FieldProblem::new(path, "must be between 1ms and 1h"));
             }
         }
-        if self.leave == Leave::Redacted && dropped {
-            problems.push(FieldProblem::new("leave", "`redacted` needs a store; `none` drops content"));
+        if self.leave == LeftContent::Redacted && dropped {
+            problems.push(FieldProblem::new("leave", "`redacted` needs a store; set `store`, or use `leave: nothing`"));
         }
-        if self.forward == Forward::AfterPut && dropped {
-            problems.push(FieldProblem::new("forward", "`after_put` needs a store"));
+        if self.forward == ForwardPolicy::AfterPut && dropped {
+            problems.push(FieldProblem::new(
+                "forward",
+                "`after_put` needs a store; set `store`, or use `forward: committed`",
+            ));
         }
-        if self.unlisted == Unlisted::Keep {
-            let what = "`keep`: prompts under keys that no list knows go on, redacted; `text` holds them back";
+        if self.unlisted == UnlistedTextOption::Keep {
+            let what = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
             notes.push(FieldProblem::new("unlisted", what));
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Settings {
+        Ok(VaultSettings {
             recipients,
             store,
             leave: self.leave,
@@ -379,10 +382,13 @@ impl Config {
         })
     }
 
-    fn sealed_key(&self, kms: &Kms, problems: &mut Vec<FieldProblem>) -> SealedKey {
+    fn sealed_key(&self, kms: &KmsConfig, problems: &mut Vec<FieldProblem>) -> SealedKey {
         const PATH: &str = "signing_key_kms";
         if self.signing_key.is_none() {
-            problems.push(FieldProblem::new(PATH, "opens nothing: give `signing_key`, the file with the ciphertext"));
+            problems.push(FieldProblem::new(
+                PATH,
+                "has no file to decrypt; set `signing_key` to the file with the ciphertext",
+            ));
         }
         SealedKey { kms: kms.settings(PATH, problems), ..SealedKey::default() }
     }
@@ -393,18 +399,25 @@ impl Config {
         problems: &mut Vec<FieldProblem>,
         notes: &mut Vec<FieldProblem>,
     ) -> Vec<age::x25519::Recipient> {
-        let mut recipients = Vec::new();
+        let mut recipients: Vec<age::x25519::Recipient> = Vec::new();
         for (index, text) in self.recipients.iter().enumerate() {
             match parse_recipient(text) {
+                Ok(recipient) if recipients.contains(&recipient) => {
+                    let what = "is listed twice: remove it, or replace it with the public key of a second auditor";
+                    problems.push(FieldProblem::new(format!("recipients[{index}]"), what));
+                }
                 Ok(recipient) => recipients.push(recipient),
                 Err(what) => problems.push(FieldProblem::new(format!("recipients[{index}]"), what)),
             }
         }
         if kept && self.recipients.is_empty() {
-            let what = "at least one auditor's public key is needed; `tollgate vault keygen` makes one";
+            let what = "must list at least one auditor's public key; create one with `tollgate vault keygen`";
             problems.push(FieldProblem::new("recipients", what));
         } else if kept && self.recipients.len() == 1 {
-            notes.push(FieldProblem::new("recipients", "one recipient: if its secret key is lost, so is the vault"));
+            notes.push(FieldProblem::new(
+                "recipients",
+                "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",
+            ));
         }
         recipients
     }
@@ -413,44 +426,62 @@ impl Config {
     fn store_settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<StoreSettings> {
         match &self.store {
             None => {
-                let what = "is missing: `s3: {…}`, `directory: path`, or `none` to drop content";
+                let what = "is missing; set `s3: {…}`, `directory: path`, or `none` to drop content";
                 problems.push(FieldProblem::new("store", what));
                 None
             }
-            Some(Store::None) => {
+            Some(StoreConfig::None) => {
                 notes.push(FieldProblem::new("store", "`none`: prompts, completions and tool payloads are dropped"));
                 None
             }
-            Some(Store::Directory(folder)) => folder.settings(problems).map(StoreSettings::Directory),
-            Some(Store::S3(s3)) => s3.settings(problems, notes).map(StoreSettings::S3),
+            Some(StoreConfig::Directory(folder)) => folder.settings(problems).map(StoreSettings::Directory),
+            Some(StoreConfig::S3(s3)) => s3.settings(problems, notes).map(StoreSettings::S3),
         }
     }
 }
 
-impl S3 {
+impl S3Config {
     fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<S3Settings> {
         let before = problems.len();
-        for (path, bucket) in [("store.s3.bucket", &self.bucket), ("store.s3.key_bucket", &self.key_bucket)] {
-            if !bucket_name(bucket) {
-                let what = if bucket.is_empty() { "is missing" } else { "is not a bucket's name" };
+        for (path, bucket, missing) in [
+            (
+                "store.s3.bucket",
+                &self.bucket,
+                "is missing: write the bucket for content, such as `bucket: acme-evidence`",
+            ),
+            (
+                "store.s3.key_bucket",
+                &self.key_bucket,
+                "is missing: write a second bucket for session keys, such as `key_bucket: acme-evidence-keys`",
+            ),
+        ] {
+            if !is_bucket_name(bucket) {
+                let what = if bucket.is_empty() {
+                    missing
+                } else {
+                    "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`"
+                };
                 problems.push(FieldProblem::new(path, what));
             }
         }
         if self.region.is_empty() {
-            problems.push(FieldProblem::new("store.s3.region", "is missing"));
+            problems.push(FieldProblem::new(
+                "store.s3.region",
+                "is missing: write the region of the buckets, such as `region: eu-central-1`",
+            ));
         }
         let prefix = self.prefix.trim_matches('/');
-        if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || plain_name(part)) {
-            let what = "is at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
+        if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || is_plain_name(part)) {
+            let what = "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
             problems.push(FieldProblem::new("store.s3.prefix", what));
         }
-        if let Some(what) = self.endpoint.as_deref().and_then(not_a_server) {
+        if let Some(what) = self.endpoint.as_deref().and_then(server_address_problem) {
             problems.push(FieldProblem::new("store.s3.endpoint", what));
         }
-        let lock = lock(self.object_lock.as_ref(), problems, notes);
+        let lock = lock_settings(self.object_lock.as_ref(), problems, notes);
         if self.bucket == self.key_bucket {
-            let what = "is the same bucket: a default retention or a policy that keeps payload keeps keys, and then no session can be erased; \
-                        give keys a bucket of their own";
+            let what = "equals `bucket`: a retention or policy on payload also locks keys, so no session can be erased; \
+                        use a separate bucket for keys";
             notes.push(FieldProblem::new("store.s3.key_bucket", what));
         }
         (problems.len() == before).then(|| S3Settings {
@@ -466,16 +497,20 @@ impl S3 {
     }
 }
 
-fn lock(lock: Option<&ObjectLock>, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<Lock> {
+fn lock_settings(
+    lock: Option<&ObjectLockConfig>,
+    problems: &mut Vec<FieldProblem>,
+    notes: &mut Vec<FieldProblem>,
+) -> Option<ObjectLock> {
     const PATH: &str = "store.s3.object_lock";
     let Some(lock) = lock else {
-        let what = "is missing and has no default: `{ mode: compliance, retention: 400d }`, `governance`, or `none`";
+        let what = "is missing (no default); set `{ mode: compliance, retention: 400d }`, `governance`, or `none`";
         problems.push(FieldProblem::new(PATH, what));
         return None;
     };
     let mode = match lock.mode {
         ObjectLockMode::None => {
-            notes.push(FieldProblem::new(PATH, "`none`: whoever can write to the bucket can delete the evidence"));
+            notes.push(FieldProblem::new(PATH, "`none`: anyone who can write to the bucket can delete the evidence"));
             return None;
         }
         ObjectLockMode::Compliance => LockMode::Compliance,
@@ -483,25 +518,25 @@ fn lock(lock: Option<&ObjectLock>, problems: &mut Vec<FieldProblem>, notes: &mut
     };
     let path = format!("{PATH}.retention");
     let Some(retention) = lock.retention.map(Retention::span) else {
-        problems.push(FieldProblem::new(path, "is missing: how long, e.g. `400d` or `soc2`"));
+        problems.push(FieldProblem::new(path, "is missing; set a duration such as `400d`, or `soc2`"));
         return None;
     };
     if mode == LockMode::Compliance && retention < MIN_COMPLIANCE {
-        problems.push(FieldProblem::new(path, "is under 90 days, too short for an audit in compliance mode"));
+        problems.push(FieldProblem::new(path, "must be at least 90d in compliance mode"));
     } else if retention < Duration::from_secs(86_400) || retention > MAX_RETENTION {
-        problems.push(FieldProblem::new(path, "is between 1d and 3660d"));
+        problems.push(FieldProblem::new(path, "must be between 1d and 3660d"));
     }
-    Some(Lock { mode, retention })
+    Some(ObjectLock { mode, retention })
 }
 
-fn plain_name(text: &str) -> bool {
+fn is_plain_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text != "."
         && text != ".."
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-fn bucket_name(text: &str) -> bool {
+fn is_bucket_name(text: &str) -> bool {
     (3..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte))
 }
@@ -516,5 +551,5 @@ fn host_name() -> String {
         .take(64)
         .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
         .collect();
-    if plain_name(&name) { name } else { "tollgate".to_owned() }
+    if is_plain_name(&name) { name } else { "tollgate".to_owned() }
 }

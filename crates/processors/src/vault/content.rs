@@ -1,39 +1,39 @@
 //! Reads an item's content into the form of a vault document: pieces with their places, and their shape. Reads only;
-//! every content place yields one piece. `genai` decides what content is; `gather` seals it.
+//! every content place yields one piece. `genai` decides what content is; `sealing` seals it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use genai::{Basis, ContentAt, ContentPlace, ItemFacts, Part, is_number};
+use genai::{ContentBasis, ContentLocation, ContentPart, ContentPlace, ItemFacts, is_number};
 use kernel::CONTENT;
-use otlp::{Field, Node, NodeKind, Payload, Value};
-use vault::document::{Content, Piece};
-use vault::names;
+use otlp::{NodeId, NodeKind, Payload, TextField, Value};
+use vault::document::{ContentPiece, ItemContent};
+use vault::object_names;
 
-use super::shape::Shape;
+use super::shape::ContentShape;
 
 /// Reads an item's content places into the document form.
-pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Content<'p>, Shape) {
-    let (mut content, mut shape, mut json) = (Content::default(), Shape::default(), String::new());
+pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (ItemContent<'p>, ContentShape) {
+    let (mut content, mut shape, mut json) = (ItemContent::default(), ContentShape::default(), String::new());
     let places = &item.content;
-    let mut flat: BTreeMap<(Part, &str, u64), Flat> = BTreeMap::new();
+    let mut flat: BTreeMap<(ContentPart, &str, u64), FlattenedMessage> = BTreeMap::new();
     let mut whole = None;
     for place in places {
-        if let ContentAt::Inside(at) = place.at {
-            let part = item.inside.as_deref().and_then(|inside| inside.parts.get(at as usize));
+        if let ContentLocation::Embedded(at) = place.at {
+            let part = item.embedded.as_deref().and_then(|inside| inside.parts.get(at as usize));
             let Some(part) = part else { continue };
             match serde_json::from_str::<String>(&part.value) {
                 Ok(text) => shape.add(place.part, &text, None),
                 Err(_) => shape.add(place.part, &part.value, None),
             }
-            content.push(place.part, &piece(payload, place, Some(&part.key)), &part.value, None);
+            content.push(place.part, &read_piece(payload, place, Some(&part.key)), &part.value, None);
             continue;
         }
         let (key, value) = match place.at {
-            ContentAt::Body => (None, payload.body(place.node)),
-            ContentAt::Status => (Some(STATUS_MESSAGE), value_at(payload, place)),
-            ContentAt::Name | ContentAt::Inside(_) => (Some(NAME), value_at(payload, place)),
-            ContentAt::Attribute(id) => {
+            ContentLocation::Body => (None, payload.body(place.node)),
+            ContentLocation::Status => (Some(STATUS_MESSAGE_KEY), value_at(payload, place)),
+            ContentLocation::Name | ContentLocation::Embedded(_) => (Some(SPAN_NAME_KEY), value_at(payload, place)),
+            ContentLocation::Attribute(id) => {
                 let attribute = payload.attribute(id);
                 (attribute.map(|attribute| attribute.key), attribute.map(|attribute| attribute.value))
             }
@@ -42,34 +42,34 @@ pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (Conte
         json.clear();
         value.write_json(&mut json);
         if let Some((stem, index, rest)) =
-            key.filter(|_| matches!(place.part, Part::Input | Part::Output)).and_then(indexed)
+            key.filter(|_| matches!(place.part, ContentPart::Input | ContentPart::Output)).and_then(split_indexed_key)
         {
             flat.entry((place.part, stem, index)).or_default().add(rest, value);
-            content.push(place.part, &piece(payload, place, key), &json, value.as_str());
+            content.push(place.part, &read_piece(payload, place, key), &json, value.as_str());
             continue;
         }
         match value {
             Value::Str(text) => {
                 let before = shape.input;
-                shape.add(place.part, text, role(payload, place.node, key, places.len()));
-                whole = whole.or((key == Some(WHOLE)).then_some(before));
+                shape.add(place.part, text, flattened_role(payload, place.node, key, places.len()));
+                whole = whole.or((key == Some(WHOLE_REQUEST_KEY)).then_some(before));
             }
             _ => shape.add(place.part, &json, None),
         }
-        content.push(place.part, &piece(payload, place, key), &json, value.as_str());
+        content.push(place.part, &read_piece(payload, place, key), &json, value.as_str());
     }
     // `input.value` repeats the messages that have attributes of their own; count them only once.
-    if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == Part::Input)) {
+    if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == ContentPart::Input)) {
         shape.input = before;
     }
     for ((part, ..), message) in flat {
-        shape.flat(part, message.role.as_deref(), &message.pieces);
+        shape.add_flattened(part, message.role.as_deref(), &message.pieces);
     }
     (content, shape)
 }
 
 /// `llm.input_messages.3.message.content` → the part before the index, the index, the part after it.
-fn indexed(key: &str) -> Option<(&str, u64, &str)> {
+fn split_indexed_key(key: &str) -> Option<(&str, u64, &str)> {
     let (stem, rest) = ["llm.input_messages.", "llm.output_messages.", "gen_ai.prompt.", "gen_ai.completion."]
         .into_iter()
         .find_map(|stem| Some((stem, key.strip_prefix(stem)?)))?;
@@ -79,12 +79,12 @@ fn indexed(key: &str) -> Option<(&str, u64, &str)> {
 
 /// A message spread over several attributes.
 #[derive(Default)]
-struct Flat {
+struct FlattenedMessage {
     role: Option<String>,
     pieces: Vec<(&'static str, u64)>,
 }
 
-impl Flat {
+impl FlattenedMessage {
     fn add(&mut self, rest: &str, value: Value<'_>) {
         let bytes = value.as_str().map_or(0, |text| text.len() as u64);
         match rest.rsplit('.').next().unwrap_or(rest) {
@@ -98,21 +98,21 @@ impl Flat {
 }
 
 /// The key under which OpenInference repeats the whole request. It is the first of an item's content.
-const WHOLE: &str = "input.value";
+const WHOLE_REQUEST_KEY: &str = "input.value";
 /// Keys for a status message and for a span's name in a document.
-const STATUS_MESSAGE: &str = "status.message";
-const NAME: &str = "name";
+const STATUS_MESSAGE_KEY: &str = "status.message";
+const SPAN_NAME_KEY: &str = "name";
 
 /// The role given beside a flattened message's content (`….message.content`, `….message.role`).
-fn role<'a>(payload: &'a Payload, node: Node, key: Option<&str>, places: usize) -> Option<&'a str> {
+fn flattened_role<'a>(payload: &'a Payload, node: NodeId, key: Option<&str>, places: usize) -> Option<&'a str> {
     // The lookup is linear in the node's attributes, so it is not done for thousands of messages.
     let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
     payload.get_str(node, &format!("{stem}role"))
 }
 
-fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -> Piece<'a> {
+fn read_piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -> ContentPiece<'a> {
     let on = match (place.at, payload.kind(place.node)) {
-        (ContentAt::Body, _) => "body",
+        (ContentLocation::Body, _) => "body",
         (_, NodeKind::Span) => "span",
         (_, NodeKind::LogRecord) => "log",
         (_, NodeKind::Event) => "event",
@@ -122,44 +122,44 @@ fn piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a str>) -
         _ => "other",
     };
     let event = on == "event";
-    Piece {
+    ContentPiece {
         part: Cow::Borrowed(place.part.as_str()),
         on: Cow::Borrowed(on),
         key: key.map(Cow::Borrowed),
-        event: event.then(|| Cow::Borrowed(payload.text(place.node, Field::Name))),
-        time: event.then(|| names::rfc3339(kernel::clock::UnixNanos(payload.time(place.node)))),
+        event: event.then(|| Cow::Borrowed(payload.text(place.node, TextField::Name))),
+        time: event.then(|| object_names::rfc3339(kernel::clock::UnixNanos(payload.time(place.node)))),
     }
 }
 
 /// The field that holds a node's name.
-pub(super) fn name_field(payload: &Payload, node: Node) -> Field {
+pub(super) fn name_field(payload: &Payload, node: NodeId) -> TextField {
     match payload.kind(node) {
-        NodeKind::LogRecord => Field::EventName,
-        _ => Field::Name,
+        NodeKind::LogRecord => TextField::EventName,
+        _ => TextField::Name,
     }
 }
 
 /// The current value of a place.
 pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
     match place.at {
-        ContentAt::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
-        ContentAt::Body => payload.body(place.node),
-        ContentAt::Name => Some(Value::Str(payload.text(place.node, name_field(payload, place.node)))),
-        ContentAt::Inside(_) => None,
-        ContentAt::Status => {
-            Some(payload.text(place.node, Field::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
+        ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
+        ContentLocation::Body => payload.body(place.node),
+        ContentLocation::Name => Some(Value::Str(payload.text(place.node, name_field(payload, place.node)))),
+        ContentLocation::Embedded(_) => None,
+        ContentLocation::Status => {
+            Some(payload.text(place.node, TextField::StatusMessage)).filter(|text| !text.is_empty()).map(Value::Str)
         }
     }
 }
 
 /// A content place that no list names.
-pub(super) fn guessed(node: Node, at: ContentAt) -> ContentPlace {
-    ContentPlace { node, at, part: Part::Other, basis: Basis::Guessed }
+pub(super) fn guessed_place(node: NodeId, at: ContentLocation) -> ContentPlace {
+    ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Guessed }
 }
 
 /// Returns true if a place still holds content, as when the facts were read. A vault step replaces a name by the item's
 /// operation and [`CONTENT`].
-pub(super) fn is_left(payload: &Payload, place: &ContentPlace, operation: Option<&str>) -> bool {
+pub(super) fn is_still_content(payload: &Payload, place: &ContentPlace, operation: Option<&str>) -> bool {
     let is_mark = |text: &str| {
         let before = text.strip_suffix(CONTENT).map(|before| before.trim_end().trim_end_matches(':'));
         before.is_some_and(|before| before.is_empty() || operation == Some(before))

@@ -9,75 +9,80 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use echoes::Echoes;
-use genai::{Facts, Known, Service, Unlisted, Vocabulary, adopt, agent_services, agent_traces, facts_of};
+use echoes::EchoReplacements;
+use genai::{
+    Facts, KnownAgents, ServiceIdentity, UnlistedTextPolicy, Vocabulary, agent_services, agent_traces, cached_facts,
+    mark_known_agents,
+};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 use otlp::{OwnedValue, Signal};
-use pipeline::{Batch, Content, Draft, Effect, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
+use pipeline::{
+    Batch, BatchOrigin, ContentState, Effect, Processor, QuarantineSealer, Reason, RecordDraft, Ticketer, Trust,
+};
 use telemetry::{Counter, Gauge, Meter, names as metric};
-use vault::books::Writer;
-use vault::keys::{KeyRing, LIMIT};
-use vault::seal::Sealer;
+use vault::key_ring::{KeyRing, MAX_KEYS};
+use vault::seal::SessionKeyGenerator;
 use vault::ticket::{UriBase, VaultDraft, VaultTicketer};
+use vault::vault_writer::VaultWriter;
 
-mod arrival;
-mod bases;
 mod build;
+mod client_references;
 pub mod config;
 mod content;
+mod context_bases;
 mod echo;
-mod gather;
-mod items;
+mod input_shares;
+mod item_texts;
+mod known_services;
+mod known_traces;
 mod labels;
-mod late;
-mod moved;
+mod late_prices;
+mod moved_values;
 mod options;
-mod outside;
-mod requests;
 mod row;
-mod services;
+mod sealing;
+mod session_items;
 mod shape;
 mod stamp;
-mod traces;
-mod weigh;
+mod tool_requests;
 
-pub use build::{Built, Site, build, processor};
-pub use config::{Config, Leave, Settings, StoreSettings};
-pub use echo::Echoing;
+pub use build::{VaultServices, VaultWithUploader, build, build_processor};
+pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
+pub use echo::EchoFinder;
+pub use item_texts::PrivacyProfile;
+pub use known_services::DeclaredServices;
 pub use labels::LabelPolicy;
-pub use options::{Directory, Forward};
-pub use outside::Privacy;
-pub use services::Declared;
+pub use options::{DirectoryConfig, ForwardPolicy};
 
-use bases::{Bases, Learnt as Told};
-use echo::Remembered;
-use gather::{Compressors, Keeper, Kept};
-use labels::Labels;
-use moved::Moved;
-use outside::Replaced;
-use requests::{Asked, Requests};
-use services::Services;
-use traces::Traces;
+use context_bases::{ContextBases, LearnedContexts as Told};
+use echo::RememberedPrints;
+use item_texts::TextReplacement;
+use known_services::KnownServices;
+use known_traces::KnownTraces;
+use labels::ProvenLabels;
+use moved_values::MovedValueCounters;
+use sealing::{CompressorPool, ContentSealer, SealedBatch};
+use tool_requests::{RequestedToolCalls, ToolCallRequests};
 
 #[cfg(test)]
 mod tests;
 
 /// The store for content. Without one, content is dropped (`store: none`).
-pub struct Store {
+pub struct ContentStore {
     /// Creates session keys and seals fragments.
-    pub sealer: Arc<dyn Sealer>,
+    pub sealer: Arc<dyn SessionKeyGenerator>,
     /// Assigns objects and leaves.
-    pub writer: Arc<Writer>,
+    pub writer: Arc<VaultWriter>,
     /// Base of the reference URIs.
     pub uri: UriBase,
     /// Exporters wait until keys and fragments are stored.
-    pub awaited: bool,
+    pub forward_after_put: bool,
 }
 
 /// The parts that the processor is built from.
-pub struct Parts {
+pub struct VaultProcessorParts {
     /// Component id, e.g. `vault`. Also the name under which the spool keeps its records.
     pub id: Arc<str>,
     /// The dialects.
@@ -87,52 +92,52 @@ pub struct Parts {
     /// Randomness for fragment ids and salts.
     pub rng: Arc<dyn Rng>,
     /// The destination of content. `None`: content is dropped.
-    pub store: Option<Store>,
+    pub store: Option<ContentStore>,
     /// The content left in the telemetry.
-    pub leave: Leave,
+    pub leave: LeftContent,
     /// Treatment of text on agent items under keys that no list names.
-    pub unlisted: Unlisted,
+    pub unlisted: UnlistedTextPolicy,
     /// Services declared as agents' services.
-    pub agents: Declared,
+    pub agents: DeclaredServices,
     /// Policy for short texts under unlisted keys.
     pub labels: LabelPolicy,
     /// Policy for names, error texts and log bodies.
-    pub privacy: Privacy,
+    pub privacy: PrivacyProfile,
     /// Finds texts that repeat content.
-    pub echoing: Echoing,
+    pub echo_finder: EchoFinder,
 }
 
 /// The `vault` processor.
 pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
-    leave: Leave,
-    unlisted: Unlisted,
-    echoing: Echoing,
-    requests: Requests,
-    keeper: Option<Keeper>,
-    traces: Traces,
-    services: Services,
+    leave: LeftContent,
+    unlisted: UnlistedTextPolicy,
+    echo_finder: EchoFinder,
+    tool_requests: ToolCallRequests,
+    sealer: Option<ContentSealer>,
+    traces: KnownTraces,
+    services: KnownServices,
     ids: Arc<dyn IdPolicy>,
-    labels: Labels,
-    privacy: Privacy,
-    moved: Moved,
-    metrics: Metrics,
+    labels: ProvenLabels,
+    privacy: PrivacyProfile,
+    moved_values: MovedValueCounters,
+    metrics: VaultMetrics,
 }
 
 /// First byte of a checkpoint that holds traces, services and labels, each with its length in front (8 bytes,
 /// little-endian).
 const CHECKPOINT: u8 = 4;
 /// First byte of a checkpoint from a version without labels.
-const WITHOUT_LABELS: u8 = 3;
+const CHECKPOINT_WITHOUT_LABELS: u8 = 3;
 
 /// The additions of a batch to the in-memory caches, applied after the commit. Never written to disk.
-struct Learnt {
-    content: Remembered,
-    asked: Asked,
+struct CacheAdditions {
+    prints: RememberedPrints,
+    tool_requests: RequestedToolCalls,
 }
 
-struct Metrics {
+struct VaultMetrics {
     fragments: Counter,
     plain_bytes: Counter,
     dropped: Counter,
@@ -146,11 +151,22 @@ struct Metrics {
 
 impl VaultProcessor {
     /// Creates the processor.
-    pub fn new(parts: Parts, meter: &Meter) -> Self {
-        let Parts { id, vocabulary, ids, rng, store, leave, unlisted, agents, labels: policy, privacy, echoing } =
-            parts;
+    pub fn new(parts: VaultProcessorParts, meter: &Meter) -> Self {
+        let VaultProcessorParts {
+            id,
+            vocabulary,
+            ids,
+            rng,
+            store,
+            leave,
+            unlisted,
+            agents,
+            labels: policy,
+            privacy,
+            echo_finder: echoing,
+        } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
-        let metrics = Metrics {
+        let metrics = VaultMetrics {
             fragments: meter.counter(&metric::VAULT_FRAGMENTS, labels),
             plain_bytes: meter.counter(&metric::VAULT_CONTENT_BYTES, labels),
             dropped: meter.counter(&metric::VAULT_DROPPED_ITEMS, labels),
@@ -161,35 +177,35 @@ impl VaultProcessor {
             echo_bytes: meter.gauge(&metric::ECHO_MEMORY_BYTES, &[]),
             context_bytes: meter.gauge(&metric::VAULT_CONTEXT_BYTES, labels),
         };
-        for profile in [Privacy::Standard, Privacy::Strict] {
+        for profile in [PrivacyProfile::Standard, PrivacyProfile::Strict] {
             let labels: &[(&'static str, &str)] = &[("processor", &id), ("profile", profile.name())];
             meter.gauge(&metric::VAULT_PRIVACY, labels).set(u8::from(profile == privacy).into());
         }
-        let slot_base = slot_base(&id);
-        let keeper = store.map(|store| Keeper {
+        let slot_base = first_slot(&id);
+        let keeper = store.map(|store| ContentSealer {
             ids: Arc::clone(&ids),
             rng,
-            keys: KeyRing::new(store.sealer, LIMIT),
+            keys: KeyRing::new(store.sealer, MAX_KEYS),
             writer: store.writer,
             uri: store.uri,
-            awaited: store.awaited,
+            forward_after_put: store.forward_after_put,
             slot_base,
-            zstd: Compressors::default(),
-            bases: Bases::default(),
+            zstd: CompressorPool::default(),
+            bases: ContextBases::default(),
         });
         Self {
-            moved: Moved::new(Arc::clone(&id), meter),
+            moved_values: MovedValueCounters::new(Arc::clone(&id), meter),
             id,
             vocabulary,
             leave,
             unlisted,
-            echoing,
-            requests: Requests::default(),
-            keeper,
-            traces: Traces::default(),
-            services: Services::new(agents, services::LIMIT),
+            echo_finder: echoing,
+            tool_requests: ToolCallRequests::default(),
+            sealer: keeper,
+            traces: KnownTraces::default(),
+            services: KnownServices::new(agents, known_services::LIMIT),
             ids,
-            labels: Labels::new(policy, labels::LIMITS),
+            labels: ProvenLabels::new(policy, labels::LIMITS),
             privacy,
             metrics,
         }
@@ -197,36 +213,38 @@ impl VaultProcessor {
 
     /// The batch's facts, including items adopted because their trace or service is known as an agent's, and the
     /// replacements for texts outside attributes. New knowledge about traces, services and labels is added as effects.
-    fn facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<Replaced>) {
-        let mut facts = facts_of(&self.vocabulary, &batch.payload, &mut batch.facts);
+    fn batch_facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<TextReplacement>) {
+        let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
         if !batch.drafts.is_empty() {
             // A previous vault step has already moved most of what the facts list as content.
             let mut left = Facts::clone(&facts);
             for item in &mut left.items {
                 let operation = item.operation.as_deref();
-                item.content.retain(|place| content::is_left(&batch.payload, place, operation));
+                item.content.retain(|place| content::is_still_content(&batch.payload, place, operation));
             }
             facts = Arc::new(left);
         }
         let account = Arc::clone(&batch.origin.account);
         let now = batch.origin.received;
-        let known = Known {
-            trace: &|trace: &[u8]| self.traces.holds(&account, trace),
-            service: &|service: Option<&Service<'_>>| self.services.holds(&account, service, now),
+        let known = KnownAgents {
+            is_agent_trace: &|trace: &[u8]| self.traces.is_agent_trace(&account, trace),
+            is_agent_service: &|service: Option<&ServiceIdentity<'_>>| {
+                self.services.is_agent_service(&account, service, now)
+            },
         };
-        if let Some(adopted) = adopt(&self.vocabulary, &batch.payload, &facts, self.unlisted, &known) {
+        if let Some(adopted) = mark_known_agents(&self.vocabulary, &batch.payload, &facts, self.unlisted, &known) {
             facts = Arc::new(adopted);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
         let (changed, replaced) = match batch.payload.signal() {
             Signal::Metrics => (None, Vec::new()),
-            _ => self.labelled(batch, &facts),
+            _ => self.apply_label_policy(batch, &facts),
         };
         if let Some(changed) = changed {
             facts = Arc::new(changed);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        if facts.agent {
+        if facts.has_agent_items {
             let traces = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
             let services = self.services.effect(&account, &agent_services(&batch.payload, &facts), now);
             let news = traces.into_iter().chain(services);
@@ -237,50 +255,52 @@ impl VaultProcessor {
 
     /// Applies the label and privacy policies. Returns changed facts (`None` if nothing changes) and the replacements
     /// for texts outside attributes. Newly seen texts are added as an effect.
-    fn labelled(&self, batch: &mut Batch, facts: &Facts) -> (Option<Facts>, Vec<Replaced>) {
+    fn apply_label_policy(&self, batch: &mut Batch, facts: &Facts) -> (Option<Facts>, Vec<TextReplacement>) {
         let origin = (&*batch.origin.account, batch.origin.received);
-        let mut asking = self.labels.ask(&*self.ids, origin, (&batch.payload, facts));
-        let mut changed = asking.attributes();
+        let mut asking = self.labels.check_batch(&*self.ids, origin, (&batch.payload, facts));
+        let mut changed = asking.judge_attributes();
         let replaced = match (self.leave, self.privacy) {
             // With `leave: redacted` the user wants to read redacted texts, so names stay too.
-            (Leave::Redacted, Privacy::Standard) => Vec::new(),
-            _ => outside::judge(self.privacy, &self.vocabulary, &mut asking, &batch.payload, facts),
+            (LeftContent::Redacted, PrivacyProfile::Standard) => Vec::new(),
+            _ => item_texts::judge_texts(self.privacy, &self.vocabulary, &mut asking, &batch.payload, facts),
         };
         if !replaced.is_empty() {
-            outside::add(changed.get_or_insert_with(|| Facts::clone(facts)), &replaced);
+            item_texts::add_to_content(changed.get_or_insert_with(|| Facts::clone(facts)), &replaced);
         }
-        batch.effects.extend(asking.effect().map(|body| Effect::new(self.id.clone(), body)));
+        batch.effects.extend(asking.into_effect().map(|body| Effect::new(self.id.clone(), body)));
         (changed, replaced.into_iter().map(|(_, replaced)| replaced).collect())
     }
 
     /// Does the work that needs the content before it is removed: finds texts that repeat it, and links tool calls to
     /// the model calls that requested them. Returns the facts, with error texts that the vault keeps in full.
-    fn listen(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
+    fn find_echoes_and_requests(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
         if batch.payload.signal() == Signal::Metrics {
             return Arc::clone(facts);
         }
-        let (asked, answers) = self.requests.of(&batch.origin.account, &batch.payload, facts);
+        let (asked, answers) = self.tool_requests.link_batch(&batch.origin.account, &batch.payload, facts);
         for (tool, by) in answers {
-            batch.payload.set(tool, requests::REQUESTED_BY, OwnedValue::Str(kernel::hex::encode(&by)));
+            batch.payload.set(tool, tool_requests::REQUESTED_BY, OwnedValue::Str(kernel::hex::encode(&by)));
         }
         let heard = match self.leave {
-            Leave::Nothing => self.echoing.hear(&batch.origin.account, &batch.payload, facts, &self.vocabulary),
+            LeftContent::Nothing => {
+                self.echo_finder.find_echoes(&batch.origin.account, &batch.payload, facts, &self.vocabulary)
+            }
             // Content that stays, redacted, need not be hidden where it is quoted.
-            Leave::Redacted => self.echoing.hear_nothing(&batch.payload, facts),
+            LeftContent::Redacted => self.echo_finder.find_cut_errors(&batch.payload, facts),
         };
         if !heard.echoes.is_empty() {
             batch.echoes = Some(Arc::new(heard.echoes));
         }
-        let learnt = Learnt { content: heard.remembered, asked };
-        if !(learnt.content.is_empty() && learnt.asked.is_empty()) {
+        let learnt = CacheAdditions { prints: heard.prints, tool_requests: asked };
+        if !(learnt.prints.is_empty() && learnt.tool_requests.is_empty()) {
             let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
-            batch.effects.push(Effect { aside: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+            batch.effects.push(Effect { unstored: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
         }
-        if heard.cut.is_empty() {
+        if heard.cut_values.is_empty() {
             return Arc::clone(facts);
         }
         let mut facts = Facts::clone(facts);
-        for (at, place) in heard.cut {
+        for (at, place) in heard.cut_values {
             if let Some(item) = facts.items.get_mut(at) {
                 item.content.push(place);
             }
@@ -288,15 +308,15 @@ impl VaultProcessor {
         Arc::new(facts)
     }
 
-    fn draft(&self, keeper: &Keeper, draft: VaultDraft) -> Draft {
-        let bytes = draft.bytes(keeper.writer.names());
+    fn to_draft(&self, keeper: &ContentSealer, draft: VaultDraft) -> RecordDraft {
+        let bytes = draft.max_bytes(keeper.writer.names());
         self.metrics.fragments.increment(draft.groups.iter().filter(|group| group.fragment.is_some()).count() as u64);
-        Draft { processor: self.id.clone(), bytes, body: Box::new(draft) as Box<dyn Any + Send> }
+        RecordDraft { processor: self.id.clone(), bytes, body: Box::new(draft) as Box<dyn Any + Send> }
     }
 }
 
 /// The first slot number of a processor. Two vault steps in one request must not share slots.
-fn slot_base(id: &str) -> u32 {
+fn first_slot(id: &str) -> u32 {
     match id.split_once('/') {
         None => 0,
         Some((_, name)) => {
@@ -313,38 +333,40 @@ impl Processor for VaultProcessor {
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         // Next to drafts, references come from a previous vault step, not from the client.
         if batch.origin.trust == Trust::ThirdParty && batch.drafts.is_empty() {
-            self.metrics.references.increment(arrival::clean(&mut batch.payload));
+            self.metrics.references.increment(client_references::clean_references(&mut batch.payload));
         }
-        let (facts, replaced) = self.facts(batch);
-        let kept = self.listen(batch, &facts);
-        match &self.keeper {
+        let (facts, replaced) = self.batch_facts(batch);
+        let kept = self.find_echoes_and_requests(batch, &facts);
+        match &self.sealer {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
             Some(keeper) => {
                 // If sealing fails, the batch is rejected, so that nothing is forwarded unsealed and the client
                 // retries.
-                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<Echoes>().ok());
-                let kept = keeper.keep(&batch.origin, &batch.payload, &kept, echoes.as_deref());
+                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok());
+                let kept = keeper.seal_batch(&batch.origin, &batch.payload, &kept, echoes.as_deref());
                 let kept = kept.map_err(|_| Reason::Lost)?;
-                if let Some(Kept { draft, stamps, learnt }) = kept {
+                if let Some(SealedBatch { draft, stamps, contexts: learnt }) = kept {
                     if !learnt.is_empty() {
                         let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
-                        batch.effects.push(Effect { aside: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+                        batch
+                            .effects
+                            .push(Effect { unstored: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
                     }
-                    stamp::stamp(&mut batch.payload, &stamps);
+                    stamp::write_references(&mut batch.payload, &stamps);
                     self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());
-                    batch.drafts.push(self.draft(keeper, draft));
+                    batch.drafts.push(self.to_draft(keeper, draft));
                 }
             }
         }
         match self.leave {
-            Leave::Nothing => {
-                self.moved.count(&batch.origin.account, &batch.payload, &facts, &replaced, self.labels.policy());
-                stamp::strip(&mut batch.payload, &facts);
+            LeftContent::Nothing => {
+                self.moved_values.count(&batch.origin.account, &batch.payload, &facts, &replaced, self.labels.policy());
+                stamp::strip_content(&mut batch.payload, &facts);
             }
-            Leave::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
+            LeftContent::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
         }
-        outside::replace(&mut batch.payload, replaced);
-        batch.clearance.content = Content::Stripped;
+        item_texts::write_replacements(&mut batch.payload, replaced);
+        batch.clearance.content = ContentState::Stripped;
         Ok(())
     }
 
@@ -352,15 +374,15 @@ impl Processor for VaultProcessor {
         self.traces.apply(&effect.body);
         self.services.apply(&effect.body);
         self.labels.apply(&effect.body);
-        let Some(aside) = &effect.aside else { return };
-        if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.keeper) {
+        let Some(aside) = &effect.unstored else { return };
+        if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.sealer) {
             told.iter().for_each(|told| keeper.bases.remember(told));
         }
-        let Some(learnt) = aside.downcast_ref::<Learnt>() else { return };
-        for said in &learnt.content {
-            said.keys.iter().flatten().for_each(|key| self.echoing.memory.remember(*key, &said.prints));
+        let Some(learnt) = aside.downcast_ref::<CacheAdditions>() else { return };
+        for said in &learnt.prints {
+            said.keys.iter().flatten().for_each(|key| self.echo_finder.memory.add_session_content(*key, &said.prints));
         }
-        self.requests.remember(&learnt.asked);
+        self.tool_requests.remember(&learnt.tool_requests);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
@@ -387,7 +409,7 @@ impl Processor for VaultProcessor {
                 self.labels.apply(&part(&mut rest));
             }
             // Checkpoint of a version without labels: services take up the rest after the traces.
-            Some((&WITHOUT_LABELS, mut rest)) => {
+            Some((&CHECKPOINT_WITHOUT_LABELS, mut rest)) => {
                 self.traces.apply(&part(&mut rest));
                 self.services.apply(rest);
             }
@@ -400,29 +422,29 @@ impl Processor for VaultProcessor {
         self.metrics.traces.set(self.traces.len() as f64);
         self.metrics.services.set(self.services.len() as f64);
         self.metrics.labels.set(self.labels.len() as f64);
-        self.metrics.echo_bytes.set(self.echoing.memory.bytes() as f64);
-        if let Some(keeper) = &self.keeper {
-            keeper.keys.sweep(now);
-            keeper.bases.sweep(&keeper.writer);
+        self.metrics.echo_bytes.set(self.echo_finder.memory.bytes() as f64);
+        if let Some(keeper) = &self.sealer {
+            keeper.keys.drop_stale(now);
+            keeper.bases.remove_closed(&keeper.writer);
             self.metrics.context_bytes.set(keeper.bases.size().1 as f64);
         }
     }
 
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
-        let keeper = self.keeper.as_ref()?;
+        let keeper = self.sealer.as_ref()?;
         let ticketer = VaultTicketer::new(keeper.writer.clone(), keeper.uri.clone(), self.id.clone());
-        Some(Box::new(if keeper.awaited { ticketer.awaited() } else { ticketer }))
+        Some(Box::new(if keeper.forward_after_put { ticketer.with_put_holder() } else { ticketer }))
     }
 
-    fn quarantine(&self) -> Option<&dyn Quarantine> {
-        self.keeper.as_ref().map(|_| self as &dyn Quarantine)
+    fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
+        self.sealer.as_ref().map(|_| self as &dyn QuarantineSealer)
     }
 }
 
-impl Quarantine for VaultProcessor {
-    fn seal(&self, origin: &Origin, signal: Signal, request: &Bytes, items: u64) -> Option<Draft> {
-        let keeper = self.keeper.as_ref()?;
-        let draft = keeper.quarantine(origin, signal, request, items).ok()?;
-        Some(self.draft(keeper, draft))
+impl QuarantineSealer for VaultProcessor {
+    fn seal(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
+        let keeper = self.sealer.as_ref()?;
+        let draft = keeper.seal_quarantined(origin, signal, request, items).ok()?;
+        Some(self.to_draft(keeper, draft))
     }
 }

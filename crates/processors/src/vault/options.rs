@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, address};
 use vault::kms::{self, KmsSettings};
-use vault::names;
-use vault::store::Limits;
+use vault::object_names;
+use vault::store::DirectoryLimits;
 use vault::store::kinds::DirectorySettings;
 
 use super::config::Retention;
-use super::services::Declared;
+use super::known_services::DeclaredServices;
 
 /// When exporters receive telemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Forward {
+pub enum ForwardPolicy {
     /// Once its content is in the spool.
     #[default]
     Committed,
@@ -31,7 +31,7 @@ pub enum Forward {
 /// How content is arranged in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Layout {
+pub enum StoreLayout {
     /// Objects of one session.
     #[default]
     Session,
@@ -41,12 +41,12 @@ pub enum Layout {
     Turn,
 }
 
-impl From<Layout> for names::Layout {
-    fn from(layout: Layout) -> Self {
+impl From<StoreLayout> for object_names::ObjectLayout {
+    fn from(layout: StoreLayout) -> Self {
         match layout {
-            Layout::Session => Self::Session,
-            Layout::Packed => Self::Packed,
-            Layout::Turn => Self::Turn,
+            StoreLayout::Session => Self::Session,
+            StoreLayout::Packed => Self::Packed,
+            StoreLayout::Turn => Self::Turn,
         }
     }
 }
@@ -54,7 +54,7 @@ impl From<Layout> for names::Layout {
 /// Services that are always treated as agents' services.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Agents {
+pub struct AgentServices {
     /// Service names (`service.name`), or `all`.
     pub services: ServiceNames,
 }
@@ -75,20 +75,20 @@ impl Default for ServiceNames {
     }
 }
 
-impl Agents {
-    pub(super) fn declared(&self, problems: &mut Vec<FieldProblem>) -> Declared {
+impl AgentServices {
+    pub(super) fn declared_services(&self, problems: &mut Vec<FieldProblem>) -> DeclaredServices {
         match &self.services {
-            ServiceNames::Word(word) if word == "all" => Declared::All,
+            ServiceNames::Word(word) if word == "all" => DeclaredServices::All,
             ServiceNames::Word(_) => {
                 problems.push(FieldProblem::new("agents.services", "must be a list of service names, or `all`"));
-                Declared::Learnt
+                DeclaredServices::Learned
             }
-            ServiceNames::Listed(names) if names.is_empty() => Declared::Learnt,
+            ServiceNames::Listed(names) if names.is_empty() => DeclaredServices::Learned,
             ServiceNames::Listed(names) => {
                 if names.iter().any(String::is_empty) {
                     problems.push(FieldProblem::new("agents.services", "must not contain an empty name"));
                 }
-                Declared::Named(names.iter().cloned().collect())
+                DeclaredServices::Named(names.iter().cloned().collect())
             }
         }
     }
@@ -97,17 +97,17 @@ impl Agents {
 /// A store in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a path, or a map of `path`, `retention` and `max_size`")]
-pub enum Directory {
+pub enum DirectoryConfig {
     /// Path of the folder. Everything is kept.
     Path(PathBuf),
     /// A folder with a retention or a size limit.
-    Kept(Kept),
+    Kept(DirectoryOptions),
 }
 
 /// A store in a folder with a retention or a size limit.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Kept {
+pub struct DirectoryOptions {
     /// Path of the folder.
     pub path: PathBuf,
     /// Removes objects older than this, `1d` at the least. Digests, session lines and objects on hold are never
@@ -120,17 +120,17 @@ pub struct Kept {
     pub max_size: Option<ByteSize>,
 }
 
-impl From<PathBuf> for Directory {
+impl From<PathBuf> for DirectoryConfig {
     fn from(path: PathBuf) -> Self {
         Self::Path(path)
     }
 }
 
-impl Directory {
+impl DirectoryConfig {
     /// Path of the folder.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Path(path) | Self::Kept(Kept { path, .. }) => path,
+            Self::Path(path) | Self::Kept(DirectoryOptions { path, .. }) => path,
         }
     }
 
@@ -144,23 +144,23 @@ impl Directory {
         Some(DirectorySettings { path, limits })
     }
 
-    fn limits(&self, problems: &mut Vec<FieldProblem>) -> Limits {
-        let Self::Kept(kept) = self else { return Limits::default() };
+    fn limits(&self, problems: &mut Vec<FieldProblem>) -> DirectoryLimits {
+        let Self::Kept(kept) = self else { return DirectoryLimits::default() };
         let retention = kept.retention.map(Retention::span);
         if retention.is_some_and(|retention| retention < Duration::from_secs(86_400)) {
-            problems.push(FieldProblem::new("store.directory.retention", "is under `1d`"));
+            problems.push(FieldProblem::new("store.directory.retention", "must be at least `1d`"));
         }
         if kept.max_size.is_some_and(|size| size.0 < 1 << 20) {
-            problems.push(FieldProblem::new("store.directory.max_size", "is under 1MiB"));
+            problems.push(FieldProblem::new("store.directory.max_size", "must be at least 1MiB"));
         }
-        Limits { retention, max_size: kept.max_size.map(|size| size.0) }
+        DirectoryLimits { retention, max_size: kept.max_size.map(|size| size.0) }
     }
 }
 
 /// AWS KMS, used to decrypt a key file. Credentials come from the standard chain and need `kms:Decrypt`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Kms {
+pub struct KmsConfig {
     /// AWS region of the key.
     pub region: String,
     /// Address of a KMS other than AWS's endpoint for the region.
@@ -173,18 +173,18 @@ pub struct Kms {
     pub ca_file: Option<PathBuf>,
 }
 
-impl Kms {
+impl KmsConfig {
     /// Checks the block at `path` and returns its settings.
     pub(super) fn settings(&self, path: &str, problems: &mut Vec<FieldProblem>) -> KmsSettings {
         let mut bad = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}.{key}"), what));
         if self.region.is_empty() {
             bad("region", "is missing");
         }
-        if let Some(what) = self.endpoint.as_deref().and_then(not_a_server) {
+        if let Some(what) = self.endpoint.as_deref().and_then(server_address_problem) {
             bad("endpoint", &what);
         }
-        if self.endpoint.as_deref().is_some_and(kms::is_in_clear) {
-            bad("endpoint", kms::IN_CLEAR);
+        if self.endpoint.as_deref().is_some_and(kms::is_cleartext_endpoint) {
+            bad("endpoint", kms::CLEARTEXT_REFUSED);
         }
         if self.key_id.as_ref().is_some_and(String::is_empty) {
             bad("key_id", "is empty");
@@ -201,9 +201,11 @@ impl Kms {
 
 /// The reason why a text cannot be the address of an AWS-compatible server. Queries are refused, because requests add
 /// their own.
-pub(super) fn not_a_server(text: &str) -> Option<String> {
-    match address::url(text) {
-        Ok(url) => url.query.map(|_| "has a query: write an address such as `https://kms.example.com`".to_owned()),
+pub(super) fn server_address_problem(text: &str) -> Option<String> {
+    match address::parse_url(text) {
+        Ok(url) => {
+            url.query.map(|_| "must not have a query; use an address such as `https://kms.example.com`".to_owned())
+        }
         Err(what) => Some(what),
     }
 }

@@ -4,16 +4,16 @@
 //! Every text passes the redaction rules and is cut to 256 bytes; ids have the form that spans show; a user is always a
 //! pseudonym. The columns are documented in `vault/row`.
 
-use genai::usage::Basis;
-use genai::{Billing, Call, Cost, ItemFacts, LatePrice};
+use genai::usage::PriceBasis;
+use genai::{BillingStatus, CallCost, ItemFacts, ItemRole, LatePrice};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
-use otlp::{Node, Payload};
-use pipeline::Origin;
-use vault::names::{SessionName, UNATTRIBUTED, rfc3339};
-use vault::row::{Buckets, Kind, Tail};
+use otlp::{NodeId, Payload};
+use pipeline::BatchOrigin;
+use vault::index_row::{RowKind, RowTail, TokenBuckets};
+use vault::object_names::{SessionName, UNATTRIBUTED, rfc3339};
 
-use super::items::id;
+use super::session_items::hex_id;
 
 /// The attribute stamped by the runs step.
 pub(super) const RUN_ID: &str = "tollgate.run.id";
@@ -29,20 +29,22 @@ const DURATION_MS: &str = "duration_ms";
 const MAX_COLUMN: usize = 256;
 
 /// Builds the line of one item.
-pub(super) fn tail(
+pub(super) fn index_row(
     ids: &dyn IdPolicy,
-    origin: &Origin,
+    origin: &BatchOrigin,
     payload: &Payload,
     item: &ItemFacts,
     session: SessionName<'_>,
-) -> Tail {
+) -> RowTail {
     let account = &*origin.account;
-    let column = |text: &Option<String>| text.as_deref().map(|text| cut(&ids.column(account, text)));
-    let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
+    let column = |text: &Option<String>| text.as_deref().map(|text| cut_column(&ids.redact_column(account, text)));
+    let shown =
+        |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut_column(&ids.shown_id(account, text)));
     let (node, end) = (item.node, payload.end_time(item.node));
     let cost = item.cost.as_ref();
-    let label = |keys: &[&str]| told(payload, node, keys).map(|text| cut(&ids.column(account, text)));
-    Tail {
+    let label =
+        |keys: &[&str]| first_text(payload, node, keys).map(|text| cut_column(&ids.redact_column(account, text)));
+    RowTail {
         ts: rfc3339(UnixNanos(payload.time(node))),
         end_ts: (end > 0).then(|| rfc3339(UnixNanos(end))),
         ingest_ts: rfc3339(origin.received),
@@ -56,9 +58,9 @@ pub(super) fn tail(
         run_id: shown(payload.get_str(node, RUN_ID)),
         turn: shown(item.turn.as_deref()),
         iteration: item.iteration,
-        trace_id: id(payload.trace_id(node)),
-        span_id: id(payload.span_id(node)),
-        parent_span_id: id(payload.parent_span_id(node)),
+        trace_id: hex_id(payload.trace_id(node)),
+        span_id: hex_id(payload.span_id(node)),
+        parent_span_id: hex_id(payload.parent_span_id(node)),
         user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
         agent_id: shown(item.sub_agent.as_deref()),
@@ -67,12 +69,12 @@ pub(super) fn tail(
         issue_id: label(&ISSUE),
         commit_sha: label(&COMMIT),
         environment: label(&ENVIRONMENT),
-        call: call_word(item.call).to_owned(),
+        call: role_word(item.call).to_owned(),
         action_type: column(&item.operation),
         tool_name: column(&item.tool),
         tool_call_id: column(&item.tool_call),
-        arguments_bytes: count(payload, node, &ARGUMENTS_BYTES),
-        result_bytes: count(payload, node, &RESULT_BYTES),
+        arguments_bytes: first_count(payload, node, &ARGUMENTS_BYTES),
+        result_bytes: first_count(payload, node, &RESULT_BYTES),
         model: column(&item.response_model).or_else(|| column(&item.request_model)),
         provider: column(&item.provider),
         response_id: column(&item.response_id),
@@ -80,7 +82,7 @@ pub(super) fn tail(
         duration_ns: duration(payload, node),
         finish: column(&item.finish),
         decision: column(&item.decision),
-        decided_by: decided_by(payload, item).map(|text| cut(&ids.column(account, text))),
+        decided_by: decided_by(payload, item).map(|text| cut_column(&ids.redact_column(account, text))),
         repeat: origin.repeat,
         tokens_in: item.usage.input,
         tokens_out: item.usage.output,
@@ -88,16 +90,16 @@ pub(super) fn tail(
         tier: item.context.as_deref().and_then(|context| column(&context.service_tier)),
         cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
-        rates: cost.map(|cost| cost.rates.to_string()),
-        rate: cost.and_then(|cost| cost.rate.clone()),
-        basis: cost.and_then(|cost| basis(ids, account, payload, item, cost)),
-        ..Tail::default()
+        rates: cost.map(|cost| cost.rate_table.to_string()),
+        rate: cost.and_then(|cost| cost.rate_row.clone()),
+        basis: cost.and_then(|cost| price_basis(ids, account, payload, item, cost)),
+        ..RowTail::default()
     }
 }
 
 /// The first non-empty text among `keys` on the item, else on its resource.
-fn told<'p>(payload: &'p Payload, node: Node, keys: &[&str]) -> Option<&'p str> {
-    let on = |node: Node| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
+fn first_text<'p>(payload: &'p Payload, node: NodeId, keys: &[&str]) -> Option<&'p str> {
+    let on = |node: NodeId| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
     on(node).or_else(|| on(payload.resource(node)))
 }
 
@@ -108,37 +110,38 @@ fn decided_by<'p>(payload: &'p Payload, item: &ItemFacts) -> Option<&'p str> {
 }
 
 /// The first count among `keys`.
-fn count(payload: &Payload, node: Node, keys: &[&str]) -> Option<u64> {
+fn first_count(payload: &Payload, node: NodeId, keys: &[&str]) -> Option<u64> {
     keys.iter().find_map(|key| u64::try_from(payload.get(node, key)?.as_count()?).ok())
 }
 
 /// A span's own duration, else the one that a record reports.
-fn duration(payload: &Payload, node: Node) -> Option<u64> {
+fn duration(payload: &Payload, node: NodeId) -> Option<u64> {
     let (start, end) = (payload.time(node), payload.end_time(node));
-    let told = || count(payload, node, &[DURATION_MS])?.checked_mul(1_000_000);
+    let told = || first_count(payload, node, &[DURATION_MS])?.checked_mul(1_000_000);
     let own = end.checked_sub(start).filter(|_| start > 0);
     own.filter(|own| *own > 0).or_else(told).or(own)
 }
 
 /// Builds the line for a price that became known later than its call.
-pub(super) fn late(ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Tail {
+pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &LatePrice) -> RowTail {
     let account = &*origin.account;
-    let shown = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut(&ids.shown(account, text)));
-    let column = |text: Option<&str>| text.map(|text| cut(&ids.column(account, text)));
+    let shown =
+        |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut_column(&ids.shown_id(account, text)));
+    let column = |text: Option<&str>| text.map(|text| cut_column(&ids.redact_column(account, text)));
     let (basis, cost) = (&late.basis, &late.cost);
     let mut kept = basis.clone();
-    pass(ids, account, &mut kept, cost);
-    Tail {
-        kind: Some(Kind::Price),
+    redact_names(ids, account, &mut kept, cost);
+    RowTail {
+        kind: Some(RowKind::Price),
         ts: rfc3339(UnixNanos(basis.time)),
         ingest_ts: rfc3339(origin.received),
         signal: "traces".to_owned(),
         account: account.to_owned(),
         tenant: shown(late.tenant.as_deref()).unwrap_or_else(|| UNATTRIBUTED.to_owned()),
         session_id: shown(late.session.as_deref()),
-        trace_id: id(&late.trace),
-        span_id: id(&late.span),
-        parent_span_id: id(&late.parent).filter(|_| late.parent != [0; 8]),
+        trace_id: hex_id(&late.trace),
+        span_id: hex_id(&late.span),
+        parent_span_id: hex_id(&late.parent).filter(|_| late.parent != [0; 8]),
         call: "model".to_owned(),
         model: column(basis.models.first().map(String::as_str)),
         provider: column(basis.provider.as_deref()),
@@ -146,56 +149,62 @@ pub(super) fn late(ids: &dyn IdPolicy, origin: &Origin, late: &LatePrice) -> Tai
         buckets: Some(buckets(cost.buckets)),
         cost_status: Some(cost.status.as_str().to_owned()),
         cost_usd: cost.usd.clone(),
-        rates: Some(cost.rates.to_string()),
-        rate: cost.rate.clone(),
+        rates: Some(cost.rate_table.to_string()),
+        rate: cost.rate_row.clone(),
         basis: Some(kept),
-        ..Tail::default()
+        ..RowTail::default()
     }
 }
 
 fn status(ids: &dyn IdPolicy, account: &str, item: &ItemFacts) -> String {
     match (&item.error, item.failed) {
-        (Some(error), _) => cut(&ids.column(account, error)),
+        (Some(error), _) => cut_column(&ids.redact_column(account, error)),
         (None, true) => "error".to_owned(),
         (None, false) => "ok".to_owned(),
     }
 }
 
 /// The inputs to the item's price. Names pass the rules like every other column.
-fn basis(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts, cost: &Cost) -> Option<Basis> {
-    if cost.status == Billing::NotCounted {
+fn price_basis(
+    ids: &dyn IdPolicy,
+    account: &str,
+    payload: &Payload,
+    item: &ItemFacts,
+    cost: &CallCost,
+) -> Option<PriceBasis> {
+    if cost.status == BillingStatus::NotCounted {
         return None;
     }
-    let mut basis = Basis::of(item, payload.time(item.node))?;
-    pass(ids, account, &mut basis, cost);
+    let mut basis = PriceBasis::from_facts(item, payload.time(item.node))?;
+    redact_names(ids, account, &mut basis, cost);
     Some(basis)
 }
 
 /// Passes the names through the rules. If a model name is changed or cut, it would not match a rate row any more, so
 /// the table's own id is stored beside it.
-fn pass(ids: &dyn IdPolicy, account: &str, basis: &mut Basis, cost: &Cost) {
+fn redact_names(ids: &dyn IdPolicy, account: &str, basis: &mut PriceBasis, cost: &CallCost) {
     let mut changed = false;
     for model in &mut basis.models {
-        let shown = cut(&ids.column(account, model));
+        let shown = cut_column(&ids.redact_column(account, model));
         changed |= shown != *model;
         *model = shown;
     }
-    basis.listed = cost.rate.as_deref().filter(|_| changed).and_then(listed).map(str::to_owned);
+    basis.listed = cost.rate_row.as_deref().filter(|_| changed).and_then(listed_model).map(str::to_owned);
     basis.contract = cost.contract.as_deref().map(str::to_owned);
-    let shown = |text: &mut String| *text = cut(&ids.column(account, text));
+    let shown = |text: &mut String| *text = cut_column(&ids.redact_column(account, text));
     let told = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
     told.into_iter().flatten().for_each(shown);
 }
 
 /// The model id within a row's name: `provider/id@from;adjusts`.
-fn listed(rate: &str) -> Option<&str> {
+fn listed_model(rate: &str) -> Option<&str> {
     let (_, id) = rate.split(';').next()?.split_once('/')?;
     let from = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
     Some(id.rsplit_once('@').filter(|(_, tail)| from(tail)).map_or(id, |(id, _)| id))
 }
 
-fn buckets(from: genai::Buckets) -> Buckets {
-    Buckets {
+fn buckets(from: genai::CallTokenBuckets) -> TokenBuckets {
+    TokenBuckets {
         input: from.input,
         cache_read: from.cache_read,
         cache_write_5m: from.cache_write_5m,
@@ -206,20 +215,20 @@ fn buckets(from: genai::Buckets) -> Buckets {
 }
 
 /// The word for an item's role in a run.
-pub(super) fn call_word(call: Call) -> &'static str {
+pub(super) fn role_word(call: ItemRole) -> &'static str {
     match call {
-        Call::Model => "model",
-        Call::ModelCopy => "model_copy",
-        Call::Tool => "tool",
-        Call::Agent => "agent",
-        Call::TurnEnd => "turn_end",
-        Call::SessionEnd => "session_end",
-        Call::Permission => "permission",
-        Call::Other => "other",
+        ItemRole::Model => "model",
+        ItemRole::ModelCopy => "model_copy",
+        ItemRole::Tool => "tool",
+        ItemRole::Agent => "agent",
+        ItemRole::TurnEnd => "turn_end",
+        ItemRole::SessionEnd => "session_end",
+        ItemRole::Permission => "permission",
+        ItemRole::Other => "other",
     }
 }
 
-fn cut(text: &str) -> String {
+fn cut_column(text: &str) -> String {
     let mut end = text.len().min(MAX_COLUMN);
     while !text.is_char_boundary(end) {
         end -= 1;

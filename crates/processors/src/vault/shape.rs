@@ -2,16 +2,16 @@
 //! structure without the text.
 //!
 //! It holds only numbers and words of the two lists below, whatever the content was; it is bounded, and parsing
-//! allocates nothing per text. Bytes for token estimates (`weigh`) are summed up on the way.
+//! allocates nothing per text. Bytes for token estimates (`input_shares`) are summed up on the way.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use genai::Part;
+use genai::ContentPart;
 
-use super::weigh::Shares;
+use super::input_shares::InputShares;
 
 /// Maximum number of messages in a shape; the last ones are kept.
 const MAX_MESSAGES: usize = 24;
@@ -33,64 +33,64 @@ words!(type_word: "text" "input_text" "output_text" "tool_call" "tool_call_respo
     "audio" "input_audio" "video" "file" "document" "blob" "uri" "refusal" "json");
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Piece {
+struct ShapePiece {
     kind: &'static str,
     bytes: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Message {
+struct MessageShape {
     role: Option<&'static str>,
-    parts: Vec<Piece>,
-    more: u64,
+    parts: Vec<ShapePiece>,
+    more_parts: u64,
     /// Bytes of tool results, and of everything else.
-    results: u64,
-    text: u64,
+    result_bytes: u64,
+    text_bytes: u64,
     /// A model's answer that is listed among its input.
-    answer: bool,
+    is_answer: bool,
 }
 
-impl Message {
-    fn add(&mut self, piece: Piece) {
+impl MessageShape {
+    fn add(&mut self, piece: ShapePiece) {
         match piece.kind {
-            "tool_result" | "tool_call_response" | "function_call_output" => self.results += piece.bytes,
-            _ => self.text += piece.bytes,
+            "tool_result" | "tool_call_response" | "function_call_output" => self.result_bytes += piece.bytes,
+            _ => self.text_bytes += piece.bytes,
         }
-        if self.parts.len() < MAX_PARTS { self.parts.push(piece) } else { self.more += 1 }
+        if self.parts.len() < MAX_PARTS { self.parts.push(piece) } else { self.more_parts += 1 }
     }
 
     fn of(kind: &'static str, bytes: u64) -> Self {
         let mut message = Self::default();
-        message.add(Piece { kind, bytes });
+        message.add(ShapePiece { kind, bytes });
         message
     }
 }
 
 /// The shape of one item's content.
 #[derive(Default)]
-pub(super) struct Shape {
-    parts: Vec<(Part, Messages)>,
+pub(super) struct ContentShape {
+    parts: Vec<(ContentPart, MessageShapes)>,
     /// Bytes of the input by category.
-    pub(super) input: Shares,
+    pub(super) input: InputShares,
 }
 
 #[derive(Default)]
-struct Messages {
-    last: VecDeque<Message>,
-    earlier: u64,
-    shares: Shares,
+struct MessageShapes {
+    last: VecDeque<MessageShape>,
+    earlier_count: u64,
+    shares: InputShares,
 }
 
-impl Messages {
-    fn of(message: Message) -> Self {
+impl MessageShapes {
+    fn of(message: MessageShape) -> Self {
         let mut messages = Self::default();
         messages.push(message);
         messages
     }
 
     fn extend(&mut self, more: Self) {
-        self.earlier += more.earlier;
-        let shares = (more.earlier > 0).then_some(more.shares);
+        self.earlier_count += more.earlier_count;
+        let shares = (more.earlier_count > 0).then_some(more.shares);
         match shares {
             // Messages dropped from `more.last` count too, so its shares are used.
             Some(shares) => {
@@ -103,63 +103,63 @@ impl Messages {
         }
     }
 
-    fn push(&mut self, message: Message) {
-        if !message.answer {
-            self.shares.message(message.role, message.text, message.results);
+    fn push(&mut self, message: MessageShape) {
+        if !message.is_answer {
+            self.shares.add_message(message.role, message.text_bytes, message.result_bytes);
         }
         if self.last.len() == MAX_MESSAGES {
             self.last.pop_front();
-            self.earlier += 1;
+            self.earlier_count += 1;
         }
         self.last.push_back(message);
     }
 }
 
-impl Shape {
+impl ContentShape {
     /// Adds a value of `part`: a text (which may be JSON), or structure as JSON. `role` is the role given beside the
     /// text, if any.
-    pub(super) fn add(&mut self, part: Part, text: &str, role: Option<&str>) {
+    pub(super) fn add(&mut self, part: ContentPart, text: &str, role: Option<&str>) {
         let role = role.map(role_word);
         let structured = text.trim_start().starts_with(['[', '{']);
-        match structured.then(|| serde_json::from_str::<Found>(text)) {
-            Some(Ok(Found(found))) => {
+        match structured.then(|| serde_json::from_str::<DocumentMessages>(text)) {
+            Some(Ok(DocumentMessages(found))) => {
                 let mut shares = found.shares;
                 if role.is_some() {
-                    shares = Shares::default();
-                    shares.message(role, found.shares.text(), found.shares.results);
+                    shares = InputShares::default();
+                    shares.add_message(role, found.shares.non_result_bytes(), found.shares.results);
                 }
-                self.input.place(part, &shares);
-                let Some(messages) = self.of(part) else { return };
-                messages.earlier += found.earlier;
+                self.input.add_part(part, &shares);
+                let Some(messages) = self.messages_of(part) else { return };
+                messages.earlier_count += found.earlier_count;
                 for message in found.last {
-                    messages.push(Message { role: message.role.or(role), ..message });
+                    messages.push(MessageShape { role: message.role.or(role), ..message });
                 }
             }
             _ => {
-                let mut shares = Shares::default();
-                shares.message(role, text.len() as u64, 0);
-                self.input.place(part, &shares);
-                let Some(messages) = self.of(part) else { return };
-                messages.push(Message { role, ..Message::of("text", text.len() as u64) });
+                let mut shares = InputShares::default();
+                shares.add_message(role, text.len() as u64, 0);
+                self.input.add_part(part, &shares);
+                let Some(messages) = self.messages_of(part) else { return };
+                messages.push(MessageShape { role, ..MessageShape::of("text", text.len() as u64) });
             }
         }
     }
 
     /// Adds a message that was spread over several attributes: pieces with type and bytes.
-    pub(super) fn flat(&mut self, part: Part, role: Option<&str>, pieces: &[(&'static str, u64)]) {
-        let mut message = Message { role: role.map(role_word), ..Message::default() };
-        pieces.iter().for_each(|(kind, bytes)| message.add(Piece { kind, bytes: *bytes }));
-        let mut shares = Shares::default();
-        shares.message(message.role, message.text, message.results);
-        self.input.place(part, &shares);
-        if let Some(messages) = self.of(part) {
+    pub(super) fn add_flattened(&mut self, part: ContentPart, role: Option<&str>, pieces: &[(&'static str, u64)]) {
+        let mut message = MessageShape { role: role.map(role_word), ..MessageShape::default() };
+        pieces.iter().for_each(|(kind, bytes)| message.add(ShapePiece { kind, bytes: *bytes }));
+        let mut shares = InputShares::default();
+        shares.add_message(message.role, message.text_bytes, message.result_bytes);
+        self.input.add_part(part, &shares);
+        if let Some(messages) = self.messages_of(part) {
             messages.push(message);
         }
     }
 
-    fn of(&mut self, part: Part) -> Option<&mut Messages> {
+    fn messages_of(&mut self, part: ContentPart) -> Option<&mut MessageShapes> {
         let at = self.parts.iter().position(|(known, _)| *known == part).unwrap_or_else(|| {
-            self.parts.push((part, Messages::default()));
+            self.parts.push((part, MessageShapes::default()));
             self.parts.len() - 1
         });
         self.parts.get_mut(at).map(|(_, messages)| messages)
@@ -171,8 +171,8 @@ impl Shape {
         for (index, (part, messages)) in self.parts.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
             let _ = write!(out, "{comma}\"{}\":[", part.as_str()); // Writing to a String cannot fail.
-            if messages.earlier > 0 {
-                let _ = write!(out, "{{\"earlier\":{}}},", messages.earlier);
+            if messages.earlier_count > 0 {
+                let _ = write!(out, "{{\"earlier\":{}}},", messages.earlier_count);
             }
             for (index, message) in messages.last.iter().enumerate() {
                 out.push_str(if index > 0 { "," } else { "" });
@@ -185,7 +185,7 @@ impl Shape {
     }
 }
 
-fn render_message(message: &Message, out: &mut String) {
+fn render_message(message: &MessageShape, out: &mut String) {
     out.push('{');
     if let Some(role) = message.role {
         let _ = write!(out, "\"role\":\"{role}\",");
@@ -196,28 +196,28 @@ fn render_message(message: &Message, out: &mut String) {
         let _ = write!(out, "{comma}{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
     }
     out.push(']');
-    if message.more > 0 {
-        let _ = write!(out, ",\"more\":{}", message.more);
+    if message.more_parts > 0 {
+        let _ = write!(out, ",\"more\":{}", message.more_parts);
     }
     out.push('}');
 }
 
 /// The messages of a JSON document: an array of messages, one message, or any other value.
-struct Found(Messages);
+struct DocumentMessages(MessageShapes);
 /// One element of an array of messages: a message, a lone part, or a plain value.
-struct Element(Message);
+struct ArrayElement(MessageShape);
 /// Content of a message: a text, a part, or an array of parts.
-struct Pieces(Vec<Piece>);
+struct ContentPieces(Vec<ShapePiece>);
 /// Bytes of all texts in a value.
-struct Weight(u64);
+struct TextBytes(u64);
 /// A list element that may itself be a list of messages.
-struct Entry(Messages);
+struct ListEntry(MessageShapes);
 /// A role: a listed word, never the text itself.
-struct Role(&'static str);
+struct RoleWord(&'static str);
 /// The value of `type`: the type of a part, or (in LangChain) the role.
-struct Type(&'static str, Option<&'static str>);
+struct TypeWord(&'static str, Option<&'static str>);
 /// Whether an event's name is that of an answer.
-struct Answer(bool);
+struct AnswerEvent(bool);
 
 /// Implements `Deserialize` through a visitor with these methods. Numbers, booleans and nulls have no weight.
 macro_rules! walk {
@@ -261,93 +261,93 @@ macro_rules! walk {
     };
 }
 
-walk!(Found: Found(Messages::default());
-    |text| Found(Messages::of(Message::of("text", text.len() as u64)));
+walk!(DocumentMessages: DocumentMessages(MessageShapes::default());
+    |text| DocumentMessages(MessageShapes::of(MessageShape::of("text", text.len() as u64)));
     |seq| {
-        let mut found = Messages::default();
-        while let Some(Entry(entry)) = seq.next_element()? {
+        let mut found = MessageShapes::default();
+        while let Some(ListEntry(entry)) = seq.next_element()? {
             found.extend(entry);
         }
-        Ok(Found(found))
+        Ok(DocumentMessages(found))
     };
     |map| {
-        let (message, wrapped) = message(&mut map)?;
-        Ok(Found(wrapped.unwrap_or_else(|| Messages::of(message))))
+        let (message, wrapped) = read_message(&mut map)?;
+        Ok(DocumentMessages(wrapped.unwrap_or_else(|| MessageShapes::of(message))))
     }
 );
 
-walk!(Element: Element(Message::of("json", 0));
-    |text| Element(Message::of("text", text.len() as u64));
+walk!(ArrayElement: ArrayElement(MessageShape::of("json", 0));
+    |text| ArrayElement(MessageShape::of("text", text.len() as u64));
     |seq| {
         let mut bytes = 0;
-        while let Some(Weight(more)) = seq.next_element()? {
+        while let Some(TextBytes(more)) = seq.next_element()? {
             bytes += more;
         }
-        Ok(Element(Message::of("json", bytes)))
+        Ok(ArrayElement(MessageShape::of("json", bytes)))
     };
-    |map| message(&mut map).map(|(message, _)| Element(message))
+    |map| read_message(&mut map).map(|(message, _)| ArrayElement(message))
 );
 
-walk!(Entry: Entry(Messages::of(Message::of("json", 0)));
-    |text| Entry(Messages::of(Message::of("text", text.len() as u64)));
+walk!(ListEntry: ListEntry(MessageShapes::of(MessageShape::of("json", 0)));
+    |text| ListEntry(MessageShapes::of(MessageShape::of("text", text.len() as u64)));
     |seq| {
-        let mut found = Messages::default();
-        while let Some(Entry(entry)) = seq.next_element()? {
+        let mut found = MessageShapes::default();
+        while let Some(ListEntry(entry)) = seq.next_element()? {
             found.extend(entry);
         }
-        Ok(Entry(found))
+        Ok(ListEntry(found))
     };
     |map| {
-        let (message, wrapped) = message(&mut map)?;
-        Ok(Entry(wrapped.unwrap_or_else(|| Messages::of(message))))
+        let (message, wrapped) = read_message(&mut map)?;
+        Ok(ListEntry(wrapped.unwrap_or_else(|| MessageShapes::of(message))))
     }
 );
 
-walk!(Pieces: Pieces(Vec::new());
-    |text| Pieces(vec![Piece { kind: "text", bytes: text.len() as u64 }]);
+walk!(ContentPieces: ContentPieces(Vec::new());
+    |text| ContentPieces(vec![ShapePiece { kind: "text", bytes: text.len() as u64 }]);
     |seq| {
         let mut pieces = Vec::new();
-        while let Some(Element(message)) = seq.next_element()? {
+        while let Some(ArrayElement(message)) = seq.next_element()? {
             pieces.extend(message.parts);
         }
-        Ok(Pieces(pieces))
+        Ok(ContentPieces(pieces))
     };
-    |map| message(&mut map).map(|(message, _)| Pieces(message.parts))
+    |map| read_message(&mut map).map(|(message, _)| ContentPieces(message.parts))
 );
 
-walk!(Weight: Weight(0);
-    |text| Weight(text.len() as u64);
+walk!(TextBytes: TextBytes(0);
+    |text| TextBytes(text.len() as u64);
     |seq| {
         let mut bytes = 0;
-        while let Some(Weight(more)) = seq.next_element()? {
+        while let Some(TextBytes(more)) = seq.next_element()? {
             bytes += more;
         }
-        Ok(Weight(bytes))
+        Ok(TextBytes(bytes))
     };
     |map| {
         let mut bytes = 0;
-        while let Some((_, Weight(more))) = map.next_entry::<IgnoredAny, Weight>()? {
+        while let Some((_, TextBytes(more))) = map.next_entry::<IgnoredAny, TextBytes>()? {
             bytes += more;
         }
-        Ok(Weight(bytes))
+        Ok(TextBytes(bytes))
     }
 );
 
-walk!(Role: Role("other"); |text| Role(role_word(text));
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Role("other")) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Role("other")) });
+walk!(RoleWord: RoleWord("other"); |text| RoleWord(role_word(text));
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) });
 
-walk!(Type: Type("other", None); |text| type_of(text);
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Type("other", None)) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Type("other", None)) });
+walk!(TypeWord: TypeWord("other", None); |text| type_of(text);
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(TypeWord("other", None)) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(TypeWord("other", None)) });
 
-walk!(Answer: Answer(false); |text| Answer(text == "gen_ai.choice");
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(Answer(false)) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(Answer(false)) });
+walk!(AnswerEvent: AnswerEvent(false); |text| AnswerEvent(text == "gen_ai.choice");
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) });
 
-fn type_of(word: &str) -> Type {
+fn type_of(word: &str) -> TypeWord {
     let role = matches!(word, "human" | "ai" | "system" | "tool").then(|| role_word(word));
-    Type(
+    TypeWord(
         type_word(match word {
             "tool-call" => "tool_call",
             "tool-result" => "tool_result",
@@ -358,7 +358,7 @@ fn type_of(word: &str) -> Type {
 }
 
 /// Keys that determine the shape of a message.
-enum Key {
+enum ShapeKey {
     Role,
     Type,
     Content,
@@ -374,29 +374,29 @@ enum Key {
     Else,
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for ShapeKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Walk;
         impl Visitor<'_> for Walk {
-            type Value = Key;
+            type Value = ShapeKey;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
-            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+            fn visit_str<E>(self, key: &str) -> Result<ShapeKey, E> {
                 Ok(match key {
-                    "role" => Key::Role,
-                    "type" => Key::Type,
-                    "content" | "parts" => Key::Content,
-                    "tool_calls" => Key::Calls,
-                    "messages" | "choices" | "generations" | "candidates" => Key::Messages,
-                    "system" | "instructions" => Key::System,
-                    "tools" | "functions" => Key::Tools,
-                    "message" | "kwargs" => Key::Message,
-                    "text" => Key::Named("text"),
-                    "functionCall" | "function_call" | "toolUse" => Key::Named("tool_call"),
-                    "functionResponse" | "function_response" | "toolResult" => Key::Named("tool_result"),
-                    "event.name" => Key::Event,
-                    _ => Key::Else,
+                    "role" => ShapeKey::Role,
+                    "type" => ShapeKey::Type,
+                    "content" | "parts" => ShapeKey::Content,
+                    "tool_calls" => ShapeKey::Calls,
+                    "messages" | "choices" | "generations" | "candidates" => ShapeKey::Messages,
+                    "system" | "instructions" => ShapeKey::System,
+                    "tools" | "functions" => ShapeKey::Tools,
+                    "message" | "kwargs" => ShapeKey::Message,
+                    "text" => ShapeKey::Named("text"),
+                    "functionCall" | "function_call" | "toolUse" => ShapeKey::Named("tool_call"),
+                    "functionResponse" | "function_response" | "toolResult" => ShapeKey::Named("tool_result"),
+                    "event.name" => ShapeKey::Event,
+                    _ => ShapeKey::Else,
                 })
             }
         }
@@ -405,33 +405,33 @@ impl<'de> Deserialize<'de> for Key {
 }
 
 /// Reads one map: a message, a part, or the request around messages.
-fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messages>), A::Error> {
-    let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None::<Messages>);
+fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Option<MessageShapes>), A::Error> {
+    let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None::<MessageShapes>);
     let (mut system, mut tools, mut answer) = (0, 0, false);
-    let (mut inner, mut named, mut named_bytes) = (None::<Message>, None, 0);
-    let mut pieces: Vec<Piece> = Vec::new();
+    let (mut inner, mut named, mut named_bytes) = (None::<MessageShape>, None, 0);
+    let mut pieces: Vec<ShapePiece> = Vec::new();
     while let Some(key) = map.next_key()? {
         match key {
-            Key::Role => role = Some(map.next_value::<Role>()?.0),
-            Key::Type => {
-                let Type(word, of) = map.next_value()?;
+            ShapeKey::Role => role = Some(map.next_value::<RoleWord>()?.0),
+            ShapeKey::Type => {
+                let TypeWord(word, of) = map.next_value()?;
                 (kind, role) = if of.is_some() { (kind, role.or(of)) } else { (Some(word), role) };
             }
-            Key::Message => inner = Some(map.next_value::<Element>()?.0),
-            Key::Named(what) => {
+            ShapeKey::Message => inner = Some(map.next_value::<ArrayElement>()?.0),
+            ShapeKey::Named(what) => {
                 named = Some(what);
-                named_bytes += map.next_value::<Weight>()?.0;
+                named_bytes += map.next_value::<TextBytes>()?.0;
             }
-            Key::Event => answer = map.next_value::<Answer>()?.0,
-            Key::Content => pieces.extend(map.next_value::<Pieces>()?.0),
-            Key::Calls => {
-                let calls = map.next_value::<Pieces>()?.0;
-                pieces.extend(calls.into_iter().map(|piece| Piece { kind: "tool_call", ..piece }));
+            ShapeKey::Event => answer = map.next_value::<AnswerEvent>()?.0,
+            ShapeKey::Content => pieces.extend(map.next_value::<ContentPieces>()?.0),
+            ShapeKey::Calls => {
+                let calls = map.next_value::<ContentPieces>()?.0;
+                pieces.extend(calls.into_iter().map(|piece| ShapePiece { kind: "tool_call", ..piece }));
             }
-            Key::Messages => wrapped = Some(map.next_value::<Found>()?.0),
-            Key::System => system += map.next_value::<Weight>()?.0,
-            Key::Tools => tools += map.next_value::<Weight>()?.0,
-            Key::Else => rest += map.next_value::<Weight>()?.0,
+            ShapeKey::Messages => wrapped = Some(map.next_value::<DocumentMessages>()?.0),
+            ShapeKey::System => system += map.next_value::<TextBytes>()?.0,
+            ShapeKey::Tools => tools += map.next_value::<TextBytes>()?.0,
+            ShapeKey::Else => rest += map.next_value::<TextBytes>()?.0,
         }
     }
     if let Some(messages) = &mut wrapped {
@@ -439,23 +439,23 @@ fn message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Message, Option<Messa
             (messages.shares.system + system, messages.shares.tools + tools);
     }
     if let Some(inner) = inner.filter(|inner| inner.role.is_some()) {
-        return Ok((Message { answer, ..inner }, wrapped));
+        return Ok((MessageShape { is_answer: answer, ..inner }, wrapped));
     }
     match named {
-        Some(what) if kind.is_none() => pieces.push(Piece { kind: what, bytes: named_bytes }),
+        Some(what) if kind.is_none() => pieces.push(ShapePiece { kind: what, bytes: named_bytes }),
         _ => rest += named_bytes,
     }
     rest += system + tools;
-    let mut message = Message { role, answer, ..Message::default() };
+    let mut message = MessageShape { role, is_answer: answer, ..MessageShape::default() };
     if let (Some(kind), None) = (kind, role) {
         // A lone part: all bytes in the map belong to it.
         let inside: u64 = pieces.iter().map(|piece| piece.bytes).sum();
-        message.add(Piece { kind, bytes: rest + inside });
+        message.add(ShapePiece { kind, bytes: rest + inside });
         return Ok((message, wrapped));
     }
     pieces.into_iter().for_each(|piece| message.add(piece));
     if rest > 0 || message.parts.is_empty() {
-        message.add(Piece { kind: "json", bytes: rest });
+        message.add(ShapePiece { kind: "json", bytes: rest });
     }
     Ok((message, wrapped))
 }

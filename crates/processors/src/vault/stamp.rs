@@ -4,13 +4,13 @@
 //! Every content place in the facts is removed, and nothing else. The texts of the slots are filled in by
 //! `vault/ticket`.
 
-use genai::{Basis, ContentAt, Facts, InsideEdit, Part};
+use genai::{ContentBasis, ContentLocation, ContentPart, EmbeddedContentEdit, Facts};
 use kernel::CONTENT;
-use otlp::{Field, Node, OwnedValue, Payload, Place, PlaceKind, SlotId, TextEdit, Value};
+use otlp::{NodeId, OwnedValue, Payload, SlotId, TextEdit, TextField, TextPlace, TextPlaceKind, Value};
 
-use super::arrival::ref_key;
+use super::client_references::reference_key;
 use super::content::read_content;
-use super::weigh::{KEYS, billed_input};
+use super::input_shares::{KEYS, billed_input};
 
 pub(super) const S3_URI: &str = "gen_ai.payload.s3_uri";
 pub(super) const RANGE: &str = "gen_ai.payload.range";
@@ -26,31 +26,31 @@ pub(super) const CONTEXT: [&str; 3] = ["tollgate.context.hash", "tollgate.contex
 
 /// A text that is filled in after encoding.
 #[derive(Clone, Copy)]
-pub(super) struct Slot {
+pub(super) struct TextSlot {
     pub(super) id: SlotId,
     pub(super) width: usize,
 }
 
 /// The references of one item.
-pub(super) struct Stamp {
-    pub(super) node: Node,
-    pub(super) uri: Slot,
-    pub(super) range: Slot,
-    pub(super) key: Slot,
-    pub(super) leaf: Slot,
-    pub(super) commitment: Slot,
-    pub(super) shape: Slot,
+pub(super) struct ReferenceStamp {
+    pub(super) node: NodeId,
+    pub(super) uri: TextSlot,
+    pub(super) range: TextSlot,
+    pub(super) key: TextSlot,
+    pub(super) leaf: TextSlot,
+    pub(super) commitment: TextSlot,
+    pub(super) shape: TextSlot,
     /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
-    pub(super) context: [Option<Slot>; 3],
+    pub(super) context: [Option<TextSlot>; 3],
     /// Size of the content as canonical JSON.
     pub(super) bytes: u64,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<ContentPart>,
     /// The billed input tokens by category.
     pub(super) input: Option<[u64; 5]>,
 }
 
 /// Writes the references.
-pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
+pub(super) fn write_references(payload: &mut Payload, stamps: &[ReferenceStamp]) {
     for stamp in stamps {
         let node = stamp.node;
         let slots = [
@@ -61,7 +61,7 @@ pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
             (COMMITMENT, stamp.commitment),
             (SHAPE, stamp.shape),
         ];
-        let references = stamp.parts.iter().filter_map(|part| ref_key(*part)).map(|key| (key, stamp.uri));
+        let references = stamp.parts.iter().filter_map(|part| reference_key(*part)).map(|key| (key, stamp.uri));
         let context = CONTEXT.into_iter().zip(stamp.context).filter_map(|(key, slot)| Some((key, slot?)));
         for (key, slot) in slots.into_iter().chain(references).chain(context) {
             payload.set_slot(node, key, slot.id, slot.width);
@@ -71,7 +71,7 @@ pub(super) fn stamp(payload: &mut Payload, stamps: &[Stamp]) {
     }
 }
 
-fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
+fn stamp_input(payload: &mut Payload, node: NodeId, input: Option<[u64; 5]>) {
     for (key, tokens) in input.into_iter().flat_map(|input| KEYS.into_iter().zip(input)) {
         payload.set(node, key, OwnedValue::Int(i64::try_from(tokens).unwrap_or(i64::MAX)));
     }
@@ -79,32 +79,32 @@ fn stamp_input(payload: &mut Payload, node: Node, input: Option<[u64; 5]>) {
 
 /// Removes all content. Values under keys that are not listed as content are replaced by a mark, so that a dashboard
 /// shows that they existed.
-pub(super) fn strip(payload: &mut Payload, facts: &Facts) {
+pub(super) fn strip_content(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
-            ContentAt::Attribute(id) if matches!(place.basis, Basis::Listed | Basis::Key) => {
+            ContentLocation::Attribute(id) if matches!(place.basis, ContentBasis::Listed | ContentBasis::Key) => {
                 payload.remove_attribute(id);
             }
-            ContentAt::Attribute(id) => payload.replace_attribute(id, OwnedValue::Str(CONTENT.to_owned())),
-            ContentAt::Body => payload.remove_body(place.node),
-            ContentAt::Status => payload.set_text(place.node, Field::StatusMessage, ""),
-            ContentAt::Name | ContentAt::Inside(_) => {}
+            ContentLocation::Attribute(id) => payload.replace_attribute(id, OwnedValue::Str(CONTENT.to_owned())),
+            ContentLocation::Body => payload.remove_body(place.node),
+            ContentLocation::Status => payload.set_text(place.node, TextField::StatusMessage, ""),
+            ContentLocation::Name | ContentLocation::Embedded(_) => {}
         }
     }
     for item in &facts.items {
-        let Some(inside) = &item.inside else { continue };
-        inside.edits.iter().for_each(|edit| take_out(payload, edit));
+        let Some(inside) = &item.embedded else { continue };
+        inside.edits.iter().for_each(|edit| remove_listed_parts(payload, edit));
         if let Some(name) = &inside.name {
-            payload.set_text(item.node, Field::Name, name);
+            payload.set_text(item.node, TextField::Name, name);
         }
     }
 }
 
 /// Removes the listed parts from a value that stays.
-fn take_out(payload: &mut Payload, edit: &InsideEdit) {
-    let change = |place: &Place<'_>, text: &str| match place.kind {
-        PlaceKind::Entry { .. } if edit.keys.contains(place.path_key) => TextEdit::Remove,
-        PlaceKind::Value | PlaceKind::Body => {
+fn remove_listed_parts(payload: &mut Payload, edit: &EmbeddedContentEdit) {
+    let change = |place: &TextPlace<'_>, text: &str| match place.kind {
+        TextPlaceKind::Entry { .. } if edit.keys.contains(place.path_key) => TextEdit::Remove,
+        TextPlaceKind::Value | TextPlaceKind::Body => {
             edit.texts.get(text).map_or(TextEdit::Keep, |rest| TextEdit::Replace(rest.clone()))
         }
         _ => TextEdit::Keep,
@@ -119,17 +119,17 @@ fn take_out(payload: &mut Payload, edit: &InsideEdit) {
 pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
     for place in facts.items.iter().flat_map(|item| &item.content) {
         match place.at {
-            ContentAt::Attribute(id) => {
+            ContentLocation::Attribute(id) => {
                 if payload.attribute(id).is_some_and(|attribute| !is_readable(attribute.value)) {
                     payload.remove_attribute(id);
                 }
             }
-            ContentAt::Body => {
+            ContentLocation::Body => {
                 if payload.body(place.node).is_some_and(|body| !is_readable(body)) {
                     payload.remove_body(place.node);
                 }
             }
-            ContentAt::Status | ContentAt::Name | ContentAt::Inside(_) => {}
+            ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => {}
         }
     }
 }
@@ -149,8 +149,8 @@ fn is_number(value: Value<'_>) -> bool {
     matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
 }
 
-/// Marks each item whose content is dropped for good, with the content's size and shape. Must run before [`strip`].
-/// Returns the number of items.
+/// Marks each item whose content is dropped for good, with the content's size and shape. Must run before
+/// [`strip_content`]. Returns the number of items.
 pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
     let mut count = 0;
     for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
@@ -163,7 +163,7 @@ pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
         payload.set(item.node, DROPPED, OwnedValue::Bool(true));
         payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(bytes).unwrap_or(i64::MAX)));
         payload.set(item.node, SHAPE, OwnedValue::Str(shape.render()));
-        stamp_input(payload, item.node, billed_input(item).and_then(|tokens| shape.input.spread(tokens)));
+        stamp_input(payload, item.node, billed_input(item).and_then(|tokens| shape.input.distribute(tokens)));
     }
     count
 }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::schema::{Adjust, Model, Price, Rate, Tier};
+use crate::schema::{AdjustmentSpec, ModelSpec, PriceTexts, RateSpec, TierSpec};
 use crate::unit::{Fee, Unit};
 
-use super::gathered::{Gathered, NotAList, put, put_fee};
-use super::raw::{Object, count, decimal, list, object, text};
+use super::collector::{ModelCollector, PriceListError, put_fee, put_price};
+use super::raw::{RawObject, parse_count, parse_decimal, parse_list, parse_object, parse_text};
 
 const UNITS: &[(&str, Unit)] = &[
     ("input_mtok", Unit::Input),
@@ -38,62 +38,62 @@ const FEES: &[(&str, Fee)] = &[
 ];
 
 /// Reads the data.
-pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
+pub(super) fn read(file: &str, out: &mut ModelCollector) -> Result<(), PriceListError> {
     let raw: Box<RawValue> = serde_json::from_str(file)?;
-    let providers = object(&raw).and_then(|all| list(all.get("providers")?)).or_else(|| list(&raw));
-    for provider in providers.ok_or(NotAList::NoProviders)? {
-        let Some(provider) = object(&provider) else { continue };
-        let Some(key) = provider.get("id").and_then(|raw| text(raw)) else { continue };
-        for raw in provider.get("models").and_then(|raw| list(raw)).unwrap_or_default() {
-            let Some(entry) = object(&raw) else { continue };
-            let Some(id) = entry.get("id").and_then(|raw| text(raw)) else { continue };
+    let providers = parse_object(&raw).and_then(|all| parse_list(all.get("providers")?)).or_else(|| parse_list(&raw));
+    for provider in providers.ok_or(PriceListError::NoProviders)? {
+        let Some(provider) = parse_object(&provider) else { continue };
+        let Some(key) = provider.get("id").and_then(|raw| parse_text(raw)) else { continue };
+        for raw in provider.get("models").and_then(|raw| parse_list(raw)).unwrap_or_default() {
+            let Some(entry) = parse_object(&raw) else { continue };
+            let Some(id) = entry.get("id").and_then(|raw| parse_text(raw)) else { continue };
             let mut ids = vec![id.clone()];
             if let Some(clause) = entry.get("match") {
-                clauses(clause, &mut ids, out);
+                collect_clause_ids(clause, &mut ids, out);
             }
-            unread(&raw, out);
+            count_unsupported(&raw, out);
             let deprecated = entry.get("deprecated").is_some_and(|raw| raw.get() == "true");
-            let rates = rates(&entry);
-            out.add(&key, Model { id, ids, deprecated, rates, ..Model::default() });
+            let rates = read_rates(&entry);
+            out.add_model(&key, ModelSpec { id, ids, deprecated, rates, ..ModelSpec::default() });
         }
     }
     Ok(())
 }
 
 /// Collects the ids of a clause; other conditions are only counted.
-fn clauses(raw: &RawValue, ids: &mut Vec<String>, out: &mut Gathered) {
-    let Some(clause) = object(raw) else { return };
-    if let Some(id) = clause.get("equals").and_then(|raw| text(raw)) {
+fn collect_clause_ids(raw: &RawValue, ids: &mut Vec<String>, out: &mut ModelCollector) {
+    let Some(clause) = parse_object(raw) else { return };
+    if let Some(id) = clause.get("equals").and_then(|raw| parse_text(raw)) {
         ids.push(id);
     }
-    if let Some(start) = clause.get("starts_with").and_then(|raw| text(raw)) {
+    if let Some(start) = clause.get("starts_with").and_then(|raw| parse_text(raw)) {
         ids.push(start.trim_end_matches(['-', '@', ':', '.']).to_owned());
     }
-    for one in clause.get("or").and_then(|raw| list(raw)).unwrap_or_default() {
-        clauses(&one, ids, out);
+    for one in clause.get("or").and_then(|raw| parse_list(raw)).unwrap_or_default() {
+        collect_clause_ids(&one, ids, out);
     }
     for word in ["contains", "ends_with", "regex", "and"].into_iter().filter(|word| clause.contains_key(*word)) {
-        out.unread(&format!("match: {word}"));
+        out.count_unsupported(&format!("match: {word}"));
     }
 }
 
 /// Counts prices and circumstances that have no equivalent in our schema, anywhere in a model.
-fn unread(model: &RawValue, out: &mut Gathered) {
-    let Some(entry) = object(model) else { return };
+fn count_unsupported(model: &RawValue, out: &mut ModelCollector) {
+    let Some(entry) = parse_object(model) else { return };
     for (word, raw) in &entry {
         let known = UNITS.iter().any(|(theirs, _)| theirs == word) || FEES.iter().any(|(theirs, _)| theirs == word);
         if ["_mtok", "_kcount", "_hours", "_mchar"].iter().any(|tail| word.ends_with(tail)) && !known {
-            out.unread(word);
+            out.count_unsupported(word);
         }
         match word.as_str() {
             "when" => {
-                let asked = object(raw).unwrap_or_default();
+                let asked = parse_object(raw).unwrap_or_default();
                 let unknown = asked.keys().filter(|word| crate::unit::Variable::parse(word).is_none());
-                unknown.for_each(|word| out.unread(&format!("when: {word}")));
+                unknown.for_each(|word| out.count_unsupported(&format!("when: {word}")));
             }
             "prices" | "price_variants" => {
-                list(raw).unwrap_or_default().iter().for_each(|one| unread(one, out));
-                unread(raw, out);
+                parse_list(raw).unwrap_or_default().iter().for_each(|one| count_unsupported(one, out));
+                count_unsupported(raw, out);
             }
             _ => {}
         }
@@ -101,22 +101,23 @@ fn unread(model: &RawValue, out: &mut Gathered) {
 }
 
 /// Windows by their first day; prices by time of day become adjustments of every window.
-fn rates(entry: &Object) -> Vec<Rate> {
+fn read_rates(entry: &RawObject) -> Vec<RateSpec> {
     let Some(raw) = entry.get("prices") else { return Vec::new() };
-    let mut windows: BTreeMap<Option<String>, Rate> = BTreeMap::new();
-    let mut by_clock: Vec<Adjust> = Vec::new();
-    match list(raw) {
-        None => drop(windows.insert(None, object(raw).map(|prices| rate(&prices)).unwrap_or_default())),
+    let mut windows: BTreeMap<Option<String>, RateSpec> = BTreeMap::new();
+    let mut by_clock: Vec<AdjustmentSpec> = Vec::new();
+    match parse_list(raw) {
+        None => drop(windows.insert(None, parse_object(raw).map(|prices| read_rate(&prices)).unwrap_or_default())),
         Some(entries) => {
-            for one in entries.iter().filter_map(|raw| object(raw)) {
-                let Some(prices) = one.get("prices").and_then(|raw| object(raw)).map(|prices| rate(&prices)) else {
+            for one in entries.iter().filter_map(|raw| parse_object(raw)) {
+                let Some(prices) = one.get("prices").and_then(|raw| parse_object(raw)).map(|prices| read_rate(&prices))
+                else {
                     continue;
                 };
-                let constraint = one.get("constraint").and_then(|raw| object(raw)).unwrap_or_default();
-                let told = |word: &str| constraint.get(word).and_then(|raw| text(raw));
+                let constraint = one.get("constraint").and_then(|raw| parse_object(raw)).unwrap_or_default();
+                let told = |word: &str| constraint.get(word).and_then(|raw| parse_text(raw));
                 match (told("start_date"), told("start_time"), told("end_time")) {
-                    (date, None, None) => drop(windows.insert(date.map(|date| midnight(&date)), prices)),
-                    (_, Some(from), Some(to)) => by_clock.push(clocked(&from, &to, prices)),
+                    (date, None, None) => drop(windows.insert(date.map(|date| midnight_of_date(&date)), prices)),
+                    (_, Some(from), Some(to)) => by_clock.push(time_of_day_adjustment(&from, &to, prices)),
                     _ => {}
                 }
             }
@@ -124,7 +125,7 @@ fn rates(entry: &Object) -> Vec<Rate> {
     }
     // with us the first entry that names a unit wins, in genai-prices the last
     by_clock.reverse();
-    let variants = variants(entry);
+    let variants = read_variants(entry);
     let starts: Vec<Option<String>> = windows.keys().cloned().collect();
     let mut out = Vec::new();
     for (at, (from, mut rate)) in windows.into_iter().enumerate() {
@@ -137,63 +138,68 @@ fn rates(entry: &Object) -> Vec<Rate> {
     out
 }
 
-fn midnight(date: &str) -> String {
+fn midnight_of_date(date: &str) -> String {
     format!("{date}T00:00:00Z")
 }
 
-fn clocked(from: &str, to: &str, rate: Rate) -> Adjust {
+fn time_of_day_adjustment(from: &str, to: &str, rate: RateSpec) -> AdjustmentSpec {
     let minutes = |text: &str| text.get(..5).unwrap_or("00:00").to_owned();
     let when = BTreeMap::from([("utc_time".to_owned(), vec![format!("{}-{}", minutes(from), minutes(to))])]);
-    Adjust { when, price: rate.price, tiers: rate.tiers, ..Adjust::default() }
+    AdjustmentSpec { when, price: rate.price, tiers: rate.tiers, ..AdjustmentSpec::default() }
 }
 
-fn variants(entry: &Object) -> Vec<Adjust> {
-    let raw = entry.get("price_variants").and_then(|raw| list(raw)).unwrap_or_default();
+fn read_variants(entry: &RawObject) -> Vec<AdjustmentSpec> {
+    let raw = entry.get("price_variants").and_then(|raw| parse_list(raw)).unwrap_or_default();
     let known = |word: &str| crate::unit::Variable::parse(word).is_some();
     let one = |raw: &RawValue| {
-        let variant = object(raw)?;
-        let rate = rate(&object(variant.get("prices")?)?);
-        let when = object(variant.get("when")?)?
+        let variant = parse_object(raw)?;
+        let rate = read_rate(&parse_object(variant.get("prices")?)?);
+        let when = parse_object(variant.get("when")?)?
             .iter()
-            .filter_map(|(word, raw)| Some((word.clone(), vec![text(raw)?])))
+            .filter_map(|(word, raw)| Some((word.clone(), vec![parse_text(raw)?])))
             .collect::<BTreeMap<_, _>>();
-        let from = variant.get("constraint").and_then(|raw| object(raw)).and_then(|one| text(one.get("start_date")?));
-        when.keys().all(|word| known(word)).then(|| Adjust {
+        let from = variant
+            .get("constraint")
+            .and_then(|raw| parse_object(raw))
+            .and_then(|one| parse_text(one.get("start_date")?));
+        when.keys().all(|word| known(word)).then(|| AdjustmentSpec {
             when,
-            from: from.map(|date| midnight(&date)),
+            from: from.map(|date| midnight_of_date(&date)),
             price: rate.price,
             tiers: rate.tiers,
             fees_per_1000: rate.fees_per_1000,
-            ..Adjust::default()
+            ..AdjustmentSpec::default()
         })
     };
     raw.iter().filter_map(|raw| one(raw)).collect()
 }
 
-fn rate(prices: &Object) -> Rate {
-    let mut rate = Rate::default();
-    let mut tiers: BTreeMap<u64, Price> = BTreeMap::new();
+fn read_rate(prices: &RawObject) -> RateSpec {
+    let mut rate = RateSpec::default();
+    let mut tiers: BTreeMap<u64, PriceTexts> = BTreeMap::new();
     for (word, unit) in UNITS {
         let Some(raw) = prices.get(*word) else { continue };
-        if let Some(price) = decimal(raw) {
-            put(&mut rate.price, *unit, price.to_string());
+        if let Some(price) = parse_decimal(raw) {
+            put_price(&mut rate.price, *unit, price.to_string());
             continue;
         }
-        let Some(tiered) = object(raw) else { continue };
-        if let Some(base) = tiered.get("base").and_then(|raw| decimal(raw)) {
-            put(&mut rate.price, *unit, base.to_string());
+        let Some(tiered) = parse_object(raw) else { continue };
+        if let Some(base) = tiered.get("base").and_then(|raw| parse_decimal(raw)) {
+            put_price(&mut rate.price, *unit, base.to_string());
         }
-        for tier in tiered.get("tiers").and_then(|raw| list(raw)).unwrap_or_default() {
-            let Some(tier) = object(&tier) else { continue };
-            let (start, price) =
-                (tier.get("start").and_then(|raw| count(raw)), tier.get("price").and_then(|raw| decimal(raw)));
+        for tier in tiered.get("tiers").and_then(|raw| parse_list(raw)).unwrap_or_default() {
+            let Some(tier) = parse_object(&tier) else { continue };
+            let (start, price) = (
+                tier.get("start").and_then(|raw| parse_count(raw)),
+                tier.get("price").and_then(|raw| parse_decimal(raw)),
+            );
             if let (Some(start), Some(price)) = (start, price) {
-                put(tiers.entry(start).or_default(), *unit, price.to_string());
+                put_price(tiers.entry(start).or_default(), *unit, price.to_string());
             }
         }
     }
     for (word, fee) in FEES {
-        if let Some(price) = prices.get(*word).and_then(|raw| decimal(raw)) {
+        if let Some(price) = prices.get(*word).and_then(|raw| parse_decimal(raw)) {
             put_fee(&mut rate.fees_per_1000, *fee, price.to_string());
         }
     }
@@ -201,8 +207,8 @@ fn rate(prices: &Object) -> Rate {
         .into_iter()
         .map(|(start, price)| match start {
             // an inclusive limit, written there as an exclusive one
-            199_999 => Tier { over_input: None, at_least_input: Some(200_000), price },
-            _ => Tier { over_input: Some(start), at_least_input: None, price },
+            199_999 => TierSpec { over_input: None, at_least_input: Some(200_000), price },
+            _ => TierSpec { over_input: Some(start), at_least_input: None, price },
         })
         .collect();
     rate

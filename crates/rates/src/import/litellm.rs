@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::decimal::Decimal;
-use crate::schema::{Adjust, Model, Price, Rate, Tier};
+use crate::schema::{AdjustmentSpec, ModelSpec, PriceTexts, RateSpec, TierSpec};
 use crate::unit::Unit;
 
-use super::gathered::{Gathered, NotAList, put};
-use super::raw::{Object, count, decimal, list, object, text};
+use super::collector::{ModelCollector, PriceListError, put_price};
+use super::raw::{RawObject, parse_count, parse_decimal, parse_list, parse_object, parse_text};
 
 /// LiteLLM's provider keys and ours.
 const PROVIDERS: &[(&str, &str)] = &[
@@ -57,46 +57,46 @@ const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
 ];
 
 /// Reads the map.
-pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
-    let all: Object = serde_json::from_str(file)?;
+pub(super) fn read(file: &str, out: &mut ModelCollector) -> Result<(), PriceListError> {
+    let all: RawObject = serde_json::from_str(file)?;
     for (id, raw) in &all {
-        let Some(entry) = object(raw).filter(|_| id != "sample_spec") else { continue };
-        let Some(named) = entry.get("litellm_provider").and_then(|raw| text(raw)) else {
-            out.skip(id, "no provider");
+        let Some(entry) = parse_object(raw).filter(|_| id != "sample_spec") else { continue };
+        let Some(named) = entry.get("litellm_provider").and_then(|raw| parse_text(raw)) else {
+            out.skip_model(id, "no provider");
             continue;
         };
         let vertex = named.starts_with("vertex_ai");
         let key = PROVIDERS.iter().find(|(theirs, _)| *theirs == named).map_or(named.as_str(), |(_, ours)| ours);
         let provider = if vertex { "google" } else { key };
-        let bare = bare(id, &named);
+        let bare = bare_id(id, &named);
         // commitments are sold by the hour or month, regardless of calls
         if bare.contains("commitment/") {
-            out.skip(id, "a commitment, not a call");
+            out.skip_model(id, "price of a commitment, not of a call");
             continue;
         }
-        for word in entry.keys().filter(|word| word.contains("cost_per") && !known(word)) {
-            out.unread(word);
+        for word in entry.keys().filter(|word| word.contains("cost_per") && !is_known_key(word)) {
+            out.count_unsupported(word);
         }
-        let rate = rate(&entry);
+        let rate = read_rate(&entry);
         if vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
-            out.skip(id, "Vertex' row of a model that the same list has for the Gemini API");
+            out.skip_model(id, "Vertex row of a model that the list also has for the Gemini API");
             continue;
         }
-        let model = Model { id: bare.to_owned(), rates: vec![rate], ..Model::default() };
-        out.add(provider, model);
+        let model = ModelSpec { id: bare.to_owned(), rates: vec![rate], ..ModelSpec::default() };
+        out.add_model(provider, model);
     }
     Ok(())
 }
 
 /// Whether a key has an equivalent here, suffixes included.
-fn known(word: &str) -> bool {
+fn is_known_key(word: &str) -> bool {
     let tail = CIRCUMSTANCES.iter().find_map(|(tail, _, _)| word.strip_suffix(tail));
-    let (word, _) = above(tail.unwrap_or(word));
+    let (word, _) = split_token_limit(tail.unwrap_or(word));
     UNITS.iter().any(|(theirs, _)| *theirs == word)
 }
 
 /// The id without the route to the provider.
-fn bare<'i>(id: &'i str, named: &str) -> &'i str {
+fn bare_id<'i>(id: &'i str, named: &str) -> &'i str {
     match id.split_once('/') {
         Some((first, rest)) if first == named || named.starts_with(first) => rest,
         _ => id,
@@ -104,19 +104,19 @@ fn bare<'i>(id: &'i str, named: &str) -> &'i str {
 }
 
 /// Prices by the prompt size above which they apply.
-type Tiers = BTreeMap<u64, Price>;
+type TierPrices = BTreeMap<u64, PriceTexts>;
 
-fn rate(entry: &Object) -> Rate {
-    let mut rate = Rate::default();
-    let mut tiers = Tiers::new();
-    let mut adjusts: BTreeMap<(&str, &str), (Price, Tiers)> = BTreeMap::new();
+fn read_rate(entry: &RawObject) -> RateSpec {
+    let mut rate = RateSpec::default();
+    let mut tiers = TierPrices::new();
+    let mut adjusts: BTreeMap<(&str, &str), (PriceTexts, TierPrices)> = BTreeMap::new();
     for (word, raw) in entry {
         let circumstance =
             CIRCUMSTANCES.iter().find_map(|(tail, name, value)| Some((word.strip_suffix(tail)?, (*name, *value))));
         let (word, asked) = circumstance.map_or((word.as_str(), None), |(word, asked)| (word, Some(asked)));
-        let (word, over) = above(word);
+        let (word, over) = split_token_limit(word);
         let Some((_, unit)) = UNITS.iter().find(|(theirs, _)| *theirs == word) else { continue };
-        let Some(price) = decimal(raw).and_then(per_million) else { continue };
+        let Some(price) = parse_decimal(raw).and_then(to_per_million) else { continue };
         let (own, own_tiers) = match asked {
             None => (&mut rate.price, &mut tiers),
             Some(asked) => {
@@ -124,48 +124,48 @@ fn rate(entry: &Object) -> Rate {
                 (price, tiers)
             }
         };
-        put(over.map_or(own, |over| own_tiers.entry(over).or_default()), *unit, price);
+        put_price(over.map_or(own, |over| own_tiers.entry(over).or_default()), *unit, price);
     }
-    if let Some(ranges) = entry.get("tiered_pricing").and_then(|raw| list(raw)) {
-        ranged(&ranges, &mut rate.price, &mut tiers);
+    if let Some(ranges) = entry.get("tiered_pricing").and_then(|raw| parse_list(raw)) {
+        read_ranges(&ranges, &mut rate.price, &mut tiers);
     }
-    rate.tiers = tiers_of(tiers);
+    rate.tiers = to_tiers(tiers);
     rate.adjust =
-        adjusts.into_iter().map(|((name, value), (price, tiers))| adjust(name, value, price, tiers)).collect();
-    rate.adjust.extend(multipliers(entry));
+        adjusts.into_iter().map(|((name, value), (price, tiers))| make_adjustment(name, value, price, tiers)).collect();
+    rate.adjust.extend(read_multipliers(entry));
     rate
 }
 
 /// `[{range: [0, 32000], input_cost_per_token: …}, …]`: the range from 0 is the list price; the others apply above
 /// their lower bound.
-fn ranged(ranges: &[Box<RawValue>], base: &mut Price, tiers: &mut Tiers) {
-    for range in ranges.iter().filter_map(|raw| object(raw)) {
-        let ends = range.get("range").and_then(|raw| list(raw)).unwrap_or_default();
-        let Some(from) = ends.first().and_then(|raw| count(raw)) else { continue };
+fn read_ranges(ranges: &[Box<RawValue>], base: &mut PriceTexts, tiers: &mut TierPrices) {
+    for range in ranges.iter().filter_map(|raw| parse_object(raw)) {
+        let ends = range.get("range").and_then(|raw| parse_list(raw)).unwrap_or_default();
+        let Some(from) = ends.first().and_then(|raw| parse_count(raw)) else { continue };
         let own = if from == 0 { &mut *base } else { tiers.entry(from).or_default() };
         for (word, unit) in UNITS {
-            if let Some(price) = range.get(*word).and_then(|raw| decimal(raw)).and_then(per_million) {
-                put(own, *unit, price);
+            if let Some(price) = range.get(*word).and_then(|raw| parse_decimal(raw)).and_then(to_per_million) {
+                put_price(own, *unit, price);
             }
         }
     }
 }
 
-fn adjust(name: &str, value: &str, price: Price, tiers: BTreeMap<u64, Price>) -> Adjust {
-    Adjust {
+fn make_adjustment(name: &str, value: &str, price: PriceTexts, tiers: BTreeMap<u64, PriceTexts>) -> AdjustmentSpec {
+    AdjustmentSpec {
         when: BTreeMap::from([(name.to_owned(), vec![value.to_owned()])]),
         price,
-        tiers: tiers_of(tiers),
-        ..Adjust::default()
+        tiers: to_tiers(tiers),
+        ..AdjustmentSpec::default()
     }
 }
 
-fn tiers_of(tiers: BTreeMap<u64, Price>) -> Vec<Tier> {
-    tiers.into_iter().map(|(over, price)| Tier { over_input: Some(over), at_least_input: None, price }).collect()
+fn to_tiers(tiers: BTreeMap<u64, PriceTexts>) -> Vec<TierSpec> {
+    tiers.into_iter().map(|(over, price)| TierSpec { over_input: Some(over), at_least_input: None, price }).collect()
 }
 
 /// Splits `…_above_200k_tokens` into the key and the limit.
-fn above(word: &str) -> (&str, Option<u64>) {
+fn split_token_limit(word: &str) -> (&str, Option<u64>) {
     let found = word.strip_suffix("k_tokens").and_then(|rest| rest.rsplit_once("_above_"));
     match found.and_then(|(word, limit)| Some((word, limit.parse::<u64>().ok()?))) {
         Some((word, limit)) => (word, Some(limit * 1_000)),
@@ -174,17 +174,17 @@ fn above(word: &str) -> (&str, Option<u64>) {
 }
 
 /// `provider_specific_entry: {us: 1.1}`
-fn multipliers(entry: &Object) -> Vec<Adjust> {
-    let own = entry.get("provider_specific_entry").and_then(|raw| object(raw)).unwrap_or_default();
-    let factor = |name: &str| Some(decimal(own.get(name)?)?.to_string());
-    let one = |name: &str, value: &str, factor: String| Adjust {
+fn read_multipliers(entry: &RawObject) -> Vec<AdjustmentSpec> {
+    let own = entry.get("provider_specific_entry").and_then(|raw| parse_object(raw)).unwrap_or_default();
+    let factor = |name: &str| Some(parse_decimal(own.get(name)?)?.to_string());
+    let one = |name: &str, value: &str, factor: String| AdjustmentSpec {
         multiply: Some(factor),
-        ..adjust(name, value, Price::new(), BTreeMap::new())
+        ..make_adjustment(name, value, PriceTexts::new(), BTreeMap::new())
     };
     let us = factor("us").map(|factor| one("inference_geo", "us", factor));
     us.into_iter().chain(factor("fast").map(|factor| one("speed", "fast", factor))).collect()
 }
 
-fn per_million(price: Decimal) -> Option<String> {
+fn to_per_million(price: Decimal) -> Option<String> {
     Some(price.times(Decimal::parse("1000000")?)?.to_string())
 }

@@ -3,7 +3,7 @@
 //! reported. Windows of the past are never changed. `diff` decides whether imported prices are plausible; `cli/rates`
 //! handles files and arguments.
 
-mod gathered;
+mod collector;
 mod genai_prices;
 mod litellm;
 mod models_dev;
@@ -12,15 +12,15 @@ mod raw;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decimal::Decimal;
-use super::diff::{find, flat, ids};
-use super::schema::{File, Model, Provider, SCHEMA};
-use super::source::{Source, digest};
+use super::diff::{exact_ids, find_model, flatten_prices};
+use super::schema::{ModelSpec, ProviderSpec, SCHEMA, TableFile};
+use super::source::{TableSource, digest_text};
 use super::table::RatesError;
-use gathered::Gathered;
+use collector::ModelCollector;
 
 /// A public format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum PriceListFormat {
     /// `model_prices_and_context_window.json` of LiteLLM.
     LiteLlm,
     /// `data.json` of genai-prices.
@@ -29,7 +29,7 @@ pub enum Format {
     ModelsDev,
 }
 
-impl Format {
+impl PriceListFormat {
     /// The format with this name on the command line.
     pub fn parse(name: &str) -> Option<Self> {
         match name {
@@ -51,13 +51,13 @@ impl Format {
 }
 
 /// An imported list.
-pub struct Imported {
+pub struct ImportedTable {
     /// The list as a table.
-    pub source: Source,
+    pub source: TableSource,
     /// Skipped entries: id and reason.
     pub skipped: Vec<(String, &'static str)>,
     /// Keys of prices and rules without an equivalent in our schema, and their number of occurrences.
-    pub unread: BTreeMap<String, usize>,
+    pub unsupported: BTreeMap<String, usize>,
 }
 
 /// Providers that sell their own models: only these are considered if a call names no provider.
@@ -81,9 +81,9 @@ const VENDORS: [&str; 17] = [
     "elevenlabs",
 ];
 
-impl Gathered {
+impl ModelCollector {
     /// Builds the table; an id that two models claim stays with the first.
-    fn source(mut self, format: Format, text: &str, version: &str) -> Imported {
+    fn into_imported(mut self, format: PriceListFormat, text: &str, version: &str) -> ImportedTable {
         let mut providers = BTreeMap::new();
         for (key, models) in std::mem::take(&mut self.providers) {
             let mut taken: BTreeSet<String> = models.keys().map(|id| id.to_lowercase()).collect();
@@ -92,7 +92,7 @@ impl Gathered {
                 let own = model.id.to_lowercase();
                 let lower = model.ids.iter().map(|id| id.to_lowercase()).filter(|id| *id != own);
                 for id in lower.filter(|id| taken.contains(id)) {
-                    self.skipped.push((format!("{key}/{id}"), "an id that another model of the provider has"));
+                    self.skipped.push((format!("{key}/{id}"), "the id is used by another model of the provider"));
                 }
                 model.ids = model
                     .ids
@@ -104,11 +104,14 @@ impl Gathered {
                 list.push(model);
             }
             let reseller = !VENDORS.contains(&key.as_str());
-            providers.insert(key.clone(), Provider { names: vec![key], reseller, models: list, ..Provider::default() });
+            providers.insert(
+                key.clone(),
+                ProviderSpec { names: vec![key], reseller, models: list, ..ProviderSpec::default() },
+            );
         }
         let parents = super::compile::PARENTS.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned()));
         let import = BTreeMap::from([("source".to_owned(), format.as_str().to_owned())]);
-        let file = File {
+        let file = TableFile {
             schema: SCHEMA,
             version: version.to_owned(),
             currency: "USD".to_owned(),
@@ -124,8 +127,9 @@ impl Gathered {
             alias: BTreeMap::new(),
             providers,
         };
-        let source = Source { name: format.as_str().to_owned(), file: file.into(), digest: digest(text), text: None };
-        Imported { source, skipped: self.skipped, unread: self.unread }
+        let source =
+            TableSource { name: format.as_str().to_owned(), file: file.into(), digest: digest_text(text), text: None };
+        ImportedTable { source, skipped: self.skipped, unsupported: self.unsupported }
     }
 }
 
@@ -133,24 +137,24 @@ impl Gathered {
 ///
 /// # Errors
 /// The text is not a list of this format.
-pub fn import(format: Format, text: &str, version: &str) -> Result<Imported, RatesError> {
-    let mut gathered = Gathered::default();
+pub fn import(format: PriceListFormat, text: &str, version: &str) -> Result<ImportedTable, RatesError> {
+    let mut gathered = ModelCollector::default();
     let read = match format {
-        Format::LiteLlm => litellm::read(text, &mut gathered),
-        Format::GenaiPrices => genai_prices::read(text, &mut gathered),
-        Format::ModelsDev => models_dev::read(text, &mut gathered),
+        PriceListFormat::LiteLlm => litellm::read(text, &mut gathered),
+        PriceListFormat::GenaiPrices => genai_prices::read(text, &mut gathered),
+        PriceListFormat::ModelsDev => models_dev::read(text, &mut gathered),
     };
-    read.map_err(|what| RatesError(format!("no list of {}: {what}", format.as_str())))?;
+    read.map_err(|what| RatesError(format!("not a price list in {} format: {what}", format.as_str())))?;
     if gathered.providers.is_empty() {
-        return Err(RatesError(format!("no list of {}: it has no model with a price", format.as_str())));
+        return Err(RatesError(format!("not a price list in {} format: no model has a price", format.as_str())));
     }
-    Ok(gathered.source(format, text, version))
+    Ok(gathered.into_imported(format, text, version))
 }
 
-impl Source {
+impl TableSource {
     /// This table, updated with the models of `new`: a changed price closes the open window at `at` (RFC 3339) and
     /// opens a new one. Models that `new` does not list stay as they are.
-    pub fn with(&self, new: &Self, at: &str, version: &str) -> Self {
+    pub fn merge_import(&self, new: &Self, at: &str, version: &str) -> Self {
         let mut file = (*self.file).clone();
         version.clone_into(&mut file.version);
         file.generated = at.get(..10).map(str::to_owned);
@@ -159,24 +163,24 @@ impl Source {
             let mine = file
                 .providers
                 .entry(key.clone())
-                .or_insert_with(|| Provider { models: Vec::new(), ..provider.clone() });
+                .or_insert_with(|| ProviderSpec { models: Vec::new(), ..provider.clone() });
             for model in &provider.models {
-                let place = find(mine, model).map(|known| known.id.clone());
+                let place = find_model(mine, model).map(|known| known.id.clone());
                 match place.and_then(|id| mine.models.iter_mut().find(|known| known.id == id)) {
-                    Some(known) => renew(known, model, at),
+                    Some(known) => renew_rates(known, model, at),
                     None => {
                         let taken: BTreeSet<String> =
-                            mine.models.iter().flat_map(ids).map(|id| id.to_lowercase()).collect();
+                            mine.models.iter().flat_map(exact_ids).map(|id| id.to_lowercase()).collect();
                         let free: Vec<String> =
-                            ids(model).filter(|id| !taken.contains(&id.to_lowercase())).cloned().collect();
+                            exact_ids(model).filter(|id| !taken.contains(&id.to_lowercase())).cloned().collect();
                         if !free.is_empty() {
-                            mine.models.push(Model { ids: free, ..model.clone() });
+                            mine.models.push(ModelSpec { ids: free, ..model.clone() });
                         }
                     }
                 }
             }
         }
-        let digest = digest(&format!("{}{}", self.digest, new.digest));
+        let digest = digest_text(&format!("{}{}", self.digest, new.digest));
         Self { name: self.name.clone(), file: file.into(), digest, text: None }
     }
 
@@ -202,15 +206,15 @@ impl Source {
     }
 
     /// Compares the prices of the newest windows of models that both tables list.
-    pub fn differences(&self, other: &Self) -> Compared {
-        let mut out = Compared::default();
+    pub fn differences(&self, other: &Self) -> PriceListComparison {
+        let mut out = PriceListComparison::default();
         for (key, theirs) in &other.file.providers {
             let Some(ours) = self.file.providers.get(key) else {
                 out.theirs_only += theirs.models.len();
                 continue;
             };
             for model in &theirs.models {
-                let Some(known) = find(ours, model) else {
+                let Some(known) = find_model(ours, model) else {
                     out.theirs_only += 1;
                     continue;
                 };
@@ -222,7 +226,7 @@ impl Source {
                     let same = ours
                         .and_then(|text| Decimal::parse(text))
                         .zip(Decimal::parse(theirs))
-                        .is_some_and(|(a, b)| a.same(b));
+                        .is_some_and(|(a, b)| a.equals(b));
                     if !same {
                         let place = format!("{key}/{}", model.id);
                         out.differences.push((place, unit.clone(), ours.cloned().unwrap_or_default(), theirs.clone()));
@@ -237,7 +241,7 @@ impl Source {
 
 /// The result of comparing two tables.
 #[derive(Debug, Default)]
-pub struct Compared {
+pub struct PriceListComparison {
     /// Number of models that both list.
     pub both: usize,
     /// Number of these with equal list prices.
@@ -249,16 +253,16 @@ pub struct Compared {
 }
 
 /// Closes the open window and opens a new one, if any price changed.
-fn renew(known: &mut Model, new: &Model, at: &str) {
+fn renew_rates(known: &mut ModelSpec, new: &ModelSpec, at: &str) {
     let (Some(old), Some(now)) = (known.rates.last_mut(), new.rates.last()) else { return };
     // prices that the list does not contain did not change
-    let (before, after) = (flat(old), flat(now));
+    let (before, after) = (flatten_prices(old), flatten_prices(now));
     let changed = after.iter().any(|(unit, text)| {
         let same = before
             .get(unit)
             .and_then(|text| Decimal::parse(text))
             .zip(Decimal::parse(text))
-            .is_some_and(|(a, b)| a.same(b));
+            .is_some_and(|(a, b)| a.equals(b));
         !same
     });
     if !changed || old.to.is_some() {

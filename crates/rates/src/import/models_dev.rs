@@ -1,10 +1,10 @@
 //! Reads the list of models.dev: USD per million tokens, no history.
 
-use crate::schema::{Model, Price, Rate, Tier};
+use crate::schema::{ModelSpec, PriceTexts, RateSpec, TierSpec};
 use crate::unit::Unit;
 
-use super::gathered::{Gathered, NotAList, put};
-use super::raw::{Object, decimal, object};
+use super::collector::{ModelCollector, PriceListError, put_price};
+use super::raw::{RawObject, parse_decimal, parse_object};
 
 const PROVIDERS: &[(&str, &str)] = &[
     ("amazon-bedrock", "aws"),
@@ -25,31 +25,32 @@ const UNITS: &[(&str, Unit)] = &[
 ];
 
 /// Reads the list.
-pub(super) fn read(file: &str, out: &mut Gathered) -> Result<(), NotAList> {
-    let all: Object = serde_json::from_str(file)?;
+pub(super) fn read(file: &str, out: &mut ModelCollector) -> Result<(), PriceListError> {
+    let all: RawObject = serde_json::from_str(file)?;
     for (named, raw) in &all {
         let provider = PROVIDERS.iter().find(|(theirs, _)| theirs == named).map_or(named.as_str(), |(_, ours)| ours);
-        let models = object(raw).and_then(|entry| object(entry.get("models")?)).unwrap_or_default();
+        let models = parse_object(raw).and_then(|entry| parse_object(entry.get("models")?)).unwrap_or_default();
         for (id, raw) in &models {
-            let Some(cost) = object(raw).and_then(|entry| object(entry.get("cost")?)) else {
-                out.skip(&format!("{provider}/{id}"), "no cost");
+            let Some(cost) = parse_object(raw).and_then(|entry| parse_object(entry.get("cost")?)) else {
+                out.skip_model(&format!("{provider}/{id}"), "no cost");
                 continue;
             };
-            let long = cost.get("context_over_200k").and_then(|raw| object(raw)).map(|long| prices(&long));
-            let tiers = long.map(|price| Tier { over_input: Some(200_000), at_least_input: None, price });
-            let rate = Rate { price: prices(&cost), tiers: tiers.into_iter().collect(), ..Rate::default() };
-            let model = Model { id: id.clone(), rates: vec![rate], ..Model::default() };
-            out.add(provider, model);
+            let long = cost.get("context_over_200k").and_then(|raw| parse_object(raw)).map(|long| read_prices(&long));
+            let tiers = long.map(|price| TierSpec { over_input: Some(200_000), at_least_input: None, price });
+            let rate =
+                RateSpec { price: read_prices(&cost), tiers: tiers.into_iter().collect(), ..RateSpec::default() };
+            let model = ModelSpec { id: id.clone(), rates: vec![rate], ..ModelSpec::default() };
+            out.add_model(provider, model);
         }
     }
     Ok(())
 }
 
-fn prices(cost: &Object) -> Price {
-    let mut price = Price::new();
+fn read_prices(cost: &RawObject) -> PriceTexts {
+    let mut price = PriceTexts::new();
     for (word, unit) in UNITS {
-        if let Some(found) = cost.get(*word).and_then(|raw| decimal(raw)) {
-            put(&mut price, *unit, found.to_string());
+        if let Some(found) = cost.get(*word).and_then(|raw| parse_decimal(raw)) {
+            put_price(&mut price, *unit, found.to_string());
         }
     }
     price

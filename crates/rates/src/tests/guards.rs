@@ -1,7 +1,7 @@
 //! Tables that must be refused although every text in them looks plausible: prices and meanings are compared, not
 //! texts.
 
-use super::super::{Gravity, Source};
+use super::super::{FindingSeverity, TableSource};
 
 const OLD: &str = r#"schema: 1
 version: "7"
@@ -30,14 +30,15 @@ providers:
 const GPT_4O: &str = r#"{price: {input: "2.5", output: "10"}}"#;
 
 /// The worst finding for `new`, and the text of all findings.
-fn judged(old: &str, new: &str, accept: &[&str]) -> (Option<Gravity>, String) {
-    let source = |text: &str| Source::parse("t.yaml", text).unwrap_or_else(|error| panic!("{}", error.0));
+fn judged(old: &str, new: &str, accept: &[&str]) -> (Option<FindingSeverity>, String) {
+    let source = |text: &str| TableSource::parse("t.yaml", text).unwrap_or_else(|error| panic!("{}", error.0));
     let new = source(&new.replace("version: \"7\"", "version: \"8\""));
     new.compile().unwrap_or_else(|error| panic!("{}", error.0));
     let accept: Vec<String> = accept.iter().map(|word| (*word).to_owned()).collect();
     let findings = source(old).diff(&new, &accept);
-    let said: Vec<String> = findings.iter().map(|finding| format!("{}: {}", finding.place, finding.what)).collect();
-    (findings.iter().map(|finding| finding.gravity).max(), said.join("\n"))
+    let said: Vec<String> =
+        findings.iter().map(|finding| format!("{}: {}", finding.place, finding.description)).collect();
+    (findings.iter().map(|finding| finding.severity).max(), said.join("\n"))
 }
 
 /// Replaces each pair of texts in turn.
@@ -53,18 +54,24 @@ fn with(pairs: &[(&str, &str)]) -> String {
 /// Asserts that `new` is refused with these words, and accepted when `place` is.
 fn refused(old: &str, new: &str, place: &str, words: &str) {
     let (found, said) = judged(old, new, &[]);
-    assert!(found == Some(Gravity::Refusal) && said.contains(words), "{words}: {found:?}\n{said}");
+    assert!(found == Some(FindingSeverity::Refusal) && said.contains(words), "{words}: {found:?}\n{said}");
     let (found, said) = judged(old, new, &[place]);
-    assert!(found < Some(Gravity::Refusal), "{place}: {said}");
+    assert!(found < Some(FindingSeverity::Refusal), "{place}: {said}");
 }
 
 /// Another `per_tokens` changes every price; it is reported once, not for each model.
 #[test]
 fn another_measure_is_refused() {
     let (found, said) = judged(OLD, &with(&[("per_tokens: 1000000", "per_tokens: 1000")]), &[]);
-    assert_eq!((found, &*said), (Some(Gravity::Refusal), "*: prices are per 1000 tokens, and were per 1000000"));
+    assert_eq!(
+        (found, &*said),
+        (Some(FindingSeverity::Refusal), "*: prices are per 1000 tokens; in the table in use, per 1000000")
+    );
     let (found, said) = judged(OLD, &with(&[("per_tokens: 1000000", "per_tokens: 1000")]), &["*"]);
-    assert!(found == Some(Gravity::Refusal) && said.contains("openai/gpt-4o: from the beginning: input"), "{said}");
+    assert!(
+        found == Some(FindingSeverity::Refusal) && said.contains("openai/gpt-4o: from the beginning: input"),
+        "{said}"
+    );
 }
 
 /// A price in the middle of the windows is compared, and a window that ends counts as gone.
@@ -83,7 +90,7 @@ fn windows_in_the_middle_are_compared() {
     refused(OLD, &new, "openai/gpt-4o", &words.replace("cost 5 ", "cost 2500 "));
     assert_eq!(judged(OLD, &with(&[(GPT_4O, &windows("5"))]), &[]).0, None);
     let ends = GPT_4O.replace("{price", r#"{to: "2027-01-01T00:00:00Z", price"#);
-    refused(OLD, &with(&[(GPT_4O, &ends)]), "openai/gpt-4o", "no price any more from 2027-01-01T00:00:00Z");
+    refused(OLD, &with(&[(GPT_4O, &ends)]), "openai/gpt-4o", "no longer has a price from 2027-01-01T00:00:00Z");
 }
 
 /// A new circumstance, factor, tier, unit or parent may make a price jump just as a changed number does.
@@ -104,7 +111,7 @@ fn circumstances_and_tiers_are_compared() {
                 .to_owned(),
             "with speed=fast+inference_geo=us: input would cost 10 ",
         ),
-        (r#"adjust: [{when: {speed: [fast]}, multiply: "0"}]"#.to_owned(), "nothing is free"),
+        (r#"adjust: [{when: {speed: [fast]}, multiply: "0"}]"#.to_owned(), "a price must not drop to zero"),
         (
             r#"adjust: [{when: {speed: [fast]}, from: "2027-01-01T00:00:00Z", multiply: "4"}]"#.to_owned(),
             "from 2027-01-01T00:00:00Z with speed=fast",
@@ -114,11 +121,13 @@ fn circumstances_and_tiers_are_compared() {
         refused(OLD, &with(&[(GPT_4O, &new)]), "openai/gpt-4o", words);
     }
     let new = GPT_4O.replace("}}", r#"}, adjust: [{when: {speed: [fast]}, multiply: "3"}]}"#);
-    assert!(judged(OLD, &with(&[(GPT_4O, &new)]), &[]).0 < Some(Gravity::Refusal), "three times are taken");
+    assert!(judged(OLD, &with(&[(GPT_4O, &new)]), &[]).0 < Some(FindingSeverity::Refusal), "three times are taken");
     let own = GPT_4O.replace("}}", r#", reasoning: "31"}}"#);
     refused(OLD, &with(&[(GPT_4O, &own)]), "openai/gpt-4o", "reasoning would cost 31 instead of 10");
     let (found, said) = judged(OLD, &with(&[("reasoning: output", "reasoning: input")]), &[]);
-    assert!(found == Some(Gravity::Refusal) && said.contains("anthropic/claude: from the beginning: reasoning"));
+    assert!(
+        found == Some(FindingSeverity::Refusal) && said.contains("anthropic/claude: from the beginning: reasoning")
+    );
     let fee = |price: &str| GPT_4O.replace("}}", &format!("}}, fees_per_1000: {{web_search: \"{price}\"}}}}"));
     let (old, new) = (with(&[(GPT_4O, &fee("10"))]), with(&[(GPT_4O, &fee("31"))]));
     refused(&old, &new, "openai/gpt-4o", "web_search would cost 31 instead of 10");
@@ -132,37 +141,37 @@ fn meanings_are_compared() {
         (
             &[("gpt-4o, gpt-4o-2024-08-06]", "gpt-4o]"), ("[gpt-5-pro]", "[gpt-5-pro, gpt-4o-2024-08-06]")][..],
             "openai/gpt-4o",
-            "id gpt-4o-2024-08-06 means openai/gpt-5-pro now",
+            "id gpt-4o-2024-08-06 now means openai/gpt-5-pro",
         ),
         (
             &[(alias, "alias: {gpt-4o: openai/gpt-5-pro, my-deployment: openai/gpt-4o-2024-08-06")],
             "openai/gpt-4o",
-            "id gpt-4o means openai/gpt-5-pro now",
+            "id gpt-4o now means openai/gpt-5-pro",
         ),
         (
             &[(alias, "alias: {gpt-4o-2031-01-01: openai/gpt-5-pro, my-deployment: openai/gpt-4o")],
             "openai/gpt-4o",
             "(by openai/gpt-5-pro)",
         ),
-        (&[(alias, "alias: {my-deployment: openai/gpt-5-pro")], "openai/gpt-4o", "alias my-deployment means"),
-        (&[(alias, "alias: {other: openai/gpt-4o")], "openai/gpt-4o", "alias my-deployment has no price any more"),
+        (&[(alias, "alias: {my-deployment: openai/gpt-5-pro")], "openai/gpt-4o", "alias my-deployment now means"),
+        (&[(alias, "alias: {other: openai/gpt-4o")], "openai/gpt-4o", "alias my-deployment no longer has a price"),
         (
             &[("[openai, oai]", "[openai]"), ("[anthropic]", "[anthropic, oai]")],
             "openai/*",
-            "provider name oai means anthropic now",
+            "provider name oai now means anthropic",
         ),
-        (&[("[openai, oai]", "[openai]")], "openai/*", "provider name oai is gone"),
-        (&[("[anthropic]", "[anthropic, openai.chat]")], "openai/*", "provider name openai.chat means anthropic"),
+        (&[("[openai, oai]", "[openai]")], "openai/*", "provider name oai is missing"),
+        (&[("[anthropic]", "[anthropic, openai.chat]")], "openai/*", "provider name openai.chat now means anthropic"),
         (&[("fallback: [openai]", "fallback: [anthropic, openai]")], "azure/*", "falls back to [anthropic, openai]"),
         (&[("us: geo", "us: global")], "aws/*", "Bedrock scope \"us\""),
-        (&[("^ft:gpt-4o:.*$", "^ft:.*$")], "openai/*", "patterns of ids changed"),
+        (&[("^ft:gpt-4o:.*$", "^ft:.*$")], "openai/*", "id patterns were changed, reordered or removed"),
         (
             &[(
                 "fallback: [openai]\n    models: []",
                 "fallback: [openai]\n    models: [{id: any, patterns: [\"^.*$\"], rates: [{price: {input: \"900\"}}]}]",
             )],
             "azure/any",
-            "pattern ^.*$ stands before",
+            "pattern ^.*$ takes precedence",
         ),
         (
             &[(
@@ -170,7 +179,7 @@ fn meanings_are_compared() {
                 "fallback: [openai]\n    models: [{id: gpt-4o, rates: [{price: {input: \"900\", output: \"901\"}}]}]",
             )],
             "openai/gpt-4o",
-            "input would cost 900 instead of 2.5: more than three times (by azure/gpt-4o)",
+            "input would cost 900 instead of 2.5: changed by more than a factor of three (by azure/gpt-4o)",
         ),
     ] {
         refused(OLD, &with(pairs), place, words);
@@ -199,11 +208,14 @@ fn additions_are_taken() {
         )],
     ] {
         let (found, said) = judged(OLD, &with(pairs), &[]);
-        assert!(found < Some(Gravity::Refusal), "{pairs:?}\n{said}");
+        assert!(found < Some(FindingSeverity::Refusal), "{pairs:?}\n{said}");
     }
     // a second vendor for an id: calls without a provider become ambiguous, which is a warning
     let (found, said) = judged(OLD, &with(&[("{id: claude,", "{id: claude, ids: [claude, gpt-4o],")]), &[]);
-    assert!(found == Some(Gravity::Warning) && said.contains("id gpt-4o without a provider is ambiguous"), "{said}");
+    assert!(
+        found == Some(FindingSeverity::Warning) && said.contains("id gpt-4o without a provider is now ambiguous"),
+        "{said}"
+    );
 }
 
 /// A comparison has a limited budget; a table that exceeds it is refused.
@@ -219,12 +231,12 @@ fn work_is_bounded() {
             values(2_001)
         ),
     );
-    refused(OLD, &with(&[(GPT_4O, &huge)]), "openai/gpt-4o", "than can be compared");
+    refused(OLD, &with(&[(GPT_4O, &huge)]), "openai/gpt-4o", "too many windows, circumstances and tiers to compare");
 }
 
 /// Comparing the built-in table with itself finds nothing.
 #[test]
 fn nothing_is_found_where_nothing_changed() {
-    let builtin = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let builtin = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
     assert_eq!(builtin.diff(&builtin, &[]), []);
 }

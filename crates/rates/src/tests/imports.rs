@@ -1,7 +1,7 @@
 //! Public lists are converted to our schema exactly, to the last digit.
 
-use super::super::import::{Format, import};
-use super::super::{Circumstances, Gravity, Query, Source, Table, Unit, Usd};
+use super::super::import::{PriceListFormat, import};
+use super::super::{CallCircumstances, FindingSeverity, RateQuery, RateTable, TableSource, Unit, Usd};
 use super::NOW;
 
 const LITELLM: &str = r#"{"sample_spec": {"input_cost_per_token": 0, "litellm_provider": "x"},
@@ -23,25 +23,26 @@ const GENAI: &str = r#"{"providers": [{"id": "deepseek", "models": [
 const MODELS_DEV: &str = r#"{"openai": {"models": {"gpt-x": {"cost": {"input": 1.25, "output": 10, "cache_read": 0.125, "context_over_200k": {"input": 2.5}}}, "none": {}}},
  "xai": {"models": {"grok": {"cost": {"input": 3, "output": 15}}}}}"#;
 
-fn made(format: Format, text: &str) -> (Source, Table, Vec<String>) {
+fn made(format: PriceListFormat, text: &str) -> (TableSource, RateTable, Vec<String>) {
     let imported = import(format, text, "v1").unwrap_or_else(|error| panic!("{}", error.0));
     // the written table parses back to the same one
-    let source = Source::parse("made.json", &imported.source.to_json()).unwrap_or_else(|error| panic!("{}", error.0));
+    let source =
+        TableSource::parse("made.json", &imported.source.to_json()).unwrap_or_else(|error| panic!("{}", error.0));
     let table = source.compile().unwrap_or_else(|error| panic!("{}", error.0));
     let skipped = imported.skipped.iter().map(|(id, why)| format!("{id}: {why}")).collect();
     (imported.source, table, skipped)
 }
 
 fn usd(
-    table: &Table,
+    table: &RateTable,
     provider: &str,
     model: &str,
     time: u64,
     input: u64,
-    told: Circumstances<'_>,
+    told: CallCircumstances<'_>,
     unit: Unit,
 ) -> Option<String> {
-    let query = Query { provider: Some(provider), models: &[model], time, circumstances: told };
+    let query = RateQuery { provider: Some(provider), models: &[model], time, circumstances: told };
     let (price, _) = table.row(&query, input).ok()?.price(unit)?;
     Some(Usd(price.0 * 1_000_000).to_string())
 }
@@ -53,8 +54,8 @@ fn losses_are_told() {
     let text = r#"{"eu/gpt-x": {"litellm_provider": "azure", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "output_cost_per_character": 1e-06},
      "bedrock/us-east-1/1-month-commitment/claude": {"litellm_provider": "bedrock", "input_cost_per_second": 0.1},
      "dashscope/q": {"litellm_provider": "dashscope", "tiered_pricing": [{"range": [0, 32000], "input_cost_per_token": 1e-06, "output_cost_per_token": 5e-06}, {"range": [32000, 128000], "input_cost_per_token": 2e-06}]}}"#;
-    let (_, table, skipped) = made(Format::LiteLlm, text);
-    let plain = Circumstances::default();
+    let (_, table, skipped) = made(PriceListFormat::LiteLlm, text);
+    let plain = CallCircumstances::default();
     for (provider, model, input, unit, expected) in [
         ("azure", "eu/gpt-x", 0, Unit::Output, "2"),
         ("dashscope", "q", 32_000, Unit::Input, "1"),
@@ -64,11 +65,11 @@ fn losses_are_told() {
         let got = usd(&table, provider, model, NOW, input, plain, unit);
         assert_eq!(got.as_deref(), Some(expected), "{model} {input}");
     }
-    assert_eq!(skipped, ["bedrock/us-east-1/1-month-commitment/claude: a commitment, not a call"]);
-    let unread = |format, text| import(format, text, "v1").map(|list| list.unread).unwrap_or_default();
-    assert_eq!(unread(Format::LiteLlm, text).into_keys().collect::<Vec<_>>(), ["output_cost_per_character"]);
+    assert_eq!(skipped, ["bedrock/us-east-1/1-month-commitment/claude: price of a commitment, not of a call"]);
+    let unread = |format, text| import(format, text, "v1").map(|list| list.unsupported).unwrap_or_default();
+    assert_eq!(unread(PriceListFormat::LiteLlm, text).into_keys().collect::<Vec<_>>(), ["output_cost_per_character"]);
     assert_eq!(
-        unread(Format::GenaiPrices, GENAI).into_keys().collect::<Vec<_>>(),
+        unread(PriceListFormat::GenaiPrices, GENAI).into_keys().collect::<Vec<_>>(),
         ["match: contains", "when: search_type"]
     );
 }
@@ -77,9 +78,9 @@ fn losses_are_told() {
 /// held exactly, free ones and those that are not per token are left out.
 #[test]
 fn litellm() {
-    let (_, table, skipped) = made(Format::LiteLlm, LITELLM);
-    let plain = Circumstances::default();
-    let tier = |tier| Circumstances { service_tier: Some(tier), ..plain };
+    let (_, table, skipped) = made(PriceListFormat::LiteLlm, LITELLM);
+    let plain = CallCircumstances::default();
+    let tier = |tier| CallCircumstances { service_tier: Some(tier), ..plain };
     for (model, input, told, unit, expected) in [
         ("gpt-x", 0, plain, Unit::Input, "1.25"),
         ("gpt-x", 200_000, plain, Unit::Input, "1.25"),
@@ -92,21 +93,23 @@ fn litellm() {
     ] {
         assert_eq!(usd(&table, "openai", model, NOW, input, told, unit).as_deref(), Some(expected), "{model} {input}");
     }
-    let us = Circumstances { inference_geo: Some("us"), ..plain };
+    let us = CallCircumstances { inference_geo: Some("us"), ..plain };
     assert_eq!(usd(&table, "anthropic", "claude-x", NOW, 0, us, Unit::CacheWrite1h).as_deref(), Some("6.6"));
     assert_eq!(usd(&table, "google", "gem-x", NOW, 0, plain, Unit::InputAudio).as_deref(), Some("0.7"));
     for word in ["dall-e", "free-x", "dust-x"] {
         assert!(skipped.iter().any(|line| line.contains(word)), "{word}: {skipped:?}");
     }
-    assert!(import(Format::LiteLlm, "[]", "v").is_err() && import(Format::LiteLlm, "{}", "v").is_err());
+    assert!(
+        import(PriceListFormat::LiteLlm, "[]", "v").is_err() && import(PriceListFormat::LiteLlm, "{}", "v").is_err()
+    );
 }
 
 /// genai-prices: windows by date, prices by time of day, variants, inclusive limits, ids but no prefixes.
 #[test]
 fn genai_prices() {
-    let (_, table, _) = made(Format::GenaiPrices, GENAI);
-    let plain = Circumstances::default();
-    let at = |text: &str| super::super::compile::time(text).unwrap();
+    let (_, table, _) = made(PriceListFormat::GenaiPrices, GENAI);
+    let plain = CallCircumstances::default();
+    let at = |text: &str| super::super::compile::parse_time(text).unwrap();
     let noon = at("2026-11-20T12:00:00Z");
     for (model, time, expected) in [
         ("seek", at("2026-11-20T00:29:59Z"), Some("0.135")),
@@ -121,7 +124,7 @@ fn genai_prices() {
         assert_eq!(usd(&table, "deepseek", model, time, 0, plain, Unit::Input).as_deref(), expected, "{model} {time}");
     }
     assert_eq!(usd(&table, "deepseek", "dated", noon, 200_001, plain, Unit::Input).as_deref(), Some("4"));
-    let batch = Circumstances { service_tier: Some("batch"), ..plain };
+    let batch = CallCircumstances { service_tier: Some("batch"), ..plain };
     assert_eq!(usd(&table, "deepseek", "dated", noon, 0, batch, Unit::Input).as_deref(), Some("1"));
     for (input, expected) in [(199_999, "3"), (200_000, "6")] {
         assert_eq!(usd(&table, "x-ai", "grok", noon, input, plain, Unit::Input).as_deref(), Some(expected));
@@ -131,11 +134,11 @@ fn genai_prices() {
 /// models.dev, and the comparison of two lists.
 #[test]
 fn models_dev_and_comparison() {
-    let (source, table, _) = made(Format::ModelsDev, MODELS_DEV);
-    let plain = Circumstances::default();
+    let (source, table, _) = made(PriceListFormat::ModelsDev, MODELS_DEV);
+    let plain = CallCircumstances::default();
     assert_eq!(usd(&table, "openai", "gpt-x", NOW, 200_001, plain, Unit::Input).as_deref(), Some("2.5"));
     assert_eq!(usd(&table, "x-ai", "grok", NOW, 0, plain, Unit::Output).as_deref(), Some("15"));
-    let (other, ..) = made(Format::LiteLlm, &LITELLM.replace("1.25e-7", "2e-7"));
+    let (other, ..) = made(PriceListFormat::LiteLlm, &LITELLM.replace("1.25e-7", "2e-7"));
     let compared = source.differences(&other);
     assert_eq!((compared.both, compared.equal, compared.theirs_only), (1, 0, 2), "{compared:?}");
     assert_eq!(compared.differences, [("openai/gpt-x".into(), "cache_read".into(), "0.125".into(), "0.2".into())]);
@@ -145,20 +148,25 @@ fn models_dev_and_comparison() {
 /// comparison detects the changes.
 #[test]
 fn laid_onto_a_table() {
-    let (old, ..) = made(Format::LiteLlm, LITELLM);
-    let (new, ..) =
-        made(Format::LiteLlm, &LITELLM.replace("0.00001,", "0.00004,").replace("\"claude-x\"", "\"claude-y\""));
-    let both = old.with(&new, "2026-11-01T00:00:00Z", "v2");
+    let (old, ..) = made(PriceListFormat::LiteLlm, LITELLM);
+    let (new, ..) = made(
+        PriceListFormat::LiteLlm,
+        &LITELLM.replace("0.00001,", "0.00004,").replace("\"claude-x\"", "\"claude-y\""),
+    );
+    let both = old.merge_import(&new, "2026-11-01T00:00:00Z", "v2");
     let table = both.compile().unwrap_or_else(|error| panic!("{}", error.0));
-    let plain = Circumstances::default();
+    let plain = CallCircumstances::default();
     let price = |provider, model, time: &str| {
-        usd(&table, provider, model, super::super::compile::time(time).unwrap(), 0, plain, Unit::Output)
+        usd(&table, provider, model, super::super::compile::parse_time(time).unwrap(), 0, plain, Unit::Output)
     };
     assert_eq!(price("openai", "gpt-x", "2026-10-31T23:59:59Z").as_deref(), Some("10"));
     assert_eq!(price("openai", "gpt-x", "2026-11-01T00:00:00Z").as_deref(), Some("40"));
     assert_eq!(price("anthropic", "claude-x", "2026-11-01T00:00:00Z").as_deref(), Some("15"));
     assert_eq!(price("anthropic", "claude-y", "2026-11-01T00:00:00Z").as_deref(), Some("15"));
     let findings = old.diff(&both, &[]);
-    assert!(findings.iter().any(|one| one.gravity == Gravity::Refusal && one.place == "openai/gpt-x"), "{findings:?}");
-    assert!(old.with(&old, "2026-11-01T00:00:00Z", "v3").diff(&old, &[]).is_empty());
+    assert!(
+        findings.iter().any(|one| one.severity == FindingSeverity::Refusal && one.place == "openai/gpt-x"),
+        "{findings:?}"
+    );
+    assert!(old.merge_import(&old, "2026-11-01T00:00:00Z", "v3").diff(&old, &[]).is_empty());
 }

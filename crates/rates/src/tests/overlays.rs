@@ -1,6 +1,6 @@
 //! Overlays: rows that match nothing, inherited prices, and the source of each price.
 
-use super::super::{Circumstances, Effective, Query, Rates, Source, Unit, Usd};
+use super::super::{CallCircumstances, EffectiveTable, RateQuery, RateTables, TableSource, Unit, Usd};
 use super::NOW;
 
 const BASE: &str = r#"schema: 1
@@ -23,24 +23,25 @@ providers:
     models: []
 "#;
 
-fn source(text: &str) -> Source {
-    Source::parse("t.yaml", text).unwrap_or_else(|error| panic!("{}", error.0))
+fn source(text: &str) -> TableSource {
+    TableSource::parse("t.yaml", text).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
-fn overlay(rest: &str) -> Source {
+fn overlay(rest: &str) -> TableSource {
     source(&format!("schema: 1\noverlay: true\nversion: contract-2026\ncurrency: USD\nper_tokens: 1000000\n{rest}"))
 }
 
-fn built(rest: &str) -> Rates {
-    Rates::build(&source(BASE), &[overlay(rest)]).unwrap_or_else(|error| panic!("{}", error.0))
+fn built(rest: &str) -> RateTables {
+    RateTables::build(&source(BASE), &[overlay(rest)]).unwrap_or_else(|error| panic!("{}", error.0))
 }
 
 fn refused(rest: &str) -> String {
-    Rates::build(&source(BASE), &[overlay(rest)]).err().map(|error| error.0).unwrap_or_default()
+    RateTables::build(&source(BASE), &[overlay(rest)]).err().map(|error| error.0).unwrap_or_default()
 }
 
-fn price(rates: &Rates, provider: &str, model: &str, time: u64, unit: Unit) -> Option<String> {
-    let query = Query { provider: Some(provider), models: &[model], time, circumstances: Circumstances::default() };
+fn price(rates: &RateTables, provider: &str, model: &str, time: u64, unit: Unit) -> Option<String> {
+    let query =
+        RateQuery { provider: Some(provider), models: &[model], time, circumstances: CallCircumstances::default() };
     let (price, _) = rates.common().row(&query, 0).ok()?.price(unit)?;
     Some(Usd(price.0 * 1_000_000).to_string())
 }
@@ -64,7 +65,10 @@ fn rows_that_match_nothing_are_refused() {
             format!("match: {{resource: {{tenant.id: a}}}}\nproviders: {{acme: {{models: [{{id: bg, {rates}}}]}}}}\n"),
             ["t.yaml:7:", "acme/big"],
         ),
-        ("providers: {acme: {models: [{id: x, new: true, rates: []}]}}\n".to_owned(), ["t.yaml:6:", "missing"]),
+        (
+            "providers: {acme: {models: [{id: x, new: true, rates: []}]}}\n".to_owned(),
+            ["t.yaml:6:", "at least one window is required"],
+        ),
     ] {
         let error = refused(&rest);
         assert!(words.iter().all(|word| error.contains(word)), "{rest}: {error}");
@@ -79,9 +83,9 @@ fn rows_that_match_nothing_are_refused() {
     }
     let unnamed = overlay("").version().to_owned();
     let blank = source("schema: 1\noverlay: true\nversion: \"\"\ncurrency: USD\nper_tokens: 1000000\n");
-    assert!(unnamed == "contract-2026" && Rates::build(&source(BASE), &[blank]).is_err());
+    assert!(unnamed == "contract-2026" && RateTables::build(&source(BASE), &[blank]).is_err());
     let table = BASE.replace("id: small-mini,", "id: small-mini, new: true,");
-    assert!(source(&table).compile().is_err(), "`new` is for overlays");
+    assert!(source(&table).compile().is_err(), "`new` is allowed only in overlays");
 }
 
 /// Units and fees without a price in an overlay keep the price below, window by window; a warning gives the line,
@@ -104,7 +108,7 @@ fn missing_prices_are_inherited_and_told() {
         assert_eq!(price(&rates, "acme", "big", time, unit).as_deref(), Some(expected), "{time} {unit:?}");
     }
     let [warning] = rates.warnings() else { panic!("{:?}", rates.warnings()) };
-    assert!(warning.starts_with("t.yaml:6:") && warning.contains("cache_read, fee web_search:"), "{warning}");
+    assert!(warning.starts_with("t.yaml:6:") && warning.contains("cache_read, fee web_search,"), "{warning}");
     let meant = built(&text("inherit: true, "));
     assert!(meant.warnings().is_empty());
     assert_eq!(price(&meant, "acme", "big", now, Unit::CacheRead).as_deref(), Some("0.2"));
@@ -135,21 +139,22 @@ fn a_model_sold_by_another_provider_is_known() {
 fn prices_say_where_they_are_from() {
     let contract = "discount: \"0.5\"\nalias: {mine: acme/big}\nproviders: {acme: {models: [{id: big, rates: [{price: {input: \"1.5\", output: \"9\"}}]}]}}\n";
     let overlays = [overlay(contract)];
-    let effective = Effective::explained(&source(BASE), &overlays, None).unwrap_or_else(|error| panic!("{}", error.0));
-    let built = Rates::build(&source(BASE), &overlays).unwrap_or_else(|error| panic!("{}", error.0));
+    let effective =
+        EffectiveTable::build_explained(&source(BASE), &overlays, None).unwrap_or_else(|error| panic!("{}", error.0));
+    let built = RateTables::build(&source(BASE), &overlays).unwrap_or_else(|error| panic!("{}", error.0));
     assert!(effective.table.stamp().starts_with("7+contract-2026+"), "{}", effective.table.stamp());
     assert_eq!(effective.table.stamp(), built.common().stamp());
-    let listed = effective.listed("acme/big");
+    let listed = effective.find_models("acme/big");
     let window = listed.first().and_then(|model| model.windows.last()).unwrap();
     let sold = |what: &str| {
-        let one = window.prices.iter().find(|sold| sold.what == what).unwrap();
+        let one = window.prices.iter().find(|sold| sold.unit == what).unwrap();
         (one.price.clone(), one.source.clone().unwrap())
     };
     assert_eq!(sold("input"), ("1.5".to_owned(), "t.yaml contract-2026".to_owned()));
     let discounted = "t.yaml 7, times 0.5 of t.yaml contract-2026".to_owned();
     assert_eq!(sold("cache_read"), ("0.1".to_owned(), discounted));
     let told: Vec<(&str, &str, Option<&str>, &str, bool)> = (effective.changes.iter())
-        .map(|change| (&*change.place, &*change.what, change.before.as_deref(), &*change.after, change.inherited))
+        .map(|change| (&*change.place, &*change.unit, change.before.as_deref(), &*change.after, change.inherited))
         .collect();
     for expected in [
         ("*", "discount", None, "0.5", false),
@@ -160,9 +165,9 @@ fn prices_say_where_they_are_from() {
         assert!(told.contains(&expected), "{expected:?}: {told:?}");
     }
     assert!(
-        Source::builtin()
+        TableSource::builtin()
             .unwrap()
-            .listed("claude-sonnet-4-5")
+            .find_models("claude-sonnet-4-5")
             .iter()
             .all(|model| { model.windows.iter().flat_map(|window| &window.prices).all(|sold| sold.source.is_none()) })
     );

@@ -1,6 +1,6 @@
 //! Whether two ids mean the same model: by their rows, otherwise by name.
 
-use crate::{Rates, Source, same_model};
+use crate::{RateTables, TableSource, same_model};
 
 /// Names with a common prefix are different models; a snapshot, a route, a revision and `-latest` are the same model.
 #[test]
@@ -57,9 +57,9 @@ fn one_model_or_two() {
 fn overlays_name_models_too() {
     let overlay = "schema: 1\noverlay: true\nversion: o\ncurrency: USD\nper_tokens: 1000000\nalias: {house-fast: openai/gpt-5-mini}\n\
         providers: {acme: {new: true, names: [acme], models: [{id: house-1, ids: [house-1, tuned-x], rates: [{price: {input: \"1\", output: \"2\"}}]}]}}\n";
-    let overlay = Source::parse("o.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
-    let base = Source::builtin().unwrap_or_else(|error| panic!("{}", error.0));
-    let rates = Rates::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0));
+    let overlay = TableSource::parse("o.yaml", overlay).unwrap_or_else(|error| panic!("{}", error.0));
+    let base = TableSource::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let rates = RateTables::build(&base, &[overlay]).unwrap_or_else(|error| panic!("{}", error.0));
     for (provider, one, other) in [("acme", "house-1", "tuned-x"), ("openai", "house-fast", "gpt-5-mini")] {
         assert!(rates.common().is_same_model(provider, one, other), "{one} is {other}");
         assert!(!same_model(provider, one, other), "by name alone {one} is not {other}");

@@ -17,10 +17,10 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::reply::Refusal;
+use super::reply::RequestRefusal;
 use kernel::secret::Secret;
-use net::{Kept, Peer};
-use otlp::status::Code;
+use net::{ClientCertificateNames, LastGoodValue};
+use otlp::status::GrpcCode;
 
 /// Account of all requests to a receiver without `auth`.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
@@ -33,7 +33,7 @@ pub(super) const MIN_TOKEN: usize = 16;
 
 /// The checked `auth` settings. The tokens file is read and checked separately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct AuthSettings {
     /// Bearer tokens, with their accounts.
     pub tokens: Vec<(Arc<str>, Secret)>,
     /// Path of the file with lines `account token`.
@@ -43,14 +43,14 @@ pub struct Settings {
     /// Names in client certificates, and the account of each.
     pub certificates: BTreeMap<String, Arc<str>>,
     /// All tokens as last read, and SHA-256 of the file.
-    pub kept: Kept<(Tokens, Hash)>,
+    pub last_good: LastGoodValue<(TokenAccounts, TokenHash)>,
 }
 
 /// Why a tokens file can't be used. The messages name lines and accounts, never tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokensError {
     /// Anyone on the machine may write the file, and so could add a token for themselves.
-    #[error("auth.tokens_file: everybody may write {}: chmod o-w", .0.display())]
+    #[error("auth.tokens_file: {} is writable by every user; run `chmod o-w` on it", .0.display())]
     Writable(PathBuf),
     /// The file can't be read.
     #[error("auth.tokens_file: can't read {}: {why}", path.display())]
@@ -61,11 +61,11 @@ pub enum TokensError {
         why: String,
     },
     /// The file is not UTF-8, or larger than 1 MiB.
-    #[error("auth.tokens_file: {} is no text of at most 1 MiB", .0.display())]
-    NoText(PathBuf),
+    #[error("auth.tokens_file: {} must be UTF-8 text of at most 1 MiB", .0.display())]
+    NotText(PathBuf),
     /// A line is invalid.
     #[error("auth.tokens_file: {}:{number}: {what}", path.display())]
-    Line {
+    InvalidLine {
         /// Path of the file.
         path: PathBuf,
         /// Line number, counted from one.
@@ -74,63 +74,66 @@ pub enum TokensError {
         what: &'static str,
     },
     /// The file had tokens and now has none.
-    #[error("auth.tokens_file: it has no token any more; take `tokens_file` out to use none")]
+    #[error(
+        "auth.tokens_file: the file has no tokens left, so the last ones stay in use; remove the key `tokens_file` to use no file"
+    )]
     Emptied,
 }
 
-impl Settings {
+impl AuthSettings {
     /// The accounts in the tokens file as it is now; empty without a tokens file.
     ///
     /// # Errors
     /// The file can't be used.
-    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, TokensError> {
+    pub fn file_accounts(&self) -> Result<BTreeSet<Arc<str>>, TokensError> {
         let file = read_file(self)?;
-        Ok(tokens(self, &file)?.into_values().collect())
+        Ok(collect_tokens(self, &file)?.into_values().collect())
     }
 }
 
 /// SHA-256 of a token.
-type Hash = [u8; 32];
-type Tokens = HashMap<Hash, Arc<str>>;
+type TokenHash = [u8; 32];
+type TokenAccounts = HashMap<TokenHash, Arc<str>>;
 
 /// The clients that a receiver accepts.
-pub(super) struct Clients {
+pub(super) struct AcceptedClients {
     /// `None`: every client is accepted, as the default account.
-    auth: Option<Auth>,
+    auth: Option<Authenticator>,
     default: Arc<str>,
 }
 
-struct Auth {
-    settings: Settings,
-    tokens: RwLock<Tokens>,
+struct Authenticator {
+    settings: AuthSettings,
+    tokens: RwLock<TokenAccounts>,
     /// Accounts by SHA-256 of `user:password`.
-    basic: Tokens,
+    basic: TokenAccounts,
     /// SHA-256 of the file in use, and of the file as last read.
-    seen: Mutex<[Hash; 2]>,
+    file_hashes: Mutex<[TokenHash; 2]>,
 }
 
-impl Clients {
+impl AcceptedClients {
     /// Reads the tokens file, if there is one. If the file can't be used and these settings were in use before, the
     /// tokens that were last read stay in use.
     ///
     /// # Errors
     /// The file can't be used.
-    pub(super) fn read(settings: Option<Settings>) -> Result<Self, TokensError> {
+    pub(super) fn read(settings: Option<AuthSettings>) -> Result<Self, TokensError> {
         let auth = match settings {
             None => None,
             Some(settings) => {
-                let read = read_file(&settings).and_then(|file| Ok((tokens(&settings, &file)?, hash(file.as_bytes()))));
-                let (tokens, file) = settings.kept.or_last(read)?;
+                let read = read_file(&settings)
+                    .and_then(|file| Ok((collect_tokens(&settings, &file)?, hash(file.as_bytes()))));
+                let (tokens, file) = settings.last_good.or_last_good(read)?;
                 let one = |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
                 let basic = settings.basic.iter().map(one).collect();
-                Some(Auth { settings, tokens: RwLock::new(tokens), basic, seen: Mutex::new([file; 2]) })
+                Some(Authenticator { settings, tokens: RwLock::new(tokens), basic, file_hashes: Mutex::new([file; 2]) })
             }
         };
         Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
     }
 
     /// Whether a tokens file is configured.
-    pub(super) fn has_file(&self) -> bool {
+    pub(super) fn has_tokens_file(&self) -> bool {
         self.auth.as_ref().is_some_and(|auth| auth.settings.tokens_file.is_some())
     }
 
@@ -138,25 +141,25 @@ impl Clients {
     /// reads in a row find the same content, so that a file that is still being written is not applied half.
     ///
     /// # Errors
-    /// As [`Clients::read`], and if the file has no token any more; the tokens in use stay.
+    /// As [`AcceptedClients::read_message`], and if the file has no token any more; the tokens in use stay.
     pub(super) fn reload(&self) -> Result<bool, TokensError> {
         let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
             return Ok(false);
         };
         let file = read_file(&auth.settings)?;
         let now = hash(file.as_bytes());
-        let mut seen = auth.seen.lock();
+        let mut seen = auth.file_hashes.lock();
         let [used, last] = *seen;
         *seen = [used, now];
         if used == now || last != now {
             return Ok(false);
         }
-        let tokens = tokens(&auth.settings, &file)?;
+        let tokens = collect_tokens(&auth.settings, &file)?;
         if tokens.len() <= auth.settings.tokens.len() {
             // Clients drop data that is answered with 401, so an emptied file is treated as a mistake.
             return Err(TokensError::Emptied);
         }
-        auth.settings.kept.keep((tokens.clone(), now));
+        auth.settings.last_good.store((tokens.clone(), now));
         *auth.tokens.write() = tokens;
         *seen = [now; 2];
         Ok(true)
@@ -164,64 +167,68 @@ impl Clients {
 
     /// The account of a request. If an `authorization` header is sent, it alone decides, even with a client
     /// certificate.
-    pub(super) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, Refusal> {
+    pub(super) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, RequestRefusal> {
         let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default)) };
         if headers.contains_key(AUTHORIZATION) {
             let mut all = headers.get_all(AUTHORIZATION).iter();
             let shown = all.next().map(HeaderValue::as_bytes).filter(|_| all.next().is_none()).unwrap_or_default();
-            let account = match (shown_as(shown, b"bearer "), shown_as(shown, b"basic ")) {
+            let account = match (strip_scheme(shown, b"bearer "), strip_scheme(shown, b"basic ")) {
                 (Some(token), _) => auth.tokens.read().get(&hash(token)).cloned(),
-                (_, Some(pair)) => auth.basic(pair),
+                (_, Some(pair)) => auth.find_basic_account(pair),
                 _ => None,
             };
-            return account.ok_or_else(|| auth.refused("the credential is not one that this receiver knows"));
+            return account.ok_or_else(|| auth.unauthenticated_refusal("this receiver does not accept the credential"));
         }
-        let names = extensions.get::<Arc<Peer>>().map_or(&[][..], |peer| &peer.names);
+        let names = extensions.get::<Arc<ClientCertificateNames>>().map_or(&[][..], |peer| &peer.names);
         let named = names.iter().find_map(|name| auth.settings.certificates.get(name));
         named.cloned().ok_or_else(|| {
-            let scheme = if auth.only_basic() { "Basic" } else { "Bearer" };
-            let or = if auth.settings.certificates.is_empty() { "" } else { ", or a client certificate that it knows" };
-            auth.refused(&format!(
-                "this receiver asks for `authorization: {scheme} …` (OTEL_EXPORTER_OTLP_HEADERS){or}"
+            let scheme = if auth.is_basic_only() { "Basic" } else { "Bearer" };
+            let or = if auth.settings.certificates.is_empty() {
+                ""
+            } else {
+                ", or a client certificate of a configured account"
+            };
+            auth.unauthenticated_refusal(&format!(
+                "this receiver requires the header `authorization: {scheme} …` (set OTEL_EXPORTER_OTLP_HEADERS){or}"
             ))
         })
     }
 }
 
-impl Auth {
+impl Authenticator {
     /// The account of base64 `user:password`. Hashes are compared, so that timing reveals nothing about the password.
-    fn basic(&self, pair: &[u8]) -> Option<Arc<str>> {
+    fn find_basic_account(&self, pair: &[u8]) -> Option<Arc<str>> {
         let pair = Zeroizing::new(BASE64_STANDARD.decode(pair).ok()?);
         self.basic.get(&hash(&pair)).cloned()
     }
 
-    fn only_basic(&self) -> bool {
+    fn is_basic_only(&self) -> bool {
         !self.basic.is_empty() && self.settings.tokens.is_empty() && self.settings.tokens_file.is_none()
     }
 
-    fn refused(&self, message: &str) -> Refusal {
-        let asks = match (self.only_basic(), self.basic.is_empty()) {
+    fn unauthenticated_refusal(&self, message: &str) -> RequestRefusal {
+        let asks = match (self.is_basic_only(), self.basic.is_empty()) {
             (true, _) => "Basic realm=\"tollgate\", charset=\"UTF-8\"",
             (_, true) => "Bearer",
             _ => "Bearer, Basic realm=\"tollgate\", charset=\"UTF-8\"",
         };
-        Refusal::new(Code::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
+        RequestRefusal::new(GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
             .with_header("www-authenticate", asks)
     }
 }
 
 /// The credential after `scheme`, which may be written in any case (RFC 9110, section 11.1).
-fn shown_as<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
+fn strip_scheme<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
     let (written, token) = value.split_at_checked(scheme.len())?;
     let token = token.trim_ascii();
     (written.eq_ignore_ascii_case(scheme) && !token.is_empty()).then_some(token)
 }
 
-fn hash(bytes: &[u8]) -> Hash {
+fn hash(bytes: &[u8]) -> TokenHash {
     Sha256::digest(bytes).into()
 }
 
-fn read_file(settings: &Settings) -> Result<Zeroizing<String>, TokensError> {
+fn read_file(settings: &AuthSettings) -> Result<Zeroizing<String>, TokensError> {
     let Some(path) = &settings.tokens_file else { return Ok(Zeroizing::default()) };
     let mode = std::fs::metadata(path).map_or(0, |file| file.mode());
     if mode & 0o002 != 0 {
@@ -231,12 +238,12 @@ fn read_file(settings: &Settings) -> Result<Zeroizing<String>, TokensError> {
     let unreadable = |error: std::io::Error| TokensError::Unreadable { path: path.clone(), why: error.to_string() };
     let bytes = bytes.map_err(unreadable)?;
     let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_FILE);
-    text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| TokensError::NoText(path.clone()))
+    text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| TokensError::NotText(path.clone()))
 }
 
 /// Collects the tokens of the configuration and of the file. Errors name lines and accounts, never tokens.
-fn tokens(settings: &Settings, file: &str) -> Result<Tokens, TokensError> {
-    let mut out = Tokens::new();
+fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, TokensError> {
+    let mut out = TokenAccounts::new();
     for (account, token) in &settings.tokens {
         out.insert(hash(token.expose().as_bytes()), Arc::clone(account));
     }
@@ -246,15 +253,15 @@ fn tokens(settings: &Settings, file: &str) -> Result<Tokens, TokensError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |what| TokensError::Line { path: path.clone(), number, what };
+        let wrong = |what| TokensError::InvalidLine { path: path.clone(), number, what };
         let (account, token) = line
             .split_once(char::is_whitespace)
             .map(|(account, token)| (account, token.trim()))
-            .ok_or_else(|| wrong("a line is an account, a space and a token"))?;
+            .ok_or_else(|| wrong("a line must be an account, a space and a token"))?;
         check_account(account).map_err(wrong)?;
         check_token(token).map_err(wrong)?;
         if out.insert(hash(token.as_bytes()), account.into()).is_some_and(|other| *other != *account) {
-            return Err(wrong("the token stands for another account, too"));
+            return Err(wrong("the token is already used by another account"));
         }
     }
     Ok(out)
@@ -270,7 +277,7 @@ pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
     if named && account.len() <= MAX_ACCOUNT && account.bytes().all(plain) {
         return Ok(());
     }
-    Err("an account is 1 to 64 letters, digits, `.`, `_` and `-`")
+    Err("an account must be 1 to 64 letters, digits, `.`, `_` or `-`, with at least one letter or digit")
 }
 
 /// Checks a bearer token.
@@ -279,10 +286,10 @@ pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
 /// What is wrong with the token.
 pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
     if token.len() < MIN_TOKEN {
-        return Err("a token has at least 16 characters (`openssl rand -hex 32` makes a good one)");
+        return Err("a token must have at least 16 characters (create one with `openssl rand -hex 32`)");
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a token has no spaces and only printable ASCII");
+        return Err("a token must be printable ASCII without spaces");
     }
     Ok(())
 }
@@ -293,11 +300,11 @@ pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
 /// What is wrong with the pair.
 pub(super) fn check_basic(pair: &str) -> Result<(), &'static str> {
     match pair.split_once(':') {
-        None | Some(("", _)) => Err("is `user:password`"),
+        None | Some(("", _)) => Err("must be `user:password`"),
         Some((_, password)) if password.len() < MIN_TOKEN => {
-            Err("a password has at least 16 characters (`openssl rand -hex 32` makes a good one)")
+            Err("a password must have at least 16 characters (create one with `openssl rand -hex 32`)")
         }
-        Some(_) if pair.chars().any(char::is_control) => Err("a user and a password have no control characters"),
+        Some(_) if pair.chars().any(char::is_control) => Err("user and password must not contain control characters"),
         Some(_) => Ok(()),
     }
 }

@@ -7,27 +7,27 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use config::{ByteSize, Span};
+use config::{ByteSize, TimeSpan};
 use kernel::secret::Secret;
 use pipeline::Trust;
 
 /// Receives OTLP over gRPC and HTTP (protobuf and JSON).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct OtlpReceiverConfig {
     /// The protocols to serve. Default: both.
-    pub protocols: Protocols,
+    pub protocols: ProtocolsConfig,
     /// `third_party` (default) removes and counts stamps of an upstream tollgate; `internal` keeps them.
     pub trust: Trust,
     /// Who may send, and as which account. Without it every client may send, as account `default`.
-    pub auth: Option<Auth>,
+    pub auth: Option<AuthConfig>,
 }
 
 /// Who may send. A client authenticates with a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer …"`), a
 /// user and password (`authorization=Basic …`), or, with `tls.client_ca_file`, a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Auth {
+pub struct AuthConfig {
     /// Bearer tokens of each account, at least 16 characters each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, Vec<Secret>>,
@@ -43,17 +43,17 @@ pub struct Auth {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub certificates: BTreeMap<String, String>,
     /// How often the tokens file is checked for changes. Default: 10 s.
-    pub reload_interval: Span,
+    pub reload_interval: TimeSpan,
 }
 
-impl Default for Auth {
+impl Default for AuthConfig {
     fn default() -> Self {
         Self {
             tokens: BTreeMap::new(),
             tokens_file: None,
             basic: BTreeMap::new(),
             certificates: BTreeMap::new(),
-            reload_interval: Span::seconds(10),
+            reload_interval: TimeSpan::seconds(10),
         }
     }
 }
@@ -63,31 +63,34 @@ pub use config::PortTls as Tls;
 /// The protocols to serve. A protocol that is listed is on, even `grpc:` without settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Protocols {
+pub struct ProtocolsConfig {
     /// OTLP/gRPC.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub grpc: Option<Grpc>,
+    #[serde(default, deserialize_with = "defaults_if_empty", skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcConfig>,
     /// OTLP/HTTP, protobuf and JSON.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub http: Option<Http>,
+    #[serde(default, deserialize_with = "defaults_if_empty", skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpConfig>,
 }
 
-impl Default for Protocols {
+impl Default for ProtocolsConfig {
     fn default() -> Self {
-        Self { grpc: Some(Grpc::default()), http: Some(Http::default()) }
+        Self { grpc: Some(GrpcConfig::default()), http: Some(HttpConfig::default()) }
     }
 }
 
 /// A key without a value means the defaults, as in the Collector.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn defaults_if_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Option::<T>::deserialize(deserializer).map(|value| Some(value.unwrap_or_default()))
 }
 
 /// OTLP/gRPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Grpc {
-    /// Address to listen on: `host:port`, or `unix:/path`. Default: `127.0.0.1:4317`.
+pub struct GrpcConfig {
+    /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the log
+    /// names. Default: `127.0.0.1:4317`.
     pub endpoint: String,
     /// `tcp` (default), or `unix`: then `endpoint` is the path of a socket, as in the Collector.
     pub transport: Transport,
@@ -102,11 +105,11 @@ pub struct Grpc {
     /// is neither, the new one is closed. Default: 1024.
     pub max_connections: u32,
     /// Time from opening a connection to its first request; a connection that stays silent is closed. Default: 10 s.
-    pub read_header_timeout: Span,
+    pub read_header_timeout: TimeSpan,
     /// Maximum time to receive one request. Default: 60 s.
-    pub read_timeout: Span,
+    pub read_timeout: TimeSpan,
     /// When quiet connections are pinged and closed.
-    pub keepalive: Keepalive,
+    pub keepalive: KeepaliveConfig,
     /// Certificate and key. Without this key the port serves plain text.
     pub tls: Option<Tls>,
     /// Not used: request metadata is never forwarded.
@@ -134,20 +137,20 @@ pub enum Transport {
 /// When quiet connections are pinged and closed; the Collector's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Keepalive {
+pub struct KeepaliveConfig {
     /// The server's own timers.
-    pub server_parameters: ServerParameters,
+    pub server_parameters: KeepaliveServerParameters,
     /// Not used: clients may ping as often as they like, within HTTP/2 flood protection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub enforcement_policy: Option<EnforcementPolicy>,
+    pub enforcement_policy: Option<KeepaliveEnforcementPolicy>,
 }
 
 /// The limits that the Collector sets for clients' pings. Not used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct EnforcementPolicy {
+pub struct KeepaliveEnforcementPolicy {
     /// Not used.
-    pub min_time: Option<Span>,
+    pub min_time: Option<TimeSpan>,
     /// Not used.
     pub permit_without_stream: Option<bool>,
 }
@@ -155,36 +158,36 @@ pub struct EnforcementPolicy {
 /// The server's timers for quiet and old connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ServerParameters {
+pub struct KeepaliveServerParameters {
     /// A connection without a request for this long is closed gracefully (GOAWAY), even if it answers pings. Default:
     /// 5 minutes.
-    pub max_connection_idle: Span,
+    pub max_connection_idle: TimeSpan,
     /// Maximum age of a connection, varied by a tenth; then it is closed gracefully. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connection_age: Option<Span>,
+    pub max_connection_age: Option<TimeSpan>,
     /// How long requests in progress may still take on a connection that reached its maximum age. Default: 30 s.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connection_age_grace: Option<Span>,
+    pub max_connection_age_grace: Option<TimeSpan>,
     /// A connection that was silent for this long is pinged. Default: 30 s.
-    pub time: Span,
+    pub time: TimeSpan,
     /// How long a ping may stay unanswered before the connection is closed. Default: 20 s.
-    pub timeout: Span,
+    pub timeout: TimeSpan,
 }
 
-impl Default for ServerParameters {
+impl Default for KeepaliveServerParameters {
     fn default() -> Self {
         // An idle limit of several times the longest export interval of SDKs (a minute); the Collector sets none.
         Self {
-            max_connection_idle: Span::seconds(300),
+            max_connection_idle: TimeSpan::seconds(300),
             max_connection_age: None,
             max_connection_age_grace: None,
-            time: Span::seconds(30),
-            timeout: Span::seconds(20),
+            time: TimeSpan::seconds(30),
+            timeout: TimeSpan::seconds(20),
         }
     }
 }
 
-impl Default for Grpc {
+impl Default for GrpcConfig {
     fn default() -> Self {
         Self {
             endpoint: "127.0.0.1:4317".to_owned(),
@@ -193,9 +196,9 @@ impl Default for Grpc {
             max_wire_size: None,
             max_concurrent_streams: 256,
             max_connections: 1024,
-            read_header_timeout: Span::seconds(10),
-            read_timeout: Span::seconds(60),
-            keepalive: Keepalive::default(),
+            read_header_timeout: TimeSpan::seconds(10),
+            read_timeout: TimeSpan::seconds(60),
+            keepalive: KeepaliveConfig::default(),
             tls: None,
             include_metadata: None,
             read_buffer_size: None,
@@ -207,8 +210,9 @@ impl Default for Grpc {
 /// OTLP/HTTP, protobuf and JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Http {
-    /// Address to listen on: `host:port`, or `unix:/path`. Default: `127.0.0.1:4318`.
+pub struct HttpConfig {
+    /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the log
+    /// names. Default: `127.0.0.1:4318`.
     pub endpoint: String,
     /// `tcp` (default), or `unix`: then `endpoint` is the path of a socket, as in the Collector.
     pub transport: Transport,
@@ -223,7 +227,7 @@ pub struct Http {
     pub path_prefixes: Vec<String>,
     /// Which web pages may send. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cors: Option<Cors>,
+    pub cors: Option<CorsConfig>,
     /// Largest body after decompression. Default: 64 MiB.
     pub max_request_body_size: ByteSize,
     /// Largest body as sent, compressed. Default: `max_request_body_size`.
@@ -233,19 +237,19 @@ pub struct Http {
     /// is neither, the new one is closed. Default: 1024.
     pub max_connections: u32,
     /// Time from opening a connection to its first request; a connection that stays silent is closed. Default: 10 s.
-    pub read_header_timeout: Span,
+    pub read_header_timeout: TimeSpan,
     /// Maximum time to receive one body. Default: 60 s.
-    pub read_timeout: Span,
+    pub read_timeout: TimeSpan,
     /// Maximum time that a connection may be idle between two requests, HTTP/1.1 or HTTP/2. Default: 3 minutes.
-    pub idle_timeout: Span,
+    pub idle_timeout: TimeSpan,
     /// Maximum number of concurrent requests on one HTTP/2 connection. Default: 256.
     pub max_concurrent_streams: u32,
     /// Maximum age of a connection, varied by a tenth; then it is closed gracefully. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connection_age: Option<Span>,
+    pub max_connection_age: Option<TimeSpan>,
     /// How long requests in progress may still take on a connection that reached its maximum age. Default: 30 s.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connection_age_grace: Option<Span>,
+    pub max_connection_age_grace: Option<TimeSpan>,
     /// Certificate and key. Without this key the port serves plain text.
     pub tls: Option<Tls>,
     /// Not used: request metadata is never forwarded.
@@ -253,13 +257,13 @@ pub struct Http {
     pub include_metadata: Option<bool>,
     /// Not used: `idle_timeout` closes a connection whose client does not read its response.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub write_timeout: Option<Span>,
+    pub write_timeout: Option<TimeSpan>,
 }
 
 /// Which web pages may send; the Collector's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Cors {
+pub struct CorsConfig {
     /// Allowed origins, such as `https://app.example.com`; `*` matches any characters.
     pub allowed_origins: Vec<String>,
     /// Request headers allowed in addition to the usual ones; `*`: any.
@@ -270,7 +274,7 @@ pub struct Cors {
     pub max_age: u32,
 }
 
-impl Default for Http {
+impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             endpoint: "127.0.0.1:4318".to_owned(),
@@ -283,9 +287,9 @@ impl Default for Http {
             max_request_body_size: ByteSize::mib(64),
             max_wire_size: None,
             max_connections: 1024,
-            read_header_timeout: Span::seconds(10),
-            read_timeout: Span::seconds(60),
-            idle_timeout: Span::seconds(180),
+            read_header_timeout: TimeSpan::seconds(10),
+            read_timeout: TimeSpan::seconds(60),
+            idle_timeout: TimeSpan::seconds(180),
             max_concurrent_streams: 256,
             max_connection_age: None,
             max_connection_age_grace: None,

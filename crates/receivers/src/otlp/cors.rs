@@ -16,7 +16,7 @@ const USUAL: &str = "content-type, content-encoding, authorization, traceparent,
 
 /// The checked CORS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct CorsSettings {
     /// Allowed origins; `*` matches any characters.
     pub origins: Vec<String>,
     /// Request headers allowed in addition to the usual ones; `*`: any.
@@ -27,13 +27,13 @@ pub struct Settings {
     pub max_age: u32,
 }
 
-impl Settings {
+impl CorsSettings {
     fn allows(&self, origin: &[u8]) -> bool {
         self.origins.iter().any(|pattern| matches(pattern.as_bytes(), origin))
     }
 
     /// Adds the CORS headers to the response of an ordinary request.
-    pub(super) fn mark(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+    pub(super) fn add_headers(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         let Some(origin) = request.get(ORIGIN) else { return };
         answer.append(VARY, HeaderValue::from_static("origin"));
         if !self.allows(origin.as_bytes()) {
@@ -47,13 +47,13 @@ impl Settings {
     }
 
     /// The headers that answer a browser's preflight request; `None` if the request is not one.
-    pub(super) fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<HeaderMap> {
+    pub(super) fn preflight_headers(&self, method: &Method, request: &HeaderMap) -> Option<HeaderMap> {
         let origin = request.get(ORIGIN)?;
         if *method != Method::OPTIONS || !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
             return None;
         }
         let mut answer = HeaderMap::new();
-        self.mark(request, &mut answer);
+        self.add_headers(request, &mut answer);
         if !self.allows(origin.as_bytes()) {
             return Some(answer);
         }

@@ -12,15 +12,15 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::health::{self, HealthDoor};
-use super::port::{Collected, Partial, Port, Tally};
-use super::reply::{self, Format, PREFIX, Refusal};
+use super::health::{self, HealthEndpoint};
+use super::port::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use super::reply::{self, BodyFormat, PREFIX, RequestRefusal};
 use net::collect::discard;
-use net::listen::{Handler, Near, ReplyBody};
+use net::listen::{LocalClient, ReplyBody, RequestHandler};
 use net::rope::Rope;
-use net::{BodyError, Encoding, Places};
+use net::{BodyError, ContentEncoding, SlowUploads};
 use otlp::Signal;
-use otlp::status::Code;
+use otlp::status::GrpcCode;
 use pipeline::BytePermit;
 
 /// How much of a request to the wrong port is read, and for how long, so that the response arrives.
@@ -28,12 +28,12 @@ const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 
 /// Handles requests on the gRPC port.
 pub(super) struct GrpcPort {
-    pub(super) port: Port,
-    pub(super) health: HealthDoor,
+    pub(super) port: ReceiverPort,
+    pub(super) health: HealthEndpoint,
 }
 
 /// Full gRPC service name of a signal.
-pub(super) fn service(signal: Signal) -> &'static str {
+pub(super) fn grpc_service_name(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "opentelemetry.proto.collector.trace.v1.TraceService",
         Signal::Metrics => "opentelemetry.proto.collector.metrics.v1.MetricsService",
@@ -41,41 +41,41 @@ pub(super) fn service(signal: Signal) -> &'static str {
     }
 }
 
-impl Handler for GrpcPort {
+impl RequestHandler for GrpcPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
-            let near = is_near(&request);
+            let near = is_local_client(&request);
             if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
-                return self.wrong_port(request).await;
+                return self.answer_wrong_port(request).await;
             }
-            if health::asked(request.uri().path()) {
-                return self.health.answer(request, (&self.port.limits, &self.port.places)).await.unwrap_or_else(
+            if health::is_health_path(request.uri().path()) {
+                return self.health.answer(request, (&self.port.limits, &self.port.upload_slots)).await.unwrap_or_else(
                     |refusal| {
-                        self.port.meters.refusal(&refusal, near);
-                        refusal.grpc()
+                        self.port.meters.record_refusal(&refusal, near);
+                        refusal.grpc_response()
                     },
                 );
             }
             match self.export(request).await {
                 Ok(partial) => {
-                    self.port.meters.success();
+                    self.port.meters.count_success();
                     reply::grpc_ok(partial.as_ref())
                 }
                 Err(refusal) => {
-                    self.port.meters.refusal(&refusal, near);
-                    refusal.grpc()
+                    self.port.meters.record_refusal(&refusal, near);
+                    refusal.grpc_response()
                 }
             }
         })
     }
 
-    fn places(&self) -> Arc<Places> {
-        Arc::clone(&self.port.places)
+    fn slow_uploads(&self) -> Arc<SlowUploads> {
+        Arc::clone(&self.port.upload_slots)
     }
 }
 
-fn is_near(request: &Request<Incoming>) -> bool {
-    request.extensions().get::<Near>().is_some()
+fn is_local_client(request: &Request<Incoming>) -> bool {
+    request.extensions().get::<LocalClient>().is_some()
 }
 
 /// Whether the content type is `application/grpc` or `application/grpc+proto`, with or without parameters.
@@ -87,36 +87,41 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 impl GrpcPort {
     /// Answers another content type with HTTP 415, as gRPC prescribes; the body names the port that was meant.
-    async fn wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
-        let format = Format::of(request.headers());
-        let near = is_near(&request);
+    async fn answer_wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        let format = BodyFormat::from_headers(request.headers());
+        let near = is_local_client(&request);
         let http1 = request.version() < Version::HTTP_2;
         if http1 {
             discard(&mut request.into_body(), WRONG_PORT_READ.0, WRONG_PORT_READ.1).await;
         }
-        let message = self.port.elsewhere("OTLP/gRPC", "OTLP/HTTP");
+        let message = self.port.wrong_port_message("OTLP/gRPC", "OTLP/HTTP");
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        let refusal = Refusal::new(Code::InvalidArgument, status, "wrong_port", message);
-        self.port.meters.refusal(&refusal, near);
-        refusal.http(format)
+        let refusal = RequestRefusal::new(GrpcCode::InvalidArgument, status, "wrong_port", message);
+        self.port.meters.record_refusal(&refusal, near);
+        refusal.http_response(format)
     }
 
-    async fn export(&self, request: Request<Incoming>) -> Result<Partial, Refusal> {
-        let signal = signal_of(request.uri().path())?;
+    async fn export(&self, request: Request<Incoming>) -> Result<PartialResult, RequestRefusal> {
+        let signal = parse_signal(request.uri().path())?;
         if request.method() != Method::POST {
-            let message = "gRPC requests are sent with POST";
-            return Err(Refusal::new(Code::Unimplemented, StatusCode::METHOD_NOT_ALLOWED, "method", message));
+            let message = "gRPC requests must use POST";
+            return Err(RequestRefusal::new(
+                GrpcCode::Unimplemented,
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                message,
+            ));
         }
-        let account = self.port.door.clients.account(request.headers(), request.extensions())?;
-        self.port.takes(signal)?;
-        self.port.admit(&account)?;
-        let encoding = encoding(request.headers())?;
-        let Some(limit) = timeout(request.headers())? else {
+        let account = self.port.context.clients.account(request.headers(), request.extensions())?;
+        self.port.check_signal(signal)?;
+        self.port.check_rate(&account)?;
+        let encoding = parse_encoding(request.headers())?;
+        let Some(limit) = parse_timeout(request.headers())? else {
             return self.receive(signal, account, encoding, request.into_body()).await;
         };
         match tokio::time::timeout(limit, self.receive(signal, account, encoding, request.into_body())).await {
             Ok(result) => result,
-            Err(_) => Err(Refusal::deadline()),
+            Err(_) => Err(RequestRefusal::deadline_exceeded()),
         }
     }
 
@@ -124,49 +129,58 @@ impl GrpcPort {
         &self,
         signal: Signal,
         account: Arc<str>,
-        encoding: Encoding,
+        encoding: ContentEncoding,
         mut body: Incoming,
-    ) -> Result<Partial, Refusal> {
+    ) -> Result<PartialResult, RequestRefusal> {
         let tally = self.port.tally();
         let whole = self.collect(&tally, encoding, &mut body).await;
-        let whole = whole.map_err(|refusal| self.port.refused(&account, &tally, refusal))?;
+        let whole = whole.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
         self.port.submit(signal, account, whole).await
     }
 
     /// Reads the one message of a request.
-    async fn collect(&self, tally: &Tally<'_>, encoding: Encoding, body: &mut Incoming) -> Result<Collected, Refusal> {
+    async fn collect(
+        &self,
+        tally: &BodyTally<'_>,
+        encoding: ContentEncoding,
+        body: &mut Incoming,
+    ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
-        let mut head = Head { limit: intake.limits.wire, found: None };
+        let mut head = MessagePrefix { limit: intake.limits.wire, parsed: None };
         let mut permit = BytePermit::new();
-        let gathered = intake.gather(body, &mut permit, |rope| head.check(rope)).await;
-        let rope = gathered.map_err(|error| Refusal::of(&reply::outcome_of(error)))?;
-        let Some((compressed, length)) = head.found else {
-            return Err(Refusal::malformed("the request has no message".to_owned()));
+        let gathered = intake.read_body(body, &mut permit, |rope| head.check_prefix(rope)).await;
+        let rope = gathered.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
+        let Some((compressed, length)) = head.parsed else {
+            return Err(RequestRefusal::malformed_body("the request has no message".to_owned()));
         };
         if rope.len() != length {
-            return Err(Refusal::malformed("the message is shorter than its length says".to_owned()));
+            return Err(RequestRefusal::malformed_body(
+                "the message is shorter than its length prefix says".to_owned(),
+            ));
         }
-        if compressed && encoding == Encoding::Identity {
-            return Err(Refusal::malformed("the message is marked compressed without a grpc-encoding".to_owned()));
+        if compressed && encoding == ContentEncoding::Identity {
+            return Err(RequestRefusal::malformed_body(
+                "the message is marked as compressed, but the header grpc-encoding is missing".to_owned(),
+            ));
         }
-        let encoding = if compressed { encoding } else { Encoding::Identity };
+        let encoding = if compressed { encoding } else { ContentEncoding::Identity };
         let whole = intake.inflate(encoding, rope, permit).await;
-        whole.map_err(|error| Refusal::inflating(encoding, &reply::outcome_of(error)))
+        whole.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))
     }
 }
 
 /// Reads the prefix of the message.
-struct Head {
+struct MessagePrefix {
     limit: usize,
-    found: Option<(bool, usize)>,
+    parsed: Option<(bool, usize)>,
 }
 
-impl Head {
+impl MessagePrefix {
     /// Removes the prefix as soon as it has arrived; refuses an invalid prefix, an oversized message, and bytes after
     /// the message.
-    fn check(&mut self, rope: &mut Rope) -> Result<(), BodyError> {
-        if self.found.is_none()
-            && let Some([flag, a, b, c, d]) = rope.take::<PREFIX>()
+    fn check_prefix(&mut self, rope: &mut Rope) -> Result<(), BodyError> {
+        if self.parsed.is_none()
+            && let Some([flag, a, b, c, d]) = rope.take_front::<PREFIX>()
         {
             let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
             if length.saturating_add(PREFIX) > self.limit {
@@ -175,34 +189,34 @@ impl Head {
             if flag > 1 {
                 return Err(BodyError::Malformed);
             }
-            self.found = Some((flag == 1, length));
+            self.parsed = Some((flag == 1, length));
         }
-        match self.found {
+        match self.parsed {
             Some((_, length)) if rope.len() > length => Err(BodyError::Malformed),
             _ => Ok(()),
         }
     }
 }
 
-fn signal_of(path: &str) -> Result<Signal, Refusal> {
-    let unknown = |message| Refusal::new(Code::Unimplemented, StatusCode::NOT_FOUND, "not_found", message);
+fn parse_signal(path: &str) -> Result<Signal, RequestRefusal> {
+    let unknown = |message| RequestRefusal::new(GrpcCode::Unimplemented, StatusCode::NOT_FOUND, "not_found", message);
     let (service_name, method) =
         path.strip_prefix('/').and_then(|path| path.split_once('/')).ok_or_else(|| unknown("unknown service"))?;
-    let signal = Signal::ALL.into_iter().find(|signal| service(*signal) == service_name);
+    let signal = Signal::ALL.into_iter().find(|signal| grpc_service_name(*signal) == service_name);
     let signal = signal.ok_or_else(|| unknown("unknown service"))?;
-    if method == "Export" { Ok(signal) } else { Err(unknown("unknown method: an OTLP service has `Export`")) }
+    if method == "Export" { Ok(signal) } else { Err(unknown("unknown method: OTLP services only have `Export`")) }
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
-    let Some(value) = headers.get("grpc-encoding") else { return Ok(Encoding::Identity) };
-    value.to_str().ok().and_then(Encoding::parse).ok_or_else(|| {
-        let message = format!("this grpc-encoding is not supported; these are: {}", Encoding::ACCEPTED);
-        Refusal::new(Code::Unimplemented, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+fn parse_encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal> {
+    let Some(value) = headers.get("grpc-encoding") else { return Ok(ContentEncoding::Identity) };
+    value.to_str().ok().and_then(ContentEncoding::parse).ok_or_else(|| {
+        let message = format!("this grpc-encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
+        RequestRefusal::new(GrpcCode::Unimplemented, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
     })
 }
 
 /// Parses `grpc-timeout`: up to eight digits and a unit.
-pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+pub(super) fn parse_timeout(headers: &HeaderMap) -> Result<Option<Duration>, RequestRefusal> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let read = || {
         let text = value.to_str().ok()?;
@@ -221,5 +235,7 @@ pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> 
             _ => return None,
         })
     };
-    read().map(Some).ok_or_else(|| Refusal::malformed("grpc-timeout is not digits and a unit".to_owned()))
+    read().map(Some).ok_or_else(|| {
+        RequestRefusal::malformed_body("grpc-timeout must be 1 to 8 digits and a unit (H, M, S, m, u or n)".to_owned())
+    })
 }

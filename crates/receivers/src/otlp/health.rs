@@ -1,7 +1,7 @@
 //! Serves `grpc.health.v1` on the gRPC port, in front of tonic's service: health checks need no credential and must be
 //! answered when the byte budget is full, but tonic would buffer megabytes per request and keep any number of watches.
-//! A request has at most [`REQUEST`] bytes and the same time limits as any other body. At most [`WATCHES`] watches run
-//! at once; one more ends the oldest, so that unauthenticated clients can't lock others out. `mod` sets the status.
+//! A request has at most [`REQUEST`] bytes and the same time limits as any other body. At most [`MAX_WATCHES`] watches
+//! run at once; one more ends the oldest, so that unauthenticated clients can't lock others out. `mod` sets the status.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,32 +20,32 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::reply::{self, PREFIX, Refusal};
-use net::collect::Frames;
+use super::reply::{self, PREFIX, RequestRefusal};
+use net::collect::BodyFrames;
 use net::listen::ReplyBody;
-use net::{BodyError, Limits, Places};
-use otlp::status::Code;
+use net::{BodyError, BodyLimits, SlowUploads};
+use otlp::status::GrpcCode;
 
 /// Largest health request, in bytes; tollgate's own service names have 60.
-const REQUEST: usize = 4 * 1024;
+const MAX_REQUEST_BYTES: usize = 4 * 1024;
 /// Maximum number of concurrent watches: each holds its connection for as long as its client likes.
-const WATCHES: usize = 32;
+const MAX_WATCHES: usize = 32;
 
 /// Answers health requests of one port.
-pub(super) struct HealthDoor {
+pub(super) struct HealthEndpoint {
     service: BoxCloneSyncService<Request<Full<Bytes>>, Response<tonic::body::Body>, Infallible>,
     watches: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
 }
 
 /// Whether a request is for the health service.
-pub(super) fn asked(path: &str) -> bool {
+pub(super) fn is_health_path(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")
 }
 
-impl HealthDoor {
+impl HealthEndpoint {
     /// Wraps tonic's health service.
     pub(super) fn new<H: Health>(server: HealthServer<H>) -> Self {
-        let service = BoxCloneSyncService::new(server.max_decoding_message_size(REQUEST));
+        let service = BoxCloneSyncService::new(server.max_decoding_message_size(MAX_REQUEST_BYTES));
         Self { service, watches: Arc::default() }
     }
 
@@ -53,12 +53,13 @@ impl HealthDoor {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        (limits, places): (&Limits, &Places),
-    ) -> Result<Response<ReplyBody>, Refusal> {
+        (limits, places): (&BodyLimits, &SlowUploads),
+    ) -> Result<Response<ReplyBody>, RequestRefusal> {
         let watches = request.uri().path().ends_with("/Watch");
         let (head, mut body) = request.into_parts();
-        let message = read(&mut body, limits, places).await;
-        let message = message.map_err(|error| Refusal::of(&reply::outcome_of(error.into())))?;
+        let message = read_message(&mut body, limits, places).await;
+        let message =
+            message.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error.into())))?;
         let request = Request::from_parts(head, Full::new(message));
         let response = match self.service.clone().oneshot(request).await {
             Ok(response) => response,
@@ -67,16 +68,16 @@ impl HealthDoor {
         if !watches {
             return Ok(response.map(reply::boxed));
         }
-        let told = self.place();
-        Ok(response.map(|body| reply::boxed(Watch { body, told: Some(told) })))
+        let told = self.register_watch();
+        Ok(response.map(|body| reply::boxed(HealthWatchBody { body, replaced: Some(told) })))
     }
 
     /// Registers a watch. The returned receiver is notified when a newer watch replaces this one.
-    fn place(&self) -> oneshot::Receiver<()> {
+    fn register_watch(&self) -> oneshot::Receiver<()> {
         let (place, told) = oneshot::channel();
         let mut watches = self.watches.lock();
         watches.retain(|watch| !watch.is_closed());
-        if watches.len() >= WATCHES
+        if watches.len() >= MAX_WATCHES
             && let Some(oldest) = watches.pop_front()
         {
             let _ = oldest.send(());
@@ -87,13 +88,13 @@ impl HealthDoor {
 }
 
 /// The response body of a watch, which ends when a newer watch replaces it.
-struct Watch {
+struct HealthWatchBody {
     body: tonic::body::Body,
     /// `None` after the watch was replaced.
-    told: Option<oneshot::Receiver<()>>,
+    replaced: Option<oneshot::Receiver<()>>,
 }
 
-impl Body for Watch {
+impl Body for HealthWatchBody {
     type Data = Bytes;
     type Error = tonic::Status;
 
@@ -101,34 +102,36 @@ impl Body for Watch {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        let Some(told) = &mut self.told else { return Poll::Ready(None) };
+        let Some(told) = &mut self.replaced else { return Poll::Ready(None) };
         if Pin::new(told).poll(context).is_pending() {
             return Pin::new(&mut self.body).poll_frame(context);
         }
-        self.told = None;
+        self.replaced = None;
         // UNAVAILABLE makes the client retry.
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", HeaderValue::from(Code::Unavailable as i32));
-        trailers
-            .insert("grpc-message", HeaderValue::from_static("others watch the health of this port; ask with Check"));
+        trailers.insert("grpc-status", HeaderValue::from(GrpcCode::Unavailable as i32));
+        trailers.insert(
+            "grpc-message",
+            HeaderValue::from_static("too many health watches on this port; use Check instead"),
+        );
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 }
 
 /// Reads one message with its prefix, and refuses it as soon as the prefix announces more than [`REQUEST`] bytes.
-async fn read(body: &mut Incoming, limits: &Limits, places: &Places) -> Result<Bytes, BodyError> {
-    let limits = Limits { wire: REQUEST.saturating_add(PREFIX), ..limits.clone() };
+async fn read_message(body: &mut Incoming, limits: &BodyLimits, places: &SlowUploads) -> Result<Bytes, BodyError> {
+    let limits = BodyLimits { wire: MAX_REQUEST_BYTES.saturating_add(PREFIX), ..limits.clone() };
     let read = async {
-        let (mut message, mut frames) = (Vec::new(), Frames::of(body, &limits, places));
+        let (mut message, mut frames) = (Vec::new(), BodyFrames::new(body, &limits, places));
         while let Some(data) = frames.next(|| false).await? {
             message.extend_from_slice(&data);
             if let Some([_, a, b, c, d]) = message.first_chunk::<PREFIX>()
-                && usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX) > REQUEST
+                && usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX) > MAX_REQUEST_BYTES
             {
                 return Err(BodyError::TooLarge);
             }
         }
         Ok(message.into())
     };
-    limits.within(read).await
+    limits.run_within(read).await
 }

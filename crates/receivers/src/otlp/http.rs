@@ -13,34 +13,36 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::{Body as _, Incoming};
 
 use super::cors;
-use super::port::{Collected, Partial, Port, Tally};
-use super::reply::{self, Format, Refusal};
+use super::port::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use super::reply::{self, BodyFormat, RequestRefusal};
 use net::collect::discard;
-use net::listen::{Handler, Near, ReplyBody};
-use net::spawn::blocking;
-use net::{BodyBudget, Encoding, Intake, Places};
-use otlp::status::Code;
+use net::listen::{LocalClient, ReplyBody, RequestHandler};
+use net::spawn::run_blocking;
+use net::{BodyBudget, BodyCollector, ContentEncoding, SlowUploads};
+use otlp::status::GrpcCode;
 use otlp::{Signal, json};
 use pipeline::{BytePermit, Outcome, Reason};
 
 /// Smaller JSON bodies are transcoded on the reactor instead of a blocking thread.
 const INLINE_JSON: usize = 64 * 1024;
 /// How long a refused HTTP/1.1 client may keep sending before the response is written.
-const LINGER: Duration = Duration::from_secs(2);
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Handles requests on the HTTP port.
 pub(super) struct HttpPort {
-    pub(super) port: Port,
+    pub(super) port: ReceiverPort,
     /// Served paths. The response to any other path names the first three.
     pub(super) paths: Vec<(Signal, String)>,
-    pub(super) cors: Option<cors::Settings>,
+    pub(super) cors: Option<cors::CorsSettings>,
 }
 
-impl Handler for HttpPort {
+impl RequestHandler for HttpPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            if let Some(answer) = self.cors.as_ref().and_then(|cors| cors.preflight(&parts.method, &parts.headers)) {
+            if let Some(answer) =
+                self.cors.as_ref().and_then(|cors| cors.preflight_headers(&parts.method, &parts.headers))
+            {
                 let mut response = Response::new(reply::boxed(http_body_util::Empty::new()));
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 *response.headers_mut() = answer;
@@ -48,74 +50,79 @@ impl Handler for HttpPort {
             }
             let mut response = match self.export(&parts, &mut body).await {
                 Ok((signal, format, partial)) => {
-                    self.port.meters.success();
+                    self.port.meters.count_success();
                     reply::http_ok(signal, format, partial.as_ref())
                 }
-                Err(refusal) => self.refuse(&parts, body, &refusal).await,
+                Err(refusal) => self.answer_refusal(&parts, body, &refusal).await,
             };
             if let Some(cors) = &self.cors {
-                cors.mark(&parts.headers, response.headers_mut());
+                cors.add_headers(&parts.headers, response.headers_mut());
             }
             response
         })
     }
 
-    fn places(&self) -> Arc<Places> {
-        Arc::clone(&self.port.places)
+    fn slow_uploads(&self) -> Arc<SlowUploads> {
+        Arc::clone(&self.port.upload_slots)
     }
 }
 
 impl HttpPort {
-    async fn export(&self, parts: &request::Parts, body: &mut Incoming) -> Result<(Signal, Format, Partial), Refusal> {
+    async fn export(
+        &self,
+        parts: &request::Parts,
+        body: &mut Incoming,
+    ) -> Result<(Signal, BodyFormat, PartialResult), RequestRefusal> {
         if is_grpc(&parts.headers) {
-            let message = self.port.elsewhere("OTLP/HTTP", "OTLP/gRPC");
-            return Err(Refusal::new(Code::Unimplemented, StatusCode::OK, WRONG_PORT, message));
+            let message = self.port.wrong_port_message("OTLP/HTTP", "OTLP/gRPC");
+            return Err(RequestRefusal::new(GrpcCode::Unimplemented, StatusCode::OK, WRONG_PORT, message));
         }
         let signal = self.signal_of(parts.uri.path())?;
         if parts.method != Method::POST {
-            let refusal = Refusal::new(
-                Code::Unimplemented,
+            let refusal = RequestRefusal::new(
+                GrpcCode::Unimplemented,
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method",
-                "OTLP requests are sent with POST",
+                "OTLP requests must use POST",
             );
             return Err(refusal.with_header("allow", "POST"));
         }
-        let account = self.port.door.clients.account(&parts.headers, &parts.extensions)?;
-        self.port.takes(signal)?;
-        self.port.admit(&account)?;
-        let format = Format::of(&parts.headers).ok_or_else(|| {
-            let message = "the content type of an OTLP request is application/x-protobuf or application/json";
-            Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
+        let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
+        self.port.check_signal(signal)?;
+        self.port.check_rate(&account)?;
+        let format = BodyFormat::from_headers(&parts.headers).ok_or_else(|| {
+            let message = "the content type must be application/x-protobuf or application/json";
+            RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
         })?;
-        let encoding = encoding(&parts.headers)?;
+        let encoding = parse_encoding(&parts.headers)?;
         let tally = self.port.tally();
         let whole = self.collect(&tally, (signal, format, encoding), body).await;
-        let whole = whole.map_err(|refusal| self.port.refused(&account, &tally, refusal))?;
+        let whole = whole.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
         Ok((signal, format, self.port.submit(signal, account, whole).await?))
     }
 
     /// Reads a body and converts it to protobuf.
     async fn collect(
         &self,
-        tally: &Tally<'_>,
-        (signal, format, encoding): (Signal, Format, Encoding),
+        tally: &BodyTally<'_>,
+        (signal, format, encoding): (Signal, BodyFormat, ContentEncoding),
         body: &mut Incoming,
-    ) -> Result<Collected, Refusal> {
+    ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
         let mut permit = BytePermit::new();
-        let rope = intake.gather(body, &mut permit, |_| Ok(())).await;
-        let rope = rope.map_err(|error| Refusal::of(&reply::outcome_of(error)))?;
+        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
+        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
         let whole = intake.inflate(encoding, rope, permit).await;
-        let whole = whole.map_err(|error| Refusal::inflating(encoding, &reply::outcome_of(error)))?;
-        if format == Format::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
+        let whole =
+            whole.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))?;
+        if format == BodyFormat::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
     }
 
-    fn signal_of(&self, path: &str) -> Result<Signal, Refusal> {
+    fn signal_of(&self, path: &str) -> Result<Signal, RequestRefusal> {
         self.paths.iter().find(|(_, known)| known == path).map(|(signal, _)| *signal).ok_or_else(|| {
             let known: Vec<&str> = self.paths.iter().take(3).map(|(_, path)| path.as_str()).collect();
             let message = format!("OTLP is served at {}", known.join(", "));
-            Refusal::new(Code::NotFound, StatusCode::NOT_FOUND, "not_found", message)
+            RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message)
         })
     }
 
@@ -123,40 +130,48 @@ impl HttpPort {
     /// in memory. An empty body is invalid JSON, although it is a valid protobuf message.
     async fn transcode(
         &self,
-        intake: &Intake<'_, Tally<'_>>,
+        intake: &BodyCollector<'_, BodyTally<'_>>,
         signal: Signal,
-        text: Collected,
-    ) -> Result<Collected, Refusal> {
-        let Collected { bytes, mut permit } = text;
-        let refused = |outcome: Outcome| Refusal::of(&outcome);
+        text: ChargedBody,
+    ) -> Result<ChargedBody, RequestRefusal> {
+        let ChargedBody { bytes, mut permit } = text;
+        let refused = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
         let size = bytes.len();
         intake.budget.charge(&mut permit, size).await.map_err(refused)?;
         let limit = self.port.limits.inflated;
         let work = move || json::decode_within(signal, &bytes, limit);
-        let done =
-            if size <= INLINE_JSON { Some(work()) } else { blocking(&*self.port.door.tasks, "json", work).await };
-        let lost = || Refusal::of(&Outcome::Retry { after: None, reason: Reason::Lost });
-        let wire = done.ok_or_else(lost)?.map_err(|error| match error.too_large() {
-            true => Refusal::of(&Outcome::Refused { reason: Reason::TooLarge }),
-            false => Refusal::malformed(error.to_string()),
+        let done = if size <= INLINE_JSON {
+            Some(work())
+        } else {
+            run_blocking(&*self.port.context.tasks, "json", work).await
+        };
+        let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
+        let wire = done.ok_or_else(lost)?.map_err(|error| match error.is_too_large() {
+            true => RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::TooLarge }),
+            false => RequestRefusal::malformed_body(error.to_string()),
         })?;
         let held = permit.bytes();
         intake.budget.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
         permit.release(permit.bytes().saturating_sub(wire.len()));
-        Ok(Collected { bytes: Bytes::from(wire), permit })
+        Ok(ChargedBody { bytes: Bytes::from(wire), permit })
     }
 
-    async fn refuse(&self, parts: &request::Parts, mut body: Incoming, refusal: &Refusal) -> Response<ReplyBody> {
-        self.port.meters.refusal(refusal, parts.extensions.get::<Near>().is_some());
+    async fn answer_refusal(
+        &self,
+        parts: &request::Parts,
+        mut body: Incoming,
+        refusal: &RequestRefusal,
+    ) -> Response<ReplyBody> {
+        self.port.meters.record_refusal(refusal, parts.extensions.get::<LocalClient>().is_some());
         if refusal.label == WRONG_PORT {
-            return refusal.grpc();
+            return refusal.grpc_response();
         }
-        let mut response = refusal.http(Format::of(&parts.headers));
+        let mut response = refusal.http_response(BodyFormat::from_headers(&parts.headers));
         if parts.version < Version::HTTP_2 && !body.is_end_stream() {
             let gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
             // A client that waits for "100 Continue" sends nothing yet; reading the body would ask it to send.
             if !gone && !parts.headers.contains_key(EXPECT) {
-                discard(&mut body, self.port.limits.wire.saturating_mul(2), LINGER).await;
+                discard(&mut body, self.port.limits.wire.saturating_mul(2), DISCARD_TIME).await;
             }
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -171,16 +186,16 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     value.get(..16).is_some_and(|head| head.eq_ignore_ascii_case(b"application/grpc"))
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+fn parse_encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let unknown = || {
-        let message = format!("this content encoding is not supported; these are: {}", Encoding::ACCEPTED);
-        Refusal::new(Code::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+        let message = format!("this content encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
+        RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
             .with_header("accept-encoding", "gzip, zstd, deflate, identity")
     };
     match (values.next(), values.next()) {
-        (None, _) => Ok(Encoding::Identity),
-        (Some(value), None) => value.to_str().ok().and_then(Encoding::parse).ok_or_else(unknown),
+        (None, _) => Ok(ContentEncoding::Identity),
+        (Some(value), None) => value.to_str().ok().and_then(ContentEncoding::parse).ok_or_else(unknown),
         (Some(_), Some(_)) => Err(unknown()),
     }
 }

@@ -4,7 +4,8 @@
 //! submitted; OK follows the engine's `Accepted`.
 //! `net/listen` accepts connections, `auth` finds the account, `pipeline/` processes the request.
 //!
-//! A receiver goes through three states: [`Otlp`] (built, no port), [`Bound`] (ports taken), [`Running`].
+//! A receiver goes through three states: [`OtlpReceiver`] (built, no port), [`BoundOtlpReceiver`] (ports taken),
+//! [`RunningOtlpReceiver`].
 
 mod auth;
 mod config;
@@ -12,13 +13,13 @@ mod cors;
 mod grpc;
 mod health;
 mod http;
-mod meters;
+mod log_limiter;
+mod metrics;
 mod open_error;
 mod port;
 mod reload;
 mod reply;
 mod settings;
-mod told;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,56 +30,57 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 pub use config::{
-    Auth, Config, Cors, EnforcementPolicy, Grpc, Http, Keepalive, Protocols, ServerParameters, Tls, Transport,
+    AuthConfig, CorsConfig, GrpcConfig, HttpConfig, KeepaliveConfig, KeepaliveEnforcementPolicy,
+    KeepaliveServerParameters, OtlpReceiverConfig, ProtocolsConfig, Tls, Transport,
 };
-pub use settings::{GrpcSettings, HttpSettings, Settings};
+pub use settings::{GrpcSettings, HttpSettings, OtlpReceiverSettings};
 
-use self::auth::Clients;
+use self::auth::AcceptedClients;
 use self::grpc::GrpcPort;
-use self::health::HealthDoor;
+use self::health::HealthEndpoint;
 use self::http::HttpPort;
-use self::meters::Meters;
-use self::port::{Door, Port};
-use self::reload::Files;
-use net::listen::{self, Serving};
+use self::metrics::ReceiverMetrics;
+use self::port::{ReceiverContext, ReceiverPort};
+use self::reload::ReloadableFiles;
+use net::listen::{self, RunningPort};
 use net::server_tls;
-use net::{Limits, ServerTls, Sockets, Spawn};
+use net::{BodyLimits, RetainedSockets, ServerTls, Spawn};
 use otlp::Signal;
 use pipeline::Admission;
 use telemetry::Meter;
 
 pub use self::auth::TokensError;
-pub use self::open_error::OpenError;
+pub use self::open_error::ReceiverOpenError;
 
 /// Time reserved at the end of a drain for the last responses, and the share of a shorter drain.
-const LAST_ANSWERS: (Duration, u32) = (Duration::from_secs(1), 4);
+const FINAL_ANSWER_TIME: (Duration, u32) = (Duration::from_secs(1), 4);
 
 /// A receiver that is not listening yet.
-pub struct Otlp {
+pub struct OtlpReceiver {
     id: Arc<str>,
-    settings: Settings,
-    sockets: Option<Sockets>,
+    settings: OtlpReceiverSettings,
+    sockets: Option<RetainedSockets>,
 }
 
-impl Settings {
+impl OtlpReceiverSettings {
     /// Reads and checks the tokens file, if there is one, as a start would.
     ///
     /// # Errors
     /// The file can't be used.
     pub fn read_clients(&self) -> Result<(), TokensError> {
-        Clients::read(self.auth.clone()).map(drop)
+        AcceptedClients::read(self.auth.clone()).map(drop)
     }
 }
 
-impl Otlp {
+impl OtlpReceiver {
     /// Creates a receiver with component id `id`, without opening a port.
-    pub fn build(id: Arc<str>, settings: Settings) -> Self {
+    pub fn build(id: Arc<str>, settings: OtlpReceiverSettings) -> Self {
         Self { id, settings, sockets: None }
     }
 
     /// Takes its ports from `sockets`, where an earlier configuration may hold them.
     #[must_use]
-    pub fn among(self, sockets: Option<Sockets>) -> Self {
+    pub fn with_sockets(self, sockets: Option<RetainedSockets>) -> Self {
         Self { sockets, ..self }
     }
 
@@ -86,9 +88,9 @@ impl Otlp {
     ///
     /// # Errors
     /// An address can't be listened on, or a file can't be used.
-    pub async fn bind(self) -> Result<Bound, OpenError> {
-        let clients = Arc::new(Clients::read(self.settings.auth.clone())?);
-        let tls = |settings: Option<server_tls::Settings>| {
+    pub async fn bind(self) -> Result<BoundOtlpReceiver, ReceiverOpenError> {
+        let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone())?);
+        let tls = |settings: Option<server_tls::ServerTlsSettings>| {
             settings.map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()
         };
         let tls = [
@@ -96,38 +98,38 @@ impl Otlp {
             tls(self.settings.http.as_ref().and_then(|http| http.tls.clone()))?,
         ];
         let grpc = match &self.settings.grpc {
-            Some(grpc) => Some(listen::bind_among(self.sockets.as_ref(), &grpc.endpoint).await?),
+            Some(grpc) => Some(listen::bind_reusing(self.sockets.as_ref(), &grpc.endpoint).await?),
             None => None,
         };
         let http = match &self.settings.http {
-            Some(http) => Some(listen::bind_among(self.sockets.as_ref(), &http.endpoint).await?),
+            Some(http) => Some(listen::bind_reusing(self.sockets.as_ref(), &http.endpoint).await?),
             None => None,
         };
         let [grpc_tls, http_tls] = tls.clone();
         let grpc = grpc.map(|bound| bound.with_tls(grpc_tls));
         let http = http.map(|bound| bound.with_tls(http_tls));
-        let files = Files { clients: Arc::clone(&clients), tls: tls.into_iter().flatten().collect() };
-        Ok(Bound { id: self.id, settings: self.settings, clients, files, grpc, http })
+        let files = ReloadableFiles { clients: Arc::clone(&clients), tls: tls.into_iter().flatten().collect() };
+        Ok(BoundOtlpReceiver { id: self.id, settings: self.settings, clients, files, grpc, http })
     }
 }
 
-impl pipeline::Receiver for Otlp {
+impl pipeline::Receiver for OtlpReceiver {
     fn id(&self) -> &Arc<str> {
         &self.id
     }
 }
 
 /// A receiver that holds its ports. Dropping it releases them.
-pub struct Bound {
+pub struct BoundOtlpReceiver {
     id: Arc<str>,
-    settings: Settings,
-    clients: Arc<Clients>,
-    files: Files,
-    grpc: Option<listen::Bound>,
-    http: Option<listen::Bound>,
+    settings: OtlpReceiverSettings,
+    clients: Arc<AcceptedClients>,
+    files: ReloadableFiles,
+    grpc: Option<listen::BoundPort>,
+    http: Option<listen::BoundPort>,
 }
 
-impl Bound {
+impl BoundOtlpReceiver {
     /// Component id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
@@ -135,86 +137,106 @@ impl Bound {
 
     /// Address of the gRPC port, if it is on.
     pub fn grpc(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().and_then(listen::Bound::address)
+        self.grpc.as_ref().and_then(listen::BoundPort::address)
     }
 
     /// Address of the HTTP port, if it is on.
     pub fn http(&self) -> Option<SocketAddr> {
-        self.http.as_ref().and_then(listen::Bound::address)
+        self.http.as_ref().and_then(listen::BoundPort::address)
     }
 
     /// Starts to accept connections and submits requests to `admission`; background work runs as tasks of `tasks`.
-    pub async fn serve(self, admission: Arc<dyn Admission>, tasks: Arc<dyn Spawn>, meter: &Meter) -> Running {
+    pub async fn serve(
+        self,
+        admission: Arc<dyn Admission>,
+        tasks: Arc<dyn Spawn>,
+        meter: &Meter,
+    ) -> RunningOtlpReceiver {
         let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
         let (last_answers, ending) = watch::channel(false);
-        let door = Arc::new(Door {
+        let door = Arc::new(ReceiverContext {
             id: self.id,
             trust: self.settings.trust,
             clients: self.clients,
             admission,
             tasks: Arc::clone(&tasks),
-            ending,
+            drain_ending: ending,
         });
-        let port = |transport, limits: Limits, other| {
-            let meters = Meters::new(meter, &door.id, transport);
-            Port { door: Arc::clone(&door), transport, limits, places: Arc::default(), meters, other }
+        let port = |transport, limits: BodyLimits, other| {
+            let meters = ReceiverMetrics::new(meter, &door.id, transport);
+            ReceiverPort {
+                context: Arc::clone(&door),
+                transport,
+                limits,
+                upload_slots: Arc::default(),
+                meters,
+                other_port: other,
+            }
         };
         let (reporter, server) = tonic_health::server::health_reporter();
-        let health = Health(reporter);
+        let health = ServingHealth(reporter);
         health.set(ServingStatus::Serving).await;
         let grpc = self.grpc.zip(self.settings.grpc).map(|(bound, settings)| {
             // `limits.wire` counts the message without its prefix.
             let wire = settings.limits.wire.saturating_add(reply::PREFIX);
-            let port = port("grpc", Limits { wire, ..settings.limits }, http_port);
-            let connections = port.meters.connections();
-            let handler = GrpcPort { port, health: HealthDoor::new(server) };
+            let port = port("grpc", BodyLimits { wire, ..settings.limits }, http_port);
+            let connections = port.meters.connection_meters();
+            let handler = GrpcPort { port, health: HealthEndpoint::new(server) };
             bound.serve(Arc::new(handler), settings.connections, connections, Arc::clone(&tasks))
         });
         let http = self.http.zip(self.settings.http).map(|(bound, settings)| {
             let port = port("http", settings.limits, grpc_port);
-            let connections = port.meters.connections();
+            let connections = port.meters.connection_meters();
             let handler = HttpPort { port, paths: settings.paths, cors: settings.cors };
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
-        let files = self.files.follow(&door.id, self.settings.reload, &door.tasks, meter);
-        Running { id: Arc::clone(&door.id), grpc, http, health, last_answers, service: None, _files: files }
+        let files = self.files.watch_files(&door.id, self.settings.reload, &door.tasks, meter);
+        RunningOtlpReceiver {
+            id: Arc::clone(&door.id),
+            grpc,
+            http,
+            health,
+            answer_now: last_answers,
+            readiness_task: None,
+            _files: files,
+        }
     }
 }
 
-struct Health(HealthReporter);
+struct ServingHealth(HealthReporter);
 
-impl Health {
+impl ServingHealth {
     async fn set(&self, status: ServingStatus) {
         self.0.set_service_status("", status).await;
         for signal in Signal::ALL {
-            self.0.set_service_status(grpc::service(signal), status).await;
+            self.0.set_service_status(grpc::grpc_service_name(signal), status).await;
         }
     }
 
     /// Ends the streams of watching clients; they would otherwise hold up a drain until its deadline.
-    async fn end(&mut self) {
+    async fn end_watches(&mut self) {
         self.0.clear_service_status("").await;
         for signal in Signal::ALL {
-            self.0.clear_service_status(grpc::service(signal)).await;
+            self.0.clear_service_status(grpc::grpc_service_name(signal)).await;
         }
     }
 }
 
 /// A running receiver. Dropping it closes its ports and connections.
-pub struct Running {
+pub struct RunningOtlpReceiver {
     id: Arc<str>,
-    grpc: Option<Serving>,
-    http: Option<Serving>,
-    health: Health,
+    grpc: Option<RunningPort>,
+    http: Option<RunningPort>,
+    health: ServingHealth,
     /// Tells requests that wait for their outcome that they must be answered now.
-    last_answers: watch::Sender<bool>,
+    answer_now: watch::Sender<bool>,
     /// Dropping this ends the task that follows readiness.
-    service: Option<watch::Sender<()>>,
+    readiness_task: Option<watch::Sender<()>>,
     /// Dropping this ends the task that reads files again.
     _files: Option<watch::Sender<()>>,
 }
 
-impl Running {
+impl RunningOtlpReceiver {
     /// Component id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
@@ -222,12 +244,12 @@ impl Running {
 
     /// Address of the gRPC port, if it is on.
     pub fn grpc(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().and_then(Serving::address)
+        self.grpc.as_ref().and_then(RunningPort::address)
     }
 
     /// Address of the HTTP port, if it is on.
     pub fn http(&self) -> Option<SocketAddr> {
-        self.http.as_ref().and_then(Serving::address)
+        self.http.as_ref().and_then(RunningPort::address)
     }
 
     /// Sets the status that `grpc.health.v1` reports.
@@ -237,10 +259,10 @@ impl Running {
 
     /// Makes `grpc.health.v1` follow `ready` for as long as the receiver runs.
     #[must_use]
-    pub fn following(mut self, mut ready: watch::Receiver<bool>, tasks: &dyn Spawn) -> Self {
-        let health = Health(self.health.0.clone());
+    pub fn follow_readiness(mut self, mut ready: watch::Receiver<bool>, tasks: &dyn Spawn) -> Self {
+        let health = ServingHealth(self.health.0.clone());
         let (service, mut out_of_service) = watch::channel(());
-        self.service = Some(service);
+        self.readiness_task = Some(service);
         let follow = async move {
             loop {
                 tokio::select! {
@@ -258,16 +280,16 @@ impl Running {
     /// Stops accepting connections, waits up to `grace` for requests in progress, and closes the rest. Shortly before
     /// that, a client that still waits for an outcome (such as a slow delivery) is asked to retry.
     pub async fn drain(mut self, grace: Duration) {
-        self.service = None;
+        self.readiness_task = None;
         self.set_serving(false).await;
-        self.health.end().await;
-        let drain = |port: Option<Serving>| async move {
+        self.health.end_watches().await;
+        let drain = |port: Option<RunningPort>| async move {
             if let Some(port) = port {
                 port.drain(grace).await;
             }
         };
-        let Self { grpc, http, last_answers, .. } = self;
-        let (longest, part) = LAST_ANSWERS;
+        let Self { grpc, http, answer_now: last_answers, .. } = self;
+        let (longest, part) = FINAL_ANSWER_TIME;
         let answer = async {
             tokio::time::sleep(grace.saturating_sub(longest.min(grace / part))).await;
             last_answers.send_replace(true);

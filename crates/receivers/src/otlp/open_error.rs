@@ -1,11 +1,11 @@
-//! [`OpenError`]: why a receiver's ports or files can't be used.
+//! [`ReceiverOpenError`]: why a receiver's ports or files can't be used.
 
 use super::auth::TokensError;
 use net::{BindError, TlsError};
 
 /// Why a receiver can't be opened, or its files can't be read again.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum OpenError {
+pub enum ReceiverOpenError {
     /// The tokens file can't be used.
     #[error(transparent)]
     Tokens(#[from] TokensError),

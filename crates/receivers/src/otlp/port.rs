@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::auth::Clients;
-use super::meters::Meters;
-use super::reply::{self, Refusal};
-use net::spawn::blocking;
-use net::{BodyBudget, Intake, Limits, Places, Spawn};
+use super::auth::AcceptedClients;
+use super::metrics::ReceiverMetrics;
+use super::reply::{self, RequestRefusal};
+use net::spawn::run_blocking;
+use net::{BodyBudget, BodyCollector, BodyLimits, SlowUploads, Spawn};
 use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
@@ -21,26 +21,26 @@ use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
 const INLINE_COUNT: usize = 1 << 20;
 
 /// The state shared by both ports of a receiver.
-pub(super) struct Door {
+pub(super) struct ReceiverContext {
     /// Component id.
     pub(super) id: Arc<str>,
     /// How far clients are trusted.
     pub(super) trust: Trust,
     /// Finds the account of a request.
-    pub(super) clients: Arc<Clients>,
+    pub(super) clients: Arc<AcceptedClients>,
     /// The engine's inlet.
     pub(super) admission: Arc<dyn Admission>,
     /// Spawns tasks.
     pub(super) tasks: Arc<dyn Spawn>,
     /// Becomes true when a drain is nearly over: clients that still wait for an outcome are then asked to retry.
-    pub(super) ending: watch::Receiver<bool>,
+    pub(super) drain_ending: watch::Receiver<bool>,
 }
 
-impl Door {
+impl ReceiverContext {
     /// Submits a request. If a drain ends first, the outcome is `shutting_down`, although the request may still
     /// succeed.
     async fn submit(&self, submission: Submission) -> Outcome {
-        let mut ending = self.ending.clone();
+        let mut ending = self.drain_ending.clone();
         tokio::select! {
             biased;
             outcome = self.admission.submit(submission) => outcome,
@@ -50,34 +50,34 @@ impl Door {
 }
 
 /// One port of a receiver.
-pub(super) struct Port {
+pub(super) struct ReceiverPort {
     /// The state shared with the other port.
-    pub(super) door: Arc<Door>,
+    pub(super) context: Arc<ReceiverContext>,
     /// `grpc` or `http`.
     pub(super) transport: &'static str,
     /// Size and time limits of one request.
-    pub(super) limits: Limits,
+    pub(super) limits: BodyLimits,
     /// Tracks slow uploads, which are ended when a new connection needs their place.
-    pub(super) places: Arc<Places>,
+    pub(super) upload_slots: Arc<SlowUploads>,
     /// The port's metrics.
-    pub(super) meters: Meters,
+    pub(super) meters: ReceiverMetrics,
     /// The port number of the other protocol, if it is on.
-    pub(super) other: Option<u16>,
+    pub(super) other_port: Option<u16>,
 }
 
 /// A complete body with its byte permit.
-pub(super) type Collected = net::Collected<BytePermit>;
+pub(super) type ChargedBody = net::CollectedBody<BytePermit>;
 
 /// Rejected items and the reason, sent with an OK.
-pub(super) type Partial = Option<PartialSuccess>;
+pub(super) type PartialResult = Option<PartialSuccess>;
 
 /// The byte budget for one request's body; counts the bytes that it charged, both as sent and as inflated.
-pub(super) struct Tally<'a> {
+pub(super) struct BodyTally<'a> {
     admission: &'a dyn Admission,
     bytes: AtomicUsize,
 }
 
-impl BodyBudget for Tally<'_> {
+impl BodyBudget for BodyTally<'_> {
     type Permit = BytePermit;
     type NoRoom = Outcome;
 
@@ -86,7 +86,7 @@ impl BodyBudget for Tally<'_> {
         self.admission.charge(permit, n)
     }
 
-    fn held(&self, permit: &BytePermit) -> usize {
+    fn charged_bytes(&self, permit: &BytePermit) -> usize {
         permit.bytes()
     }
 
@@ -94,43 +94,53 @@ impl BodyBudget for Tally<'_> {
         permit.release(n);
     }
 
-    fn is_crowded(&self) -> bool {
-        self.admission.crowded()
+    fn has_waiters(&self) -> bool {
+        self.admission.is_crowded()
     }
 }
 
-impl Port {
+impl ReceiverPort {
     /// The byte budget of a new request.
-    pub(super) fn tally(&self) -> Tally<'_> {
-        Tally { admission: &*self.door.admission, bytes: AtomicUsize::new(0) }
+    pub(super) fn tally(&self) -> BodyTally<'_> {
+        BodyTally { admission: &*self.context.admission, bytes: AtomicUsize::new(0) }
     }
 
     /// The collector of a request's body.
-    pub(super) fn intake<'a>(&'a self, tally: &'a Tally<'a>) -> Intake<'a, Tally<'a>> {
-        Intake { budget: tally, tasks: &*self.door.tasks, limits: &self.limits, places: &self.places }
+    pub(super) fn intake<'a>(&'a self, tally: &'a BodyTally<'a>) -> BodyCollector<'a, BodyTally<'a>> {
+        BodyCollector {
+            budget: tally,
+            tasks: &*self.context.tasks,
+            limits: &self.limits,
+            slow_uploads: &self.upload_slots,
+        }
     }
 
     /// Handles a refused body. A body that is refused for good counts against the account's rate as if it had been
     /// accepted: it cost as much work, which other accounts must not pay for. A retryable one is charged when it is
     /// accepted.
-    pub(super) fn refused(&self, account: &Arc<str>, tally: &Tally<'_>, refusal: Refusal) -> Refusal {
-        if refusal.after.is_none() {
-            self.door.admission.spend(account, tally.bytes.load(Ordering::Relaxed));
+    pub(super) fn charge_refused_body(
+        &self,
+        account: &Arc<str>,
+        tally: &BodyTally<'_>,
+        refusal: RequestRefusal,
+    ) -> RequestRefusal {
+        if refusal.retry_after.is_none() {
+            self.context.admission.charge_refused(account, tally.bytes.load(Ordering::Relaxed));
         }
         refusal
     }
 
     /// Refuses, before reading the body, a signal that no pipeline takes.
-    pub(super) fn takes(&self, signal: Signal) -> Result<(), Refusal> {
-        if self.door.admission.takes(signal) {
+    pub(super) fn check_signal(&self, signal: Signal) -> Result<(), RequestRefusal> {
+        if self.context.admission.accepts_signal(signal) {
             return Ok(());
         }
-        Err(Refusal::of(&Outcome::Refused { reason: Reason::NoPipeline }))
+        Err(RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::NoPipeline }))
     }
 
     /// Refuses, before reading the body, a request over the account's rate.
-    pub(super) fn admit(&self, account: &Arc<str>) -> Result<(), Refusal> {
-        self.door.admission.admit(account).map_err(|outcome| Refusal::of(&outcome))
+    pub(super) fn check_rate(&self, account: &Arc<str>) -> Result<(), RequestRefusal> {
+        self.context.admission.admit(account).map_err(|outcome| RequestRefusal::from_outcome(&outcome))
     }
 
     /// Submits one complete request of `account`. An empty request succeeds without reaching the engine.
@@ -138,13 +148,13 @@ impl Port {
         &self,
         signal: Signal,
         account: Arc<str>,
-        request: Collected,
-    ) -> Result<Partial, Refusal> {
+        request: ChargedBody,
+    ) -> Result<PartialResult, RequestRefusal> {
         if request.bytes.is_empty() {
             return Ok(None);
         }
-        let items = self.count(signal, &request.bytes).await;
-        let door = &self.door;
+        let items = self.count_request_items(signal, &request.bytes).await;
+        let door = &self.context;
         let submission = Submission {
             signal,
             wire: request.bytes,
@@ -155,23 +165,24 @@ impl Port {
             trust: door.trust,
         };
         let outcome = door.submit(submission).await;
-        self.meters.submitted(signal, items, &outcome);
-        reply::accepted(&outcome)
+        self.meters.count_items(signal, items, &outcome);
+        reply::partial_or_refusal(&outcome)
     }
 
     /// Counts the items of a request; 0 if it is malformed, which the engine detects and reports.
-    async fn count(&self, signal: Signal, request: &Bytes) -> u64 {
+    async fn count_request_items(&self, signal: Signal, request: &Bytes) -> u64 {
         if request.len() <= INLINE_COUNT {
             return count_items(signal, request).unwrap_or_default();
         }
         let request = request.clone();
-        let count = blocking(&*self.door.tasks, "count", move || count_items(signal, &request).unwrap_or_default());
+        let count =
+            run_blocking(&*self.context.tasks, "count", move || count_items(signal, &request).unwrap_or_default());
         count.await.unwrap_or_default()
     }
 
     /// The message for a request that came to the wrong port.
-    pub(super) fn elsewhere(&self, here: &str, there: &str) -> String {
-        match self.other {
+    pub(super) fn wrong_port_message(&self, here: &str, there: &str) -> String {
+        match self.other_port {
             Some(port) => format!("this is the {here} port; {there} is served on port {port}"),
             None => format!("this is the {here} port; {there} is not served here"),
         }

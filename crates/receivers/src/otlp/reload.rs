@@ -8,29 +8,30 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::auth::Clients;
-use super::open_error::OpenError;
-use net::spawn::blocking;
+use super::auth::AcceptedClients;
+use super::open_error::ReceiverOpenError;
+use net::spawn::run_blocking;
 use net::{ServerTls, Spawn};
 use telemetry::{Meter, names};
 
 /// The files of a receiver that can change.
-pub(super) struct Files {
-    pub(super) clients: Arc<Clients>,
+pub(super) struct ReloadableFiles {
+    pub(super) clients: Arc<AcceptedClients>,
     pub(super) tls: Vec<Arc<ServerTls>>,
 }
 
-impl Files {
+impl ReloadableFiles {
     /// Checks the files at the shortest configured interval until the returned sender is dropped; `None` if there are
     /// no files.
-    pub(super) fn follow(
+    pub(super) fn watch_files(
         self,
         receiver: &Arc<str>,
         tokens: Duration,
         tasks: &Arc<dyn Spawn>,
         meter: &Meter,
     ) -> Option<watch::Sender<()>> {
-        let intervals = self.tls.iter().map(|tls| tls.interval()).chain(self.clients.has_file().then_some(tokens));
+        let intervals =
+            self.tls.iter().map(|tls| tls.interval()).chain(self.clients.has_tokens_file().then_some(tokens));
         let every = intervals.min()?;
         let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", receiver)]);
         let (service, mut over) = watch::channel(());
@@ -43,17 +44,17 @@ impl Files {
                     () = tokio::time::sleep(every) => {}
                 }
                 let files = Arc::clone(&files);
-                match blocking(&*own, "reload", move || files.look()).await {
+                match run_blocking(&*own, "reload", move || files.reload_changed()).await {
                     Some(Ok(false)) => told = None,
                     Some(Ok(true)) => {
                         told = None;
-                        tracing::info!(%receiver, "certificates and tokens are read again");
+                        tracing::info!(%receiver, "changed certificates and tokens were read again");
                     }
                     Some(Err(why)) => {
                         failures.increment(1);
                         if told.as_ref() != Some(&why) {
                             let line = why.to_string();
-                            tracing::error!(%receiver, why = line, "a changed file can't be used: the last good one stays");
+                            tracing::error!(%receiver, why = line, "a changed certificate or tokens file can't be used; the last valid one stays in use");
                             told = Some(why);
                         }
                     }
@@ -66,9 +67,9 @@ impl Files {
     }
 
     /// Reloads changed files and returns whether there were any. Every file is tried, even after an error.
-    fn look(&self) -> Result<bool, OpenError> {
+    fn reload_changed(&self) -> Result<bool, ReceiverOpenError> {
         let tls = self.tls.iter().map(|tls| Ok(tls.reload()?));
-        let looks = tls.chain([self.clients.reload().map_err(OpenError::from)]);
+        let looks = tls.chain([self.clients.reload().map_err(ReceiverOpenError::from)]);
         looks.collect::<Vec<_>>().into_iter().try_fold(false, |any, look| Ok(look? || any))
     }
 }

@@ -1,7 +1,7 @@
 //! The only place where an outcome becomes a status, for both protocols, and where responses are written. OTLP clients
 //! lose data on a wrong status (a full queue answered with 500) or loop (an oversized request answered with "try
 //! again").
-//! `Retry` becomes UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 when over an
+//! `RetryRule` becomes UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 when over an
 //! account's rate); every other status is final. Every HTTP error body is a `google.rpc.Status` in the request's
 //! encoding, or in JSON if that is unknown. No text quotes payload. The engine decides the outcome.
 
@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
 use net::listen::ReplyBody;
-use net::{BodyError, CollectError, Encoding};
+use net::{BodyError, CollectError, ContentEncoding};
 use otlp::Signal;
-use otlp::status::{Code, PartialSuccess, Status, response_to_json, response_to_protobuf};
+use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_json, response_to_protobuf};
 use pipeline::{Outcome, Reason};
 
 /// Retry delay if the engine gives none.
@@ -25,7 +25,7 @@ pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grp
 
 /// Encoding of a body, from its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum BodyFormat {
     /// `application/x-protobuf`
     Protobuf,
     /// `application/protobuf`, which some clients and back ends use.
@@ -34,9 +34,9 @@ pub(super) enum Format {
     Json,
 }
 
-impl Format {
+impl BodyFormat {
     /// The format of the request's content type; parameters (`; charset=utf-8`) are ignored.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let essence = value.split(';').next().unwrap_or_default().trim();
         [Self::Protobuf, Self::ProtobufAlias, Self::Json]
@@ -59,85 +59,93 @@ pub(super) const PREFIX: usize = 5;
 
 /// Why a request was not accepted, with everything that both protocols send about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RequestRefusal {
     /// gRPC code, also used in `google.rpc.Status`.
-    pub(super) code: Code,
+    pub(super) code: GrpcCode,
     /// HTTP status.
-    pub(super) http: StatusCode,
+    pub(super) http_status: StatusCode,
     /// Message for people.
     pub(super) message: String,
     /// When the same bytes may be sent again; `Some` makes the refusal retryable.
-    pub(super) after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// What is wrong with the body.
     pub(super) violation: Option<String>,
     /// Value of the metric's `reason` label.
     pub(super) label: &'static str,
     /// An additional HTTP header (`Allow`, `Accept-Encoding`).
-    pub(super) header: Option<(&'static str, &'static str)>,
+    pub(super) extra_header: Option<(&'static str, &'static str)>,
 }
 
-impl Refusal {
+impl RequestRefusal {
     /// A refusal by the protocol, without an engine outcome.
-    pub(super) fn new(code: Code, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
-        Self { code, http, message: message.into(), after: None, violation: None, label, header: None }
+    pub(super) fn new(code: GrpcCode, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            http_status: http,
+            message: message.into(),
+            retry_after: None,
+            violation: None,
+            label,
+            extra_header: None,
+        }
     }
 
     /// Adds an HTTP header.
     pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
+        Self { extra_header: Some((name, value)), ..self }
     }
 
     /// The body is not valid; `what` is a fixed text or an offset, never payload.
-    pub(super) fn malformed(what: String) -> Self {
-        Self { violation: Some(what), ..Self::of(&Outcome::Refused { reason: Reason::Malformed }) }
+    pub(super) fn malformed_body(what: String) -> Self {
+        Self { violation: Some(what), ..Self::from_outcome(&Outcome::Refused { reason: Reason::Malformed }) }
     }
 
     /// The body could not be inflated. The message for a damaged body names the encoding, so that the user does not
     /// search for the fault in the data that was compressed.
-    pub(super) fn inflating(encoding: Encoding, outcome: &Outcome) -> Self {
-        if encoding != Encoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
-            return Self::malformed(format!(
-                "the body is damaged, or no {}, which its encoding says it is",
+    pub(super) fn inflate_failed(encoding: ContentEncoding, outcome: &Outcome) -> Self {
+        if encoding != ContentEncoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
+            return Self::malformed_body(format!(
+                "the body is damaged, or is not {} although its encoding header says so",
                 encoding.as_str()
             ));
         }
-        Self::of(outcome)
+        Self::from_outcome(outcome)
     }
 
     /// The client's deadline has passed; a request that was already submitted is still processed.
-    pub(super) fn deadline() -> Self {
-        let refusal = Self::of(&Outcome::Retry { after: None, reason: Reason::TimedOut });
-        Self { code: Code::DeadlineExceeded, ..refusal }
+    pub(super) fn deadline_exceeded() -> Self {
+        let refusal = Self::from_outcome(&Outcome::Retry { after: None, reason: Reason::TimedOut });
+        Self { code: GrpcCode::DeadlineExceeded, ..refusal }
     }
 
     /// Maps an outcome to a refusal. Callers pass only outcomes that are not accepted; an accepted one would become
     /// `Lost`.
-    pub(super) fn of(outcome: &Outcome) -> Self {
+    pub(super) fn from_outcome(outcome: &Outcome) -> Self {
         match *outcome {
             Outcome::Retry { after, reason } => {
                 let (code, http) = match reason {
                     // OTLP clients retry this code only with RetryInfo, which is always sent.
-                    Reason::RateLimited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
-                    _ => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
+                    Reason::RateLimited => (GrpcCode::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
+                    _ => (GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
                 };
                 let after = Some(after.unwrap_or(RETRY_AFTER_DEFAULT));
-                Self { after, ..Self::new(code, http, reason.label(), reason.text()) }
+                Self { retry_after: after, ..Self::new(code, http, reason.label(), reason.text()) }
             }
-            Outcome::Refused { reason } => Self::refused(reason),
+            Outcome::Refused { reason } => Self::from_final_reason(reason),
             Outcome::Accepted | Outcome::Partial { .. } => {
-                Self::of(&Outcome::Retry { after: None, reason: Reason::Lost })
+                Self::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost })
             }
         }
     }
 
-    fn refused(reason: Reason) -> Self {
+    fn from_final_reason(reason: Reason) -> Self {
         let (code, http) = match reason {
             // Not retryable, so no RetryInfo is sent.
-            Reason::TooLarge | Reason::AboveLimit => (Code::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
+            Reason::TooLarge | Reason::AboveLimit => (GrpcCode::ResourceExhausted, StatusCode::PAYLOAD_TOO_LARGE),
             Reason::Malformed | Reason::BadData | Reason::BadIds | Reason::ItemTooLarge | Reason::BadItems => {
-                (Code::InvalidArgument, StatusCode::BAD_REQUEST)
+                (GrpcCode::InvalidArgument, StatusCode::BAD_REQUEST)
             }
-            Reason::NoPipeline => (Code::Unimplemented, StatusCode::NOT_FOUND),
+            Reason::NoPipeline => (GrpcCode::Unimplemented, StatusCode::NOT_FOUND),
             // tollgate's own failure, and final: the same request would fail again.
             Reason::Quarantined
             | Reason::NotCleared
@@ -153,53 +161,56 @@ impl Refusal {
             | Reason::Lost
             | Reason::Held
             | Reason::Disconnected
-            | Reason::TimedOut => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+            | Reason::TimedOut => (GrpcCode::Internal, StatusCode::INTERNAL_SERVER_ERROR),
         };
         let violation = (http == StatusCode::BAD_REQUEST).then(|| reason.text().to_owned());
         Self { violation, ..Self::new(code, http, reason.label(), reason.text()) }
     }
 
-    fn status(&self) -> Status {
-        Status {
+    fn status(&self) -> RpcStatus {
+        RpcStatus {
             code: self.code,
             message: self.message.clone(),
-            retry_after: self.after,
+            retry_after: self.retry_after,
             violation: self.violation.clone(),
         }
     }
 
     /// The response on the HTTP port. It is JSON if the request's format is unknown, because a person probably reads
     /// it.
-    pub(super) fn http(&self, format: Option<Format>) -> Response<ReplyBody> {
-        let format = format.unwrap_or(Format::Json);
+    pub(super) fn http_response(&self, format: Option<BodyFormat>) -> Response<ReplyBody> {
+        let format = format.unwrap_or(BodyFormat::Json);
         let status = self.status();
-        let body = if format == Format::Json { status.to_json().into_bytes() } else { status.to_protobuf() };
+        let body = if format == BodyFormat::Json { status.to_json().into_bytes() } else { status.to_protobuf() };
         let mut response = Response::new(boxed(Full::from(body)));
-        *response.status_mut() = self.http;
+        *response.status_mut() = self.http_status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-        if let Some(after) = self.after {
+        if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.extra_header {
             headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }
 
     /// The response on the gRPC port: trailers only.
-    pub(super) fn grpc(&self) -> Response<ReplyBody> {
-        let details =
-            if self.after.is_some() || self.violation.is_some() { self.status().to_protobuf() } else { Vec::new() };
+    pub(super) fn grpc_response(&self) -> Response<ReplyBody> {
+        let details = if self.retry_after.is_some() || self.violation.is_some() {
+            self.status().to_protobuf()
+        } else {
+            Vec::new()
+        };
         let status = tonic::Status::with_details((self.code as i32).into(), self.message.clone(), Bytes::from(details));
         let mut response = status.into_http::<http_body_util::Empty<Bytes>>().map(boxed);
-        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
+        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ContentEncoding::ACCEPTED));
         response
     }
 }
 
 /// The outcome of a request whose body was not received.
-pub(super) fn outcome_of(error: CollectError<Outcome>) -> Outcome {
+pub(super) fn collect_error_outcome(error: CollectError<Outcome>) -> Outcome {
     let reason = match error {
         CollectError::NoRoom(outcome) => return outcome,
         CollectError::Body(BodyError::TooLarge) => Reason::TooLarge,
@@ -217,22 +228,22 @@ fn whole_seconds(after: Duration) -> u64 {
 }
 
 /// The rejected items and the reason, if the outcome is accepted; otherwise the refusal.
-pub(super) fn accepted(outcome: &Outcome) -> Result<Option<PartialSuccess>, Refusal> {
+pub(super) fn partial_or_refusal(outcome: &Outcome) -> Result<Option<PartialSuccess>, RequestRefusal> {
     match *outcome {
         Outcome::Accepted => Ok(None),
         Outcome::Partial { rejected, reason } => Ok(Some(PartialSuccess {
             rejected: i64::try_from(rejected).unwrap_or(i64::MAX),
             message: reason.text().to_owned(),
         })),
-        Outcome::Retry { .. } | Outcome::Refused { .. } => Err(Refusal::of(outcome)),
+        Outcome::Retry { .. } | Outcome::Refused { .. } => Err(RequestRefusal::from_outcome(outcome)),
     }
 }
 
 /// 200 with the export response, in the request's encoding.
-pub(super) fn http_ok(signal: Signal, format: Format, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
+pub(super) fn http_ok(signal: Signal, format: BodyFormat, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     let body = match format {
-        Format::Json => response_to_json(signal, partial).into_bytes(),
-        Format::Protobuf | Format::ProtobufAlias => response_to_protobuf(partial),
+        BodyFormat::Json => response_to_json(signal, partial).into_bytes(),
+        BodyFormat::Protobuf | BodyFormat::ProtobufAlias => response_to_protobuf(partial),
     };
     let mut response = Response::new(boxed(Full::from(body)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -254,7 +265,7 @@ pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     let mut response = Response::new(boxed(Full::new(frame.freeze()).with_trailers(trailers)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
+    headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ContentEncoding::ACCEPTED));
     response
 }
 

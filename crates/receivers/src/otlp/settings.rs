@@ -1,16 +1,17 @@
-//! The receiver's checked [`Settings`], and the problems of a stanza. All problems are reported at once, every wait
-//! has a limit, and settings that are valid but risky get a note. `config` has the stanza, `mod` opens the ports.
+//! The receiver's checked [`OtlpReceiverSettings`], and the problems of a stanza. All problems are reported at once,
+//! every wait has a limit, and settings that are valid but risky get a note. `config` has the stanza, `mod` opens the
+//! ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Auth, Config, Cors, Grpc, Http, Tls, Transport};
+use super::config::{AuthConfig, CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, Tls, Transport};
 use super::{auth, cors};
-use config::{FieldProblem, Span, address};
+use config::{FieldProblem, TimeSpan, address};
 use kernel::secret::Secret;
-use net::{Endpoint, Limits, listen, server_tls};
+use net::{BodyLimits, Endpoint, listen, server_tls};
 use otlp::Signal;
 use pipeline::Trust;
 
@@ -23,7 +24,7 @@ const AGE_GRACE: Duration = Duration::from_secs(30);
 
 /// The receiver's checked settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct OtlpReceiverSettings {
     /// Settings of OTLP/gRPC, if it is on.
     pub grpc: Option<GrpcSettings>,
     /// Settings of OTLP/HTTP, if it is on.
@@ -31,7 +32,7 @@ pub struct Settings {
     /// How far clients are trusted.
     pub trust: Trust,
     /// Who may send; `None`: anyone.
-    pub auth: Option<auth::Settings>,
+    pub auth: Option<auth::AuthSettings>,
     /// How often the tokens file is checked for changes.
     pub reload: Duration,
     /// Notes on settings that are valid but that the user should know about.
@@ -44,11 +45,11 @@ pub struct GrpcSettings {
     /// Address to listen on.
     pub endpoint: Endpoint,
     /// Size and time limits of one message.
-    pub limits: Limits,
+    pub limits: BodyLimits,
     /// Limits and timers of connections.
-    pub connections: listen::Settings,
+    pub connections: listen::PortSettings,
     /// Certificate and key, if the port uses TLS.
-    pub tls: Option<server_tls::Settings>,
+    pub tls: Option<server_tls::ServerTlsSettings>,
 }
 
 /// Settings of the HTTP port.
@@ -57,20 +58,20 @@ pub struct HttpSettings {
     /// Address to listen on.
     pub endpoint: Endpoint,
     /// Size and time limits of one body.
-    pub limits: Limits,
+    pub limits: BodyLimits,
     /// Limits and timers of connections.
-    pub connections: listen::Settings,
+    pub connections: listen::PortSettings,
     /// Served paths with their signals, those without a prefix first.
     pub paths: Vec<(Signal, String)>,
     /// Which web pages may send.
-    pub cors: Option<cors::Settings>,
+    pub cors: Option<cors::CorsSettings>,
     /// Certificate and key, if the port uses TLS.
-    pub tls: Option<server_tls::Settings>,
+    pub tls: Option<server_tls::ServerTlsSettings>,
 }
 
-impl Settings {
+impl OtlpReceiverSettings {
     /// Lowers the request limits, as sent and inflated, to `bytes`; returns whether any was higher.
-    pub fn at_most(&mut self, bytes: usize) -> bool {
+    pub fn cap_request_size(&mut self, bytes: usize) -> bool {
         let grpc = self.grpc.iter_mut().map(|grpc| &mut grpc.limits);
         let mut lowered = false;
         for limits in grpc.chain(self.http.iter_mut().map(|http| &mut http.limits)) {
@@ -91,8 +92,8 @@ impl Settings {
     ///
     /// # Errors
     /// The file can't be used, so its accounts are unknown.
-    pub fn accounts_of_file(&self) -> Result<BTreeSet<Arc<str>>, auth::TokensError> {
-        self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::Settings::accounts_of_file)
+    pub fn file_accounts(&self) -> Result<BTreeSet<Arc<str>>, auth::TokensError> {
+        self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::AuthSettings::file_accounts)
     }
 
     /// Path of the tokens file.
@@ -101,23 +102,26 @@ impl Settings {
     }
 }
 
-impl Config {
+impl OtlpReceiverConfig {
     /// Validates the stanza.
     ///
     /// # Errors
     /// Every problem, with its path inside the component.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
-        let mut problems = Problems::default();
+    pub fn settings(&self) -> Result<OtlpReceiverSettings, Vec<FieldProblem>> {
+        let mut problems = SettingsProblems::default();
         let grpc = self.protocols.grpc.as_ref().and_then(|grpc| grpc_settings(grpc, &mut problems));
         let http = self.protocols.http.as_ref().and_then(|http| http_settings(http, &mut problems));
         if self.protocols.grpc.is_none() && self.protocols.http.is_none() {
-            problems.add("protocols", "names no protocol: `grpc`, `http` or both");
+            problems.add("protocols", "must name `grpc`, `http` or both");
         }
         if let (Some(grpc), Some(http)) = (&grpc, &http)
             && grpc.endpoint == http.endpoint
             && (grpc.endpoint.port() != 0 || grpc.endpoint.socket().is_some())
         {
-            problems.add("protocols.http.endpoint", "is the same as that of `grpc`: each protocol has its own port");
+            problems.add(
+                "protocols.http.endpoint",
+                "must differ from the `grpc` endpoint: each protocol needs its own port",
+            );
         }
         let ports = [
             self.protocols.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref()),
@@ -125,20 +129,22 @@ impl Config {
         ];
         let mutual = ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
         let auth = self.auth.as_ref().map(|auth| auth_settings(auth, mutual, &mut problems));
-        let reload = self.auth.as_ref().map_or(Span::seconds(10), |auth| auth.reload_interval);
+        let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
         let reload = problems.span("auth.reload_interval", reload);
-        let notes = self.notes(grpc.as_ref().map(|grpc| &grpc.endpoint), http.as_ref().map(|http| &http.endpoint));
-        problems.end(Settings { grpc, http, trust: self.trust, auth, reload, notes })
+        let notes =
+            self.collect_notes(grpc.as_ref().map(|grpc| &grpc.endpoint), http.as_ref().map(|http| &http.endpoint));
+        problems.into_result(OtlpReceiverSettings { grpc, http, trust: self.trust, auth, reload, notes })
     }
 
     /// Notes on keys that work differently in the Collector, and on addresses that anyone may send to.
-    fn notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
-        let open = "everybody who reaches this address may send, and fill vault and spool: the receiver has no `auth`";
-        let unused = "is not used";
+    fn collect_notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
+        let open = "anyone who can reach this address can send data and fill the vault and the spool: set \
+                    `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
+        let unused = "has no effect in tollgate";
         let (written_grpc, written_http) = (self.protocols.grpc.as_ref(), self.protocols.http.as_ref());
         let beyond = |endpoint: Option<&Endpoint>| self.auth.is_none() && endpoint.is_some_and(|at| !at.is_local());
-        let has_grpc = |has: fn(&Grpc) -> bool| written_grpc.is_some_and(has);
-        let has_http = |has: fn(&Http) -> bool| written_http.is_some_and(has);
+        let has_grpc = |has: fn(&GrpcConfig) -> bool| written_grpc.is_some_and(has);
+        let has_http = |has: fn(&HttpConfig) -> bool| written_http.is_some_and(has);
         let notes = [
             ("grpc.endpoint", beyond(grpc), open),
             ("http.endpoint", beyond(http), open),
@@ -168,14 +174,14 @@ impl Transport {
 }
 
 #[derive(Default)]
-struct Problems(Vec<FieldProblem>);
+struct SettingsProblems(Vec<FieldProblem>);
 
-impl Problems {
+impl SettingsProblems {
     fn add(&mut self, path: &str, what: &str) {
         self.0.push(FieldProblem::new(path, what));
     }
 
-    fn end<T>(self, settings: T) -> Result<T, Vec<FieldProblem>> {
+    fn into_result<T>(self, settings: T) -> Result<T, Vec<FieldProblem>> {
         if self.0.is_empty() { Ok(settings) } else { Err(self.0) }
     }
 
@@ -183,31 +189,31 @@ impl Problems {
         transport.endpoint(text).map_err(|what| self.add(path, &what)).ok()
     }
 
-    fn age(&mut self, path: &str, age: Option<Span>, grace: Option<Span>) -> Option<(Duration, Duration)> {
+    fn age(&mut self, path: &str, age: Option<TimeSpan>, grace: Option<TimeSpan>) -> Option<(Duration, Duration)> {
         let age = age.map(|age| self.span(&format!("{path}.max_connection_age"), age));
         if age.is_none() && grace.is_some() {
-            self.add(&format!("{path}.max_connection_age_grace"), "needs `max_connection_age` beside it");
+            self.add(&format!("{path}.max_connection_age_grace"), "requires `max_connection_age`");
         }
         age.map(|age| (age, grace.map_or(AGE_GRACE, |grace| grace.0)))
     }
 
     fn size(&mut self, path: &str, bytes: u64) -> usize {
         if bytes == 0 || bytes > MAX_REQUEST {
-            self.add(path, "a request may be limited to 1 byte up to 2 GiB");
+            self.add(path, "must be from 1 byte to 2 GiB");
         }
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    fn span(&mut self, path: &str, span: Span) -> Duration {
+    fn span(&mut self, path: &str, span: TimeSpan) -> Duration {
         if span.0.is_zero() {
-            self.add(path, "must be more than zero: every wait has an end");
+            self.add(path, "must be more than zero");
         }
         span.0
     }
 
-    fn tls(&mut self, path: &str, tls: &Tls) -> server_tls::Settings {
+    fn tls(&mut self, path: &str, tls: &Tls) -> server_tls::ServerTlsSettings {
         tls.check(path, &mut self.0);
-        server_tls::Settings::from(tls)
+        server_tls::ServerTlsSettings::from(tls)
     }
 
     fn count(&mut self, path: &str, count: u32) -> u32 {
@@ -218,16 +224,18 @@ impl Problems {
     }
 }
 
-fn auth_settings(auth: &Auth, mutual: bool, problems: &mut Problems) -> auth::Settings {
+fn auth_settings(auth: &AuthConfig, mutual: bool, problems: &mut SettingsProblems) -> auth::AuthSettings {
     if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.basic.is_empty() && auth.certificates.is_empty() {
-        problems.add("auth", "knows nobody: give `tokens`, `tokens_file`, `basic` or `certificates`");
+        problems.add("auth", "has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`");
     }
     if !auth.certificates.is_empty() && !mutual {
-        problems
-            .add("auth.certificates", "needs `client_ca_file` under the `tls` of a protocol: nobody else checks them");
+        problems.add(
+            "auth.certificates",
+            "requires `client_ca_file` under `tls` of a protocol, which verifies client certificates",
+        );
     }
-    let tokens = credentials("tokens", "token", &auth.tokens, auth::check_token, problems);
-    let basic = credentials("basic", "user", &auth.basic, auth::check_basic, problems);
+    let tokens = check_credentials("tokens", "token", &auth.tokens, auth::check_token, problems);
+    let basic = check_credentials("basic", "user", &auth.basic, auth::check_basic, problems);
     let mut certificates = BTreeMap::new();
     for (name, account) in &auth.certificates {
         if let Err(what) = auth::check_account(account) {
@@ -235,16 +243,22 @@ fn auth_settings(auth: &Auth, mutual: bool, problems: &mut Problems) -> auth::Se
         }
         certificates.insert(name.clone(), account.as_str().into());
     }
-    auth::Settings { tokens, tokens_file: auth.tokens_file.clone(), basic, certificates, ..auth::Settings::default() }
+    auth::AuthSettings {
+        tokens,
+        tokens_file: auth.tokens_file.clone(),
+        basic,
+        certificates,
+        ..auth::AuthSettings::default()
+    }
 }
 
 /// Validates the credentials of each account.
-fn credentials(
+fn check_credentials(
     key: &str,
     one: &str,
     written: &BTreeMap<String, Vec<Secret>>,
     check: fn(&str) -> Result<(), &'static str>,
-    problems: &mut Problems,
+    problems: &mut SettingsProblems,
 ) -> Vec<(Arc<str>, Secret)> {
     let (mut found, mut seen) = (Vec::new(), BTreeMap::new());
     for (account, list) in written {
@@ -253,14 +267,14 @@ fn credentials(
             problems.add(&path, what);
         }
         if list.is_empty() {
-            problems.add(&path, &format!("has no {one}"));
+            problems.add(&path, &format!("must have at least one {one}"));
         }
         for (at, token) in list.iter().enumerate() {
             let path = format!("{path}[{at}]");
             if let Err(what) = check(token.expose()) {
                 problems.add(&path, what);
             } else if seen.insert(token.expose(), account).is_some_and(|other| other != account) {
-                problems.add(&path, "stands for another account, too");
+                problems.add(&path, "is already used by another account");
             }
             found.push((account.as_str().into(), token.clone()));
         }
@@ -268,17 +282,17 @@ fn credentials(
     found
 }
 
-fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
+fn grpc_settings(grpc: &GrpcConfig, problems: &mut SettingsProblems) -> Option<GrpcSettings> {
     let endpoint = problems.endpoint("protocols.grpc.endpoint", &grpc.endpoint, grpc.transport);
     let size = grpc.max_recv_msg_size_mib.saturating_mul(1 << 20);
     let inflated = problems.size("protocols.grpc.max_recv_msg_size_mib", size);
     let wire = grpc.max_wire_size.map_or(inflated, |wire| problems.size("protocols.grpc.max_wire_size", wire.0));
     let total = problems.span("protocols.grpc.read_timeout", grpc.read_timeout);
     let keepalive = &grpc.keepalive.server_parameters;
-    let quiet = |key: &str, span, problems: &mut Problems| {
+    let quiet = |key: &str, span, problems: &mut SettingsProblems| {
         problems.span(&format!("protocols.grpc.keepalive.server_parameters.{key}"), span)
     };
-    let connections = listen::Settings {
+    let connections = listen::PortSettings {
         max_connections: problems.count("protocols.grpc.max_connections", grpc.max_connections) as usize,
         max_streams: problems.count("protocols.grpc.max_concurrent_streams", grpc.max_concurrent_streams),
         first_request: problems.span("protocols.grpc.read_header_timeout", grpc.read_header_timeout),
@@ -289,36 +303,36 @@ fn grpc_settings(grpc: &Grpc, problems: &mut Problems) -> Option<GrpcSettings> {
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
         ),
-        tell_near: true,
+        mark_local_clients: true,
     };
-    let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
+    let limits = BodyLimits { wire, inflated, idle: BODY_IDLE.min(total), total };
     let tls = grpc.tls.as_ref().map(|tls| problems.tls("protocols.grpc.tls", tls));
     Some(GrpcSettings { endpoint: endpoint?, limits, connections, tls })
 }
 
-fn http_settings(http: &Http, problems: &mut Problems) -> Option<HttpSettings> {
+fn http_settings(http: &HttpConfig, problems: &mut SettingsProblems) -> Option<HttpSettings> {
     let endpoint = problems.endpoint("protocols.http.endpoint", &http.endpoint, http.transport);
     let inflated = problems.size("protocols.http.max_request_body_size", http.max_request_body_size.0);
     let wire = http.max_wire_size.map_or(inflated, |wire| problems.size("protocols.http.max_wire_size", wire.0));
     let total = problems.span("protocols.http.read_timeout", http.read_timeout);
-    let connections = listen::Settings {
+    let connections = listen::PortSettings {
         max_connections: problems.count("protocols.http.max_connections", http.max_connections) as usize,
         first_request: problems.span("protocols.http.read_header_timeout", http.read_header_timeout),
         max_streams: problems.count("protocols.http.max_concurrent_streams", http.max_concurrent_streams),
         idle: problems.span("protocols.http.idle_timeout", http.idle_timeout),
         age: problems.age("protocols.http", http.max_connection_age, http.max_connection_age_grace),
-        tell_near: true,
-        ..listen::Settings::default()
+        mark_local_clients: true,
+        ..listen::PortSettings::default()
     };
-    let paths = paths(http, problems);
+    let paths = collect_paths(http, problems);
     let cors = http.cors.as_ref().map(|cors| cors_settings(cors, problems));
-    let limits = Limits { wire, inflated, idle: BODY_IDLE.min(total), total };
+    let limits = BodyLimits { wire, inflated, idle: BODY_IDLE.min(total), total };
     let tls = http.tls.as_ref().map(|tls| problems.tls("protocols.http.tls", tls));
     Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors, tls })
 }
 
 /// The path of each signal, then the paths under prefixes.
-fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
+fn collect_paths(http: &HttpConfig, problems: &mut SettingsProblems) -> Vec<(Signal, String)> {
     let mut paths: Vec<(Signal, String)> = Vec::new();
     for (signal, key, path) in [
         (Signal::Traces, "traces_url_path", &http.traces_url_path),
@@ -326,9 +340,9 @@ fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
         (Signal::Logs, "logs_url_path", &http.logs_url_path),
     ] {
         if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
-            problems.add(&format!("protocols.http.{key}"), "is a path: it begins with `/` and has no query");
+            problems.add(&format!("protocols.http.{key}"), "must be a path that starts with `/`, without a query");
         } else if paths.iter().any(|(_, other)| other == path) {
-            problems.add(&format!("protocols.http.{key}"), "is the path of another signal");
+            problems.add(&format!("protocols.http.{key}"), "is already the path of another signal");
         }
         paths.push((signal, path.clone()));
     }
@@ -336,12 +350,12 @@ fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
     for (at, prefix) in http.path_prefixes.iter().enumerate() {
         let key = format!("protocols.http.path_prefixes[{at}]");
         if !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']) {
-            problems.add(&key, "begins with `/`, does not end with it, and has no query");
+            problems.add(&key, "must start with `/`, must not end with `/`, and must have no query");
         }
         for (signal, path) in &own {
             let path = format!("{prefix}{path}");
             if own.iter().any(|(other, known)| *known == path && other != signal) {
-                problems.add(&key, "makes the path of another signal");
+                problems.add(&key, "with a signal's path equals the path of another signal");
             }
             paths.push((*signal, path));
         }
@@ -350,34 +364,37 @@ fn paths(http: &Http, problems: &mut Problems) -> Vec<(Signal, String)> {
 }
 
 /// What is wrong with the port of an origin, if anything: no browser would send such an origin.
-fn not_a_port(origin: &str) -> Option<String> {
+fn invalid_port(origin: &str) -> Option<String> {
     let (_, place) = origin.split_once("://")?;
     let (_, port) = place.get(place.rfind(']').unwrap_or(0)..)?.rsplit_once(':')?;
-    if port.contains('*') { None } else { address::port(port).err() }
+    if port.contains('*') { None } else { address::parse_port(port).err() }
 }
 
-fn cors_settings(cors: &Cors, problems: &mut Problems) -> cors::Settings {
+fn cors_settings(cors: &CorsConfig, problems: &mut SettingsProblems) -> cors::CorsSettings {
     let key = |key: &str, at: usize| format!("protocols.http.cors.{key}[{at}]");
     if cors.allowed_origins.is_empty() {
-        problems.add("protocols.http.cors.allowed_origins", "names no origin: nobody could send");
+        problems.add("protocols.http.cors.allowed_origins", "must name at least one origin, or no page can send");
     }
     for (at, origin) in cors.allowed_origins.iter().enumerate() {
         let whole = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
         if !whole || !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
-            problems.add(&key("allowed_origins", at), "is an origin: `https://app.example.com`, without a path");
-        } else if let Some(what) = not_a_port(origin) {
+            problems.add(
+                &key("allowed_origins", at),
+                "must be an origin without a path, such as `https://app.example.com`",
+            );
+        } else if let Some(what) = invalid_port(origin) {
             problems.add(&key("allowed_origins", at), &what);
         }
     }
     let mut headers = |name: &str, written: &[String]| {
         for (at, header) in written.iter().enumerate() {
             if header != "*" && http::HeaderName::from_bytes(header.as_bytes()).is_err() {
-                problems.add(&key(name, at), "not the name of a header");
+                problems.add(&key(name, at), "must be the name of a header");
             }
         }
         written.to_vec()
     };
-    cors::Settings {
+    cors::CorsSettings {
         origins: cors.allowed_origins.clone(),
         headers: headers("allowed_headers", &cors.allowed_headers),
         exposed: headers("exposed_headers", &cors.exposed_headers),

@@ -22,7 +22,7 @@ use tonic_types::StatusExt as _;
 
 use self::support::{Answer, BUDGET, INFLATED, Knobs, Rig, WIRE, send};
 use super::*;
-use net::Encoding;
+use net::ContentEncoding;
 use net::encoding::compress;
 use pipeline::{BytePermit, Outcome, Reason};
 
@@ -49,7 +49,7 @@ fn span(way: Way, size: usize) -> Bytes {
 
 fn request(way: Way, signal: Signal, encoding: Option<&str>) -> Request<()> {
     let request = Request::post(match way {
-        Way::Grpc => format!("http://test/{}/Export", grpc::service(signal)),
+        Way::Grpc => format!("http://test/{}/Export", grpc::grpc_service_name(signal)),
         Way::Proto | Way::Json => format!("/v1/{}", signal.as_str()),
     });
     let request = match way {
@@ -257,7 +257,7 @@ async fn a_full_byte_budget_is_overload_on_both_protocols() {
         // Over the budget while the body arrives, and while it is inflated.
         let answer = post(&rig, way, Signal::Traces, None, span(way, 1000)).await;
         check_refused("collect", way, &answer, want);
-        let small = compress(Encoding::Zstd, &span(way, 50_000)).expect("compresses");
+        let small = compress(ContentEncoding::Zstd, &span(way, 50_000)).expect("compresses");
         assert!(small.len() < 95, "{}", small.len());
         let answer = post(&rig, way, Signal::Traces, Some("zstd"), small).await;
         check_refused("inflate", way, &answer, want);
@@ -273,9 +273,11 @@ async fn compressed_requests_are_inflated_several_members_too() {
     for way in WAYS {
         for size in [5, 100_000] {
             let body = span(way, size);
-            for (encoding, token) in
-                [(Encoding::Gzip, "gzip"), (Encoding::Zstd, "zstd"), (Encoding::Deflate, "deflate")]
-            {
+            for (encoding, token) in [
+                (ContentEncoding::Gzip, "gzip"),
+                (ContentEncoding::Zstd, "zstd"),
+                (ContentEncoding::Deflate, "deflate"),
+            ] {
                 let packed = compress(encoding, &body).expect("compresses");
                 check_ok(token, way, &post(&rig, way, Signal::Traces, Some(token), packed).await, None);
                 let taken = rig.door.taken();
@@ -283,7 +285,7 @@ async fn compressed_requests_are_inflated_several_members_too() {
                 assert_eq!(taken[0].2, taken[0].1.len(), "the permit holds the request's bytes, no more");
             }
             let (head, tail) = body.split_at(body.len() / 2);
-            for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd] {
                 let mut members = compress(encoding, &Bytes::copy_from_slice(head)).expect("compresses").to_vec();
                 members.extend_from_slice(&compress(encoding, &Bytes::copy_from_slice(tail)).expect("compresses"));
                 let token = Some(encoding.as_str());
@@ -305,7 +307,7 @@ async fn oversize_before_and_after_decompression_is_too_large_and_never_retryabl
     for way in WAYS {
         let answer = post(&rig, way, Signal::Traces, None, span(way, WIRE + 1)).await;
         check_refused("wire", way, &answer, want);
-        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+        for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd, ContentEncoding::Deflate] {
             // A decompression bomb, far over the limit: inflating stops at the limit.
             let packed = compress(encoding, &Bytes::from(vec![b' '; 5 << 20])).expect("compresses");
             let token = encoding.as_str();
@@ -332,7 +334,7 @@ async fn cut_and_damaged_streams_are_malformed() {
     let rig = Rig::new().await;
     let want = Refused { code: Code::InvalidArgument, http: 400, after: None };
     for way in WAYS {
-        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Deflate] {
+        for encoding in [ContentEncoding::Gzip, ContentEncoding::Zstd, ContentEncoding::Deflate] {
             let token = Some(encoding.as_str());
             let packed = compress(encoding, &span(way, 2000)).expect("compresses");
             for cut in [1, packed.len() / 2, packed.len() - 1] {
@@ -383,7 +385,7 @@ async fn json_is_refused_for_what_it_is() {
     for (name, text, want) in table {
         for token in [None, Some("gzip")] {
             let body = Bytes::from(text.to_owned());
-            let body = if token.is_some() { compress(Encoding::Gzip, &body).expect("compresses") } else { body };
+            let body = if token.is_some() { compress(ContentEncoding::Gzip, &body).expect("compresses") } else { body };
             if body.len() > WIRE {
                 continue;
             }
@@ -394,7 +396,7 @@ async fn json_is_refused_for_what_it_is() {
             }
         }
     }
-    let body = compress(Encoding::Gzip, &Bytes::from(numbers(INFLATED / 8 - 100))).expect("compresses");
+    let body = compress(ContentEncoding::Gzip, &Bytes::from(numbers(INFLATED / 8 - 100))).expect("compresses");
     check_ok("grows enough", Way::Json, &post(&rig, Way::Json, Signal::Metrics, Some("gzip"), body).await, None);
     assert_eq!(rig.door.taken().len(), 1);
     rig.door.idle().await;
@@ -562,7 +564,7 @@ fn grpc_timeouts_are_read_as_grpc_writes_them() {
     let read = |text: &str| {
         let mut headers = ::http::HeaderMap::new();
         headers.insert("grpc-timeout", text.parse().expect("a value"));
-        grpc::timeout(&headers).ok().flatten()
+        grpc::parse_timeout(&headers).ok().flatten()
     };
     assert_eq!(read("1H"), Some(Duration::from_secs(3600)));
     assert_eq!(read("2M"), Some(Duration::from_secs(120)));

@@ -2,40 +2,40 @@
 //! and postcode directly behind, and post office boxes. A search starts only at a number or cue and reads some 200
 //! bytes at most. Address keys are in `keys`.
 
-mod near;
-mod numbers;
+pub(super) mod address_parts;
+mod announced_streets;
+mod house_numbers;
 mod post_box;
 mod street;
-pub(super) mod tail;
+mod street_context;
 #[cfg(test)]
 mod tests;
-mod told;
 
-use super::action::Action;
-use super::rule::Family;
-use super::scan::{Claims, Scan};
+use super::action::WordAction;
+use super::rule::RuleFamily;
+use super::scan::{PrivateClaims, TextScan};
 
 /// Claims street lines and post boxes with their attached parts.
-pub(super) fn claim(scan: &Scan<'_>, claims: &mut Claims) {
-    if let Some(rule) = scan.rule(Family::Street) {
+pub(super) fn claim_addresses(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
+    if let Some(rule) = scan.rule(RuleFamily::Street) {
         let mut upto = 0;
-        for number in &scan.anchors.numbers {
-            if number.start < upto || !numbers::may_be(scan, number) {
+        for number in &scan.anchors.digit_runs {
+            if number.start < upto || !house_numbers::may_be_house_number(scan, number) {
                 continue;
             }
-            if let Some(found) = street::at(scan, &number.range()) {
-                let end = tail::behind(scan, found.end);
+            if let Some(found) = street::match_street(scan, &number.range()) {
+                let end = address_parts::address_end(scan, found.end);
                 upto = end;
                 claims.add(scan, rule, found.start..end);
             }
         }
     }
-    let Some(rule) = scan.rule(Family::PostBox) else { return };
-    for word in &scan.anchors.by.cues {
-        if matches!(word.action, Action::Cue(of) if of == rule)
-            && let Some((start, end)) = post_box::at(scan, word)
+    let Some(rule) = scan.rule(RuleFamily::PostBox) else { return };
+    for word in &scan.anchors.words_by_use.cue_words {
+        if matches!(word.action, WordAction::Cue(of) if of == rule)
+            && let Some((start, end)) = post_box::match_post_box(scan, word)
         {
-            claims.add(scan, rule, start..tail::behind(scan, end));
+            claims.add(scan, rule, start..address_parts::address_end(scan, end));
         }
     }
 }

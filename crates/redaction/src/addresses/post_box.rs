@@ -1,19 +1,19 @@
 //! Post boxes and military addresses, which have no street. Streets are in `street`, attached units and places in
-//! `tail`.
+//! `address_parts`.
 
-use crate::scan::Scan;
-use crate::stems::WordAt;
+use crate::scan::TextScan;
+use crate::stems::StemMatch;
 
 /// Finds `P.O. Box 12` at a cue, and returns its start and end.
-pub(super) fn at(scan: &Scan<'_>, cue: &WordAt) -> Option<(usize, usize)> {
-    let word = scan.part(cue.at..cue.end);
+pub(super) fn match_post_box(scan: &TextScan<'_>, cue: &StemMatch) -> Option<(usize, usize)> {
+    let word = scan.part(cue.start..cue.end);
     let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
     let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
     if word.len() == 3 {
-        return military(scan, cue, rest);
+        return match_military(scan, cue, rest);
     }
-    let id = box_number(rest.get(blanks..).unwrap_or_default());
-    (blanks > 0 && id > 0).then_some((stop_before(scan, cue.at), cue.end + blanks + id))
+    let id = box_number_len(rest.get(blanks..).unwrap_or_default());
+    (blanks > 0 && id > 0).then_some((mail_stop_start(scan, cue.start), cue.end + blanks + id))
 }
 
 /// Most digits of a grouped number such as `12 345`; further digits are not part of it.
@@ -22,7 +22,7 @@ const GROUPED: usize = 6;
 const LONGEST: usize = 10;
 
 /// Length of the box number at the start of `rest`; 0 if there is none.
-fn box_number(rest: &[u8]) -> usize {
+fn box_number_len(rest: &[u8]) -> usize {
     let (mut len, mut digits) = (0, 0);
     loop {
         let from = len + usize::from(len > 0);
@@ -39,8 +39,8 @@ fn box_number(rest: &[u8]) -> usize {
 }
 
 /// Returns the start of a mail stop such as `lockbox 1007 `, `dept. 8096 ` or `MSC 41083 ` before a post box at `at`.
-fn stop_before(scan: &Scan<'_>, at: usize) -> usize {
-    let head = scan.part(scan.widen(at.saturating_sub(24)..at).start..at);
+fn mail_stop_start(scan: &TextScan<'_>, at: usize) -> usize {
+    let head = scan.part(scan.widen_to_characters(at.saturating_sub(24)..at).start..at);
     let trimmed = head.trim_end_matches([' ', ',']);
     let Some((before, id)) = trimmed.rsplit_once(' ').filter(|_| trimmed.len() < head.len()) else { return at };
     let digits = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -51,21 +51,21 @@ fn stop_before(scan: &Scan<'_>, at: usize) -> usize {
 }
 
 /// `PSC 12, Box 34` and `APO AE 09012`.
-fn military(scan: &Scan<'_>, cue: &WordAt, rest: &[u8]) -> Option<(usize, usize)> {
-    if !scan.part(cue.at..cue.end).bytes().all(|byte| byte.is_ascii_uppercase()) {
+fn match_military(scan: &TextScan<'_>, cue: &StemMatch, rest: &[u8]) -> Option<(usize, usize)> {
+    if !scan.part(cue.start..cue.end).bytes().all(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
         let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
         // The line before is part of the address
-        let head = scan.part(scan.widen(cue.at.saturating_sub(48)..cue.at).start..cue.at);
+        let head = scan.part(scan.widen_to_characters(cue.start.saturating_sub(48)..cue.start).start..cue.start);
         let line = head.trim_end_matches(['\n', ' ', ',']);
         let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");
         let unit =
             ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "].iter().filter_map(|unit| line.rfind(unit)).min();
-        let start = unit.map_or(cue.at, |at| {
+        let start = unit.map_or(cue.start, |at| {
             let offset = line.as_ptr() as usize - head.as_ptr() as usize;
-            cue.at - head.len() + offset + at
+            cue.start - head.len() + offset + at
         });
         return (len == 5).then_some((start, cue.end + 4 + len));
     }

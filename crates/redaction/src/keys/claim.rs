@@ -1,48 +1,50 @@
-//! Claims one value by its key. Keys are found in `json`, `columns` and `flat`.
+//! Claims one value by its key. Keys are found in `json`, `columns` and `flat_keys`.
 
-use super::json::Kind;
-use super::table::{Evidence, KeyTable, Match};
-use super::values;
-use crate::scan::{Claims, Scan};
-use crate::sets::Bytes;
+use super::json_tree::ValueForm;
+use super::private_values;
+use super::table::{KeyMatch, KeyTable, SiblingEvidence};
+use crate::scan::{PrivateClaims, TextScan};
+use crate::sets::ByteSet;
 
 /// A value, with its key's match and evidence.
-pub(crate) struct Value {
+pub(crate) struct KeyedValue {
     /// The match of the key.
-    pub(crate) found: Match,
+    pub(crate) key_match: KeyMatch,
     /// The evidence of sibling keys.
-    pub(crate) beside: Evidence,
+    pub(crate) evidence: SiblingEvidence,
     /// The value without its quotes.
     pub(crate) range: std::ops::Range<usize>,
     /// The form of the value.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueForm,
 }
 
 /// Blanks before a value.
-static BLANKS: Bytes = Bytes::of(b" \t\r\n");
+static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
 
 /// Claims a value by the first of its key's rules that accepts it. Returns whether it was claimed.
 pub(crate) fn claim_value(
-    scan: &Scan<'_>,
+    scan: &TextScan<'_>,
     table: &KeyTable,
-    value: &Value,
+    value: &KeyedValue,
     named: &mut Vec<std::ops::Range<usize>>,
-    claims: &mut Claims,
+    claims: &mut PrivateClaims,
 ) -> bool {
     // In a second pass, most values are placeholders
-    let first = value.range.start + BLANKS.leading(scan.bytes(value.range.clone()));
-    if scan.is_held(first) {
+    let first = value.range.start + BLANKS.count_leading(scan.bytes(value.range.clone()));
+    if scan.is_in_placeholder(first) {
         return false;
     }
-    for key in table.rules(value.found) {
-        if !key.allowed(value.found, value.beside) {
+    for key in table.rules(value.key_match) {
+        if !key.is_allowed(value.key_match, value.evidence) {
             continue;
         }
-        let Some(range) = values::private(scan.text, value.range.clone(), key.value, value.kind, value.beside) else {
+        let Some(range) =
+            private_values::private_part(scan.text, value.range.clone(), key.value, value.kind, value.evidence)
+        else {
             continue;
         };
         let added = match value.kind {
-            Kind::Bare
+            ValueForm::Bare
                 if scan.bytes(range.clone()).iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte)) =>
             {
                 claims.add_bare(scan, key.rule, range.clone())

@@ -1,12 +1,12 @@
 //! The table of keys: the rules of each key, and its evidence about sibling keys. A look-up is linear in the key, reads
-//! at most [`LONGEST`] bytes and does not allocate. Keys are located in `json` and `flat`, values are checked in
-//! `values`.
+//! at most [`LONGEST`] bytes and does not allocate. Keys are located in `json` and `flat_keys`, values are checked in
+//! `private_values`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::RuleErrorKind;
-use crate::rule::{Class, KeyValue, RuleData};
-use crate::sets::{Bytes, hash};
+use crate::rule::{KeyValueForm, RuleClass, RuleData};
+use crate::sets::{ByteSet, hash};
 
 /// Longest key that is looked up, in bytes.
 pub(crate) const LONGEST: usize = 64;
@@ -19,39 +19,40 @@ const ENDS: usize = 1 << 15;
 
 /// Evidence from sibling keys: one bit for each rule that depends on it, for and against.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(crate) struct Evidence {
+pub(crate) struct SiblingEvidence {
     /// Rules that it supports.
-    pub(crate) with: u32,
+    pub(crate) supports: u32,
     /// Rules that it contradicts.
-    pub(crate) against: u32,
+    pub(crate) contradicts: u32,
 }
 
-impl Evidence {
+impl SiblingEvidence {
     /// Supports every rule.
     pub(crate) fn all() -> Self {
-        Self { with: u32::MAX, against: 0 }
+        Self { supports: u32::MAX, contradicts: 0 }
     }
 
     /// Combines two.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self { with: self.with | other.with, against: self.against | other.against }
+    pub(crate) fn combine(self, other: Self) -> Self {
+        Self { supports: self.supports | other.supports, contradicts: self.contradicts | other.contradicts }
     }
 }
 
 /// The result of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Match {
+pub(crate) struct KeyMatch {
     /// Index of the entry; `u16::MAX` for none.
     at: u16,
     /// Evidence of the key's own first words (`customer` of `customer_name`).
-    own: Evidence,
+    own_evidence: SiblingEvidence,
     /// Whether further words come before the matched ones.
-    tail: bool,
+    has_words_before: bool,
 }
 
-impl Match {
+impl KeyMatch {
     /// No entry matches.
-    pub(crate) const NONE: Self = Self { at: u16::MAX, own: Evidence { with: 0, against: 0 }, tail: false };
+    pub(crate) const NONE: Self =
+        Self { at: u16::MAX, own_evidence: SiblingEvidence { supports: 0, contradicts: 0 }, has_words_before: false };
 }
 
 /// A rule on a key.
@@ -60,39 +61,40 @@ pub(crate) struct KeyRule {
     /// Index of the rule.
     pub(crate) rule: u16,
     /// The accepted form of values.
-    pub(crate) value: KeyValue,
+    pub(crate) value: KeyValueForm,
     /// Whether its values are names of persons.
     pub(crate) person: bool,
     /// Its evidence bit; 0 if it does not depend on evidence.
     bit: u32,
     /// Whether it also applies after other words (`*_phone`).
-    open: bool,
+    allows_words_before: bool,
 }
 
 impl KeyRule {
     /// Whether the rule depends on evidence of sibling keys.
-    pub(crate) fn asks(&self) -> bool {
+    pub(crate) fn needs_evidence(&self) -> bool {
         self.bit != 0
     }
 
     /// Whether the rule applies to a key, given the evidence of its siblings.
-    pub(crate) fn allowed(&self, found: Match, beside: Evidence) -> bool {
+    pub(crate) fn is_allowed(&self, found: KeyMatch, beside: SiblingEvidence) -> bool {
         if self.bit == 0 {
-            return self.open || !found.tail || found.own.with != 0;
+            return self.allows_words_before || !found.has_words_before || found.own_evidence.supports != 0;
         }
-        if found.tail && !self.open {
-            return found.own.with & self.bit != 0;
+        if found.has_words_before && !self.allows_words_before {
+            return found.own_evidence.supports & self.bit != 0;
         }
-        found.own.with & self.bit != 0 || (beside.with & self.bit != 0 && beside.against & self.bit == 0)
+        found.own_evidence.supports & self.bit != 0
+            || (beside.supports & self.bit != 0 && beside.contradicts & self.bit == 0)
     }
 }
 
 /// The table's data about one key.
 #[derive(Default)]
-struct Entry {
+struct KeyEntry {
     name: Box<[u8]>,
     rules: Vec<KeyRule>,
-    says: Evidence,
+    evidence: SiblingEvidence,
 }
 
 /// Number of tables created, to give each an id.
@@ -102,20 +104,27 @@ static TABLES: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct KeyTable {
     /// Unique id of this table.
     id: u64,
-    entries: Vec<Entry>,
+    entries: Vec<KeyEntry>,
     /// Hash slots: index of an entry plus one, 0 if free. At least half are free.
     slots: Vec<u16>,
     /// Filter by first and last bytes and length of last words; rejects most keys.
-    tails: Vec<u64>,
+    last_word_filter: Vec<u64>,
     /// Filter by the last three bytes of names, checked before `tails`.
-    ends: Vec<u64>,
+    last_letters_filter: Vec<u64>,
     bits: u32,
 }
 
 impl Default for KeyTable {
     fn default() -> Self {
         let id = TABLES.fetch_add(1, Ordering::Relaxed);
-        Self { id, entries: Vec::new(), slots: Vec::new(), tails: Vec::new(), ends: Vec::new(), bits: 0 }
+        Self {
+            id,
+            entries: Vec::new(),
+            slots: Vec::new(),
+            last_word_filter: Vec::new(),
+            last_letters_filter: Vec::new(),
+            bits: 0,
+        }
     }
 }
 
@@ -125,28 +134,33 @@ const SHORT: usize = 24;
 /// Cache of look-ups, by the first and last bytes and length of a key, because objects repeat the same keys. It serves
 /// one table at a time and allocates at the first look-up.
 #[derive(Default)]
-pub(crate) struct Known {
+pub(crate) struct KeyCache {
     table: u64,
-    slots: Vec<Slot>,
+    slots: Vec<CachedKey>,
 }
 
 /// A cached key with its result.
 #[derive(Clone)]
-struct Slot {
+struct CachedKey {
     key: [u8; SHORT],
     len: u8,
-    found: Match,
-    says: Evidence,
+    key_match: KeyMatch,
+    evidence: SiblingEvidence,
 }
 
-impl Known {
+impl KeyCache {
     /// Like [`KeyTable::find`].
-    pub(crate) fn find(&mut self, table: &KeyTable, key: &[u8]) -> (Match, Evidence) {
+    pub(crate) fn find(&mut self, table: &KeyTable, key: &[u8]) -> (KeyMatch, SiblingEvidence) {
         if self.table != table.id {
             self.table = table.id;
             self.slots.clear();
             // No key has this length, so it marks an empty slot
-            let none = Slot { key: [0; SHORT], len: u8::MAX, found: Match::NONE, says: Evidence::default() };
+            let none = CachedKey {
+                key: [0; SHORT],
+                len: u8::MAX,
+                key_match: KeyMatch::NONE,
+                evidence: SiblingEvidence::default(),
+            };
             self.slots.resize(128, none);
         }
         let head: [u8; 4] = key.first_chunk().copied().unwrap_or_else(|| [0, 0, 0, key.first().copied().unwrap_or(0)]);
@@ -156,12 +170,12 @@ impl Known {
             return table.find(key);
         };
         if slot.key.get(..usize::from(slot.len)) == Some(key) {
-            return (slot.found, slot.says);
+            return (slot.key_match, slot.evidence);
         }
         let (found, says) = table.find(key);
         if let Some(kept) = slot.key.get_mut(..key.len()) {
             kept.copy_from_slice(key);
-            (slot.len, slot.found, slot.says) = (key.len() as u8, found, says);
+            (slot.len, slot.key_match, slot.evidence) = (key.len() as u8, found, says);
         }
         (found, says)
     }
@@ -180,18 +194,18 @@ impl KeyTable {
         for key in &rule.keys {
             let (name, open) = key.strip_prefix("*_").map_or((key.as_str(), false), |name| (name, true));
             let person = rule.placeholder == "PERSON";
-            let made = KeyRule { rule: index, value: rule.value, person, bit, open };
-            for form in forms(name) {
+            let made = KeyRule { rule: index, value: rule.value, person, bit, allows_words_before: open };
+            for form in singular_and_plural(name) {
                 // Users' rules come first
-                let at = |rules: &Vec<KeyRule>| if rule.class == Class::Custom { 0 } else { rules.len() };
-                self.edit(&form, |entry| entry.rules.insert(at(&entry.rules), made.clone()));
+                let at = |rules: &Vec<KeyRule>| if rule.class == RuleClass::Custom { 0 } else { rules.len() };
+                self.edit_entry(&form, |entry| entry.rules.insert(at(&entry.rules), made.clone()));
             }
         }
         for key in &rule.beside {
-            forms(key).for_each(|form| self.edit(&form, |entry| entry.says.with |= bit));
+            singular_and_plural(key).for_each(|form| self.edit_entry(&form, |entry| entry.evidence.supports |= bit));
         }
         for key in &rule.against {
-            forms(key).for_each(|form| self.edit(&form, |entry| entry.says.against |= bit));
+            singular_and_plural(key).for_each(|form| self.edit_entry(&form, |entry| entry.evidence.contradicts |= bit));
         }
         if self.entries.len() >= usize::from(u16::MAX) {
             return Err(RuleErrorKind::TooManyKeys(u16::MAX - 1));
@@ -202,61 +216,63 @@ impl KeyTable {
     fn next_bit(&mut self) -> Result<u32, RuleErrorKind> {
         let bit = 1_u32.checked_shl(self.bits).filter(|_| (self.bits as usize) < MOST);
         self.bits += 1;
-        bit.ok_or(RuleErrorKind::TooManyBeside(MOST))
+        bit.ok_or(RuleErrorKind::TooManySiblingRules(MOST))
     }
 
-    fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Entry)) {
+    fn edit_entry(&mut self, name: &str, edit: impl FnOnce(&mut KeyEntry)) {
         let at = match self.get(name.as_bytes()) {
             Some((at, _)) => at,
-            None => self.put(name.as_bytes()),
+            None => self.insert(name.as_bytes()),
         };
-        self.tails.resize(TAILS / 64, 0);
-        self.ends.resize(ENDS / 64, 0);
+        self.last_word_filter.resize(TAILS / 64, 0);
+        self.last_letters_filter.resize(ENDS / 64, 0);
         let last = name.rsplit('_').next().unwrap_or(name).as_bytes();
-        set(&mut self.tails, tail_slot(last));
+        set_bit(&mut self.last_word_filter, last_word_slot(last));
         // If the word is shorter than three bytes, any byte may come before it
         let known = 5 * last.len().min(3);
-        (0..ENDS >> known).for_each(|before| set(&mut self.ends, end_slot(last) | before << known));
+        (0..ENDS >> known)
+            .for_each(|before| set_bit(&mut self.last_letters_filter, last_letters_slot(last) | before << known));
         if let Some(entry) = self.entries.get_mut(usize::from(at)) {
             edit(entry);
         }
     }
 
     /// The rules of a matched key.
-    pub(crate) fn rules(&self, found: Match) -> &[KeyRule] {
+    pub(crate) fn rules(&self, found: KeyMatch) -> &[KeyRule] {
         self.entries.get(usize::from(found.at)).map_or(&[], |entry| &entry.rules)
     }
 
     /// Looks up a key, and returns its match and its evidence about sibling keys.
-    pub(crate) fn find(&self, key: &[u8]) -> (Match, Evidence) {
-        let mut says = Evidence::default();
+    pub(crate) fn find(&self, key: &[u8]) -> (KeyMatch, SiblingEvidence) {
+        let mut says = SiblingEvidence::default();
         let key = key.get(key.len().saturating_sub(LONGEST)..).unwrap_or_default();
         // A key may end with a separator behind its last word
-        let ends = key.last().is_some_and(|last| PARTS.has(*last)) || has(&self.ends, end_slot(key));
-        if !ends || !has(&self.tails, tail_slot(last_word(key))) {
-            return (Match::NONE, says);
+        let ends = key.last().is_some_and(|last| PARTS.contains(*last))
+            || has_bit(&self.last_letters_filter, last_letters_slot(key));
+        if !ends || !has_bit(&self.last_word_filter, last_word_slot(last_word(key))) {
+            return (KeyMatch::NONE, says);
         }
         let mut buffer = [0_u8; LONGEST + 16];
-        let Some((name, segment)) = snake(key, &mut buffer) else { return (Match::NONE, says) };
-        let (mut own, mut from) = (Evidence::default(), 0);
+        let Some((name, segment)) = to_snake_case(key, &mut buffer) else { return (KeyMatch::NONE, says) };
+        let (mut own, mut from) = (SiblingEvidence::default(), 0);
         for _ in 0..8 {
             let rest = name.get(from..).unwrap_or_default();
             if let Some((at, entry)) = self.get(rest) {
-                says = says.and(entry.says);
+                says = says.combine(entry.evidence);
                 if !entry.rules.is_empty() {
-                    return (Match { at, own, tail: from > 0 && from != segment }, says);
+                    return (KeyMatch { at, own_evidence: own, has_words_before: from > 0 && from != segment }, says);
                 }
             }
             let Some(cut) = rest.iter().position(|byte| *byte == b'_') else { break };
             if let Some((_, first)) = self.get(rest.get(..cut).unwrap_or_default()) {
-                own = own.and(first.says);
+                own = own.combine(first.evidence);
             }
             from += cut + 1;
         }
-        (Match::NONE, says)
+        (KeyMatch::NONE, says)
     }
 
-    fn get(&self, name: &[u8]) -> Option<(u16, &Entry)> {
+    fn get(&self, name: &[u8]) -> Option<(u16, &KeyEntry)> {
         let (mut slot, mask) = (hash(name), self.slots.len().wrapping_sub(1));
         loop {
             let at = self.slots.get(slot & mask)?.checked_sub(1)?;
@@ -269,19 +285,19 @@ impl KeyTable {
     }
 
     /// Adds an entry without rules.
-    fn put(&mut self, name: &[u8]) -> u16 {
+    fn insert(&mut self, name: &[u8]) -> u16 {
         let at = u16::try_from(self.entries.len()).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
-        self.entries.push(Entry { name: name.into(), ..Entry::default() });
+        self.entries.push(KeyEntry { name: name.into(), ..KeyEntry::default() });
         if self.entries.len() * 2 > self.slots.len() {
             self.slots = vec![0; (self.entries.len() * 4).next_power_of_two()];
-            (0..=at).for_each(|at| self.place(at));
+            (0..=at).for_each(|at| self.fill_slot(at));
         } else {
-            self.place(at);
+            self.fill_slot(at);
         }
         at
     }
 
-    fn place(&mut self, at: u16) {
+    fn fill_slot(&mut self, at: u16) {
         let Some(entry) = self.entries.get(usize::from(at)) else { return };
         let (mut slot, mask) = (hash(&entry.name), self.slots.len().wrapping_sub(1));
         while self.slots.get(slot & mask).is_some_and(|taken| *taken != 0) {
@@ -294,46 +310,46 @@ impl KeyTable {
 }
 
 /// A key and its plural.
-fn forms(name: &str) -> impl Iterator<Item = String> {
+fn singular_and_plural(name: &str) -> impl Iterator<Item = String> {
     let plural = if name.ends_with('s') { format!("{name}es") } else { format!("{name}s") };
     [name.to_owned(), plural].into_iter()
 }
 
 /// Hash of the last three bytes of a key, five bits each, the last one lowest.
-fn end_slot(key: &[u8]) -> usize {
+fn last_letters_slot(key: &[u8]) -> usize {
     let byte =
         |back: usize| key.len().checked_sub(back).and_then(|at| key.get(at)).map_or(0, |byte| usize::from(byte & 31));
     byte(1) | byte(2) << 5 | byte(3) << 10
 }
 
-fn set(bits: &mut [u64], slot: usize) {
+fn set_bit(bits: &mut [u64], slot: usize) {
     if let Some(word) = bits.get_mut(slot / 64) {
         *word |= 1 << (slot % 64);
     }
 }
 
 #[inline(always)]
-fn has(bits: &[u64], slot: usize) -> bool {
+fn has_bit(bits: &[u64], slot: usize) -> bool {
     bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
 }
 
 /// Hash of a last word by its first and last letters and its length, ignoring case.
-fn tail_slot(last: &[u8]) -> usize {
+fn last_word_slot(last: &[u8]) -> usize {
     let byte = |at: usize| usize::from(last.get(at).copied().unwrap_or(0).to_ascii_lowercase());
     let end = usize::from(last.last().copied().unwrap_or(0).to_ascii_lowercase());
     (byte(0) ^ byte(1) << 3 ^ byte(2) << 6 ^ end << 9 ^ last.len() << 12) % TAILS
 }
 
 /// Separators between the words of a key.
-static PARTS: Bytes = Bytes::of(b"-. /:[]_+?#*");
+static PARTS: ByteSet = ByteSet::new(b"-. /:[]_+?#*");
 
-/// The last word of a key, split as by [`snake`].
+/// The last word of a key, split as by [`to_snake_case`].
 fn last_word(key: &[u8]) -> &[u8] {
-    let key = key.get(..key.len() - PARTS.trailing(key)).unwrap_or_default();
+    let key = key.get(..key.len() - PARTS.count_trailing(key)).unwrap_or_default();
     let mut behind = b'_';
     for (at, byte) in key.iter().enumerate().rev() {
         let border = behind.is_ascii_uppercase() && (byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if border || PARTS.has(*byte) {
+        if border || PARTS.contains(*byte) {
             return key.get(at + 1..).unwrap_or_default();
         }
         behind = *byte;
@@ -343,7 +359,7 @@ fn last_word(key: &[u8]) -> &[u8] {
 
 /// Writes `billing.firstName` as `billing_first_name` to `buffer`, and returns it with the start of its last segment;
 /// `None` if it is empty or too long.
-fn snake<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8], usize)> {
+fn to_snake_case<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8], usize)> {
     let (mut len, mut segment) = (0, 0);
     let mut before = b'_';
     for byte in key {
@@ -351,7 +367,7 @@ fn snake<'b>(key: &[u8], buffer: &'b mut [u8; LONGEST + 16]) -> Option<(&'b [u8]
             *buffer.get_mut(len)? = b'_';
             len += 1;
         }
-        let made = if PARTS.has(*byte) { b'_' } else { byte.to_ascii_lowercase() };
+        let made = if PARTS.contains(*byte) { b'_' } else { byte.to_ascii_lowercase() };
         before = *byte;
         let doubled = made == b'_' && (len == 0 || buffer.get(len - 1) == Some(&b'_'));
         if !doubled {

@@ -1,14 +1,14 @@
 //! Tests of key rules: positions of keys and values, accepted values, and keys of attributes.
 
-use super::json::{Kind, Tree};
-use super::table::{Evidence, KeyTable, Known, Match};
+use super::json_tree::{JsonTree, ValueForm};
+use super::table::{KeyCache, KeyMatch, KeyTable, SiblingEvidence};
 use crate::tests::{redact, shared};
-use crate::{Scratch, replace};
+use crate::{SearchScratch, replace_hits};
 
 fn pairs(text: &str) -> Vec<(String, String)> {
-    let mut tree = Tree::default();
-    tree.walk(text, &shared().keys, &mut Known::default());
-    let pairs = tree.pairs.iter().filter(|pair| pair.kind != Kind::Container);
+    let mut tree = JsonTree::default();
+    tree.walk(text, &shared().keys, &mut KeyCache::default());
+    let pairs = tree.pairs.iter().filter(|pair| pair.kind != ValueForm::Container);
     pairs.map(|pair| (text[pair.key.clone()].to_owned(), text[pair.value.clone()].to_owned())).collect()
 }
 
@@ -40,15 +40,15 @@ fn structures_are_read() {
 /// The cache of look-ups serves only its own table and never confuses keys.
 #[test]
 fn remembered_keys_are_of_their_table() {
-    let (mut known, table, empty) = (Known::default(), &shared().keys, KeyTable::default());
+    let (mut known, table, empty) = (KeyCache::default(), &shared().keys, KeyTable::default());
     let long = format!("{}_first_name", "x".repeat(40));
     for key in ["email", "first_name", "fire_shame", "customer.first_name", "nothing", "e", "", &long] {
         for _ in 0..2 {
             assert_eq!(known.find(table, key.as_bytes()), table.find(key.as_bytes()), "{key}");
         }
-        assert_eq!(known.find(&empty, key.as_bytes()), (Match::NONE, Evidence::default()), "{key}");
+        assert_eq!(known.find(&empty, key.as_bytes()), (KeyMatch::NONE, SiblingEvidence::default()), "{key}");
     }
-    assert_ne!(table.find(b"first_name").0, Match::NONE);
+    assert_ne!(table.find(b"first_name").0, KeyMatch::NONE);
 }
 
 /// The walk ends with bounded depth on hostile input: deep nesting, open strings, endless brackets.
@@ -158,9 +158,9 @@ fn values_of_lines_go_whole() {
 #[test]
 fn attribute_keys() {
     let under = |key: &str, text: &str| {
-        let mut scratch = Scratch::new();
-        let hits = shared().find_under(key, text, &mut scratch).to_vec();
-        replace(text, &hits, &mut |hit, _, out| out.push_str(shared().placeholder(hit)))
+        let mut scratch = SearchScratch::new();
+        let hits = shared().find_for_key(key, text, &mut scratch).to_vec();
+        replace_hits(text, &hits, &mut |hit, _, out| out.push_str(shared().placeholder(hit)))
     };
     assert_eq!(under("user.full_name", "zorblatt quux"), "[PERSON]");
     assert_eq!(under("enduser.name", "Li"), "[PERSON]");
@@ -241,10 +241,10 @@ fn an_id_behind_keys_without_one_is_found() {
 /// A reused scratch carries nothing from one text to the next.
 #[test]
 fn a_scratch_forgets() {
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     let (json, flat) = (r#"{"n": 1234567, "first_name": "Ann"}"#, "<a>1234567</a><firstName>Zorblatt</firstName>");
-    let found = |text: &str, scratch: &mut Scratch| shared().find(text, scratch).to_vec();
-    let alone = found(flat, &mut Scratch::new());
+    let found = |text: &str, scratch: &mut SearchScratch| shared().find(text, scratch).to_vec();
+    let alone = found(flat, &mut SearchScratch::new());
     for from in 0..json.len() {
         found(&json[from..], &mut scratch);
         assert!(found(flat, &mut scratch) == alone && !alone.is_empty(), "{from}");

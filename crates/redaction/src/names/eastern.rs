@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use crate::scan::{Claims, Scan};
+use crate::scan::{PrivateClaims, TextScan};
 use crate::wordlists;
 
 /// Declares a word list.
@@ -30,10 +30,10 @@ const SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [0xE3, 0xEB,
 const MOST: usize = 6;
 
 /// Claims names next to titles and words for persons.
-pub(super) fn claim(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
+pub(super) fn claim_eastern_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
     // Most non-ASCII texts have only dashes and accents, and none of these bytes
     let has = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
-    if !scan.anchors.facts.high || !SETS.into_iter().any(has) {
+    if !scan.anchors.byte_kinds.high || !SETS.into_iter().any(has) {
         return;
     }
     let leads = scan.text.bytes().enumerate().filter(|(_, byte)| LEADS.contains(byte)).map(|(at, _)| at);
@@ -41,8 +41,8 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
     for at in leads {
         let rest = scan.text.get(at..).unwrap_or_default();
         if let Some(title) = TITLES.iter().find(|title| rest.starts_with(**title)) {
-            let len = before(scan.text.get(done..at).unwrap_or_default(), title);
-            let blank = if scan.before(at, 1) == b' ' { 1 } else { 0 };
+            let len = name_len_before(scan.text.get(done..at).unwrap_or_default(), title);
+            let blank = if scan.byte_before(at, 1) == b' ' { 1 } else { 0 };
             if len > 0 && claims.add(scan, rule, at - blank - len..at - blank) {
                 done = at;
                 continue;
@@ -50,7 +50,7 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
         }
         let sure = CUES.iter().find(|cue| rest.starts_with(**cue));
         let Some(cue) = sure.or_else(|| CUES_MAYBE.iter().find(|cue| rest.starts_with(**cue))) else { continue };
-        let (gap, len) = behind(rest.get(cue.len()..).unwrap_or_default(), sure.is_some());
+        let (gap, len) = name_len_behind(rest.get(cue.len()..).unwrap_or_default(), sure.is_some());
         let start = at + cue.len() + gap;
         if len > 0 && start >= done && claims.add(scan, rule, start..start + len) {
             done = start + len;
@@ -67,10 +67,10 @@ fn is_hangul(c: char) -> bool {
 }
 
 /// Length of the name right before a title, optionally with a blank between.
-fn before(head: &str, title: &str) -> usize {
+fn name_len_before(head: &str, title: &str) -> usize {
     let head = head.strip_suffix(' ').unwrap_or(head);
     if title.starts_with(is_hangul) {
-        return korean(head, title);
+        return korean_name_len(head, title);
     }
     let run: Vec<usize> =
         head.char_indices().rev().take(MOST).take_while(|(_, c)| is_han(*c)).map(|(at, _)| at).collect();
@@ -80,7 +80,7 @@ fn before(head: &str, title: &str) -> usize {
 }
 
 /// Length of the gap behind a word for a person and of the name after it. `sure`: other letters may follow the name.
-fn behind(rest: &str, sure: bool) -> (usize, usize) {
+fn name_len_behind(rest: &str, sure: bool) -> (usize, usize) {
     let name = rest.trim_start_matches([' ', ':', '：', '是', '为', '為', 'は', '「', '“', '"', '\'', '\u{3000}']);
     let ends: Vec<usize> =
         name.char_indices().take(MOST).take_while(|(_, c)| is_han(*c)).map(|(at, c)| at + c.len_utf8()).collect();
@@ -106,7 +106,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Length of a Korean name that is a whole word before its title.
-fn korean(head: &str, title: &str) -> usize {
+fn korean_name_len(head: &str, title: &str) -> usize {
     let start =
         head.char_indices().rev().take(5).take_while(|(_, c)| is_hangul(*c)).last().map_or(head.len(), |(at, _)| at);
     let name = head.get(start..).unwrap_or_default();

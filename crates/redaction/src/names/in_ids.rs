@@ -3,34 +3,34 @@
 
 use std::sync::LazyLock;
 
-use super::cues::is_organisation;
-use super::words::{is_common, is_family, is_given_lower};
-use crate::sets::Words;
+use super::name_cues::is_organisation_word;
+use super::name_lists::{is_common_word, is_family_name, is_lower_given_name};
+use crate::sets::WordSet;
 use crate::wordlists;
 
 /// Programs and models named like a person.
-static PROGRAMS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.programs_in_ids")));
+static PROGRAMS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.programs_in_ids")));
 
 /// Words before a person's name in an id.
-static PERSONS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.persons_in_ids")));
+static PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.persons_in_ids")));
 
 /// Whether a word is a given name, and neither a common word nor a program.
 fn is_given(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
-    is_given_lower(&lower) && !is_common(&lower) && !PROGRAMS.has(&lower)
+    is_lower_given_name(&lower) && !is_common_word(&lower) && !PROGRAMS.contains(&lower)
 }
 
 /// Whether two adjacent words are a person's names, in either order.
-pub(crate) fn id_names(first: &str, second: &str) -> bool {
+pub(crate) fn are_person_names(first: &str, second: &str) -> bool {
     let name = |given: &str, family: &str| {
         let initial = family.len() == 1;
-        let known = is_family(family) || !is_common(family) && family.len() > 2;
-        is_given(given) && known && !initial && !is_organisation(family) && !PROGRAMS.has(family)
+        let known = is_family_name(family) || !is_common_word(family) && family.len() > 2;
+        is_given(given) && known && !initial && !is_organisation_word(family) && !PROGRAMS.contains(family)
     };
-    name(first, second) || is_family(first) && !is_common(first) && is_given(second)
+    name(first, second) || is_family_name(first) && !is_common_word(first) && is_given(second)
 }
 
 /// Whether a given name follows a word for persons: `patient-maria`.
-pub(crate) fn is_given_word(before: &str, word: &str) -> bool {
-    PERSONS.has(before) && is_given(word)
+pub(crate) fn is_announced_given_name(before: &str, word: &str) -> bool {
+    PERSONS.contains(before) && is_given(word)
 }

@@ -1,61 +1,69 @@
 //! Finds names that begin with a listed given name: two words in a row, or one next to words that go with persons. Only
 //! capitalised words that passed the anchor filter are checked. The list is in `words`, names behind cues in `cues`;
-//! `places` and `things` rule out other meanings.
+//! `place_names` and `thing_names` rule out other meanings.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use crate::scan::{Claims, Scan};
-use crate::sets::{Bytes, Words};
+use crate::scan::{PrivateClaims, TextScan};
+use crate::sets::{ByteSet, WordSet};
 
-use super::cues::{all_capitals, organisation};
-use super::shape::{self, Name};
-use super::words::{is_given, may_be_given};
-use super::{places, things};
+use super::name_cues::{is_all_capitals, is_organisation_name};
+use super::name_lists::{is_given_name, may_be_given_name};
+use super::name_shape::{self, PersonName};
+use super::{place_names, thing_names};
 use crate::wordlists;
 
 /// Words before a single given name that indicate a person.
-static BEFORE: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.before")));
+static WORDS_BEFORE_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.before")));
 /// Words behind a single given name that indicate a person.
-static BEHIND: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.behind")));
+static WORDS_BEHIND_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.behind")));
 
 /// Words for things named after well-known people.
-static NAMED_AFTER: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.named_after")));
+static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.named_after")));
 
 /// Capitalised words that turn the name behind them into a place or building.
-static PLACES: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("names.place_prefixes")));
+static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.place_prefixes")));
 
 /// Claims listed names.
-pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, claims: &mut Claims) {
+pub(super) fn claim_listed_names(
+    scan: &TextScan<'_>,
+    rule: u16,
+    seeds: &mut Vec<Range<usize>>,
+    claims: &mut PrivateClaims,
+) {
     let mut upto = 0;
-    for at in &scan.anchors.names {
-        if *at < upto || scan.before(*at, 1).is_ascii_alphanumeric() {
+    for at in &scan.anchors.given_names {
+        if *at < upto || scan.byte_before(*at, 1).is_ascii_alphanumeric() {
             continue;
         }
-        if !may_begin(scan, *at) {
+        if !may_begin_name(scan, *at) {
             continue;
         }
-        let Some(name) = shape::read(scan.text, *at).filter(|name| name.given) else { continue };
-        let before = scan.before(*at, 1);
+        let Some(name) = name_shape::read_name(scan.text, *at).filter(|name| name.given) else { continue };
+        let before = scan.byte_before(*at, 1);
         if before == b'/'
-            && let Some(range) = booked(scan, *at)
+            && let Some(range) = booking_name_range(scan, *at)
         {
             upto = range.end;
             claims.add(scan, rule, range);
             continue;
         }
-        if b"_/.@-#$'\\&=~".contains(&before) && !scan.escaped(*at) && !scan.part(*at..name.range.end).contains(' ') {
+        if b"_/.@-#$'\\&=~".contains(&before)
+            && !scan.is_escape_letter(*at)
+            && !scan.part(*at..name.range.end).contains(' ')
+        {
             continue;
         }
         upto = name.range.end;
-        if is_place(scan, *at) {
+        if is_behind_place_word(scan, *at) {
             continue;
         }
-        let sure = name.words > 1 && !organisation(scan, &name) && !all_capitals(scan, &name);
-        if !(sure || name.words == 1 && !all_capitals(scan, &name) && goes_with(scan, &name)) {
+        let sure = name.words > 1 && !is_organisation_name(scan, &name) && !is_all_capitals(scan, &name);
+        if !(sure || name.words == 1 && !is_all_capitals(scan, &name) && is_in_person_context(scan, &name)) {
             continue;
         }
-        if things::is_named(scan, &name.range) {
+        if thing_names::is_thing_name(scan, &name.range) {
             continue;
         }
         // Only the listed word itself is searched elsewhere; nothing is known about the word behind it
@@ -67,7 +75,7 @@ pub(super) fn claim(scan: &Scan<'_>, rule: u16, seeds: &mut Vec<Range<usize>>, c
 }
 
 /// `DOE/JANE MR`, as in bookings; the given name is at `at`.
-fn booked(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
+fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
     let capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let given = at + capitals(scan.bytes(at..scan.text.len().min(at + 24)));
     let title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
@@ -76,65 +84,65 @@ fn booked(scan: &Scan<'_>, at: usize) -> Option<Range<usize>> {
     });
     let head = scan.bytes(at.saturating_sub(24)..at - 1);
     let family = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let free = !b"/._-".contains(&scan.before(at - 1 - family, 1));
+    let free = !b"/._-".contains(&scan.byte_before(at - 1 - family, 1));
     (title && family > 1 && free).then(|| at - 1 - family..given)
 }
 
 /// Whether the word at `at` may be a given name: a word of plain letters must be listed.
-fn may_begin(scan: &Scan<'_>, at: usize) -> bool {
-    static JOINTS: Bytes = Bytes::of(b"-'").and_high();
+fn may_begin_name(scan: &TextScan<'_>, at: usize) -> bool {
+    static JOINTS: ByteSet = ByteSet::new(b"-'").and_non_ascii();
     let rest = scan.bytes(at..scan.text.len().min(at + 32));
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let word = scan.part(at..at + len);
-    rest.get(len).is_some_and(|byte| JOINTS.has(*byte)) || is_given(word) || may_be_given(word)
+    rest.get(len).is_some_and(|byte| JOINTS.contains(*byte)) || is_given_name(word) || may_be_given_name(word)
 }
 
 /// Whether the word before `at` makes a place of it: `San Francisco`, `Port Arthur`.
-pub(super) fn is_place(scan: &Scan<'_>, at: usize) -> bool {
-    let head = scan.part(scan.widen(at.saturating_sub(12)..at).start..at);
+pub(super) fn is_behind_place_word(scan: &TextScan<'_>, at: usize) -> bool {
+    let head = scan.part(scan.widen_to_characters(at.saturating_sub(12)..at).start..at);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.strip_suffix('.').unwrap_or(head).rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
-    word.starts_with(char::is_uppercase) && PLACES.has(word)
+    word.starts_with(char::is_uppercase) && PLACES.contains(word)
 }
 
 /// Whether the text on either side of a single given name indicates a person.
-fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
+fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
     let Range { start, end } = name.range;
-    let behind = scan.part(end..scan.widen(end..scan.text.len().min(end + 20)).end);
+    let behind = scan.part(end..scan.widen_to_characters(end..scan.text.len().min(end + 20)).end);
     // `Smith, Kelly and Sons` is a company or some other list
     let enumerated = scan.part(start.saturating_sub(2)..start) == ", "
-        && (scan.before(start, 3).is_ascii_alphabetic() || scan.before(start, 3) == b']');
+        && (scan.byte_before(start, 3).is_ascii_alphabetic() || scan.byte_before(start, 3) == b']');
     if enumerated && behind.starts_with([' ', ',']) {
         return false;
     }
     if let Some(rest) = behind.strip_prefix("'s ").or_else(|| behind.strip_prefix("’s ")) {
         // Not a person but something named after one: `Johnson's algorithm`
-        return !NAMED_AFTER.has(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
+        return !NAMED_AFTER.contains(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
     }
     if let Some(rest) = behind.strip_prefix(' ') {
         let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
         let past = word.len() > 4 && word.ends_with("ed");
-        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || BEHIND.has(word)) {
+        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || WORDS_BEHIND_PERSONS.contains(word)) {
             return true;
         }
     }
-    let place = places::is_place_too(scan.part(name.range.clone()));
-    if behind.strip_prefix(", ").is_some_and(places::is_state) {
+    let place = place_names::may_be_place(scan.part(name.range.clone()));
+    if behind.strip_prefix(", ").is_some_and(place_names::is_state) {
         return false;
     }
     // An item in a list of strings
-    let (quote, next) = (scan.before(start, 1), scan.byte(end + 1));
-    let spaced = scan.before(start, 2) == b' ' && b",[".contains(&scan.before(start, 3));
-    let item = (spaced || b"[,".contains(&scan.before(start, 2))) && matches!(next, b',' | b']');
+    let (quote, next) = (scan.byte_before(start, 1), scan.byte(end + 1));
+    let spaced = scan.byte_before(start, 2) == b' ' && b",[".contains(&scan.byte_before(start, 3));
+    let item = (spaced || b"[,".contains(&scan.byte_before(start, 2))) && matches!(next, b',' | b']');
     if b"\"'".contains(&quote) && scan.byte(end) == quote && item {
         return !place;
     }
     // The name addresses a person
     let addressed = behind.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
-    if addressed && scan.before(start, 1) == b'\n' {
+    if addressed && scan.byte_before(start, 1) == b'\n' {
         return true;
     }
-    let head = scan.part(scan.widen(start.saturating_sub(16)..start).start..start);
+    let head = scan.part(scan.widen_to_characters(start.saturating_sub(16)..start).start..start);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.rsplit(|c: char| !c.is_ascii_alphabetic() && c != '\'').next().unwrap_or("");
     let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':', '+']);
@@ -146,11 +154,11 @@ fn goes_with(scan: &Scan<'_>, name: &Name) -> bool {
         let other = other.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
         let head = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
         let listed = head.strip_suffix(other).is_some_and(|head| head.ends_with(", "));
-        return ends && !title_case && !listed && is_given(other);
+        return ends && !title_case && !listed && is_given_name(other);
     }
     ends && !title_case
         && word.starts_with(|c: char| c.is_ascii_lowercase())
-        && BEFORE.has(word)
-        && !(place && places::goes_with(word))
-        && !places::is_journey(scan, start)
+        && WORDS_BEFORE_PERSONS.contains(word)
+        && !(place && place_names::may_precede_place(word))
+        && !place_names::is_behind_journey(scan, start)
 }

@@ -5,31 +5,31 @@
 //! Cues are data (`config/rules/names.yaml`). The text read around a position is bounded. Only keys and strong cues
 //! give seeds for the carry-over. Keys are in `keys`, postal addresses in `addresses`.
 
-mod carry;
-pub(super) mod cues;
 mod eastern;
+mod email_names;
 mod in_ids;
 mod listed;
-mod mail;
-mod places;
+mod name_carry;
+pub(super) mod name_cues;
+pub(super) mod name_lists;
+pub(super) mod name_shape;
+mod place_names;
 mod records;
-pub(super) mod shape;
 #[cfg(test)]
 mod tests;
-pub(super) mod things;
-pub(super) mod words;
+pub(super) mod thing_names;
 
 use std::ops::Range;
 
-use super::action::Action;
+use super::action::WordAction;
 use super::addresses;
-use super::detector::Says;
+use super::detector::PlaceholderMeaning;
 use super::keys::{self, KeyScratch};
-use super::rule::Family;
-use super::scan::{Claims, Scan};
+use super::rule::RuleFamily;
+use super::scan::{PrivateClaims, TextScan};
 
-pub(super) use carry::{claim_words, words_of as carried_words};
-pub(super) use in_ids::{id_names, is_given_word};
+pub(super) use in_ids::{are_person_names, is_announced_given_name};
+pub(super) use name_carry::{carried_words, claim_words};
 
 /// Buffers, reused between texts.
 #[derive(Default)]
@@ -42,61 +42,65 @@ pub(super) struct NameScratch {
 impl NameScratch {
     /// Whether to accept every key as if its siblings confirmed it.
     pub(super) fn trust_keys(&mut self, trust: bool) {
-        self.keys.trust = trust;
+        self.keys.trusts_keys = trust;
     }
 }
 
 /// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before.
-pub(super) fn claim(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
+pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims: &mut PrivateClaims) {
     scratch.seeds.clear();
-    keys::claim(scan, &mut scratch.keys, claims);
-    mail::claim(scan, &mut scratch.seeds, claims);
-    addresses::claim(scan, claims);
-    let cues = &scan.anchors.by.cues;
+    keys::claim_keys(scan, &mut scratch.keys, claims);
+    email_names::claim_names_at_emails(scan, &mut scratch.seeds, claims);
+    addresses::claim_addresses(scan, claims);
+    let cues = &scan.anchors.words_by_use.cue_words;
     for (index, word) in cues.iter().enumerate() {
         let (rule, found) = match word.action {
-            Action::Cue(rule) => (rule, scan.family(rule)),
+            WordAction::Cue(rule) => (rule, scan.family(rule)),
             // `1. Lei Kim (DOB: …)`
-            Action::Number(Family::Birth) if scan.before(word.at, 1) == b'(' => match scan.rule(Family::NameCued) {
-                Some(rule) => (rule, Some(Family::Birth)),
-                None => continue,
-            },
+            WordAction::Number(RuleFamily::Birth) if scan.byte_before(word.start, 1) == b'(' => {
+                match scan.rule(RuleFamily::NameCued) {
+                    Some(rule) => (rule, Some(RuleFamily::Birth)),
+                    None => continue,
+                }
+            }
             _ => continue,
         };
         let found = match found {
-            Some(Family::Birth) => cues::born(scan, word),
-            Some(Family::NameRecord) => {
-                records::claim(scan, word, rule, claims);
+            Some(RuleFamily::Birth) => name_cues::name_before_birth_date(scan, word),
+            Some(RuleFamily::NameRecord) => {
+                records::claim_record(scan, word, rule, claims);
                 None
             }
-            Some(Family::NameIntroduced) => cues::introduced(scan, word),
-            Some(Family::NameCued) => cues::cued(scan, word),
-            Some(Family::NameGreeted) => cues::greeted(scan, word, cues.get(index + 1..).unwrap_or_default()),
-            Some(Family::NameSigned) => cues::signed(scan, word),
+            Some(RuleFamily::NameIntroduced) => name_cues::name_behind_sure_cue(scan, word),
+            Some(RuleFamily::NameCued) => name_cues::name_behind_weak_cue(scan, word),
+            Some(RuleFamily::NameGreeted) => {
+                name_cues::name_behind_greeting(scan, word, cues.get(index + 1..).unwrap_or_default())
+            }
+            Some(RuleFamily::NameSigned) => name_cues::name_below_closing(scan, word),
             _ => None,
         };
         if let Some(name) = found
             && claims.add(scan, rule, name.range.clone())
-            && (name.given || name.words > 1 || scan.family(rule) == Some(Family::NameIntroduced))
+            && (name.given || name.words > 1 || scan.family(rule) == Some(RuleFamily::NameIntroduced))
         {
             scratch.seeds.push(name.range);
         }
     }
-    if let Some(rule) = scan.rule(Family::NameEastern) {
-        eastern::claim(scan, rule, claims);
+    if let Some(rule) = scan.rule(RuleFamily::NameEastern) {
+        eastern::claim_eastern_names(scan, rule, claims);
     }
-    if let Some(rule) = scan.rule(Family::NameListed) {
-        listed::claim(scan, rule, &mut scratch.seeds, claims);
+    if let Some(rule) = scan.rule(RuleFamily::NameListed) {
+        listed::claim_listed_names(scan, rule, &mut scratch.seeds, claims);
     }
 }
 
 /// Claims further occurrences of names that were found, also by keys in views of the text.
-pub(super) fn carry(scan: &Scan<'_>, scratch: &mut NameScratch, claims: &mut Claims) {
-    let Some(rule) = scan.rule(Family::NameCarried) else { return };
+pub(super) fn claim_carried_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims: &mut PrivateClaims) {
+    let Some(rule) = scan.rule(RuleFamily::NameRepeated) else { return };
     let is_key = |rule: u16| {
         let rule = scan.detector.rules.get(usize::from(rule));
-        rule.is_some_and(|rule| rule.says == Says::Person && rule.family == Some(Family::Keys))
+        rule.is_some_and(|rule| rule.meaning == PlaceholderMeaning::Person && rule.family == Some(RuleFamily::Keys))
     };
     scratch.seeds.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
-    carry::claim(scan, rule, &scratch.seeds, claims);
+    name_carry::claim_repeated_names(scan, rule, &scratch.seeds, claims);
 }

@@ -4,11 +4,11 @@
 
 use std::ops::Range;
 
-use crate::keys::claim::{Value, claim_value};
-use crate::keys::json::Kind;
-use crate::keys::table::Evidence;
-use crate::scan::{Claims, Scan};
-use crate::stems::WordAt;
+use crate::keys::claim::{KeyedValue, claim_value};
+use crate::keys::json_tree::ValueForm;
+use crate::keys::table::SiblingEvidence;
+use crate::scan::{PrivateClaims, TextScan};
+use crate::stems::StemMatch;
 
 /// Most bytes of a line.
 const LINE: usize = 1024;
@@ -16,35 +16,35 @@ const LINE: usize = 1024;
 const LINES: usize = 12;
 
 /// Claims the personal data of the record at `word`.
-pub(super) fn claim(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
-    match scan.bytes(word.at..word.end) {
-        [b'V' | b'v', ..] => card(scan, word, rule, claims),
+pub(super) fn claim_record(scan: &TextScan<'_>, word: &StemMatch, rule: u16, claims: &mut PrivateClaims) {
+    match scan.bytes(word.start..word.end) {
+        [b'V' | b'v', ..] => claim_vcard(scan, word, rule, claims),
         name if scan.byte(word.end) == b'|'
-            && (matches!(scan.before(word.at, 1), b'\n' | b'\r') || scan.escaped(word.at)) =>
+            && (matches!(scan.byte_before(word.start, 1), b'\n' | b'\r') || scan.is_escape_letter(word.start)) =>
         {
             let fields = if name == b"PID" { PID } else { NK1 };
-            segment(scan, word.at, fields, rule, claims);
+            claim_hl7_segment(scan, word.start, fields, rule, claims);
         }
         _ => {}
     }
 }
 
 /// Claims the parts of `N:` below `BEGIN:VCARD`.
-fn card(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
-    if scan.bytes(word.at.saturating_sub(6)..word.at) != b"BEGIN:" || breaks(scan, word.end) == 0 {
+fn claim_vcard(scan: &TextScan<'_>, word: &StemMatch, rule: u16, claims: &mut PrivateClaims) {
+    if scan.bytes(word.start.saturating_sub(6)..word.start) != b"BEGIN:" || line_break_len(scan, word.end) == 0 {
         return;
     }
     let mut at = word.end;
     for _ in 0..LINES {
-        at += breaks(scan, at);
-        let line = line(scan, at);
+        at += line_break_len(scan, at);
+        let line = line_range(scan, at);
         let text = scan.part(line.clone());
         if let Some(names) =
             text.strip_prefix("N:").or_else(|| text.strip_prefix("N;")?.split_once(':').map(|two| two.1))
         {
             let from = line.end - names.len();
             // The further parts are titles
-            parts(names, from, ';').take(3).filter(|part| is_name(scan.part(part.clone()))).for_each(|part| {
+            split_ranges(names, from, ';').take(3).filter(|part| is_name(scan.part(part.clone()))).for_each(|part| {
                 claims.add(scan, rule, part);
             });
             return;
@@ -58,7 +58,7 @@ fn card(scan: &Scan<'_>, word: &WordAt, rule: u16, claims: &mut Claims) {
 
 /// Content of a segment's field.
 #[derive(Clone, Copy)]
-enum Field {
+enum SegmentField {
     /// Family and given names, separated by `^`.
     Name,
     /// The value of this key, up to `^`.
@@ -66,46 +66,54 @@ enum Field {
 }
 
 /// Fields of a patient and of their next of kin, by number.
-const PID: &[(usize, Field)] = &[
-    (2, Field::Key(b"mrn")),
-    (3, Field::Key(b"mrn")),
-    (5, Field::Name),
-    (6, Field::Name),
-    (7, Field::Key(b"date_of_birth")),
-    (11, Field::Key(b"street_address")),
-    (13, Field::Key(b"phone")),
-    (14, Field::Key(b"phone")),
-    (19, Field::Key(b"ssn")),
-    (20, Field::Key(b"driver_license")),
+const PID: &[(usize, SegmentField)] = &[
+    (2, SegmentField::Key(b"mrn")),
+    (3, SegmentField::Key(b"mrn")),
+    (5, SegmentField::Name),
+    (6, SegmentField::Name),
+    (7, SegmentField::Key(b"date_of_birth")),
+    (11, SegmentField::Key(b"street_address")),
+    (13, SegmentField::Key(b"phone")),
+    (14, SegmentField::Key(b"phone")),
+    (19, SegmentField::Key(b"ssn")),
+    (20, SegmentField::Key(b"driver_license")),
 ];
-const NK1: &[(usize, Field)] = &[(2, Field::Name), (4, Field::Key(b"street_address")), (5, Field::Key(b"phone"))];
+const NK1: &[(usize, SegmentField)] =
+    &[(2, SegmentField::Name), (4, SegmentField::Key(b"street_address")), (5, SegmentField::Key(b"phone"))];
 
 /// Claims the fields of the segment at `at`. A line without `^` in its name is a row of some table instead.
-fn segment(scan: &Scan<'_>, at: usize, fields: &[(usize, Field)], rule: u16, claims: &mut Claims) {
-    let line = line(scan, at);
+fn claim_hl7_segment(
+    scan: &TextScan<'_>,
+    at: usize,
+    fields: &[(usize, SegmentField)],
+    rule: u16,
+    claims: &mut PrivateClaims,
+) {
+    let line = line_range(scan, at);
     let text = scan.part(line.clone());
-    let named = fields.iter().find(|(_, field)| matches!(field, Field::Name)).map_or(0, |(index, _)| *index);
+    let named = fields.iter().find(|(_, field)| matches!(field, SegmentField::Name)).map_or(0, |(index, _)| *index);
     if !text.split('|').nth(named).is_some_and(|name| name.contains('^')) {
         return;
     }
     let mut named = Vec::new();
-    for (index, range) in parts(text, line.start, '|').enumerate() {
+    for (index, range) in split_ranges(text, line.start, '|').enumerate() {
         let Some((_, field)) = fields.iter().find(|(known, _)| *known == index) else { continue };
         let field_text = scan.part(range.clone());
         match field {
-            Field::Name => {
+            SegmentField::Name => {
                 let own = field_text.split('^').take(3).map(|part| part.len() + 1).sum::<usize>().saturating_sub(1);
                 let own = field_text.get(..own).unwrap_or_default().trim_end_matches('^');
                 if is_name(own) {
                     claims.add(scan, rule, range.start..range.start + own.len());
                 }
             }
-            Field::Key(key) => {
+            SegmentField::Key(key) => {
                 let own = field_text.find(['^', '~', '&']).unwrap_or(field_text.len());
                 let table = &scan.detector.keys;
                 let found = table.find(key).0;
                 let range = range.start..range.start + own;
-                let value = Value { found, beside: Evidence::all(), range, kind: Kind::Text };
+                let value =
+                    KeyedValue { key_match: found, evidence: SiblingEvidence::all(), range, kind: ValueForm::Text };
                 claim_value(scan, table, &value, &mut named, claims);
             }
         }
@@ -113,7 +121,7 @@ fn segment(scan: &Scan<'_>, at: usize, fields: &[(usize, Field)], rule: u16, cla
 }
 
 /// Length of the line break at `at`: one or two characters, raw or escaped as in JSON.
-fn breaks(scan: &Scan<'_>, at: usize) -> usize {
+fn line_break_len(scan: &TextScan<'_>, at: usize) -> usize {
     match scan.bytes(at..at + 4) {
         [b'\\', b'r', b'\\', b'n'] => 4,
         [b'\\', b'r' | b'n', ..] | [b'\r', b'\n', ..] => 2,
@@ -123,15 +131,15 @@ fn breaks(scan: &Scan<'_>, at: usize) -> usize {
 }
 
 /// The line at `at`.
-fn line(scan: &Scan<'_>, at: usize) -> Range<usize> {
+fn line_range(scan: &TextScan<'_>, at: usize) -> Range<usize> {
     let end = scan.text.floor_char_boundary(scan.text.len().min(at + LINE));
     let rest = scan.bytes(at..end);
     let mut ends = memchr::memchr3_iter(b'\n', b'\r', b'\\', rest);
-    at..at + ends.find(|found| breaks(scan, at + found) > 0).unwrap_or(rest.len())
+    at..at + ends.find(|found| line_break_len(scan, at + found) > 0).unwrap_or(rest.len())
 }
 
 /// Ranges of the parts of a text that begins at `from`.
-fn parts(text: &str, from: usize, mark: char) -> impl Iterator<Item = Range<usize>> {
+fn split_ranges(text: &str, from: usize, mark: char) -> impl Iterator<Item = Range<usize>> {
     let mut at = from;
     text.split(mark).map(move |part| {
         let range = at..at + part.len();

@@ -1,19 +1,26 @@
 //! Tests of names: lists, forms, limits of cues, carry-over.
 
-use super::{shape, words};
+use super::{name_lists, name_shape};
 use crate::tests::{redact, shared};
 
 /// The lists are sorted, and no given name is a common word.
 #[test]
 fn lists_are_sorted_and_apart() {
-    assert!(words::sorted());
-    for name in words::given_names().filter(|name| !words::may_be_given(name)) {
+    assert!(name_lists::sorted());
+    for name in name_lists::given_names().filter(|name| !name_lists::may_be_given_name(name)) {
         assert!(name.starts_with(char::is_uppercase), "{name}");
     }
     assert!(
-        words::is_given("Emma") && words::is_given("EMMA") && !words::is_given("emma") && !words::is_given("Claude")
+        name_lists::is_given_name("Emma")
+            && name_lists::is_given_name("EMMA")
+            && !name_lists::is_given_name("emma")
+            && !name_lists::is_given_name("Claude")
     );
-    assert!(words::is_common("Please") && words::is_common("tables") && !words::is_common("Okonkwo"));
+    assert!(
+        name_lists::is_common_word("Please")
+            && name_lists::is_common_word("tables")
+            && !name_lists::is_common_word("Okonkwo")
+    );
 }
 
 /// The extent of one name.
@@ -33,12 +40,12 @@ fn names_are_read_whole() {
         "Sean Connery Jr.",
     ] {
         let text = format!("{name}, and more");
-        let read = shape::read(&text, 0).map(|read| text[read.range].to_owned());
+        let read = name_shape::read_name(&text, 0).map(|read| text[read.range].to_owned());
         assert_eq!(read.as_deref(), Some(name));
     }
     for text in ["jane", "GitHub", "JavaScript", "iPhone", "HTTP2", "X1", "Player_one", "Foo::Bar", "I", "Vec<Emma"] {
         assert!(
-            shape::read(text, 0)
+            name_shape::read_name(text, 0)
                 .is_none_or(|read| read.common || text.starts_with("Vec") || text.starts_with("GitHub")),
             "{text}"
         );

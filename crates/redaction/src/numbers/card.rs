@@ -4,42 +4,42 @@
 use std::ops::Range;
 
 use super::super::keys;
-use super::super::rule::Family;
-use super::super::scan::Scan;
+use super::super::rule::RuleFamily;
+use super::super::scan::TextScan;
 use super::super::validate::bank;
-use super::cues::{Grade, own_key};
-use super::site::{Found, Site};
+use super::number_cues::{CueDistance, own_key};
+use super::number_site::{NumberFinding, NumberSite};
 
 /// Finds a card number with a valid check digit at a site.
-pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
+pub(super) fn match_card(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let last = groups(site)?;
+    let last = last_card_group(site)?;
     // A grouped card number may follow a word and a dash
-    let free = site.is_free() || (last > first && site.is_behind_dash());
-    if !free || !chain.is_free_behind(last) || !site.ends_well(last) {
+    let free = site.is_detached_before() || (last > first && site.is_behind_dash());
+    if !free || !chain.is_free_behind(last) || !site.is_detached_behind(last) {
         return None;
     }
     let (digits, length) = site.digits::<19>(first, last)?;
     let digits = digits.get(..length).unwrap_or_default();
-    if !bank::card(digits) {
+    if !bank::is_card_number(digits) {
         // The check digit is wrong, but a card code is next to it
-        let coded = last == first + 3 && length == 16 && site.speaks_of(Family::CardCode);
-        return coded.then(|| Found { family: Family::CardCued, range: chain.range(first, last) });
+        let coded = last == first + 3 && length == 16 && site.announces(RuleFamily::CardCode);
+        return coded.then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(first, last) });
     }
     // Bare numbers of rare issuers and lengths are other ids in one of ten cases (13 digits with trailing zeros are
     // times in milliseconds)
     let time = length == 13 && digits.ends_with(&[0; 5]);
     // 19 digits: ids of traces, posts and messages, one in 200 of which passes both checks
-    let visa = matches!(digits, [4, ..]) && length == 13 && !time && !site.is_denied();
+    let visa = matches!(digits, [4, ..]) && length == 13 && !time && !site.counts_thing();
     let usual = matches!(length, 14..=16) || visa || last > first;
-    let known = usual && !(last == first && (is_rare(digits) || is_id(site) || is_counted(site)));
+    let known = usual && !(last == first && (is_rare_issuer(digits) || has_id_key(site) || has_count_word(site)));
     let range = chain.range(first, last);
-    let range = range.start..range.end + if last == first { second_track(site.scan, range.end) } else { 0 };
-    (known || site.speaks_of(Family::CardCued)).then_some(Found { family: Family::Card, range })
+    let range = range.start..range.end + if last == first { second_track_len(site.scan, range.end) } else { 0 };
+    (known || site.announces(RuleFamily::CardCued)).then_some(NumberFinding { family: RuleFamily::Card, range })
 }
 
 /// Length of the rest of a magnetic stripe's second track behind its card number: `=25121010000012300000`.
-fn second_track(scan: &Scan<'_>, at: usize) -> usize {
+fn second_track_len(scan: &TextScan<'_>, at: usize) -> usize {
     let digits = scan.bytes(at + 1..at + 28).iter().take_while(|byte| byte.is_ascii_digit()).count();
     let track =
         scan.byte(at) == b'=' && (7..27).contains(&digits) && !scan.byte(at + 1 + digits).is_ascii_alphanumeric();
@@ -47,7 +47,7 @@ fn second_track(scan: &Scan<'_>, at: usize) -> usize {
 }
 
 /// Finds a magnetic stripe's first track, `%B4111…^DOE/JANE^2512…?`, whose card number is in `run` behind its `B`.
-pub(super) fn first_track(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
+pub(super) fn match_first_track(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
     let [b'B' | b'b', number @ ..] = scan.bytes(run.clone()) else { return None };
     let mut digits = [0_u8; 19];
     let kept = digits.get_mut(..number.len())?;
@@ -55,24 +55,25 @@ pub(super) fn first_track(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> 
     let rest = scan.bytes(run.end..run.end + 72);
     let ends = |byte: &u8| *byte < b' ' || b"?\"\\".contains(byte);
     let len = rest.iter().position(ends).unwrap_or(rest.len());
-    let track = kept.iter().all(|digit| *digit < 10) && bank::card(kept);
-    track.then_some(Found { family: Family::Card, range: run.start + 1..run.end + len })
+    let track = kept.iter().all(|digit| *digit < 10) && bank::is_card_number(kept);
+    track.then_some(NumberFinding { family: RuleFamily::Card, range: run.start + 1..run.end + len })
 }
 
 /// Whether bare digits have an id key: `order_id`, `traceId`, `id`.
-fn is_id(site: &Site<'_, '_>) -> bool {
-    own_key(site.scan, site.start()).is_some_and(|key| keys::is_id(site.scan.bytes(key)))
+fn has_id_key(site: &NumberSite<'_, '_>) -> bool {
+    own_key(site.scan, site.start()).is_some_and(|key| keys::is_id_key(site.scan.bytes(key)))
 }
 
 /// Whether bare digits have a key or word for counts, orders or things: `bytes_sent=`, `job 4111…`.
-fn is_counted(site: &Site<'_, '_>) -> bool {
-    let named =
-        |key: Range<usize>| site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::site::is_thing);
-    site.is_denied() || own_key(site.scan, site.start()).is_some_and(named)
+fn has_count_word(site: &NumberSite<'_, '_>) -> bool {
+    let named = |key: Range<usize>| {
+        site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::number_site::is_thing)
+    };
+    site.counts_thing() || own_key(site.scan, site.start()).is_some_and(named)
 }
 
 /// Whether bare digits belong to a rare issuer.
-fn is_rare(digits: &[u8]) -> bool {
+fn is_rare_issuer(digits: &[u8]) -> bool {
     match digits {
         [6, 0, 1, 1, ..] => false,
         [1, 8, 0, 0, ..] | [2, 1, 3, 1, ..] => digits.len() != 15,
@@ -82,7 +83,7 @@ fn is_rare(digits: &[u8]) -> bool {
 }
 
 /// The last group of a card number: bare, 4-4-4-4, 4-6-5, 4-6-4, 4-4-5 and similar, with one kind of separator.
-fn groups(site: &Site<'_, '_>) -> Option<usize> {
+fn last_card_group(site: &NumberSite<'_, '_>) -> Option<usize> {
     let (chain, first) = (site.chain, site.first);
     if matches!(chain.len(first), 12..=19) {
         return Some(first);
@@ -105,37 +106,43 @@ fn groups(site: &Site<'_, '_>) -> Option<usize> {
 }
 
 /// Finds a card number that a word announces; its check digit may be wrong.
-pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
-    let last = groups(site)?;
+pub(super) fn match_announced_card(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+    let last = last_card_group(site)?;
     let chain = site.chain;
-    let length = chain.digits(site.first, last);
-    let free = chain.is_free_behind(last) && site.ends_well(last) && site.is_free();
+    let length = chain.digit_count(site.first, last);
+    let free = chain.is_free_behind(last) && site.is_detached_behind(last) && site.is_detached_before();
     let fits = match grade {
-        Grade::Key => length >= 12,
-        Grade::Close => length >= 13 && (last > site.first || length <= 16),
-        Grade::Near => last > site.first && length >= 14,
+        CueDistance::Key => length >= 12,
+        CueDistance::Close => length >= 13 && (last > site.first || length <= 16),
+        CueDistance::Near => last > site.first && length >= 14,
     };
-    (free && fits).then(|| Found { family: Family::CardCued, range: chain.range(site.first, last) })
+    (free && fits).then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(site.first, last) })
 }
 
 /// Finds a card code: three or four digits behind their key.
-pub(super) fn code(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
-    let fits = matches!(site.chain.len(site.first), 3 | 4) && grade != Grade::Near;
-    let alone = site.chain.is_free_behind(site.first) && site.ends_well(site.first) && site.is_free();
-    (fits && alone).then(|| Found { family: Family::CardCode, range: site.chain.range(site.first, site.first) })
+pub(super) fn match_card_code(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+    let fits = matches!(site.chain.len(site.first), 3 | 4) && grade != CueDistance::Near;
+    let alone =
+        site.chain.is_free_behind(site.first) && site.is_detached_behind(site.first) && site.is_detached_before();
+    (fits && alone)
+        .then(|| NumberFinding { family: RuleFamily::CardCode, range: site.chain.range(site.first, site.first) })
 }
 
 /// Finds an expiry date behind its key: `MM/YY`, `MM/YYYY`.
-pub(super) fn expiry(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+pub(super) fn match_expiry_date(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let month = site.part(first).iter().take(3).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let month =
+        site.group_digits(first).iter().take(3).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
     let sep = chain.group(first).sep;
     let year = chain.len(first + 1);
     // `3-10` is a range of years
-    let printed = sep == b'/' || (chain.len(first) == 2 && !matches!(site.part(first + 1), [b'0' | b'1', _]));
+    let printed = sep == b'/' || (chain.len(first) == 2 && !matches!(site.group_digits(first + 1), [b'0' | b'1', _]));
     let fits =
         matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~') && printed;
-    let whole = matches!(year, 2 | 4) && chain.is_free_behind(first + 1) && site.ends_well(first + 1) && site.is_free();
-    (fits && whole && grade != Grade::Near)
-        .then(|| Found { family: Family::CardExpiry, range: chain.range(first, first + 1) })
+    let whole = matches!(year, 2 | 4)
+        && chain.is_free_behind(first + 1)
+        && site.is_detached_behind(first + 1)
+        && site.is_detached_before();
+    (fits && whole && grade != CueDistance::Near)
+        .then(|| NumberFinding { family: RuleFamily::CardExpiry, range: chain.range(first, first + 1) })
 }

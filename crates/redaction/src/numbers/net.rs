@@ -6,17 +6,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::super::anchors::{end_of, start_of};
+use super::super::anchors::{run_end, run_start};
 use super::super::pairs;
-use super::super::rule::Family;
-use super::super::scan::Scan;
-use super::super::sets::Words;
-use super::cues::Cues;
-use super::site::{Found, Site};
+use super::super::rule::RuleFamily;
+use super::super::scan::TextScan;
+use super::super::sets::WordSet;
+use super::number_cues::NumberCues;
+use super::number_site::{NumberFinding, NumberSite};
 use crate::wordlists;
 
 /// Finds an IPv4 address at a site.
-pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
+pub(super) fn match_ipv4(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let dotted = (first..first + 3).all(|index| chain.group(index).sep == b'.');
     if !dotted || (first..first + 4).any(|index| !matches!(chain.len(index), 1..=3)) {
@@ -24,32 +24,34 @@ pub(super) fn ipv4(site: &Site<'_, '_>) -> Option<Found> {
     }
     let behind = chain.group(first + 3).sep;
     let ranged = behind == b'-' && (first + 4..first + 7).all(|index| chain.group(index).sep == b'.');
-    if !(matches!(behind, 0 | b' ' | b':' | b'/' | b'(' | b')' | b'~') || ranged) || !site.ends_well_at(first + 3) {
+    if !(matches!(behind, 0 | b' ' | b':' | b'/' | b'(' | b')' | b'~') || ranged)
+        || !site.is_detached_address_behind(first + 3)
+    {
         return None;
     }
     let range = chain.range(first, first + 3);
     let address: Ipv4Addr = site.scan.part(range.clone()).parse().ok()?;
-    let free = !is_kept(address, site.scan.detector.choices.private_addresses)
-        && is_begun(site, first)
+    let free = !is_not_identifying(address, site.scan.detector.options.private_addresses)
+        && is_detached_before(site, first)
         && !is_version(site, address)
-        && !is_route(site, first, address);
-    free.then_some(Found { family: Family::Ipv4, range })
+        && !is_network_prefix(site, first, address);
+    free.then_some(NumberFinding { family: RuleFamily::Ipv4, range })
 }
 
 /// Whether an address identifies nobody; `private`: addresses of private networks do.
-fn is_kept(address: Ipv4Addr, private: bool) -> bool {
+fn is_not_identifying(address: Ipv4Addr, private: bool) -> bool {
     let [first, ..] = address.octets();
     let local = address.is_private() || address.is_link_local();
     (local && !private) || address.is_loopback() || first == 0 || first >= 224
 }
 
 /// Whether an address is not attached to something longer before it.
-fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
+fn is_detached_before(site: &NumberSite<'_, '_>, first: usize) -> bool {
     if first > 0 {
-        let before = site.chain.before(first);
+        let before = site.chain.sep_before(first);
         return before != b'.' && (before != b'-' || first >= 4);
     }
-    let (near, next) = (site.scan.before(site.start(), 1), site.scan.before(site.start(), 2));
+    let (near, next) = (site.scan.byte_before(site.start(), 1), site.scan.byte_before(site.start(), 2));
     match near {
         b'_' | b'~' | b'^' => false,
         // `%204.2.1.3`: the first digits belong to an escape
@@ -62,7 +64,7 @@ fn is_begun(site: &Site<'_, '_>, first: usize) -> bool {
 }
 
 /// Whether the two characters behind the `%` before a site are hex digits.
-fn is_escape(site: &Site<'_, '_>) -> bool {
+fn is_escape(site: &NumberSite<'_, '_>) -> bool {
     let digits = site.scan.bytes(site.start()..site.start() + 2);
     digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit)
 }
@@ -72,15 +74,15 @@ static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbe
 
 /// Whether four numbers are a version (`version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`), or small numbers that no word
 /// calls an address, such as sections and releases.
-fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
+fn is_version(site: &NumberSite<'_, '_>, address: Ipv4Addr) -> bool {
     const WELL_KNOWN: [[u8; 4]; 5] = [[1, 1, 1, 1], [1, 0, 0, 1], [8, 8, 8, 8], [8, 8, 4, 4], [9, 9, 9, 9]];
     let scan = site.scan;
     let start = site.start();
     // `Chrome/1.2.3.4`, but not `//1.2.3.4` or `a.b/1.2.3.4`
-    if scan.before(start, 1) == b'/' && scan.before(start, 2).is_ascii_alphabetic() {
+    if scan.byte_before(start, 1) == b'/' && scan.byte_before(start, 2).is_ascii_alphabetic() {
         let name =
-            start_of(scan.bytes(0..start), start - 1, |byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
-        if !b"./".contains(&scan.before(name, 1)) {
+            run_start(scan.bytes(0..start), start - 1, |byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
+        if !b"./".contains(&scan.byte_before(name, 1)) {
             return true;
         }
     }
@@ -101,7 +103,7 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     if word == b"v"
         || upgraded
         || VERSIONS.iter().any(|known| word.ends_with(known))
-        || (matches!(address.octets(), [..32, ..]) && PRODUCTS.has(word))
+        || (matches!(address.octets(), [..32, ..]) && PRODUCTS.contains(word))
     {
         return true;
     }
@@ -122,7 +124,7 @@ fn is_version(site: &Site<'_, '_>, address: Ipv4Addr) -> bool {
     let [first, second, ..] = address.octets();
     let object = matches!(first, 1 | 2) && second < 40;
     let small = object || address.octets().iter().all(|octet| *octet < 20);
-    let word = || Cues::of(scan, &(start..site.chain.end)).speaks_of(Family::Ipv4);
+    let word = || NumberCues::around(scan, &(start..site.chain.end)).announces(RuleFamily::Ipv4);
     small && !WELL_KNOWN.contains(&address.octets()) && !word()
 }
 
@@ -135,7 +137,7 @@ fn is_upgrade(before: &[u8]) -> bool {
 }
 
 /// Programs whose versions have four numbers.
-static PRODUCTS: LazyLock<Words> = LazyLock::new(|| Words::new(wordlists::text("numbers.products")));
+static PRODUCTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.products")));
 
 /// Whether `rest` begins with a decimal such as ` 2.03`, not followed by further numbers.
 fn is_decimal(rest: &[u8]) -> bool {
@@ -157,8 +159,8 @@ fn is_behind_decimal(before: &[u8]) -> bool {
 }
 
 /// Whether a prefix length makes it a network, not a host: `203.0.113.0/24`.
-fn is_route(site: &Site<'_, '_>, first: usize, address: Ipv4Addr) -> bool {
-    let bits = site.part(first + 4);
+fn is_network_prefix(site: &NumberSite<'_, '_>, first: usize, address: Ipv4Addr) -> bool {
+    let bits = site.group_digits(first + 4);
     if site.chain.group(first + 3).sep != b'/' || !matches!(bits.len(), 1 | 2) || !site.chain.is_free_behind(first + 4)
     {
         return false;
@@ -167,40 +169,40 @@ fn is_route(site: &Site<'_, '_>, first: usize, address: Ipv4Addr) -> bool {
     bits < 32 && address.to_bits().checked_shl(bits).unwrap_or(0) == 0
 }
 
-fn in_hex(byte: &u8) -> bool {
+fn is_hex_or_colon(byte: &u8) -> bool {
     byte.is_ascii_hexdigit() || *byte == b':'
 }
 
 /// Finds an IPv6 or hardware address around a run next to a colon, dash or dot. Also returns the end of the text that
 /// was read.
-pub(super) fn around(scan: &Scan<'_>, run: &Range<usize>) -> (Option<Found>, usize) {
-    let colon = scan.byte(run.end) == b':' || scan.before(run.start, 1) == b':';
+pub(super) fn match_address_around(scan: &TextScan<'_>, run: &Range<usize>) -> (Option<NumberFinding>, usize) {
+    let colon = scan.byte(run.end) == b':' || scan.byte_before(run.start, 1) == b':';
     if !colon {
-        return (dashed(scan, run), run.end);
+        return (match_dashed_mac(scan, run), run.end);
     }
     let floor = run.start.saturating_sub(48);
     let ceiling = scan.text.len().min(run.start + 64);
-    let start = floor + start_of(scan.bytes(floor..ceiling), run.start - floor, in_hex);
-    let mut end = run.start + end_of(scan.bytes(run.start..ceiling), 0, in_hex);
+    let start = floor + run_start(scan.bytes(floor..ceiling), run.start - floor, is_hex_or_colon);
+    let mut end = run.start + run_end(scan.bytes(run.start..ceiling), 0, is_hex_or_colon);
     // An IPv4 address may end an IPv6 one
     if scan.byte(end) == b'.' && scan.byte(end + 1).is_ascii_digit() {
-        end = run.start + end_of(scan.bytes(run.start..ceiling), 0, |byte| in_hex(byte) || *byte == b'.');
+        end = run.start + run_end(scan.bytes(run.start..ceiling), 0, |byte| is_hex_or_colon(byte) || *byte == b'.');
     }
     let start = start + scan.bytes(start..end).iter().take_while(|byte| **byte == b':').count().saturating_sub(2);
     let outside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if outside(scan.before(start, 1)) && !scan.escaped(start) || outside(scan.byte(end)) {
+    if outside(scan.byte_before(start, 1)) && !scan.is_escape_letter(start) || outside(scan.byte(end)) {
         return (None, end);
     }
     let text = scan.part(start..end);
-    let found = colons(text).or_else(|| ipv6(text, scan.detector.choices.private_addresses));
+    let found = match_colon_mac(text).or_else(|| match_ipv6(text, scan.detector.options.private_addresses));
     let found = found.filter(|(family, skip, length)| {
-        *family != Family::Ipv6 || !is_network(scan, start + skip, start + skip + length)
+        *family != RuleFamily::Ipv6 || !is_network(scan, start + skip, start + skip + length)
     });
-    (found.map(|(family, skip, length)| Found { family, range: start + skip..start + skip + length }), end)
+    (found.map(|(family, skip, length)| NumberFinding { family, range: start + skip..start + skip + length }), end)
 }
 
 /// Whether a prefix length behind an IPv6 address makes it a network.
-fn is_network(scan: &Scan<'_>, start: usize, end: usize) -> bool {
+fn is_network(scan: &TextScan<'_>, start: usize, end: usize) -> bool {
     let rest = scan.bytes(end + 1..end + 5);
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if scan.byte(end) != b'/' || !matches!(digits, 1..=3) {
@@ -212,21 +214,21 @@ fn is_network(scan: &Scan<'_>, start: usize, end: usize) -> bool {
 }
 
 /// Six pairs of hex digits separated by colons.
-fn colons(text: &str) -> Option<(Family, usize, usize)> {
+fn match_colon_mac(text: &str) -> Option<(RuleFamily, usize, usize)> {
     let body = text.trim_matches(':');
     let skip = text.len() - text.trim_start_matches(':').len();
     let pairs = body.len() == 17 && skip < 2 && body.split(':').all(|pair| pair.len() == 2);
-    (pairs && is_device(body.as_bytes())).then_some((Family::Mac, skip, 17))
+    (pairs && has_different_digits(body.as_bytes())).then_some((RuleFamily::Mac, skip, 17))
 }
 
 /// Whether hex digits are not all the same.
-fn is_device(text: &[u8]) -> bool {
+fn has_different_digits(text: &[u8]) -> bool {
     let digits = || text.iter().filter(|byte| byte.is_ascii_hexdigit()).map(u8::to_ascii_lowercase);
     let first = digits().next();
     !digits().all(|digit| Some(digit) == first)
 }
 
-fn ipv6(text: &str, private: bool) -> Option<(Family, usize, usize)> {
+fn match_ipv6(text: &str, private: bool) -> Option<(RuleFamily, usize, usize)> {
     let mut body = text;
     let colons = body.bytes().filter(|byte| *byte == b':').count();
     if colons < 2 || !(body.contains("::") || colons >= 7) || body.len() < 4 {
@@ -247,32 +249,32 @@ fn ipv6(text: &str, private: bool) -> Option<(Family, usize, usize)> {
         || address.is_unspecified()
         || (local && !private)
         || address.is_multicast()
-        || mapped.is_some_and(|address| is_kept(address, private));
+        || mapped.is_some_and(|address| is_not_identifying(address, private));
     // `1::2` and similar are positions in a program, or scores
     let groups = body.split(':').filter(|group| !group.is_empty());
     let global = matches!(address.segments().first(), Some(0x2000..=0x3fff | 0x64)) || mapped.is_some() || local;
     let long = groups.clone().count() >= 4 && groups.filter(|group| group.len() >= 3).count() >= 2;
-    (!kept && (global && body.len() >= 6 || long)).then_some((Family::Ipv6, skip, body.len()))
+    (!kept && (global && body.len() >= 6 || long)).then_some((RuleFamily::Ipv6, skip, body.len()))
 }
 
 /// A hardware address in pairs with dashes, or in three groups of four with dots.
-fn dashed(scan: &Scan<'_>, run: &Range<usize>) -> Option<Found> {
-    let (sep, size, length) = match (scan.byte(run.end), scan.before(run.start, 1)) {
+fn match_dashed_mac(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
+    let (sep, size, length) = match (scan.byte(run.end), scan.byte_before(run.start, 1)) {
         (b'-', _) | (_, b'-') if run.len() == 2 => (b'-', 2, 17),
         (b'.', _) | (_, b'.') if run.len() == 4 => (b'.', 4, 14),
         _ => return None,
     };
     let like = |byte: &u8| byte.is_ascii_hexdigit() || *byte == sep;
     let floor = run.start.saturating_sub(18);
-    let start = floor + start_of(scan.bytes(floor..run.start), run.start - floor, like);
-    let end = run.start + end_of(scan.bytes(run.start..run.start + 20), 0, like);
+    let start = floor + run_start(scan.bytes(floor..run.start), run.start - floor, like);
+    let end = run.start + run_end(scan.bytes(run.start..run.start + 20), 0, like);
     let outside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'.';
     let text = scan.bytes(start..end);
     let whole = end - start == length
-        && !outside(scan.before(start, 1))
+        && !outside(scan.byte_before(start, 1))
         && !(outside(scan.byte(end)) && scan.byte(end) != b'.');
     let mut parts = text.split(|byte| *byte == sep);
     let letters = text.iter().any(u8::is_ascii_alphabetic);
-    let fits = whole && parts.all(|part| part.len() == size) && is_device(text) && (sep == b'-' || letters);
-    fits.then_some(Found { family: Family::Mac, range: start..end })
+    let fits = whole && parts.all(|part| part.len() == size) && has_different_digits(text) && (sep == b'-' || letters);
+    fits.then_some(NumberFinding { family: RuleFamily::Mac, range: start..end })
 }

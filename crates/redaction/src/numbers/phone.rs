@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use super::super::rule::Family;
-use super::super::validate::phones::{code_length, is_alike, is_filled, is_international};
-use super::cues::Grade;
-use super::site::{Found, Site, extension};
+use super::super::rule::RuleFamily;
+use super::super::validate::phones::{code_length, is_filler_number, is_international, is_repeated_digit};
+use super::number_cues::CueDistance;
+use super::number_site::{NumberFinding, NumberSite, extension_end};
 
 /// Least and most digits of a number with its country code (`PLANS`; E.164).
 const LEAST: usize = 8;
@@ -14,12 +14,12 @@ const MOST: usize = 15;
 
 /// Digits of groups without separators.
 #[derive(Default)]
-struct Number {
+struct PhoneDigits {
     digits: [u8; MOST],
     len: usize,
 }
 
-impl Number {
+impl PhoneDigits {
     fn push(&mut self, more: &[u8]) -> bool {
         for digit in more {
             let Some(slot) = self.digits.get_mut(self.len) else { return false };
@@ -35,77 +35,82 @@ impl Number {
 }
 
 /// Finds a phone number at a site by its shape.
-pub(super) fn shaped(site: &Site<'_, '_>) -> Option<Found> {
-    let before = site.scan.before(site.start(), 1);
-    if before == b'+' || (before == b'(' && site.scan.before(site.start(), 2) == b'+') {
-        return international(site);
+pub(super) fn match_phone(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
+    let before = site.scan.byte_before(site.start(), 1);
+    if before == b'+' || (before == b'(' && site.scan.byte_before(site.start(), 2) == b'+') {
+        return match_international(site);
     }
-    if site.part(site.first).starts_with(b"00") && site.chain.len(site.first) <= 6 {
-        return zeros(site);
+    if site.group_digits(site.first).starts_with(b"00") && site.chain.len(site.first) <= 6 {
+        return match_zero_prefix(site);
     }
     // A group of four digits begins a number only with a zero or in brackets
-    let four = site.chain.len(site.first) == 4 && !site.part(site.first).starts_with(b"0");
+    let four = site.chain.len(site.first) == 4 && !site.group_digits(site.first).starts_with(b"0");
     if four && !site.is_bracketed(site.first) || !is_separated(site) {
         return None;
     }
-    nanp(site).or_else(|| national(site)).filter(|_| site.is_bracketed(site.first) || !site.is_denied())
+    match_nanp(site).or_else(|| match_national(site)).filter(|_| site.is_bracketed(site.first) || !site.counts_thing())
 }
 
 /// Whether the text before a number can't be part of it.
-fn is_separated(site: &Site<'_, '_>) -> bool {
-    site.is_free() && !b"$#%".contains(&site.scan.before(site.start(), 1))
+fn is_separated(site: &NumberSite<'_, '_>) -> bool {
+    site.is_detached_before() && !b"$#%".contains(&site.scan.byte_before(site.start(), 1))
 }
 
 /// `+` and a country code.
-fn international(site: &Site<'_, '_>) -> Option<Found> {
-    let bracket = usize::from(site.scan.before(site.start(), 1) == b'(');
+fn match_international(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
+    let bracket = usize::from(site.scan.byte_before(site.start(), 1) == b'(');
     let start = site.start().checked_sub(1 + bracket)?;
-    let before = site.scan.before(start, 1);
-    if (before.is_ascii_alphanumeric() && !site.scan.escaped(start))
+    let before = site.scan.byte_before(start, 1);
+    if (before.is_ascii_alphanumeric() && !site.scan.is_escape_letter(start))
         || b"+=/_".contains(&before) && !is_key_end(site, start)
     {
         return None;
     }
-    let (range, _) = planned(site, 0)?;
-    Some(Found { family: Family::PhoneInternational, range: start..extension(site, range.end) })
+    let (range, _) = longest_planned_number(site, 0)?;
+    Some(NumberFinding { family: RuleFamily::PhoneInternational, range: start..extension_end(site, range.end) })
 }
 
 /// Whether `=` or `/` before a `+` ends a key or path, rather than being part of base64.
-fn is_key_end(site: &Site<'_, '_>, start: usize) -> bool {
-    site.scan.before(start, 1) != b'+' && !site.scan.before(start, 2).is_ascii_digit()
+fn is_key_end(site: &NumberSite<'_, '_>, start: usize) -> bool {
+    site.scan.byte_before(start, 1) != b'+' && !site.scan.byte_before(start, 2).is_ascii_digit()
 }
 
 /// `00` or `001` and a country code, in groups.
-fn zeros(site: &Site<'_, '_>) -> Option<Found> {
-    if !is_separated(site) || site.first > 0 || site.chain.count < 3 || is_upper(site) {
+fn match_zero_prefix(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
+    if !is_separated(site) || site.first > 0 || site.chain.count < 3 || is_behind_capital_or_digit(site) {
         return None;
     }
-    let (range, groups) = planned(site, 2)?;
-    (groups >= 3).then(|| Found { family: Family::PhoneInternational, range: site.start()..extension(site, range.end) })
+    let (range, groups) = longest_planned_number(site, 2)?;
+    (groups >= 3).then(|| NumberFinding {
+        family: RuleFamily::PhoneInternational,
+        range: site.start()..extension_end(site, range.end),
+    })
 }
 
 /// Whether capitals or digits come before, as in the groups of an IBAN.
-fn is_upper(site: &Site<'_, '_>) -> bool {
-    site.scan.before(site.start(), 2).is_ascii_uppercase() || site.scan.before(site.start(), 2).is_ascii_digit()
+fn is_behind_capital_or_digit(site: &NumberSite<'_, '_>) -> bool {
+    site.scan.byte_before(site.start(), 2).is_ascii_uppercase()
+        || site.scan.byte_before(site.start(), 2).is_ascii_digit()
 }
 
 /// The range and number of groups of the longest number of a plan at the site, after `skip` zeros.
-fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
-    if !site.chain.reaches(site.first, LEAST) {
+fn longest_planned_number(site: &NumberSite<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
+    if !site.chain.has_digits(site.first, LEAST) {
         return None;
     }
-    let (mut number, mut best) = (Number::default(), None);
+    let (mut number, mut best) = (PhoneDigits::default(), None);
     for index in site.first..site.chain.count {
         let group = site.chain.group(index);
-        let mut part = site.part(index);
+        let mut part = site.group_digits(index);
         if index == site.first {
             part = part.get(skip..).unwrap_or_default();
         }
         // A trunk zero in brackets is not part of the international number
-        let trunk = part == b"0" && site.chain.before(index) == b'(';
+        let trunk = part == b"0" && site.chain.sep_before(index) == b'(';
         // `+1.4155550123`, but not `+35236450.6`
-        let fraction = site.chain.before(index) == b'.' && index == site.first + 1 && site.chain.len(site.first) > 3;
-        if fraction || index > site.first && matches!(site.chain.before(index), b':' | b'~') && best.is_some() {
+        let fraction =
+            site.chain.sep_before(index) == b'.' && index == site.first + 1 && site.chain.len(site.first) > 3;
+        if fraction || index > site.first && matches!(site.chain.sep_before(index), b':' | b'~') && best.is_some() {
             break;
         }
         if !trunk && !number.push(part) {
@@ -114,15 +119,15 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
         let open = matches!(group.sep, b'.' | b'-');
         let enough = index - site.first < 8;
         // A further group behind a blank belongs to the number only while that is short
-        let sated = best.is_some() && site.chain.before(index) == b' ' && number.len > 12;
+        let sated = best.is_some() && site.chain.sep_before(index) == b' ' && number.len > 12;
         // A bracket behind the country code is enough, whatever the plan
-        let bracket = site.chain.before(site.first + 1) == b'('
+        let bracket = site.chain.sep_before(site.first + 1) == b'('
             && site.chain.len(site.first) <= 3
             && number.len >= 9
             && skip == 0;
         // One run of digits behind `+` may end a table cell
         let cell = || skip == 0 && index == site.first && number.len > 9 && site.ends_cell(index);
-        let ends = site.ends_well(index) || cell();
+        let ends = site.is_detached_behind(index) || cell();
         if (is_international(number.get()) || bracket) && enough && !sated && !open && ends {
             best = Some((site.chain.range(site.first, index), index - site.first + 1));
         }
@@ -131,29 +136,29 @@ fn planned(site: &Site<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
 }
 
 /// North American numbers: area and exchange of three digits, then four.
-fn nanp(site: &Site<'_, '_>) -> Option<Found> {
+fn match_nanp(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let country = chain.len(first) == 1 && site.part(first) == b"1" && chain.group(first).sep != b'/';
+    let country = chain.len(first) == 1 && site.group_digits(first) == b"1" && chain.group(first).sep != b'/';
     let area = first + usize::from(country);
     if chain.len(area) != 3 {
-        return local(site);
+        return match_local(site);
     }
     let bracket = site.is_bracketed(area);
     let whole = [3, 3, 4].iter().enumerate().all(|(index, len)| chain.len(area + index) == *len);
     let short = chain.len(area + 1) == 7;
     let last = area + if whole { 2 } else { 1 };
     if !whole && !short {
-        return local(site);
+        return match_local(site);
     }
-    if !chain.is_free_behind(last) || !site.ends_well(last) {
+    if !chain.is_free_behind(last) || !site.is_detached_behind(last) {
         return None;
     }
     let (sep, next) = (chain.group(area).sep, chain.group(area + 1).sep);
     let tied = matches!(sep, b'-' | b'.' | b'/') && (sep == next || next == b'-');
     let spaced = sep == b' ' && matches!(next, b' ' | b'-') || sep == b'~';
-    let word = || site.speaks_of(Family::PhoneCued);
-    let (area_digit, exchange_digit) = (*site.part(area).first()?, *site.part(area + 1).first()?);
-    let fiction = site.part(area) == b"555" || site.part(area + 1) == b"555";
+    let word = || site.announces(RuleFamily::PhoneCued);
+    let (area_digit, exchange_digit) = (*site.group_digits(area).first()?, *site.group_digits(area + 1).first()?);
+    let fiction = site.group_digits(area) == b"555" || site.group_digits(area + 1) == b"555";
     let planned = (b'2'..=b'9').contains(&area_digit) && ((b'2'..=b'9').contains(&exchange_digit) || fiction);
     let shape = match (bracket, short) {
         (true, _) => matches!(sep, b')' | b' ' | b'-'),
@@ -163,46 +168,49 @@ fn nanp(site: &Site<'_, '_>) -> Option<Found> {
                 && (fiction
                     || next == b'-'
                     || country
-                    || (site.is_alone(first, last) && !is_round(site, area))
+                    || (site.is_alone(first, last) && !is_amount(site, area))
                     || word()))
         }
     };
     let area_fits = planned
         || (area_digit >= b'2' && (bracket || sep == b'-' || word()))
         || (bracket || word()) && area_digit != b'0';
-    let alike = is_alike(site.part(area)) && is_alike(site.part(area + 1)) && is_alike(site.part(last)) && !fiction;
-    (shape && area_fits && !alike).then(|| site.phone(Family::PhoneNational, first, last))
+    let alike = is_repeated_digit(site.group_digits(area))
+        && is_repeated_digit(site.group_digits(area + 1))
+        && is_repeated_digit(site.group_digits(last))
+        && !fiction;
+    (shape && area_fits && !alike).then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
 }
 
 /// Whether groups are amounts or sizes rather than parts of a phone number.
-fn is_round(site: &Site<'_, '_>, area: usize) -> bool {
+fn is_amount(site: &NumberSite<'_, '_>, area: usize) -> bool {
     let round = |index: usize| {
-        let part = site.part(index);
+        let part = site.group_digits(index);
         part.ends_with(b"00") || part == b"512" || part == b"256" || part == b"1024" || part == b"2048"
     };
     round(area) && round(area + 1)
         || round(area + 2)
-        || site.part(area) == site.part(area + 1)
-        || site.scan.before(site.start(), 1) == b'['
+        || site.group_digits(area) == site.group_digits(area + 1)
+        || site.scan.byte_before(site.start(), 1) == b'['
 }
 
 /// `555-0123`, and other local numbers near a word.
-fn local(site: &Site<'_, '_>) -> Option<Found> {
+fn match_local(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let sep = chain.is(first, &[3, 4], b"-. ")?;
-    let fiction = site.part(first) == b"555" && sep == b'-';
-    (site.ends_well(first + 1) && (fiction || (sep != b' ' && site.speaks_of(Family::PhoneCued))))
-        .then(|| site.phone(Family::PhoneNational, first, first + 1))
+    let sep = chain.has_groups(first, &[3, 4], b"-. ")?;
+    let fiction = site.group_digits(first) == b"555" && sep == b'-';
+    (site.is_detached_behind(first + 1) && (fiction || (sep != b' ' && site.announces(RuleFamily::PhoneCued))))
+        .then(|| site.phone_finding(RuleFamily::PhoneNational, first, first + 1))
 }
 
 /// Shapes of other plans: a trunk zero with groups that are the whole chain, or groups that only mobile numbers have.
-fn national(site: &Site<'_, '_>) -> Option<Found> {
+fn match_national(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let bracket = site.is_bracketed(first);
-    let zero = site.part(first).first() == Some(&b'0');
+    let zero = site.group_digits(first).first() == Some(&b'0');
     let head = chain.len(first);
-    let postal = chain.is(first, &[5, 4], b"-").is_some();
-    if postal || !(2..=5).contains(&head) || chain.count < first + 2 || !(zero || bracket || mobile(site)) {
+    let postal = chain.has_groups(first, &[5, 4], b"-").is_some();
+    if postal || !(2..=5).contains(&head) || chain.count < first + 2 || !(zero || bracket || is_mobile(site)) {
         return None;
     }
     let mut last = first;
@@ -214,90 +222,93 @@ fn national(site: &Site<'_, '_>) -> Option<Found> {
             true => matches!(joint, b' ' | b'-' | b')' | b'/' | b'~' | b'.'),
             false => joint == sep || (bracket && matches!(joint, b' ' | b'-' | b'/')),
         };
-        if !same || matches!(joint, b':') || chain.digits(first, last + 1) > 12 {
+        if !same || matches!(joint, b':') || chain.digit_count(first, last + 1) > 12 {
             break;
         }
         last += 1;
     }
-    let digits = chain.digits(first, last);
-    let zeros = site.part(first).starts_with(b"00");
+    let digits = chain.digit_count(first, last);
+    let zeros = site.group_digits(first).starts_with(b"00");
     let sizes = (first + 1..=last).all(|index| chain.len(index) >= 2);
     let dotted = after == b'.' && last < first + 3 && (first + 1..=last).any(|index| chain.len(index) < 3);
-    let alone = site.is_alone(first, last) || site.speaks_of(Family::PhoneCued);
+    let alone = site.is_alone(first, last) || site.announces(RuleFamily::PhoneCued);
     let fits = match (zero, bracket) {
         (true, _) => (9..=11).contains(&digits) && !zeros && after != b'/' || (bracket && (8..=12).contains(&digits)),
         (false, true) => (9..=12).contains(&digits) && matches!(head, 2 | 3) && sizes,
         (false, false) => true,
     };
-    (fits && sizes && !dotted && alone && chain.is_free_behind(last) && site.ends_well(last) && !is_date(site))
-        .then(|| site.phone(Family::PhoneNational, first, last))
+    (fits && sizes && !dotted && alone && chain.is_free_behind(last) && site.is_detached_behind(last) && !is_date(site))
+        .then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
 }
 
 /// Mobile numbers of plans without a trunk zero: India 5-5, China 3-4-4.
-fn mobile(site: &Site<'_, '_>) -> bool {
+fn is_mobile(site: &NumberSite<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
-    let lead = site.part(first).first().copied().unwrap_or(b'0');
-    (lead >= b'6' && chain.is(first, &[5, 5], b" -").is_some() && site.speaks_of(Family::PhoneCued))
-        || (site.part(first).starts_with(b"1") && lead == b'1' && chain.is(first, &[3, 4, 4], b" -").is_some())
+    let lead = site.group_digits(first).first().copied().unwrap_or(b'0');
+    (lead >= b'6' && chain.has_groups(first, &[5, 5], b" -").is_some() && site.announces(RuleFamily::PhoneCued))
+        || (site.group_digits(first).starts_with(b"1")
+            && lead == b'1'
+            && chain.has_groups(first, &[3, 4, 4], b" -").is_some())
 }
 
 /// Whether groups are a day, month and year, or a social security number.
-fn is_date(site: &Site<'_, '_>) -> bool {
+fn is_date(site: &NumberSite<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
     let social = chain.len(first) == 3 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4;
     social || (chain.len(first) == 2 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4)
 }
 
 /// Finds a number that a word announces: any plausible number of digits.
-pub(super) fn cued(site: &Site<'_, '_>, grade: Grade) -> Option<Found> {
+pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    if is_alike(site.part(first)) && chain.len(first) > 7 || site.is_denied() {
+    if is_repeated_digit(site.group_digits(first)) && chain.len(first) > 7 || site.counts_thing() {
         return None;
     }
     let (mut best, mut digits) = (None, 0);
     for last in first..chain.count.min(first + 6) {
         digits += chain.len(last);
-        if digits > MOST || (last > first && matches!(chain.before(last), b':' | b'~')) {
+        if digits > MOST || (last > first && matches!(chain.sep_before(last), b':' | b'~')) {
             break;
         }
         let groups = last - first + 1;
         let least = match (grade, groups) {
-            (Grade::Key, _) => 7,
-            (Grade::Close, _) => 7,
-            (Grade::Near, 1) => 10,
-            (Grade::Near, _) => 9,
+            (CueDistance::Key, _) => 7,
+            (CueDistance::Close, _) => 7,
+            (CueDistance::Near, 1) => 10,
+            (CueDistance::Near, _) => 9,
         };
-        let most = if grade == Grade::Near && groups == 1 { 11 } else { 13 };
+        let most = if grade == CueDistance::Near && groups == 1 { 11 } else { 13 };
         if (least..=most).contains(&digits)
             && chain.is_free_behind(last)
-            && site.ends_well(last)
+            && site.is_detached_behind(last)
             && !is_day(site, groups)
         {
             best = Some(last);
         }
     }
-    let last = best.filter(|last| !is_filled(site.scan.part(chain.range(first, *last))))?;
-    (grade == Grade::Key || !(is_epoch(site) || is_compact_day(site)))
-        .then(|| site.phone(Family::PhoneCued, first, last))
+    let last = best.filter(|last| !is_filler_number(site.scan.part(chain.range(first, *last))))?;
+    (grade == CueDistance::Key || !(is_epoch(site) || is_compact_day(site)))
+        .then(|| site.phone_finding(RuleFamily::PhoneCued, first, last))
 }
 
 /// Whether groups are a date.
-fn is_day(site: &Site<'_, '_>, groups: usize) -> bool {
+fn is_day(site: &NumberSite<'_, '_>, groups: usize) -> bool {
     let (chain, first) = (site.chain, site.first);
     let iso = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
-    let year = chain.len(first) == 4 && (site.part(first).starts_with(b"19") || site.part(first).starts_with(b"20"));
+    let year = chain.len(first) == 4
+        && (site.group_digits(first).starts_with(b"19") || site.group_digits(first).starts_with(b"20"));
     let (a, b) = (chain.group(first).sep, chain.group(first + 1).sep);
     let shown = matches!((chain.len(first), chain.len(first + 1), chain.len(first + 2)), (1 | 2, 1 | 2, 4)) && a == b;
-    let slashed = shown && a == b'/' && matches!(site.part(first + 2), [b'1', b'9', ..] | [b'2', b'0', ..]);
+    let slashed = shown && a == b'/' && matches!(site.group_digits(first + 2), [b'1', b'9', ..] | [b'2', b'0', ..]);
     groups <= 5 && ((iso && year) || slashed || is_date(site))
 }
 
 /// Whether a group is a day such as `20260520`.
-fn is_compact_day(site: &Site<'_, '_>) -> bool {
-    match site.part(site.first) {
+fn is_compact_day(site: &NumberSite<'_, '_>) -> bool {
+    match site.group_digits(site.first) {
         [b'1', b'9', ..] | [b'2', b'0', ..] if site.chain.len(site.first) == 8 => {
             matches!(
-                site.part(site.first),
+                site.group_digits(site.first),
                 [_, _, _, _, b'0', _, b'0'..=b'3', _] | [_, _, _, _, b'1', b'0'..=b'2', b'0'..=b'3', _]
             )
         }
@@ -306,7 +317,7 @@ fn is_compact_day(site: &Site<'_, '_>) -> bool {
 }
 
 /// Whether ten digits are a current time in seconds since 1970.
-fn is_epoch(site: &Site<'_, '_>) -> bool {
-    let part = site.part(site.first);
+fn is_epoch(site: &NumberSite<'_, '_>) -> bool {
+    let part = site.group_digits(site.first);
     part.len() == 10 && (part.starts_with(b"16") || part.starts_with(b"17"))
 }

@@ -1,8 +1,8 @@
-//! [`Cursor`], a reading position in a text, and [`Pair`], the result. The notations are in `pairs`.
+//! [`PairCursor`], a reading position in a text, and [`KeyValuePair`], the result. The notations are in `pairs`.
 
 use std::ops::Range;
 
-use crate::sets::Bytes;
+use crate::sets::ByteSet;
 
 /// Most bytes of a key before and behind its word.
 pub(super) const KEY: usize = 96;
@@ -13,7 +13,7 @@ pub(super) const BLANKS: usize = 64;
 
 /// The separator between a key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sep {
+pub(crate) enum PairSeparator {
     /// `=`, `:=`, `?=`, `<-`.
     Equals,
     /// `:`.
@@ -40,11 +40,11 @@ pub(crate) enum Sep {
 
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pair {
+pub(crate) struct KeyValuePair {
     /// The whole key, without quotes.
     pub(crate) key: Range<usize>,
     /// The separator.
-    pub(crate) sep: Sep,
+    pub(crate) sep: PairSeparator,
     /// The quote around the value, if any.
     pub(crate) quote: Option<u8>,
     /// Whether the key is in double quotes, as in JSON.
@@ -53,31 +53,31 @@ pub(crate) struct Pair {
     pub(crate) value: Range<usize>,
 }
 
-impl Pair {
+impl KeyValuePair {
     /// Whether the value is bare in JSON, so that its replacement needs quotes ([`crate::scan::Claims::add_bare`]).
     pub(crate) fn is_bare_json(&self) -> bool {
-        self.json_key && self.sep == Sep::Colon && self.quote.is_none()
+        self.json_key && self.sep == PairSeparator::Colon && self.quote.is_none()
     }
 
     /// The value up to the end of its line, without a comment; `value` itself if it is quoted. Reads the line.
-    pub(crate) fn line(&self, text: &[u8]) -> Range<usize> {
-        match self.quote.is_some() || matches!(self.sep, Sep::Cell | Sep::Element) {
+    pub(crate) fn line_range(&self, text: &[u8]) -> Range<usize> {
+        match self.quote.is_some() || matches!(self.sep, PairSeparator::Cell | PairSeparator::Element) {
             true => self.value.clone(),
-            false => line_of(text, self.value.start),
+            false => line_range(text, self.value.start),
         }
     }
 }
 
 /// Bytes of a key.
-pub(super) static IN_KEY: Bytes = Bytes::of(b"_-.").and_alnum();
+pub(super) static IN_KEY: ByteSet = ByteSet::new(b"_-.").and_alnum();
 
 /// A reading position in a text.
-pub(super) struct Cursor<'a> {
+pub(super) struct PairCursor<'a> {
     pub(super) text: &'a [u8],
     pub(super) at: usize,
 }
 
-impl Cursor<'_> {
+impl PairCursor<'_> {
     pub(super) fn byte(&self, on: usize) -> u8 {
         self.text.get(self.at + on).copied().unwrap_or(b'\n')
     }
@@ -118,7 +118,7 @@ impl Cursor<'_> {
         Some(mark)
     }
 
-    pub(super) fn take(&mut self, bytes: usize, sep: Sep) -> Sep {
+    pub(super) fn advance(&mut self, bytes: usize, sep: PairSeparator) -> PairSeparator {
         self.at += bytes;
         sep
     }
@@ -133,18 +133,18 @@ pub(crate) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
 }
 
 /// The byte before `at`, or a line feed at the start of the text.
-pub(super) fn last(text: &[u8], at: usize) -> u8 {
+pub(super) fn byte_before(text: &[u8], at: usize) -> u8 {
     at.checked_sub(1).and_then(|at| text.get(at)).copied().unwrap_or(b'\n')
 }
 
 /// The nearest byte before `at`, within 64, that is not in `skipped`.
-pub(super) fn before(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
+pub(super) fn byte_before_skipping(text: &[u8], at: usize, skipped: &[u8]) -> u8 {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
     head.iter().rev().find(|byte| !skipped.contains(byte)).copied().unwrap_or(b'\n')
 }
 
 /// The range from `start` to the end of the line (raw or escaped), without trailing comment and blanks.
-pub(crate) fn line_of(text: &[u8], start: usize) -> Range<usize> {
+pub(crate) fn line_range(text: &[u8], start: usize) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
     let rest = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
     let ends = |on: usize, byte: u8| match byte {

@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use super::cursor::{Cursor, VALUE, before};
-use super::wrapped::has_begun;
+use super::cursor::{PairCursor, VALUE, byte_before_skipping};
+use super::wrapped_strings::may_be_in_string;
 
 /// Whether the quote before `rest` closes a JSON string, judged by what follows: another key or value, or a bracket.
 fn closes_string(rest: &[u8]) -> bool {
@@ -33,29 +33,29 @@ const MOST: usize = 256;
 /// Most tags around a cell's text.
 const WRAPPED: usize = 3;
 
-impl Cursor<'_> {
+impl PairCursor<'_> {
     /// Skips the attributes of the element named by `key`, and its `>`, if a value follows in it.
-    pub(super) fn attributes(&mut self, key: &Range<usize>) -> bool {
-        if !opens(self.text, key.start) {
+    pub(super) fn skip_attributes(&mut self, key: &Range<usize>) -> bool {
+        if !begins_element(self.text, key.start) {
             return false;
         }
-        let Some(len) = tag(self.rest()) else { return false };
+        let Some(len) = tag_len(self.rest()) else { return false };
         let empty = self.rest().get(..len).is_some_and(|tag| tag.ends_with(b"/"));
         self.at += if empty { 0 } else { len + 1 };
         !empty
     }
 
     /// Skips from the end of the cell that `key` fills to the content of the next cell.
-    pub(super) fn next_cell(&mut self, key: &Range<usize>) -> bool {
+    pub(super) fn skip_to_next_cell(&mut self, key: &Range<usize>) -> bool {
         let at = self.at;
-        if before(self.text, key.start, b" \t\r\n") != b'>' {
+        if byte_before_skipping(self.text, key.start, b" \t\r\n") != b'>' {
             return false;
         }
         self.skip(|byte| byte.is_ascii_whitespace());
         let term = self.skip_word(b"</dt>");
         let found = (term || self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
             self.skip(|byte| byte.is_ascii_whitespace());
-            self.skip_word(if term { b"<dd" } else { b"<td" }) && self.behind_tag()
+            self.skip_word(if term { b"<dd" } else { b"<td" }) && self.skip_markup_tag()
         };
         if !found {
             self.at = at;
@@ -63,7 +63,7 @@ impl Cursor<'_> {
         }
         for _ in 0..WRAPPED {
             self.skip(|byte| byte.is_ascii_whitespace());
-            if self.byte(0) != b'<' || self.byte(1) == b'/' || !self.behind_tag() {
+            if self.byte(0) != b'<' || self.byte(1) == b'/' || !self.skip_markup_tag() {
                 break;
             }
         }
@@ -71,25 +71,25 @@ impl Cursor<'_> {
     }
 
     /// The text of the element whose tag ends here: up to the next tag, or the end of the line or string.
-    pub(super) fn element(&mut self) -> Range<usize> {
+    pub(super) fn element_text(&mut self) -> Range<usize> {
         self.skip(|byte| byte.is_ascii_whitespace());
         self.skip_word(b"<![CDATA[");
-        let mut value = self.until(b"<\n\r");
+        let mut value = self.range_until(b"<\n\r");
         let text = self.text.get(value.clone()).unwrap_or_default();
         value.end -= if text.ends_with(b"]]>") { 3 } else { 0 };
         value
     }
 
     /// Whether the double quote `on` bytes ahead closes the surrounding JSON string.
-    pub(super) fn closes(&self, on: usize) -> bool {
-        self.rest().get(on + 1..).is_some_and(closes_string) && has_begun(self.text, self.at, AROUND, false)
+    pub(super) fn closes_json_string(&self, on: usize) -> bool {
+        self.rest().get(on + 1..).is_some_and(closes_string) && may_be_in_string(self.text, self.at, AROUND, false)
     }
 
     /// The range up to one of `ends` or the end of the string, without trailing blanks.
-    pub(super) fn until(&self, ends: &[u8]) -> Range<usize> {
+    pub(super) fn range_until(&self, ends: &[u8]) -> Range<usize> {
         let rest = self.rest();
         let ends = |on: usize, byte: u8| match byte {
-            b'"' => self.closes(on),
+            b'"' => self.closes_json_string(on),
             byte => ends.contains(&byte),
         };
         let len = rest.iter().take(VALUE).enumerate().take_while(|(on, byte)| !ends(*on, **byte)).count();
@@ -105,17 +105,17 @@ impl Cursor<'_> {
         }
     }
 
-    fn behind_tag(&mut self) -> bool {
+    fn skip_markup_tag(&mut self) -> bool {
         // The tag's own `<` is not the start of another one
         let open = usize::from(self.byte(0) == b'<');
-        let end = tag(self.rest().get(open..).unwrap_or_default());
+        let end = tag_len(self.rest().get(open..).unwrap_or_default());
         self.at += end.map_or(0, |len| open + len + 1);
         end.is_some()
     }
 }
 
 /// Whether the name at `at` begins an element, optionally after a namespace: `<wsse:Password`.
-pub(super) fn opens(text: &[u8], at: usize) -> bool {
+pub(super) fn begins_element(text: &[u8], at: usize) -> bool {
     let head = text.get(at.saturating_sub(32)..at).unwrap_or_default();
     let space = head.strip_suffix(b":").map_or(0, |head| {
         1 + head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count()
@@ -124,20 +124,20 @@ pub(super) fn opens(text: &[u8], at: usize) -> bool {
 }
 
 /// Length up to the `>` of a tag, after a stray quote (`hint=it's`), if only words and quotes follow.
-fn stray(rest: &[u8], from: usize) -> Option<usize> {
+fn tag_len_behind_stray_quote(rest: &[u8], from: usize) -> Option<usize> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" =-_.\"'".contains(byte);
     let len = rest.get(from..)?.iter().take(MOST).take_while(|byte| plain(byte)).count();
     (rest.get(from + len) == Some(&b'>')).then_some(from + len)
 }
 
 /// Length up to the `>` of the tag that continues here; a quoted `>` does not count.
-fn tag(rest: &[u8]) -> Option<usize> {
+fn tag_len(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
     let mut last = b' ';
     for (on, byte) in rest.iter().take(MOST).enumerate() {
         match (quote, *byte) {
             // An attribute's value is quoted; a quote elsewhere ends a string
-            (None, b'"' | b'\'') if last != b'=' => return stray(rest, on),
+            (None, b'"' | b'\'') if last != b'=' => return tag_len_behind_stray_quote(rest, on),
             (None, b'>') => return Some(on),
             (None, b'<') => return None,
             (None, b'"' | b'\'') => quote = Some(*byte),

@@ -7,14 +7,14 @@ use super::calls;
 
 /// Iterator over the words of a line, without their quotes.
 #[derive(Clone)]
-pub(super) struct Words<'a> {
+pub(super) struct CommandWords<'a> {
     line: &'a [u8],
     at: usize,
     /// Whether the line is a list of strings.
     list: bool,
 }
 
-impl<'a> Words<'a> {
+impl<'a> CommandWords<'a> {
     /// The words of `line`, which begins behind a word.
     pub(super) fn new(line: &'a [u8]) -> Self {
         let escapes = line.iter().take(8).take_while(|byte| **byte == b'\\').count();
@@ -25,7 +25,7 @@ impl<'a> Words<'a> {
     }
 }
 
-impl Iterator for Words<'_> {
+impl Iterator for CommandWords<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
@@ -46,7 +46,7 @@ impl Iterator for Words<'_> {
         let start = self.line.len() - rest.len();
         let escapes = rest.iter().take(8).take_while(|byte| **byte == b'\\').count();
         if rest.get(escapes).is_some_and(|byte| b"\"'".contains(byte)) {
-            let (range, close) = calls::string(self.line, start + escapes)?;
+            let (range, close) = calls::read_string(self.line, start + escapes)?;
             self.at = close + 1;
             return Some(range);
         }
@@ -62,7 +62,7 @@ impl Iterator for Words<'_> {
         // `key="value"`, `-b"value"`
         let glued = |word: &[u8]| word.ends_with(b"=") || word.len() == 2 && word.starts_with(b"-");
         let value = rest.get(..len).is_some_and(glued) && quoted;
-        let end = match value.then(|| calls::string(self.line, start + len)).flatten() {
+        let end = match value.then(|| calls::read_string(self.line, start + len)).flatten() {
             Some((_, close)) => close + 1,
             None => start + len,
         };

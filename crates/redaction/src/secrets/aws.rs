@@ -3,18 +3,24 @@
 
 use std::ops::Range;
 
-use super::super::scan::{Claims, Scan};
-use super::values::{Look, contains, wordy};
+use super::super::scan::{PrivateClaims, TextScan};
+use super::value_checks::{ByteCounts, contains_any_case, is_wordlike};
 
 /// Claims the AWS secret within three lines of the key id at `at`, or right behind the word `aws`.
-pub(super) fn secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rule: u16, claims: &mut Claims) {
-    let runs = &scan.anchors.runs;
+pub(super) fn claim_aws_secret(
+    scan: &TextScan<'_>,
+    at: usize,
+    (back, on): (usize, usize),
+    rule: u16,
+    claims: &mut PrivateClaims,
+) {
+    let runs = &scan.anchors.base64_runs;
     let first = runs.partition_point(|run| run.end + back < at);
     for run in runs.iter().skip(first).take_while(|run| run.start < at + on).take(8) {
-        let look = Look::at(scan.bytes(run.clone()));
+        let look = ByteCounts::count(scan.bytes(run.clone()));
         let between = scan.bytes(run.end.min(at)..run.start.max(at));
         let lines = between.iter().filter(|byte| **byte == b'\n').count();
-        let example = contains(scan.bytes(run.clone()), b"EXAMPLE");
+        let example = contains_any_case(scan.bytes(run.clone()), b"EXAMPLE");
         if run.len() == 40
             && !example
             && lines <= 3
@@ -24,7 +30,7 @@ pub(super) fn secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rul
             && look.joints == 0
             && scan.byte(run.end) != b'='
             && !is_path(scan, run)
-            && !scan.holds_placeholder(&(run.end.min(at)..run.start.max(at)))
+            && !scan.contains_placeholder(&(run.end.min(at)..run.start.max(at)))
         {
             claims.add(scan, rule, run.clone());
         }
@@ -32,9 +38,9 @@ pub(super) fn secret(scan: &Scan<'_>, at: usize, (back, on): (usize, usize), rul
 }
 
 /// Whether a run is part of a path: it has words between slashes, or is in a URL.
-fn is_path(scan: &Scan<'_>, run: &Range<usize>) -> bool {
+fn is_path(scan: &TextScan<'_>, run: &Range<usize>) -> bool {
     let text = scan.bytes(run.clone());
-    let word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && wordy(piece);
+    let word = |piece: &&[u8]| piece.len() >= 4 && piece.iter().all(u8::is_ascii_alphabetic) && is_wordlike(piece);
     let words = text.split(|byte| *byte == b'/').filter(word).count();
-    words > 1 || words == 1 && text.contains(&b'/') && b"./".contains(&scan.before(run.start, 1))
+    words > 1 || words == 1 && text.contains(&b'/') && b"./".contains(&scan.byte_before(run.start, 1))
 }

@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::super::json::is_key;
-use super::super::sets::Bytes;
-use super::values::contains;
-use crate::scan::{Claims, Scan, ahead};
+use super::super::json_repair::is_object_key;
+use super::super::sets::ByteSet;
+use super::value_checks::contains_any_case;
+use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of a block.
 const MOST: usize = 64 << 10;
@@ -25,19 +25,19 @@ static NEXT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("-----BEGI
 static DASHES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("----"));
 
 /// Claims the PEM block whose `BEGIN` is at `at`, and returns its end.
-pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) -> usize {
+pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
     let head = scan.bytes(at.saturating_sub(5)..at);
     if head != b"-----" && !head.ends_with(b"---- ") {
         return at;
     }
     let start = at - 5;
-    let title = ahead(scan, at, 64);
+    let title = bytes_ahead(scan, at, 64);
     let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());
-    if !contains(title.get(..title_end).unwrap_or_default(), b"PRIVATE KEY") {
+    if !contains_any_case(title.get(..title_end).unwrap_or_default(), b"PRIVATE KEY") {
         return at;
     }
     let from = at + title_end;
-    let rest = ahead(scan, from, MOST);
+    let rest = bytes_ahead(scan, from, MOST);
     // A truncated block ends before the next one begins
     let rest = NEXT.find(rest).and_then(|next| rest.get(..next)).unwrap_or(rest);
     let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
@@ -47,35 +47,42 @@ pub(super) fn pem(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) ->
         let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
         Some(from + end + marks + dashes)
     });
-    let lead = prefix(scan, start);
-    let end = end.unwrap_or_else(|| behind + open_end(rest.get(behind - from..).unwrap_or_default(), lead));
-    pieces(scan, start..end, lead, rule, claims);
+    let lead = line_prefix(scan, start);
+    let end = end.unwrap_or_else(|| behind + unterminated_end(rest.get(behind - from..).unwrap_or_default(), lead));
+    claim_pieces(scan, start..end, lead, rule, claims);
     end
 }
 
 /// Claims the PEM block whose `END` is at `at` and whose beginning is missing: the base64 lines above, none before
 /// `from`. Returns its end.
-pub(super) fn cut(scan: &Scan<'_>, at: usize, from: usize, rule: u16, claims: &mut Claims) -> usize {
-    let title = ahead(scan, at, 64);
+pub(super) fn claim_truncated_pem_block(
+    scan: &TextScan<'_>,
+    at: usize,
+    from: usize,
+    rule: u16,
+    claims: &mut PrivateClaims,
+) -> usize {
+    let title = bytes_ahead(scan, at, 64);
     let title_end = title.windows(4).position(|part| part == b"----").unwrap_or(title.len());
     if scan.bytes(at.saturating_sub(5)..at) != b"-----"
-        || !contains(title.get(..title_end).unwrap_or_default(), b"PRIVATE KEY")
+        || !contains_any_case(title.get(..title_end).unwrap_or_default(), b"PRIVATE KEY")
     {
         return from;
     }
     let end = at + title_end + title.iter().skip(title_end).take_while(|byte| **byte == b'-').count();
-    let lead = prefix(scan, at - 5);
+    let lead = line_prefix(scan, at - 5);
     let (mut start, mut body) = (at - 5 - lead.len(), 0);
     let least = from.max(at.saturating_sub(MOST));
-    let held = scan.reserved.partition_point(|held| held.end <= start);
-    let least = held.checked_sub(1).and_then(|held| scan.reserved.get(held)).map_or(least, |held| least.max(held.end));
+    let held = scan.placeholders.partition_point(|held| held.end <= start);
+    let least =
+        held.checked_sub(1).and_then(|held| scan.placeholders.get(held)).map_or(least, |held| least.max(held.end));
     let mut first = None;
     // Each line above, without the line break after it
     while let Some(above) = line_end_before(scan.bytes(least..start)) {
         let text = scan.bytes(least..least + above);
         let line = least + text.len() - last_line(text);
         let content = scan.bytes(line..least + above);
-        let Some(skipped) = shaped(lead, content) else { break };
+        let Some(skipped) = matching_prefix_len(lead, content) else { break };
         let content = content.get(skipped..).unwrap_or_default().trim_ascii();
         if content.is_empty() || !content.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) {
             break;
@@ -96,14 +103,14 @@ fn line_end_before(text: &[u8]) -> Option<usize> {
 
 /// Length of the last line of `text`.
 fn last_line(text: &[u8]) -> usize {
-    let mut at = text.len() - IN_LINE.trailing(text);
+    let mut at = text.len() - IN_LINE.count_trailing(text);
     while let Some(last) = at.checked_sub(1).and_then(|last| text.get(last)) {
         match last {
             b'\n' | b'"' => break,
             b'n' | b'>' if line_end_before(text.get(..at).unwrap_or_default()).is_some() => break,
             _ => {
                 at -= 1;
-                at -= IN_LINE.trailing(text.get(..at).unwrap_or_default());
+                at -= IN_LINE.count_trailing(text.get(..at).unwrap_or_default());
             }
         }
     }
@@ -111,7 +118,7 @@ fn last_line(text: &[u8]) -> usize {
 }
 
 /// The text before a block on its first line, back to a quote.
-fn prefix<'a>(scan: &Scan<'a>, start: usize) -> &'a [u8] {
+fn line_prefix<'a>(scan: &TextScan<'a>, start: usize) -> &'a [u8] {
     let head = scan.bytes(start.saturating_sub(PREFIX)..start);
     let len = last_line(head);
     let lead = head.get(head.len() - len..).unwrap_or_default();
@@ -120,7 +127,7 @@ fn prefix<'a>(scan: &Scan<'a>, start: usize) -> &'a [u8] {
 }
 
 /// Length of a prefix of `line` that equals `prefix` except for numbers and blanks.
-fn shaped(prefix: &[u8], line: &[u8]) -> Option<usize> {
+fn matching_prefix_len(prefix: &[u8], line: &[u8]) -> Option<usize> {
     let (mut at, mut on) = (0, 0);
     while let Some(byte) = prefix.get(on) {
         let like: fn(&u8) -> bool = match byte {
@@ -167,20 +174,20 @@ fn first_line(text: &[u8]) -> (usize, usize) {
 }
 
 /// End of a block without an end marker, whose lines all have the prefix `lead`.
-fn open_end(text: &[u8], lead: &[u8]) -> usize {
-    if lead.iter().all(|byte| in_block(*byte)) && !text.starts_with(b"<br") {
-        return text.iter().take_while(|byte| in_block(**byte)).count();
+fn unterminated_end(text: &[u8], lead: &[u8]) -> usize {
+    if lead.iter().all(|byte| is_block_byte(*byte)) && !text.starts_with(b"<br") {
+        return text.iter().take_while(|byte| is_block_byte(**byte)).count();
     }
     let (first, mut sep) = first_line(text);
     let (mut at, mut end) =
-        (first, if first == 0 { 0 } else { text.iter().take_while(|byte| in_block(**byte)).count() });
+        (first, if first == 0 { 0 } else { text.iter().take_while(|byte| is_block_byte(**byte)).count() });
     while sep > 0 {
         let line = text.get(at + sep..).unwrap_or_default();
         let (len, next) = first_line(line);
         let before = if sep > 2 { b"" } else { lead };
-        let Some(skipped) = shaped(before, line.get(..len).unwrap_or_default()) else { break };
+        let Some(skipped) = matching_prefix_len(before, line.get(..len).unwrap_or_default()) else { break };
         let content = line.get(skipped..len).unwrap_or_default();
-        let plain = content.iter().take_while(|byte| in_block(**byte)).count();
+        let plain = content.iter().take_while(|byte| is_block_byte(**byte)).count();
         if plain > 0 || content.is_empty() {
             end = at + sep + skipped + plain;
         }
@@ -193,13 +200,13 @@ fn open_end(text: &[u8], lead: &[u8]) -> usize {
 }
 
 /// Whether each line of a block has only characters of a block behind its prefix.
-fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
-    let plain = |line: &[u8]| line.iter().all(|byte| in_line(*byte));
+fn has_only_block_lines(mut part: &[u8], lead: &[u8]) -> bool {
+    let plain = |line: &[u8]| line.iter().all(|byte| is_line_byte(*byte));
     let mut prefix: &[u8] = b"";
     loop {
         let (len, sep) = first_line(part);
         let line = part.get(..len).unwrap_or_default();
-        let Some(skipped) = shaped(prefix, line) else { return false };
+        let Some(skipped) = matching_prefix_len(prefix, line) else { return false };
         if !plain(line.get(skipped..).unwrap_or_default()) {
             return false;
         }
@@ -212,30 +219,31 @@ fn is_plain(mut part: &[u8], lead: &[u8]) -> bool {
 }
 
 /// Base64, blanks, escapes, and characters of headers such as `Proc-Type: 4,ENCRYPTED`.
-fn in_block(byte: u8) -> bool {
-    IN_BLOCK.has(byte)
+fn is_block_byte(byte: u8) -> bool {
+    IN_BLOCK.contains(byte)
 }
 
-/// Like [`in_block`], without the characters of a comment about the key's owner.
-fn in_line(byte: u8) -> bool {
-    in_block(byte) && !matches!(byte, b'@' | b'(' | b')')
+/// Like [`is_block_byte`], without the characters of a comment about the key's owner.
+fn is_line_byte(byte: u8) -> bool {
+    is_block_byte(byte) && !matches!(byte, b'@' | b'(' | b')')
 }
 
-static IN_BLOCK: Bytes = Bytes::of(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
+static IN_BLOCK: ByteSet = ByteSet::new(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
 /// Bytes in a line that need no closer check for a line break.
-static IN_LINE: Bytes = Bytes::of(b"\n\"n>").others();
+static IN_LINE: ByteSet = ByteSet::new(b"\n\"n>").complement();
 
 /// Claims a block piece by piece: if it is a list of strings, each line between quotes is a claim of its own.
-fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut Claims) {
+fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut PrivateClaims) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
     for part in bytes.split(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
         let trimmed = part.iter().rev().take_while(|byte| **byte == b'\\').count();
         let kept = part.get(..part.len() - trimmed).unwrap_or_default();
         let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        let plain = kept.iter().all(|byte| in_line(*byte)) || at == block.start && is_plain(kept, lead);
+        let plain =
+            kept.iter().all(|byte| is_line_byte(*byte)) || at == block.start && has_only_block_lines(kept, lead);
         let behind = at + part.len() + 1;
-        let is_key = || is_key(scan.bytes(behind..block.end.min(behind + 8)));
+        let is_key = || is_object_key(scan.bytes(behind..block.end.min(behind + 8)));
         if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() && !is_key() {
             let blanks = kept.len() - kept.trim_ascii_start().len();
             claims.add(scan, rule, at + blanks..at + kept.trim_ascii_end().len());
@@ -246,15 +254,15 @@ fn pieces(scan: &Scan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: 
 
 /// Whether a part has more than the begin and end lines of a block.
 fn has_body(part: &[u8]) -> bool {
-    let mut lines = Dashes(part);
+    let mut lines = DashSeparated(part);
     let letters = |line: &[u8]| line.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-    lines.any(|line| !contains(line, b"PRIVATE KEY") && letters(line) >= 4)
+    lines.any(|line| !contains_any_case(line, b"PRIVATE KEY") && letters(line) >= 4)
 }
 
 /// Iterator over the text between runs of dashes.
-struct Dashes<'a>(&'a [u8]);
+struct DashSeparated<'a>(&'a [u8]);
 
-impl<'a> Iterator for Dashes<'a> {
+impl<'a> Iterator for DashSeparated<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -268,17 +276,17 @@ impl<'a> Iterator for Dashes<'a> {
 }
 
 /// Claims the private lines of the PuTTY key file whose first word is at `at`.
-pub(super) fn putty(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) -> usize {
-    let rest = ahead(scan, at, MOST);
+pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
+    let rest = bytes_ahead(scan, at, MOST);
     let Some(private) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
     let from = at + private + 14;
-    let count = ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
+    let count = bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
     let rest = scan.bytes(from + count..scan.text.len().min(at + MOST));
     let mac = memchr::memmem::find(rest, b"Private-MAC").unwrap_or(rest.len());
     let len =
         rest.iter().take(mac).take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n".contains(byte)).count();
     let body = rest.get(..len).unwrap_or_default();
-    let lead = escapes(body);
+    let lead = line_breaks_len(body);
     let trailing = if body.ends_with(b"\\n") { 2 } else { 0 };
     let end = from + count + body.get(..len - trailing).unwrap_or_default().trim_ascii_end().len();
     claims.add(scan, rule, from + count + lead..end);
@@ -286,7 +294,7 @@ pub(super) fn putty(scan: &Scan<'_>, at: usize, rule: u16, claims: &mut Claims) 
 }
 
 /// Length of the line breaks, raw or escaped, at the start of `body`.
-fn escapes(body: &[u8]) -> usize {
+fn line_breaks_len(body: &[u8]) -> usize {
     let mut at = 0;
     loop {
         match (body.get(at), body.get(at + 1)) {

@@ -6,11 +6,11 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use super::super::pairs::{Pair, Sep, ends_with};
-use super::super::sets::Bytes;
+use super::super::pairs::{KeyValuePair, PairSeparator, ends_with};
+use super::super::sets::ByteSet;
 use super::calls;
-use super::values::Look;
-use crate::scan::{Scan, ahead};
+use super::value_checks::ByteCounts;
+use crate::scan::{TextScan, bytes_ahead};
 use crate::wordlists;
 
 /// Most bytes of a line that are read.
@@ -20,21 +20,21 @@ const MOST: usize = 240;
 static READS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.environment_reads"));
 
 /// Bytes that they begin with, perhaps in a bracket.
-static BEGINS: Bytes = Bytes::of(b"pigosednPIGOSEDN$(");
+static BEGINS: ByteSet = ByteSet::new(b"pigosednPIGOSEDN$(");
 
 /// Replaces the pair's value by the fallback literal, if the value reads the environment.
-pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
-    let assigned = matches!(pair.sep, Sep::Equals | Sep::Colon | Sep::Arrow);
-    if pair.quote.is_some() || !assigned || !BEGINS.has(scan.byte(pair.value.start)) {
+pub(super) fn use_fallback_literal(scan: &TextScan<'_>, pair: &mut KeyValuePair) {
+    let assigned = matches!(pair.sep, PairSeparator::Equals | PairSeparator::Colon | PairSeparator::Arrow);
+    if pair.quote.is_some() || !assigned || !BEGINS.contains(scan.byte(pair.value.start)) {
         return;
     }
-    if scan.byte(pair.value.start) == b'(' && !BEGINS.has(scan.byte(pair.value.start + 1)) {
+    if scan.byte(pair.value.start) == b'(' && !BEGINS.contains(scan.byte(pair.value.start + 1)) {
         return;
     }
-    let rest = ahead(scan, pair.value.start, MOST);
+    let rest = bytes_ahead(scan, pair.value.start, MOST);
     let open = usize::from(rest.first() == Some(&b'('));
     let head = rest.get(open..).unwrap_or_default();
-    let begins = head.first().is_some_and(|first| *first != b'(' && BEGINS.has(*first));
+    let begins = head.first().is_some_and(|first| *first != b'(' && BEGINS.contains(*first));
     let reads = |read: &&[u8]| head.get(..read.len()).is_some_and(|head| head.eq_ignore_ascii_case(read));
     if !begins || !READS.iter().any(reads) {
         return;
@@ -42,10 +42,10 @@ pub(super) fn take(scan: &Scan<'_>, pair: &mut Pair) {
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     // A message that nothing is set is only words
     let mixed = |range: &Range<usize>| {
-        let look = Look::at(line.get(range.clone()).unwrap_or_default());
+        let look = ByteCounts::count(line.get(range.clone()).unwrap_or_default());
         look.digits > 0 || look.marks > look.joints
     };
-    if let Some(literal) = literal(line, open).filter(mixed) {
+    if let Some(literal) = fallback_literal(line, open).filter(mixed) {
         pair.quote = Some(b'"');
         pair.value = pair.value.start + literal.start..pair.value.start + literal.end;
     }
@@ -62,14 +62,14 @@ const CALLS: [&[u8]; 5] = [b"getenv", b"env", b".get", b".fetch", b".getordefaul
 
 /// The first literal from `at` on behind `||`, `??`, `or`, `:` or a comma in a call that reads; none behind the end of
 /// the value.
-fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
+fn fallback_literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
     let mut asked = false;
     let (mut depth, mut call) = (at, None);
     while let Some(byte) = line.get(at) {
         let rest = line.get(at..).unwrap_or_default();
         let joint = match byte {
             b'"' | b'\'' | b'`' => {
-                at = calls::string(line, at)?.1 + 1;
+                at = calls::read_string(line, at)?.1 + 1;
                 continue;
             }
             b';' => return None,
@@ -98,7 +98,7 @@ fn literal(line: &[u8], mut at: usize) -> Option<Range<usize>> {
             _ => 0,
         };
         if joint > 0
-            && let Some(found) = calls::quoted(line, at + joint)
+            && let Some(found) = calls::quoted_argument(line, at + joint)
         {
             return Some(found).filter(|found| !is_key(line.get(found.end..).unwrap_or_default()));
         }

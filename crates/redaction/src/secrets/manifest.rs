@@ -4,18 +4,18 @@
 
 use std::ops::Range;
 
-use super::super::keys::json::{Kind, Tree};
-use super::super::keys::table::Known;
-use super::super::scan::{Claims, Scan};
-use super::super::stems::WordAt;
-use super::rules::Rules;
-use super::values::refused;
+use super::super::keys::json_tree::{JsonTree, ValueForm};
+use super::super::keys::table::KeyCache;
+use super::super::scan::{PrivateClaims, TextScan};
+use super::super::stems::StemMatch;
+use super::secret_rules::SecretRules;
+use super::value_checks::cannot_be_secret;
 
 /// Progress of reading manifests.
 #[derive(Default)]
-pub(super) struct Read {
-    yaml: usize,
-    json: bool,
+pub(super) struct ManifestProgress {
+    yaml_end: usize,
+    json_done: bool,
 }
 
 /// Most bytes of a manifest before and behind its `kind`.
@@ -24,9 +24,15 @@ const NEAR: usize = 32 << 10;
 const LEVELS: u32 = 4;
 
 /// Checks the manifest around the word `Secret`, if `kind` comes before it.
-pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Read, claims: &mut Claims) {
-    let Some(rule) = rules.value.filter(|_| scan.bytes(word.at..word.end) == b"Secret") else { return };
-    let head = scan.bytes(word.at.saturating_sub(32)..word.at);
+pub(super) fn check_manifest(
+    scan: &TextScan<'_>,
+    word: &StemMatch,
+    rules: &SecretRules,
+    read: &mut ManifestProgress,
+    claims: &mut PrivateClaims,
+) {
+    let Some(rule) = rules.value.filter(|_| scan.bytes(word.start..word.end) == b"Secret") else { return };
+    let head = scan.bytes(word.start.saturating_sub(32)..word.start);
     let quote = head.trim_ascii_end().last().copied().filter(|byte| b"\"'".contains(byte));
     let quoted = quote == Some(b'"');
     let key = head.trim_ascii_end();
@@ -35,42 +41,42 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, rules: &Rules, read: &mut Rea
     let Some(key) = key.strip_suffix(b":") else { return };
     let named = key.strip_suffix(b"\"").map(|key| key.strip_suffix(b"\\").unwrap_or(key));
     match named {
-        Some(key) if quoted && key.ends_with(b"kind") && !read.json => {
-            read.json = true;
-            json(scan, rule, claims);
+        Some(key) if quoted && key.ends_with(b"kind") && !read.json_done => {
+            read.json_done = true;
+            claim_json_secrets(scan, rule, claims);
         }
         None if key.ends_with(b"kind")
-            && word.at >= read.yaml
+            && word.start >= read.yaml_end
             && b"\n\r".contains(&scan.byte(word.end + usize::from(Some(scan.byte(word.end)) == quote))) =>
         {
-            read.yaml = yaml(scan, word.at, read.yaml, rule, claims);
+            read.yaml_end = claim_yaml_secret(scan, word.start, read.yaml_end, rule, claims);
         }
         _ => {}
     }
 }
 
 /// Claims the values of every secret in a JSON text.
-fn json(scan: &Scan<'_>, rule: u16, claims: &mut Claims) {
-    let (mut tree, mut known) = (Tree::default(), Known::default());
+fn claim_json_secrets(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
+    let (mut tree, mut known) = (JsonTree::default(), KeyCache::default());
     tree.walk(scan.text, &scan.detector.keys, &mut known);
     let is = |range: &Range<usize>, word: &[u8]| scan.bytes(range.clone()) == word;
     let kinds = tree.pairs.iter().filter(|pair| is(&pair.key, b"kind") && is(&pair.value, b"Secret"));
     let objects: Vec<u32> = kinds.map(|pair| pair.object).collect();
-    for pair in tree.pairs.iter().filter(|pair| pair.kind == Kind::Text && !pair.key.is_empty()) {
+    for pair in tree.pairs.iter().filter(|pair| pair.kind == ValueForm::Text && !pair.key.is_empty()) {
         let held = (0..LEVELS).scan(pair, |pair, _| {
             *pair = tree.parent(pair)?;
             Some(*pair)
         });
         let mut data = held.filter(|pair| is(&pair.key, b"data") || is(&pair.key, b"stringData"));
         if data.any(|pair| objects.contains(&pair.object)) {
-            value(scan, pair.value.clone(), rule, claims);
+            claim_data_value(scan, pair.value.clone(), rule, claims);
         }
     }
 }
 
 /// Claims the values of the YAML secret whose kind is at `at`. Returns the end of the text that was read.
-fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims) -> usize {
-    let Some(column) = column(scan, at) else { return read };
+fn claim_yaml_secret(scan: &TextScan<'_>, at: usize, read: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
+    let Some(column) = key_column(scan, at) else { return read };
     let floor = read.max(at.saturating_sub(NEAR));
     let mut start = line_start(scan, at, floor);
     while start > floor {
@@ -109,9 +115,9 @@ fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims)
             inside = body == b"data:" || body == b"stringData:";
             block = usize::MAX;
         } else if inside && deep > block {
-            value(scan, start + deep..start + line.trim_ascii_end().len(), rule, claims);
+            claim_data_value(scan, start + deep..start + line.trim_ascii_end().len(), rule, claims);
         } else if inside {
-            block = entry(scan, start + deep..start + line.trim_ascii_end().len(), rule, claims)
+            block = read_data_line(scan, start + deep..start + line.trim_ascii_end().len(), rule, claims)
                 .map_or(usize::MAX, |()| deep);
         }
         start = next;
@@ -120,7 +126,7 @@ fn yaml(scan: &Scan<'_>, at: usize, read: usize, rule: u16, claims: &mut Claims)
 }
 
 /// Reads one line of data, `key: value`. Returns `Some` if the value is on the lines below.
-fn entry(scan: &Scan<'_>, line: Range<usize>, rule: u16, claims: &mut Claims) -> Option<()> {
+fn read_data_line(scan: &TextScan<'_>, line: Range<usize>, rule: u16, claims: &mut PrivateClaims) -> Option<()> {
     let text = scan.bytes(line.clone());
     let colon = text.iter().position(|byte| *byte == b':')?;
     let behind = text.get(colon + 1..)?;
@@ -131,20 +137,23 @@ fn entry(scan: &Scan<'_>, line: Range<usize>, rule: u16, claims: &mut Claims) ->
         [mark @ (b'"' | b'\''), inner @ .., close] if mark == close => start + 1..start + 1 + inner.len(),
         bare => start..start + bare.len(),
     };
-    value(scan, range, rule, claims);
+    claim_data_value(scan, range, rule, claims);
     None
 }
 
 /// Claims a value, unless it is a template or means "no value".
-fn value(scan: &Scan<'_>, range: Range<usize>, rule: u16, claims: &mut Claims) {
+fn claim_data_value(scan: &TextScan<'_>, range: Range<usize>, rule: u16, claims: &mut PrivateClaims) {
     let found = scan.bytes(range.clone());
-    if !refused(found) && memchr::memmem::find(found, b"{{").is_none() && found.iter().any(u8::is_ascii_alphanumeric) {
+    if !cannot_be_secret(found)
+        && memchr::memmem::find(found, b"{{").is_none()
+        && found.iter().any(u8::is_ascii_alphanumeric)
+    {
         claims.add(scan, rule, range);
     }
 }
 
 /// The column of the key on the line of `at`: the blanks and list dash before it.
-fn column(scan: &Scan<'_>, at: usize) -> Option<usize> {
+fn key_column(scan: &TextScan<'_>, at: usize) -> Option<usize> {
     let start = line_start(scan, at, at.saturating_sub(256));
     let line = scan.bytes(start..at);
     let lead = line.iter().take_while(|byte| b" -".contains(byte)).count();
@@ -162,11 +171,11 @@ fn indent(line: &[u8]) -> Option<usize> {
     line.iter().position(|byte| !byte.is_ascii_whitespace())
 }
 
-fn line_start(scan: &Scan<'_>, at: usize, floor: usize) -> usize {
+fn line_start(scan: &TextScan<'_>, at: usize, floor: usize) -> usize {
     memchr::memrchr(b'\n', scan.bytes(floor..at)).map_or(floor, |line| floor + line + 1)
 }
 
-fn line_end(scan: &Scan<'_>, at: usize) -> usize {
+fn line_end(scan: &TextScan<'_>, at: usize) -> usize {
     let rest = scan.bytes(at..scan.text.len());
     at + memchr::memchr(b'\n', rest).map_or(rest.len(), |line| line + 1)
 }

@@ -5,193 +5,208 @@
 //! its own name, so that it can be disabled and counted. Reading is bounded, and no key is checked twice. Tokens with
 //! their own prefix are patterns in `secrets.yaml`; `pairs` reads the notations.
 
+mod adjacent_values;
 mod arguments;
 mod assign;
 mod aws;
-mod beside;
 mod blocks;
+mod byte_counts;
 mod calls;
+mod command_forms;
 mod commands;
-pub(crate) mod cue;
 mod fallback;
-mod forms;
 mod headers;
-mod judge;
-mod keys;
-mod known;
-pub(crate) mod lists;
-mod literals;
-mod look;
+mod key_candidate;
+mod key_word_lists;
+mod known_calls;
 mod manifest;
-mod near;
-mod params;
+mod other_scripts;
+mod pair_context;
 mod pgpass;
-mod phrases;
-mod place;
-mod random;
-pub(crate) mod rules;
-mod scripts;
+mod prose_passwords;
+mod provider_values;
+mod randomness;
+mod secret_check;
+pub(crate) mod secret_cue;
+mod secret_keys;
+pub(crate) mod secret_lists;
+pub(crate) mod secret_rules;
+mod seed_phrases;
 mod shell;
+mod stated_passwords;
 mod templates;
-mod told;
+mod url_parameters;
 mod urls;
-pub(crate) mod values;
+pub(crate) mod value_checks;
 mod variables;
-mod word;
-mod words;
 
-use super::action::Action;
-use super::scan::{Claims, Scan};
-use super::stems::{Stem, WordAt};
+use super::action::WordAction;
+use super::scan::{PrivateClaims, TextScan};
+use super::stems::{Stem, StemMatch};
 use crate::wordlists;
-use cue::Cue;
-use rules::Rules;
+use secret_cue::SecretCue;
+use secret_rules::SecretRules;
 
 /// The words that lead to secrets.
-pub(super) fn stems(rules: &Rules) -> Vec<Stem> {
-    if !rules.any() {
+pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
+    if !rules.is_any_enabled() {
         return Vec::new();
     }
-    let stem = |text: &str, exact: bool, whole: bool, cue: Cue| Stem {
+    let stem = |text: &str, exact: bool, whole: bool, cue: SecretCue| Stem {
         text: text.as_bytes().into(),
         exact,
         whole,
-        action: Action::Secret(cue),
+        action: WordAction::Secret(cue),
     };
-    let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, Cue::Key));
-    let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, Cue::Provider));
-    let aws = ["aws", "amazon"].map(|text| stem(text, false, false, Cue::Aws));
-    let commands = forms::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, Cue::Command(*takes)));
+    let keys = wordlists::words("secrets.key_stems").map(|text| stem(text, false, false, SecretCue::Key));
+    let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, SecretCue::Provider));
+    let aws = ["aws", "amazon"].map(|text| stem(text, false, false, SecretCue::Aws));
+    let commands =
+        command_forms::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, SecretCue::Command(*takes)));
     let whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
-    let shell = forms::FORMS.iter().map(|(text, form)| stem(text, true, whole(text), Cue::Shell(*form)));
+    let shell = command_forms::FORMS.iter().map(|(text, form)| stem(text, true, whole(text), SecretCue::Shell(*form)));
     let exact = [
-        ("BEGIN", Cue::Begin),
-        ("END", Cue::End),
-        ("PuTTY-User-Key-File", Cue::Putty),
-        ("AKIA", Cue::Akia),
-        ("ASIA", Cue::Akia),
-        ("atlasv1", Cue::Atlas),
-        ("toCharArray", Cue::Characters),
+        ("BEGIN", SecretCue::Begin),
+        ("END", SecretCue::End),
+        ("PuTTY-User-Key-File", SecretCue::Putty),
+        ("AKIA", SecretCue::AwsKeyId),
+        ("ASIA", SecretCue::AwsKeyId),
+        ("atlasv1", SecretCue::TerraformToken),
+        ("toCharArray", SecretCue::CharArray),
     ];
-    let calls = known::all().map(|(text, exact, taken)| stem(text, exact, true, Cue::Call(taken)));
-    let phrases = wordlists::words("secrets.phrase_cues").map(|text| stem(text, false, true, Cue::Phrase));
+    let calls = known_calls::all_calls().map(|(text, exact, taken)| stem(text, exact, true, SecretCue::Call(taken)));
+    let phrases = wordlists::words("secrets.phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
     keys.chain(providers)
         .chain(aws)
         .chain(calls)
         .chain(phrases)
         .chain(commands)
         .chain(shell)
-        .chain(told::FOLLOWS.map(|text| stem(text, false, true, Cue::Follows)))
-        .chain(told::LOGINS.map(|text| stem(text, false, true, Cue::Login)))
-        .chain([stem("pgpass", false, false, Cue::Pgpass)])
+        .chain(stated_passwords::PHRASES_BEFORE_PASSWORD.map(|text| stem(text, false, true, SecretCue::PasswordBelow)))
+        .chain(stated_passwords::LOGIN_PHRASES.map(|text| stem(text, false, true, SecretCue::Login)))
+        .chain([stem("pgpass", false, false, SecretCue::Pgpass)])
         .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
 }
 
 /// The action at a secret's word with letters glued to it (`glued`).
-pub(super) fn glued(rules: &Rules) -> Option<Action> {
-    rules.any().then_some(Action::Secret(Cue::Key))
+pub(super) fn glued_action(rules: &SecretRules) -> Option<WordAction> {
+    rules.is_any_enabled().then_some(WordAction::Secret(SecretCue::Key))
 }
 
 /// The rule of `value` as the whole value of an attribute's `key`, if the key names a secret.
-pub(super) fn under(rules: &Rules, key: &[u8], value: &[u8]) -> Option<u16> {
-    let kind = keys::kind(key).filter(|kind| judge::is_secret_under(*kind, key, value))?;
-    rules.of_pair(kind, key)
+pub(super) fn rule_under_key(rules: &SecretRules, key: &[u8], value: &[u8]) -> Option<u16> {
+    let kind = secret_keys::classify_key(key).filter(|kind| secret_check::is_secret_under(*kind, key, value))?;
+    rules.rule_for_key(kind, key)
 }
 
 /// Whether a number that is the value of an attribute's `key` is a password. Numbers under keys of tokens and API keys
 /// are counts.
-pub(super) fn is_password(rules: &Rules, key: &[u8], digits: &[u8]) -> bool {
-    let kind = || matches!(keys::kind(key), Some(keys::Kind::Password | keys::Kind::Pass | keys::Kind::Pin));
-    digits.len() >= 4 && kind() && under(rules, key, digits).is_some()
+pub(super) fn is_password(rules: &SecretRules, key: &[u8], digits: &[u8]) -> bool {
+    let kind = || {
+        matches!(
+            secret_keys::classify_key(key),
+            Some(secret_keys::SecretKind::Password | secret_keys::SecretKind::Pass | secret_keys::SecretKind::Pin)
+        )
+    };
+    digits.len() >= 4 && kind() && rule_under_key(rules, key, digits).is_some()
 }
 
 /// Claims the secrets in one text.
-pub(super) fn find(scan: &Scan<'_>, rules: &Rules, claims: &mut Claims) {
-    let mut done = Done::default();
-    for word in &scan.anchors.by.secrets {
+pub(super) fn claim_secrets(scan: &TextScan<'_>, rules: &SecretRules, claims: &mut PrivateClaims) {
+    let mut done = SearchProgress::default();
+    for word in &scan.anchors.words_by_use.secret_words {
         match word.action {
-            Action::Secret(Cue::Key) => {
-                if scan.byte(word.at) == b'S' {
-                    manifest::look(scan, word, rules, &mut done.manifests, claims);
+            WordAction::Secret(SecretCue::Key) => {
+                if scan.byte(word.start) == b'S' {
+                    manifest::check_manifest(scan, word, rules, &mut done.manifests, claims);
                 }
-                if word.at >= done.keys {
-                    done.keys = assign::look(scan, word, rules, &mut done.asked, claims);
+                if word.start >= done.keys {
+                    done.keys = assign::check_key(scan, word, rules, &mut done.key_kinds, claims);
                 }
             }
             // Most of these words are not calls
-            Action::Secret(Cue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
-            Action::Secret(cue) => one(scan, word, cue, rules, &mut done, claims),
+            WordAction::Secret(SecretCue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
+            WordAction::Secret(cue) => check_word(scan, word, cue, rules, &mut done, claims),
             _ => {}
         }
     }
     for colon in &scan.anchors.schemes {
-        urls::look(scan, *colon, rules, claims);
+        urls::check_url(scan, *colon, rules, claims);
     }
-    for run in &scan.anchors.numbers {
-        near::shapes(scan, run, &rules.shapes, claims);
+    for run in &scan.anchors.digit_runs {
+        provider_values::check_token_shapes(scan, run, &rules.shapes, claims);
     }
-    let Some(rule) = rules.password.filter(|_| scan.anchors.facts.high) else { return };
-    for run in &scan.anchors.numbers {
-        scripts::look(scan, run, rule, claims);
+    let Some(rule) = rules.password.filter(|_| scan.anchors.byte_kinds.high) else { return };
+    for run in &scan.anchors.digit_runs {
+        other_scripts::claim_behind_script_word(scan, run, rule, claims);
     }
 }
 
 /// Progress of each kind of search.
 #[derive(Default)]
-struct Done {
+struct SearchProgress {
     keys: usize,
-    asked: keys::Asked,
+    key_kinds: secret_keys::KeyKindCache,
     commands: usize,
     shell: usize,
     blocks: usize,
     providers: usize,
     phrases: usize,
     pgpass: usize,
-    manifests: manifest::Read,
+    manifests: manifest::ManifestProgress,
 }
 
-fn one(scan: &Scan<'_>, word: &WordAt, cue: Cue, rules: &Rules, done: &mut Done, claims: &mut Claims) {
+fn check_word(
+    scan: &TextScan<'_>,
+    word: &StemMatch,
+    cue: SecretCue,
+    rules: &SecretRules,
+    done: &mut SearchProgress,
+    claims: &mut PrivateClaims,
+) {
     match (cue, rules.block, rules.provider, rules.aws) {
-        (Cue::Provider, _, Some(rule), _) if word.at >= done.providers => {
-            done.providers = near::look(scan, word.end, rule, claims)
+        (SecretCue::Provider, _, Some(rule), _) if word.start >= done.providers => {
+            done.providers = provider_values::check_provider(scan, word.end, rule, claims)
         }
-        (Cue::Command(takes), ..) if word.at >= done.commands => {
-            done.commands = commands::look(scan, word.end, takes, rules, claims);
+        (SecretCue::Command(takes), ..) if word.start >= done.commands => {
+            done.commands = commands::check_command(scan, word.end, takes, rules, claims);
         }
-        (Cue::Shell(form), ..) if word.at >= done.shell => {
-            done.shell = shell::look(scan, word.at..word.end, form, rules, claims);
+        (SecretCue::Shell(form), ..) if word.start >= done.shell => {
+            done.shell = shell::check_command(scan, word.start..word.end, form, rules, claims);
         }
-        (Cue::Begin, Some(rule), ..) if word.at >= done.blocks => {
-            done.blocks = blocks::pem(scan, word.at, rule, claims)
+        (SecretCue::Begin, Some(rule), ..) if word.start >= done.blocks => {
+            done.blocks = blocks::claim_pem_block(scan, word.start, rule, claims)
         }
-        (Cue::End, Some(rule), ..) if word.at >= done.blocks => {
-            done.blocks = blocks::cut(scan, word.at, done.blocks, rule, claims)
+        (SecretCue::End, Some(rule), ..) if word.start >= done.blocks => {
+            done.blocks = blocks::claim_truncated_pem_block(scan, word.start, done.blocks, rule, claims)
         }
-        (Cue::Putty, Some(rule), ..) if word.at >= done.blocks => {
-            done.blocks = blocks::putty(scan, word.at, rule, claims)
+        (SecretCue::Putty, Some(rule), ..) if word.start >= done.blocks => {
+            done.blocks = blocks::claim_putty_key(scan, word.start, rule, claims)
         }
-        (Cue::Atlas, ..) => {
+        (SecretCue::TerraformToken, ..) => {
             if let Some(rule) = rules.shapes.marked {
-                near::atlas(scan, word.at, word.end, rule, claims);
+                provider_values::claim_terraform_token(scan, word.start, word.end, rule, claims);
             }
         }
-        (Cue::Call(taken), ..) => calls::look(scan, word.end, taken, &mut done.asked.unquoted, rules, claims),
-        (Cue::Follows, ..) => told::below(scan, word.end, rules, claims),
-        (Cue::Login, ..) => told::login(scan, word.end, rules, claims),
-        (Cue::Characters, ..) => calls::characters(scan, word.at, rules, claims),
-        (Cue::Pgpass, ..) => {
+        (SecretCue::Call(taken), ..) => {
+            calls::check_call(scan, word.end, taken, &mut done.key_kinds.unquoted, rules, claims)
+        }
+        (SecretCue::PasswordBelow, ..) => stated_passwords::claim_password_below(scan, word.end, rules, claims),
+        (SecretCue::Login, ..) => stated_passwords::claim_login_password(scan, word.end, rules, claims),
+        (SecretCue::CharArray, ..) => calls::claim_char_array(scan, word.start, rules, claims),
+        (SecretCue::Pgpass, ..) => {
             if let Some(rule) = rules.password {
-                done.pgpass = pgpass::look(scan, word, done.pgpass, rule, claims);
+                done.pgpass = pgpass::claim_pgpass_lines(scan, word, done.pgpass, rule, claims);
             }
         }
-        (Cue::Phrase, ..) => {
+        (SecretCue::SeedPhrase, ..) => {
             if let Some(rule) = rules.phrase {
-                done.phrases = phrases::look(scan, word.end, done.phrases, rule, claims);
+                done.phrases = seed_phrases::claim_seed_phrases(scan, word.end, done.phrases, rule, claims);
             }
         }
-        (Cue::Aws, _, _, Some(rule)) => aws::secret(scan, word.end, (0, 64), rule, claims),
-        (Cue::Akia, _, _, Some(rule)) => aws::secret(scan, word.at, (200, 300), rule, claims),
+        (SecretCue::Aws, _, _, Some(rule)) => aws::claim_aws_secret(scan, word.end, (0, 64), rule, claims),
+        (SecretCue::AwsKeyId, _, _, Some(rule)) => aws::claim_aws_secret(scan, word.start, (200, 300), rule, claims),
         _ => {}
     }
 }
@@ -208,9 +223,9 @@ pub(super) struct Tables {
 #[cfg(test)]
 pub(super) fn tables() -> Tables {
     Tables {
-        commands: forms::COMMANDS.len(),
-        forms: forms::FORMS.len(),
-        calls: known::all().count(),
-        kinds: keys::alone().count(),
+        commands: command_forms::COMMANDS.len(),
+        forms: command_forms::FORMS.len(),
+        calls: known_calls::all_calls().count(),
+        kinds: secret_keys::standalone_words().count(),
     }
 }

@@ -2,20 +2,26 @@
 //! nor a shape. They are searched only near the file's name, and every byte is read once. `PGPASSWORD=…` is in
 //! `assign`.
 
-use super::super::scan::{Claims, Scan};
-use super::super::stems::WordAt;
-use super::values::refused;
+use super::super::scan::{PrivateClaims, TextScan};
+use super::super::stems::StemMatch;
+use super::value_checks::cannot_be_secret;
 
 /// Bytes before and behind the file's name in which its lines may be.
 const AROUND: (usize, usize) = (256, 2048);
 
 /// Claims the passwords in lines near the file's name. Returns the end of the text that was read.
-pub(super) fn look(scan: &Scan<'_>, word: &WordAt, done: usize, rule: u16, claims: &mut Claims) -> usize {
+pub(super) fn claim_pgpass_lines(
+    scan: &TextScan<'_>,
+    word: &StemMatch,
+    done: usize,
+    rule: u16,
+    claims: &mut PrivateClaims,
+) -> usize {
     // `PGPASSWORD` is a key
     if matches!(scan.byte(word.end), b'w' | b'W') {
         return done;
     }
-    let from = word.at.saturating_sub(AROUND.0).max(done);
+    let from = word.start.saturating_sub(AROUND.0).max(done);
     let to = scan.text.len().min(word.end + AROUND.1).max(from);
     let bytes = scan.bytes(from..to);
     let mut start = 0;
@@ -27,7 +33,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, done: usize, rule: u16, claim
             byte => byte.is_ascii_whitespace() || b"\"'`<>".contains(byte),
         };
         let len = rest.iter().enumerate().position(|(at, byte)| ends((at, byte))).unwrap_or(rest.len());
-        if let Some(lead) = rest.get(..len).and_then(before_password) {
+        if let Some(lead) = rest.get(..len).and_then(password_start) {
             claims.add(scan, rule, from + start + lead..from + start + len);
         }
         start += len + if rest.get(len) == Some(&b'\\') { 2 } else { 1 };
@@ -36,7 +42,7 @@ pub(super) fn look(scan: &Scan<'_>, word: &WordAt, done: usize, rule: u16, claim
 }
 
 /// Length of a line before its password, if it is a line of the file.
-fn before_password(line: &[u8]) -> Option<usize> {
+fn password_start(line: &[u8]) -> Option<usize> {
     let mut fields = line.splitn(5, |byte| *byte == b':');
     let [host, port, database, user, password] = std::array::from_fn(|_| fields.next().unwrap_or_default());
     let name = |field: &[u8]| {
@@ -48,6 +54,6 @@ fn before_password(line: &[u8]) -> Option<usize> {
         || host.len() < 2 && host != b"*"
         || host.iter().skip(1).any(|byte| *byte == b'/') && host.first() != Some(&b'/');
     let named = !reported && [host, database, user].into_iter().all(name) && numbered;
-    let stands = password.len() >= 4 && !refused(password) && !password.eq_ignore_ascii_case(b"password");
+    let stands = password.len() >= 4 && !cannot_be_secret(password) && !password.eq_ignore_ascii_case(b"password");
     (named && stands).then(|| line.len() - password.len())
 }

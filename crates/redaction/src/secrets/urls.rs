@@ -1,9 +1,9 @@
 //! Finds `user:password@` in URLs of any scheme, and tokens in that place. Scheme and host stay; at most 1 KiB behind
 //! `://` is read. Query parameters are in `assign`.
 
-use super::rules::Rules;
-use super::values::{Look, random, refused};
-use crate::scan::{Claims, Scan, ahead};
+use super::secret_rules::SecretRules;
+use super::value_checks::{ByteCounts, cannot_be_secret, is_random};
+use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of an authority.
 const MOST: usize = 1024;
@@ -11,13 +11,13 @@ const MOST: usize = 1024;
 const SCHEME: usize = 24;
 
 /// Checks the URL whose `://` begins at `colon`.
-pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Claims) {
+pub(super) fn check_url(scan: &TextScan<'_>, colon: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
     let start = colon + 3;
-    let rest = ahead(scan, start, MOST);
+    let rest = bytes_ahead(scan, start, MOST);
     let ends = |byte: &u8| *byte <= b' ' || b"\"'`<>\\/?#,;)]}".contains(byte) || !byte.is_ascii();
     let soft = rest.iter().take_while(|byte| !ends(byte)).count();
-    let Some(mut at) = userinfo(rest, soft) else {
-        webhook(scan, colon, rest.get(..soft).unwrap_or_default(), rules, claims);
+    let Some(mut at) = userinfo_len(rest, soft) else {
+        claim_webhook(scan, colon, rest.get(..soft).unwrap_or_default(), rules, claims);
         return;
     };
     let info = rest.get(..at).unwrap_or_default();
@@ -32,7 +32,7 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
     let Some(rule) = rule else { return };
     let private = match info.iter().position(|byte| *byte == b':') {
         Some(parted) => is_password(info.get(..parted).unwrap_or_default(), info.get(parted + 1..).unwrap_or_default()),
-        None => web && info.len() >= 16 && random(info),
+        None => web && info.len() >= 16 && is_random(info),
     };
     if private {
         claims.add(scan, rule, start..start + at);
@@ -40,7 +40,7 @@ pub(super) fn look(scan: &Scan<'_>, colon: usize, rules: &Rules, claims: &mut Cl
 }
 
 /// Claims webhook URLs under hosts such as `example.webhook.office.com`; the whole URL is secret.
-fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claims: &mut Claims) {
+fn claim_webhook(scan: &TextScan<'_>, colon: usize, authority: &[u8], rules: &SecretRules, claims: &mut PrivateClaims) {
     let host = authority.strip_suffix(b":443").unwrap_or(authority);
     let hosted = host.ends_with(b".webhook.office.com")
         || host.ends_with(b".logic.azure.com")
@@ -48,7 +48,7 @@ fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claim
     let Some(rule) = rules.webhook.filter(|_| hosted) else { return };
     let behind = colon + 3 + authority.len();
     let ends = |byte: &u8| *byte <= b' ' || b"\"'`<>\\),".contains(byte);
-    let len = ahead(scan, behind, MOST).iter().take_while(|byte| !ends(byte)).count();
+    let len = bytes_ahead(scan, behind, MOST).iter().take_while(|byte| !ends(byte)).count();
     let scheme =
         scan.bytes(colon.saturating_sub(5)..colon).iter().rev().take_while(|byte| byte.is_ascii_lowercase()).count();
     if len >= 24 {
@@ -58,10 +58,10 @@ fn webhook(scan: &Scan<'_>, colon: usize, authority: &[u8], rules: &Rules, claim
 
 /// Length of the part before the `@` of an authority. A password may contain `/`, `#` or `?` if a host follows the `@`
 /// and no port comes before.
-fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
+fn userinfo_len(rest: &[u8], soft: usize) -> Option<usize> {
     let authority = rest.get(..soft).unwrap_or_default();
     if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
-        return Some(torn(rest, at, soft).unwrap_or(at));
+        return Some(separator_behind_slash(rest, at, soft).unwrap_or(at));
     }
     let colon = authority.iter().position(|byte| *byte == b':')?;
     let behind = authority.get(colon + 1..).unwrap_or_default();
@@ -76,7 +76,7 @@ fn userinfo(rest: &[u8], soft: usize) -> Option<usize> {
 
 /// Position of the host's `@` if the password before it contains both `@` and `/`: the apparent host at `at` has
 /// neither dot nor port, and behind the `/` come `@`, a host, and its port, path or end.
-fn torn(rest: &[u8], at: usize, soft: usize) -> Option<usize> {
+fn separator_behind_slash(rest: &[u8], at: usize, soft: usize) -> Option<usize> {
     let host = rest.get(at + 1..soft)?;
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.".contains(byte);
     if host.iter().any(|byte| b".:".contains(byte)) || host.eq_ignore_ascii_case(b"localhost") {
@@ -100,12 +100,12 @@ fn is_password(user: &[u8], password: &[u8]) -> bool {
     let port = password.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let address = port > 0 && password.get(port).is_some_and(|byte| b"?#/".contains(byte));
     let template = |part: &[u8]| part.first().is_some_and(|byte| b"$%{<[*".contains(byte)) || part.contains(&b'{');
-    let look = Look::at(password);
+    let look = ByteCounts::count(password);
     let named = [&b"password"[..], b"pass", b"pwd", b"passwd", b"secret", b"token", b"key"];
     let capitals = look.lower == 0 && look.digits == 0 && look.marks == look.joints && look.upper > 0;
     let hidden = template(password)
         || template(user)
-        || (refused(password) && !named.iter().any(|word| word.eq_ignore_ascii_case(password)));
+        || (cannot_be_secret(password) && !named.iter().any(|word| word.eq_ignore_ascii_case(password)));
     let shouted = capitals && !user.iter().any(u8::is_ascii_lowercase);
     !(password.is_empty() || address || hidden || shouted)
 }

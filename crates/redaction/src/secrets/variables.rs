@@ -1,36 +1,48 @@
 //! Finds defaults of Terraform variables, whose key names a block: `variable "db_password" { default = "v" }`. At most
-//! [`MOST`] bytes of a block are read. `Default:` below a YAML key is in `lists`.
+//! [`MOST`] bytes of a block are read. `Default:` below a YAML key is in `secret_lists`.
 
 use std::ops::Range;
 
-use super::super::pairs::{Pair, Sep};
-use super::keys::Kind;
-use super::rules::Rules;
-use super::{calls, lists};
-use crate::scan::{Claims, Scan, ahead};
+use super::super::pairs::{KeyValuePair, PairSeparator};
+use super::secret_keys::SecretKind;
+use super::secret_rules::SecretRules;
+use super::{calls, secret_lists};
+use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of a block.
 const MOST: usize = 1024;
 
 /// Claims the default value of the variable at `key`.
-pub(super) fn look(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rules, claims: &mut Claims) {
+pub(super) fn claim_default_value(
+    scan: &TextScan<'_>,
+    key: &Range<usize>,
+    kind: SecretKind,
+    rules: &SecretRules,
+    claims: &mut PrivateClaims,
+) {
     let head = scan.bytes(key.start.saturating_sub(10)..key.start);
-    let rest = ahead(scan, key.end, MOST);
+    let rest = bytes_ahead(scan, key.end, MOST);
     if !head.ends_with(b"variable \"") || !rest.starts_with(b"\" {") {
         return;
     }
     let block = rest.get(..memchr::memmem::find(rest, b"\n}").unwrap_or(rest.len())).unwrap_or_default();
-    let Some(value) = default(block) else { return };
+    let Some(value) = default_value_start(block) else { return };
     let start = key.end + value;
     match block.get(value) {
         Some(b'[') => {
-            let parent = Pair { key: key.clone(), sep: Sep::Equals, quote: None, json_key: false, value: start..start };
-            lists::items(scan, &parent, kind, rules, claims);
+            let parent = KeyValuePair {
+                key: key.clone(),
+                sep: PairSeparator::Equals,
+                quote: None,
+                json_key: false,
+                value: start..start,
+            };
+            secret_lists::claim_items(scan, &parent, kind, rules, claims);
         }
         Some(b'"') => {
-            if let Some(inner) = calls::quoted(block, value) {
+            if let Some(inner) = calls::quoted_argument(block, value) {
                 let range = key.end + inner.start..key.end + inner.end;
-                lists::item(scan, key, (Some(b'"'), range), kind, rules, claims);
+                secret_lists::claim_item(scan, key, (Some(b'"'), range), kind, rules, claims);
             }
         }
         _ => {}
@@ -38,7 +50,7 @@ pub(super) fn look(scan: &Scan<'_>, key: &Range<usize>, kind: Kind, rules: &Rule
 }
 
 /// Start of the value of `default`.
-fn default(block: &[u8]) -> Option<usize> {
+fn default_value_start(block: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = memchr::memmem::find(block.get(at..)?, b"default") {
         let start = at + found;

@@ -1,18 +1,20 @@
 //! Tests of the search options: depth, private addresses, spelt addresses, carry-over.
 
-use super::super::{Choices, Custom, Detector};
+use super::super::{CustomRule, Detector, SearchOptions};
 use super::{redact, rules};
 
-fn choosing(choices: Choices) -> Detector {
-    Detector::new(&rules(), &[]).map_err(|errors| errors.len()).expect("rules compile").choosing(choices)
+fn choosing(choices: SearchOptions) -> Detector {
+    Detector::new(&rules(), &[]).map_err(|errors| errors.len()).expect("rules compile").with_options(choices)
 }
 
 /// Addresses of private networks stay by default and are replaced if chosen; addresses that identify nobody always
 /// stay.
 #[test]
 fn private_addresses() {
-    let (plain, all) =
-        (choosing(Choices::default()), choosing(Choices { private_addresses: true, ..Choices::default() }));
+    let (plain, all) = (
+        choosing(SearchOptions::default()),
+        choosing(SearchOptions { private_addresses: true, ..SearchOptions::default() }),
+    );
     for text in [
         "from 10.1.2.3 on",
         "peer 192.168.1.7:443",
@@ -31,7 +33,10 @@ fn private_addresses() {
 /// Spelt mail addresses are replaced if chosen: always with brackets, in plain words only after an announcing word.
 #[test]
 fn spelt_addresses() {
-    let (plain, all) = (choosing(Choices::default()), choosing(Choices { spelled_emails: true, ..Choices::default() }));
+    let (plain, all) = (
+        choosing(SearchOptions::default()),
+        choosing(SearchOptions { spelled_emails: true, ..SearchOptions::default() }),
+    );
     for (text, wanted) in [
         ("mail me: jane dot doe at example dot com, ok", "mail me: [EMAIL], ok"),
         ("write to jane (at) example (dot) org.", "write to [EMAIL]."),
@@ -59,7 +64,7 @@ fn depth() {
         (0..levels).fold("password=tr0ub4dor3xyz".to_owned(), |text, _| serde_json::json!({"a": text}).to_string())
     };
     for (depth, levels, closed) in [(4, 3, false), (1, 4, true), (0, 3, true)] {
-        let detector = choosing(Choices { depth, ..Choices::default() });
+        let detector = choosing(SearchOptions { depth, ..SearchOptions::default() });
         let got = redact(&detector, &nested(levels));
         assert!(!got.contains("tr0ub4dor3xyz"), "{got}");
         assert_eq!(got.contains("[UNSCANNED]"), closed, "{depth} {levels}: {got}");
@@ -70,9 +75,9 @@ fn depth() {
 #[test]
 fn carrying_over() {
     let text = "DB_PASSWORD=tr0ub4dor3xyz; Mr. Quesadero; psql tr0ub4dor3xyz Quesadero";
-    let off = choosing(Choices { carry_over: false, ..Choices::default() });
+    let off = choosing(SearchOptions { redact_repeats: false, ..SearchOptions::default() });
     assert_eq!(redact(&off, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql tr0ub4dor3xyz Quesadero");
-    let on = choosing(Choices::default());
+    let on = choosing(SearchOptions::default());
     assert_eq!(redact(&on, text), "DB_PASSWORD=[PASSWORD]; Mr. [PERSON]; psql [PASSWORD] [PERSON]");
 }
 
@@ -80,11 +85,11 @@ fn carrying_over() {
 /// narrow them down; a search with any of them ends.
 #[test]
 fn rules_that_find_anything_are_refused() {
-    let rule = |pattern: &str, near: &[&str]| Custom {
+    let rule = |pattern: &str, near: &[&str]| CustomRule {
         name: "BADGE".to_owned(),
         pattern: pattern.to_owned(),
         near: near.iter().map(|word| (*word).to_owned()).collect(),
-        ..Custom::default()
+        ..CustomRule::default()
     };
     for pattern in
         [r"\b", r"\bx*", "(?m)^", r"\B", "a?", r"\w+", r"\d", "[A-Za-z]+", "e", r"\w{2,}", r"\S+", "[a-z ]{3,}", "(x)?"]

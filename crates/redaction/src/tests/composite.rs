@@ -4,7 +4,7 @@ use kernel::pseudonym::{IdPolicy, Pseudonymizer};
 use kernel::secret::Secret;
 
 use super::detector;
-use crate::Ids;
+use crate::RedactionIdPolicy;
 
 /// Ids with a private part.
 pub(crate) const PRIVATE: &[&str] = &[
@@ -61,22 +61,22 @@ pub(crate) const PUBLIC: &[&str] = &[
 /// Each private id gets the same pseudonym in an attribute and in an object's name; every other id stays.
 #[test]
 fn ids_are_read_part_by_part() {
-    let ids = Ids::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
+    let ids = RedactionIdPolicy::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
     let mut failures = Vec::new();
     for id in PRIVATE {
-        let (shown, name) = (ids.shown("a", id), ids.key_form("a", id));
+        let (shown, name) = (ids.shown_id("a", id), ids.object_name_segment("a", id));
         if shown != ids.pseudonym("a", id) || name != shown {
             failures.push(format!("stays readable: {id}"));
         }
     }
-    failures.extend(PUBLIC.iter().filter(|id| ids.shown("a", id) != **id).map(|id| format!("is hidden: {id}")));
+    failures.extend(PUBLIC.iter().filter(|id| ids.shown_id("a", id) != **id).map(|id| format!("is hidden: {id}")));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// Random ids with a word before them stay: digits among hex digits are not a personal number.
 #[test]
 fn random_ids_stay() {
-    let ids = Ids::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
+    let ids = RedactionIdPolicy::new(vec![detector()], Pseudonymizer::new(&Secret::new("key".to_owned())));
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -88,7 +88,7 @@ fn random_ids_stay() {
         let part = |from: usize, to: usize| &hex[from..to];
         let uuid = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-");
         for id in [uuid.clone(), format!("session-{uuid}"), format!("{uuid}:turn-3"), format!("run_{hex}")] {
-            if ids.shown("a", &id) != id {
+            if ids.shown_id("a", &id) != id {
                 hidden.push(id);
             }
         }

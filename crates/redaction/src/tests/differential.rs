@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use regex_automata::{Anchored, Input};
 
-use super::super::rule::Bounds;
-use super::super::{Detector, RuleData, Scratch};
+use super::super::rule::MatchBounds;
+use super::super::{Detector, RuleData, SearchScratch};
 use super::{detector, rules};
 
 /// Whether a word begins at `at`, or a part of a camelCase word, or text after an escape.
@@ -31,13 +31,13 @@ fn naive(rule: &RuleData, text: &str) -> Vec<Range<usize>> {
 /// Every range that a naive search finds for one rule, and that passes its checks, must be found by the engine with
 /// that rule alone, and be replaced by the engine with all rules.
 fn agree(all: &Detector, alone: &[(RuleData, Detector)], text: &str) -> Result<(), String> {
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     let hidden = all.find(text, &mut scratch).to_vec();
     for (rule, engine) in alone {
         if naive(rule, text).is_empty() {
             continue;
         }
-        let mut scratch = Scratch::new();
+        let mut scratch = SearchScratch::new();
         for hit in engine.find(text, &mut scratch) {
             let covered = hit.range.clone().all(|at| hidden.iter().any(|hit| hit.range.contains(&at)));
             if !covered {
@@ -136,7 +136,7 @@ fn built_in_patterns_compile() {
             .rules
             .iter()
             .filter_map(|rule| rule.pattern.as_ref())
-            .all(|pattern| pattern.matcher.made().is_some());
+            .all(|pattern| pattern.matcher.compiled().is_some());
         assert!(made, "{}", rule.name);
     }
 }
@@ -145,20 +145,20 @@ fn built_in_patterns_compile() {
 /// within a word, is refused.
 #[test]
 fn built_in_patterns_begin_with_words() {
-    let refused = |pattern: &str, bounds: Bounds| {
+    let refused = |pattern: &str, bounds: MatchBounds| {
         let known = rules().into_iter().find(|rule| !rule.pattern.is_empty()).expect("a rule");
         let rule = RuleData { pattern: pattern.to_owned(), bounds, ..known };
         Detector::new(&[rule], &[])
             .err()
-            .map(|errors| errors.into_iter().map(|error| error.what.to_string()).collect::<String>())
+            .map(|errors| errors.into_iter().map(|error| error.kind.to_string()).collect::<String>())
     };
     for (pattern, bounds, why) in [
-        ("[a-z]{3}[0-9]{4}", Bounds::Token, "begins with a known word"),
-        ("[0-9]abc", Bounds::Token, "begins with a known word"),
-        ("abc[0-9]{4}", Bounds::None, "`bounds`, or a group"),
+        ("[a-z]{3}[0-9]{4}", MatchBounds::Token, "must begin with a fixed word"),
+        ("[0-9]abc", MatchBounds::Token, "must begin with a fixed word"),
+        ("abc[0-9]{4}", MatchBounds::None, "`bounds`, or a group"),
     ] {
         assert!(refused(pattern, bounds).is_some_and(|said| said.contains(why)), "{pattern}");
     }
-    assert_eq!(refused("abc[0-9]{4}", Bounds::Token), None);
-    assert_eq!(refused("abc([0-9]{4})", Bounds::None), None);
+    assert_eq!(refused("abc[0-9]{4}", MatchBounds::Token), None);
+    assert_eq!(refused("abc([0-9]{4})", MatchBounds::None), None);
 }

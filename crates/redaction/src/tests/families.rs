@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 
-use super::super::rule::Family;
-use super::super::{Detector, Scratch};
+use super::super::rule::RuleFamily;
+use super::super::{Detector, SearchScratch};
 use super::properties::{Random, sources, spliced};
 use super::{detector, rules};
 
@@ -77,108 +77,111 @@ fn of(before: &str, value: String, behind: &str) -> Made {
 }
 
 /// Generates a value of a family. The match is exhaustive; each function below handles one group of families.
-fn made(family: Family, random: &mut Random) -> Made {
+fn made(family: RuleFamily, random: &mut Random) -> Made {
     let first =
         (*["Jennifer", "Gabriela", "Thomas", "Miguel", "Aisha"].get(random.below(5)).unwrap_or(&"Emma")).to_owned();
     let last =
         (*["Okonkwo", "Quesadero", "Lindqvist", "Hernandez"].get(random.below(4)).unwrap_or(&"Meyer")).to_owned();
     match family {
-        Family::Email
-        | Family::Keys
-        | Family::NameIntroduced
-        | Family::NameCued
-        | Family::NameGreeted
-        | Family::NameSigned
-        | Family::NameRecord
-        | Family::NameMail
-        | Family::NameCarried
-        | Family::NameListed
-        | Family::NameEastern
-        | Family::Street
-        | Family::PostBox
-        | Family::PhoneInternational
-        | Family::PhoneNational
-        | Family::PhoneCued
-        | Family::Birth => made_person(family, random, first, last),
-        Family::Card
-        | Family::CardCued
-        | Family::CardCode
-        | Family::CardExpiry
-        | Family::Iban
-        | Family::Upi
-        | Family::OneTimeCode
-        | Family::Account
-        | Family::Swift
-        | Family::Routing
-        | Family::Wallet => made_money(family, random),
-        Family::Ssn
-        | Family::SsnCued
-        | Family::TaxShape
-        | Family::TaxCued
-        | Family::NationalShape
-        | Family::NationalCued
-        | Family::Passport
-        | Family::License
-        | Family::MedicalShape
-        | Family::MedicalCued => made_id(family, random),
-        Family::Ipv4 | Family::Ipv6 | Family::Mac | Family::Device | Family::Vin | Family::VehicleCued => {
-            made_device(family, random)
-        }
-        Family::Password
-        | Family::SecretValue
-        | Family::HeaderCredentials
-        | Family::BasicCredentials
-        | Family::Cookie
-        | Family::AwsSecret
-        | Family::AzureKey
-        | Family::WebUserinfo
-        | Family::Userinfo
-        | Family::KeyBlock
-        | Family::ProviderValue
-        | Family::TelegramToken
-        | Family::MarkedToken
-        | Family::MailchimpKey
-        | Family::DiscordToken
-        | Family::PasswordHash
-        | Family::HostedWebhook
-        | Family::SeedPhrase
-        | Family::Entropy => made_secret(family, random),
-        Family::Recognised => unreachable!("nobody here searches for it"),
+        RuleFamily::Email
+        | RuleFamily::Keys
+        | RuleFamily::NameIntroduced
+        | RuleFamily::NameCued
+        | RuleFamily::NameGreeted
+        | RuleFamily::NameSigned
+        | RuleFamily::NameRecord
+        | RuleFamily::NameMail
+        | RuleFamily::NameRepeated
+        | RuleFamily::NameListed
+        | RuleFamily::NameEastern
+        | RuleFamily::Street
+        | RuleFamily::PostBox
+        | RuleFamily::PhoneInternational
+        | RuleFamily::PhoneNational
+        | RuleFamily::PhoneCued
+        | RuleFamily::Birth => made_person(family, random, first, last),
+        RuleFamily::Card
+        | RuleFamily::CardCued
+        | RuleFamily::CardCode
+        | RuleFamily::CardExpiry
+        | RuleFamily::Iban
+        | RuleFamily::Upi
+        | RuleFamily::OneTimeCode
+        | RuleFamily::Account
+        | RuleFamily::Swift
+        | RuleFamily::Routing
+        | RuleFamily::Wallet => made_money(family, random),
+        RuleFamily::Ssn
+        | RuleFamily::SsnCued
+        | RuleFamily::TaxShape
+        | RuleFamily::TaxCued
+        | RuleFamily::NationalShape
+        | RuleFamily::NationalCued
+        | RuleFamily::Passport
+        | RuleFamily::License
+        | RuleFamily::MedicalShape
+        | RuleFamily::MedicalCued => made_id(family, random),
+        RuleFamily::Ipv4
+        | RuleFamily::Ipv6
+        | RuleFamily::Mac
+        | RuleFamily::Device
+        | RuleFamily::Vin
+        | RuleFamily::VehicleCued => made_device(family, random),
+        RuleFamily::Password
+        | RuleFamily::SecretValue
+        | RuleFamily::HeaderCredentials
+        | RuleFamily::BasicCredentials
+        | RuleFamily::Cookie
+        | RuleFamily::AwsSecret
+        | RuleFamily::AzureKey
+        | RuleFamily::WebUserinfo
+        | RuleFamily::Userinfo
+        | RuleFamily::KeyBlock
+        | RuleFamily::ProviderValue
+        | RuleFamily::TelegramToken
+        | RuleFamily::MarkedToken
+        | RuleFamily::MailchimpKey
+        | RuleFamily::DiscordToken
+        | RuleFamily::PasswordHash
+        | RuleFamily::HostedWebhook
+        | RuleFamily::SeedPhrase
+        | RuleFamily::Entropy => made_secret(family, random),
+        RuleFamily::Recognised => unreachable!("nobody here searches for it"),
     }
 }
 
 /// Generates names, mail addresses and postal addresses.
-fn made_person(family: Family, random: &mut Random, first: String, last: String) -> Made {
+fn made_person(family: RuleFamily, random: &mut Random, first: String, last: String) -> Made {
     match family {
-        Family::Email => {
+        RuleFamily::Email => {
             let value =
                 format!("{}.{}@{}.example.com", some(random, 4, LOWER), some(random, 5, LOWER), some(random, 5, LOWER));
             of("mail ", value, " now")
         }
-        Family::Keys => of(
+        RuleFamily::Keys => of(
             "{\"date_of_birth\":\"",
             format!("19{}-0{}-1{}", 40 + random.below(60), 1 + random.below(9), random.below(10)),
             "\"}",
         ),
-        Family::NameIntroduced => of("my name is ", format!("{first} {last}"), " and I wait"),
-        Family::NameCued => of("for customer ", format!("{first} {last}"), " today"),
-        Family::NameGreeted => of("Dear ", first, ","),
-        Family::NameSigned => of("Best regards,\n", format!("{first} {last}"), ""),
-        Family::NameRecord => of("BEGIN:VCARD\nN:", last, ";;;;\nEND:VCARD"),
-        Family::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
-        Family::NameCarried => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
-        Family::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
-        Family::NameEastern => of("患者", "王小明".to_owned(), "先生"),
-        Family::Street => of("ship to ", format!("{} {} Street", 1 + random.below(9_000), last), " today"),
-        Family::PostBox => of("write to ", format!("P.O. Box {}", number(random, 4)), " please"),
-        Family::PhoneInternational => of("ring ", format!("+49 30 9{}", some(random, 6, DIGITS)), " now"),
-        Family::PhoneNational => of(
+        RuleFamily::NameIntroduced => of("my name is ", format!("{first} {last}"), " and I wait"),
+        RuleFamily::NameCued => of("for customer ", format!("{first} {last}"), " today"),
+        RuleFamily::NameGreeted => of("Dear ", first, ","),
+        RuleFamily::NameSigned => of("Best regards,\n", format!("{first} {last}"), ""),
+        RuleFamily::NameRecord => of("BEGIN:VCARD\nN:", last, ";;;;\nEND:VCARD"),
+        RuleFamily::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
+        RuleFamily::NameRepeated => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
+        RuleFamily::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
+        RuleFamily::NameEastern => of("患者", "王小明".to_owned(), "先生"),
+        RuleFamily::Street => of("ship to ", format!("{} {} Street", 1 + random.below(9_000), last), " today"),
+        RuleFamily::PostBox => of("write to ", format!("P.O. Box {}", number(random, 4)), " please"),
+        RuleFamily::PhoneInternational => of("ring ", format!("+49 30 9{}", some(random, 6, DIGITS)), " now"),
+        RuleFamily::PhoneNational => of(
             "or ",
             format!("({}) {}-{}", 212 + random.below(7), 234 + random.below(700), some(random, 4, DIGITS)),
             " now",
         ),
-        Family::PhoneCued => of("phone: ", format!("41555{}", number(random, 5)), ""),
-        Family::Birth => {
+        RuleFamily::PhoneCued => of("phone: ", format!("41555{}", number(random, 5)), ""),
+        RuleFamily::Birth => {
             of("born on ", format!("{}/{}/19{}", 1 + random.below(12), 1 + random.below(28), 40 + random.below(60)), "")
         }
         _ => unreachable!("{family:?} is made elsewhere"),
@@ -186,25 +189,27 @@ fn made_person(family: Family, random: &mut Random, first: String, last: String)
 }
 
 /// Generates cards, accounts and wallets.
-fn made_money(family: Family, random: &mut Random) -> Made {
+fn made_money(family: RuleFamily, random: &mut Random) -> Made {
     match family {
-        Family::Card => of("paid with ", card(random), " today"),
-        Family::CardCued => of(
+        RuleFamily::Card => of("paid with ", card(random), " today"),
+        RuleFamily::CardCued => of(
             "card number: ",
             until(random, |random| format!("4{}", some(random, 15, DIGITS)), |text| !luhn(text)),
             "",
         ),
-        Family::CardCode => of("cvv ", number(random, 3), ""),
-        Family::CardExpiry => of("exp date ", format!("0{}/{}", 1 + random.below(9), 27 + random.below(9)), ""),
-        Family::Iban => {
+        RuleFamily::CardCode => of("cvv ", number(random, 3), ""),
+        RuleFamily::CardExpiry => of("exp date ", format!("0{}/{}", 1 + random.below(9), 27 + random.below(9)), ""),
+        RuleFamily::Iban => {
             let body = some(random, 18, DIGITS);
             of("to ", format!("DE{:02}{body}", 98 - mod_97(&format!("{body}DE00"))), " please")
         }
-        Family::Upi => of("pay to ", format!("{}{}@okaxis", some(random, 6, LOWER), some(random, 2, DIGITS)), " now"),
-        Family::OneTimeCode => of("your code is ", number(random, 6), ""),
-        Family::Account => of("account number: ", number(random, 10), ""),
-        Family::Swift => of("SWIFT: ", format!("{}DEFF", some(random, 4, UPPER)), ""),
-        Family::Routing => of(
+        RuleFamily::Upi => {
+            of("pay to ", format!("{}{}@okaxis", some(random, 6, LOWER), some(random, 2, DIGITS)), " now")
+        }
+        RuleFamily::OneTimeCode => of("your code is ", number(random, 6), ""),
+        RuleFamily::Account => of("account number: ", number(random, 10), ""),
+        RuleFamily::Swift => of("SWIFT: ", format!("{}DEFF", some(random, 4, UPPER)), ""),
+        RuleFamily::Routing => of(
             "routing number ",
             until(
                 random,
@@ -213,23 +218,23 @@ fn made_money(family: Family, random: &mut Random) -> Made {
             ),
             "",
         ),
-        Family::Wallet => of("to ", format!("0x{}", some(random, 40, HEX)), " today"),
+        RuleFamily::Wallet => of("to ", format!("0x{}", some(random, 40, HEX)), " today"),
         _ => unreachable!("{family:?} is made elsewhere"),
     }
 }
 
 /// Generates national and medical ids.
-fn made_id(family: Family, random: &mut Random) -> Made {
+fn made_id(family: RuleFamily, random: &mut Random) -> Made {
     match family {
-        Family::Ssn => of(
+        RuleFamily::Ssn => of(
             "on file ",
             format!("{}-{}-{}", 219 + random.below(300), 10 + random.below(80), 1000 + random.below(9000)),
             "",
         ),
-        Family::SsnCued => {
+        RuleFamily::SsnCued => {
             of("ssn=", format!("{}{}{}", 219 + random.below(300), 10 + random.below(80), 1000 + random.below(9000)), "")
         }
-        Family::TaxShape => of(
+        RuleFamily::TaxShape => of(
             "pan ",
             format!(
                 "{}P{}{}{}",
@@ -240,13 +245,13 @@ fn made_id(family: Family, random: &mut Random) -> Made {
             ),
             "",
         ),
-        Family::TaxCued => of("EIN ", format!("{}-{}", 20 + random.below(8), number(random, 7)), ""),
-        Family::NationalShape => {
+        RuleFamily::TaxCued => of("EIN ", format!("{}-{}", 20 + random.below(8), number(random, 7)), ""),
+        RuleFamily::NationalShape => {
             let body = number(random, 8);
             let check = b"TRWAGMYFPDXBNJZSQVHLCKE"[body.parse::<usize>().unwrap_or(0) % 23];
             of("DNI ", format!("{body}{}", char::from(check)), "")
         }
-        Family::NationalCued => of(
+        RuleFamily::NationalCued => of(
             "\"national_id\": \"",
             until(
                 random,
@@ -258,11 +263,11 @@ fn made_id(family: Family, random: &mut Random) -> Made {
             ),
             "\"",
         ),
-        Family::Passport => of("passport no. ", format!("{}{}", some(random, 1, UPPER), number(random, 8)), ""),
-        Family::License => {
+        RuleFamily::Passport => of("passport no. ", format!("{}{}", some(random, 1, UPPER), number(random, 8)), ""),
+        RuleFamily::License => {
             of("the driver license number is ", format!("{}{}", some(random, 1, UPPER), number(random, 7)), "")
         }
-        Family::MedicalShape => {
+        RuleFamily::MedicalShape => {
             let digits = until(
                 random,
                 |random| number(random, 10),
@@ -273,17 +278,17 @@ fn made_id(family: Family, random: &mut Random) -> Made {
             );
             of("NHS number ", format!("{} {} {}", &digits[..3], &digits[3..6], &digits[6..]), "")
         }
-        Family::MedicalCued => of("MRN: ", number(random, 8), ""),
+        RuleFamily::MedicalCued => of("MRN: ", number(random, 8), ""),
         _ => unreachable!("{family:?} is made elsewhere"),
     }
 }
 
 /// Generates values of devices, networks and vehicles.
-fn made_device(family: Family, random: &mut Random) -> Made {
+fn made_device(family: RuleFamily, random: &mut Random) -> Made {
     match family {
-        Family::Ipv4 => of("peer ", format!("203.0.113.{}", 1 + random.below(254)), " left"),
-        Family::Ipv6 => of("from ", format!("2606:4700:{}::{}", some(random, 4, HEX), 1 + random.below(9)), " ok"),
-        Family::Mac => of(
+        RuleFamily::Ipv4 => of("peer ", format!("203.0.113.{}", 1 + random.below(254)), " left"),
+        RuleFamily::Ipv6 => of("from ", format!("2606:4700:{}::{}", some(random, 4, HEX), 1 + random.below(9)), " ok"),
+        RuleFamily::Mac => of(
             "from ",
             format!(
                 "02:1a:{}",
@@ -291,44 +296,48 @@ fn made_device(family: Family, random: &mut Random) -> Made {
             ),
             "",
         ),
-        Family::Device => of("imei: ", until(random, |random| format!("49{}", some(random, 13, DIGITS)), luhn), ""),
-        Family::Vin => of(
+        RuleFamily::Device => of("imei: ", until(random, |random| format!("49{}", some(random, 13, DIGITS)), luhn), ""),
+        RuleFamily::Vin => of(
             "car ",
             until(random, |random| format!("1HGCM8263{}A{}", some(random, 1, DIGITS), number(random, 6)), vin),
             " sold",
         ),
-        Family::VehicleCued => of("license plate: ", format!("{}-{}", some(random, 3, UPPER), number(random, 4)), ""),
+        RuleFamily::VehicleCued => {
+            of("license plate: ", format!("{}-{}", some(random, 3, UPPER), number(random, 4)), "")
+        }
         _ => unreachable!("{family:?} is made elsewhere"),
     }
 }
 
 /// Generates credentials behind keys, in headers and in URLs.
-fn made_secret(family: Family, random: &mut Random) -> Made {
+fn made_secret(family: RuleFamily, random: &mut Random) -> Made {
     match family {
-        Family::Password => of("DB_PASSWORD=", token(random, 8), ""),
-        Family::SecretValue => of("\"api_key\": \"", token(random, 20), "\""),
-        Family::HeaderCredentials => of("Authorization: Token ", token(random, 12), ""),
-        Family::BasicCredentials => of("curl -u ", format!("bob:{}", token(random, 4)), " https://example.com/"),
-        Family::Cookie => of("Set-Cookie: sid=", token(random, 10), "; Path=/; HttpOnly"),
-        Family::AwsSecret => of("keys for aws: ", token(random, 35), ""),
-        Family::AzureKey => of("found ", format!("abc8Q~{}", token(random, 27)), " there"),
-        Family::WebUserinfo => of("proxy http://", format!("bob:{}", token(random, 5)), "@proxy:3128"),
-        Family::Userinfo => of("postgres://", format!("app:{}", token(random, 5)), "@db.example.net:5432/x"),
-        Family::KeyBlock => {
+        RuleFamily::Password => of("DB_PASSWORD=", token(random, 8), ""),
+        RuleFamily::SecretValue => of("\"api_key\": \"", token(random, 20), "\""),
+        RuleFamily::HeaderCredentials => of("Authorization: Token ", token(random, 12), ""),
+        RuleFamily::BasicCredentials => of("curl -u ", format!("bob:{}", token(random, 4)), " https://example.com/"),
+        RuleFamily::Cookie => of("Set-Cookie: sid=", token(random, 10), "; Path=/; HttpOnly"),
+        RuleFamily::AwsSecret => of("keys for aws: ", token(random, 35), ""),
+        RuleFamily::AzureKey => of("found ", format!("abc8Q~{}", token(random, 27)), " there"),
+        RuleFamily::WebUserinfo => of("proxy http://", format!("bob:{}", token(random, 5)), "@proxy:3128"),
+        RuleFamily::Userinfo => of("postgres://", format!("app:{}", token(random, 5)), "@db.example.net:5432/x"),
+        RuleFamily::KeyBlock => {
             of("", format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----", token(random, 50)), "")
         }
-        Family::ProviderValue => of("datadog ", some(random, 24, HEX) + "0a1b2c3d", ""),
-        Family::TelegramToken => of("bot ", format!("{}:AA{}", number(random, 9), token(random, 28)), ""),
-        Family::MarkedToken => of("vault token ", format!("s.{}", token(random, 19)), " of old"),
-        Family::MailchimpKey => of("key ", format!("{}0a1b2c3d-us{}", some(random, 24, HEX), 1 + random.below(20)), ""),
-        Family::DiscordToken => {
+        RuleFamily::ProviderValue => of("datadog ", some(random, 24, HEX) + "0a1b2c3d", ""),
+        RuleFamily::TelegramToken => of("bot ", format!("{}:AA{}", number(random, 9), token(random, 28)), ""),
+        RuleFamily::MarkedToken => of("vault token ", format!("s.{}", token(random, 19)), " of old"),
+        RuleFamily::MailchimpKey => {
+            of("key ", format!("{}0a1b2c3d-us{}", some(random, 24, HEX), 1 + random.below(20)), "")
+        }
+        RuleFamily::DiscordToken => {
             of("bot ", format!("MT{}.G{}.{}", token(random, 19), some(random, 5, MIXED), token(random, 25)), "")
         }
-        Family::PasswordHash => of("hash ", format!("$2y$10${}", token(random, 48)), ""),
-        Family::HostedWebhook => {
+        RuleFamily::PasswordHash => of("hash ", format!("$2y$10${}", token(random, 48)), ""),
+        RuleFamily::HostedWebhook => {
             of("post to ", format!("https://acme.webhook.office.com/webhookb2/{}", token(random, 30)), "")
         }
-        Family::SeedPhrase => {
+        RuleFamily::SeedPhrase => {
             // Words of a wallet that prose also uses
             let own =
                 ["all", "between", "can", "more", "must", "other", "used", "use", "very", "where", "zoo", "sausage"];
@@ -336,7 +345,7 @@ fn made_secret(family: Family, random: &mut Random) -> Made {
             let words = (0..[12, 18, 24, 36][random.below(4)]).map(|_| own[random.below(own.len())]);
             of("seed phrase: '", words.collect::<Vec<_>>().join(joint), "'")
         }
-        Family::Entropy => of("here is my API key ", token(random, 25), " thanks"),
+        RuleFamily::Entropy => of("here is my API key ", token(random, 25), " thanks"),
         _ => unreachable!("{family:?} is made elsewhere"),
     }
 }
@@ -359,104 +368,112 @@ fn may_be_iban(compact: &str, before: &str) -> bool {
 }
 
 /// Whether a finding of a family is plausible, given the text before and behind it.
-fn may_be(family: Family, found: &str, before: &str, behind: &str) -> bool {
+fn may_be(family: RuleFamily, found: &str, before: &str, behind: &str) -> bool {
     let digits: String = found.chars().filter(char::is_ascii_digit).collect();
     let letters = found.chars().filter(|c| c.is_alphabetic()).count();
     let compact: String = found.chars().filter(|c| c.is_alphanumeric()).collect();
     let within = |range: std::ops::RangeInclusive<usize>| range.contains(&digits.len());
     match family {
         // The second list item of a split address
-        Family::Email => {
+        RuleFamily::Email => {
             found.contains('@') || found.contains('＠') || (before.contains('@') && before.ends_with(['"', '\'']))
         }
-        Family::NameIntroduced
-        | Family::NameCued
-        | Family::NameGreeted
-        | Family::NameSigned
-        | Family::NameRecord
-        | Family::NameMail
-        | Family::NameCarried
-        | Family::NameEastern
-        | Family::NameListed => letters >= 2,
-        Family::Keys | Family::Password | Family::SecretValue | Family::HeaderCredentials | Family::Cookie => {
-            !found.is_empty()
-        }
-        Family::Street => letters >= 2 && (!digits.is_empty() || found.contains('#')),
-        Family::PostBox => within(1..=12),
-        Family::PhoneInternational => {
+        RuleFamily::NameIntroduced
+        | RuleFamily::NameCued
+        | RuleFamily::NameGreeted
+        | RuleFamily::NameSigned
+        | RuleFamily::NameRecord
+        | RuleFamily::NameMail
+        | RuleFamily::NameRepeated
+        | RuleFamily::NameEastern
+        | RuleFamily::NameListed => letters >= 2,
+        RuleFamily::Keys
+        | RuleFamily::Password
+        | RuleFamily::SecretValue
+        | RuleFamily::HeaderCredentials
+        | RuleFamily::Cookie => !found.is_empty(),
+        RuleFamily::Street => letters >= 2 && (!digits.is_empty() || found.contains('#')),
+        RuleFamily::PostBox => within(1..=12),
+        RuleFamily::PhoneInternational => {
             within(8..=20) && (found.starts_with('+') || found.starts_with("00") || before.ends_with('+'))
         }
-        Family::PhoneNational => within(7..=18),
-        Family::PhoneCued => within(6..=20),
+        RuleFamily::PhoneNational => within(7..=18),
+        RuleFamily::PhoneCued => within(6..=20),
         // A stripe's track begins with its card number
-        Family::Card if found.contains(['^', '=']) => {
+        RuleFamily::Card if found.contains(['^', '=']) => {
             found.split(['^', '=']).next().is_some_and(|card| (12..=19).contains(&card.len()) && luhn(card))
         }
-        Family::Card => within(12..=19) && luhn(&digits),
-        Family::CardCued => within(12..=19),
-        Family::CardCode => within(3..=4) && letters == 0,
-        Family::CardExpiry => within(3..=6),
-        Family::Iban => may_be_iban(&compact, before),
-        Family::Account | Family::MedicalCued | Family::Passport | Family::VehicleCued => within(1..=40),
-        Family::Upi => found.contains('@') && !found.contains(' '),
-        Family::OneTimeCode => within(3..=8) && compact.len() <= 9,
-        Family::Swift => matches!(compact.len(), 8 | 11),
-        Family::Routing => within(6..=9),
-        Family::Wallet => compact.len() >= 26,
-        Family::Ssn | Family::SsnCued => within(9..=9),
-        Family::TaxShape | Family::TaxCued => within(2..=18) && compact.len() >= 7,
-        Family::NationalShape | Family::NationalCued => within(5..=20) && compact.len() >= 7,
-        Family::License => within(3..=20),
-        Family::MedicalShape => compact.len() >= 9,
-        Family::Birth => within(4..=8) || (letters >= 3 && within(2..=6)),
-        Family::Ipv4 => found.parse::<std::net::Ipv4Addr>().is_ok() || found.contains(':'),
-        Family::Ipv6 => found.split('%').next().is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
-        Family::Mac => compact.len() == 12 && compact.chars().all(|c| c.is_ascii_hexdigit()),
-        Family::Device => within(4..=32),
-        Family::Vin => compact.len() == 17 && vin(&compact.to_uppercase()),
-        Family::BasicCredentials
-        | Family::AwsSecret
-        | Family::AzureKey
-        | Family::WebUserinfo
-        | Family::Userinfo
-        | Family::KeyBlock
-        | Family::ProviderValue
-        | Family::TelegramToken
-        | Family::MarkedToken
-        | Family::MailchimpKey
-        | Family::DiscordToken
-        | Family::PasswordHash
-        | Family::SeedPhrase
-        | Family::HostedWebhook
-        | Family::Entropy => may_be_credential(family, found, before, behind),
-        Family::Recognised => false,
+        RuleFamily::Card => within(12..=19) && luhn(&digits),
+        RuleFamily::CardCued => within(12..=19),
+        RuleFamily::CardCode => within(3..=4) && letters == 0,
+        RuleFamily::CardExpiry => within(3..=6),
+        RuleFamily::Iban => may_be_iban(&compact, before),
+        RuleFamily::Account | RuleFamily::MedicalCued | RuleFamily::Passport | RuleFamily::VehicleCued => {
+            within(1..=40)
+        }
+        RuleFamily::Upi => found.contains('@') && !found.contains(' '),
+        RuleFamily::OneTimeCode => within(3..=8) && compact.len() <= 9,
+        RuleFamily::Swift => matches!(compact.len(), 8 | 11),
+        RuleFamily::Routing => within(6..=9),
+        RuleFamily::Wallet => compact.len() >= 26,
+        RuleFamily::Ssn | RuleFamily::SsnCued => within(9..=9),
+        RuleFamily::TaxShape | RuleFamily::TaxCued => within(2..=18) && compact.len() >= 7,
+        RuleFamily::NationalShape | RuleFamily::NationalCued => within(5..=20) && compact.len() >= 7,
+        RuleFamily::License => within(3..=20),
+        RuleFamily::MedicalShape => compact.len() >= 9,
+        RuleFamily::Birth => within(4..=8) || (letters >= 3 && within(2..=6)),
+        RuleFamily::Ipv4 => found.parse::<std::net::Ipv4Addr>().is_ok() || found.contains(':'),
+        RuleFamily::Ipv6 => {
+            found.split('%').next().is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok())
+        }
+        RuleFamily::Mac => compact.len() == 12 && compact.chars().all(|c| c.is_ascii_hexdigit()),
+        RuleFamily::Device => within(4..=32),
+        RuleFamily::Vin => compact.len() == 17 && vin(&compact.to_uppercase()),
+        RuleFamily::BasicCredentials
+        | RuleFamily::AwsSecret
+        | RuleFamily::AzureKey
+        | RuleFamily::WebUserinfo
+        | RuleFamily::Userinfo
+        | RuleFamily::KeyBlock
+        | RuleFamily::ProviderValue
+        | RuleFamily::TelegramToken
+        | RuleFamily::MarkedToken
+        | RuleFamily::MailchimpKey
+        | RuleFamily::DiscordToken
+        | RuleFamily::PasswordHash
+        | RuleFamily::SeedPhrase
+        | RuleFamily::HostedWebhook
+        | RuleFamily::Entropy => may_be_credential(family, found, before, behind),
+        RuleFamily::Recognised => false,
     }
 }
 
 /// Like [`may_be`], for credentials recognised by shape or position.
-fn may_be_credential(family: Family, found: &str, before: &str, behind: &str) -> bool {
+fn may_be_credential(family: RuleFamily, found: &str, before: &str, behind: &str) -> bool {
     let compact: String = found.chars().filter(|c| c.is_alphanumeric()).collect();
     match family {
-        Family::BasicCredentials => found.contains(':') || compact.len() >= 4,
-        Family::AwsSecret => found.len() >= 20,
-        Family::AzureKey => found.len() >= 16,
-        Family::WebUserinfo | Family::Userinfo => behind.starts_with('@') || behind.starts_with("%40"),
-        Family::KeyBlock => {
+        RuleFamily::BasicCredentials => found.contains(':') || compact.len() >= 4,
+        RuleFamily::AwsSecret => found.len() >= 20,
+        RuleFamily::AzureKey => found.len() >= 16,
+        RuleFamily::WebUserinfo | RuleFamily::Userinfo => behind.starts_with('@') || behind.starts_with("%40"),
+        RuleFamily::KeyBlock => {
             // In a PuTTY key file, only the private lines
             found.contains("BEGIN")
                 || found.contains("END ")
                 || found.contains("PuTTY")
                 || before.contains("Private-Lines:")
         }
-        Family::ProviderValue => found.len() >= 16,
-        Family::TelegramToken => found.contains(':'),
-        Family::MarkedToken => found.contains('|') || found.contains("atlasv1") || lettered(found),
-        Family::MailchimpKey => found.contains("-us"),
-        Family::DiscordToken => found.matches('.').count() == 2,
-        Family::PasswordHash => found.starts_with(['$', '*']) || found.starts_with("pbkdf2_"),
-        Family::SeedPhrase => found.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).count() >= 12,
-        Family::HostedWebhook => found.contains("://"),
-        Family::Entropy => found.len() >= 20,
+        RuleFamily::ProviderValue => found.len() >= 16,
+        RuleFamily::TelegramToken => found.contains(':'),
+        RuleFamily::MarkedToken => found.contains('|') || found.contains("atlasv1") || lettered(found),
+        RuleFamily::MailchimpKey => found.contains("-us"),
+        RuleFamily::DiscordToken => found.matches('.').count() == 2,
+        RuleFamily::PasswordHash => found.starts_with(['$', '*']) || found.starts_with("pbkdf2_"),
+        RuleFamily::SeedPhrase => {
+            found.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()).count() >= 12
+        }
+        RuleFamily::HostedWebhook => found.contains("://"),
+        RuleFamily::Entropy => found.len() >= 20,
         _ => unreachable!("{family:?} is judged elsewhere"),
     }
 }
@@ -467,11 +484,11 @@ fn lettered(found: &str) -> bool {
 }
 
 /// Each family rule with its own engine.
-fn alone() -> &'static [(Family, Detector)] {
-    static ALONE: std::sync::LazyLock<Vec<(Family, Detector)>> = std::sync::LazyLock::new(|| {
+fn alone() -> &'static [(RuleFamily, Detector)] {
+    static ALONE: std::sync::LazyLock<Vec<(RuleFamily, Detector)>> = std::sync::LazyLock::new(|| {
         let one = |mut rule: super::RuleData| {
             rule.on = true;
-            let family = rule.family.filter(|family| *family != Family::Keys)?;
+            let family = rule.family.filter(|family| *family != RuleFamily::Keys)?;
             let engine =
                 Detector::new(std::slice::from_ref(&rule), &[]).map_err(|errors| errors.len()).expect("compiles");
             Some((family, engine))
@@ -497,7 +514,7 @@ proptest! {
     /// Completeness: a generated value is replaced whole on its line, whatever the other lines are.
     #[test]
     fn what_references_make_is_hidden(seed in any::<u64>()) {
-        let (all, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let (all, mut random, mut scratch) = (detector(), Random::new(seed), SearchScratch::new());
         for (family, _) in alone() {
             let (before, value, behind) = made(*family, &mut random);
             let mut around = || -> String {
@@ -517,7 +534,7 @@ proptest! {
     /// Soundness: every finding of a family alone in spliced texts satisfies the reference.
     #[test]
     fn what_is_found_is_what_it_may_be(seed in any::<u64>()) {
-        let (mut random, mut scratch) = (Random::new(seed), Scratch::new());
+        let (mut random, mut scratch) = (Random::new(seed), SearchScratch::new());
         for (family, engine) in alone() {
             // Without escapes, because the reference would see the encoded text
             let text: String = spliced(&mut random).replace(['\\', '%', '&', '=', '\u{200b}'], " ");
@@ -526,7 +543,7 @@ proptest! {
     }
 }
 
-fn sound(family: Family, engine: &Detector, text: &str, scratch: &mut Scratch) -> Result<(), String> {
+fn sound(family: RuleFamily, engine: &Detector, text: &str, scratch: &mut SearchScratch) -> Result<(), String> {
     for hit in engine.find(text, scratch) {
         let (found, before, behind) = (&text[hit.range.clone()], &text[..hit.range.start], &text[hit.range.end..]);
         if engine.placeholder(hit) != "[UNSCANNED]" && found.is_ascii() && !may_be(family, found, before, behind) {
@@ -539,7 +556,7 @@ fn sound(family: Family, engine: &Detector, text: &str, scratch: &mut Scratch) -
 /// The same for each example and for real texts.
 #[test]
 fn examples_and_real_texts_are_what_they_may_be() {
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     for text in sources().iter().filter(|text| !text.contains(['\\', '%', '&', '='])) {
         for (family, engine) in alone() {
             sound(*family, engine, text, &mut scratch).unwrap_or_else(|gap| panic!("{gap}"));

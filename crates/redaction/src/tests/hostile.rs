@@ -1,7 +1,7 @@
 //! Tests of hostile and unlucky texts: fake placeholders, and texts that could take too long.
 
 use super::super::regex::MAX_CACHE;
-use super::super::{Custom, Detector, Scratch};
+use super::super::{CustomRule, Detector, SearchScratch};
 use super::properties::Random;
 use super::{detector, redact, rules};
 use fixtures::guard::ends;
@@ -29,9 +29,9 @@ fn hostile_texts_take_linear_time() {
     ] {
         let size = text.len();
         let (got, read) = ends(name, move || {
-            let (detector, mut scratch) = (detector(), Scratch::new());
+            let (detector, mut scratch) = (detector(), SearchScratch::new());
             detector.find(&text, &mut scratch);
-            (redact(&detector, &text), scratch.read())
+            (redact(&detector, &text), scratch.bytes_read())
         });
         assert!(!got.contains("example.org") && !got.contains("8.8.4.4"), "{name}");
         assert!(read < 40 * size + (8 << 20), "{name}: {read} bytes of {size}");
@@ -97,7 +97,7 @@ fn dfa_cache_thrash_by_built_in_patterns() {
         text.extend((0..random.below(200)).map(|_| char::from(MARKS[random.below(MARKS.len())])));
         text.push(' ');
     }
-    let mut scratch = Scratch::new();
+    let mut scratch = SearchScratch::new();
     detector().find(&text, &mut scratch);
     let largest = scratch.largest_cache();
     assert!(largest > 0 && largest < MAX_CACHE, "{largest} bytes");
@@ -111,11 +111,12 @@ fn dfa_cache_thrash_by_a_users_pattern() {
     let mut bits = |count: usize| (0..count).map(|_| if random.below(2) == 0 { '0' } else { '1' }).collect::<String>();
     let text = format!("{}1{}x {}x", bits(200_000), bits(15), "1".repeat(16));
     let found = ends("bits", move || {
-        let bits = Custom { name: "BITS".to_owned(), pattern: "[01]*1[01]{15}x".to_owned(), ..Custom::default() };
+        let bits =
+            CustomRule { name: "BITS".to_owned(), pattern: "[01]*1[01]{15}x".to_owned(), ..CustomRule::default() };
         let detector = Detector::new(&[], &[bits]).map_err(|errors| errors.len()).expect("compiles");
-        let mut scratch = Scratch::new();
+        let mut scratch = SearchScratch::new();
         let found: Vec<_> = detector.find(&text, &mut scratch).iter().map(|hit| hit.range.clone()).collect();
-        assert!(detector.is_loose() && scratch.read() < 4 * text.len());
+        assert!(detector.is_loose() && scratch.bytes_read() < 4 * text.len());
         found
     });
     assert_eq!(found, [0..200_017, 200_018..200_035]);
@@ -126,17 +127,17 @@ fn dfa_cache_thrash_by_a_users_pattern() {
 fn ids_follow_the_strictest_rules() {
     use std::sync::Arc;
 
-    use super::super::{Detector, Ids};
+    use super::super::{Detector, RedactionIdPolicy};
     use kernel::pseudonym::{IdPolicy, Pseudonymizer};
     use kernel::secret::Secret;
 
     let lax = Arc::new(Detector::new(&[], &[]).map_err(|errors| errors.len()).expect("no rules"));
     let strict = detector();
     for detectors in [vec![lax.clone(), strict.clone()], vec![strict, lax]] {
-        let ids = Ids::new(detectors, Pseudonymizer::new(&Secret::new("key".to_owned())));
-        assert!(ids.shown("default", "jane@example.com").starts_with("h-"));
-        assert!(!ids.key_form("default", "jane@example.com").contains("jane"));
-        assert_eq!(ids.column("default", "by jane@example.com"), "by [EMAIL]");
-        assert_eq!(ids.shown("default", "sess-42"), "sess-42");
+        let ids = RedactionIdPolicy::new(detectors, Pseudonymizer::new(&Secret::new("key".to_owned())));
+        assert!(ids.shown_id("default", "jane@example.com").starts_with("h-"));
+        assert!(!ids.object_name_segment("default", "jane@example.com").contains("jane"));
+        assert_eq!(ids.redact_column("default", "by jane@example.com"), "by [EMAIL]");
+        assert_eq!(ids.shown_id("default", "sess-42"), "sess-42");
     }
 }

@@ -2,16 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::super::action::Action;
-use super::super::anchors::{Anchors, Number};
-use super::super::masks::{Masks, Read, each, portable};
+use super::super::action::WordAction;
+use super::super::anchors::{Anchors, DigitRun};
+use super::super::byte_masks::{ByteMasks, MaskReader, portable_masks, read_text};
 use super::super::stems::{Stem, Stems};
 
 /// Collects all masks with their positions.
-struct All(Vec<(usize, Masks)>);
+struct All(Vec<(usize, ByteMasks)>);
 
-impl Read for All {
-    fn block(&mut self, base: usize, masks: &Masks, _: u64) {
+impl MaskReader for All {
+    fn read_block(&mut self, base: usize, masks: &ByteMasks, _: u64) {
         self.0.push((base, *masks));
     }
 }
@@ -23,13 +23,13 @@ proptest! {
     fn masks_agree(bytes in proptest::collection::vec(any::<u8>(), 0..400), times in 1_usize..40) {
         let bytes = bytes.repeat(times);
         let mut all = All(Vec::new());
-        each(&bytes, &mut Vec::new(), &mut all);
+        read_text(&bytes, &mut Vec::new(), &mut all);
         prop_assert_eq!(all.0.len(), bytes.len().div_ceil(64));
         for (index, made) in all.0.iter().enumerate() {
             let mut block = [b' '; 64];
             let rest = &bytes[index * 64..];
             block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            prop_assert_eq!(*made, (index * 64, portable(&block)));
+            prop_assert_eq!(*made, (index * 64, portable_masks(&block)));
         }
     }
 
@@ -37,7 +37,7 @@ proptest! {
     /// words.
     #[test]
     fn anchors_are_what_a_plain_reading_finds(text in "([a-z]{1,3}[0-9]{0,3}[ ._:/-]{0,2}|[A-Z0-9]{1,40}|token|apiToken|x_token| token=){0,60}") {
-        let stem = Stem { text: b"token"[..].into(), exact: false, whole: false, action: Action::Pattern(0) };
+        let stem = Stem { text: b"token"[..].into(), exact: false, whole: false, action: WordAction::Pattern(0) };
         let stems = Stems::new(vec![stem]);
         let mut anchors = Anchors::default();
         anchors.find(text.as_bytes(), &stems);
@@ -50,9 +50,9 @@ proptest! {
             }
             at = end.max(at + 1);
         }
-        let found: Vec<_> = anchors.numbers.iter().map(Number::range).collect();
+        let found: Vec<_> = anchors.digit_runs.iter().map(DigitRun::range).collect();
         prop_assert_eq!(&found, &runs);
-        for number in &anchors.numbers {
+        for number in &anchors.digit_runs {
             let byte = |at: usize| bytes.get(at).copied().unwrap_or(b'\n');
             prop_assert_eq!((number.before, number.behind), (byte(number.start.wrapping_sub(1)), byte(number.end)));
             let digits = bytes[number.range()].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -66,14 +66,14 @@ proptest! {
                     && bytes.get(*at..at + 5).is_some_and(|word| word.eq_ignore_ascii_case(b"token"))
             })
             .collect();
-        prop_assert_eq!(anchors.words.iter().map(|word| word.at).collect::<Vec<_>>(), words);
+        prop_assert_eq!(anchors.words.iter().map(|word| word.start).collect::<Vec<_>>(), words);
     }
 }
 
 /// A user's pattern matches within words, and where words of two rules overlap, whatever it begins with.
 #[test]
 fn users_patterns_match_anywhere() {
-    let custom = |name: &str, pattern: &str| super::super::Custom {
+    let custom = |name: &str, pattern: &str| super::super::CustomRule {
         name: name.to_owned(),
         pattern: pattern.to_owned(),
         ..Default::default()

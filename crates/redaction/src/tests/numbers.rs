@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{BUILTIN, Detector, RuleData, Scratch};
+use super::super::{BUILTIN, Detector, RuleData, SearchScratch};
 use super::{detector, redact};
 use config::load;
 use fixtures::guard::ends;
@@ -105,8 +105,8 @@ fn digits_take_linear_time() {
         let text = piece.repeat(300_000 / piece.len());
         let size = text.len();
         let (hits, read) = ends(piece, move || {
-            let (detector, mut scratch) = (detector(), Scratch::new());
-            (detector.find(&text, &mut scratch).len(), scratch.read())
+            let (detector, mut scratch) = (detector(), SearchScratch::new());
+            (detector.find(&text, &mut scratch).len(), scratch.bytes_read())
         });
         assert!(hits <= size && read < 40 * size + (8 << 20), "{piece}");
     }
@@ -115,7 +115,7 @@ fn digits_take_linear_time() {
 /// The rules of numbers and addresses alone; keys and names have their own tests.
 fn numbers() -> Detector {
     let text = BUILTIN.iter().find(|(name, _)| *name == "pii").map_or("", |(_, text)| text);
-    let rules = load::data::<Vec<RuleData>>("pii", text).expect("rule file");
+    let rules = load::parse_data::<Vec<RuleData>>("pii", text).expect("rule file");
     Detector::new(&rules, &[]).map_err(|errors| format!("{errors:?}")).expect("rules compile")
 }
 

@@ -1,8 +1,8 @@
 //! Tests of the anchor pass over pieces of a text.
 
 use super::super::anchors::Anchors;
-use super::super::masks::PIECE;
-use super::super::offsets::{Offsets, Window};
+use super::super::byte_masks::PIECE;
+use super::super::offsets::{PieceOffsets, PieceWindow};
 use super::detector;
 
 /// Words, including those with letters glued to them, are found in order at any position around a piece's border and
@@ -13,7 +13,7 @@ fn words_are_found_across_pieces() {
     let line = "password: ftppassword=x Dear customer_name, MYAPITOKEN: ";
     let places = |text: &str, anchors: &mut Anchors| -> Vec<(usize, usize)> {
         anchors.find(text.as_bytes(), &all.stems);
-        anchors.words.iter().map(|word| (word.at, word.end)).collect()
+        anchors.words.iter().map(|word| (word.start, word.end)).collect()
     };
     let alone = places(line, &mut anchors);
     assert!(alone.contains(&(0, 8)) && alone.contains(&(13, 21)) && alone.contains(&(46, 54)), "{alone:?}");
@@ -32,12 +32,12 @@ fn words_are_found_across_pieces() {
 /// empty.
 #[test]
 fn places_are_kept() {
-    let (mut offsets, mut window) = (Offsets::default(), Window::default());
+    let (mut offsets, mut window) = (PieceOffsets::default(), PieceWindow::default());
     let text: Vec<u8> = (0..PIECE).map(|at| (at % 251) as u8).collect();
-    let bytes = *window.of(&text, 0);
+    let bytes = *window.at_piece(&text, 0);
     for round in 0..2 {
         (0..PIECE / 64).for_each(|block| offsets.add((64 * block) as u16, u64::MAX));
-        offsets.keep(&bytes, |eight| eight & 1 ^ round);
+        offsets.retain(&bytes, |eight| eight & 1 ^ round);
         let kept: Vec<usize> = offsets.drain().map(usize::from).collect();
         let wanted: Vec<usize> = (0..PIECE).filter(|at| (at % 251) as u64 & 1 ^ round == 1).collect();
         assert_eq!(kept, wanted);

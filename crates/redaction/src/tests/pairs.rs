@@ -1,15 +1,15 @@
 //! Tests of keys and values in every notation.
 
-use super::super::pairs::{Read, Sep, key_around, pair};
+use super::super::pairs::{PairReadCache, PairSeparator, key_around, read_pair};
 use super::properties::Random;
 
 /// The key and value around `word` in `text`.
-fn read(text: &str, word: &str) -> Option<(String, Sep, String, String)> {
+fn read(text: &str, word: &str) -> Option<(String, PairSeparator, String, String)> {
     let at = text.find(word)?;
     let key = key_around(text.as_bytes(), at..at + word.len());
-    let found = pair(text.as_bytes(), key, &mut Read::default())?;
+    let found = read_pair(text.as_bytes(), key, &mut PairReadCache::default())?;
     let part = |range: std::ops::Range<usize>| text[range].to_owned();
-    let line = part(found.line(text.as_bytes()));
+    let line = part(found.line_range(text.as_bytes()));
     Some((part(found.key), found.sep, part(found.value), line))
 }
 
@@ -17,44 +17,44 @@ fn read(text: &str, word: &str) -> Option<(String, Sep, String, String)> {
 #[test]
 fn notations() {
     for (text, key, sep, value) in [
-        ("db_password=hunter2 next", "db_password", Sep::Equals, "hunter2"),
-        ("DB_password = 'hun ter2'", "DB_password", Sep::Equals, "hun ter2"),
-        (r#"{"password":"a\"b","x":1}"#, "password", Sep::Colon, r#"a\"b"#),
-        (r#"{"a":"{\"password\":\"a\\\"b\",\"x\":1}"}"#, "password", Sep::Colon, r#"a\\\"b"#),
-        (r#"\\\"password\\\": \\\"v w\\\", "#, "password", Sep::Colon, "v w"),
-        (r#"{"password":"end\\"}"#, "password", Sep::Colon, r"end\\"),
-        (r#"{"password": 1234}"#, "password", Sep::Colon, "1234"),
-        ("'password' => 'v'", "password", Sep::Arrow, "v"),
-        ("password := \"v\"", "password", Sep::Equals, "v"),
-        ("let password: &str = \"v\";", "password", Sep::Equals, "v"),
-        ("var password string = \"v\"", "password", Sep::Equals, "v"),
-        ("String password = new String(\"v\");", "password", Sep::Equals, "v"),
-        ("config.setpassword(\"v\")", "config.setpassword", Sep::Call, "v"),
-        ("os.environ[\"password\"] = \"v\"", "password", Sep::Equals, "v"),
-        ("setItem('password', 'v')", "password", Sep::Comma, "v"),
-        ("<password>v w</password>", "password", Sep::Element, "v w"),
-        ("<add key=\"password\" value=\"v\"/>", "password", Sep::Sibling, "v"),
-        ("<meta name=\"password\" content=\"v\">", "password", Sep::Sibling, "v"),
-        ("- role: password, value: v", "password", Sep::Sibling, "v"),
-        ("- name: password\n  value: v", "password", Sep::Sibling, "v"),
-        (r#"{"name":"password","value":"v"}"#, "password", Sep::Sibling, "v"),
-        ("<property name=\"password\">v</property>", "password", Sep::Element, "v"),
-        ("the password for user 'bob' is 'v'", "password", Sep::Is, "v"),
-        ("--password v --x", "password", Sep::Space, "v"),
-        ("--password=v --x", "password", Sep::Equals, "v"),
-        ("?a=b&password=v&c=d", "password", Sep::Equals, "v"),
-        ("?password=a&b", "password", Sep::Equals, "a&b"),
-        ("Server=x;password=v;y=z", "password", Sep::Equals, "v"),
-        ("| password | v w |", "password", Sep::Cell, "v w"),
-        ("| password | `v` |", "password", Sep::Cell, "v"),
-        ("my password is \"v\".", "password", Sep::Is, "v"),
-        ("user[password]=v", "password", Sep::Equals, "v"),
-        ("**password:** `v`", "password", Sep::Colon, "v"),
-        ("text\\npassword: v\\nmore", "password", Sep::Colon, "v"),
-        ("f(password=v)", "password", Sep::Equals, "v"),
-        ("password=\"\"\"v\"\"\"", "password", Sep::Equals, "v"),
-        ("password = b'v'", "password", Sep::Equals, "v"),
-        ("password=\"cut off", "password", Sep::Equals, "cut off"),
+        ("db_password=hunter2 next", "db_password", PairSeparator::Equals, "hunter2"),
+        ("DB_password = 'hun ter2'", "DB_password", PairSeparator::Equals, "hun ter2"),
+        (r#"{"password":"a\"b","x":1}"#, "password", PairSeparator::Colon, r#"a\"b"#),
+        (r#"{"a":"{\"password\":\"a\\\"b\",\"x\":1}"}"#, "password", PairSeparator::Colon, r#"a\\\"b"#),
+        (r#"\\\"password\\\": \\\"v w\\\", "#, "password", PairSeparator::Colon, "v w"),
+        (r#"{"password":"end\\"}"#, "password", PairSeparator::Colon, r"end\\"),
+        (r#"{"password": 1234}"#, "password", PairSeparator::Colon, "1234"),
+        ("'password' => 'v'", "password", PairSeparator::Arrow, "v"),
+        ("password := \"v\"", "password", PairSeparator::Equals, "v"),
+        ("let password: &str = \"v\";", "password", PairSeparator::Equals, "v"),
+        ("var password string = \"v\"", "password", PairSeparator::Equals, "v"),
+        ("String password = new String(\"v\");", "password", PairSeparator::Equals, "v"),
+        ("config.setpassword(\"v\")", "config.setpassword", PairSeparator::Call, "v"),
+        ("os.environ[\"password\"] = \"v\"", "password", PairSeparator::Equals, "v"),
+        ("setItem('password', 'v')", "password", PairSeparator::Comma, "v"),
+        ("<password>v w</password>", "password", PairSeparator::Element, "v w"),
+        ("<add key=\"password\" value=\"v\"/>", "password", PairSeparator::Sibling, "v"),
+        ("<meta name=\"password\" content=\"v\">", "password", PairSeparator::Sibling, "v"),
+        ("- role: password, value: v", "password", PairSeparator::Sibling, "v"),
+        ("- name: password\n  value: v", "password", PairSeparator::Sibling, "v"),
+        (r#"{"name":"password","value":"v"}"#, "password", PairSeparator::Sibling, "v"),
+        ("<property name=\"password\">v</property>", "password", PairSeparator::Element, "v"),
+        ("the password for user 'bob' is 'v'", "password", PairSeparator::Is, "v"),
+        ("--password v --x", "password", PairSeparator::Space, "v"),
+        ("--password=v --x", "password", PairSeparator::Equals, "v"),
+        ("?a=b&password=v&c=d", "password", PairSeparator::Equals, "v"),
+        ("?password=a&b", "password", PairSeparator::Equals, "a&b"),
+        ("Server=x;password=v;y=z", "password", PairSeparator::Equals, "v"),
+        ("| password | v w |", "password", PairSeparator::Cell, "v w"),
+        ("| password | `v` |", "password", PairSeparator::Cell, "v"),
+        ("my password is \"v\".", "password", PairSeparator::Is, "v"),
+        ("user[password]=v", "password", PairSeparator::Equals, "v"),
+        ("**password:** `v`", "password", PairSeparator::Colon, "v"),
+        ("text\\npassword: v\\nmore", "password", PairSeparator::Colon, "v"),
+        ("f(password=v)", "password", PairSeparator::Equals, "v"),
+        ("password=\"\"\"v\"\"\"", "password", PairSeparator::Equals, "v"),
+        ("password = b'v'", "password", PairSeparator::Equals, "v"),
+        ("password=\"cut off", "password", PairSeparator::Equals, "cut off"),
     ] {
         let (got_key, got_sep, got_value, _) = read(text, "password").unwrap_or_else(|| panic!("nothing in {text}"));
         assert_eq!((got_key.as_str(), got_sep, got_value.as_str()), (key, sep, value), "{text}");
@@ -121,12 +121,12 @@ fn what_was_read_before_changes_no_value() {
             _ => few[random.below(few.len())],
         };
         let text: String = (0..random.below(90)).map(|_| some(&mut random)).collect();
-        let (bytes, mut read) = (text.as_bytes(), Read::default());
+        let (bytes, mut read) = (text.as_bytes(), PairReadCache::default());
         for at in (0..bytes.len()).filter(|at| bytes[*at].is_ascii_alphabetic() && random.below(4) > 0) {
             let key = key_around(bytes, at..at + 1);
             assert_eq!(
-                pair(bytes, key.clone(), &mut read),
-                pair(bytes, key, &mut Read::default()),
+                read_pair(bytes, key.clone(), &mut read),
+                read_pair(bytes, key, &mut PairReadCache::default()),
                 "at {at} of {text:?}"
             );
         }

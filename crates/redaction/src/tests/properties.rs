@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{Detector, Scratch, replace};
+use super::super::{Detector, SearchScratch, replace_hits};
 use super::{detector, rules};
 use std::sync::LazyLock;
 
@@ -143,9 +143,9 @@ fn within_a_secret(random: &mut Random) -> String {
 const KEYS: &[&str] = &["", "note", "address", "from", "dob", "phone", "card_number", "password", "user.full_name"];
 
 /// The text after one pass.
-fn once(detector: &Detector, key: &str, text: &str, scratch: &mut Scratch) -> String {
-    let hits = detector.find_under(key, text, scratch).to_vec();
-    replace(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
+fn once(detector: &Detector, key: &str, text: &str, scratch: &mut SearchScratch) -> String {
+    let hits = detector.find_for_key(key, text, scratch).to_vec();
+    replace_hits(text, &hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)))
 }
 
 proptest! {
@@ -154,7 +154,7 @@ proptest! {
     /// A second pass changes nothing, for any text under any key.
     #[test]
     fn a_second_pass_changes_nothing(seed in any::<u64>()) {
-        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), SearchScratch::new());
         let text = match random.below(6) {
             0 | 1 => document(&mut random),
             2 => within_a_secret(&mut random),
@@ -169,7 +169,7 @@ proptest! {
     /// quotes.
     #[test]
     fn documents_stay_documents(seed in any::<u64>()) {
-        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), SearchScratch::new());
         let text = document(&mut random);
         let first = once(&detector, "", &text, &mut scratch);
         prop_assert!(serde_json::from_str::<serde_json::Value>(&first).is_ok(), "{} became {}", text, first);
@@ -178,13 +178,13 @@ proptest! {
     /// The same text gives the same hits, whatever the scratch was used for before, on any thread.
     #[test]
     fn nothing_but_the_text_counts(seed in any::<u64>()) {
-        let (detector, mut random, mut used) = (detector(), Random::new(seed), Scratch::new());
+        let (detector, mut random, mut used) = (detector(), Random::new(seed), SearchScratch::new());
         let texts: Vec<String> = (0..4).map(|_| spliced(&mut random)).collect();
-        let fresh: Vec<String> = texts.iter().map(|text| once(&detector, "", text, &mut Scratch::new())).collect();
+        let fresh: Vec<String> = texts.iter().map(|text| once(&detector, "", text, &mut SearchScratch::new())).collect();
         let turned: Vec<String> = texts.iter().rev().map(|text| once(&detector, "", text, &mut used)).collect();
         prop_assert!(fresh.iter().eq(turned.iter().rev()));
         let there = std::thread::scope(|scope| {
-            let work = || texts.iter().map(|text| once(&detector, "", text, &mut Scratch::new())).collect::<Vec<_>>();
+            let work = || texts.iter().map(|text| once(&detector, "", text, &mut SearchScratch::new())).collect::<Vec<_>>();
             scope.spawn(work).join()
         });
         prop_assert!(there.is_ok_and(|there| there == fresh));
@@ -195,7 +195,7 @@ proptest! {
 /// documents.
 #[test]
 fn found_by_luck() {
-    let (detector, mut scratch) = (detector(), Scratch::new());
+    let (detector, mut scratch) = (detector(), SearchScratch::new());
     for (key, text) in [
         ("", "dob:00000000000000phone phone=000000000000000"),
         (
@@ -221,7 +221,7 @@ fn found_by_luck() {
 /// A word announces one value: a word before a placeholder does not announce text behind it.
 #[test]
 fn words_do_not_reach_beyond_placeholders() {
-    let (detector, mut scratch) = (detector(), Scratch::new());
+    let (detector, mut scratch) = (detector(), SearchScratch::new());
     for text in ["looker`2rkkhp1gm332jq5n 557367749tarjet-", "Netlify,5Y0zA3bC6dE9f012 7dxpqbdrlhlckr64"] {
         assert_eq!(detector.find(text, &mut scratch).len(), 1, "{text}");
     }
@@ -230,7 +230,7 @@ fn words_do_not_reach_beyond_placeholders() {
 /// A text that never stabilises is replaced whole, and long texts are read again near the findings.
 #[test]
 fn long_texts_are_read_again_where_it_matters() {
-    let (detector, mut scratch) = (detector(), Scratch::new());
+    let (detector, mut scratch) = (detector(), SearchScratch::new());
     let filler = "the quick brown fox jumps over the lazy dog\n".repeat(400);
     for text in ["a@b.io0c@d.io", "+1 415 555 2671/415-555-2672"] {
         let first = once(&detector, "", &format!("{filler}{text}\n{filler}"), &mut scratch);
@@ -351,7 +351,7 @@ proptest! {
     /// percent-encoding.
     #[test]
     fn no_finding_survives(seed in any::<u64>()) {
-        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), Scratch::new());
+        let (detector, mut random, mut scratch) = (detector(), Random::new(seed), SearchScratch::new());
         let (value, told) = private(&mut random);
         let mut around = || {
             let text: String = spliced(&mut random).chars().take(160).collect();
@@ -379,7 +379,7 @@ proptest! {
 /// stay.
 #[test]
 fn values_are_carried() {
-    let (detector, mut scratch) = (detector(), Scratch::new());
+    let (detector, mut scratch) = (detector(), SearchScratch::new());
     for (text, wanted) in [
         ("DB_PASSWORD=tr0ub4dor&3xyz then psql tr0ub4dor&3xyz now", "DB_PASSWORD=[PASSWORD] then psql [PASSWORD] now"),
         ("account number 4155550132, row 4155550132", "account number [ACCOUNT_ID], row [ACCOUNT_ID]"),

@@ -5,26 +5,26 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::super::recognised::{ENTITIES, EntityRow, Named, byte_ranges};
-use super::super::{Detector, Scratch, replace};
+use super::super::recognised::{ENTITIES, EntityHit, EntityRow, byte_ranges};
+use super::super::{Detector, SearchScratch, replace_hits};
 use super::rules;
 use config::load;
 
 static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
-    let rows: Vec<EntityRow> = load::data("recogniser.yaml", ENTITIES).unwrap();
+    let rows: Vec<EntityRow> = load::parse_data("recogniser.yaml", ENTITIES).unwrap();
     let mut all = rules();
-    all.extend(rows.iter().map(EntityRow::data));
+    all.extend(rows.iter().map(EntityRow::rule_data));
     Detector::new(&all, &[]).unwrap()
 });
 
 fn rule(placeholder: &str) -> usize {
-    DETECTOR.rule_of(&format!("recogniser_{}", placeholder.to_ascii_lowercase())).unwrap()
+    DETECTOR.rule_index(&format!("recogniser_{}", placeholder.to_ascii_lowercase())).unwrap()
 }
 
-fn with(key: &str, text: &str, named: &[Named]) -> String {
-    let mut scratch = Scratch::new();
-    let hits = DETECTOR.find_with(key, text, named, &mut scratch).to_vec();
-    replace(text, &hits, &mut |hit, _, out| out.push_str(DETECTOR.placeholder(hit)))
+fn with(key: &str, text: &str, named: &[EntityHit]) -> String {
+    let mut scratch = SearchScratch::new();
+    let hits = DETECTOR.find_with_entities(key, text, named, &mut scratch).to_vec();
+    replace_hits(text, &hits, &mut |hit, _, out| out.push_str(DETECTOR.placeholder(hit)))
 }
 
 /// `text` after each «part» was reported as PERSON, or «TYPE|part» as that type.
@@ -35,7 +35,7 @@ fn marked(text: &str) -> String {
     {
         plain += head;
         let (kind, part) = part.split_once('|').unwrap_or(("PERSON", part));
-        named.push(Named { range: plain.len()..plain.len() + part.len(), rule: rule(kind) });
+        named.push(EntityHit { range: plain.len()..plain.len() + part.len(), rule: rule(kind) });
         plain += part;
         rest = tail;
     }
@@ -70,10 +70,10 @@ fn offsets_count_characters() {
         assert_eq!(*range, start..text.len());
     }
     let base = text.find('e').unwrap();
-    let half = Named { range: base..base + 1, rule: rule("PERSON") };
+    let half = EntityHit { range: base..base + 1, rule: rule("PERSON") };
     assert_eq!(with("", text, &[half]), "𝒳é [PERSON] 👩🏽\u{200d}🚀 Zoë");
     let face = text.find('👩').unwrap();
-    let half = Named { range: face..face + 4, rule: rule("PERSON") };
+    let half = EntityHit { range: face..face + 4, rule: rule("PERSON") };
     assert!(with("", text, &[half]).contains("e\u{301} [PERSON]"));
 }
 
@@ -104,9 +104,9 @@ fn overlaps_follow_the_order() {
         assert_eq!(marked(text), wanted, "{text}");
     }
     let overlapping = [("PERSON", 4..12), ("LOCATION", 9..20), ("PERSON", 4..12)];
-    let named = overlapping.map(|(kind, range)| Named { range, rule: rule(kind) });
+    let named = overlapping.map(|(kind, range)| EntityHit { range, rule: rule(kind) });
     assert_eq!(with("", "see vorn qux of Ulm x now", &named), "see [LOCATION] x now", "longer wins, the union goes");
-    let whole = Named { range: 0..4, rule: rule("LOCATION") };
+    let whole = EntityHit { range: 0..4, rule: rule("LOCATION") };
     assert_eq!(with("first_name", "Jane", &[whole]), "[PERSON]", "a key is surer");
 }
 
@@ -154,10 +154,10 @@ fn json_stays_json() {
 #[test]
 fn allowed_matches_stay() {
     let row = EntityRow { placeholder: "PERSON".to_owned(), entities: Vec::new() };
-    let data = super::super::RuleData { allow: vec!["Claude( Code)?".to_owned()], ..row.data() };
+    let data = super::super::RuleData { allow: vec!["Claude( Code)?".to_owned()], ..row.rule_data() };
     let detector = Detector::new(&[data], &[]).unwrap();
-    let named = [0..6, 11..15].map(|range| Named { range, rule: 1 });
-    let hits = detector.find_with("", "Claude told Jane", &named, &mut Scratch::new()).to_vec();
+    let named = [0..6, 11..15].map(|range| EntityHit { range, rule: 1 });
+    let hits = detector.find_with_entities("", "Claude told Jane", &named, &mut SearchScratch::new()).to_vec();
     assert!(matches!(&hits[..], [hit] if hit.range == (12..15)), "the other one goes");
 }
 
@@ -175,8 +175,8 @@ proptest! {
         let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         let kinds = ["PERSON", "LOCATION", "PII", "EMAIL"].map(rule);
         let at = |index: usize| boundaries[index.min(boundaries.len() - 1)];
-        let named: Vec<Named> = cuts.iter()
-            .map(|(start, len, kind)| Named { range: at(*start)..at(start + len), rule: kinds[*kind] })
+        let named: Vec<EntityHit> = cuts.iter()
+            .map(|(start, len, kind)| EntityHit { range: at(*start)..at(start + len), rule: kinds[*kind] })
             .collect();
         let once = with("", &text, &named);
         prop_assert_eq!(&once, &with("", &text, &named), "the same twice");

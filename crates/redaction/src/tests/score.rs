@@ -1,15 +1,15 @@
 //! Tests of the scores, which users compare with the documented figures.
 
-use super::super::score::{Case, Marked, Score, Tally};
+use super::super::score::{LabelledText, RedactionScore, ScoreCounts, TypedRange};
 
-fn marked(start: usize, end: usize, kind: &str) -> Marked {
-    Marked { range: start..end, kind: kind.to_owned() }
+fn marked(start: usize, end: usize, kind: &str) -> TypedRange {
+    TypedRange { range: start..end, kind: kind.to_owned() }
 }
 
-fn tally(text: &str, labels: &[Marked], placed: &[Marked]) -> Tally {
-    let mut score = Score::default();
-    score.add(&Case { text, labels, placed, group: "g", near_miss: false });
-    assert_eq!(score.groups.get("g"), Some(&score.all).filter(|all| **all != Tally::default()));
+fn tally(text: &str, labels: &[TypedRange], placed: &[TypedRange]) -> ScoreCounts {
+    let mut score = RedactionScore::default();
+    score.add(&LabelledText { text, labels, placed, group: "g", near_miss: false });
+    assert_eq!(score.groups.get("g"), Some(&score.all).filter(|all| **all != ScoreCounts::default()));
     score.all
 }
 
@@ -17,9 +17,9 @@ fn tally(text: &str, labels: &[Marked], placed: &[Marked]) -> Tally {
 #[test]
 fn found_and_leaked() {
     let label = [marked(4, 14, "PHONE")];
-    let one = |placed: &[Marked]| {
+    let one = |placed: &[TypedRange]| {
         let tally = tally("tel 555-010-12 x", &label, placed);
-        (tally.found, tally.leaked, tally.placed, tally.right)
+        (tally.found, tally.leaked, tally.placed, tally.correct)
     };
     assert_eq!(one(&[]), (0, 1, 0, 0));
     assert_eq!(one(&[marked(4, 14, "PHONE")]), (1, 0, 1, 1));
@@ -35,12 +35,18 @@ fn found_and_leaked() {
 /// labels are not judged.
 #[test]
 fn shares() {
-    let mut score = Score::new(Some(["SSN".to_owned(), "EMAIL".to_owned()].into()));
+    let mut score = RedactionScore::new(Some(["SSN".to_owned(), "EMAIL".to_owned()].into()));
     let labels = [marked(0, 11, "SSN"), marked(12, 19, "EMAIL")];
     let placed = [marked(0, 11, "TAX_ID"), marked(12, 19, "EMAIL"), marked(20, 21, "EMAIL")];
-    score.add(&Case { text: "219-09-9998 a@b.org x", labels: &labels, placed: &placed, group: "a", near_miss: false });
-    score.add(&Case { text: "x", labels: &[], placed: &[marked(0, 1, "PERSON")], group: "n", near_miss: true });
-    score.add(&Case { text: "x", labels: &[], placed: &[marked(0, 1, "SSN")], group: "n", near_miss: true });
+    score.add(&LabelledText {
+        text: "219-09-9998 a@b.org x",
+        labels: &labels,
+        placed: &placed,
+        group: "a",
+        near_miss: false,
+    });
+    score.add(&LabelledText { text: "x", labels: &[], placed: &[marked(0, 1, "PERSON")], group: "n", near_miss: true });
+    score.add(&LabelledText { text: "x", labels: &[], placed: &[marked(0, 1, "SSN")], group: "n", near_miss: true });
     assert_eq!(score.all.recall(), Some(1.0));
     assert_eq!(score.all.leak(), Some(0.0));
     assert_eq!(score.unjudged, 2);
@@ -49,5 +55,5 @@ fn shares() {
     assert!((f2 - 5.0 / 3.0 / (4.0 / 3.0 + 1.0)).abs() < 1e-12);
     assert_eq!(score.all.clean(), Some(0.5));
     assert_eq!(score.confused.into_iter().collect::<Vec<_>>(), [(("SSN".to_owned(), "TAX_ID".to_owned()), 1)]);
-    assert_eq!(Tally::default().recall(), None);
+    assert_eq!(ScoreCounts::default().recall(), None);
 }

@@ -8,11 +8,11 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
 use super::super::regex::parse;
-use super::super::steps::Steps;
+use super::super::step_sequence::StepSequence;
 use super::rules;
 
-fn steps(pattern: &str) -> Option<Steps> {
-    Steps::of(&parse(pattern, false).expect("a pattern"))
+fn steps(pattern: &str) -> Option<StepSequence> {
+    StepSequence::from_hir(&parse(pattern, false).expect("a pattern"))
 }
 
 fn automaton(pattern: &str) -> Regex {
@@ -78,7 +78,8 @@ fn rows_find_what_automata_find() {
     let all = rules();
     let patterns: Vec<&str> =
         all.iter().map(|rule| rule.pattern.as_str()).filter(|pattern| !pattern.is_empty()).collect();
-    let rows: Vec<(&str, Steps)> = patterns.iter().filter_map(|pattern| Some((*pattern, steps(pattern)?))).collect();
+    let rows: Vec<(&str, StepSequence)> =
+        patterns.iter().filter_map(|pattern| Some((*pattern, steps(pattern)?))).collect();
     assert!(rows.len() > 5, "{} of {}", rows.len(), patterns.len());
     for (pattern, row) in rows {
         let regex = automaton(pattern);

@@ -2,31 +2,39 @@
 
 use proptest::prelude::*;
 
-use super::super::action::Action;
+use super::super::action::WordAction;
 use super::super::anchors::Anchors;
-use super::super::sets::{Bytes, Words};
+use super::super::sets::{ByteSet, WordSet};
 use super::super::stems::{Stem, Stems};
 
 /// A byte set contains exactly the given bytes; runs end where the set does.
 #[test]
 fn sets_of_bytes_are_what_they_say() {
-    static SET: Bytes = Bytes::of(b"_-\0\xff").and_alnum();
+    static SET: ByteSet = ByteSet::new(b"_-\0\xff").and_alnum();
     for byte in 0..=u8::MAX {
-        assert_eq!(SET.has(byte), byte.is_ascii_alphanumeric() || b"_-\0\xff".contains(&byte), "{byte}");
+        assert_eq!(SET.contains(byte), byte.is_ascii_alphanumeric() || b"_-\0\xff".contains(&byte), "{byte}");
     }
-    assert_eq!((SET.leading(b"ab-c d"), SET.trailing(b"ab-c d"), SET.leading(b""), SET.trailing(b"abc")), (4, 1, 0, 3));
-    assert!(Bytes::of(b"").and_high().has(0x80) && !Bytes::of(b"").and_high().has(0x7f));
+    assert_eq!(
+        (
+            SET.count_leading(b"ab-c d"),
+            SET.count_trailing(b"ab-c d"),
+            SET.count_leading(b""),
+            SET.count_trailing(b"abc")
+        ),
+        (4, 1, 0, 3)
+    );
+    assert!(ByteSet::new(b"").and_non_ascii().contains(0x80) && !ByteSet::new(b"").and_non_ascii().contains(0x7f));
 }
 
 /// A word set ignores case, and contains no prefix, longer word, or character with the same lower bits.
 #[test]
 fn sets_of_words_are_what_they_say() {
-    let words = Words::new("a street straße first-name internationalisation");
+    let words = WordSet::new("a street straße first-name internationalisation");
     for word in ["a", "A", "Street", "STREET", "straße", "First-Name", "Internationalisation"] {
-        assert!(words.has(word), "{word}");
+        assert!(words.contains(word), "{word}");
     }
     for word in ["", "b", "stree", "streets", "first\rname", "internationalisatiox", "xnternationalisation"] {
-        assert!(!words.has(word), "{word:?}");
+        assert!(!words.contains(word), "{word:?}");
     }
 }
 
@@ -54,7 +62,7 @@ proptest! {
             text: text.as_bytes().into(),
             exact,
             whole,
-            action: Action::Context(index as u16),
+            action: WordAction::Context(index as u16),
         };
         let mut anchors = Anchors::default();
         anchors.find(text.as_bytes(), &Stems::new(WORDS.into_iter().enumerate().map(stem).collect()));
@@ -75,8 +83,8 @@ proptest! {
         for at in (0..bytes.len()).filter(|at| starts(*at)) {
             wanted.extend(WORDS.iter().enumerate().filter(|(_, word)| stands(at, **word)).map(|(index, _)| (at, index)));
         }
-        let index = |action: Action| if let Action::Context(index) = action { usize::from(index) } else { usize::MAX };
-        let mut found: Vec<(usize, usize)> = anchors.words.iter().map(|word| (word.at, index(word.action))).collect();
+        let index = |action: WordAction| if let WordAction::Context(index) = action { usize::from(index) } else { usize::MAX };
+        let mut found: Vec<(usize, usize)> = anchors.words.iter().map(|word| (word.start, index(word.action))).collect();
         found.sort_unstable();
         prop_assert_eq!(found, wanted);
     }

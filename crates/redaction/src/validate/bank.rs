@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::sums::{luhn, mod_97, weighted};
+use super::checksums::{has_valid_luhn, mod_97_remainder, weighted_sum};
 use crate::wordlists;
 
 /// IBAN lengths by country from the SWIFT registry, sorted: `DE22`.
@@ -18,22 +18,22 @@ pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {
 }
 
 /// Whether compact letters and digits have valid IBAN check digits.
-pub(crate) fn iban(compact: &[u8]) -> bool {
+pub(crate) fn is_iban(compact: &[u8]) -> bool {
     let (head, tail) = compact.split_at_checked(4).unwrap_or((&[], compact));
-    mod_97(tail.iter().chain(head).copied()) == Some(1)
+    mod_97_remainder(tail.iter().chain(head).copied()) == Some(1)
 }
 
 /// Whether nine digits are a routing number of the American Bankers Association.
-pub(crate) fn routing(digits: &[u8]) -> bool {
+pub(crate) fn is_routing_number(digits: &[u8]) -> bool {
     let [first, second, ..] = digits else { return false };
     let district = first * 10 + second;
     digits.len() == 9
         && matches!(district, 1..=12 | 21..=32 | 61..=72 | 80)
-        && weighted(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
+        && weighted_sum(digits, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
 }
 
 /// Whether digits are a card number, by issuer prefix, length and Luhn check.
-pub(crate) fn card(digits: &[u8]) -> bool {
+pub(crate) fn is_card_number(digits: &[u8]) -> bool {
     let [one, two, three, four, ..] = digits else { return false };
     let length = digits.len();
     let head = u32::from(*one) * 10 + u32::from(*two);
@@ -49,14 +49,14 @@ pub(crate) fn card(digits: &[u8]) -> bool {
         _ => false,
     };
     let alike = digits.iter().all(|digit| Some(digit) == digits.first());
-    issuer && !alike && luhn(digits)
+    issuer && !alike && has_valid_luhn(digits)
 }
 
 /// ISO 3166 codes of countries and territories.
 static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.country_codes"));
 
 /// Whether a text has the form of a BIC (ISO 9362): four letters, a country, and two or five more characters.
-pub(crate) fn bic(text: &[u8]) -> bool {
+pub(crate) fn is_bic(text: &[u8]) -> bool {
     let (Some(bank), Some(country)) = (text.get(..4), text.get(4..6)) else { return false };
     matches!(text.len(), 8 | 11)
         && bank.iter().all(u8::is_ascii_uppercase)

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// Whether `text` is a version byte, twenty bytes and a checksum in base 58.
-pub(crate) fn base58check(text: &[u8]) -> bool {
+pub(crate) fn is_base58check(text: &[u8]) -> bool {
     if !(25..=35).contains(&text.len()) {
         return false;
     }
@@ -29,7 +29,7 @@ pub(crate) fn base58check(text: &[u8]) -> bool {
 }
 
 /// Whether `text` (in one case) is a bech32 or bech32m string with its human-readable part.
-pub(crate) fn bech32(text: &[u8]) -> bool {
+pub(crate) fn is_bech32(text: &[u8]) -> bool {
     const LETTERS: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
     let Some(one) = text.iter().rposition(|byte| *byte == b'1') else { return false };
     let (Some(human), Some(data)) = (text.get(..one), text.get(one + 1..)) else { return false };

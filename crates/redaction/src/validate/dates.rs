@@ -24,7 +24,7 @@ static MONTHS: LazyLock<Vec<(&str, u32)>> = LazyLock::new(|| {
 });
 
 /// The month named by a word, in full or by three or four letters.
-pub(crate) fn month(word: &str) -> Option<u32> {
+pub(crate) fn month_of_name(word: &str) -> Option<u32> {
     let short = (3..=4).contains(&word.chars().count());
     let names = |name: &str| {
         let mut letters = name.chars();

@@ -28,11 +28,11 @@ pub(crate) fn is_international(digits: &[u8]) -> bool {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
         code = code * 10 + u32::from(digit.wrapping_sub(b'0'));
-        let Some(plan) = plan(code) else { continue };
+        let Some(plan) = find_plan(code) else { continue };
         let rest = digits.get(index + 1..).unwrap_or_default();
         let (least, most) = (plan / 100 % 100, plan % 100);
         let fits = u32::try_from(rest.len()).is_ok_and(|length| (least..=most).contains(&length));
-        return fits && (code != 1 || is_area(rest)) && !is_alike(rest);
+        return fits && (code != 1 || is_area(rest)) && !is_repeated_digit(rest);
     }
     false
 }
@@ -42,14 +42,14 @@ pub(crate) fn code_length(digits: &[u8]) -> Option<usize> {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
         code = code * 10 + u32::from(digit.wrapping_sub(b'0'));
-        if plan(code).is_some() {
+        if find_plan(code).is_some() {
             return Some(index + 1);
         }
     }
     None
 }
 
-fn plan(code: u32) -> Option<u32> {
+fn find_plan(code: u32) -> Option<u32> {
     let at = PLANS.binary_search_by_key(&code, |plan| plan / 10_000).ok()?;
     PLANS.get(at).copied()
 }
@@ -60,7 +60,7 @@ fn is_area(digits: &[u8]) -> bool {
 }
 
 /// Whether all digits of a text are the same filler, as in `000-000-0000`. Fives may be a number.
-pub(crate) fn is_filled(text: &str) -> bool {
+pub(crate) fn is_filler_number(text: &str) -> bool {
     is_one_digit(text) && text.bytes().find(u8::is_ascii_digit) != Some(b'5')
 }
 
@@ -72,6 +72,6 @@ pub(crate) fn is_one_digit(text: &str) -> bool {
 }
 
 /// Whether all digits are the same.
-pub(crate) fn is_alike(digits: &[u8]) -> bool {
+pub(crate) fn is_repeated_digit(digits: &[u8]) -> bool {
     digits.windows(2).all(|two| matches!(two, [a, b] if a == b))
 }

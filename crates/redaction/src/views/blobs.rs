@@ -5,10 +5,10 @@
 use std::io::Read;
 use std::ops::Range;
 
-use super::super::anchors::{Number, end_of};
-use super::super::scan::{Claims, Scan};
-use super::percent::hex;
-use super::view::View;
+use super::super::anchors::{DigitRun, run_end};
+use super::super::scan::{PrivateClaims, TextScan};
+use super::decoded_view::DecodedView;
+use super::percent::hex_byte;
 
 /// Length of a line of wrapped base64.
 const LINE: Range<usize> = 40..121;
@@ -19,28 +19,29 @@ const PROBE: usize = 32;
 /// Most control characters and invalid bytes, in percent.
 const NOISE: usize = 10;
 
-pub(super) fn windows(
-    scan: &Scan<'_>,
+pub(super) fn find_windows(
+    scan: &TextScan<'_>,
     fresh: &dyn Fn(Range<usize>) -> bool,
-    claims: &Claims,
+    claims: &PrivateClaims,
     out: &mut Vec<Range<usize>>,
 ) {
     let bytes = scan.text.as_bytes();
     let mut known: Option<Vec<Range<usize>>> = None;
-    for run in scan.anchors.runs.iter().filter(|run| !run.is_empty()) {
-        let start = run.start + usize::from(scan.escaped(run.start + 1) && scan.before(run.start, 1) == b'\\');
-        let Some(start) = start_of_text(bytes, start..run.end) else { continue };
+    for run in scan.anchors.base64_runs.iter().filter(|run| !run.is_empty()) {
+        let start =
+            run.start + usize::from(scan.is_escape_letter(run.start + 1) && scan.byte_before(run.start, 1) == b'\\');
+        let Some(start) = blob_start(bytes, start..run.end) else { continue };
         if out.last().is_some_and(|last| start < last.end) {
             continue;
         }
-        let window = start..end_of_blob(bytes, start..run.end);
-        let known = known.get_or_insert_with(|| sorted(claims));
-        if fresh(window.clone()) && !holds(known, &window) {
+        let window = start..blob_end(bytes, start..run.end);
+        let known = known.get_or_insert_with(|| sorted_ranges(claims));
+        if fresh(window.clone()) && !is_within_claim(known, &window) {
             out.push(window);
         }
     }
     let long = out.len();
-    for run in scan.anchors.numbers.iter().filter(|run| is_short(scan, run)) {
+    for run in scan.anchors.digit_runs.iter().filter(|run| is_short_blob(scan, run)) {
         // The last line of a blob may be as short
         let before = out.get(..long).unwrap_or_default().partition_point(|window| window.start <= run.start);
         if before.checked_sub(1).and_then(|last| out.get(last)).is_some_and(|window| window.end > run.start) {
@@ -48,8 +49,8 @@ pub(super) fn windows(
         }
         let padding = bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
         let window = run.start..run.end + padding;
-        let known = known.get_or_insert_with(|| sorted(claims));
-        if fresh(window.clone()) && !holds(known, &window) {
+        let known = known.get_or_insert_with(|| sorted_ranges(claims));
+        if fresh(window.clone()) && !is_within_claim(known, &window) {
             out.push(window);
         }
     }
@@ -58,8 +59,8 @@ pub(super) fn windows(
 
 /// Whether a run too short for the runs of `anchors` may be base64 of a few words: it has letters of both cases and
 /// decodes only to printable ASCII, unlike ids.
-pub(super) fn is_short(scan: &Scan<'_>, run: &Number) -> bool {
-    if !SHORT.contains(&run.len()) || run.len() % 4 == 1 || in_blob(&run.before) || in_blob(&run.behind) {
+pub(super) fn is_short_blob(scan: &TextScan<'_>, run: &DigitRun) -> bool {
+    if !SHORT.contains(&run.len()) || run.len() % 4 == 1 || is_blob_byte(&run.before) || is_blob_byte(&run.behind) {
         return false;
     }
     let blob = scan.bytes(run.range());
@@ -69,20 +70,20 @@ pub(super) fn is_short(scan: &Scan<'_>, run: &Number) -> bool {
 }
 
 /// The claims' ranges, sorted.
-pub(super) fn sorted(claims: &Claims) -> Vec<Range<usize>> {
+pub(super) fn sorted_ranges(claims: &PrivateClaims) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = claims.list.iter().map(|claim| claim.range.clone()).collect();
     ranges.sort_by_key(|range| (range.start, range.end));
     ranges
 }
 
 /// Whether one of the last claims before `window` contains it: a key, token or certificate.
-fn holds(known: &[Range<usize>], window: &Range<usize>) -> bool {
+fn is_within_claim(known: &[Range<usize>], window: &Range<usize>) -> bool {
     let upto = known.partition_point(|range| range.start <= window.start);
     known.get(upto.saturating_sub(4)..upto).unwrap_or_default().iter().any(|range| range.end >= window.end)
 }
 
 /// Start of the blob in a run: the run's start, or behind a `/`, `-` or `_` near it (`…/base64-Q29u…`).
-fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
+fn blob_start(bytes: &[u8], run: Range<usize>) -> Option<usize> {
     let stretch = bytes.get(run.clone())?;
     // `0x…` and PostgreSQL's `\x…`
     let lead = match stretch {
@@ -91,20 +92,20 @@ fn start_of_text(bytes: &[u8], run: Range<usize>) -> Option<usize> {
         _ => 0,
     };
     let hexed = stretch.get(lead..).filter(|rest| lead > 0 && is_hex(rest));
-    if hexed.is_some_and(is_worth) {
+    if hexed.is_some_and(is_worth_decoding) {
         return Some(run.start + lead);
     }
-    if is_worth(stretch) {
+    if is_worth_decoding(stretch) {
         return Some(run.start);
     }
     let head = stretch.get(..stretch.len().min(24))?;
     let joint = head.iter().rposition(|byte| b"/-_".contains(byte))?;
     let rest = stretch.get(joint + 1..).filter(|rest| rest.len() >= LINE.start)?;
-    is_worth(rest).then_some(run.start + joint + 1)
+    is_worth_decoding(rest).then_some(run.start + joint + 1)
 }
 
 /// Whether a blob's first decoded bytes are text or a gzip header.
-fn is_worth(blob: &[u8]) -> bool {
+fn is_worth_decoding(blob: &[u8]) -> bool {
     let head = blob.get(..PROBE.min(blob.len())).unwrap_or_default();
     // Digests and paths are as long but not blobs; this check needs no allocation for them
     let mut room = [0_u8; PROBE];
@@ -119,7 +120,7 @@ fn is_worth(blob: &[u8]) -> bool {
             return true;
         }
         let mut half = [0_u8; PROBE];
-        let found = match is_wide(found) {
+        let found = match is_utf16_ascii(found) {
             false => found,
             true => {
                 half.iter_mut().zip(found.iter().step_by(2)).for_each(|(slot, byte)| *slot = *byte);
@@ -136,11 +137,11 @@ fn is_worth(blob: &[u8]) -> bool {
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// Converts UTF-16 of ASCII text to ASCII, as Windows scripts are passed.
-fn narrow(bytes: Vec<u8>) -> Vec<u8> {
-    if is_wide(&bytes) { bytes.into_iter().step_by(2).collect() } else { bytes }
+fn utf16_to_ascii(bytes: Vec<u8>) -> Vec<u8> {
+    if is_utf16_ascii(&bytes) { bytes.into_iter().step_by(2).collect() } else { bytes }
 }
 
-fn is_wide(bytes: &[u8]) -> bool {
+fn is_utf16_ascii(bytes: &[u8]) -> bool {
     bytes.len() >= 8 && bytes.iter().skip(1).step_by(2).all(|byte| *byte == 0)
 }
 
@@ -161,11 +162,11 @@ fn is_text(bytes: &[u8], least: usize) -> bool {
 }
 
 /// End of the blob whose first line is `run`: further lines of the same length, a shorter last one, padding.
-fn end_of_blob(bytes: &[u8], run: Range<usize>) -> usize {
+fn blob_end(bytes: &[u8], run: Range<usize>) -> usize {
     let (line, mut end) = (run.len(), run.end);
     while LINE.contains(&line) {
-        let Some(next) = line_end(bytes, end) else { break };
-        let stop = end_of(bytes, next, in_blob);
+        let Some(next) = next_line_start(bytes, end) else { break };
+        let stop = run_end(bytes, next, is_blob_byte);
         if stop == next || stop - next > line || stop - next < line && !is_last_line(bytes, next..stop) {
             break;
         }
@@ -197,12 +198,12 @@ fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     ends && whole && (!letters || padding > 0 || said())
 }
 
-fn in_blob(byte: &u8) -> bool {
+fn is_blob_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
 }
 
 /// Position behind the line break at `at`, raw or escaped, and the following indent.
-fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+fn next_line_start(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
     let ends: [&[u8]; 4] = [b"\r\n", b"\n", b"\\r\\n", b"\\n"];
     let end = ends.iter().find(|end| rest.starts_with(end))?;
@@ -211,35 +212,35 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Decodes the blob; at most `most` bytes are produced.
-pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut View) {
-    let joined: Vec<u8> = joined(text.as_bytes());
-    let hexed = if is_hex(&joined) { from_hex(&joined) } else { Vec::new() };
+pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut DecodedView) {
+    let joined: Vec<u8> = without_line_breaks(text.as_bytes());
+    let hexed = if is_hex(&joined) { decode_hex(&joined) } else { Vec::new() };
     let thirty_two = if is_base32(&joined) { base32_bytes(&joined).collect() } else { Vec::new() };
     let decoded = match (is_text(&hexed, PROBE) || hexed.starts_with(GZIP), is_text(&thirty_two, PROBE)) {
         (true, _) => hexed,
         (_, true) => thirty_two,
-        _ => from_base64(&joined),
+        _ => decode_base64(&joined),
     };
     let decoded = match decoded.starts_with(GZIP) {
         true => {
             let (inflated, cut) = inflate(&decoded, most);
-            view.cut = cut;
+            view.is_cut = cut;
             inflated
         }
-        false => narrow(decoded),
+        false => utf16_to_ascii(decoded),
     };
-    if view.cut || is_text(&decoded, PROBE) {
+    if view.is_cut || is_text(&decoded, PROBE) {
         view.text.push_str(&String::from_utf8_lossy(&decoded));
-        view.whole = Some(window);
+        view.whole_window = Some(window);
     }
 }
 
 /// A blob without its line breaks.
-fn joined(blob: &[u8]) -> Vec<u8> {
+fn without_line_breaks(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len());
     let mut at = 0;
     while let Some(byte) = blob.get(at) {
-        match line_end(blob, at) {
+        match next_line_start(blob, at) {
             Some(next) => at = next,
             None => {
                 out.push(*byte);
@@ -262,12 +263,12 @@ fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
     (out, cut)
 }
 
-pub(crate) fn from_hex(blob: &[u8]) -> Vec<u8> {
+pub(crate) fn decode_hex(blob: &[u8]) -> Vec<u8> {
     hex_bytes(blob).collect()
 }
 
 pub(crate) fn hex_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    blob.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex(*high, *low))
+    blob.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex_byte(*high, *low))
 }
 
 fn is_base32(blob: &[u8]) -> bool {
@@ -286,14 +287,14 @@ fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
 }
 
 /// Decodes both base64 alphabets; an incomplete last group of one character is dropped.
-pub(crate) fn from_base64(blob: &[u8]) -> Vec<u8> {
+pub(crate) fn decode_base64(blob: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blob.len() / 4 * 3 + 2);
     out.extend(base64_bytes(blob));
     out
 }
 
 /// The six bytes encoded by eight characters, the last one in the lowest bits.
-pub(crate) fn base64_head(head: [u8; 8]) -> u64 {
+pub(crate) fn decode_base64_head(head: [u8; 8]) -> u64 {
     head.into_iter().fold(0, |bits, byte| bits << 6 | u64::from(sextet(byte)))
 }
 

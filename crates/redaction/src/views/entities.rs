@@ -32,25 +32,25 @@ const LONGEST: usize = 12;
 
 /// Whether there is an entity at `at`.
 pub(crate) fn is_entity(bytes: &[u8], at: usize) -> bool {
-    entity(bytes.get(at..).unwrap_or_default()).is_some()
+    read_entity(bytes.get(at..).unwrap_or_default()).is_some()
 }
 
 /// The entity at the start of `bytes`: its length and its character.
-pub(super) fn entity(bytes: &[u8]) -> Option<(usize, char)> {
+pub(super) fn read_entity(bytes: &[u8]) -> Option<(usize, char)> {
     let name = bytes.get(1..bytes.len().min(LONGEST))?;
     let end = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')?;
     if bytes.get(end) != Some(&b';') {
         return None;
     }
     let char = match bytes.get(1..end)? {
-        [b'#', b'x' | b'X', digits @ ..] => code(digits, 16)?,
-        [b'#', digits @ ..] => code(digits, 10)?,
+        [b'#', b'x' | b'X', digits @ ..] => char_of_code(digits, 16)?,
+        [b'#', digits @ ..] => char_of_code(digits, 10)?,
         name => NAMES.iter().find(|(known, _)| *known == name)?.1,
     };
     Some((end + 1, char))
 }
 
-fn code(digits: &[u8], radix: u32) -> Option<char> {
+fn char_of_code(digits: &[u8], radix: u32) -> Option<char> {
     let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|b| b.is_ascii_alphanumeric()))?;
     let char = char::from_u32(u32::from_str_radix(digits, radix).ok()?)?;
     (!char.is_control() || matches!(char, '\n' | '\r' | '\t' | '\u{1b}')).then_some(char)

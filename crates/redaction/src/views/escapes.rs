@@ -5,16 +5,16 @@
 
 use std::ops::Range;
 
-use super::super::scan::Scan;
-use super::lines::Lines;
-use super::view::View;
+use super::super::scan::TextScan;
+use super::decoded_view::DecodedView;
+use super::escaped_lines::EscapedLines;
 use super::windows;
 
-pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     // End of the last nested document, and of the last document not worth decoding
     let (mut from, mut floor, mut dull) = (0, 0, 0);
-    let mut lines = Lines::default();
+    let mut lines = EscapedLines::default();
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
         let at = from + found;
         let next = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
@@ -22,34 +22,38 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
         let byte = bytes.get(next).copied().unwrap_or(b'n');
         if matches!(byte, b'n' | b't' | b'r') {
             // Rules know `\n`, but one with more backslashes separates words that they would not recognise
-            if next - at > 1 && !windows::holds(out, at) && fresh(at..next + 1) {
-                windows::add(scan.text, at..next + 1, out);
+            if next - at > 1 && !windows::covers_escape(out, at) && fresh(at..next + 1) {
+                windows::add_window(scan.text, at..next + 1, out);
             }
             if byte == b'n'
-                && let Some(window) = lines.end(scan, at..next + 1)
+                && let Some(window) = lines.window_at_break(scan, at..next + 1)
                 && fresh(at..next + 1)
             {
-                merge(window, out);
+                merge_window(window, out);
             }
             continue;
         }
         if byte == b'"' && at >= dull && is_nested(bytes, at, next) && fresh(at..next + 1) {
-            let document = document(bytes, at, floor);
+            let document = document_range(bytes, at, floor);
             dull = document.end;
-            if is_worth(scan, &document) {
+            if has_known_word(scan, &document) {
                 from = document.end.max(from);
                 floor = from;
-                join(document, out);
+                push_or_join(document, out);
                 continue;
             }
         }
-        if byte != b'"' && !windows::holds(out, at) && hides(bytes, at, next) && fresh(at..next + 1) {
-            windows::add(scan.text, at..next + 5, out);
+        if byte != b'"'
+            && !windows::covers_escape(out, at)
+            && hides_value_character(bytes, at, next)
+            && fresh(at..next + 1)
+        {
+            windows::add_window(scan.text, at..next + 5, out);
         }
     }
 }
 
-fn join(window: Range<usize>, out: &mut Vec<Range<usize>>) {
+fn push_or_join(window: Range<usize>, out: &mut Vec<Range<usize>>) {
     match out.last_mut() {
         Some(last) if last.end > window.start => last.end = last.end.max(window.end),
         _ => out.push(window),
@@ -57,7 +61,7 @@ fn join(window: Range<usize>, out: &mut Vec<Range<usize>>) {
 }
 
 /// Adds a window that may begin before the last ones.
-fn merge(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
+fn merge_window(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
     while let Some(last) = out.pop_if(|last| last.end > window.start) {
         window = last.start.min(window.start)..last.end.max(window.end);
     }
@@ -71,7 +75,7 @@ fn is_nested(bytes: &[u8], at: usize, next: usize) -> bool {
 }
 
 /// The range between unescaped quotes around `at`.
-fn document(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
+fn document_range(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
     let plain = |quote: usize| {
         let before = bytes.get(floor..quote).unwrap_or_default();
         before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
@@ -96,29 +100,29 @@ fn document(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
 }
 
 /// Whether a document is worth decoding: it contains a known word.
-fn is_worth(scan: &Scan<'_>, document: &Range<usize>) -> bool {
+fn has_known_word(scan: &TextScan<'_>, document: &Range<usize>) -> bool {
     let words = &scan.anchors.words;
-    let first = words.partition_point(|word| word.at < document.start);
-    words.get(first).is_some_and(|word| word.at < document.end)
+    let first = words.partition_point(|word| word.start < document.start);
+    words.get(first).is_some_and(|word| word.start < document.end)
 }
 
 /// Whether the escape at `next`, with backslashes from `at` on, hides a character that a value may contain.
-fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
-    let code = |digits: usize| number(bytes.get(next + 1..next + 1 + digits));
+fn hides_value_character(bytes: &[u8], at: usize, next: usize) -> bool {
+    let code = |digits: usize| parse_hex(bytes.get(next + 1..next + 1 + digits));
     match bytes.get(next) {
         Some(b'u') if bytes.get(next + 1) == Some(&b'{') => true,
-        Some(b'u') => code(4).is_some_and(|code| is_told(code, bytes, at, next)),
+        Some(b'u') => code(4).is_some_and(|code| may_be_in_value(code, bytes, at, next)),
         Some(b'U') => code(8).is_some(),
         Some(b'x') => code(2).is_some(),
-        Some(b'0' | b'e') if terminal(bytes.get(next..).unwrap_or_default()).is_some() => true,
+        Some(b'0' | b'e') if terminal_prefix_len(bytes.get(next..).unwrap_or_default()).is_some() => true,
         // A single one is a back-reference in a pattern
         Some(b'0' | b'1') => {
-            let octal = |from: usize| octal(bytes.get(from..).unwrap_or_default()).is_some();
+            let octal = |from: usize| read_octal_escape(bytes.get(from..).unwrap_or_default()).is_some();
             next == at + 1 && octal(at) && octal(at + 4)
         }
         Some(b'/') => true,
-        Some(b'\n') => next == at + 1 && continues(bytes, at),
-        Some(byte) if is_mark(*byte) => {
+        Some(b'\n') => next == at + 1 && continues_word(bytes, at),
+        Some(byte) if is_value_mark(*byte) => {
             let before = at.checked_sub(1).and_then(|at| bytes.get(at));
             before.is_some_and(u8::is_ascii_alphanumeric)
                 && bytes.get(next + 1).is_some_and(|next| next.is_ascii_alphanumeric())
@@ -128,89 +132,91 @@ fn hides(bytes: &[u8], at: usize, next: usize) -> bool {
 }
 
 /// Whether a backslash at a line's end is between letters and digits, so that a word continues on the next line.
-fn continues(bytes: &[u8], at: usize) -> bool {
+fn continues_word(bytes: &[u8], at: usize) -> bool {
     let word = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     bytes.get(at + 1) == Some(&b'\n') && word(at.checked_sub(1)) && word(Some(at + 2))
 }
 
 /// Whether a code point may belong to a value: ASCII, an accented letter next to ASCII, or a character that `unicode`
 /// folds. Other scripts are excluded, because whole texts are written in such escapes.
-fn is_told(code: u32, bytes: &[u8], at: usize, next: usize) -> bool {
+fn may_be_in_value(code: u32, bytes: &[u8], at: usize, next: usize) -> bool {
     let near = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     match code {
         0x00..=0x7f => true,
         0xa1..=0x24f => near(at.checked_sub(1)) || near(Some(next + 5)),
         0xd835 => true,
-        _ => char::from_u32(code).is_some_and(super::unicode::is_hidden),
+        _ => char::from_u32(code).is_some_and(super::unicode::folds_to_value_character),
     }
 }
 
-fn is_mark(byte: u8) -> bool {
+fn is_value_mark(byte: u8) -> bool {
     b"_@.-+*".contains(&byte)
 }
 
-fn number(digits: Option<&[u8]>) -> Option<u32> {
+fn parse_hex(digits: Option<&[u8]>) -> Option<u32> {
     let digits = std::str::from_utf8(digits?).ok()?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// Length of `033` or `e` before a terminal sequence.
-fn terminal(bytes: &[u8]) -> Option<usize> {
+fn terminal_prefix_len(bytes: &[u8]) -> Option<usize> {
     [&b"033["[..], b"e["].iter().find(|start| bytes.starts_with(start)).map(|start| start.len() - 1)
 }
 
-pub(super) fn decode(text: &str, view: &mut View) {
+pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let mut from = 0;
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
-        view.copy(text.get(from..from + found).unwrap_or_default());
+        view.push_plain(text.get(from..from + found).unwrap_or_default());
         let at = from + found;
-        if continues(bytes, at) {
-            view.put(2, None);
+        if continues_word(bytes, at) {
+            view.push_decoded(2, None);
             from = at + 2;
             continue;
         }
-        match escape(bytes.get(at..).unwrap_or_default()) {
+        match read_escape(bytes.get(at..).unwrap_or_default()) {
             Some((len, char)) => {
-                view.put(len, Some(char));
+                view.push_decoded(len, Some(char));
                 from = at + len;
             }
             None => {
-                view.copy("\\");
+                view.push_plain("\\");
                 from = at + 1;
             }
         }
     }
-    view.copy(text.get(from..).unwrap_or_default());
+    view.push_plain(text.get(from..).unwrap_or_default());
 }
 
 /// The escape at the start of `bytes`: its length and its character.
-fn escape(bytes: &[u8]) -> Option<(usize, char)> {
+fn read_escape(bytes: &[u8]) -> Option<(usize, char)> {
     let simple = |char: char| Some((2, char));
-    let code = |from: usize, to: usize| number(bytes.get(from..to));
+    let code = |from: usize, to: usize| parse_hex(bytes.get(from..to));
     match bytes.get(1)? {
         b'n' => simple('\n'),
         b't' => simple('\t'),
         b'r' => simple('\r'),
         b'b' | b'f' => simple(' '),
         byte @ (b'\\' | b'"' | b'\'' | b'/') => simple(char::from(*byte)),
-        byte if is_mark(*byte) => simple(char::from(*byte)),
+        byte if is_value_mark(*byte) => simple(char::from(*byte)),
         b'u' if bytes.get(2) == Some(&b'{') => {
             let digits = bytes.iter().skip(3).take(7).take_while(|byte| byte.is_ascii_hexdigit()).count();
             let closed = bytes.get(3 + digits) == Some(&b'}');
             Some((4 + digits, char::from_u32(code(3, 3 + digits).filter(|_| closed)?)?))
         }
-        b'u' => wide(bytes),
+        b'u' => read_unicode_escape(bytes),
         b'U' => Some((10, char::from_u32(code(2, 10)?)?)),
-        b'x' => by_bytes(bytes),
-        b'0' | b'e' if terminal(bytes.get(1..)?).is_some() => Some((1 + terminal(bytes.get(1..)?)?, '\u{1b}')),
-        b'0' | b'1' => Some((4, octal(bytes)?)),
+        b'x' => read_byte_escapes(bytes),
+        b'0' | b'e' if terminal_prefix_len(bytes.get(1..)?).is_some() => {
+            Some((1 + terminal_prefix_len(bytes.get(1..)?)?, '\u{1b}'))
+        }
+        b'0' | b'1' => Some((4, read_octal_escape(bytes)?)),
         _ => None,
     }
 }
 
 /// `\152`: printable ASCII.
-fn octal(bytes: &[u8]) -> Option<char> {
+fn read_octal_escape(bytes: &[u8]) -> Option<char> {
     let (escape, digits) = bytes.get(..4)?.split_first()?;
     let whole = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
     let code = digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit & 7));
@@ -218,23 +224,27 @@ fn octal(bytes: &[u8]) -> Option<char> {
 }
 
 /// `\uXXXX`, or a surrogate pair of two.
-fn wide(bytes: &[u8]) -> Option<(usize, char)> {
-    let first = number(bytes.get(2..6))?;
+fn read_unicode_escape(bytes: &[u8]) -> Option<(usize, char)> {
+    let first = parse_hex(bytes.get(2..6))?;
     if let Some(char) = char::from_u32(first) {
         return Some((6, char));
     }
-    let second = bytes.get(6..8).filter(|start| *start == b"\\u").and_then(|_| number(bytes.get(8..12)))?;
+    let second = bytes.get(6..8).filter(|start| *start == b"\\u").and_then(|_| parse_hex(bytes.get(8..12)))?;
     let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
     let high = first.checked_sub(0xd800).filter(|high| *high < 0x400)?;
     Some((12, char::from_u32(0x1_0000 + (high << 10) + low)?))
 }
 
 /// `\xNN`: a character, or several bytes of one.
-fn by_bytes(bytes: &[u8]) -> Option<(usize, char)> {
+fn read_byte_escapes(bytes: &[u8]) -> Option<(usize, char)> {
     let byte = |index: usize| {
         let escape = bytes.get(index * 4..index * 4 + 4)?;
-        escape.starts_with(b"\\x").then(|| number(escape.get(2..))).flatten().and_then(|byte| u8::try_from(byte).ok())
+        escape
+            .starts_with(b"\\x")
+            .then(|| parse_hex(escape.get(2..)))
+            .flatten()
+            .and_then(|byte| u8::try_from(byte).ok())
     };
-    let (len, char) = super::percent::character(byte)?;
+    let (len, char) = super::percent::read_character(byte)?;
     Some((len * 4, char))
 }

@@ -7,29 +7,29 @@
 
 pub(super) mod blobs;
 mod controls;
+pub(super) mod decoded_view;
 pub(super) mod entities;
+mod escaped_lines;
 mod escapes;
 mod html;
-mod items;
-mod joints;
-mod lines;
+mod list_items;
 pub(super) mod percent;
-mod pieces;
-mod quoted;
-pub(super) mod soft;
+mod quoted_printable;
+pub(super) mod soft_breaks;
+mod split_numbers;
+mod split_values;
 #[cfg(test)]
 mod tests;
 mod unicode;
-pub(super) mod view;
 mod windows;
 
 use std::ops::Range;
 
-pub(super) use joints::put as put_pieces;
+pub(super) use split_values::claim_pieces as put_pieces;
 
-use super::anchors::Facts;
-use super::scan::{Claim, Claims, Scan};
-pub(super) use view::View;
+use super::anchors::ByteKinds;
+use super::scan::{PrivateClaim, PrivateClaims, TextScan};
+pub(super) use decoded_view::DecodedView;
 
 /// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded one after
 /// another.
@@ -44,7 +44,7 @@ const PERCENTS: u8 = 2;
 /// Encodings in the order in which they are tried. If two are adjacent, the later one is decoded within the view of the
 /// earlier one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Kind {
+pub(super) enum ViewEncoding {
     /// `\n`, `\"`, `\u0040`, `\x40`: JSON within strings, C, shells.
     Escapes,
     /// `&#64;`, `&commat;`, `<b></b>` within a word.
@@ -52,79 +52,92 @@ pub(super) enum Kind {
     /// `%40`, `+`.
     Percent,
     /// `=40`, `=\n`.
-    Quoted,
+    QuotedPrintable,
     /// Terminal colours, Markdown within an address.
-    Controls,
+    Markup,
     /// Full-width and invisible characters, other digits, look-alikes.
     Unicode,
     /// Base64, hex, and gzip in them.
     Blobs,
     /// List items into which a value was split.
-    Joints,
+    SplitValues,
 }
 
-impl Kind {
+impl ViewEncoding {
     /// All encodings, in order.
     pub(super) const ALL: [Self; 8] = [
         Self::Escapes,
         Self::Html,
         Self::Percent,
-        Self::Quoted,
-        Self::Controls,
+        Self::QuotedPrintable,
+        Self::Markup,
         Self::Unicode,
         Self::Blobs,
-        Self::Joints,
+        Self::SplitValues,
     ];
 
     /// Whether any encoding may have a window; most short texts have nothing that begins one.
-    pub(super) fn any(scan: &Scan<'_>) -> bool {
-        let Facts { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } = scan.anchors.facts;
-        let runs = !scan.anchors.runs.is_empty()
-            || !scan.anchors.ats.is_empty()
-            || Self::has_short(scan)
+    pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {
+        let ByteKinds { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } =
+            scan.anchors.byte_kinds;
+        let runs = !scan.anchors.base64_runs.is_empty()
+            || !scan.anchors.at_signs.is_empty()
+            || Self::has_short_blob(scan)
             || Self::has_token(scan)
-            || scan.anchors.numbers.iter().any(|number| pieces::ends(scan, number).is_some());
-        backslash | percent | ampersand | equals | high | escape | runs || html::has_empty(scan.text)
+            || scan
+                .anchors
+                .digit_runs
+                .iter()
+                .any(|number| split_numbers::closing_quote_of_item(scan, number).is_some());
+        backslash | percent | ampersand | equals | high | escape | runs || html::may_have_empty_element(scan.text)
     }
 
-    fn has_short(scan: &Scan<'_>) -> bool {
-        scan.anchors.numbers.iter().any(|run| blobs::is_short(scan, run))
+    fn has_short_blob(scan: &TextScan<'_>) -> bool {
+        scan.anchors.digit_runs.iter().any(|run| blobs::is_short_blob(scan, run))
     }
 
-    fn has_token(scan: &Scan<'_>) -> bool {
-        !scan.anchors.by.tokens.is_empty()
+    fn has_token(scan: &TextScan<'_>) -> bool {
+        !scan.anchors.words_by_use.pattern_words.is_empty()
     }
 
     /// Whether a text may have a window of this encoding.
-    pub(super) fn may(self, scan: &Scan<'_>) -> bool {
-        let facts: &Facts = &scan.anchors.facts;
+    pub(super) fn may_have_window(self, scan: &TextScan<'_>) -> bool {
+        let facts: &ByteKinds = &scan.anchors.byte_kinds;
         match self {
             Self::Escapes => facts.backslash,
-            Self::Html => facts.ampersand || html::has_empty(scan.text),
+            Self::Html => facts.ampersand || html::may_have_empty_element(scan.text),
             Self::Percent => facts.percent,
-            Self::Quoted => facts.equals,
-            Self::Controls => facts.escape || !scan.anchors.ats.is_empty(),
+            Self::QuotedPrintable => facts.equals,
+            Self::Markup => facts.escape || !scan.anchors.at_signs.is_empty(),
             Self::Unicode => facts.high,
-            Self::Blobs => !scan.anchors.runs.is_empty() || Self::has_short(scan),
-            Self::Joints => !scan.anchors.ats.is_empty() || !scan.anchors.numbers.is_empty() || Self::has_token(scan),
+            Self::Blobs => !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan),
+            Self::SplitValues => {
+                !scan.anchors.at_signs.is_empty() || !scan.anchors.digit_runs.is_empty() || Self::has_token(scan)
+            }
         }
     }
 
     /// Adds the windows worth decoding, in order, without overlap. Only valid if `may` was true.
-    pub(super) fn windows(self, scan: &Scan<'_>, origin: &Origin<'_>, claims: &Claims, out: &mut Vec<Range<usize>>) {
+    pub(super) fn find_windows(
+        self,
+        scan: &TextScan<'_>,
+        origin: &ViewOrigin<'_>,
+        claims: &PrivateClaims,
+        out: &mut Vec<Range<usize>>,
+    ) {
         if self == Self::Percent && origin.percents >= PERCENTS {
             return;
         }
         let fresh = |range: Range<usize>| origin.is_fresh(self, range);
         match self {
-            Self::Escapes => escapes::windows(scan, &fresh, out),
-            Self::Html => html::windows(scan, &fresh, out),
-            Self::Percent => percent::windows(scan, &fresh, out),
-            Self::Quoted => quoted::windows(scan, &fresh, out),
-            Self::Controls => controls::windows(scan, &fresh, out),
-            Self::Unicode => unicode::windows(scan, &fresh, out),
-            Self::Blobs => blobs::windows(scan, &fresh, claims, out),
-            Self::Joints => joints::windows(scan, &fresh, claims, out),
+            Self::Escapes => escapes::find_windows(scan, &fresh, out),
+            Self::Html => html::find_windows(scan, &fresh, out),
+            Self::Percent => percent::find_windows(scan, &fresh, out),
+            Self::QuotedPrintable => quoted_printable::find_windows(scan, &fresh, out),
+            Self::Markup => controls::find_windows(scan, &fresh, out),
+            Self::Unicode => unicode::find_windows(scan, &fresh, out),
+            Self::Blobs => blobs::find_windows(scan, &fresh, claims, out),
+            Self::SplitValues => split_values::find_windows(scan, &fresh, claims, out),
         }
     }
 
@@ -136,46 +149,47 @@ impl Kind {
     }
 
     /// Decodes a window; false if that changes nothing. `most`: largest number of bytes to produce.
-    pub(super) fn decode(self, scan: &Scan<'_>, window: Range<usize>, most: usize, view: &mut View) -> bool {
-        view.begin(window.start);
+    pub(super) fn decode(self, scan: &TextScan<'_>, window: Range<usize>, most: usize, view: &mut DecodedView) -> bool {
+        view.reset(window.start);
         let text = scan.part(window.clone());
         match self {
             Self::Escapes => escapes::decode(text, view),
             Self::Html => html::decode(text, view),
             Self::Percent => percent::decode(text, view),
-            Self::Quoted => quoted::decode(text, view),
-            Self::Controls => controls::decode(text, view),
+            Self::QuotedPrintable => quoted_printable::decode(text, view),
+            Self::Markup => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
             Self::Blobs => blobs::decode(text, window, most, view),
-            Self::Joints if text.ends_with(']') => pieces::decode(text, view),
-            Self::Joints => items::decode(text, view),
+            Self::SplitValues if text.ends_with(']') => split_numbers::decode(text, view),
+            Self::SplitValues => list_items::decode(text, view),
         }
-        view.whole.is_some() || !view.marks.is_empty()
+        view.whole_window.is_some() || !view.marks.is_empty()
     }
 
     /// Maps a claim on a view to the text from which it was decoded.
-    pub(super) fn map(self, view: &View, claim: Claim) -> Option<Claim> {
-        let range = view.map(&claim.range);
-        let bare = claim.bare.filter(|_| self == Self::Escapes).map(|bare| bare.saturating_mul(2).saturating_add(1));
-        let told = self != Self::Quoted || view.touches(&claim.range);
-        told.then_some(Claim { range, rule: claim.rule, bare })
+    pub(super) fn map_claim(self, view: &DecodedView, claim: PrivateClaim) -> Option<PrivateClaim> {
+        let range = view.map_range(&claim.range);
+        let bare =
+            claim.added_quotes.filter(|_| self == Self::Escapes).map(|bare| bare.saturating_mul(2).saturating_add(1));
+        let told = self != Self::QuotedPrintable || view.touches(&claim.range);
+        told.then_some(PrivateClaim { range, rule: claim.rule, added_quotes: bare })
     }
 }
 
 /// The chain of views from which a text was decoded.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Origin<'a> {
-    above: Option<(Kind, &'a View)>,
+pub(super) struct ViewOrigin<'a> {
+    parent: Option<(ViewEncoding, &'a DecodedView)>,
     depth: u8,
     percents: u8,
 }
 
-impl<'a> Origin<'a> {
+impl<'a> ViewOrigin<'a> {
     /// The origin of a view of a text with this origin.
-    pub(super) fn of(&self, kind: Kind, view: &'a View) -> Self {
-        let deeper = self.above.is_none_or(|(above, view)| kind <= above || view.whole.is_some());
-        let percents = self.percents + u8::from(kind == Kind::Percent);
-        Self { above: Some((kind, view)), depth: self.depth + u8::from(deeper), percents }
+    pub(super) fn extended(&self, kind: ViewEncoding, view: &'a DecodedView) -> Self {
+        let deeper = self.parent.is_none_or(|(above, view)| kind <= above || view.whole_window.is_some());
+        let percents = self.percents + u8::from(kind == ViewEncoding::Percent);
+        Self { parent: Some((kind, view)), depth: self.depth + u8::from(deeper), percents }
     }
 
     /// Whether the nesting exceeds `depth`.
@@ -185,9 +199,9 @@ impl<'a> Origin<'a> {
 
     /// Whether an escape is new in this view. Escapes that were already in the text above, of an earlier encoding or a
     /// blob, were decoded there.
-    fn is_fresh(&self, kind: Kind, range: Range<usize>) -> bool {
-        match self.above {
-            Some((above, view)) if view.whole.is_none() && (kind <= above || kind == Kind::Blobs) => {
+    fn is_fresh(&self, kind: ViewEncoding, range: Range<usize>) -> bool {
+        match self.parent {
+            Some((above, view)) if view.whole_window.is_none() && (kind <= above || kind == ViewEncoding::Blobs) => {
                 view.touches(&range)
             }
             _ => true,

@@ -3,35 +3,35 @@
 
 use std::ops::Range;
 
-use super::super::scan::Scan;
-use super::super::sets::Bytes;
-use super::view::View;
+use super::super::scan::TextScan;
+use super::super::sets::ByteSet;
+use super::decoded_view::DecodedView;
 use super::windows;
 
-pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut from = 0;
     while let Some(found) = memchr::memchr(b'%', bytes.get(from..).unwrap_or_default()) {
         let at = from + found;
         from = at + 1;
-        if byte_at(bytes, at).is_some() && fresh(at..at + 3) {
-            windows::add(scan.text, at..at + 3, out);
-            from = from.max(windows::held(out));
+        if encoded_byte_at(bytes, at).is_some() && fresh(at..at + 3) {
+            windows::add_window(scan.text, at..at + 3, out);
+            from = from.max(windows::covered_end(out));
         }
     }
 }
 
 /// The byte encoded by `%XX` at `at`.
-pub(crate) fn byte_at(bytes: &[u8], at: usize) -> Option<u8> {
+pub(crate) fn encoded_byte_at(bytes: &[u8], at: usize) -> Option<u8> {
     match bytes.get(at..at + 3)? {
-        [b'%', high, low] => hex(*high, *low),
+        [b'%', high, low] => hex_byte(*high, *low),
         _ => None,
     }
 }
 
 /// The byte of two hexadecimal digits.
 #[inline]
-pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
+pub(super) fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| {
         let [number, letter] = [byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a')];
         if number < 10 { Some(number) } else { (letter < 6).then(|| letter + 10) }
@@ -41,7 +41,7 @@ pub(super) fn hex(high: u8, low: u8) -> Option<u8> {
 
 /// The character whose bytes are `byte(0)`, `byte(1)` …, and their number.
 #[inline]
-pub(super) fn character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
+pub(super) fn read_character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usize, char)> {
     let first = byte(0)?;
     let len = match first {
         0x09 | 0x0a | 0x0d | 0x1b | 0x20..=0x7e => return Some((1, char::from(first))),
@@ -58,7 +58,7 @@ pub(super) fn character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usize, ch
     text.chars().next().map(|char| (len, char))
 }
 
-pub(super) fn decode(text: &str, view: &mut View) {
+pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let (mut from, mut at) = (0, 0);
     // End of the last run without blanks, and whether it is form data
@@ -70,33 +70,33 @@ pub(super) fn decode(text: &str, view: &mut View) {
         let Some(found) = here.or_else(next) else { break };
         at += found;
         if at >= stretch {
-            (stretch, form) = form_at(bytes, from, at);
+            (stretch, form) = form_run_end(bytes, from, at);
         }
         let decoded = match bytes.get(at) {
             Some(b'+') => form.then_some((1, ' ')),
-            _ => character(|index| byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
+            _ => read_character(|index| encoded_byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
         };
         let Some((len, char)) = decoded else {
             at += 1;
             continue;
         };
         if from < at {
-            view.copy(text.get(from..at).unwrap_or_default());
+            view.push_plain(text.get(from..at).unwrap_or_default());
         }
-        view.put(len, Some(char));
+        view.push_decoded(len, Some(char));
         at += len;
         from = at;
     }
-    view.copy(text.get(from..).unwrap_or_default());
+    view.push_plain(text.get(from..).unwrap_or_default());
 }
 
 /// End of the run around `at`, and whether it is form data.
-fn form_at(bytes: &[u8], from: usize, at: usize) -> (usize, bool) {
-    static INSIDE: Bytes = Bytes::of(b" \t\n\x0c\r\"<>").others();
-    let before = INSIDE.trailing(bytes.get(from..at).unwrap_or_default());
-    let behind = INSIDE.leading(bytes.get(at..).unwrap_or_default());
+fn form_run_end(bytes: &[u8], from: usize, at: usize) -> (usize, bool) {
+    static INSIDE: ByteSet = ByteSet::new(b" \t\n\x0c\r\"<>").complement();
+    let before = INSIDE.count_trailing(bytes.get(from..at).unwrap_or_default());
+    let behind = INSIDE.count_leading(bytes.get(at..).unwrap_or_default());
     let stretch = bytes.get(at - before..at + behind).unwrap_or_default();
-    let mut escapes = memchr::memchr_iter(b'%', stretch).filter_map(|at| byte_at(stretch, at)).peekable();
+    let mut escapes = memchr::memchr_iter(b'%', stretch).filter_map(|at| encoded_byte_at(stretch, at)).peekable();
     let form = escapes.peek().is_some() && escapes.all(|byte| byte != b' ');
     (at + behind.max(1), form)
 }

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use proptest::prelude::*;
 
 use super::super::anchors::Anchors;
-use super::super::scan::{Claims, Scan};
+use super::super::scan::{PrivateClaims, TextScan};
 use super::super::tests::{detector, redact};
-use super::super::{Detector, Hit, replace};
-use super::view::View;
-use super::{Kind, Origin};
+use super::super::{Detector, RedactionHit, replace_hits};
+use super::decoded_view::DecodedView;
+use super::{ViewEncoding, ViewOrigin};
 
 /// No encoding hides a value, and the text around it stays unchanged.
 #[test]
@@ -118,7 +118,7 @@ fn ordinary_text_has_no_views() {
         "m² and x³, H₂O",
     ];
     for text in texts {
-        assert_eq!(opened(&detector, text), Vec::<(Kind, String)>::new(), "{text}");
+        assert_eq!(opened(&detector, text), Vec::<(ViewEncoding, String)>::new(), "{text}");
     }
 }
 
@@ -128,18 +128,18 @@ fn documents_are_windows() {
     let detector = detector();
     let text = r#"{"args":"{\"k\":\"ghp_x\",\"n\":1}","other":"{\"zq\":1}","t":"a\nb"}"#;
     let opened = opened(&detector, text);
-    assert_eq!(opened, [(Kind::Escapes, r#"{\"k\":\"ghp_x\",\"n\":1}"#.to_owned())]);
+    assert_eq!(opened, [(ViewEncoding::Escapes, r#"{\"k\":\"ghp_x\",\"n\":1}"#.to_owned())]);
 }
 
 /// The windows of a text.
-fn opened(detector: &Detector, text: &str) -> Vec<(Kind, String)> {
+fn opened(detector: &Detector, text: &str) -> Vec<(ViewEncoding, String)> {
     let mut anchors = Anchors::default();
     anchors.find(text.as_bytes(), &detector.stems);
-    let scan = Scan { text, anchors: &anchors, reserved: &[], detector };
+    let scan = TextScan { text, anchors: &anchors, placeholders: &[], detector };
     let mut all = Vec::new();
-    for kind in Kind::ALL {
+    for kind in ViewEncoding::ALL {
         let mut windows = Vec::new();
-        kind.windows(&scan, &Origin::default(), &Claims::default(), &mut windows);
+        kind.find_windows(&scan, &ViewOrigin::default(), &PrivateClaims::default(), &mut windows);
         all.extend(windows.into_iter().map(|window| (kind, text[window].to_owned())));
     }
     all
@@ -161,10 +161,10 @@ fn beyond_the_bounds_it_is_closed() {
 #[test]
 fn nested_numbers_get_nested_quotes() {
     let mut out = String::new();
-    let hit = |bare| Hit { range: 1..2, rule: 0, bare };
+    let hit = |bare| RedactionHit { range: 1..2, rule: 0, added_quotes: bare };
     for (bare, wanted) in [(None, "a[X]c"), (Some(0), "a\"[X]\"c"), (Some(1), "a\\\"[X]\\\"c")] {
         out.clear();
-        out.push_str(&replace("abc", &[hit(bare)], &mut |_, _, out| out.push_str("[X]")));
+        out.push_str(&replace_hits("abc", &[hit(bare)], &mut |_, _, out| out.push_str("[X]")));
         assert_eq!(out, wanted);
     }
 }
@@ -223,9 +223,9 @@ proptest! {
     fn maps_are_true(text in r#"([a-z0-9@. é日]|\\u00[2-7][0-9a-f]|\\n|\\\\|%[2-7][0-9A-F]|%C3%A9|&#[3-9][0-9];|&amp;|=40|=\n|[０-９＠]|\u{200b}){1,40}"#, from in 0_usize..40, len in 1_usize..20) {
         let anchors = Anchors::default();
         let detector = shared();
-        let scan = Scan { text: &text, anchors: &anchors, reserved: &[], detector };
-        for kind in [Kind::Escapes, Kind::Html, Kind::Percent, Kind::Quoted, Kind::Unicode, Kind::Controls] {
-            let mut view = View::default();
+        let scan = TextScan { text: &text, anchors: &anchors, placeholders: &[], detector };
+        for kind in [ViewEncoding::Escapes, ViewEncoding::Html, ViewEncoding::Percent, ViewEncoding::QuotedPrintable, ViewEncoding::Unicode, ViewEncoding::Markup] {
+            let mut view = DecodedView::default();
             if !kind.decode(&scan, 0..text.len(), 1 << 20, &mut view) {
                 continue;
             }
@@ -235,14 +235,14 @@ proptest! {
                 continue;
             }
             let decoded = view.text()[ends[from]..ends[to]].to_owned();
-            let range = view.map(&(ends[from]..ends[to]));
+            let range = view.map_range(&(ends[from]..ends[to]));
             prop_assert!(text.is_char_boundary(range.start) && text.is_char_boundary(range.end));
             let stretch = &text[range];
-            let mut again = View::default();
-            let part = Scan { text: stretch, anchors: &anchors, reserved: &[], detector };
+            let mut again = DecodedView::default();
+            let part = TextScan { text: stretch, anchors: &anchors, placeholders: &[], detector };
             let changed = kind.decode(&part, 0..stretch.len(), 1 << 20, &mut again);
             // `+` and dots depend on their surroundings
-            if kind != Kind::Percent && kind != Kind::Unicode {
+            if kind != ViewEncoding::Percent && kind != ViewEncoding::Unicode {
                 prop_assert_eq!(if changed { again.text() } else { stretch }, decoded);
             }
         }

@@ -5,33 +5,35 @@
 
 use std::ops::Range;
 
-use super::super::scan::Scan;
-use super::view::View;
+use super::super::scan::TextScan;
+use super::decoded_view::DecodedView;
 use super::windows;
-use crate::glued::SCRIPTS;
+use crate::glued_words::SCRIPTS;
 
 /// The folded form of a character.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fold {
+enum FoldedCharacter {
     /// Nothing: the character is invisible.
     Drop,
     /// A letter, digit or `@`, in any context.
     Plain(char),
     /// Punctuation of an address or number.
-    Mark(char),
+    Punctuation(char),
     /// A digit that is usually an exponent or footnote.
-    Raised(char),
+    SuperOrSubscript(char),
     Dash,
     Blank,
     /// A look-alike of this letter.
-    Like(char),
+    LookAlike(char),
 }
 
-impl Fold {
-    fn char(self) -> Option<char> {
+impl FoldedCharacter {
+    fn replacement(self) -> Option<char> {
         match self {
             Self::Drop => None,
-            Self::Plain(char) | Self::Mark(char) | Self::Raised(char) | Self::Like(char) => Some(char),
+            Self::Plain(char) | Self::Punctuation(char) | Self::SuperOrSubscript(char) | Self::LookAlike(char) => {
+                Some(char)
+            }
             Self::Dash => Some('-'),
             Self::Blank => Some(' '),
         }
@@ -48,62 +50,64 @@ const ZEROS: [u32; 61] = [
 ];
 
 /// Cyrillic, Greek and other letters, and the ASCII letters that they resemble.
-const LIKE: (&str, &str) =
+const LOOK_ALIKES: (&str, &str) =
     ("аеорсхуіѕјԁһԛѵкАВЕКМНОРСТХУІЅЈοανιρΑΒΕΖΗΙΚΜΝΟΡΤΥΧıɡɑօ", "aeopcxyisjdhqvkABEKMHOPCTXYISJoavipABEZHIKMNOPTYXigao");
 
-fn fold(char: char) -> Option<Fold> {
+fn fold_character(char: char) -> Option<FoldedCharacter> {
     let code = u32::from(char);
     Some(match code {
         0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x3164 | 0xfeff | 0xffa0 => {
-            Fold::Drop
+            FoldedCharacter::Drop
         }
-        0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xe0000..=0xe01ef => Fold::Drop,
-        0xa0 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => Fold::Blank,
-        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => Fold::Dash,
-        0xb2 | 0xb3 => Fold::Raised(digit(code - 0xb0)?),
-        0xb9 => Fold::Raised('1'),
-        0x2070 | 0x2074..=0x2079 => Fold::Raised(digit(code - 0x2070)?),
-        0x2080..=0x2089 => Fold::Raised(digit(code - 0x2080)?),
-        0xfe6b => Fold::Plain('@'),
-        0xfe52 | 0x3002 | 0xff61 | 0x2024 => Fold::Mark('.'),
-        0xfe55 => Fold::Mark(':'),
+        0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xe0000..=0xe01ef => {
+            FoldedCharacter::Drop
+        }
+        0xa0 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => FoldedCharacter::Blank,
+        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => FoldedCharacter::Dash,
+        0xb2 | 0xb3 => FoldedCharacter::SuperOrSubscript(ascii_digit(code - 0xb0)?),
+        0xb9 => FoldedCharacter::SuperOrSubscript('1'),
+        0x2070 | 0x2074..=0x2079 => FoldedCharacter::SuperOrSubscript(ascii_digit(code - 0x2070)?),
+        0x2080..=0x2089 => FoldedCharacter::SuperOrSubscript(ascii_digit(code - 0x2080)?),
+        0xfe6b => FoldedCharacter::Plain('@'),
+        0xfe52 | 0x3002 | 0xff61 | 0x2024 => FoldedCharacter::Punctuation('.'),
+        0xfe55 => FoldedCharacter::Punctuation(':'),
         0xff01..=0xff5e => match char::from_u32(code - 0xfee0)? {
-            plain @ ('@' | 'a'..='z' | 'A'..='Z' | '0'..='9') => Fold::Plain(plain),
-            mark => Fold::Mark(mark),
+            plain @ ('@' | 'a'..='z' | 'A'..='Z' | '0'..='9') => FoldedCharacter::Plain(plain),
+            mark => FoldedCharacter::Punctuation(mark),
         },
-        0x1d400..=0x1d6a3 => Fold::Plain(letter((code - 0x1d400) % 52)?),
-        0x1d7ce..=0x1d7ff => Fold::Plain(digit((code - 0x1d7ce) % 10)?),
-        0x24b6..=0x24e9 => Fold::Plain(letter(code - 0x24b6)?),
-        0x131..=0x58f if LIKE.0.contains(char) => {
-            let at = LIKE.0.chars().position(|like| like == char)?;
-            Fold::Like(LIKE.1.chars().nth(at)?)
+        0x1d400..=0x1d6a3 => FoldedCharacter::Plain(ascii_letter((code - 0x1d400) % 52)?),
+        0x1d7ce..=0x1d7ff => FoldedCharacter::Plain(ascii_digit((code - 0x1d7ce) % 10)?),
+        0x24b6..=0x24e9 => FoldedCharacter::Plain(ascii_letter(code - 0x24b6)?),
+        0x131..=0x58f if LOOK_ALIKES.0.contains(char) => {
+            let at = LOOK_ALIKES.0.chars().position(|like| like == char)?;
+            FoldedCharacter::LookAlike(LOOK_ALIKES.1.chars().nth(at)?)
         }
         _ => {
             let zero = ZEROS.get(ZEROS.partition_point(|zero| *zero <= code).checked_sub(1)?)?;
-            Fold::Plain(digit(code - zero)?)
+            FoldedCharacter::Plain(ascii_digit(code - zero)?)
         }
     })
 }
 
-fn digit(value: u32) -> Option<char> {
+fn ascii_digit(value: u32) -> Option<char> {
     char::from_digit(value, 10)
 }
 
 /// A to Z, then a to z.
-fn letter(index: u32) -> Option<char> {
+fn ascii_letter(index: u32) -> Option<char> {
     let base = if index < 26 { u32::from('A') } else { u32::from('a') - 26 };
     char::from_u32(base + index)
 }
 
 /// Whether a character written as an escape may be part of a value.
-pub(super) fn is_hidden(char: char) -> bool {
-    matches!(fold(char), Some(Fold::Drop | Fold::Plain(_)))
+pub(super) fn folds_to_value_character(char: char) -> bool {
+    matches!(fold_character(char), Some(FoldedCharacter::Drop | FoldedCharacter::Plain(_)))
 }
 
-pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut at = 0;
-    while let Some(found) = next_high(bytes, at) {
+    while let Some(found) = next_non_ascii(bytes, at) {
         at = found;
         let len = match bytes.get(at) {
             Some(0xe4..=0xe9 | 0xeb..=0xed) => 3,
@@ -111,9 +115,9 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
             _ => {
                 let Some(char) = scan.text.get(at..).and_then(|rest| rest.chars().next()) else { return };
                 let end = at + char.len_utf8();
-                let opens = fold(char).is_some_and(|fold| opens(bytes, fold, at, end));
-                if opens && !windows::holds(out, at) && fresh(at..end) {
-                    windows::add(scan.text, at..end, out);
+                let opens = fold_character(char).is_some_and(|fold| opens_window(bytes, fold, at, end));
+                if opens && !windows::covers_escape(out, at) && fresh(at..end) {
+                    windows::add_window(scan.text, at..end, out);
                 }
                 char.len_utf8()
             }
@@ -123,7 +127,7 @@ pub(super) fn windows(scan: &Scan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out
 }
 
 /// The next non-ASCII byte from `at` on.
-fn next_high(bytes: &[u8], at: usize) -> Option<usize> {
+fn next_non_ascii(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at;
     let rest = bytes.get(at..)?;
     for chunk in rest.chunks(64) {
@@ -136,55 +140,59 @@ fn next_high(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Whether a character at `at..end` may be part of a value, judged by its neighbours.
-fn opens(bytes: &[u8], fold: Fold, at: usize, end: usize) -> bool {
+fn opens_window(bytes: &[u8], fold: FoldedCharacter, at: usize, end: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
     let behind = bytes.get(end).copied().unwrap_or(b' ');
     let word = |byte: u8| byte.is_ascii_alphanumeric();
     let part = |byte: u8| word(byte) || b"@._-+:=".contains(&byte);
     match fold {
-        Fold::Plain(_) => true,
-        Fold::Drop => part(before) || part(behind),
-        Fold::Mark('.') => word(before) && word(behind),
+        FoldedCharacter::Plain(_) => true,
+        FoldedCharacter::Drop => part(before) || part(behind),
+        FoldedCharacter::Punctuation('.') => word(before) && word(behind),
         // Behind a word for a password in its own script
-        Fold::Mark(':' | '=') if before >= 0x80 => {
+        FoldedCharacter::Punctuation(':' | '=') if before >= 0x80 => {
             let head = bytes.get(..at).unwrap_or_default();
             (word(behind) || behind == b' ' && bytes.get(end + 1).is_some_and(|next| word(*next)))
                 && SCRIPTS.iter().any(|word| head.ends_with(word.as_bytes()))
         }
-        Fold::Mark(':' | '=' | '-' | '_' | '+' | '/') => word(before) && !behind.is_ascii_whitespace(),
-        Fold::Mark(_) => false,
-        Fold::Raised(_) => before.is_ascii_digit() || behind.is_ascii_digit() || behind >= 0x80,
-        Fold::Dash => word(before) && behind.is_ascii_digit() || before.is_ascii_digit() && word(behind),
-        Fold::Blank => (before.is_ascii_digit() || before == b')') && (behind.is_ascii_digit() || behind == b'('),
-        Fold::Like(_) => word(before) || word(behind),
+        FoldedCharacter::Punctuation(':' | '=' | '-' | '_' | '+' | '/') => {
+            word(before) && !behind.is_ascii_whitespace()
+        }
+        FoldedCharacter::Punctuation(_) => false,
+        FoldedCharacter::SuperOrSubscript(_) => before.is_ascii_digit() || behind.is_ascii_digit() || behind >= 0x80,
+        FoldedCharacter::Dash => word(before) && behind.is_ascii_digit() || before.is_ascii_digit() && word(behind),
+        FoldedCharacter::Blank => {
+            (before.is_ascii_digit() || before == b')') && (behind.is_ascii_digit() || behind == b'(')
+        }
+        FoldedCharacter::LookAlike(_) => word(before) || word(behind),
     }
 }
 
-pub(super) fn decode(text: &str, view: &mut View) {
+pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let (mut from, mut at) = (0, 0);
-    while let Some(found) = next_high(bytes, at) {
+    while let Some(found) = next_non_ascii(bytes, at) {
         let Some(char) = text.get(found..).and_then(|rest| rest.chars().next()) else { break };
         at = found + char.len_utf8();
-        let like = |fold: &Fold| match fold {
-            Fold::Like(_) => holds_ascii(text, found),
-            Fold::Mark('.') => opens(bytes, *fold, found, at),
+        let like = |fold: &FoldedCharacter| match fold {
+            FoldedCharacter::LookAlike(_) => has_ascii_letter_in_token(text, found),
+            FoldedCharacter::Punctuation('.') => opens_window(bytes, *fold, found, at),
             _ => true,
         };
-        if let Some(fold) = fold(char).filter(like) {
-            view.copy(text.get(from..found).unwrap_or_default());
-            view.put(char.len_utf8(), fold.char());
+        if let Some(fold) = fold_character(char).filter(like) {
+            view.push_plain(text.get(from..found).unwrap_or_default());
+            view.push_decoded(char.len_utf8(), fold.replacement());
             from = at;
         }
     }
-    view.copy(text.get(from..).unwrap_or_default());
+    view.push_plain(text.get(from..).unwrap_or_default());
 }
 
 /// Most characters of a token on each side in which an ASCII letter is searched.
 const TOKEN: usize = 48;
 
 /// Whether the token around `at` contains an ASCII letter.
-fn holds_ascii(text: &str, at: usize) -> bool {
+fn has_ascii_letter_in_token(text: &str, at: usize) -> bool {
     let part = |char: &char| char.is_alphanumeric() || "@._-+".contains(*char);
     let letter = |char: char| char.is_ascii_alphabetic();
     let (Some(before), Some(behind)) = (text.get(..at), text.get(at..)) else { return false };

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::super::sets::Bytes;
+use super::super::sets::ByteSet;
 
 /// Bytes around an escape in which a value and its context may be.
 const REACH: usize = 64;
@@ -11,36 +11,36 @@ const REACH: usize = 64;
 const SEARCH: usize = 160;
 
 /// Adds the window around an escape, or extends the last window if they touch.
-pub(super) fn add(text: &str, escape: Range<usize>, out: &mut Vec<Range<usize>>) {
+pub(super) fn add_window(text: &str, escape: Range<usize>, out: &mut Vec<Range<usize>>) {
     let low = escape.start.saturating_sub(REACH);
     if let Some(last) = out.last_mut().filter(|last| last.end >= low) {
         if escape.end + REACH > last.end {
-            last.end = end(text, escape.end).max(last.end);
+            last.end = window_end(text, escape.end).max(last.end);
         }
         return;
     }
-    let start = start(text, low).max(out.last().map_or(0, |last| last.end));
-    out.push(start..end(text, escape.end));
+    let start = window_start(text, low).max(out.last().map_or(0, |last| last.end));
+    out.push(start..window_end(text, escape.end));
 }
 
 /// Whether `at` is in the last window and far from its end, so that an escape there adds nothing.
-pub(super) fn holds(out: &[Range<usize>], at: usize) -> bool {
-    at < held(out)
+pub(super) fn covers_escape(out: &[Range<usize>], at: usize) -> bool {
+    at < covered_end(out)
 }
 
 /// The position up to which the last window covers all escapes.
-pub(super) fn held(out: &[Range<usize>]) -> usize {
+pub(super) fn covered_end(out: &[Range<usize>]) -> usize {
     out.last().map_or(0, |last| (last.end + 1).saturating_sub(REACH + 16))
 }
 
 /// All bytes except separators of words.
-static INSIDE: Bytes = Bytes::of(b" \t\n\x0c\r\"'<>`").others();
+static INSIDE: ByteSet = ByteSet::new(b" \t\n\x0c\r\"'<>`").complement();
 
 /// Start of a window before `low`, between words.
-pub(super) fn start(text: &str, low: usize) -> usize {
+pub(super) fn window_start(text: &str, low: usize) -> usize {
     let (bytes, floor) = (text.as_bytes(), low.saturating_sub(SEARCH));
     let before = bytes.get(floor..low).unwrap_or_default();
-    let start = match before.iter().rposition(|byte| !INSIDE.has(*byte)) {
+    let start = match before.iter().rposition(|byte| !INSIDE.contains(*byte)) {
         Some(at) => floor + at + 1,
         None if floor == 0 => 0,
         None => whole_escape(bytes, floor),
@@ -61,9 +61,9 @@ fn whole_escape(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-fn end(text: &str, at: usize) -> usize {
+fn window_end(text: &str, at: usize) -> usize {
     let high = text.len().min(at + REACH);
     let behind = text.as_bytes().get(high..text.len().min(high + SEARCH)).unwrap_or_default();
-    let end = high + INSIDE.leading(behind);
+    let end = high + INSIDE.count_leading(behind);
     (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, Board, Budget, Detail, Investigations, Judged, Measure, Peaks, RunState, RunSums, RunView, Severity, Step,
-    Totals,
+    Alert, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
+    RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
 };
-use genai::Buckets;
+use genai::CallTokenBuckets;
 
 /// Default end of test runs, unix ns.
 pub const NOW: u64 = 1_800_000_000 * 1_000_000_000;
@@ -18,8 +18,12 @@ pub const MINUTE: u64 = 60_000_000_000;
 
 /// A run of the account `default` that took `minutes` and ended at [`NOW`], with one model call that cost `atto`.
 pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
-    let mut totals = Totals { iterations: minutes, ..Totals::default() };
-    totals.add_call("claude-sonnet-4-5", Buckets { input: 1200, output: 34, ..Buckets::default() }, Some(atto));
+    let mut totals = RunTotals { iterations: minutes, ..RunTotals::default() };
+    totals.add_call(
+        "claude-sonnet-4-5",
+        CallTokenBuckets { input: 1200, output: 34, ..CallTokenBuckets::default() },
+        Some(atto),
+    );
     RunView {
         account: "default".into(),
         run: run.into(),
@@ -40,8 +44,8 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
         last: NOW,
         duration: minutes * MINUTE,
         totals,
-        peaks: Peaks::default(),
-        judged: Judged::default(),
+        peaks: RunPeaks::default(),
+        judgement: RunJudgement::default(),
     }
 }
 
@@ -49,7 +53,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
 pub fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
     Alert {
         rule,
-        severity: Severity::Critical,
+        severity: AlertSeverity::Critical,
         account: "default".into(),
         run: run.into(),
         session: "s-1".into(),
@@ -68,31 +72,31 @@ pub fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
 #[derive(Default)]
 pub struct Made {
     /// Runs with their calls, latest first.
-    pub runs: Vec<(RunView, Vec<Step>)>,
+    pub runs: Vec<(RunView, Vec<RunStep>)>,
     /// Firing and resolved alerts.
     pub alerts: Mutex<Vec<Alert>>,
 }
 
-impl Board for Made {
-    fn recent(&self, most: usize) -> Vec<RunView> {
+impl RunCatalog for Made {
+    fn recent_runs(&self, most: usize) -> Vec<RunView> {
         self.runs.iter().take(most).map(|(view, _)| view.clone()).collect()
     }
 
-    fn run(&self, id: &str) -> Option<Detail> {
+    fn find_run(&self, id: &str) -> Option<RunDetail> {
         let (view, _) = self.runs.iter().find(|(view, _)| view.run == id)?;
-        self.run_of(&view.account, id)
+        self.find_run_of_account(&view.account, id)
     }
 
-    fn run_of(&self, account: &str, id: &str) -> Option<Detail> {
+    fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
         let (view, steps) = self.runs.iter().find(|(view, _)| view.run == id && view.account == account)?;
-        Some(Detail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })
+        Some(RunDetail { view: view.clone(), steps: Some(steps.clone()), step_count: steps.len() as u64 })
     }
 
-    fn accounts(&self, id: &str) -> Vec<String> {
+    fn accounts_with_run(&self, id: &str) -> Vec<String> {
         self.runs.iter().filter(|(view, _)| view.run == id).map(|(view, _)| view.account.clone()).collect()
     }
 
-    fn budget(&self, _: &str, _: &str) -> Option<Budget> {
+    fn budget(&self, _: &str, _: &str) -> Option<RunBudget> {
         None
     }
 
@@ -100,11 +104,11 @@ impl Board for Made {
         RunSums::default()
     }
 
-    fn investigations(&self) -> BTreeMap<String, Investigations> {
+    fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
         BTreeMap::new()
     }
 
-    fn measures(&self) -> Vec<Measure> {
+    fn measures(&self) -> Vec<MeasureAggregate> {
         Vec::new()
     }
 

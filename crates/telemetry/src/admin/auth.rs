@@ -12,14 +12,14 @@ use config::FieldProblem;
 use kernel::secret::Secret;
 
 /// Shortest secret, in bytes: a shorter one could be guessed.
-const SHORTEST: usize = 12;
+const MIN_SECRET_BYTES: usize = 12;
 /// Paths that stay open for probes.
-const OPEN: [&str; 2] = ["/livez", "/readyz"];
+const OPEN_PATHS: [&str; 2] = ["/livez", "/readyz"];
 
 /// Who may read the admin port. Without this key everyone may.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct AdminAuthConfig {
     /// User name for HTTP basic authentication.
     pub username: Option<String>,
     /// Password for HTTP basic authentication, at least 12 bytes.
@@ -30,51 +30,52 @@ pub struct Config {
 
 /// SHA-256 of the credentials that an `authorization` header may carry.
 #[derive(Clone, Debug)]
-pub struct Auth {
+pub struct AdminAuth {
     basic: Option<[u8; 32]>,
     bearer: Option<[u8; 32]>,
 }
 
-fn hash(bytes: &[u8]) -> [u8; 32] {
+fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-impl Config {
+impl AdminAuthConfig {
     /// Validates the settings. `None` means that the port is open to everyone.
-    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<Auth> {
-        let short = |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.expose().len() < SHORTEST);
+    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<AdminAuth> {
+        let short =
+            |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET_BYTES);
         if self.username.is_some() != self.password.is_some() {
-            problems.push(FieldProblem::new("auth", "`username` and `password` belong together"));
+            problems.push(FieldProblem::new("auth", "`username` and `password` must be set together"));
         }
         if self.username.as_ref().is_some_and(|name| name.is_empty() || name.contains(':')) {
-            problems.push(FieldProblem::new("auth.username", "must not be empty or hold a colon"));
+            problems.push(FieldProblem::new("auth.username", "must not be empty or contain a colon"));
         }
         for (path, secret) in [("auth.password", &self.password), ("auth.bearer", &self.bearer)] {
             if short(secret) {
-                problems.push(FieldProblem::new(path, "is shorter than 12 bytes: it could be guessed"));
+                problems.push(FieldProblem::new(path, "must have at least 12 bytes"));
             }
         }
         let basic = self.username.as_ref().zip(self.password.as_ref());
-        let basic = basic.map(|(name, password)| hash(format!("{name}:{}", password.expose()).as_bytes()));
-        let bearer = self.bearer.as_ref().map(|token| hash(token.expose().as_bytes()));
-        (basic.is_some() || bearer.is_some()).then_some(Auth { basic, bearer })
+        let basic = basic.map(|(name, password)| sha256(format!("{name}:{}", password.expose()).as_bytes()));
+        let bearer = self.bearer.as_ref().map(|token| sha256(token.expose().as_bytes()));
+        (basic.is_some() || bearer.is_some()).then_some(AdminAuth { basic, bearer })
     }
 }
 
-impl Auth {
+impl AdminAuth {
     /// Whether a request for `path` may be answered.
-    pub(super) fn opens(&self, path: &str, headers: &HeaderMap) -> bool {
-        OPEN.contains(&path) || self.knows(headers).unwrap_or(false)
+    pub(super) fn allows(&self, path: &str, headers: &HeaderMap) -> bool {
+        OPEN_PATHS.contains(&path) || self.has_valid_credential(headers).unwrap_or(false)
     }
 
-    fn knows(&self, headers: &HeaderMap) -> Option<bool> {
+    fn has_valid_credential(&self, headers: &HeaderMap) -> Option<bool> {
         let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(self.bearer? == hash(rest.as_bytes()));
+            return Some(self.bearer? == sha256(rest.as_bytes()));
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            return Some(self.basic? == hash(&STANDARD.decode(rest).ok()?));
+            return Some(self.basic? == sha256(&STANDARD.decode(rest).ok()?));
         }
         None
     }

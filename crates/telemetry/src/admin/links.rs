@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use config::{FieldProblem, address};
 
 /// Placeholders that a template may contain.
-const NAMES: [&str; 7] = ["trace_id", "span_id", "start_s", "end_s", "start_ms", "end_ms", "service"];
+const PLACEHOLDERS: [&str; 7] = ["trace_id", "span_id", "start_s", "end_s", "start_ms", "end_ms", "service"];
 /// Seconds added on both sides of a trace's time range, in case its recorded start or end is slightly off.
-const AROUND: u64 = 60;
+const TIME_MARGIN: u64 = 60;
 
 /// A back end with known addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum BackEnd {
+pub enum TraceBackend {
     /// `base`: `https://ui.honeycomb.io/TEAM/environments/ENVIRONMENT/datasets/DATASET` (EU: `ui.eu1.honeycomb.io`).
     Honeycomb,
     /// `base`: the address of SigNoz.
@@ -34,7 +34,7 @@ pub enum BackEnd {
     Hyperdx,
 }
 
-impl BackEnd {
+impl TraceBackend {
     /// The path and query that follow `base`.
     fn path(self) -> &'static str {
         match self {
@@ -57,9 +57,9 @@ impl BackEnd {
 /// The address of a trace in the back end: set `back_end` and its `base`, or a `template` of your own.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct TraceLinkConfig {
     /// A back end with known addresses; needs `base`.
-    pub back_end: Option<BackEnd>,
+    pub back_end: Option<TraceBackend>,
     /// The beginning of the back end's addresses; see `back_end`.
     pub base: Option<String>,
     /// The uid of Grafana's Tempo data source; needed with `tempo` only.
@@ -71,7 +71,7 @@ pub struct Config {
 
 /// The span that a link points to.
 #[derive(Clone, Copy)]
-pub struct Target<'a> {
+pub struct TraceTarget<'a> {
     /// Trace id in hex; "" if there is none.
     pub trace: &'a str,
     /// Span id in hex, or "".
@@ -88,77 +88,87 @@ pub struct Target<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceLink(String);
 
-impl Config {
+impl TraceLinkConfig {
     /// Validates the settings. `None` means that there are no links.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<TraceLink> {
         let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("trace_link.{field}"), what));
         let template = match (&self.template, self.back_end, &self.base) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-                bad("template", "stands for itself: leave `back_end` and `base` out");
+                bad("template", "can't be combined with `back_end` or `base`: remove them");
                 return None;
             }
             (Some(template), None, None) => template.clone(),
             (None, Some(back_end), Some(base)) => {
                 let data_source = self.data_source.as_deref().unwrap_or("");
-                if (back_end == BackEnd::Tempo) != self.data_source.is_some() {
-                    bad("data_source", "belongs to the back end `tempo`, which needs it");
+                if (back_end == TraceBackend::Tempo) != self.data_source.is_some() {
+                    bad("data_source", "is required with the back end `tempo` and not allowed with any other");
                 }
-                let path = back_end.path().replace("{data_source}", &encoded(data_source));
+                let path = back_end.path().replace("{data_source}", &percent_encode(data_source));
                 format!("{}{path}", base.trim_end_matches('/'))
             }
             (None, None, None) => return None,
             (None, Some(_), None) => {
-                bad("base", "is missing: where the back end's pages begin");
+                bad("base", "is missing: set the address at which the back end's pages begin");
                 return None;
             }
             (None, None, Some(_)) => {
-                bad("back_end", "is missing: whose pages begin at `base`");
+                bad("back_end", "is missing: name the back end that `base` belongs to");
                 return None;
             }
         };
         let field = if self.template.is_some() { "template" } else { "base" };
         if template.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            bad(field, "holds white space: write it as `%20`");
-        } else if let Err(what) = address::url(place(&template)) {
+            bad(field, "contains white space: write it as `%20`");
+        } else if let Err(what) = address::parse_url(origin_of_template(&template)) {
             bad(field, &what);
         }
         let mut names = template.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(""));
-        if names.any(|name| !NAMES.contains(&name)) {
-            bad(field, "may hold {trace_id}, {span_id}, {start_s}, {end_s}, {start_ms}, {end_ms} and {service} only");
+        if names.any(|name| !PLACEHOLDERS.contains(&name)) {
+            bad(
+                field,
+                "may contain only {trace_id}, {span_id}, {start_s}, {end_s}, {start_ms}, {end_ms} and {service}",
+            );
         }
         if !template.contains("{trace_id}") {
-            bad(field, "has no {trace_id}");
+            bad(field, "must contain {trace_id}");
         }
         problems.is_empty().then_some(TraceLink(template))
     }
 }
 
 /// The part before path, query and fragment. Those may contain placeholders, which are not valid in a URL.
-fn place(template: &str) -> &str {
+fn origin_of_template(template: &str) -> &str {
     let start = template.find("://").map_or(0, |at| at.saturating_add(3));
     let end = template.get(start..).and_then(|rest| rest.find(['/', '?', '#']));
     end.and_then(|end| template.get(..start.saturating_add(end))).unwrap_or(template)
 }
 
-fn encoded(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 impl TraceLink {
     /// The address of a trace; `None` without a trace id.
-    pub fn url(&self, target: &Target<'_>) -> Option<String> {
+    pub fn url(&self, target: &TraceTarget<'_>) -> Option<String> {
         if target.trace.is_empty() {
             return None;
         }
-        let start = (target.start / 1_000_000_000).saturating_sub(AROUND);
-        let end = (target.end / 1_000_000_000).max(start).saturating_add(AROUND);
+        let start = (target.start / 1_000_000_000).saturating_sub(TIME_MARGIN);
+        let end = (target.end / 1_000_000_000).max(start).saturating_add(TIME_MARGIN);
         let numbers =
             [start, end, start.saturating_mul(1000), end.saturating_mul(1000)].map(|number| number.to_string());
         let [start_s, end_s, start_ms, end_ms] = numbers;
-        let values =
-            [encoded(target.trace), encoded(target.span), start_s, end_s, start_ms, end_ms, encoded(target.service)];
+        let values = [
+            percent_encode(target.trace),
+            percent_encode(target.span),
+            start_s,
+            end_s,
+            start_ms,
+            end_ms,
+            percent_encode(target.service),
+        ];
         let mut url = self.0.clone();
-        for (name, value) in NAMES.iter().zip(values) {
+        for (name, value) in PLACEHOLDERS.iter().zip(values) {
             url = url.replace(&format!("{{{name}}}"), &value);
         }
         Some(url)

@@ -1,4 +1,4 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/health-page`, and the guard in front
+//! The admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/gateway`, and the guard in front
 //! of all pages of the port.
 //! Host names other than IP literals, localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site
 //! POSTs. The page shows the values of `/metrics`. `net/listen` has the sockets, [`super::health`] defines readiness.
@@ -28,34 +28,34 @@ use config::{Endpoint, FieldProblem, PortTls, address};
 /// The `admin` extension.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct AdminConfig {
     /// Address of the pages and `/metrics`. Default: `127.0.0.1:8888`.
     pub endpoint: String,
     /// Host names under which a browser may reach this port, in addition to IP literals and localhost.
     pub allowed_hosts: Vec<String>,
     /// Who may read this port. Without this key everyone may.
-    pub auth: auth::Config,
+    pub auth: auth::AdminAuthConfig,
     /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to runs
     /// there.
     pub public_url: Option<String>,
     /// How pages, reports and webhook messages link to traces.
-    pub trace_link: links::Config,
+    pub trace_link: links::TraceLinkConfig,
     /// Where the alerts that tollgate computes itself are sent.
-    pub alerts: webhook::Config,
+    pub alerts: webhook::AlertWebhookConfig,
     /// Certificate and key. Without this key the port serves plain text. With `client_ca_file` browsers and scrapers
     /// must present a certificate.
     pub tls: Option<PortTls>,
 }
 
-impl Default for Config {
+impl Default for AdminConfig {
     fn default() -> Self {
         Self {
             endpoint: "127.0.0.1:8888".to_owned(),
             allowed_hosts: Vec::new(),
-            auth: auth::Config::default(),
+            auth: auth::AdminAuthConfig::default(),
             public_url: None,
-            trace_link: links::Config::default(),
-            alerts: webhook::Config::default(),
+            trace_link: links::TraceLinkConfig::default(),
+            alerts: webhook::AlertWebhookConfig::default(),
             tls: None,
         }
     }
@@ -63,42 +63,44 @@ impl Default for Config {
 
 /// The checked settings of the admin port.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct AdminSettings {
     /// Address to listen on.
     pub endpoint: Endpoint,
-    /// See [`Config::allowed_hosts`].
+    /// See [`AdminConfig::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
     /// Who may read the port; `None`: everyone.
-    pub auth: Option<auth::Auth>,
+    pub auth: Option<auth::AdminAuth>,
     /// The address at which people reach the port, without a trailing slash.
     pub public_url: Option<String>,
     /// Makes links to traces; `None`: no links.
     pub trace_link: Option<links::TraceLink>,
     /// Where alerts are sent; `None`: nowhere.
-    pub alerts: Option<webhook::Webhook>,
-    /// See [`Config::tls`].
+    pub alerts: Option<webhook::AlertWebhook>,
+    /// See [`AdminConfig::tls`].
     pub tls: Option<PortTls>,
     /// Notes on settings that are valid but that the user should know about.
     pub notes: Vec<FieldProblem>,
 }
 
-impl Config {
+impl AdminConfig {
     /// Validates the settings.
     ///
     /// # Errors
     /// Every problem, by field.
-    pub fn settings(&self) -> Result<Settings, Vec<FieldProblem>> {
+    pub fn settings(&self) -> Result<AdminSettings, Vec<FieldProblem>> {
         let bad = |host: &String| host.is_empty() || host.contains([':', '/', ' ']);
         let mut problems: Vec<FieldProblem> = (self.allowed_hosts.iter().enumerate())
             .filter(|(_, host)| bad(host))
             .map(|(index, _)| {
-                FieldProblem::new(format!("allowed_hosts[{index}]"), "a host name without scheme and port")
+                FieldProblem::new(format!("allowed_hosts[{index}]"), "must be a host name without scheme and port")
             })
             .collect();
         let auth = self.auth.settings(&mut problems);
         let public_url = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-        if let Some(what) = public_url.as_deref().and_then(|url| match address::url(url) {
-            Ok(_) if url.contains(['?', '|', '>']) => Some("holds a query, `|` or `>`: run pages follow it".to_owned()),
+        if let Some(what) = public_url.as_deref().and_then(|url| match address::parse_url(url) {
+            Ok(_) if url.contains(['?', '|', '>']) => {
+                Some("must not contain `?`, `|` or `>`, because the paths of run pages are appended to it".to_owned())
+            }
             Ok(_) => None,
             Err(what) => Some(what),
         }) {
@@ -110,9 +112,9 @@ impl Config {
         match Endpoint::parse(&self.endpoint) {
             Ok(endpoint) if problems.is_empty() => {
                 let (allowed_hosts, tls) = (self.allowed_hosts.clone(), self.tls.clone());
-                let mut notes = unlinked(alerts.is_some(), public_url.as_deref(), trace_link.is_some());
-                notes.extend(self.open(auth.is_some(), &endpoint));
-                return Ok(Settings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls, notes });
+                let mut notes = warn_if_unlinked(alerts.is_some(), public_url.as_deref(), trace_link.is_some());
+                notes.extend(self.warn_if_open(auth.is_some(), &endpoint));
+                return Ok(AdminSettings { endpoint, allowed_hosts, auth, public_url, trace_link, alerts, tls, notes });
             }
             Ok(_) => {}
             Err(what) => problems.push(FieldProblem::new("endpoint", what)),
@@ -121,46 +123,45 @@ impl Config {
     }
 }
 
-impl Config {
+impl AdminConfig {
     /// A warning if strangers may read the port. A required client certificate counts as a credential.
-    fn open(&self, auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
+    fn warn_if_open(&self, auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
         let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-        let what =
-            "everybody who reaches this address may read runs, names, costs and metrics: the extension has no `auth`";
+        let what = "anyone who reaches this address can read runs, names, costs and metrics: set `auth: { bearer: \"${env:ADMIN_TOKEN}\" }`";
         (!auth && !certificates && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
     }
 }
 
 /// A warning if webhook messages have no link: a person who is alerted needs the run and its trace.
-fn unlinked(webhook: bool, public_url: Option<&str>, trace_link: bool) -> Vec<FieldProblem> {
+fn warn_if_unlinked(webhook: bool, public_url: Option<&str>, trace_link: bool) -> Vec<FieldProblem> {
     if !webhook || public_url.is_some() {
         return Vec::new();
     }
     let trace = if trace_link { "" } else { ", and `trace_link` for a link to the trace" };
     let what = format!(
-        "messages have no link to the run: set `public_url` of this extension to the address where people reach it{trace}"
+        "messages have no link to the run: set `public_url` of this extension to the address at which people reach it{trace}"
     );
     vec![FieldProblem::new("alerts.url", what)]
 }
 
 /// The state that the pages show.
-pub struct Admin {
+pub struct AdminState {
     /// Source of the metrics.
     pub meter: Meter,
     /// Source of readiness.
     pub health: Health,
-    /// See [`Config::allowed_hosts`].
+    /// See [`AdminConfig::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
     /// Who may read the pages; `None`: everyone.
-    pub auth: Option<auth::Auth>,
+    pub auth: Option<auth::AdminAuth>,
     /// Formats an amount in USD as all other pages do.
     pub money: fn(f64) -> String,
 }
 
 /// The routes of the admin port, with `more` behind the same guard.
-pub fn router(admin: Arc<Admin>, more: Router) -> Router {
+pub fn router(admin: Arc<AdminState>, more: Router) -> Router {
     Router::new()
-        .route("/health-page", get(front))
+        .route("/gateway", get(health_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(admin.health.clone()))
@@ -174,19 +175,19 @@ pub fn router(admin: Arc<Admin>, more: Router) -> Router {
 /// service. `path` is an alias of `/`.
 pub fn health_router(health: Health, path: &str) -> Router {
     let known = ["/", "/livez", "/readyz"];
-    let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(runs)) };
+    let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(answer_running)) };
     let [root, live, ready] = known;
-    more.route(root, get(runs)).route(live, get(livez)).route(ready, get(readyz)).with_state(health)
+    more.route(root, get(answer_running)).route(live, get(livez)).route(ready, get(readyz)).with_state(health)
 }
 
-async fn front(State(admin): State<Arc<Admin>>) -> Response {
+async fn health_page(State(admin): State<Arc<AdminState>>) -> Response {
     match page::render(&admin.meter.render(), &admin.health.troubles(), admin.money) {
         Ok(page) => Html(page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Arc<AdminState>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.meter.render())
 }
 
@@ -194,15 +195,15 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-async fn runs(State(health): State<Health>) -> Response {
-    if health.runs() {
+async fn answer_running(State(health): State<Health>) -> Response {
+    if health.is_running() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "starting, or ending\n").into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, "starting or shutting down\n").into_response()
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
-    if health.ready() {
+    if health.is_ready() {
         return "ok\n".into_response();
     }
     let troubles = health.troubles();
@@ -213,17 +214,17 @@ async fn readyz(State(health): State<Health>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if !host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &admin.allowed_hosts) {
+async fn guard(State(admin): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
+    if !is_host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &admin.allowed_hosts) {
         let text = "this host name is not allowed here; add it to `extensions.admin.allowed_hosts`\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && cross_site(request.headers()) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && is_cross_site(request.headers()) {
         return (StatusCode::FORBIDDEN, "cross-site requests are refused\n").into_response();
     }
-    if let Some(auth) = admin.auth.as_ref().filter(|auth| !auth.opens(request.uri().path(), request.headers())) {
+    if let Some(auth) = admin.auth.as_ref().filter(|auth| !auth.allows(request.uri().path(), request.headers())) {
         let challenge = [(header::WWW_AUTHENTICATE, auth.challenge())];
-        return (StatusCode::UNAUTHORIZED, challenge, "who asks is not known here\n").into_response();
+        return (StatusCode::UNAUTHORIZED, challenge, "the credential is missing or wrong\n").into_response();
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -242,7 +243,7 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     response
 }
 
-fn host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> bool {
+fn is_host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> bool {
     let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
     let Some(host) = from_header.map(without_port).or(authority) else { return true };
@@ -266,7 +267,7 @@ fn without_port(host: &str) -> &str {
 
 /// Whether a request comes from another site: by `Sec-Fetch-Site` if the browser sends it, else by comparing Origin
 /// with Host.
-fn cross_site(headers: &HeaderMap) -> bool {
+fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");

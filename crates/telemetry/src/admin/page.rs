@@ -4,12 +4,12 @@
 
 use askama::Template;
 
-use super::super::moved::{KEEPS, Moved, Vaults};
-use super::super::names::{self, Def};
-use super::super::samples::{Sample, parse};
+use super::super::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
+use super::super::names::{self, MetricDefinition};
+use super::super::samples::{MetricSample, parse_samples};
 
 /// One row of a panel.
-struct Row {
+struct PanelRow {
     what: String,
     labels: String,
     /// The value formatted for people.
@@ -20,7 +20,7 @@ struct Row {
 }
 
 /// A key whose values moved to the vault.
-struct Key {
+struct MovedKeyRow {
     key: String,
     processor: String,
     count: String,
@@ -30,17 +30,17 @@ struct Key {
 
 struct Panel {
     title: &'static str,
-    rows: Vec<Row>,
+    rows: Vec<PanelRow>,
 }
 
 #[derive(Template)]
 #[template(path = "page.html")]
-struct Page<'a> {
+struct GatewayPage<'a> {
     version: &'static str,
     troubles: &'a [(String, &'static str)],
     panels: Vec<Panel>,
     privacies: Vec<(String, String)>,
-    moved: Vec<Key>,
+    moved: Vec<MovedKeyRow>,
     metric: &'static str,
     keeps: &'static str,
 }
@@ -54,24 +54,28 @@ pub(super) fn render(
     troubles: &[(String, &'static str)],
     money: fn(f64) -> String,
 ) -> Result<String, askama::Error> {
-    let samples = parse(metrics);
-    let panel = |(title, lines): &(&'static str, &[Line])| Panel { title, rows: rows(&samples, title, lines, money) };
+    let samples = parse_samples(metrics);
+    let panel = |(title, lines): &(&'static str, &[PanelLine])| Panel {
+        title,
+        rows: panel_rows(&samples, title, lines, money),
+    };
     let panels = PANELS.iter().map(panel).collect();
-    let key = |moved: Moved| Key {
-        count: number(moved.count as f64),
+    let key = |moved: MovedKey| MovedKeyRow {
+        count: format_number(moved.count as f64),
         exact: moved.count,
-        keep: moved.keep.unwrap_or_default(),
+        keep: moved.keep_line.unwrap_or_default(),
         key: moved.key,
         processor: moved.processor,
     };
-    let Vaults { privacies, moved } = Vaults::of_samples(&samples);
+    let VaultSummary { privacy_profiles: privacies, moved_keys: moved } = VaultSummary::from_samples(&samples);
     let moved = moved.into_iter().take(MAX_ROWS).map(key).collect();
     let metric = names::VAULT_MOVED_VALUES.name;
-    Page { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEPS }.render()
+    GatewayPage { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEP_RULE }
+        .render()
 }
 
 /// Formats a number for people: whole numbers with commas, others with a useful number of decimals.
-fn number(value: f64) -> String {
+fn format_number(value: f64) -> String {
     let size = value.abs();
     let places = match size {
         _ if !value.is_finite() => return value.to_string(),
@@ -95,51 +99,51 @@ fn number(value: f64) -> String {
 }
 
 /// A line of a panel: the text before the labels, and the metric.
-type Line = (&'static str, &'static Def);
+type PanelLine = (&'static str, &'static MetricDefinition);
 
 /// The panels and their metrics.
-static PANELS: &[(&str, &[Line])] = &[
+static PANELS: &[(&str, &[PanelLine])] = &[
     (
-        "What came in",
+        "Received",
         &[
             ("spans", &names::RECEIVER_ACCEPTED_SPANS),
             ("log records", &names::RECEIVER_ACCEPTED_LOGS),
             ("metric points", &names::RECEIVER_ACCEPTED_POINTS),
-            ("spans pushed back", &names::RECEIVER_REFUSED_SPANS),
-            ("log records pushed back", &names::RECEIVER_REFUSED_LOGS),
-            ("metric points pushed back", &names::RECEIVER_REFUSED_POINTS),
+            ("spans refused", &names::RECEIVER_REFUSED_SPANS),
+            ("log records refused", &names::RECEIVER_REFUSED_LOGS),
+            ("metric points refused", &names::RECEIVER_REFUSED_POINTS),
             ("requests refused", &names::RECEIVER_REJECTIONS),
         ],
     ),
     (
-        "What went out",
+        "Sent",
         &[
             ("spans", &names::SENT_SPANS),
             ("log records", &names::SENT_LOGS),
             ("metric points", &names::SENT_POINTS),
             ("batches waiting", &names::QUEUE_SIZE),
-            ("oldest waits, s", &names::QUEUE_AGE),
+            ("age of the oldest batch, s", &names::QUEUE_AGE),
             ("retries", &names::RETRIES),
             ("credential or address refused", &names::DENIED),
-            ("batches held: not cleared", &names::HELD),
-            ("items set aside", &names::SET_ASIDE),
+            ("batches blocked: not cleared", &names::HELD),
+            ("refused items quarantined", &names::SET_ASIDE),
         ],
     ),
     (
-        "What it cost",
+        "Cost",
         &[
             ("USD", &names::COST_USD),
             ("calls", &names::COST_CALLS),
             ("calls without a price", &names::COST_UNPRICED),
-            ("calls left unbilled", &names::COST_UNBILLED),
+            ("calls without billing data", &names::COST_UNBILLED),
             ("tokens without a price", &names::COST_UNPRICED_TOKENS),
-            ("calls whose client said another cost", &names::COST_MISMATCH),
+            ("calls whose client reported a different cost", &names::COST_MISMATCH),
             ("rate table", &names::RATES_INFO),
-            ("newer rate table not taken", &names::RATES_REFRESH_FAILED),
+            ("newer rate table rejected", &names::RATES_REFRESH_FAILED),
         ],
     ),
     (
-        "Where the content is",
+        "Vault",
         &[
             ("fragments sealed", &names::VAULT_FRAGMENTS),
             ("content, bytes", &names::VAULT_CONTENT_BYTES),
@@ -150,7 +154,7 @@ static PANELS: &[(&str, &[Line])] = &[
         ],
     ),
     (
-        "What was private",
+        "Redaction",
         &[
             ("replaced", &names::REDACTIONS),
             ("credentials dropped", &names::REDACT_DROPPED_ATTRIBUTES),
@@ -162,7 +166,7 @@ static PANELS: &[(&str, &[Line])] = &[
         &[
             ("spool, bytes", &names::SPOOL_BYTES),
             ("spool limit, bytes", &names::SPOOL_LIMIT_BYTES),
-            ("oldest in the spool, s", &names::SPOOL_OLDEST_SECONDS),
+            ("age of the oldest spool record, s", &names::SPOOL_OLDEST_SECONDS),
             ("in flight, bytes", &names::IN_FLIGHT_BYTES),
             ("items quarantined", &names::QUARANTINED_ITEMS),
             ("panics", &names::PANICS),
@@ -175,20 +179,20 @@ static PANELS: &[(&str, &[Line])] = &[
 /// Maximum rows of one metric on the page; `/metrics` has all of them.
 const MAX_ROWS: usize = 12;
 /// Panels that show zero values too, because there zero is informative.
-const ALWAYS: &[&str] = &["Health"];
+const ALWAYS_SHOWN: &[&str] = &["Health"];
 
-fn rows(samples: &[Sample], title: &str, lines: &[Line], money: fn(f64) -> String) -> Vec<Row> {
+fn panel_rows(samples: &[MetricSample], title: &str, lines: &[PanelLine], money: fn(f64) -> String) -> Vec<PanelRow> {
     let mut rows = Vec::new();
     for (what, def) in lines {
-        let mut found: Vec<&Sample> = samples.iter().filter(|sample| sample.name == def.name).collect();
-        found.retain(|sample| sample.number() != 0.0 || ALWAYS.contains(&title));
+        let mut found: Vec<&MetricSample> = samples.iter().filter(|sample| sample.name == def.name).collect();
+        found.retain(|sample| sample.number() != 0.0 || ALWAYS_SHOWN.contains(&title));
         found.sort_by(|a, b| b.number().total_cmp(&a.number()));
         for sample in found.into_iter().take(MAX_ROWS) {
             let labels: Vec<&str> = sample.labels.values().map(String::as_str).collect();
             let labels = labels.join(" · ");
-            let shown = if def.name == names::COST_USD.name { money } else { number };
+            let shown = if def.name == names::COST_USD.name { money } else { format_number };
             let (what, value) = ((*what).to_owned(), shown(sample.number()));
-            rows.push(Row { what, labels, value, exact: sample.value.clone(), metric: def.name.to_owned() });
+            rows.push(PanelRow { what, labels, value, exact: sample.value.clone(), metric: def.name.to_owned() });
         }
     }
     rows

@@ -8,13 +8,13 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use super::super::samples::parse;
+use super::super::samples::parse_samples;
 use super::super::{Health, Meter, names};
-use super::{Admin, health_router, router};
+use super::{AdminState, health_router, router};
 
-fn admin() -> (Arc<Admin>, Meter, Health) {
+fn admin() -> (Arc<AdminState>, Meter, Health) {
     let (meter, health) = (Meter::new(), Health::new());
-    let admin = Admin {
+    let admin = AdminState {
         meter: meter.clone(),
         health: health.clone(),
         allowed_hosts: vec!["gate.example".to_owned()],
@@ -24,7 +24,7 @@ fn admin() -> (Arc<Admin>, Meter, Health) {
     (Arc::new(admin), meter, health)
 }
 
-async fn ask(admin: &Arc<Admin>, request: Request<Body>) -> (StatusCode, String) {
+async fn ask(admin: &Arc<AdminState>, request: Request<Body>) -> (StatusCode, String) {
     let response = router(Arc::clone(admin), Router::new()).oneshot(request).await.expect("answer");
     let status = response.status();
     let body = response.into_body().collect().await.expect("body").to_bytes();
@@ -85,10 +85,10 @@ async fn the_page_says_what_metrics_say() {
     meter.counter(&names::VAULT_MOVED_VALUES, &[("processor", "vault"), ("key", "team")]).increment(2000);
     meter.gauge(&names::VAULT_PRIVACY, &[("processor", "vault"), ("profile", "strict")]).set(1.0);
     let (_, metrics) = ask(&admin, get("/metrics", "localhost")).await;
-    let (status, page) = ask(&admin, get("/health-page", "localhost")).await;
+    let (status, page) = ask(&admin, get("/gateway", "localhost")).await;
     assert_eq!(status, StatusCode::OK);
     assert!(!page.contains("<script>"), "{page}");
-    let samples = parse(&metrics);
+    let samples = parse_samples(&metrics);
     assert!(samples.iter().any(|sample| sample.label("exporter") == label));
     let mut shown = 0;
     for row in page.split("<tr>").skip(1) {
@@ -125,10 +125,10 @@ async fn the_health_port_is_readiness_alone() {
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
     health.set("spool", None);
     // a reload does not count as the end, but the next shutdown does
-    health.goes_on();
+    health.announce_next_round();
     health.set("gateway", Some("shutting down"));
     assert_eq!((ask("/").await, ask("/readyz").await), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
-    health.begin();
+    health.begin_round();
     assert_eq!(ask("/").await, StatusCode::OK);
     health.set("gateway", None);
     health.set("gateway", Some("shutting down"));
@@ -141,14 +141,19 @@ async fn the_health_port_is_readiness_alone() {
 /// With `auth` only probes are answered without a known password or token.
 #[tokio::test]
 async fn who_may_read() {
-    let config: super::Config = serde_json::from_value(serde_json::json!({
+    let config: super::AdminConfig = serde_json::from_value(serde_json::json!({
         "auth": {"username": "op", "password": "correct horse", "bearer": "battery staple"}}))
     .expect("config");
     let settings = config.settings().ok().unwrap();
     let (open, _, health) = admin();
     health.set("gateway", None);
-    let admin =
-        Admin { auth: settings.auth, meter: open.meter.clone(), health, allowed_hosts: Vec::new(), money: open.money };
+    let admin = AdminState {
+        auth: settings.auth,
+        meter: open.meter.clone(),
+        health,
+        allowed_hosts: Vec::new(),
+        money: open.money,
+    };
     let admin = Arc::new(admin);
     let more = || Router::new().route("/api/x", axum::routing::get(|| async { "x" }));
     let status = |path: &'static str, value: Option<&'static str>| {
@@ -163,7 +168,7 @@ async fn who_may_read() {
         }
     };
     let refused = (StatusCode::UNAUTHORIZED, true);
-    for path in ["/health-page", "/metrics", "/api/x"] {
+    for path in ["/gateway", "/metrics", "/api/x"] {
         assert_eq!(status(path, None).await, refused, "{path}");
         assert_eq!(status(path, Some("Bearer battery stapler")).await, refused);
         assert_eq!(status(path, Some("Basic b3A6d3Jvbmcgb25lIQ==")).await, refused);
@@ -180,7 +185,7 @@ async fn who_may_read() {
 #[test]
 fn bad_auth() {
     let config = serde_json::json!({"auth": {"username": "a:b", "bearer": "short"}});
-    let config: super::Config = serde_json::from_value(config).expect("config");
+    let config: super::AdminConfig = serde_json::from_value(config).expect("config");
     let paths: Vec<String> = config.settings().err().unwrap().into_iter().map(|problem| problem.path).collect();
     assert_eq!(paths, ["auth", "auth.username", "auth.bearer"]);
 }
@@ -197,7 +202,7 @@ fn values_are_those_of_metrics() {
     meter.gauge(&names::QUEUE_SIZE, &[("exporter", "a")]).decrement(1.5);
     meter.gauge(&names::RSS, &[]).set(4096.0);
     meter.counter(&names::RECEIVER_ACCEPTED_LOGS, &[]).increment(1);
-    let samples = parse(&meter.render());
+    let samples = parse_samples(&meter.render());
     for def in [&names::SENT_SPANS, &names::QUEUE_SIZE, &names::RSS] {
         let mut said: Vec<f64> =
             samples.iter().filter(|sample| sample.name == def.name).map(|one| one.number()).collect();

@@ -11,14 +11,14 @@ use config::{FieldProblem, address};
 use kernel::secret::Secret;
 
 /// Shortest signing key, in bytes.
-const SHORTEST: usize = 16;
+const MIN_KEY_BYTES: usize = 16;
 /// Maximum number of mutes.
-const MUTES: usize = 200;
+const MAX_MUTES: usize = 200;
 
 /// The least severity that is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Least {
+pub enum MinimumSeverity {
     /// All alerts.
     #[default]
     Warning,
@@ -29,7 +29,7 @@ pub enum Least {
 /// An alert that is not sent. It is still counted and shown.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Mute {
+pub struct AlertMute {
     /// Name of the rule, or `*` for all rules.
     pub rule: String,
     /// Only for this tenant. Default: all tenants.
@@ -41,7 +41,7 @@ pub struct Mute {
 /// Where tollgate sends the alerts that it computes itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct AlertWebhookConfig {
     /// URL of a Slack incoming webhook, or of a service that accepts its JSON. It is a secret: write it as `${env:…}`
     /// or `${file:…}`.
     pub url: Option<Secret>,
@@ -49,14 +49,14 @@ pub struct Config {
     /// `v1:TIMESTAMP:BODY`. At least 16 bytes.
     pub signing_key: Option<Secret>,
     /// The least severity that is sent: `warning` (default) or `critical`.
-    pub severity: Least,
+    pub severity: MinimumSeverity,
     /// Alerts that are not sent.
-    pub mute: Vec<Mute>,
+    pub mute: Vec<AlertMute>,
 }
 
 /// A checked mute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Muted {
+pub struct CheckedMute {
     /// Name of the rule, or `*` for all rules.
     pub rule: String,
     /// Only for this tenant; `None`: all tenants.
@@ -65,7 +65,7 @@ pub struct Muted {
     pub until: Option<u64>,
 }
 
-impl Muted {
+impl CheckedMute {
     /// Whether an alert of this rule and tenant is muted at the time `now`.
     pub fn mutes(&self, rule: &str, tenant: Option<&str>, now: u64) -> bool {
         (self.rule == "*" || self.rule == rule)
@@ -76,27 +76,27 @@ impl Muted {
 
 /// The checked webhook settings.
 #[derive(Clone, Debug)]
-pub struct Webhook {
+pub struct AlertWebhook {
     /// URL that messages are posted to.
     pub url: Secret,
     /// Key that signs messages.
     pub key: Option<Secret>,
     /// The least severity that is sent.
-    pub least: Least,
+    pub min_severity: MinimumSeverity,
     /// Alerts that are not sent.
-    pub mutes: Vec<Muted>,
+    pub mutes: Vec<CheckedMute>,
 }
 
-impl Config {
+impl AlertWebhookConfig {
     /// Validates the settings. `None` means that nothing is sent.
-    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<Webhook> {
+    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<AlertWebhook> {
         let before = problems.len();
         let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("alerts.{field}"), what));
-        if self.signing_key.as_ref().is_some_and(|key| key.expose().len() < SHORTEST) {
-            bad("signing_key", "is shorter than 16 bytes: it could be guessed");
+        if self.signing_key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY_BYTES) {
+            bad("signing_key", "must have at least 16 bytes");
         }
-        if self.mute.len() > MUTES {
-            bad("mute", "has more than 200 entries");
+        if self.mute.len() > MAX_MUTES {
+            bad("mute", "must have at most 200 entries");
         }
         let mut mutes = Vec::new();
         for (at, mute) in self.mute.iter().enumerate() {
@@ -104,26 +104,28 @@ impl Config {
             if mute.rule != "*" && (mute.rule.is_empty() || !mute.rule.chars().all(name)) {
                 bad(&format!("mute[{at}].rule"), "must be the name of a rule (docs/runs.md), or `*`");
             }
-            let until = mute.until.as_deref().map(instant);
+            let until = mute.until.as_deref().map(parse_instant);
             if until == Some(None) {
                 bad(&format!("mute[{at}].until"), "must be a time such as 2026-12-24T18:00:00Z");
             }
-            mutes.push(Muted { rule: mute.rule.clone(), tenant: mute.tenant.clone(), until: until.flatten() });
+            mutes.push(CheckedMute { rule: mute.rule.clone(), tenant: mute.tenant.clone(), until: until.flatten() });
         }
         match &self.url {
-            None if self.signing_key.is_some() => bad("signing_key", "signs nothing without `url`"),
+            None if self.signing_key.is_some() => {
+                bad("signing_key", "has no effect without `url`: set `url`, or remove it")
+            }
             None => {}
             Some(url) => {
-                if let Err(what) = address::url(url.expose()) {
+                if let Err(what) = address::parse_url(url.expose()) {
                     bad("url", &what);
                 }
             }
         }
         let (url, key) = (self.url.clone()?, self.signing_key.clone());
-        (problems.len() == before).then_some(Webhook { url, key, least: self.severity, mutes })
+        (problems.len() == before).then_some(AlertWebhook { url, key, min_severity: self.severity, mutes })
     }
 }
 
-fn instant(text: &str) -> Option<u64> {
+fn parse_instant(text: &str) -> Option<u64> {
     u64::try_from(OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos()).ok()
 }

@@ -7,7 +7,7 @@ use super::*;
 /// escaped.
 #[test]
 fn the_text_is_the_formats() {
-    let registry = Registry::default();
+    let registry = MetricRegistry::default();
     assert_eq!(registry.render(), "", "no series, no text");
     registry.gauge(&COST_USD, &[("tenant", "a\"b\\c\nd")]).increment(0.25);
     registry.counter(&SENT_SPANS, &[("exporter", "b")]).increment(7);
@@ -27,7 +27,7 @@ fn the_text_is_the_formats() {
 /// A value counts in the first bucket whose bound is not below it; a value above all bounds still counts.
 #[test]
 fn a_histogram_counts_each_value_once() {
-    let registry = Registry::default();
+    let registry = MetricRegistry::default();
     let seconds = registry.histogram(&CHECKPOINT_SECONDS, &[("k", "v")]);
     assert_eq!(registry.render(), "", "nothing was measured yet");
     for value in [0.001, 0.0011, 1e9, f64::NAN] {
@@ -46,7 +46,7 @@ fn a_histogram_counts_each_value_once() {
 /// Handles with equal labels share one value; a handle of the wrong kind has no effect.
 #[test]
 fn equal_labels_share_a_value() {
-    let registry = Registry::default();
+    let registry = MetricRegistry::default();
     registry.counter(&SENT_SPANS, &[]).increment(1);
     registry.counter(&SENT_SPANS, &[]).increment(2);
     registry.gauge(&SENT_SPANS, &[]).set(9.0);

@@ -9,7 +9,7 @@ use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::Payload;
 use pipeline::Processor;
-use runs::{Alert, Board};
+use runs::{Alert, RunCatalog};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -129,15 +129,15 @@ fn traffic_alone_is_silent() {
 fn ceilings() {
     let mut scene = Scene::new();
     scene.play(Plan { calls: 40, ended: false, ..PLAIN }).wait(1);
-    assert_eq!(scene.firing(), ["iteration_ceiling_near"]);
+    assert_eq!(scene.firing(), ["iteration_ceiling_warning"]);
     scene.play(Plan { calls: 50, ended: false, ..PLAIN }).wait(1);
-    assert_eq!(scene.firing(), ["iteration_ceiling", "iteration_ceiling_near"]);
+    assert_eq!(scene.firing(), ["iteration_ceiling", "iteration_ceiling_warning"]);
     let alert = scene.all().into_iter().find(|alert| alert.rule == "iteration_ceiling").unwrap();
     assert_eq!((alert.value, alert.threshold, &*alert.session), (50.0, 50.0, "s1"));
     assert_eq!(alert.trace, format!("{:032}", 1), "it leads to its trace");
     scene.play(Plan { calls: 50, ..PLAIN }).wait(2);
     assert!(scene.firing().is_empty(), "{:?}", scene.firing());
-    assert_eq!(scene.fired(), ["iteration_ceiling", "iteration_ceiling_near"]);
+    assert_eq!(scene.fired(), ["iteration_ceiling", "iteration_ceiling_warning"]);
     assert!(
         scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"),
         "{}",
@@ -167,7 +167,7 @@ fn unended_runs() {
     for n in 0..7 {
         scene.play(Plan { calls: 3 + n, ended: false, ..PLAIN }).wait(10);
     }
-    assert_eq!(scene.firing(), ["run_unended"]);
+    assert_eq!(scene.firing(), ["run_overdue"]);
     scene.wait(40);
     assert!(scene.firing().is_empty(), "ended by being quiet");
 }

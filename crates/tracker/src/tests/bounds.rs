@@ -9,7 +9,7 @@ use crate::Config;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use pipeline::Processor;
-use runs::{Board, RunState};
+use runs::{RunCatalog, RunState};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -31,7 +31,7 @@ fn many(runs: u64) {
         line.runs.tick(now);
     }
     assert!(line.runs.state.lock().store.len() <= 500);
-    assert!(line.runs.recent(usize::MAX).len() <= 1500);
+    assert!(line.runs.recent_runs(usize::MAX).len() <= 1500);
     let evicted = format!("tollgate_runs_evicted_total {}", runs - 500);
     assert!(meter.render().contains(&evicted), "{}", meter.render());
     assert!(line.runs.checkpoint().unwrap().len() < 4 << 20);
@@ -66,7 +66,7 @@ fn a_run_of_fifty_thousand_spans() {
         line.play(request::payload(&json!({"items": items})));
     }
     wait(&line.runs, NOW, Duration::from_secs(60));
-    let detail = line.runs.run(&format!("{:032}", 1)).unwrap();
+    let detail = line.runs.find_run(&format!("{:032}", 1)).unwrap();
     assert_eq!((detail.view.totals.calls(), detail.step_count), (50_000, 50_000));
     assert_eq!(detail.steps.unwrap().len(), 2000);
 }

@@ -9,18 +9,18 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::Runs;
-use crate::alerts::{Alerts, Limits, Rule};
-use crate::look::Look;
-use crate::terms::Terms;
+use crate::RunTracker;
+use crate::aggregation_context::AggregationContext;
+use crate::alerts::{AlertEvaluator, AlertThresholds, RuleContext};
+use crate::evaluation::GroupEvaluation;
 use crate::timeline::tests::steps;
 use genai::testing::request;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use pipeline::{Batch, Processor};
-use redaction::Ids;
-use runs::share::{Owned, Queue, Used};
-use runs::{Board, Outcome, RunState, SessionView, Totals, Verdict};
+use redaction::RedactionIdPolicy;
+use runs::fair_eviction::{AccountOwned, FairQueue, LastUsedNames};
+use runs::{OutcomeVerdict, RunCatalog, RunOutcome, RunState, RunTotals, SessionView};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -70,7 +70,7 @@ fn roots_of_one_trace() {
     let look = |count: u64| {
         let line = crowd(count, |_| 1, |_| 1);
         let mut views = Vec::new();
-        let steps = steps(|| views = line.runs.recent(usize::MAX));
+        let steps = steps(|| views = line.runs.recent_runs(usize::MAX));
         assert_eq!(views.len() as u64, count);
         assert!(views.iter().all(|view| view.totals.calls() == 1), "each call is in the run that was under way");
         steps
@@ -85,7 +85,7 @@ fn roots_of_one_session() {
     let look = |count: u64| {
         let line = crowd(count, |n| 1 + n, |n| 1_000_000 + n);
         let mut views = Vec::new();
-        let steps = steps(|| views = line.runs.recent(usize::MAX));
+        let steps = steps(|| views = line.runs.recent_runs(usize::MAX));
         assert_eq!(views.len() as u64, count);
         assert!(views.iter().all(|view| view.totals.calls() == 1));
         steps
@@ -98,12 +98,12 @@ fn roots_of_one_session() {
 #[test]
 fn who_asks_again_gets_what_is_known() {
     let line = crowd(500, |_| 1, |_| 1);
-    let first = line.runs.recent(100);
+    let first = line.runs.recent_runs(100);
     let mut again = Vec::new();
-    assert_eq!(steps(|| again = line.runs.recent(100)), 0);
+    assert_eq!(steps(|| again = line.runs.recent_runs(100)), 0);
     assert!(first.iter().map(|view| &view.run).eq(again.iter().map(|view| &view.run)) && first.len() == 100);
     play(&line, &[span(1, 9_000_000, "chat")]);
-    assert_ne!(steps(|| again = line.runs.recent(100)), 0, "it changed");
+    assert_ne!(steps(|| again = line.runs.recent_runs(100)), 0, "it changed");
 }
 
 /// One-span requests for a session of thousands: all of them together may read only an amount bounded by the session's
@@ -148,9 +148,9 @@ fn turns_of_a_long_session() {
 #[test]
 fn a_secret_for_a_tool_name() {
     let meter = Meter::new();
-    let rules = processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
-    let ids = Ids::new(vec![rules.detector], Pseudonymizer::new(&Secret::new("key".into())));
-    let line = Line::new(Runs::new("runs".into(), settings(), vocabulary(), Arc::new(ids), &meter));
+    let rules = processors::redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let ids = RedactionIdPolicy::new(vec![rules.detector], Pseudonymizer::new(&Secret::new("key".into())));
+    let line = Line::new(RunTracker::new("runs".into(), settings(), vocabulary(), Arc::new(ids), &meter));
     line.runs.tick(NOW);
     // not a real key: split into parts so that secret scanners ignore it
     let secret = ["sk-ant-", "api03-", &"aB3dE5fG7hJ9kL1m".repeat(5), "-xYz12QAA"].concat();
@@ -165,7 +165,7 @@ fn a_secret_for_a_tool_name() {
 /// Records whether the state is locked while ids are processed, the slow part of an evaluation.
 struct Listener {
     ids: PlainIds,
-    runs: Mutex<Weak<Runs>>,
+    runs: Mutex<Weak<RunTracker>>,
     asked: AtomicU64,
     held: AtomicU64,
 }
@@ -179,14 +179,14 @@ impl Listener {
 }
 
 impl IdPolicy for Listener {
-    fn shown<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+    fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
         self.note();
-        self.ids.shown(account, id)
+        self.ids.shown_id(account, id)
     }
 
-    fn column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
+    fn redact_column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
         self.note();
-        self.ids.column(account, text)
+        self.ids.redact_column(account, text)
     }
 
     fn pseudonym(&self, account: &str, id: &str) -> String {
@@ -204,7 +204,7 @@ fn a_pseudonym_is_looked_up_among_its_own() {
     let zero = || AtomicU64::new(0);
     let listener = Arc::new(Listener { ids, runs: Mutex::new(Weak::new()), asked: zero(), held: zero() });
     let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
-    let runs = Arc::new(Runs::new("runs".into(), settings(), vocabulary(), policy, &Meter::new()));
+    let runs = Arc::new(RunTracker::new("runs".into(), settings(), vocabulary(), policy, &Meter::new()));
     *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
     runs.tick(NOW);
     for (account, count) in [("few", 5_u64), ("many", 400)] {
@@ -221,7 +221,7 @@ fn a_pseudonym_is_looked_up_among_its_own() {
     }
     let asked = |account: &str| {
         let before = listener.asked.load(Ordering::Relaxed);
-        assert!(runs.run_of(account, "h-00000000000000000000000000000000").is_none());
+        assert!(runs.find_run_of_account(account, "h-00000000000000000000000000000000").is_none());
         listener.asked.load(Ordering::Relaxed) - before
     };
     let few = asked("few");
@@ -234,7 +234,7 @@ fn a_pseudonym_is_looked_up_among_its_own() {
 /// An entry's account, with a count of how often it was read.
 struct Asked<'a>(&'a str, &'a AtomicU64);
 
-impl Owned for Asked<'_> {
+impl AccountOwned for Asked<'_> {
     fn account(&self) -> &str {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.0
@@ -246,7 +246,7 @@ impl Owned for Asked<'_> {
 #[test]
 fn making_room_does_not_walk_the_queue() {
     let asked = AtomicU64::new(0);
-    let mut queue = Queue::default();
+    let mut queue = FairQueue::default();
     for account in ["few", "many"] {
         (0..1000).for_each(|_| assert!(queue.push(Asked(account, &asked), 2000).is_none()));
     }
@@ -266,7 +266,7 @@ fn nobody_waits_for_a_look() {
     let config = crate::Config { max_runs: 2, ..Default::default() };
     let settings = config.settings().unwrap_or_else(|_| panic!("valid"));
     let policy: Arc<dyn IdPolicy> = Arc::<Listener>::clone(&listener);
-    let runs = Arc::new(Runs::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
+    let runs = Arc::new(RunTracker::new("runs".into(), settings, vocabulary(), policy, &Meter::new()));
     *listener.runs.lock().unwrap() = Arc::downgrade(&runs);
     runs.tick(NOW);
     for trace in 1..6_u64 {
@@ -278,9 +278,9 @@ fn nobody_waits_for_a_look() {
         let mut batch = batch(request::payload(&json!({"items": [root, tool]})));
         runs.process(&mut batch).unwrap();
         batch.effects.iter().for_each(|effect| runs.apply(effect));
-        assert!(!runs.recent(10).is_empty());
+        assert!(!runs.recent_runs(10).is_empty());
     }
-    assert!(runs.run(&format!("{:032}", 5)).is_some());
+    assert!(runs.find_run(&format!("{:032}", 5)).is_some());
     let now = wait(&runs, NOW, Duration::from_secs(60));
     wait(&runs, now, Duration::from_secs(3600));
     let (asked, held) = (listener.asked.load(Ordering::Relaxed), listener.held.load(Ordering::Relaxed));
@@ -296,19 +296,19 @@ fn a_batch_comes_while_somebody_looks() {
     let look_then_add = |after: u64, added: u64| {
         let (id, look) = {
             let mut state = line.runs.state.lock();
-            state.pass(NOW.plus(Duration::from_secs(after)));
-            let eyes = state.eyes(Terms::default());
-            let (id, group) = state.next_due().unwrap();
-            (id, Look::of(&group, &line.ids(), &settings(), &eyes))
+            state.advance_clock(NOW.plus(Duration::from_secs(after)));
+            let eyes = state.evaluation_inputs(AggregationContext::default());
+            let (id, group) = state.next_due_group().unwrap();
+            (id, GroupEvaluation::evaluate(&group, &line.ids(), &settings(), &eyes))
         };
         let mut call = span(1, 1 + added, "chat");
         call["parent"] = json!(1);
         play(&line, &[call]);
         let (mut look, meters) = (look, &line.runs.meters);
-        let found = std::mem::take(&mut look.found);
+        let found = std::mem::take(&mut look.findings);
         let mut state = line.runs.state.lock();
-        let taken = state.take(id, &look, found, meters);
-        state.end_look(id, look);
+        let taken = state.apply_findings(id, &look, found, meters);
+        state.finish_evaluation(id, look);
         taken
     };
     line.runs.tick(NOW);
@@ -324,7 +324,7 @@ fn a_batch_comes_while_somebody_looks() {
     let mut passed = now.0.saturating_sub(NOW.0) / 1_000_000_000;
     while line.runs.state.lock().store.len() == 1 && passed < 1900 {
         passed += 50;
-        line.runs.state.lock().pass(NOW.plus(Duration::from_secs(passed)));
+        line.runs.state.lock().advance_clock(NOW.plus(Duration::from_secs(passed)));
     }
     assert!(!look_then_add(passed + 50, 2), "it woke up");
     assert_eq!(line.runs.state.lock().store.len(), 1);
@@ -334,7 +334,7 @@ fn a_batch_comes_while_somebody_looks() {
 /// An account with hundreds of names takes none from an account with few.
 #[test]
 fn whoever_has_most_makes_room() {
-    let (mut map, mut used) = (BTreeMap::<String, u32>::new(), Used::default());
+    let (mut map, mut used) = (BTreeMap::<String, u32>::new(), LastUsedNames::default());
     for (account, names) in [("few", 5), ("many", 500)] {
         for n in 0..names {
             *used.entry(&mut map, &format!("{account}\nname-{n}"), 20) = n;
@@ -349,22 +349,25 @@ fn whoever_has_most_makes_room() {
 #[test]
 fn medians_are_an_accounts_own() {
     let session = |account: &str, usd: i128| {
-        let mut totals = Totals::default();
+        let mut totals = RunTotals::default();
         totals.add_call("m", Default::default(), Some(usd * 1_000_000_000_000_000_000));
         let (account, session, feature) = (account.to_owned(), "s".to_owned(), Some("triage".to_owned()));
         let (tenant, user) = (None, None);
         SessionView { account, session, tenant, feature, user, runs: 1, failed: false, start: 1, duration: 1, totals }
     };
-    let limits = Limits::default();
-    let rule = Rule { limits: &limits, ceiling: 50, now: 1 };
-    let mut alerts = Alerts::default();
+    let limits = AlertThresholds::default();
+    let rule = RuleContext { limits: &limits, ceiling: 50, now: 1 };
+    let mut alerts = AlertEvaluator::default();
     for _ in 0..40 {
-        assert!(alerts.session(&session("ours", 1), true, &mut 0, rule).is_empty());
-        assert!(alerts.session(&session("theirs", 1000), true, &mut 0, rule).is_empty());
+        assert!(alerts.evaluate_session(&session("ours", 1), true, &mut 0, rule).is_empty());
+        assert!(alerts.evaluate_session(&session("theirs", 1000), true, &mut 0, rule).is_empty());
     }
-    assert_eq!(alerts.session(&session("ours", 20), false, &mut 0, rule).len(), 1);
-    assert!(alerts.session(&session("theirs", 1500), false, &mut 0, rule).is_empty());
-    assert!(alerts.session(&session("others", 1_000_000), false, &mut 0, rule).is_empty(), "nothing is known of it");
+    assert_eq!(alerts.evaluate_session(&session("ours", 20), false, &mut 0, rule).len(), 1);
+    assert!(alerts.evaluate_session(&session("theirs", 1500), false, &mut 0, rule).is_empty());
+    assert!(
+        alerts.evaluate_session(&session("others", 1_000_000), false, &mut 0, rule).is_empty(),
+        "nothing is known of it"
+    );
 }
 
 /// Two accounts with a run of the same id: both are shown, and an outcome reaches the intended one.
@@ -380,13 +383,14 @@ fn an_id_of_two_accounts() {
         batch.effects.iter().for_each(|effect| line.apply(effect));
     }
     let id = format!("{:032}", 1);
-    assert_eq!(line.runs.accounts(&id), ["a", "b"]);
-    let outcome = Outcome { verdict: Verdict::Overridden, confidence: None, resolved_in: None };
+    assert_eq!(line.runs.accounts_with_run(&id), ["a", "b"]);
+    let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolved_in: None };
     for account in ["b", "a"] {
-        line.apply(&line.runs.judged(account, &id, outcome, NOW).unwrap());
-        let judged = |account: &str| line.runs.run_of(account, &id).unwrap().view.judged.outcome.is_some();
+        line.apply(&line.runs.outcome_effect(account, &id, outcome, NOW).unwrap());
+        let judged =
+            |account: &str| line.runs.find_run_of_account(account, &id).unwrap().view.judgement.outcome.is_some();
         assert_eq!((judged("a"), judged("b")), (account == "a", true));
         assert_eq!(line.runs.budget(account, &id).unwrap().view.account, account);
     }
-    assert!(line.runs.judged("c", &id, outcome, NOW).is_none());
+    assert!(line.runs.outcome_effect("c", &id, outcome, NOW).is_none());
 }

@@ -6,13 +6,13 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use genai::testing::request;
-use history::{History, Window, figures};
+use history::{RunHistory, TimeWindow, compute_figures};
 use otlp::Signal;
 use otlp::r#gen::opentelemetry::proto::collector::logs::v1::ExportLogsServiceRequest;
 use otlp::r#gen::opentelemetry::proto::logs::v1::LogRecord;
-use pipeline::{Effect, Processor, Source};
+use pipeline::{Effect, Processor, RequestSource};
 use prost::Message;
-use runs::{Alert, Board, RunState, RunView};
+use runs::{Alert, RunCatalog, RunState, RunView};
 use telemetry::{Meter, names};
 
 const T0: u64 = 1_795_166_000;
@@ -100,7 +100,7 @@ impl Scene {
 
     /// The pending events with this name that a connector emits, and the effect that records the emission.
     fn told(&self, name: &str) -> (Vec<LogRecord>, Vec<Effect>) {
-        let Some(portion) = self.line.runs.portion(Signal::Logs, self.now) else { return Default::default() };
+        let Some(portion) = self.line.runs.next_request(Signal::Logs, self.now) else { return Default::default() };
         self.line.apply(&portion.effect);
         let request = ExportLogsServiceRequest::decode(portion.wire).unwrap();
         let scopes = request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
@@ -111,10 +111,10 @@ impl Scene {
     /// Another process after this one was killed; it starts from these effects only.
     fn killed(&self, effects: &[Effect]) -> Self {
         let after = Self::new();
-        after.line.runs.ask(&[Signal::Logs]);
+        after.line.runs.enable_signals(&[Signal::Logs]);
         // its clock has not ticked yet
         let line = Line::metered(runs_with(settings(), &after.meter), &after.meter);
-        line.runs.ask(&[Signal::Logs]);
+        line.runs.enable_signals(&[Signal::Logs]);
         effects.iter().for_each(|effect| line.apply(effect));
         line.runs.tick(self.now);
         Self { line, meter: after.meter, now: self.now }
@@ -198,7 +198,7 @@ fn a_parent_elsewhere() {
 #[test]
 fn a_presumed_end_is_not_counted() {
     let mut scene = Scene::new();
-    scene.line.runs.ask(&[Signal::Logs, Signal::Metrics]);
+    scene.line.runs.enable_signals(&[Signal::Logs, Signal::Metrics]);
     let mut failed = agent(2, 1, [0, 5]);
     failed["status"] = json!("error");
     scene.send(&[chat(3, 2, 0), failed], 10);
@@ -209,7 +209,8 @@ fn a_presumed_end_is_not_counted() {
     scene.wait(400);
     assert_eq!((scene.only().state, scene.sums()), (RunState::Failed, (1, 0, 1, 1)));
     let told = |scene: &Scene| {
-        let news = [Signal::Logs, Signal::Metrics].map(|signal| scene.line.runs.portion(signal, scene.now).is_some());
+        let news =
+            [Signal::Logs, Signal::Metrics].map(|signal| scene.line.runs.next_request(signal, scene.now).is_some());
         (scene.meter.values(&names::RUNS), scene.meter.values(&names::SESSIONS), news)
     };
     assert_eq!(told(&scene), (Vec::new(), Vec::new(), [false, false]));
@@ -228,10 +229,15 @@ fn a_presumed_end_is_not_counted() {
 /// State and failure of the only run on the page and in the API, and the number of failed runs on the page and in
 /// sums.
 fn told_of_failure(scene: &Scene) -> (RunState, bool, u64, u64) {
-    let (view, history) = (scene.only(), History::default());
-    history.look(&scene.line.runs, scene.now.0);
-    let window = Window::last(86_400_000_000_000, scene.now.0);
-    (view.state, view.failed, figures(&history.all(), window).sum.failed, scene.line.runs.sums().all.failed)
+    let (view, history) = (scene.only(), RunHistory::default());
+    history.update_from_tracker(&scene.line.runs, scene.now.0);
+    let window = TimeWindow::last(86_400_000_000_000, scene.now.0);
+    (
+        view.state,
+        view.failed,
+        compute_figures(&history.all_runs(), window).sum.failed,
+        scene.line.runs.sums().all.failed,
+    )
 }
 
 /// The session's end ends a run whose only agent failed and may be a sub-agent. Once its trace was quiet for `settle`,
@@ -297,13 +303,13 @@ fn a_presumed_end_is_certain_in_the_end() {
 #[test]
 fn late_spans_correct_all_that_can_be() {
     let mut scene = Scene::new();
-    scene.line.runs.ask(&[Signal::Logs]);
+    scene.line.runs.enable_signals(&[Signal::Logs]);
     scene.send(&of(1, vec![chat(3, 1, 0), agent(1, 0, [0, 5])]), 60);
     for at in 0..4 {
         scene.send(&of(2, vec![chat(100 + at, 90, 900 * at)]), 900);
     }
     let summaries = |scene: &Scene| {
-        scene.line.runs.portion(Signal::Logs, scene.now).map_or(0, |one| {
+        scene.line.runs.next_request(Signal::Logs, scene.now).map_or(0, |one| {
             let request = ExportLogsServiceRequest::decode(one.wire).unwrap();
             request
                 .resource_logs
@@ -365,10 +371,10 @@ fn traces_of_one_session_stay_apart() {
 /// and in counters. Regression test: the page showed its first part alone, sums counted two runs.
 #[test]
 fn a_run_that_goes_on_is_one_run() {
-    let (mut scene, history) = (Scene::new(), History::default());
+    let (mut scene, history) = (Scene::new(), RunHistory::default());
     let page = |scene: &Scene| {
-        history.look(&scene.line.runs, scene.now.0);
-        let sum = figures(&history.all(), Window::last(86_400_000_000_000, scene.now.0)).sum;
+        history.update_from_tracker(&scene.line.runs, scene.now.0);
+        let sum = compute_figures(&history.all_runs(), TimeWindow::last(86_400_000_000_000, scene.now.0)).sum;
         (sum.runs, sum.live, sum.iterations, sum.atto / 100_000_000_000_000_000)
     };
     scene.send(&[chat(2, 1, 0)], 31 * 60);
@@ -452,7 +458,7 @@ fn a_run_that_is_named_late_is_one_run() {
 #[test]
 fn an_alert_is_told_once_over_a_crash() {
     let mut scene = Scene::new();
-    scene.line.runs.ask(&[Signal::Logs]);
+    scene.line.runs.enable_signals(&[Signal::Logs]);
     let calls: Vec<Json> = (0..60).map(|n| chat(100 + n, 1, n)).collect();
     let mut effects = scene.committed(&calls, 5);
     let (alerts, told) = scene.told("tollgate.alert");
@@ -471,7 +477,7 @@ fn summaries_are_corrected_over_a_crash() {
         records.iter().map(of).collect::<Vec<_>>()
     };
     let mut scene = Scene::new();
-    scene.line.runs.ask(&[Signal::Logs]);
+    scene.line.runs.enable_signals(&[Signal::Logs]);
     let mut effects = scene.committed(&[chat(2, 1, 0), agent(1, 0, [0, 5])], 60);
     let (summaries, told) = scene.told("tollgate.run.summary");
     assert_eq!(revisions(&summaries), [false]);

@@ -4,9 +4,9 @@
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::{Runs, seen};
+use crate::{RunTracker, observation};
 use genai::testing::request;
-use runs::{Board, RunState, RunView, StepKind};
+use runs::{RunCatalog, RunState, RunView, StepKind};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -44,7 +44,7 @@ fn calls_without_usage_are_counted() {
     let items = json!({"items": [silent(1), other, root(json!({"tenant.id": "acme"}))]});
     line.play(request::payload(&items));
     let totals = &line.views()[0].totals;
-    assert_eq!((totals.models["gpt-5-mini"].no_usage, totals.others["other"].no_usage), (2, 1));
+    assert_eq!((totals.models["gpt-5-mini"].no_usage, totals.other_tenants["other"].no_usage), (2, 1));
 }
 
 pub(super) fn tool(at: u64, name: &str, args: &str, more: Json) -> Json {
@@ -134,7 +134,7 @@ fn finish_reasons_are_one() {
         })
         .collect();
     items.push(root(json!({})));
-    let finish = run(&items).totals.finish;
+    let finish = run(&items).totals.finish_reasons;
     assert_eq!((finish["length"], finish["stop"], finish.len()), (3, 2, 2));
 }
 
@@ -153,14 +153,14 @@ fn equal_calls_in_a_row() {
         root(none()),
     ];
     let view = run(&items);
-    let row = view.peaks.row.unwrap();
+    let row = view.peaks.identical_row.unwrap();
     assert_eq!((&*row.tool, row.count), ("grep", 3));
-    let window = view.peaks.window.unwrap();
+    let window = view.peaks.busiest_window.unwrap();
     assert_eq!((&*window.tool, window.count), ("grep", 4));
     assert_eq!((view.totals.reads, view.totals.writes), (5, 1));
     let mut silent: Vec<Json> = (0..4).map(|n| tool(1 + 2 * n, "grep", "", none())).collect();
     silent.push(root(none()));
-    assert!(run(&silent).peaks.row.is_none());
+    assert!(run(&silent).peaks.identical_row.is_none());
 }
 
 /// The digest of arguments is keyed: the same call in two accounts, or under two keys, has two digests.
@@ -172,7 +172,7 @@ fn digests_of_arguments_are_keyed() {
         origin.account = account.into();
         batch.origin = origin.into();
         pipeline::Processor::process(&line.runs, &mut batch).unwrap();
-        let sight = seen::Sight::decode(&batch.effects[0].body).unwrap();
+        let sight = observation::BatchObservation::decode(&batch.effects[0].body).unwrap();
         sight.items[0].tool.as_ref().unwrap().args
     };
     let line = Line::new(runs());
@@ -193,7 +193,7 @@ fn a_tool_in_a_window() {
     };
     let mut items: Vec<Json> = (0..10).map(at).collect();
     items.push(root(json!({})));
-    let window = run(&items).peaks.window.unwrap();
+    let window = run(&items).peaks.busiest_window.unwrap();
     assert_eq!(window.count, 3, "of ten calls 200 s apart three fit into 10 minutes");
 }
 
@@ -226,7 +226,7 @@ fn changed_models() {
         item
     };
     let view = run(&[ask(1, "gpt-5-mini", "gpt-5-mini-2025-08-07"), ask(3, "opus", "haiku"), root(json!({}))]);
-    assert_eq!(view.totals.swapped, 1);
+    assert_eq!(view.totals.model_changes, 1);
 }
 
 /// Tool calls are counted when they arrive, once each, whichever records report them, and not again on replay.
@@ -251,14 +251,14 @@ fn tools_count_at_once() {
 fn places_are_spans() {
     for n in 0..1000_u64 {
         let (trace, span) = ((u128::from(n) * 77 + 1).to_be_bytes(), (n * 31 + 1).to_be_bytes());
-        assert_eq!(seen::span_at(trace, seen::place(trace, span)), span);
+        assert_eq!(observation::span_id_of_place(trace, observation::span_place(trace, span)), span);
     }
 }
 
-fn runs_keyed(key: &str) -> Runs {
+fn runs_keyed(key: &str) -> RunTracker {
     use kernel::pseudonym::{PlainIds, Pseudonymizer};
     let ids = PlainIds(Pseudonymizer::new(&kernel::secret::Secret::new(key.into())));
-    Runs::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
+    RunTracker::new("runs".into(), settings(), vocabulary(), std::sync::Arc::new(ids), &Meter::new())
 }
 
 /// The span of a model that replaced another one is stamped with the reason and both models, also if the failed call
@@ -292,7 +292,7 @@ fn who_asks_holds_no_lock() {
     /// Counts names that were redacted, and how many of them while the state was locked.
     #[derive(Default)]
     struct Prying {
-        runs: OnceLock<Weak<Runs>>,
+        runs: OnceLock<Weak<RunTracker>>,
         asked: AtomicU64,
         locked: AtomicU64,
     }
@@ -305,11 +305,11 @@ fn who_asks_holds_no_lock() {
         }
     }
     impl kernel::pseudonym::IdPolicy for Prying {
-        fn shown<'a>(&self, _: &str, id: &'a str) -> Cow<'a, str> {
+        fn shown_id<'a>(&self, _: &str, id: &'a str) -> Cow<'a, str> {
             self.pry();
             id.into()
         }
-        fn column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
+        fn redact_column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
             self.pry();
             text.into()
         }
@@ -318,13 +318,13 @@ fn who_asks_holds_no_lock() {
         }
     }
     let prying = Arc::new(Prying::default());
-    let runs = Runs::new("runs".into(), settings(), vocabulary(), Arc::clone(&prying) as _, &Meter::new());
+    let runs = RunTracker::new("runs".into(), settings(), vocabulary(), Arc::clone(&prying) as _, &Meter::new());
     let line = Line::new(runs);
     line.play(request::payload(&json!({"items": [answered(1, "m", 1), root(json!({}))]})));
     let runs = Arc::new(line.runs);
     prying.runs.set(Arc::downgrade(&runs)).unwrap();
-    let id = runs.recent(10)[0].run.clone();
-    assert!(runs.run(&id).is_some() && runs.budget("default", &id).is_some() && runs.run("nobody").is_none());
+    let id = runs.recent_runs(10)[0].run.clone();
+    assert!(runs.find_run(&id).is_some() && runs.budget("default", &id).is_some() && runs.find_run("nobody").is_none());
     assert!(prying.asked.load(Ordering::Relaxed) > 3);
     assert_eq!(prying.locked.load(Ordering::Relaxed), 0);
 }

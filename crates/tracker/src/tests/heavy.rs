@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::group::Announced;
+use crate::group::PublicationRecord;
 use crate::timeline::tests::steps;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use pipeline::Processor;
-use runs::{Alert, Board};
+use runs::{Alert, RunCatalog};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -31,10 +31,10 @@ impl Scene {
         let mut scene = Self { line, meter, now: NOW, calls: 0 };
         scene.call(1);
         let mut state = scene.line.runs.state.lock();
-        state.store.change(0, |group| {
+        state.store.modify_group(0, |group| {
             // replaces thousands of items, which would make the test too slow
             (1..200_000).for_each(|key| {
-                group.announced.insert(key << 20, Announced::default());
+                group.published.insert(key << 20, PublicationRecord::default());
             });
         });
         drop(state);
@@ -87,7 +87,7 @@ fn a_ceiling_is_told_in_time() {
     (0..10).for_each(|_| scene.second());
     assert!(scene.line.runs.alerts().is_empty(), "39 of 50");
     scene.call(1);
-    let near = scene.until("iteration_ceiling_near");
+    let near = scene.until("iteration_ceiling_warning");
     scene.call(9);
     (0..10).for_each(|_| scene.second());
     assert!(scene.alert("iteration_ceiling").is_none(), "49 of 50");
@@ -101,7 +101,7 @@ fn a_ceiling_is_told_in_time() {
     (0..35).for_each(|_| scene.second());
     assert_eq!(scene.alert("iteration_ceiling").map(|alert| alert.value), Some(scene.calls as f64), "it keeps up");
     let text = scene.meter.render();
-    for rule in ["iteration_ceiling", "iteration_ceiling_near"] {
+    for rule in ["iteration_ceiling", "iteration_ceiling_warning"] {
         let counted = format!("agent_alert_total{{rule=\"{rule}\",tenant=\"unattributed\"}} 1\n");
         assert!(text.contains(&counted), "{text}");
     }
@@ -112,7 +112,7 @@ fn a_ceiling_is_told_in_time() {
 #[test]
 fn items_do_not_make_a_heavy_group_be_looked_through() {
     let mut scene = Scene::new();
-    let each = steps(|| drop(scene.line.runs.recent(1)));
+    let each = steps(|| drop(scene.line.runs.recent_runs(1)));
     // a minute has two regular evaluations, and one that was in progress when the group became heavy
     let minute = |scene: &mut Scene, calls: u64| {
         steps(|| {

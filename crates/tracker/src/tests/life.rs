@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::{Config, Runs, Settings};
+use crate::{Config, RunTracker, Settings};
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, Pseudonymizer};
 use kernel::secret::Secret;
 use otlp::Value;
 use pipeline::Processor;
-use redaction::Ids;
-use runs::{Board, RunState};
+use redaction::RedactionIdPolicy;
+use runs::{RunCatalog, RunState};
 use telemetry::Meter;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -335,10 +335,10 @@ fn labels_are_capped() {
 #[test]
 fn private_names_are_shown_nowhere() {
     let meter = Meter::new();
-    let rules = processors::redact::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let rules = processors::redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
     let key = Pseudonymizer::new(&Secret::new("key".into()));
-    let ids: Arc<dyn IdPolicy> = Arc::new(Ids::new(vec![rules.detector], key));
-    let line = Line::new(Runs::new("runs".into(), settings(), vocabulary(), Arc::clone(&ids), &meter));
+    let ids: Arc<dyn IdPolicy> = Arc::new(RedactionIdPolicy::new(vec![rules.detector], key));
+    let line = Line::new(RunTracker::new("runs".into(), settings(), vocabulary(), Arc::clone(&ids), &meter));
     let private = "4111-1111-1111-1111";
     let mut items = agent_run(1);
     items[3]["attributes"]["tenant.id"] = json!(private);
@@ -349,7 +349,7 @@ fn private_names_are_shown_nowhere() {
     play(&line, &items);
     wait(&line.runs, NOW, 32 * MINUTE);
     let sums = line.runs.sums();
-    assert_eq!(sums.by_tenant.keys().collect::<Vec<_>>(), [&*ids.shown("default", private)]);
+    assert_eq!(sums.by_tenant.keys().collect::<Vec<_>>(), [&*ids.shown_id("default", private)]);
     assert_eq!(sums.by_model.len(), 1);
     assert!(sums.by_model.keys().all(|model| !model.contains("4111")));
     for view in line.views() {
@@ -390,7 +390,7 @@ fn bad_settings() {
 #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
 #[expect(clippy::disallowed_methods, reason = "measures")]
 fn a_hundred_thousand_runs() {
-    use crate::seen::Sight;
+    use crate::observation::BatchObservation;
     let resident = || -> u64 {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap();
         text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
@@ -408,7 +408,7 @@ fn a_hundred_thousand_runs() {
     let batch = line.process(request::payload(&json!({"items": items})));
     let before = resident();
     for n in 0..100_000_u64 {
-        let mut sight = Sight::decode(&batch.effects[0].body).unwrap();
+        let mut sight = BatchObservation::decode(&batch.effects[0].body).unwrap();
         for key in &mut sight.keys {
             key.text = format!("{}{n:08}", key.text).into();
         }

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config as Runner, RngSeed, TestRunner};
 use super::support::*;
 use otlp::Payload;
 use pipeline::Processor;
-use runs::{Board, RunView};
+use runs::{RunCatalog, RunView};
 
 fn play_all(payloads: &[Payload]) -> Vec<RunView> {
     let line = Line::whole(runs());
@@ -121,7 +121,7 @@ fn damage_is_ignored() {
     for at in 0..checkpoint.len() {
         let after = runs();
         after.restore(&checkpoint[..at]);
-        assert!(after.recent(10).is_empty(), "{at} of {}", checkpoint.len());
+        assert!(after.recent_runs(10).is_empty(), "{at} of {}", checkpoint.len());
     }
     for at in 0..effect.body.len() {
         let after = Line::new(runs());
@@ -138,7 +138,7 @@ fn damage_is_ignored() {
 /// Numbers of all sizes survive encoding.
 #[test]
 fn numbers_survive() {
-    use crate::codec::Code;
+    use crate::codec::BinaryCodec;
     proptest!(|(number in any::<i128>(), count in any::<u64>(), text in ".{0,40}")| {
         let mut out = Vec::new();
         number.put(&mut out);

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::support::*;
-use genai::Buckets;
+use genai::CallTokenBuckets;
 use otlp::Value;
 use rates::Usd;
-use runs::{RunState, RunView, Totals};
+use runs::{RunState, RunTotals, RunView};
 
 /// Data that the telemetry lacks but the mock model knows; everything else must be equal.
 struct Gaps {
@@ -24,8 +24,8 @@ fn gaps(session: &str) -> Gaps {
 }
 
 /// The totals of all runs of a session.
-fn together(views: &[RunView]) -> Totals {
-    let mut totals = Totals::default();
+fn together(views: &[RunView]) -> RunTotals {
+    let mut totals = RunTotals::default();
     views.iter().for_each(|view| totals.add(&view.totals));
     totals
 }
@@ -35,7 +35,7 @@ fn number(json: &Json) -> u64 {
 }
 
 /// The hand count's tokens, as disjoint buckets.
-fn expected_tokens(session: &Session) -> Buckets {
+fn expected_tokens(session: &Session) -> CallTokenBuckets {
     let totals = &session.manifest["totals"];
     let (mut input, output) = (number(&totals["input_tokens"]), number(&totals["output_tokens"]));
     let (mut read, mut write) = (number(&totals["cache_read_tokens"]), number(&totals["cache_creation_tokens"]));
@@ -48,7 +48,7 @@ fn expected_tokens(session: &Session) -> Buckets {
     }
     let long = number(&totals["cache_creation_1h_tokens"]);
     let (cache_write_5m, cache_write_1h) = (write - long, long);
-    Buckets { input, cache_read: read, cache_write_5m, cache_write_1h, output, reasoning }
+    CallTokenBuckets { input, cache_read: read, cache_write_5m, cache_write_1h, output, reasoning }
 }
 
 /// Calls, tokens, tools by name and outcome, sessions and runs of every recording equal the hand count.
@@ -104,7 +104,7 @@ fn hand_counts() {
 }
 
 /// By tool: successful calls, failed or denied calls.
-fn tools_of(totals: &Totals) -> BTreeMap<String, (u64, u64)> {
+fn tools_of(totals: &RunTotals) -> BTreeMap<String, (u64, u64)> {
     totals.tools.iter().map(|(name, tool)| (name.clone(), (tool.ok, tool.failed + tool.denied))).collect()
 }
 

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::{Config, Runs, Settings};
+use crate::{Config, RunTracker, Settings};
 pub(super) use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use otlp::{Payload, Signal};
-use pipeline::{Batch, Effect, Origin, Processor, Trust};
+use pipeline::{Batch, BatchOrigin, Effect, Processor, Trust};
 use processors::{cost, normalize};
-use runs::{Board, RunView};
+use runs::{RunCatalog, RunView};
 use telemetry::Meter;
 
 /// Default time of arrival in tests: 2026-11-20 09:30.
@@ -26,15 +26,15 @@ pub(super) fn settings() -> Settings {
     Config::default().settings().unwrap_or_else(|_| panic!("defaults are valid"))
 }
 
-pub(super) fn runs_with(settings: Settings, meter: &Meter) -> Runs {
-    Runs::new("runs".into(), settings, vocabulary(), ids(), meter)
+pub(super) fn runs_with(settings: Settings, meter: &Meter) -> RunTracker {
+    RunTracker::new("runs".into(), settings, vocabulary(), ids(), meter)
 }
 
 fn ids() -> Arc<PlainIds> {
     Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("key".into()))))
 }
 
-pub(super) fn runs() -> Runs {
+pub(super) fn runs() -> RunTracker {
     runs_with(settings(), &Meter::new())
 }
 
@@ -45,7 +45,7 @@ pub(super) fn batch(payload: Payload) -> Batch {
 fn numbered(payload: Payload, number: u64) -> Batch {
     let mut id = [1; 16];
     id[..8].copy_from_slice(&number.to_le_bytes());
-    let origin = Origin {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -59,41 +59,41 @@ fn numbered(payload: Payload, number: u64) -> Batch {
 /// The steps before `runs`, in pipeline order.
 pub(super) struct Line {
     steps: Vec<Box<dyn Processor>>,
-    pub(super) runs: Runs,
+    pub(super) runs: RunTracker,
     batches: AtomicU64,
 }
 
 impl Line {
     /// The `runs` step alone.
-    pub(super) fn new(runs: Runs) -> Self {
+    pub(super) fn new(runs: RunTracker) -> Self {
         Self { steps: Vec::new(), runs, batches: AtomicU64::new(0) }
     }
 
     /// Normalize, cost (billing logs if calls arrive on both signals) and runs.
-    pub(super) fn whole(runs: Runs) -> Self {
+    pub(super) fn whole(runs: RunTracker) -> Self {
         Self::metered(runs, &Meter::new())
     }
 
     /// The same, with the steps' metrics in `meter`.
-    pub(super) fn metered(runs: Runs, meter: &Meter) -> Self {
+    pub(super) fn metered(runs: RunTracker, meter: &Meter) -> Self {
         Self::priced(runs, meter, |_| {})
     }
 
     /// The same with other price settings.
-    pub(super) fn priced(runs: Runs, meter: &Meter, change: impl FnOnce(&mut cost::Config)) -> Self {
-        let normalize = normalize::Normalize::new(
+    pub(super) fn priced(runs: RunTracker, meter: &Meter, change: impl FnOnce(&mut cost::CostConfig)) -> Self {
+        let normalize = normalize::NormalizeProcessor::new(
             "normalize".into(),
-            &normalize::Config::default().settings().unwrap_or_else(|_| panic!("valid")),
+            &normalize::NormalizeConfig::default().settings().unwrap_or_else(|_| panic!("valid")),
             vocabulary(),
             meter,
         );
-        let mut config = cost::Config::default();
+        let mut config = cost::CostConfig::default();
         change(&mut config);
         let mut settings = config.settings().unwrap_or_else(|_| panic!("valid"));
         settings.signals = vec![Signal::Logs, Signal::Traces];
-        let cost = cost::Cost::new("cost".into(), &settings, vocabulary(), meter);
+        let cost = cost::CostProcessor::new("cost".into(), &settings, vocabulary(), meter);
         let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
-        runs.price_by(cost.shelf());
+        runs.set_rate_tables(cost.shelf());
         Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
     }
 
@@ -149,13 +149,13 @@ impl Line {
 
     /// All runs, in a fixed order.
     pub(super) fn views(&self) -> Vec<RunView> {
-        let mut views = self.runs.recent(usize::MAX);
+        let mut views = self.runs.recent_runs(usize::MAX);
         views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
         views
     }
 }
 
-impl Runs {
+impl RunTracker {
     /// The first tick.
     pub(super) fn tick_now(&self, now: UnixNanos) {
         self.tick(now);
@@ -163,7 +163,7 @@ impl Runs {
 }
 
 /// Lets time pass in steps of half a minute.
-pub(super) fn wait(runs: &Runs, from: UnixNanos, span: Duration) -> UnixNanos {
+pub(super) fn wait(runs: &RunTracker, from: UnixNanos, span: Duration) -> UnixNanos {
     let mut now = from;
     runs.tick(now);
     let end = from.plus(span);
@@ -235,6 +235,6 @@ pub(super) fn show(view: &RunView) -> String {
         totals.failed_calls,
         totals.iterations,
         totals.sub_agents,
-        totals.finish,
+        totals.finish_reasons,
     )
 }

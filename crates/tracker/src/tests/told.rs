@@ -10,30 +10,30 @@ use prost::Message;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
-use crate::Runs;
+use crate::RunTracker;
 use connectors::runs as connector;
 use genai::testing::request;
 use kernel::clock::{ManualClock, UnixNanos};
 use otlp::r#gen::opentelemetry::proto;
 use otlp::{Payload, Signal, UnknownFields};
-use pipeline::forward::Label;
+use pipeline::forward_label::ForwardLabel;
 use pipeline::testing::engine::Sink;
 use pipeline::testing::rig::{Parts, Rig};
-use pipeline::{PipelinePlan, Processor, Source, Trust};
+use pipeline::{PipelinePlan, Processor, RequestSource, Trust};
 use proto::collector::logs::v1::ExportLogsServiceRequest;
 use proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use proto::logs::v1::LogRecord;
 use proto::metrics::v1::metric::Data;
-use runs::{Board, Outcome, Verdict};
+use runs::{OutcomeVerdict, RunCatalog, RunOutcome};
 use telemetry::Meter;
 
 const START: u64 = 1_700_000_000;
 
 struct Gate {
     rig: Rig,
-    runs: Arc<Runs>,
-    connector: connector::Runs,
+    runs: Arc<RunTracker>,
+    connector: connector::RunsConnector,
 }
 
 fn open(folder: &Path, at: u64) -> Gate {
@@ -47,7 +47,7 @@ fn open(folder: &Path, at: u64) -> Gate {
         processors,
         exporters: vec![sink.clone()],
     };
-    let step = Arc::<Runs>::clone(&runs) as Arc<dyn Processor>;
+    let step = Arc::<RunTracker>::clone(&runs) as Arc<dyn Processor>;
     let mut parts = Parts::new(Vec::new(), Vec::new());
     parts.pipelines = vec![
         PipelinePlan { exporters: Vec::new(), ..plan("traces", Signal::Traces, "otlp", vec![step]) },
@@ -57,9 +57,9 @@ fn open(folder: &Path, at: u64) -> Gate {
     parts.clock = ManualClock::at(UnixNanos(at * 1_000_000_000));
     let clock = Arc::<ManualClock>::clone(&parts.clock);
     let signals = vec![Signal::Logs, Signal::Metrics];
-    let settings = connector::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
-    let source = Arc::<Runs>::clone(&runs) as Arc<dyn Source>;
-    let connector = connector::Runs::build("told".into(), settings, vec![source], signals, clock, &meter);
+    let settings = connector::RunsConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let source = Arc::<RunTracker>::clone(&runs) as Arc<dyn RequestSource>;
+    let connector = connector::RunsConnector::build("told".into(), settings, vec![source], signals, clock, &meter);
     Gate { rig: parts.open(folder), runs, connector }
 }
 
@@ -81,11 +81,12 @@ impl Gate {
         let (connector, inlet) = (&self.connector, Arc::clone(&self.rig.engine.inlet));
         let (clock, committer) = (Arc::clone(&self.rig.clock), &mut self.rig.committer);
         let commit = || committer.step(Duration::ZERO).committed > 0;
-        pipeline::testing::drive::drive(&clock, Duration::from_secs(60), connector.tell(&inlet), commit).unwrap();
+        pipeline::testing::drive::drive(&clock, Duration::from_secs(60), connector.send_new_requests(&inlet), commit)
+            .unwrap();
     }
 
     fn bodies(&self, signal: Signal) -> Vec<Bytes> {
-        let copies = self.rig.waiting("sink").into_iter().map(|copy| Label::split(&copy.body).unwrap());
+        let copies = self.rig.waiting("sink").into_iter().map(|copy| ForwardLabel::split(&copy.body).unwrap());
         copies.filter(|(label, _)| label.signal == signal).map(|(_, body)| body).collect()
     }
 
@@ -313,10 +314,10 @@ fn alerts_and_overrides_are_told() {
     }
     gate.put(&items);
     gate.wait(40);
-    let outcome = Outcome { verdict: Verdict::Overridden, confidence: None, resolved_in: None };
+    let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolved_in: None };
     for _ in 0..2 {
-        let effect = gate.runs.judged("default", &format!("{:032}", 1), outcome, NOW).unwrap();
-        gate.rig.engine.applier.apply(&[effect], pipeline::spool::Seq(u64::MAX / 2));
+        let effect = gate.runs.outcome_effect("default", &format!("{:032}", 1), outcome, NOW).unwrap();
+        gate.rig.engine.applier.apply(&[effect], pipeline::spool::RecordSeq(u64::MAX / 2));
     }
     gate.tell();
     gate.tell();
@@ -338,5 +339,5 @@ fn what_nobody_asks_for_is_not_kept() {
     line.play(request::payload(&json!({"items": run_of(1)})));
     wait(&line.runs, NOW, Duration::from_secs(60));
     assert_eq!(line.runs.state.lock().outbox.len(), 0);
-    assert!(line.runs.portion(Signal::Logs, NOW).is_none());
+    assert!(line.runs.next_request(Signal::Logs, NOW).is_none());
 }

@@ -6,11 +6,11 @@ use serde_json::{Value as Json, json};
 
 use super::extras::{answered, root, run, span, tool};
 use super::support::*;
-use crate::outbox::{News, Outbox};
+use crate::outbox::{Outbox, OutboxEvent};
 use crate::{Config, Settings};
 use genai::testing::request;
 use kernel::pseudonym::PREFIX;
-use runs::{Board, BudgetState, Outcome, Verdict};
+use runs::{BudgetState, OutcomeVerdict, RunCatalog, RunOutcome};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -122,8 +122,8 @@ fn budgets() {
     assert!(line.runs.budget("default", "nobody").is_none());
 }
 
-fn judge(line: &Line, run: &str, outcome: Outcome) {
-    let effect = line.runs.judged("default", run, outcome, NOW).unwrap();
+fn judge(line: &Line, run: &str, outcome: RunOutcome) {
+    let effect = line.runs.outcome_effect("default", run, outcome, NOW).unwrap();
     line.apply(&effect);
 }
 
@@ -147,7 +147,8 @@ fn outcomes_and_investigations() {
     assert_eq!((sre(&line).count, sre(&line).judged), (2, 0));
     assert!((sre(&line).tool_calls_p95 - 35.0).abs() < 1e-9);
     let run = |n: u64| format!("{n:032}");
-    let overridden = Outcome { verdict: Verdict::Overridden, confidence: Some(0.85), resolved_in: Some(600.0) };
+    let overridden =
+        RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: Some(0.85), resolved_in: Some(600.0) };
     judge(&line, &run(1), overridden);
     judge(&line, &run(2), overridden);
     // over OTLP, as an attribute and as an evaluation
@@ -166,15 +167,15 @@ fn outcomes_and_investigations() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     let view = line.views().into_iter().find(|view| view.run == run(3)).unwrap();
-    assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Confirmed));
-    assert_eq!(view.judged.scores.len(), 1);
+    assert!(view.judgement.outcome.is_some_and(|outcome| outcome.verdict == OutcomeVerdict::Confirmed));
+    assert_eq!(view.judgement.scores.len(), 1);
     // and is kept when the run is only in the history
     wait(&line.runs, now, Duration::from_secs(40 * 60));
-    let view = line.runs.run(&run(1)).unwrap().view;
-    assert!(view.judged.outcome.is_some_and(|outcome| outcome.verdict == Verdict::Overridden));
-    assert!(line.runs.judged("default", "nobody", overridden, NOW).is_none());
-    assert!(line.runs.judged("another", &run(1), overridden, NOW).is_none(), "it is not that account's run");
-    assert_eq!(line.runs.accounts(&run(1)), ["default"]);
+    let view = line.runs.find_run(&run(1)).unwrap().view;
+    assert!(view.judgement.outcome.is_some_and(|outcome| outcome.verdict == OutcomeVerdict::Overridden));
+    assert!(line.runs.outcome_effect("default", "nobody", overridden, NOW).is_none());
+    assert!(line.runs.outcome_effect("another", &run(1), overridden, NOW).is_none(), "it is not that account's run");
+    assert_eq!(line.runs.accounts_with_run(&run(1)), ["default"]);
 }
 
 /// Measures of any span are summed by service, tenant and commit; a span counts once, implausible numbers never.
@@ -264,7 +265,7 @@ fn play_as(line: &Line, account: &str, items: &[Json]) {
 fn accounts_are_added_up_apart() {
     let line = Line::new(runs());
     line.runs.tick_now(NOW);
-    line.runs.state.lock().outbox.ask(&[otlp::Signal::Metrics]);
+    line.runs.state.lock().outbox.register_signals(&[otlp::Signal::Metrics]);
     for (account, calls) in [("ours", 4), ("theirs", 40)] {
         let mut items: Vec<Json> = (0..calls).map(|n| tool(10 + n, "grep", "", json!({}))).collect();
         items.push(root(json!({"tenant.id": "acme", "incident.id": "INC-1", "agent.type": "sre"})));
@@ -277,7 +278,7 @@ fn accounts_are_added_up_apart() {
     assert_eq!((of("ours"), of("theirs")), (4, 40));
     let told: Vec<(String, f64)> = (line.runs.state.lock().outbox.news())
         .filter_map(|news| match news {
-            News::ToolCalls(account, _, calls) => Some((account.clone(), *calls)),
+            OutboxEvent::ToolCallsP95(account, _, calls) => Some((account.clone(), *calls)),
             _ => None,
         })
         .collect();
@@ -300,9 +301,9 @@ fn one_account_takes_nothing_from_another() {
     };
     (0..10).for_each(|n| play_as(&line, "few", &one(1 + n, &format!("few-{n}"))));
     (0..1500).for_each(|n| play_as(&line, "many", &one(100 + n, &format!("many-{n}"))));
-    let live = line.runs.recent(usize::MAX).into_iter().filter(|view| view.account == "few").count();
+    let live = line.runs.recent_runs(usize::MAX).into_iter().filter(|view| view.account == "few").count();
     assert_eq!((live, line.runs.state.lock().store.len()), (10, 100), "its runs are live");
-    let ids: Vec<String> = line.runs.recent(30).into_iter().map(|view| view.account).collect();
+    let ids: Vec<String> = line.runs.recent_runs(30).into_iter().map(|view| view.account).collect();
     assert!(ids.iter().all(|account| account == "many"), "the latest come first, whosever they are");
     wait(&line.runs, NOW, Duration::from_secs(40 * 60));
     let sums = line.runs.sums();
@@ -317,10 +318,10 @@ fn one_account_takes_nothing_from_another() {
 #[test]
 fn one_account_does_not_crowd_out_anothers_news() {
     let mut outbox = Outbox::default();
-    outbox.ask(&[otlp::Signal::Metrics]);
-    let news = |account: &str, n: u64| News::Investigation(account.into(), "sre".into(), format!("INC-{n}"));
-    (0..10).for_each(|n| assert_eq!(outbox.put_in(vec![news("few", n)]), 0));
-    let dropped: u64 = (0..25_000).map(|n| outbox.put_in(vec![news("many", n)])).sum();
+    outbox.register_signals(&[otlp::Signal::Metrics]);
+    let news = |account: &str, n: u64| OutboxEvent::Investigation(account.into(), "sre".into(), format!("INC-{n}"));
+    (0..10).for_each(|n| assert_eq!(outbox.push_events(vec![news("few", n)]), 0));
+    let dropped: u64 = (0..25_000).map(|n| outbox.push_events(vec![news("many", n)])).sum();
     assert_eq!((dropped, outbox.len()), (5010, 20_000));
     assert_eq!(outbox.news().filter(|news| news.account() == "few").count(), 10);
 }
@@ -329,11 +330,11 @@ fn one_account_does_not_crowd_out_anothers_news() {
 #[test]
 fn the_latest_figure_is_told() {
     let mut outbox = Outbox::default();
-    outbox.ask(&[otlp::Signal::Metrics]);
-    let calls = |kind: &str, value: f64| News::ToolCalls("a".into(), kind.into(), value);
-    assert_eq!(outbox.put_in(vec![calls("sre", 1.0), calls("sre", 2.0), calls("dev", 7.0)]), 0);
-    assert_eq!(outbox.put_in(vec![calls("sre", 3.0)]), 0);
-    let told = outbox.news().map(|news| if let News::ToolCalls(.., value) = news { *value } else { 0.0 });
+    outbox.register_signals(&[otlp::Signal::Metrics]);
+    let calls = |kind: &str, value: f64| OutboxEvent::ToolCallsP95("a".into(), kind.into(), value);
+    assert_eq!(outbox.push_events(vec![calls("sre", 1.0), calls("sre", 2.0), calls("dev", 7.0)]), 0);
+    assert_eq!(outbox.push_events(vec![calls("sre", 3.0)]), 0);
+    let told = outbox.news().map(|news| if let OutboxEvent::ToolCallsP95(.., value) = news { *value } else { 0.0 });
     assert_eq!(told.collect::<Vec<_>>(), [7.0, 3.0]);
 }
 
@@ -343,7 +344,7 @@ fn fallbacks_name_tenant_and_template() {
     let meter = Meter::new();
     let line = Line::new(runs_with(settings(), &meter));
     line.runs.tick_now(NOW);
-    pipeline::Source::ask(&line.runs, &[otlp::Signal::Metrics]);
+    pipeline::RequestSource::enable_signals(&line.runs, &[otlp::Signal::Metrics]);
     let mut refused = answered(1, "big", 1);
     refused["attributes"]["gen_ai.response.finish_reasons"] = json!(["refusal"]);
     let whose = json!({"tenant.id": "acme", "prompt.template": "triage-v2"});
@@ -352,7 +353,7 @@ fn fallbacks_name_tenant_and_template() {
     let series =
         "agent_fallback_total{reason=\"refusal\",provider=\"openai\",tenant=\"acme\",template=\"triage-v2\"} 1";
     assert!(meter.render().contains(series), "{}", meter.render());
-    let portion = pipeline::Source::portion(&line.runs, otlp::Signal::Metrics, now).unwrap();
+    let portion = pipeline::RequestSource::next_request(&line.runs, otlp::Signal::Metrics, now).unwrap();
     let text = String::from_utf8_lossy(&portion.wire).into_owned();
     let point = text.split("agent.fallbacks").nth(1).unwrap();
     for word in ["refusal", "openai", "acme", "triage-v2"] {

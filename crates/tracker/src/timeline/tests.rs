@@ -32,14 +32,18 @@ fn as_a_look_at_each() {
             })
             .collect();
         runs.sort_unstable();
-        let timeline = Timeline::of(&runs);
+        let timeline = Timeline::build(&runs);
         for at in 0..45 {
             let begun = runs.iter().rfind(|(begin, ..)| *begin <= at).map(|(.., run)| *run);
             let under_way = runs.iter().rfind(|(begin, end, _)| *begin <= at && at <= *end).map(|(.., run)| *run);
-            assert_eq!((timeline.begun(at), timeline.under_way(at)), (begun, under_way), "{count} runs at {at}");
+            assert_eq!(
+                (timeline.latest_begun(at), timeline.latest_under_way(at)),
+                (begun, under_way),
+                "{count} runs at {at}"
+            );
         }
-        assert_eq!(timeline.first(), runs.first().map(|(.., run)| *run));
-        assert_eq!(timeline.only(), if count == 1 { Some(0) } else { None });
+        assert_eq!(timeline.first_run(), runs.first().map(|(.., run)| *run));
+        assert_eq!(timeline.only_run(), if count == 1 { Some(0) } else { None });
     }
 }
 
@@ -47,10 +51,10 @@ fn as_a_look_at_each() {
 #[test]
 fn a_question_takes_few_steps() {
     let runs: Vec<(u64, u64, usize)> = (0..100_000).map(|run| (run, run + 1, run as usize)).collect();
-    let timeline = Timeline::of(&runs);
+    let timeline = Timeline::build(&runs);
     let taken = steps(|| {
-        assert_eq!(timeline.under_way(200_000), None);
-        assert_eq!(timeline.under_way(50_000), Some(50_000));
+        assert_eq!(timeline.latest_under_way(200_000), None);
+        assert_eq!(timeline.latest_under_way(50_000), Some(50_000));
     });
     assert!(taken < 200, "{taken}");
 }

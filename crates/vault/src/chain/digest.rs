@@ -1,4 +1,4 @@
-//! [`Digest`]: the objects stored since the previous digest and the root over all lines so far, signed. An auditor
+//! [`ChainDigest`]: the objects stored since the previous digest and the root over all lines so far, signed. An auditor
 //! walks back from the newest digest to the first.
 //!
 //! The bytes are produced once and signed as they are. Keys have a fixed order; unknown keys are refused on reading,
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::names::account_segment;
+use crate::object_names::account_segment;
 
 /// Version of the digest format.
 pub const VERSION: u8 = 1;
@@ -18,7 +18,7 @@ pub const VERSION: u8 = 1;
 /// The digest as stored: compact JSON. Its 64-byte signature is a separate object next to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Digest {
+pub struct ChainDigest {
     /// Version of the format: [`VERSION`].
     pub v: u8,
     /// Account whose lines it covers.
@@ -34,26 +34,26 @@ pub struct Digest {
     /// Time at which it was made; never before `start`.
     pub end: String,
     /// The previous digest; for the first of an epoch, the last of the writer's previous epoch.
-    pub prev: Option<Link>,
+    pub prev: Option<DigestLink>,
     /// Why there is no previous digest, or why this epoch continues the lines of another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Set if the lines have the numbers of another epoch whose own chain ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub continues: Option<Continues>,
+    pub continues: Option<ChainContinuation>,
     /// Number of leaves in the tree.
     pub tree_size: u64,
     /// Root of the tree, base64.
     pub root: String,
     /// Index object with the new lines; null if there are none.
-    pub index: Option<Index>,
+    pub index: Option<IndexReference>,
     /// Object with lines of finished sessions; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<Sessions>,
+    pub sessions: Option<SessionsReference>,
     /// Payload objects that the new lines refer to.
-    pub objects: Vec<Object>,
+    pub objects: Vec<PayloadReference>,
     /// Counts of the epoch, including lines that are not yet stored.
-    pub counters: Counters,
+    pub counters: DigestCounters,
     /// Whether this is the last digest, because the writer stopped.
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
@@ -62,14 +62,14 @@ pub struct Digest {
     pub recovered: bool,
     /// The gateway that made it; absent in digests of erasers, and of gateways without a known configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made_by: Option<MadeBy>,
+    pub made_by: Option<GatewayIdentity>,
     /// C2SP checkpoint of origin, size and root.
     pub note: String,
 }
 
 /// A program and its configuration, so that the chain records changes of either (SOC 2, CC8.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct MadeBy {
+pub struct GatewayIdentity {
     /// Version of tollgate.
     pub version: String,
     /// SHA-256 of the configuration file's bytes, hex, as `sha256sum` prints it. The values behind `${env:…}` and
@@ -77,9 +77,9 @@ pub struct MadeBy {
     pub configuration: String,
 }
 
-impl MadeBy {
+impl GatewayIdentity {
     /// This program with a configuration of this text.
-    pub fn this(configuration: &str) -> Self {
+    pub fn current(configuration: &str) -> Self {
         let configuration = kernel::hex::encode(&Sha256::digest(configuration));
         Self { version: env!("CARGO_PKG_VERSION").to_owned(), configuration }
     }
@@ -87,7 +87,7 @@ impl MadeBy {
 
 /// Identifies a digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Link {
+pub struct DigestLink {
     /// Epoch of the digest.
     pub epoch: String,
     /// Number of the digest.
@@ -98,7 +98,7 @@ pub struct Link {
 
 /// The position at which a tree continues another epoch's lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Continues {
+pub struct ChainContinuation {
     /// The epoch that the lines name.
     pub epoch: String,
     /// Number of the line that is leaf 0 of this tree.
@@ -107,7 +107,7 @@ pub struct Continues {
 
 /// An index object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Index {
+pub struct IndexReference {
     /// Name of the object.
     pub key: String,
     /// The store's version id: always null, because a digest's bytes are fixed before the first attempt to store
@@ -123,7 +123,7 @@ pub struct Index {
 
 /// An object with session lines. They are not leaves: they summarise lines that are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sessions {
+pub struct SessionsReference {
     /// Name of the object.
     pub key: String,
     /// SHA-256 of the object, hex.
@@ -135,7 +135,7 @@ pub struct Sessions {
 /// A payload object. Size and hash are null if the process that made the digest did not store the object itself; the
 /// hashes of its fragments are in the lines in any case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Object {
+pub struct PayloadReference {
     /// Name of the object.
     pub key: String,
     /// The store's version id; null if the store did not report one.
@@ -151,7 +151,7 @@ pub struct Object {
 
 /// Counts of the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counters {
+pub struct DigestCounters {
     /// Lines that were numbered.
     pub acked: u64,
     /// Lines in the tree, counted from the epoch's first.
@@ -165,10 +165,10 @@ pub struct Counters {
     /// The newest digest of each of the account's chains of erasures, by writer, as erasers reported it. The field is
     /// part of the counters because older programs refuse unknown fields of a digest but skip those of its counters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub erasures: BTreeMap<String, Link>,
+    pub erasures: BTreeMap<String, DigestLink>,
 }
 
 /// The origin line of an epoch's checkpoints.
-pub fn origin(key: &str, account: &str, writer: &str, epoch: &str) -> String {
+pub fn checkpoint_origin(key: &str, account: &str, writer: &str, epoch: &str) -> String {
     format!("{key}/{}/{writer}/{epoch}", account_segment(account))
 }

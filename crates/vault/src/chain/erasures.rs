@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::digest::{Digest, Link};
+use super::digest::{ChainDigest, DigestLink};
 use super::note::VerifyKey;
 
 /// Most chains of erasures in one account; more writers indicate a mistake.
@@ -20,7 +20,7 @@ const MAX_WRITERS: usize = 16;
 pub struct ErasureHead {
     account: String,
     writer: String,
-    link: Link,
+    link: DigestLink,
 }
 
 impl ErasureHead {
@@ -28,12 +28,13 @@ impl ErasureHead {
     ///
     /// # Errors
     /// The reason why the digest does not count.
-    pub fn open(digest: &[u8], signature: &[u8], keys: &[VerifyKey]) -> Result<Self, &'static str> {
-        if !keys.iter().any(|key| key.signed(digest, signature)) {
-            return Err("the digest is signed by no key of `erasure_keys`");
+    pub fn verify(digest: &[u8], signature: &[u8], keys: &[VerifyKey]) -> Result<Self, &'static str> {
+        if !keys.iter().any(|key| key.is_signed(digest, signature)) {
+            return Err("no key in `erasure_keys` signed this digest");
         }
-        let parsed: Digest = serde_json::from_slice(digest).map_err(|_| "the body holds no digest")?;
-        let link = Link { epoch: parsed.epoch, n: parsed.n, sha256: kernel::hex::encode(&Sha256::digest(digest)) };
+        let parsed: ChainDigest = serde_json::from_slice(digest).map_err(|_| "the request body is not a digest")?;
+        let link =
+            DigestLink { epoch: parsed.epoch, n: parsed.n, sha256: kernel::hex::encode(&Sha256::digest(digest)) };
         Ok(Self { account: parsed.account, writer: parsed.writer, link })
     }
 }
@@ -41,7 +42,7 @@ impl ErasureHead {
 /// Newest digests by account and writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct NewestErasures(BTreeMap<String, BTreeMap<String, Link>>);
+pub struct NewestErasures(BTreeMap<String, BTreeMap<String, DigestLink>>);
 
 impl NewestErasures {
     /// Whether no erasures were reported.
@@ -61,12 +62,12 @@ impl NewestErasures {
     }
 
     /// The newest digests of one account.
-    pub fn of(&self, account: &str) -> BTreeMap<String, Link> {
+    pub fn of_account(&self, account: &str) -> BTreeMap<String, DigestLink> {
         self.0.get(account).cloned().unwrap_or_default()
     }
 }
 
 /// Whether `one` comes after `other` in a chain of erasures.
-pub fn is_newer(one: &Link, other: &Link) -> bool {
+pub fn is_newer(one: &DigestLink, other: &DigestLink) -> bool {
     (&one.epoch, one.n) > (&other.epoch, other.n)
 }

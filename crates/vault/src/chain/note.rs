@@ -13,11 +13,11 @@ use zeroize::Zeroizing;
 use kernel::rng::Rng;
 use kernel::secret::Secret;
 
-use super::tree::Hash;
+use super::tree::NodeHash;
 
 /// Number of Ed25519 in key texts.
-const ALGORITHM: u8 = 1;
-const PRIVATE: &str = "PRIVATE+KEY+";
+const ED25519_ALGORITHM: u8 = 1;
+const PRIVATE_KEY_PREFIX: &str = "PRIVATE+KEY+";
 /// Longest note that is read, bytes.
 const MAX_NOTE: usize = 64 << 10;
 
@@ -36,7 +36,7 @@ pub struct VerifyKey {
 }
 
 /// Whether a key may have this name.
-pub fn key_name(name: &str) -> bool {
+pub fn is_key_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
 }
 
@@ -46,12 +46,12 @@ impl SigningKey {
         let mut seed = Zeroizing::new([0_u8; 32]);
         rng.fill(&mut *seed);
         let public = Self::from_seed(name, &seed)?.public;
-        let mut bytes = Zeroizing::new([ALGORITHM; 33]);
+        let mut bytes = Zeroizing::new([ED25519_ALGORITHM; 33]);
         for (to, from) in bytes.iter_mut().skip(1).zip(seed.iter()) {
             *to = *from;
         }
-        let mut text = Zeroizing::new(String::with_capacity(PRIVATE.len() + name.len() + 64));
-        text.push_str(PRIVATE);
+        let mut text = Zeroizing::new(String::with_capacity(PRIVATE_KEY_PREFIX.len() + name.len() + 64));
+        text.push_str(PRIVATE_KEY_PREFIX);
         text.push_str(name);
         text.push('+');
         text.push_str(&kernel::hex::encode(&public.id));
@@ -61,7 +61,7 @@ impl SigningKey {
     }
 
     fn from_seed(name: &str, seed: &[u8; 32]) -> Option<Self> {
-        if !key_name(name) {
+        if !is_key_name(name) {
             return None;
         }
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
@@ -75,14 +75,15 @@ impl SigningKey {
     /// # Errors
     /// What is wrong, without the value.
     pub fn from_secret(text: &Secret) -> Result<Self, &'static str> {
-        const BAD: &str = "holds no signing key (`PRIVATE+KEY+name+id+…`; `tollgate vault keygen --signing` makes one)";
+        const BAD: &str = "contains no signing key (expected `PRIVATE+KEY+name+id+…`; create one with `tollgate vault keygen --signing`)";
         let mut lines = text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let (line, None) = (lines.next().ok_or(BAD)?, lines.next()) else { return Err(BAD) };
-        let mut parts = line.strip_prefix(PRIVATE).ok_or(BAD)?.splitn(3, '+');
+        let mut parts = line.strip_prefix(PRIVATE_KEY_PREFIX).ok_or(BAD)?.splitn(3, '+');
         let (name, id, key) = (parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?);
         let mut bytes = Zeroizing::new([0_u8; 48]);
         let decoded = STANDARD.decode_slice(key, &mut *bytes).map_err(|_| BAD)?;
-        let Some((ALGORITHM, seed)) = bytes.get(..decoded).and_then(|bytes| bytes.split_first()).map(|(a, s)| (*a, s))
+        let Some((ED25519_ALGORITHM, seed)) =
+            bytes.get(..decoded).and_then(|bytes| bytes.split_first()).map(|(a, s)| (*a, s))
         else {
             return Err(BAD);
         };
@@ -91,7 +92,9 @@ impl SigningKey {
         if kernel::hex::encode(&key.public.id) == id {
             Ok(key)
         } else {
-            Err("holds a signing key whose id is not its own")
+            Err(
+                "contains a signing key whose id does not match the key: create a new one with `tollgate vault keygen --signing`",
+            )
         }
     }
 
@@ -106,7 +109,7 @@ impl SigningKey {
     }
 
     /// Builds a signed note from `text`, which must end in a line feed.
-    pub fn note(&self, text: &str) -> String {
+    pub fn sign_note(&self, text: &str) -> String {
         let mut bytes = [0_u8; 68];
         for (to, from) in bytes.iter_mut().zip(self.public.id.iter().chain(&self.sign(text.as_bytes()))) {
             *to = *from;
@@ -117,7 +120,7 @@ impl SigningKey {
 
 /// First four bytes of the SHA-256 of name, line feed, algorithm and key.
 fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
-    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ALGORITHM]).chain_update(key).finalize();
+    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ED25519_ALGORITHM]).chain_update(key).finalize();
     hash.first_chunk::<4>().copied().unwrap_or_default()
 }
 
@@ -128,17 +131,17 @@ impl VerifyKey {
     /// What is wrong.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const BAD: &str =
-            "is no public key of a signer (`name+id+key`, as `tollgate vault keygen --signing` prints it)";
+            "is not a signer's public key (expected `name+id+key`, as `tollgate vault keygen --signing` prints it)";
         let mut parts = text.trim().splitn(3, '+');
         let (name, id, key) = (parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?);
         if name == "PRIVATE" {
-            return Err("is a secret key; give the public one");
+            return Err("is a secret key: use the public key instead");
         }
         let bytes = STANDARD.decode(key).map_err(|_| BAD)?;
-        let Some((&ALGORITHM, key)) = bytes.split_first() else { return Err(BAD) };
+        let Some((&ED25519_ALGORITHM, key)) = bytes.split_first() else { return Err(BAD) };
         let key: [u8; 32] = key.try_into().map_err(|_| BAD)?;
         let known = Self { name: name.to_owned(), id: key_id(name, &key), key };
-        if key_name(name) && kernel::hex::encode(&known.id) == id { Ok(known) } else { Err(BAD) }
+        if is_key_name(name) && kernel::hex::encode(&known.id) == id { Ok(known) } else { Err(BAD) }
     }
 
     /// The signer's name.
@@ -147,27 +150,27 @@ impl VerifyKey {
     }
 
     /// Whether this key signed these bytes.
-    pub fn signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+    pub fn is_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.key).verify(bytes, signature).is_ok()
     }
 }
 
 impl std::fmt::Display for VerifyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let key = [&[ALGORITHM][..], &self.key].concat();
+        let key = [&[ED25519_ALGORITHM][..], &self.key].concat();
         write!(f, "{}+{}+{}", self.name, kernel::hex::encode(&self.id), STANDARD.encode(key))
     }
 }
 
 /// Opens a note: returns its text and the first of `keys` that signed it.
-pub fn open<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'k VerifyKey)> {
-    let (text, signers) = signers(note, keys).filter(|_| note.len() <= MAX_NOTE)?;
+pub fn open_note<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'k VerifyKey)> {
+    let (text, signers) = verified_signers(note, keys).filter(|_| note.len() <= MAX_NOTE)?;
     Some((text, *signers.first()?))
 }
 
 /// Opens a note of any length: returns its text and those of `keys` that signed it, in the note's order. A key counts
 /// once, even under several names.
-pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
+pub fn verified_signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
     let at = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
     let (text, signatures) = (note.get(..=at)?, note.get(at + 2..)?);
     let signers = signatures.lines().map(|line| {
@@ -175,7 +178,7 @@ pub fn signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str,
         let bytes = STANDARD.decode(signature).ok()?;
         let (id, signature) = bytes.split_first_chunk::<4>()?;
         let same = |key: &&VerifyKey| key.name == name && key.id == *id;
-        Some(keys.iter().filter(same).find(|key| key.signed(text.as_bytes(), signature)))
+        Some(keys.iter().filter(same).find(|key| key.is_signed(text.as_bytes(), signature)))
     });
     let signers: Option<Vec<_>> = signers.collect();
     let mut distinct: Vec<&VerifyKey> = Vec::new();
@@ -195,7 +198,7 @@ pub struct Checkpoint {
     /// Number of leaves.
     pub size: u64,
     /// Root of the tree.
-    pub root: Hash,
+    pub root: NodeHash,
 }
 
 impl Checkpoint {
@@ -211,7 +214,7 @@ impl Checkpoint {
             return None;
         };
         let number: u64 = size.parse().ok()?;
-        let root = <Hash>::try_from(STANDARD.decode(root).ok()?).ok()?;
+        let root = <NodeHash>::try_from(STANDARD.decode(root).ok()?).ok()?;
         (!origin.is_empty() && number.to_string() == size).then(|| Self {
             origin: origin.to_owned(),
             size: number,

@@ -1,6 +1,6 @@
-//! [`Position`]: the state of a writer's chain for one account, and the file that stores it ([`Saved`]). The next
-//! digest must link to the last one after any crash, so the position is saved after a digest was stored and before its
-//! records are done: the spool and the file together are always complete. Neighbour: `uploader/journal` writes the
+//! [`ChainPosition`]: the state of a writer's chain for one account, and the file that stores it ([`SavedChains`]). The
+//! next digest must link to the last one after any crash, so the position is saved after a digest was stored and before
+//! its records are done: the spool and the file together are always complete. Neighbour: `uploader/journal` writes the
 //! file.
 
 use std::collections::BTreeMap;
@@ -11,16 +11,16 @@ use kernel::clock::UnixNanos;
 
 use crate::sessions::SessionLine;
 
-use super::digest::Link;
+use super::digest::DigestLink;
 use super::erasures::NewestErasures;
 use super::tree::Frontier;
 
 /// Most abandoned epochs that are remembered.
-const MAX_LEFT: usize = 32;
+const MAX_ABANDONED_EPOCHS: usize = 32;
 
 /// State of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
+pub struct ChainPosition {
     /// The epoch that its lines name.
     pub of: String,
     /// The epoch that its digests name: the same, unless the chain had to abandon that epoch.
@@ -34,7 +34,7 @@ pub struct Position {
     /// Tree over the lines of stored digests.
     pub tree: Frontier,
     /// The last digest, of any epoch.
-    pub prev: Option<Link>,
+    pub prev: Option<DigestLink>,
     /// End of the last digest's time range, ns since 1970.
     pub end: u64,
     /// Lines that only record a lost line.
@@ -47,7 +47,7 @@ pub struct Position {
     pub left: Vec<String>,
 }
 
-impl Position {
+impl ChainPosition {
     /// The start of an epoch at its line `base`, after the position `before`.
     pub fn start(of: &str, base: u64, before: Option<&Self>, now: UnixNanos) -> Self {
         Self {
@@ -67,16 +67,16 @@ impl Position {
     }
 
     /// Number of the next line.
-    pub fn leaf(&self) -> u64 {
+    pub fn next_leaf(&self) -> u64 {
         self.base + self.tree.size()
     }
 
     /// Continues the same lines in another tree, under another epoch.
     #[must_use]
-    pub fn leave(&self, epoch: String, reason: &str) -> Self {
+    pub fn abandon_epoch(&self, epoch: String, reason: &str) -> Self {
         let mut next = Self {
             epoch,
-            base: self.leaf(),
+            base: self.next_leaf(),
             next: 0,
             tree: Frontier::default(),
             gaps: 0,
@@ -85,7 +85,7 @@ impl Position {
             ..self.clone()
         };
         next.left.push(self.epoch.clone());
-        let over = next.left.len().saturating_sub(MAX_LEFT);
+        let over = next.left.len().saturating_sub(MAX_ABANDONED_EPOCHS);
         next.left.drain(..over);
         next
     }
@@ -93,7 +93,7 @@ impl Position {
 
 /// Content of the file: every chain of this gateway's vault.
 #[derive(Default, Serialize, Deserialize)]
-pub struct Saved {
+pub struct SavedChains {
     /// Version of the format: 1.
     pub v: u8,
     /// All chains.
@@ -114,7 +114,7 @@ pub struct SavedChain {
     /// Writer's name.
     pub writer: String,
     /// State of the chain.
-    pub position: Position,
+    pub position: ChainPosition,
     /// Sessions in stored digests that have no session line yet.
     #[serde(default)]
     pub sessions: Vec<SessionLine>,

@@ -1,11 +1,14 @@
-use super::digest::{Digest, Link};
-use super::note::{Checkpoint, SigningKey, VerifyKey, open};
-use super::position::Saved;
-use super::tree::{Frontier, Hash, Prover, consistency, extends, includes, inclusion, leaf_hash};
+use super::digest::{ChainDigest, DigestLink};
+use super::note::{Checkpoint, SigningKey, VerifyKey, open_note};
+use super::position::SavedChains;
+use super::tree::{
+    Frontier, NodeHash, ProofBuilder, consistency_ranges, inclusion_ranges, leaf_hash, verify_consistency,
+    verify_inclusion,
+};
 use kernel::rng::SeededRng;
 use kernel::secret::Secret;
 
-fn leaves() -> Vec<Hash> {
+fn leaves() -> Vec<NodeHash> {
     let data: [&[u8]; 8] = [
         b"",
         b"\x00",
@@ -19,7 +22,7 @@ fn leaves() -> Vec<Hash> {
     data.iter().map(|leaf| leaf_hash(leaf)).collect()
 }
 
-fn tree(leaves: &[Hash]) -> Frontier {
+fn tree(leaves: &[NodeHash]) -> Frontier {
     let mut tree = Frontier::default();
     leaves.iter().for_each(|leaf| tree.push(*leaf));
     tree
@@ -45,10 +48,10 @@ fn roots_are_those_of_rfc_6962() {
     }
 }
 
-fn prove(leaves: &[Hash], ranges: Vec<(u64, u64)>) -> Vec<Hash> {
-    let mut prover = Prover::new(ranges);
+fn prove(leaves: &[NodeHash], ranges: Vec<(u64, u64)>) -> Vec<NodeHash> {
+    let mut prover = ProofBuilder::new(ranges);
     for (index, leaf) in (0..).zip(leaves) {
-        prover.leaf(index, *leaf);
+        prover.add_leaf(index, *leaf);
     }
     prover.proof().expect("all leaves went by")
 }
@@ -56,28 +59,32 @@ fn prove(leaves: &[Hash], ranges: Vec<(u64, u64)>) -> Vec<Hash> {
 /// Every proof for small trees is valid, and none for another leaf, place, size or root, or with one hash more or less.
 #[test]
 fn proofs_hold_and_only_they() {
-    let leaves: Vec<Hash> = (0..33_u8).map(|n| leaf_hash(&[n])).collect();
+    let leaves: Vec<NodeHash> = (0..33_u8).map(|n| leaf_hash(&[n])).collect();
     for new in 1..=33_u64 {
         let root = tree(&leaves[..new as usize]).root();
         for old in 1..=new {
             let leaf = leaves[old as usize - 1];
-            let path = prove(&leaves[..new as usize], inclusion(old - 1, new).expect("a leaf"));
-            assert!(includes(&leaf, old - 1, new, &path, &root));
+            let path = prove(&leaves[..new as usize], inclusion_ranges(old - 1, new).expect("a leaf"));
+            assert!(verify_inclusion(&leaf, old - 1, new, &path, &root));
             assert!(
-                !includes(&leaf, old, new, &path, &root) && !includes(&leaf, old - 1, new, &path, &leaf) || new == 1
+                !verify_inclusion(&leaf, old, new, &path, &root)
+                    && !verify_inclusion(&leaf, old - 1, new, &path, &leaf)
+                    || new == 1
             );
-            assert!(!includes(&leaf_hash(b"x"), old - 1, new, &path, &root));
-            assert!(!includes(&leaf, old - 1, new, &[&path[..], &[leaf]].concat(), &root));
-            assert!(path.is_empty() || !includes(&leaf, old - 1, new, &path[1..], &root));
+            assert!(!verify_inclusion(&leaf_hash(b"x"), old - 1, new, &path, &root));
+            assert!(!verify_inclusion(&leaf, old - 1, new, &[&path[..], &[leaf]].concat(), &root));
+            assert!(path.is_empty() || !verify_inclusion(&leaf, old - 1, new, &path[1..], &root));
             let begin = tree(&leaves[..old as usize]).root();
-            let proof = prove(&leaves[..new as usize], consistency(old, new).expect("a beginning"));
-            assert!(extends((old, &begin), (new, &root), &proof), "{old} {new}");
-            assert!(!extends((old, &leaf_hash(b"x")), (new, &root), &proof));
-            assert!(!extends((old, &begin), (new, &leaf_hash(b"x")), &proof));
-            assert!(!extends((old, &begin), (new, &root), &[&proof[..], &[leaf]].concat()));
+            let proof = prove(&leaves[..new as usize], consistency_ranges(old, new).expect("a beginning"));
+            assert!(verify_consistency((old, &begin), (new, &root), &proof), "{old} {new}");
+            assert!(!verify_consistency((old, &leaf_hash(b"x")), (new, &root), &proof));
+            assert!(!verify_consistency((old, &begin), (new, &leaf_hash(b"x")), &proof));
+            assert!(!verify_consistency((old, &begin), (new, &root), &[&proof[..], &[leaf]].concat()));
         }
     }
-    assert!(inclusion(5, 5).is_none() && consistency(6, 5).is_none() && consistency(0, 5).is_none());
+    assert!(
+        inclusion_ranges(5, 5).is_none() && consistency_ranges(6, 5).is_none() && consistency_ranges(0, 5).is_none()
+    );
 }
 
 /// Proofs stay small: under 1 KiB for a thousand million leaves.
@@ -85,7 +92,7 @@ fn proofs_hold_and_only_they() {
 #[expect(clippy::print_stdout, reason = "the figure is what is asked for")]
 fn proofs_are_short() {
     let size = 1_000_000_000;
-    let hashes = [0, 1, size / 2, size - 1].map(|leaf| inclusion(leaf, size).expect("a leaf").len());
+    let hashes = [0, 1, size / 2, size - 1].map(|leaf| inclusion_ranges(leaf, size).expect("a leaf").len());
     let longest = hashes.into_iter().max().expect("one") * 32;
     println!("an inclusion proof at a thousand million leaves: {longest} bytes of hashes; limit 1024");
     assert!(longest <= 1024 && longest > 512, "{longest}");
@@ -114,10 +121,10 @@ fn notes_are_those_of_others() {
     assert_eq!(VerifyKey::parse(public).as_ref(), Ok(key.public()));
     let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
     let signature = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
-    let note = key.note(text);
+    let note = key.sign_note(text);
     assert_eq!(note, format!("{text}\n\u{2014} PeterNeumann {signature}\n"));
     let keys = [key.public().clone()];
-    assert_eq!(open(&note, &keys).map(|(text, _)| text), Some(text));
+    assert_eq!(open_note(&note, &keys).map(|(text, _)| text), Some(text));
 }
 
 /// A note with another text, signer or key does not open.
@@ -128,14 +135,14 @@ fn forged_notes_do_not_open() {
         SigningKey::from_secret(&text).expect("key")
     };
     let (key, other, namesake) = (make("a", 1), make("b", 2), make("a", 3));
-    let note = key.note("one\n2\n");
+    let note = key.sign_note("one\n2\n");
     let keys = [other.public().clone(), key.public().clone()];
-    assert!(open(&note, &keys).is_some());
-    assert!(open(&note.replace("one", "two"), &keys).is_none());
-    assert!(open(&note, &keys[..1]).is_none());
-    assert!(open(&note, &[namesake.public().clone()]).is_none());
-    assert!(open(&note.replace("\u{2014} a", "\u{2014} b"), &keys).is_none());
-    assert!(open(note.trim_end(), &keys).is_none() && open("", &keys).is_none());
+    assert!(open_note(&note, &keys).is_some());
+    assert!(open_note(&note.replace("one", "two"), &keys).is_none());
+    assert!(open_note(&note, &keys[..1]).is_none());
+    assert!(open_note(&note, &[namesake.public().clone()]).is_none());
+    assert!(open_note(&note.replace("\u{2014} a", "\u{2014} b"), &keys).is_none());
+    assert!(open_note(note.trim_end(), &keys).is_none() && open_note("", &keys).is_none());
 }
 
 /// Invalid keys are refused with messages that don't quote them.
@@ -179,25 +186,25 @@ fn digests_without_erasures_are_as_before() {
     let before = format!(
         r#"{{"v":1,"account":"default","writer":"gw","epoch":"E0001","n":0,"start":"2026-11-20T05:00:00.000Z","end":"2026-11-20T05:01:00.000Z","prev":null,"reason":"first","tree_size":3,"root":"AAAA","index":null,"objects":[],{COUNTERS},"note":"n"}}"#
     );
-    let mut digest: Digest = serde_json::from_str(&before).expect("a digest");
+    let mut digest: ChainDigest = serde_json::from_str(&before).expect("a digest");
     assert!(digest.counters.erasures.is_empty());
     assert_eq!(serde_json::to_string(&digest).expect("JSON"), before);
-    let link = Link { epoch: "E0009".to_owned(), n: 1, sha256: "ab".repeat(32) };
+    let link = DigestLink { epoch: "E0009".to_owned(), n: 1, sha256: "ab".repeat(32) };
     digest.counters.erasures.insert("eraser".to_owned(), link);
     let after = serde_json::to_string(&digest).expect("JSON");
     let named =
         format!(r#""damaged":0,"erasures":{{"eraser":{{"epoch":"E0009","n":1,"sha256":"{}"}}}}"#, "ab".repeat(32));
     assert_eq!(after, before.replace(r#""damaged":0"#, &named));
-    assert!(serde_json::from_str::<Digest>(&after).expect("a digest") == digest);
+    assert!(serde_json::from_str::<ChainDigest>(&after).expect("a digest") == digest);
     let more = after.replace(r#""damaged":0"#, r#""damaged":0,"later":[1]"#);
-    assert!(serde_json::from_str::<Digest>(&more).is_ok(), "unknown counters are skipped");
+    assert!(serde_json::from_str::<ChainDigest>(&more).is_ok(), "unknown counters are skipped");
 }
 
 /// Positions of a version without erasures are read and written unchanged.
 #[test]
 fn positions_without_erasures_are_as_before() {
     let before = r#"{"v":1,"chains":[]}"#;
-    let saved: Saved = serde_json::from_str(before).expect("positions");
+    let saved: SavedChains = serde_json::from_str(before).expect("positions");
     assert!(saved.erasures.is_empty());
     assert_eq!(serde_json::to_string(&saved).expect("JSON"), before);
 }

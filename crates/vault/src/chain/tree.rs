@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Hash of a tree node.
-pub type Hash = [u8; 32];
+pub type NodeHash = [u8; 32];
 
 /// The hash of a leaf.
-pub fn leaf_hash(line: &[u8]) -> Hash {
+pub fn leaf_hash(line: &[u8]) -> NodeHash {
     Sha256::new().chain_update([0]).chain_update(line).finalize().into()
 }
 
 /// The hash of an inner node with these children.
-pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+pub fn node_hash(left: &NodeHash, right: &NodeHash) -> NodeHash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
@@ -24,7 +24,7 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
-    nodes: Vec<Hash>,
+    nodes: Vec<NodeHash>,
 }
 
 impl Frontier {
@@ -34,7 +34,7 @@ impl Frontier {
     }
 
     /// Appends a leaf.
-    pub fn push(&mut self, leaf: Hash) {
+    pub fn push(&mut self, leaf: NodeHash) {
         let (mut node, mut merge) = (leaf, self.size);
         while merge & 1 == 1 {
             let Some(left) = self.nodes.pop() else { break };
@@ -46,7 +46,7 @@ impl Frontier {
     }
 
     /// The root; without leaves, the hash of the empty string.
-    pub fn root(&self) -> Hash {
+    pub fn root(&self) -> NodeHash {
         let mut nodes = self.nodes.iter().rev();
         match nodes.next() {
             None => Sha256::digest([]).into(),
@@ -57,7 +57,7 @@ impl Frontier {
 
 /// The serialised form, with hexadecimal hashes.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct SerializedFrontier {
     size: u64,
     nodes: Vec<String>,
 }
@@ -65,14 +65,14 @@ struct Written {
 impl Serialize for Frontier {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let nodes = self.nodes.iter().map(|node| kernel::hex::encode(node)).collect();
-        Written { size: self.size, nodes }.serialize(serializer)
+        SerializedFrontier { size: self.size, nodes }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Frontier {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { size, nodes } = Written::deserialize(deserializer)?;
-        let nodes: Option<Vec<Hash>> = nodes.iter().map(|node| from_hex(node)).collect();
+        let SerializedFrontier { size, nodes } = SerializedFrontier::deserialize(deserializer)?;
+        let nodes: Option<Vec<NodeHash>> = nodes.iter().map(|node| parse_hash(node)).collect();
         let nodes = nodes.filter(|nodes| nodes.len() == size.count_ones() as usize);
         let nodes = nodes.ok_or_else(|| serde::de::Error::custom("not a frontier"))?;
         Ok(Self { size, nodes })
@@ -80,8 +80,8 @@ impl<'de> Deserialize<'de> for Frontier {
 }
 
 /// Parses 32 bytes from hexadecimal digits.
-pub fn from_hex(text: &str) -> Option<Hash> {
-    let mut out = Hash::default();
+pub fn parse_hash(text: &str) -> Option<NodeHash> {
+    let mut out = NodeHash::default();
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() || pairs.len() != out.len() {
         return None;
@@ -94,16 +94,16 @@ pub fn from_hex(text: &str) -> Option<Hash> {
 }
 
 /// Complete subtrees whose roots form a proof, as ranges of leaves in the proof's order.
-pub type Ranges = Vec<(u64, u64)>;
+pub type ProofRanges = Vec<(u64, u64)>;
 
 /// The audit path of leaf `index` in a tree of `size` leaves; `None` if there is no such leaf.
-pub fn inclusion(index: u64, size: u64) -> Option<Ranges> {
+pub fn inclusion_ranges(index: u64, size: u64) -> Option<ProofRanges> {
     if index >= size {
         return None;
     }
-    let (mut low, mut high, mut out) = (0, size, Ranges::new());
+    let (mut low, mut high, mut out) = (0, size, ProofRanges::new());
     while high - low > 1 {
-        let middle = low + split(high - low);
+        let middle = low + largest_power_below(high - low);
         if index < middle {
             out.push((middle, high));
             high = middle;
@@ -117,13 +117,13 @@ pub fn inclusion(index: u64, size: u64) -> Option<Ranges> {
 }
 
 /// The proof that a tree of `old` leaves is a prefix of one with `new` leaves; `None` if it can't be.
-pub fn consistency(old: u64, new: u64) -> Option<Ranges> {
+pub fn consistency_ranges(old: u64, new: u64) -> Option<ProofRanges> {
     if old == 0 || old > new {
         return None;
     }
-    let (mut low, mut high, mut whole, mut out) = (0, new, true, Ranges::new());
+    let (mut low, mut high, mut whole, mut out) = (0, new, true, ProofRanges::new());
     while old != high {
-        let middle = low + split(high - low);
+        let middle = low + largest_power_below(high - low);
         if old <= middle {
             out.push((middle, high));
             high = middle;
@@ -141,36 +141,36 @@ pub fn consistency(old: u64, new: u64) -> Option<Ranges> {
 }
 
 /// The largest power of two below `size` (which is at least 2).
-fn split(size: u64) -> u64 {
+fn largest_power_below(size: u64) -> u64 {
     1 << (u64::BITS - 1 - (size - 1).leading_zeros())
 }
 
 /// Builds a proof in one pass over the leaves.
-pub struct Prover {
+pub struct ProofBuilder {
     ranges: Vec<((u64, u64), Frontier)>,
 }
 
-impl Prover {
+impl ProofBuilder {
     /// A prover for the roots of these ranges.
-    pub fn new(ranges: Ranges) -> Self {
+    pub fn new(ranges: ProofRanges) -> Self {
         Self { ranges: ranges.into_iter().map(|range| (range, Frontier::default())).collect() }
     }
 
     /// Adds leaf number `index`; each leaf must be passed once, in order.
-    pub fn leaf(&mut self, index: u64, hash: Hash) {
+    pub fn add_leaf(&mut self, index: u64, hash: NodeHash) {
         if let Some((_, tree)) = self.ranges.iter_mut().find(|((first, end), _)| (*first..*end).contains(&index)) {
             tree.push(hash);
         }
     }
 
     /// The proof, if all its leaves were passed.
-    pub fn proof(&self) -> Option<Vec<Hash>> {
+    pub fn proof(&self) -> Option<Vec<NodeHash>> {
         self.ranges.iter().map(|((first, end), tree)| (tree.size() == end - first).then(|| tree.root())).collect()
     }
 }
 
 /// Whether `leaf` is number `index` of the tree of `size` leaves with this root.
-pub fn includes(leaf: &Hash, index: u64, size: u64, path: &[Hash], root: &Hash) -> bool {
+pub fn verify_inclusion(leaf: &NodeHash, index: u64, size: u64, path: &[NodeHash], root: &NodeHash) -> bool {
     if index >= size {
         return false;
     }
@@ -195,7 +195,7 @@ pub fn includes(leaf: &Hash, index: u64, size: u64, path: &[Hash], root: &Hash) 
 }
 
 /// Whether the tree of `old.0` leaves with root `old.1` is a prefix of `new`.
-pub fn extends(old: (u64, &Hash), new: (u64, &Hash), proof: &[Hash]) -> bool {
+pub fn verify_consistency(old: (u64, &NodeHash), new: (u64, &NodeHash), proof: &[NodeHash]) -> bool {
     let ((old, old_root), (new, new_root)) = (old, new);
     if old > new || old == 0 {
         return false;

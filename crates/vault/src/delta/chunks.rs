@@ -5,12 +5,12 @@
 pub(super) const MAX_CHUNKS: usize = 4096;
 
 /// Splits `text` into its parts.
-pub(super) fn chunks(text: &str) -> Vec<&str> {
+pub(super) fn split_chunks(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = text;
     let mut done = 0;
     if text.trim_start().starts_with(['[', '{']) {
-        let mut scan = Scan { bytes: text.as_bytes(), at: 0, depth: 0, outer: [0; 2] };
+        let mut scan = ChunkScanner { bytes: text.as_bytes(), at: 0, depth: 0, outer: [0; 2] };
         while let Some(cut) = scan.next_cut().filter(|_| out.len() + 1 < MAX_CHUNKS) {
             let Some((chunk, tail)) = rest.split_at_checked(cut - done) else { break };
             if !chunk.is_empty() {
@@ -25,14 +25,14 @@ pub(super) fn chunks(text: &str) -> Vec<&str> {
     out
 }
 
-struct Scan<'t> {
+struct ChunkScanner<'t> {
     bytes: &'t [u8],
     at: usize,
     depth: usize,
     outer: [u8; 2],
 }
 
-impl Scan<'_> {
+impl ChunkScanner<'_> {
     /// The next cut: before the comma that follows an element, or before the bracket that follows the last one.
     fn next_cut(&mut self) -> Option<usize> {
         loop {
@@ -40,7 +40,7 @@ impl Scan<'_> {
             let here = self.at;
             self.at += 1;
             match byte {
-                b'"' => self.string(),
+                b'"' => self.skip_string(),
                 b'[' | b'{' => {
                     if let Some(outer) = self.outer.get_mut(self.depth) {
                         *outer = byte;
@@ -65,7 +65,7 @@ impl Scan<'_> {
     }
 
     /// Skips to the end of the string whose opening quote was read.
-    fn string(&mut self) {
+    fn skip_string(&mut self) {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
             let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {

@@ -1,6 +1,7 @@
-//! Delta encoding of content: content that repeats earlier content of the same object refers to it. [`Print`] and
-//! [`Told`] remember earlier content, [`Step`] encodes a reference, and [`Rebuilder`] restores the whole content. Each
-//! turn repeats the whole conversation: thirty turns that grow by 4 KB take 1.9 MB in full, or 0.2 MB this way.
+//! Delta encoding of content: content that repeats earlier content of the same object refers to it.
+//! [`ContentFingerprint`] and [`ItemFingerprints`] remember earlier content, [`DeltaStep`] encodes a reference, and
+//! [`ContentRebuilder`] restores the whole content. Each turn repeats the whole conversation: thirty turns that grow by
+//! 4 KB take 1.9 MB in full, or 0.2 MB this way.
 //!
 //! Rebuilt content has exactly the bytes that were hashed, and the hash proves it. Only hashes and lengths are
 //! remembered, no text. At most [`MAX_DEPTH`] references follow each other. Rebuilding is bounded, whatever a document
@@ -18,13 +19,13 @@
 //! content). It precedes the element, in the same object.
 
 mod chunks;
+mod fingerprint;
 mod plan;
-mod print;
 mod rebuild;
 
 #[cfg(test)]
 mod tests;
 
-pub use plan::{MAX_DEPTH, Plan, Source, Step, Told};
-pub use print::Print;
-pub use rebuild::{LARGE, Rebuilder, Unbuilt};
+pub use fingerprint::ContentFingerprint;
+pub use plan::{DeltaPlan, DeltaStep, ItemFingerprints, MAX_DEPTH, PieceSource};
+pub use rebuild::{ContentRebuilder, RebuildError, TOO_LARGE};

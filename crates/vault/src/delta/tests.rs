@@ -6,30 +6,30 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::chunks::{MAX_CHUNKS, chunks};
-use super::{MAX_DEPTH, Plan, Rebuilder, Step, Told, Unbuilt};
-use crate::document::{Content, Head, ItemHead, Piece, Writer};
-use genai::Part;
+use super::chunks::{MAX_CHUNKS, split_chunks};
+use super::{ContentRebuilder, DeltaPlan, DeltaStep, ItemFingerprints, MAX_DEPTH, RebuildError};
+use crate::document::{ContentPiece, DocumentHead, DocumentWriter, ItemContent, ItemHead};
+use genai::ContentPart;
 use otlp::write_json_text;
 
 /// A piece of content as a client sends it.
 #[derive(Clone, Debug)]
 struct Given {
-    part: Part,
+    part: ContentPart,
     key: String,
     text: String,
     /// The value is structure; `text` is its JSON.
     structure: bool,
 }
 
-fn text(part: Part, key: &str, text: impl Into<String>) -> Given {
+fn text(part: ContentPart, key: &str, text: impl Into<String>) -> Given {
     Given { part, key: key.to_owned(), text: text.into(), structure: false }
 }
 
 /// A session whose documents are kept in stored form.
 #[derive(Default)]
 struct Session {
-    streams: Vec<Told>,
+    streams: Vec<ItemFingerprints>,
     stored: Vec<String>,
     /// The hash of each item's whole content.
     hashes: Vec<String>,
@@ -39,7 +39,7 @@ impl Session {
     fn turn(&mut self, pieces: &[Given]) -> &str {
         let number = self.stored.len();
         let fragment: Arc<str> = format!("{number:032x}").into();
-        let head = Head {
+        let head = DocumentHead {
             v: 2,
             fragment: Cow::Owned(fragment.to_string()),
             account: "default".into(),
@@ -51,9 +51,9 @@ impl Session {
             signal: "traces".into(),
             repeat: false,
         };
-        let mut content = Content::default();
+        let mut content = ItemContent::default();
         for given in pieces {
-            let piece = Piece {
+            let piece = ContentPiece {
                 part: given.part.as_str().into(),
                 on: "span".into(),
                 key: Some(given.key.as_str().into()),
@@ -70,10 +70,11 @@ impl Session {
             }
         }
         let base = self.streams.last();
-        let plan = base.map_or_else(|| Plan::whole(pieces.len()), |base| Plan::by(content.prints(), base));
-        let told = Told::new(&fragment, 0, content.take_prints(), &plan, base);
-        let mut writer = Writer::begin(&head);
-        let (_, hashes) = writer.item(&ItemHead::default(), &[], content, &plan, &[7; 32]);
+        let plan =
+            base.map_or_else(|| DeltaPlan::whole(pieces.len()), |base| DeltaPlan::relative_to(content.prints(), base));
+        let told = ItemFingerprints::new(&fragment, 0, content.take_prints(), &plan, base);
+        let mut writer = DocumentWriter::begin(&head);
+        let (_, hashes) = writer.write_item(&ItemHead::default(), &[], content, &plan, &[7; 32]);
         self.hashes.push(hashes.content);
         self.streams = vec![told];
         self.stored.push(writer.finish());
@@ -82,7 +83,7 @@ impl Session {
 
     /// Rebuilds every document and compares it with its hash; returns the size of the longest.
     fn check(&self) -> usize {
-        let mut rebuilder = Rebuilder::default();
+        let mut rebuilder = ContentRebuilder::default();
         let mut longest = 0;
         for (stored, hash) in self.stored.iter().zip(&self.hashes) {
             rebuilder.add(stored.as_bytes()).expect("a document");
@@ -142,10 +143,10 @@ fn thirty_turns_that_grow_by_4_kb() {
         let input = Json::Array(messages(2 * turn - 1, 2000)).to_string();
         whole += input.len() + system.len() + tools.len();
         session.turn(&[
-            text(Part::System, "gen_ai.system_instructions", &system),
-            text(Part::Tools, "gen_ai.tool.definitions", &tools),
-            text(Part::Input, "gen_ai.input.messages", input),
-            text(Part::Output, "gen_ai.output.messages", words(turn, 100)),
+            text(ContentPart::System, "gen_ai.system_instructions", &system),
+            text(ContentPart::Tools, "gen_ai.tool.definitions", &tools),
+            text(ContentPart::Input, "gen_ai.input.messages", input),
+            text(ContentPart::Output, "gen_ai.output.messages", words(turn, 100)),
         ]);
     }
     session.check();
@@ -172,7 +173,10 @@ fn other_notations() {
             .flat_map(|(n, message)| {
                 let key = |rest: &str| format!("llm.input_messages.{n}.message.{rest}");
                 let role = message["role"].as_str().expect("role").to_owned();
-                [text(Part::Input, &key("role"), role), text(Part::Input, &key("content"), message.to_string())]
+                [
+                    text(ContentPart::Input, &key("role"), role),
+                    text(ContentPart::Input, &key("content"), message.to_string()),
+                ]
             })
             .collect();
         whole[0] += pieces.iter().map(|piece| piece.text.len()).sum::<usize>();
@@ -180,10 +184,10 @@ fn other_notations() {
         let body =
             json!({"model": "m", "messages": said, "tools": [{"name": words(7, 3000)}], "stream": true}).to_string();
         whole[1] += body.len();
-        request.turn(&[text(Part::Input, "input.value", body)]);
+        request.turn(&[text(ContentPart::Input, "input.value", body)]);
         let list = Json::Array(said).to_string();
         whole[2] += list.len();
-        structure.turn(&[Given { structure: true, ..text(Part::Input, "gen_ai.input.messages", list) }]);
+        structure.turn(&[Given { structure: true, ..text(ContentPart::Input, "gen_ai.input.messages", list) }]);
     }
     for (session, whole) in [(&flat, whole[0]), (&request, whole[1]), (&structure, whole[2])] {
         session.check();
@@ -196,7 +200,8 @@ fn other_notations() {
 fn an_edited_history_is_told_whole() {
     let mut session = Session::default();
     let mut said = messages(9, 1000);
-    let input = |said: &[Json]| [text(Part::Input, "gen_ai.input.messages", Json::Array(said.to_vec()).to_string())];
+    let input =
+        |said: &[Json]| [text(ContentPart::Input, "gen_ai.input.messages", Json::Array(said.to_vec()).to_string())];
     session.turn(&input(&said));
     said[1] = json!({"role": "assistant", "parts": []});
     session.turn(&input(&said));
@@ -213,7 +218,7 @@ fn an_edited_history_is_told_whole() {
 fn rows_of_references_are_bounded() {
     let mut session = Session::default();
     for turn in 0..40 {
-        session.turn(&[text(Part::Input, "k", Json::Array(messages(turn + 1, 300)).to_string())]);
+        session.turn(&[text(ContentPart::Input, "k", Json::Array(messages(turn + 1, 300)).to_string())]);
     }
     session.check();
     let whole = session.stored.iter().enumerate().filter(|(_, stored)| !stored.contains("\"base\"")).map(|(at, _)| at);
@@ -223,13 +228,13 @@ fn rows_of_references_are_bounded() {
 /// For any text, the parts are few and join to the text again.
 #[test]
 fn parts_of_a_text() {
-    let parts = |text: &str| chunks(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let parts = |text: &str| split_chunks(text).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(parts(r#"[{"a":[1,2]}, "x,]", 3]"#), [r#"[{"a":[1,2]}"#, r#", "x,]""#, ", 3", "]"]);
     assert_eq!(parts(r#"{"m":[1,2],"t":{"x":[1,2]}}"#), [r#"{"m":[1"#, ",2", "]", r#","t":{"x":[1,2]}"#, "}"]);
     assert_eq!(parts("plain, text]"), ["plain, text]"]);
     assert_eq!(parts(r#"["never ended, "#), [r#"["never ended, "#]);
-    assert_eq!(chunks(&"[1,".repeat(100_000)).len(), 2);
-    assert_eq!(chunks(&format!("[{}", "1,".repeat(100_000))).len(), MAX_CHUNKS);
+    assert_eq!(split_chunks(&"[1,".repeat(100_000)).len(), 2);
+    assert_eq!(split_chunks(&format!("[{}", "1,".repeat(100_000))).len(), MAX_CHUNKS);
     assert!(parts("").is_empty());
 }
 
@@ -258,10 +263,10 @@ proptest! {
             }
             let structure = structure && serde_json::from_str::<Json>(&list).is_ok();
             let pieces = [
-                text(Part::System, "s", words(1, 400)),
-                Given { structure, ..text(Part::Input, "i", list.clone()) },
-                text(Part::Input, "j", words(history.len(), 30)),
-                text(Part::Other, "o", list),
+                text(ContentPart::System, "s", words(1, 400)),
+                Given { structure, ..text(ContentPart::Input, "i", list.clone()) },
+                text(ContentPart::Input, "j", words(history.len(), 30)),
+                text(ContentPart::Other, "o", list),
             ];
             session.turn(&pieces);
         }
@@ -280,7 +285,7 @@ fn false_references_are_refused() {
     let whole = r#"[{"part":"input","on":"span","key":null,"event":null,"time":null,"value":"é234"}]"#;
     let at = |item: u32, piece: u32| format!(r#"{{"fragment":"a","item":{item},"piece":{piece}}}"#);
     let build = |content: &str| {
-        let mut rebuilder = Rebuilder::default();
+        let mut rebuilder = ContentRebuilder::default();
         rebuilder.add(document("a", whole).as_bytes()).expect("a document");
         let one = document("b", content);
         rebuilder.add(one.as_bytes()).expect("a document");
@@ -299,12 +304,12 @@ fn false_references_are_refused() {
         like(r#"{"fragment":"b","item":0,"piece":0}"#, r#""prefix_chars":1,"new":"-""#),
         format!("[{}]", vec![format!("{{\"base\":{},\"pieces\":1}}", at(0, 0)); 500].join(",")),
     ] {
-        assert!(matches!(build(&bad), Err(Unbuilt::Damaged(_))), "{bad:.200}");
+        assert!(matches!(build(&bad), Err(RebuildError::Damaged(_))), "{bad:.200}");
     }
     let missing = like(r#"{"fragment":"c","item":0,"piece":0}"#, r#""prefix_chars":1,"new":"-""#);
-    assert_eq!(build(&missing), Err(Unbuilt::Missing("c".to_owned())));
+    assert_eq!(build(&missing), Err(RebuildError::MissingFragment("c".to_owned())));
     // each doubles the previous one: refused before memory is full
-    let mut rebuilder = Rebuilder::default();
+    let mut rebuilder = ContentRebuilder::default();
     rebuilder.add(document("0", whole).as_bytes()).expect("a document");
     for n in 1..40 {
         let base = format!(r#"{{"fragment":"{}","item":0,"piece":0}}"#, n - 1);
@@ -314,15 +319,15 @@ fn false_references_are_refused() {
     }
     let last = like(r#"{"fragment":"39","item":0,"piece":0}"#, r#""prefix_chars":1,"new":"-""#);
     rebuilder.add(document("x", &last).as_bytes()).expect("a document");
-    assert!(matches!(rebuilder.rebuild(document("x", &last).as_bytes(), 1 << 20), Err(Unbuilt::Damaged(_))));
+    assert!(matches!(rebuilder.rebuild(document("x", &last).as_bytes(), 1 << 20), Err(RebuildError::Damaged(_))));
 }
 
 /// The fingerprint of a context is small and has no text.
 #[test]
 fn memory_of_a_context() {
     let mut session = Session::default();
-    session.turn(&[text(Part::Input, "k", Json::Array(messages(100, 4000)).to_string())]);
+    session.turn(&[text(ContentPart::Input, "k", Json::Array(messages(100, 4000)).to_string())]);
     let size = session.streams[0].size();
     assert!(size < 100 * 40 + 1000, "{size}");
-    assert!(!matches!(Plan::whole(1).steps[0], Step::Run(..)));
+    assert!(!matches!(DeltaPlan::whole(1).steps[0], DeltaStep::Copy(..)));
 }

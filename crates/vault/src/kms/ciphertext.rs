@@ -10,18 +10,18 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 /// Longest ciphertext that KMS accepts, bytes.
-const MOST: usize = 6144;
+const MAX_CIPHERTEXT_BYTES: usize = 6144;
 /// Shortest KMS ciphertext, bytes: it has a key id besides nonce and tag. Many bare keys are shorter.
-const LEAST: usize = 64;
+const MIN_CIPHERTEXT_BYTES: usize = 64;
 /// Longest file that is read, bytes.
-const MOST_OF_FILE: u64 = 64 << 10;
+const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Markers of plaintext keys, from `tollgate vault keygen` and other tools.
-const PLAIN: [&[u8]; 3] = [b"AGE-SECRET-KEY-", b"PRIVATE+KEY+", b"PRIVATE KEY-----"];
+const PLAINTEXT_KEY_MARKERS: [&[u8]; 3] = [b"AGE-SECRET-KEY-", b"PRIVATE+KEY+", b"PRIVATE KEY-----"];
 
 /// Whether the bytes contain a plaintext key.
-fn is_plain(bytes: &[u8]) -> bool {
+fn has_plaintext_key(bytes: &[u8]) -> bool {
     let holds = |mark: &&[u8]| bytes.windows(mark.len()).any(|window| window.eq_ignore_ascii_case(mark));
-    PLAIN.iter().any(holds)
+    PLAINTEXT_KEY_MARKERS.iter().any(holds)
 }
 
 /// Why a file is not ciphertext that can be sent to KMS. No text contains the file's contents.
@@ -31,10 +31,12 @@ pub enum CiphertextError {
     #[error("can't be read: {0}")]
     Unreadable(#[from] std::io::Error),
     /// The file is neither bytes nor base64 of a possible length.
-    #[error("holds no ciphertext of KMS (`aws kms encrypt --query CiphertextBlob`, base64 or its bytes)")]
+    #[error(
+        "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)"
+    )]
     NotCiphertext,
     /// A key in plain text must never be sent to KMS.
-    #[error("holds a key in plain text, which KMS is not asked to open: give ciphertext, or say nothing of KMS")]
+    #[error("contains a plaintext key, which is never sent to KMS: use KMS ciphertext, or remove the KMS settings")]
     PlainKey,
 }
 
@@ -49,8 +51,9 @@ impl Ciphertext {
     pub fn read(path: &Path) -> Result<Self, CiphertextError> {
         let file = File::open(path)?;
         // the file may hold a plaintext key by mistake: a buffer that grew would leave unwiped copies of it
-        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MOST_OF_FILE).unwrap_or(MOST)));
-        file.take(MOST_OF_FILE).read_to_end(&mut bytes)?;
+        let mut bytes =
+            Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE_BYTES).unwrap_or(MAX_CIPHERTEXT_BYTES)));
+        file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
         Self::parse(&bytes)
     }
 
@@ -59,7 +62,7 @@ impl Ciphertext {
     /// # Errors
     /// What is wrong, without the value.
     pub fn parse(bytes: &[u8]) -> Result<Self, CiphertextError> {
-        if is_plain(bytes) {
+        if has_plaintext_key(bytes) {
             return Err(CiphertextError::PlainKey);
         }
         let sealed = match std::str::from_utf8(bytes) {
@@ -74,10 +77,10 @@ impl Ciphertext {
             Err(_) => Zeroizing::new(bytes.to_vec()),
         };
         // `aws kms decrypt` writes base64 of the key itself
-        if is_plain(&sealed) {
+        if has_plaintext_key(&sealed) {
             return Err(CiphertextError::PlainKey);
         }
-        if (LEAST..=MOST).contains(&sealed.len()) {
+        if (MIN_CIPHERTEXT_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&sealed.len()) {
             Ok(Self(sealed.to_vec()))
         } else {
             Err(CiphertextError::NotCiphertext)

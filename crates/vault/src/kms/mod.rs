@@ -31,18 +31,18 @@ use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::aws::{CONNECT, CaFileError, NO_TIME, chain, is_code, not_sent};
+use super::aws::{CONNECT_TIMEOUT, CaFileError, SendFailure, TIMED_OUT, is_error_code, load_credential_chain};
 use super::chain::note::SigningKey;
 use kernel::secret::Secret;
-use net::{Kept, is_this_machine};
+use net::{LastGoodValue, is_local_host};
 
 pub use ciphertext::{Ciphertext, CiphertextError};
 use request::{DecryptFailure, DecryptRequest, Plaintext, RetryPolicy};
 
 /// Limit for the whole operation: credentials, attempts, and the waits between them.
 pub const DEADLINE: Duration = Duration::from_secs(15);
-const ATTEMPT: Duration = Duration::from_secs(5);
-const ATTEMPTS: u32 = 5;
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_ATTEMPTS: u32 = 5;
 
 /// How to reach KMS, and the request's parameters besides the ciphertext.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct SealedKey {
     /// The KMS that decrypts the key.
     pub kms: KmsSettings,
     /// The decrypted key. A reload decrypts it beforehand, so that KMS need not be called during the switch.
-    pub opened: Kept<Arc<SigningKey>>,
+    pub decrypted: LastGoodValue<Arc<SigningKey>>,
 }
 
 /// Why KMS did not decrypt.
@@ -74,7 +74,7 @@ pub enum KmsError {
     /// Retrying is useless: KMS' answer, and the remedy.
     Refused(String, &'static str),
     /// KMS is unavailable for now.
-    Away(String),
+    Unavailable(String),
 }
 
 impl KmsError {
@@ -87,8 +87,8 @@ impl KmsError {
 impl fmt::Display for KmsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(answer, remedy) => write!(f, "KMS does not open it ({answer}): {remedy}"),
-            Self::Away(why) => write!(f, "KMS is not available: {why}"),
+            Self::Refused(answer, remedy) => write!(f, "KMS refused to decrypt the key ({answer}): {remedy}"),
+            Self::Unavailable(why) => write!(f, "KMS is not available: {why}"),
         }
     }
 }
@@ -98,45 +98,49 @@ impl fmt::Display for KmsError {
 /// # Errors
 /// KMS refuses, or is unavailable.
 pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
-    if settings.endpoint.as_deref().is_some_and(is_in_clear) {
-        return Err(KmsError::Refused("not asked".to_owned(), IN_CLEAR));
+    if settings.endpoint.as_deref().is_some_and(is_cleartext_endpoint) {
+        return Err(KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
     }
     let opened = async {
-        let shared = chain(&settings.region, settings.ca_file.as_deref()).await.map_err(unusable)?.load().await;
+        let shared = load_credential_chain(&settings.region, settings.ca_file.as_deref())
+            .await
+            .map_err(ca_file_refusal)?
+            .load()
+            .await;
         if shared.region().is_none() {
-            return Err(KmsError::Refused("not asked".to_owned(), "say in which region the key is"));
+            return Err(KmsError::Refused("request not sent".to_owned(), "set the region of the key"));
         }
-        ask(&shared, settings, sealed).await
+        request_decrypt(&shared, settings, sealed).await
     };
     // the SDK's own deadline does not cover a metadata service that hangs
-    tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Away(NO_TIME.to_owned())))
+    tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Unavailable(TIMED_OUT.to_owned())))
 }
 
 /// Why an endpoint without TLS is refused.
-pub const IN_CLEAR: &str = "the key would cross the network in clear: `http://` only to 127.0.0.1, ::1 or localhost and through no proxy, else `https://`";
+pub const CLEARTEXT_REFUSED: &str = "the key would cross the network unencrypted: use `https://`, or `http://` only to 127.0.0.1, ::1 or localhost and without a proxy";
 
 /// Whether the answer of a KMS at `endpoint` would cross the network unencrypted.
-pub fn is_in_clear(endpoint: &str) -> bool {
-    endpoint.parse::<Uri>().is_ok_and(|uri| is_open(&uri) && !uri.host().is_some_and(is_this_machine))
+pub fn is_cleartext_endpoint(endpoint: &str) -> bool {
+    endpoint.parse::<Uri>().is_ok_and(|uri| is_plain_http(&uri) && !uri.host().is_some_and(is_local_host))
 }
 
 /// Blocks unencrypted requests: the environment and AWS profiles can also set addresses and proxies.
 #[derive(Debug)]
-struct Guard;
+struct CleartextGuard;
 
 /// The request would have crossed the network unencrypted.
 #[derive(Debug)]
-struct InClear;
+struct CleartextError;
 
-impl fmt::Display for InClear {
+impl fmt::Display for CleartextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(IN_CLEAR)
+        f.write_str(CLEARTEXT_REFUSED)
     }
 }
 
-impl Error for InClear {}
+impl Error for CleartextError {}
 
-impl Intercept for Guard {
+impl Intercept for CleartextGuard {
     fn name(&self) -> &'static str {
         "tollgate: no key in clear"
     }
@@ -149,82 +153,91 @@ impl Intercept for Guard {
     ) -> Result<(), BoxError> {
         let uri = context.request().uri();
         // the client also uses the environment's proxies for requests to this machine
-        let proxied = |uri: Uri| is_open(&uri) && Matcher::from_env().intercept(&uri).is_some();
-        let clear = is_in_clear(uri) || uri.parse().is_ok_and(proxied);
-        if clear { Err(InClear.into()) } else { Ok(()) }
+        let proxied = |uri: Uri| is_plain_http(&uri) && Matcher::from_env().intercept(&uri).is_some();
+        let clear = is_cleartext_endpoint(uri) || uri.parse().is_ok_and(proxied);
+        if clear { Err(CleartextError.into()) } else { Ok(()) }
     }
 }
 
 /// Whether an address is without TLS.
-fn is_open(uri: &Uri) -> bool {
+fn is_plain_http(uri: &Uri) -> bool {
     uri.scheme_str() == Some("http")
 }
 
-/// Whether an error was caused by [`InClear`].
-fn was_in_clear(error: &(dyn Error + 'static)) -> bool {
-    error.is::<InClear>() || error.source().is_some_and(was_in_clear)
+/// Whether an error was caused by [`CleartextError`].
+fn is_cleartext_error(error: &(dyn Error + 'static)) -> bool {
+    error.is::<CleartextError>() || error.source().is_some_and(is_cleartext_error)
 }
 
-fn unusable(why: CaFileError) -> KmsError {
-    KmsError::Refused(why.to_string(), "give `ca_file` the PEM certificates of who signed that of the endpoint")
+fn ca_file_refusal(why: CaFileError) -> KmsError {
+    KmsError::Refused(
+        why.to_string(),
+        "set `ca_file` to the PEM certificates of the CA that signed the endpoint's certificate",
+    )
 }
 
 fn retry_policy() -> RetryPolicy {
     RetryPolicy {
-        retries: RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(200)),
+        retries: RetryConfig::standard()
+            .with_max_attempts(MAX_ATTEMPTS)
+            .with_initial_backoff(Duration::from_millis(200)),
         timeouts: TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(DEADLINE)
             .build(),
     }
 }
 
-async fn ask(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+async fn request_decrypt(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
     let request = DecryptRequest {
         ciphertext_blob: STANDARD.encode(sealed.bytes()),
         key_id: settings.key_id.as_deref(),
         encryption_context: &settings.encryption_context,
     };
     let policy = retry_policy();
-    let asked = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, Guard, &request);
-    let Plaintext(plain) = asked.await.map_err(|error| judge(&error))?;
+    let asked = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, &request);
+    let Plaintext(plain) = asked.await.map_err(|error| classify_sdk_error(&error))?;
     let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
     let nothing =
-        || KmsError::Refused("200".to_owned(), "what was encrypted is no key file of `tollgate vault keygen`");
+        || KmsError::Refused("200".to_owned(), "the decrypted text is not a key file made by `tollgate vault keygen`");
     text.map(|text| Secret::new(text.to_owned())).ok_or_else(nothing)
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.
-fn judge(error: &SdkError<DecryptFailure, HttpResponse>) -> KmsError {
+fn classify_sdk_error(error: &SdkError<DecryptFailure, HttpResponse>) -> KmsError {
     match error {
-        error if was_in_clear(error) => KmsError::Refused("not asked".to_owned(), IN_CLEAR),
-        SdkError::TimeoutError(_) => KmsError::Away(NO_TIME.to_owned()),
-        SdkError::DispatchFailure(failure) => KmsError::Away(not_sent(failure.as_connector_error()).to_owned()),
+        error if is_cleartext_error(error) => KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED),
+        SdkError::TimeoutError(_) => KmsError::Unavailable(TIMED_OUT.to_owned()),
+        SdkError::DispatchFailure(failure) => {
+            KmsError::Unavailable(SendFailure::from_connector(failure.as_connector_error()).with_remedy())
+        }
         SdkError::ConstructionFailure(_) => {
-            KmsError::Refused("not asked".to_owned(), "look at credentials, region and endpoint")
+            KmsError::Refused("request not sent".to_owned(), "check credentials, region and endpoint")
         }
         SdkError::ServiceError(service) => {
-            judge_answer(service.raw().status().as_u16(), service.err().code().unwrap_or_default())
+            classify_answer(service.raw().status().as_u16(), service.err().code().unwrap_or_default())
         }
-        _ => KmsError::Away("the answer can't be read".to_owned()),
+        _ => KmsError::Unavailable("the response can't be read".to_owned()),
     }
 }
 
-fn judge_answer(status: u16, code: &str) -> KmsError {
+fn classify_answer(status: u16, code: &str) -> KmsError {
     // the server may be anyone: only a text that can be an error code is shown
-    let code = if is_code(code) { code } else { "" };
+    let code = if is_error_code(code) { code } else { "" };
     let answer = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
     let remedy = match code {
-        "ThrottlingException" | "LimitExceededException" | "RequestLimitExceeded" => return KmsError::Away(answer),
-        _ if status >= 500 || status == 408 || status == 429 => return KmsError::Away(answer),
+        "ThrottlingException" | "LimitExceededException" | "RequestLimitExceeded" => {
+            return KmsError::Unavailable(answer);
+        }
+        _ if status >= 500 || status == 408 || status == 429 => return KmsError::Unavailable(answer),
         "AccessDeniedException" => {
-            "the credentials need kms:Decrypt on this key, by its policy too (which may ask for an encryption context)"
+            "the credentials need kms:Decrypt on this key, also in the key's own policy (which may require an encryption context)"
         }
         "InvalidCiphertextException" => {
-            "it is damaged, or was encrypted in another region, or with another encryption context"
+            "the ciphertext is damaged, or was encrypted in another region or with another encryption context"
         }
-        "IncorrectKeyException" => "it was encrypted under another key than the one that is named",
+        "IncorrectKeyException" => "the ciphertext was encrypted with another key than the configured one",
         "NotFoundException" => "there is no such key in this region",
         "DisabledException" | "KMSInvalidStateException" => "the key is disabled, or about to be deleted",
         "UnrecognizedClientException"
@@ -233,9 +246,9 @@ fn judge_answer(status: u16, code: &str) -> KmsError {
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"
         | "ExpiredTokenException"
-        | "ExpiredToken" => "the credentials are wrong or over, or this machine's clock is",
-        "" => "this is no answer of KMS: look at endpoint and proxy",
-        _ => "look at key, region and endpoint",
+        | "ExpiredToken" => "the credentials are wrong or expired, or this machine's clock is wrong",
+        "" => "the response does not come from KMS: check endpoint and proxy",
+        _ => "check key, region and endpoint",
     };
     KmsError::Refused(answer, remedy)
 }

@@ -31,7 +31,7 @@ async fn shared(region: &str) -> aws_types::sdk_config::Builder {
 /// As [`decrypt`], with credentials that don't come from the environment.
 async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError> {
     let shared = shared(&settings.region).await.build();
-    ask(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await
+    request_decrypt(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await
 }
 
 /// One request in KMS' format, with all configured parameters; the result is the key, and its `Debug` prints nothing.
@@ -74,21 +74,22 @@ async fn ciphertext_is_taken_in_every_form() {
 fn a_plain_key_is_no_ciphertext() {
     let folder = tempfile::tempdir().expect("a folder");
     let read = |name: &str| Ciphertext::read(&folder.path().join(name)).err().expect("refused").to_string();
-    crate::keygen::keygen(&folder.path().join("auditor.key")).expect("a key");
-    crate::keygen::signing_key(&folder.path().join("signing.key"), "x", &kernel::rng::SystemRng).expect("a key");
+    crate::keygen::generate_auditor_key(&folder.path().join("auditor.key")).expect("a key");
+    crate::keygen::generate_signing_key(&folder.path().join("signing.key"), "x", &kernel::rng::SystemRng)
+        .expect("a key");
     std::fs::write(folder.path().join("bare"), "PRIVATE+KEY+xyz+abcd1234+AAAA").expect("written");
     std::fs::write(folder.path().join("pem"), "-----BEGIN PRIVATE KEY-----\nAAAA\n").expect("written");
     for name in ["auditor.key", "signing.key", "bare", "pem"] {
-        assert!(read(name).contains("in plain text"), "{name}: {}", read(name));
+        assert!(read(name).contains("plaintext"), "{name}: {}", read(name));
     }
     std::fs::write(folder.path().join("long"), STANDARD.encode(vec![7; 6145])).expect("written");
     std::fs::write(folder.path().join("empty"), "\n").expect("written");
     std::fs::write(folder.path().join("json"), "{\"CiphertextBlob\": \"CANARY\"}").expect("written");
     // 32 bytes in base64, as in the spool's keys
     std::fs::write(folder.path().join("short"), STANDARD.encode([7; 32])).expect("written");
-    std::fs::write(folder.path().join("words"), "no ciphertext").expect("written");
+    std::fs::write(folder.path().join("words"), "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)").expect("written");
     for name in ["long", "empty", "json", "short", "words"] {
-        assert!(read(name).contains("no ciphertext of KMS") && !read(name).contains("CANARY"), "{name}");
+        assert!(read(name).contains("contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)") && !read(name).contains("CANARY"), "{name}");
     }
     assert!(read("missing").contains("can't be read"));
 }
@@ -115,7 +116,7 @@ async fn a_refusal_names_what_to_change() {
         ("DisabledException", "disabled"),
         ("KMSInvalidStateException", "disabled"),
         ("UnrecognizedClientException", "credentials are wrong"),
-        ("SomethingNewException", "look at key"),
+        ("SomethingNewException", "check key, region and endpoint"),
     ] {
         let told = said(&right, Mood::Says(400, code), &sealed).await;
         assert!(told.contains(code) && told.contains(remedy), "{told}");
@@ -127,7 +128,7 @@ async fn a_refusal_names_what_to_change() {
     assert!(said(&other, Mood::Works, &sealed).await.contains("another key"));
     for nothing in [b"".as_slice(), b"  \n", b"\xff\xfeCANARY"] {
         let told = said(&settings(&fake), Mood::Works, &seal(&[], nothing)).await;
-        assert!(told.contains("no key file"), "{told}");
+        assert!(told.contains("the decrypted text is not a key file made by `tollgate vault keygen`"), "{told}");
     }
 }
 
@@ -144,11 +145,15 @@ async fn an_outage_is_tried_again_for_a_while() {
         let before = fake.count();
         let error = opened(&settings(&fake), &sealed).await.expect_err("away");
         assert!(!error.is_refused() && error.to_string().contains("not available"), "{error}");
-        assert_eq!(fake.count() - before, ATTEMPTS as usize, "{status} {code}");
+        assert_eq!(fake.count() - before, MAX_ATTEMPTS as usize, "{status} {code}");
     }
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
     let dead = KmsSettings { endpoint: Some(format!("http://{free}")), ..settings(&fake) };
-    assert_eq!(opened(&dead, &sealed).await.expect_err("away"), KmsError::Away("no connection".to_owned()));
+    let error = opened(&dead, &sealed).await.expect_err("away").to_string();
+    assert!(
+        error.contains("no connection: Connection refused ") && error.contains("no server listens there"),
+        "{error}"
+    );
 }
 
 /// A KMS that accepts requests and never answers delays a start only for a limited time.
@@ -161,8 +166,8 @@ async fn a_kms_that_hangs_is_waited_for_in_bounds() {
     let (settings, sealed) = (settings(&fake), seal(&[], SECRET.as_bytes()));
     let asked = opened(&settings, &sealed);
     let error = tokio::time::timeout(DEADLINE + Duration::from_secs(10), asked).await.expect("in time");
-    assert_eq!(error.expect_err("away"), KmsError::Away("timed out".to_owned()));
-    assert!(kernel::clock::Clock::monotonic(&clock) - began >= ATTEMPT, "an attempt has its time");
+    assert_eq!(error.expect_err("away"), KmsError::Unavailable("timed out".to_owned()));
+    assert!(kernel::clock::Clock::monotonic(&clock) - began >= ATTEMPT_TIMEOUT, "an attempt has its time");
     assert!(fake.count() > 1, "more than one attempt");
 }
 
@@ -178,7 +183,7 @@ async fn a_key_crosses_no_network_in_clear() {
         ("HTTP://LOCALHOST:1", false),
         ("https://kms.example.com", false),
     ] {
-        assert_eq!(is_in_clear(endpoint), clear, "{endpoint}");
+        assert_eq!(is_cleartext_endpoint(endpoint), clear, "{endpoint}");
     }
     let settings = KmsSettings {
         region: "x".to_owned(),
@@ -187,7 +192,7 @@ async fn a_key_crosses_no_network_in_clear() {
     };
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
     let error = decrypt(&settings, &sealed).await.expect_err("refused");
-    assert!(error.is_refused() && error.to_string().contains("in clear"), "{error}");
+    assert!(error.is_refused() && error.to_string().contains("unencrypted"), "{error}");
 }
 
 /// The same for addresses from the environment or a profile: the request is not sent.
@@ -195,8 +200,8 @@ async fn a_key_crosses_no_network_in_clear() {
 async fn no_address_of_the_environment_is_asked_in_clear() {
     let shared = shared("eu-central-1").await.endpoint_url("http://192.0.2.1:9").build();
     let sealed = Ciphertext::parse(&seal(&[], SECRET.as_bytes())).expect("ciphertext");
-    let error = ask(&shared, &KmsSettings::default(), &sealed).await.expect_err("refused");
-    assert_eq!(error, KmsError::Refused("not asked".to_owned(), IN_CLEAR));
+    let error = request_decrypt(&shared, &KmsSettings::default(), &sealed).await.expect_err("refused");
+    assert_eq!(error, KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
 }
 
 /// A service's error code is shown only if its form is valid, because it reaches terminals and logs.
@@ -218,7 +223,7 @@ fn plain_keys_are_no_ciphertext() {
     ] {
         for file in [key.clone(), STANDARD.encode(&key), format!("\"{}\"\n", STANDARD.encode(&key))] {
             let why = Ciphertext::parse(file.as_bytes()).err().expect("refused").to_string();
-            assert!(why.contains("plain text"), "{why}");
+            assert!(why.contains("plaintext"), "{why}");
         }
     }
 }
@@ -255,7 +260,7 @@ async fn no_configured_address_replaces_fips() {
     for shared in
         [shared("eu-central-1").await.use_fips(true).build(), shared("eu-central-1").await.use_dual_stack(true).build()]
     {
-        let error = ask(&shared, &settings(&fake), &sealed).await.expect_err("refused");
+        let error = request_decrypt(&shared, &settings(&fake), &sealed).await.expect_err("refused");
         assert!(error.is_refused() && fake.count() == 0, "{error}");
         let expected = request::resolve_endpoint(&shared, None).expect("AWS' own");
         assert!(expected.contains("kms-fips.") || expected.ends_with(".api.aws"), "{expected}");

@@ -11,34 +11,34 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::keys::KEYS_LONGER_DAYS;
-use super::names::account_segment;
+use super::key_ring::EXTRA_KEY_RETENTION_DAYS;
+use super::object_names::account_segment;
 use super::store::settings::{LockMode, S3Settings};
 
 /// Days of a retention, rounded down, because a policy counts whole remaining days.
-fn days(retention: Duration) -> u64 {
+fn whole_days(retention: Duration) -> u64 {
     retention.as_secs() / 86_400
 }
 
 /// A vault's S3 settings, from which policies are generated.
-pub struct Policy<'s> {
+pub struct AwsPolicies<'s> {
     settings: &'s S3Settings,
-    below: String,
+    key_prefix: String,
 }
 
-impl<'s> Policy<'s> {
+impl<'s> AwsPolicies<'s> {
     /// Policies for an S3 store.
     pub fn new(settings: &'s S3Settings) -> Self {
         let below = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
-        Self { settings, below }
+        Self { settings, key_prefix: below }
     }
 
-    fn objects(&self, bucket: &str) -> String {
-        format!("arn:aws:s3:::{bucket}/{}*", self.below)
+    fn object_arn(&self, bucket: &str) -> String {
+        format!("arn:aws:s3:::{bucket}/{}*", self.key_prefix)
     }
 
-    fn keys(&self, bucket: &str) -> String {
-        format!("arn:aws:s3:::{bucket}/{}keys/*", self.below)
+    fn key_arn(&self, bucket: &str) -> String {
+        format!("arn:aws:s3:::{bucket}/{}keys/*", self.key_prefix)
     }
 
     /// The writer's IAM policy: it allows only puts with a lock. `s3:if-none-match` forces conditional writes, so that
@@ -52,9 +52,9 @@ impl<'s> Policy<'s> {
         if let Some(lock) = lock {
             let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
             // a put takes time, so the remaining retention at arrival is slightly less than requested
-            let least = days(lock.retention).saturating_sub(1).to_string();
+            let least = whole_days(lock.retention).saturating_sub(1).to_string();
             // a stolen credential must not be able to fill the bucket for a century
-            let most = (days(lock.retention) + 1).to_string();
+            let most = (whole_days(lock.retention) + 1).to_string();
             for (map, mode) in [(&mut condition, mode), (&mut keys, "GOVERNANCE")] {
                 map.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
                 for (operator, days) in [("NumericGreaterThanEquals", &least), ("NumericLessThanEquals", &most)] {
@@ -63,10 +63,12 @@ impl<'s> Policy<'s> {
             }
             // if payload and keys share a bucket, the payload's rule must not apply to keys: keys must stay erasable
             statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write,
-                "Resource": self.keys(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
+                "Resource": self.key_arn(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
         }
-        let places =
-            [("WriteOnce", "Lock", self.objects(bucket), condition), ("Keys", "KeysLock", self.keys(key_bucket), keys)];
+        let places = [
+            ("WriteOnce", "Lock", self.object_arn(bucket), condition),
+            ("Keys", "KeysLock", self.key_arn(key_bucket), keys),
+        ];
         for (put, lock, place, mut condition) in places {
             if !condition.is_empty() {
                 statements
@@ -84,11 +86,11 @@ impl<'s> Policy<'s> {
             // the writer does not own legal hold notes and the chains of erasures and key copies: a stolen credential
             // must not be able to forge them
             json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write, "Resource": [
-                format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.below), format!("arn:aws:s3:::{bucket}/{}holds/*", self.below),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.below),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.below),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.below),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.below)]}),
+                format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.key_prefix), format!("arn:aws:s3:::{bucket}/{}holds/*", self.key_prefix),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.key_prefix),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.key_prefix),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.key_prefix),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.key_prefix)]}),
         ]);
         json!({"Version": "2012-10-17", "Statement": statements})
     }
@@ -98,7 +100,7 @@ impl<'s> Policy<'s> {
     pub fn auditor(&self, restore: bool) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
         let buckets = [bucket, key_bucket].map(|bucket| format!("arn:aws:s3:::{bucket}"));
-        let objects = [bucket, key_bucket].map(|bucket| self.objects(bucket));
+        let objects = [bucket, key_bucket].map(|bucket| self.object_arn(bucket));
         let mut statements = vec![
             json!({"Sid": "Read", "Effect": "Allow", "Resource": objects, "Action": [
                 "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectRetention", "s3:GetObjectLegalHold"]}),
@@ -117,11 +119,11 @@ impl<'s> Policy<'s> {
     /// deletion of payload.
     pub fn eraser(&self, writer: &str) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
-        let below = format!("arn:aws:s3:::{bucket}/{}", self.below);
+        let below = format!("arn:aws:s3:::{bucket}/{}", self.key_prefix);
         let Value::Object(mut policy) = self.auditor(false) else { return Value::Null };
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
             statements.push(json!({"Sid": "DestroyKeys", "Effect": "Allow",
-                "Resource": self.keys(key_bucket), "Action": [
+                "Resource": self.key_arn(key_bucket), "Action": [
                     "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}));
             statements.push(
                 json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
@@ -153,7 +155,7 @@ impl<'s> Policy<'s> {
     /// after its retention, as does the index; chain and session lines stay. A rule applies to a prefix without
     /// exceptions, so each account has its own.
     pub fn lifecycle(&self, accounts: &[String]) -> Value {
-        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1;
+        let keep = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1;
         let rule = |id: &str, prefix: &str, transitions: Value| {
             let mut rule = json!({"ID": id, "Status": "Enabled", "Filter": {"Prefix": prefix},
                 "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
@@ -169,7 +171,7 @@ impl<'s> Policy<'s> {
             .map(|(day, class)| json!({"Days": day, "StorageClass": class}))
             .collect();
         let colder = if colder.is_empty() { Value::Null } else { Value::Array(colder) };
-        let below = &self.below;
+        let below = &self.key_prefix;
         let payload = accounts.iter().flat_map(|account| {
             let segment = account_segment(account);
             let packed = format!("{below}packed/{segment}/");
@@ -199,14 +201,14 @@ impl<'s> Policy<'s> {
 
     /// A fragment sealed on a key's last day must stay readable until the fragment's own last day.
     fn key_rule(&self) -> Value {
-        let keep = self.settings.lock.map_or(365, |lock| days(lock.retention)) + 1 + KEYS_LONGER_DAYS;
-        json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.below)},
+        let keep = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1 + EXTRA_KEY_RETENTION_DAYS;
+        json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.key_prefix)},
             "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
     }
 
     /// In a versioned bucket, expiry leaves a delete marker, which is useless once the version below it is gone.
     fn marker_rule(&self) -> Value {
-        json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.below},
+        json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.key_prefix},
             "Expiration": {"ExpiredObjectDeleteMarker": true}})
     }
 
@@ -217,8 +219,10 @@ impl<'s> Policy<'s> {
         let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
         let mode = lock
             .map_or("GOVERNANCE", |lock| if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" });
-        let keep = lock.map_or(90, |lock| days(lock.retention));
-        let mut out = String::from("# Applied by an operator, never by the gateway. ACCOUNT_ID is your account's.\n");
+        let keep = lock.map_or(90, |lock| whole_days(lock.retention));
+        let mut out = String::from(
+            "# An operator applies this, never the gateway. Replace ACCOUNT_ID with your AWS account id.\n",
+        );
         for (name, bucket, mode, keys) in
             [("vault", bucket, mode, false), ("vault_keys", key_bucket, "GOVERNANCE", true)]
         {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Policy;
-use crate::store::settings::{Lock, LockMode, S3Settings};
+use super::AwsPolicies;
+use crate::store::settings::{LockMode, ObjectLock, S3Settings};
 
 fn settings(days: u64) -> S3Settings {
     S3Settings {
@@ -15,7 +15,7 @@ fn settings(days: u64) -> S3Settings {
         region: "eu-west-1".into(),
         endpoint: None,
         force_path_style: false,
-        lock: Some(Lock { mode: LockMode::Compliance, retention: Duration::from_secs(days * 86_400) }),
+        lock: Some(ObjectLock { mode: LockMode::Compliance, retention: Duration::from_secs(days * 86_400) }),
         ca_file: None,
     }
 }
@@ -25,7 +25,7 @@ fn settings(days: u64) -> S3Settings {
 #[test]
 fn a_writer_writes() {
     let settings = settings(400);
-    let policy = Policy::new(&settings).writer();
+    let policy = AwsPolicies::new(&settings).writer();
     let statements = policy["Statement"].as_array().expect("statements");
     let (allowed, denied): (Vec<&Value>, Vec<&Value>) = statements.iter().partition(|one| one["Effect"] == "Allow");
     assert_eq!((allowed.len(), denied.len()), (4, 3));
@@ -56,7 +56,7 @@ fn a_writer_writes() {
 #[test]
 fn an_eraser_reaches_keys_only() {
     let settings = settings(400);
-    let policy = Policy::new(&settings).eraser("eraser");
+    let policy = AwsPolicies::new(&settings).eraser("eraser");
     let statements = policy["Statement"].as_array().expect("statements");
     let with = |action: &str| -> Vec<&Value> {
         let has = |one: &&Value| one["Action"].as_array().is_some_and(|all| all.contains(&json!(action)));
@@ -78,7 +78,7 @@ fn an_eraser_reaches_keys_only() {
 #[test]
 fn the_chain_outlives_the_payload() {
     let long = settings(400);
-    let rules = Policy::new(&long).lifecycle(&["default".to_owned(), "acme".to_owned()]);
+    let rules = AwsPolicies::new(&long).lifecycle(&["default".to_owned(), "acme".to_owned()]);
     let rules = rules["Rules"].as_array().expect("rules").clone();
     let prefixes: Vec<&str> = rules.iter().filter_map(|rule| rule["Filter"]["Prefix"].as_str()).collect();
     let payload = ["default/", "packed/default/", "acme/", "packed/acme/"].map(|name| format!("agent-sessions/{name}"));
@@ -94,7 +94,7 @@ fn the_chain_outlives_the_payload() {
     assert_eq!(rules[1]["Transitions"][0], json!({"Days": 30, "StorageClass": "GLACIER_IR"}));
     assert!(rules[0].get("Transitions").is_none());
     let short = settings(90);
-    let rules = Policy::new(&short).lifecycle(&["default".to_owned()]);
+    let rules = AwsPolicies::new(&short).lifecycle(&["default".to_owned()]);
     assert!(
         rules["Rules"][1].get("Transitions").is_none_or(|all| all.as_array().is_some_and(|all| all.len() == 1)),
         "{rules}"
@@ -106,7 +106,7 @@ fn the_chain_outlives_the_payload() {
 fn terraform_is_whole() {
     let settings = settings(400);
     let accounts = ["default".to_owned()];
-    let text = Policy::new(&settings).terraform(&accounts, true);
+    let text = AwsPolicies::new(&settings).terraform(&accounts, true);
     for word in [
         "\"audit-logs\"",
         "\"audit-keys\"",
@@ -125,7 +125,8 @@ fn terraform_is_whole() {
     }
     assert_eq!(text.matches('{').count(), text.matches('}').count());
     // the same rules and days as in the other format
-    let (payload, keys) = (Policy::new(&settings).lifecycle(&accounts), Policy::new(&settings).key_lifecycle());
+    let (payload, keys) =
+        (AwsPolicies::new(&settings).lifecycle(&accounts), AwsPolicies::new(&settings).key_lifecycle());
     for (name, rules) in [("vault", payload), ("vault_keys", keys)] {
         let start = format!("resource \"aws_s3_bucket_lifecycle_configuration\" \"{name}\" {{");
         let block = text.split(&start).nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("a lifecycle");
@@ -191,7 +192,7 @@ fn allows(policy: &Value, action: &str, resource: &str, told: &[(&str, &str)]) -
 fn a_thief_writes_only_what_the_gateway_writes() {
     for key_bucket in ["audit-keys", "audit-logs"] {
         let settings = S3Settings { key_bucket: key_bucket.into(), ..settings(400) };
-        let policy = Policy::new(&settings).writer();
+        let policy = AwsPolicies::new(&settings).writer();
         let payload = "arn:aws:s3:::audit-logs/agent-sessions/default/acme/s/2026-11-20/gw-E-0.agev";
         let key = format!("arn:aws:s3:::{key_bucket}/agent-sessions/keys/default/acme/s/2026-11-20/k.age");
         let put = |resource: &str, mode: &str, days: &str| {
@@ -229,8 +230,8 @@ fn a_thief_writes_only_what_the_gateway_writes() {
 #[test]
 fn one_bucket_has_all_rules() {
     let settings = S3Settings { key_bucket: "audit-logs".into(), ..settings(400) };
-    let rules = Policy::new(&settings).lifecycle(&["default".to_owned()]);
-    let policy = Policy::new(&settings).bucket(false);
+    let rules = AwsPolicies::new(&settings).lifecycle(&["default".to_owned()]);
+    let policy = AwsPolicies::new(&settings).bucket(false);
     assert!(policy.to_string().contains("OnlyErasersBypass"), "nobody could erase: {policy}");
     let rules = rules["Rules"].as_array().expect("rules");
     let keys = rules.iter().find(|rule| rule["ID"] == "keys").expect("keys");

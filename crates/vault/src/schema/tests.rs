@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::text;
-use crate::row::{Kind, Row, Tail};
+use super::schema_text;
+use crate::index_row::{IndexRow, RowKind, RowTail};
 use crate::testing::schema::broken;
 
 /// `docs/index-schema.json` is the output of `vault schema`. To regenerate it: `TOLLGATE_UPDATE=1 cargo test -p vault
@@ -12,17 +12,17 @@ use crate::testing::schema::broken;
 fn the_published_schema_is_current() {
     let path = genai::testing::request::at("docs/index-schema.json");
     if config::env::var("TOLLGATE_UPDATE").is_some() {
-        std::fs::write(&path, text()).expect("written");
+        std::fs::write(&path, schema_text()).expect("written");
     }
     let published = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(published == text(), "docs/index-schema.json is out of date: run with TOLLGATE_UPDATE=1");
+    assert!(published == schema_text(), "docs/index-schema.json is out of date: run with TOLLGATE_UPDATE=1");
 }
 
 /// Each rule can be violated.
 #[test]
 fn a_wrong_line_is_found() {
-    let tail = Tail {
-        kind: Some(Kind::Payload),
+    let tail = RowTail {
+        kind: Some(RowKind::Payload),
         ts: "2026-11-20T10:00:00Z".to_owned(),
         ingest_ts: "2026-11-20T10:00:00Z".to_owned(),
         signal: "traces".to_owned(),
@@ -40,9 +40,9 @@ fn a_wrong_line_is_found() {
         len: Some(1),
         item: Some(0),
         pt_bytes: Some(1),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    let row = Row { v: 1, leaf: 0, object_key: Some("x.agev".to_owned()), off: Some(0), of: None, tail };
+    let row = IndexRow { v: 1, leaf: 0, object_key: Some("x.agev".to_owned()), off: Some(0), of: None, tail };
     let good = serde_json::to_value(&row).expect("json");
     assert_eq!(broken(&good), Vec::<String>::new());
     for (key, value) in [

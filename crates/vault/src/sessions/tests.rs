@@ -1,15 +1,18 @@
 //! Counts in session lines.
 
 use super::*;
-use crate::row::Tail;
+use crate::index_row::RowTail;
 
 /// A session line counts the same decisions as denials as evidence and replay do.
 #[test]
 fn denials_are_what_evidence_counts() {
     let denials = |decision: &str| {
-        let tail = Tail { call: "permission".into(), decision: Some(decision.to_owned()), ..Tail::default() };
+        let tail = RowTail { call: "permission".into(), decision: Some(decision.to_owned()), ..RowTail::default() };
         let mut line = SessionLine::default();
-        line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut Calls::default());
+        line.add(
+            &IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail },
+            &mut CallDeduplicator::default(),
+        );
         line.denials
     };
     for (decision, count) in [
@@ -30,18 +33,18 @@ fn denials_are_what_evidence_counts() {
 /// count.
 #[test]
 fn a_model_call_counts_once() {
-    let (mut line, mut calls) = (SessionLine::default(), Calls::default());
+    let (mut line, mut calls) = (SessionLine::default(), CallDeduplicator::default());
     for (status, kind, repeat) in [
-        ("deferred", Kind::Action, false),
-        ("priced", Kind::Action, false),
-        ("deferred", Kind::Action, false),
-        ("priced", Kind::Price, false),
-        ("not_counted", Kind::Action, false),
-        ("priced", Kind::Action, true),
+        ("deferred", RowKind::Action, false),
+        ("priced", RowKind::Action, false),
+        ("deferred", RowKind::Action, false),
+        ("priced", RowKind::Price, false),
+        ("not_counted", RowKind::Action, false),
+        ("priced", RowKind::Action, true),
     ] {
         let cost_status = Some(status.to_owned());
-        let tail = Tail { call: "model".into(), kind: Some(kind), cost_status, repeat, ..Tail::default() };
-        line.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
+        let tail = RowTail { call: "model".into(), kind: Some(kind), cost_status, repeat, ..RowTail::default() };
+        line.add(&IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
     }
     assert_eq!((line.model_calls, line.lines), (2, 6));
 }

@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use kernel::clock::UnixNanos;
 
-use super::limits::{Limits, Swept, Used};
-use super::object::{MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore};
+use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
+use super::object::{MAX_READ, ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
 
 /// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
@@ -24,19 +24,19 @@ pub const DIRECTORY_URI: &str = "file:///";
 /// Objects as files below one folder.
 pub struct DirectoryStore {
     pub(super) root: PathBuf,
-    pub(super) limits: Limits,
-    pub(super) used: Used,
+    pub(super) limits: DirectoryLimits,
+    pub(super) used: UsedSpace,
 }
 
 impl DirectoryStore {
     /// A store below `root`, which is created with the first object.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), limits: Limits::default(), used: Used::default() }
+        Self { root: root.into(), limits: DirectoryLimits::default(), used: UsedSpace::default() }
     }
 
     /// The same store with a retention and a maximum size.
     #[must_use]
-    pub fn limited(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: DirectoryLimits) -> Self {
         Self { limits, ..self }
     }
 
@@ -44,7 +44,7 @@ impl DirectoryStore {
     ///
     /// # Errors
     /// The file system's error.
-    pub fn prepare(root: &Path) -> io::Result<()> {
+    pub fn create_folder(root: &Path) -> io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(root)?;
         std::fs::File::open(root)?.sync_all()
     }
@@ -54,34 +54,38 @@ impl DirectoryStore {
         let relative = Path::new(name);
         let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
         if name.is_empty() || !inside {
-            return Err(StoreError::Denied("the name leaves the vault's folder".to_owned()));
+            return Err(StoreError::Denied("the object name points outside the vault's folder".to_owned()));
         }
         Ok(self.root.join(relative))
     }
 
-    async fn put(&self, name: &str, bytes: &Bytes) -> Result<Put, StoreError> {
+    async fn put(&self, name: &str, bytes: &Bytes) -> Result<PutOutcome, StoreError> {
         let path = self.path(name)?;
-        if let Some(put) = compare(&path, bytes).await? {
+        if let Some(put) = compare_existing(&path, bytes).await? {
             return Ok(put);
         }
-        self.fits(bytes.len() as u64).await?;
+        self.check_space(bytes.len() as u64).await?;
         let folder = path.parent().unwrap_or(&self.root).to_owned();
-        make_folders(&folder).await.map_err(classify)?;
+        make_folders(&folder).await.map_err(classify_io_error)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         // only this writer's epoch uses the name, so a retry may overwrite a crash's left-over
         let temporary = folder.join(format!(".{file_name}.tmp"));
-        write_synced(&temporary, bytes).await.map_err(classify)?;
+        write_synced(&temporary, bytes).await.map_err(classify_io_error)?;
         match rename_new(&temporary, &path).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let _ = tokio::fs::remove_file(&temporary).await; // a left-over is harmless
-                return compare(&path, bytes).await?.ok_or_else(|| StoreError::Unavailable("raced".to_owned()));
+                return compare_existing(&path, bytes).await?.ok_or_else(|| {
+                    StoreError::Unavailable(
+                        "another process created and removed the object at the same time".to_owned(),
+                    )
+                });
             }
-            Err(error) => return Err(classify(error)),
+            Err(error) => return Err(classify_io_error(error)),
         }
-        sync_folder(&folder).await.map_err(classify)?;
-        self.wrote(bytes.len() as u64);
-        Ok(Put::Written)
+        sync_folder(&folder).await.map_err(classify_io_error)?;
+        self.add_used_bytes(bytes.len() as u64);
+        Ok(PutOutcome::Written)
     }
 }
 
@@ -92,15 +96,15 @@ impl VaultStore for DirectoryStore {
         name: &'a str,
         bytes: Bytes,
         _now: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
             // a folder that was removed meanwhile is created again by the next attempt
-            let gone = || StoreError::Unavailable("the folder vanished".to_owned());
+            let gone = || StoreError::Unavailable("the folder was removed during the write".to_owned());
             self.put(name, &bytes).await.map_err(|error| if error == StoreError::Missing { gone() } else { error })
         })
     }
 
-    fn sweep(&self, now: UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
+    fn sweep(&self, now: UnixNanos) -> BoxFuture<'_, Result<Option<SweepResult>, StoreError>> {
         Box::pin(async move { self.remove_expired(now).await.map(Some) })
     }
 }
@@ -116,8 +120,8 @@ impl VaultReader for DirectoryStore {
             let mut file = open_regular(&self.path(name)?).await?;
             let mut out = Vec::new();
             let (first, length) = range.unwrap_or((0, u64::MAX));
-            file.seek(io::SeekFrom::Start(first)).await.map_err(classify)?;
-            file.take(length.min(MAX_READ as u64 + 1)).read_to_end(&mut out).await.map_err(classify)?;
+            file.seek(io::SeekFrom::Start(first)).await.map_err(classify_io_error)?;
+            file.take(length.min(MAX_READ as u64 + 1)).read_to_end(&mut out).await.map_err(classify_io_error)?;
             if out.len() > MAX_READ { Err(StoreError::TooLarge) } else { Ok(out.into()) }
         })
     }
@@ -131,12 +135,12 @@ impl VaultReader for DirectoryStore {
                 let mut entries = match tokio::fs::read_dir(&folder).await {
                     Ok(entries) => entries,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(classify(error)),
+                    Err(error) => return Err(classify_io_error(error)),
                 };
-                while let Some(entry) = entries.next_entry().await.map_err(classify)? {
-                    if entry.file_type().await.map_err(classify)?.is_dir() {
+                while let Some(entry) = entries.next_entry().await.map_err(classify_io_error)? {
+                    if entry.file_type().await.map_err(classify_io_error)?.is_dir() {
                         folders.push(entry.path());
-                    } else if let Some(name) = relative(&self.root, &entry.path())
+                    } else if let Some(name) = relative_name(&self.root, &entry.path())
                         && name.starts_with(prefix)
                         && !is_temporary(&name)
                     {
@@ -149,23 +153,27 @@ impl VaultReader for DirectoryStore {
         })
     }
 
-    fn written<'a>(&'a self, _kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+    fn written_at<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
         Box::pin(async move {
-            let data = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify)?;
-            modified(&data).map(Some)
+            let data = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify_io_error)?;
+            modification_time(&data).map(Some)
         })
     }
 }
 
 /// A file's modification time, by the clock of the folder's machine.
-pub(super) fn modified(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
-    let since = data.modified().map_err(classify)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(super) fn modification_time(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
+    let since = data.modified().map_err(classify_io_error)?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// An object's name relative to `root`. Invalid UTF-8 is replaced: such a name is listed, so that it is reported, but
 /// opens no file.
-fn relative(root: &Path, path: &Path) -> Option<String> {
+fn relative_name(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
 }
 
@@ -176,43 +184,43 @@ fn is_temporary(name: &str) -> bool {
 }
 
 /// `Some(Exists)` if the file exists with these bytes, `None` if it does not exist.
-async fn compare(path: &Path, bytes: &Bytes) -> Result<Option<Put>, StoreError> {
+async fn compare_existing(path: &Path, bytes: &Bytes) -> Result<Option<PutOutcome>, StoreError> {
     let found = match read_regular(path, bytes.len() as u64).await {
         Ok(found) => found,
         Err(StoreError::Missing) => return Ok(None),
-        Err(StoreError::Denied(why)) if why == NOT_A_FILE => return Err(StoreError::Differs),
+        Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => return Err(StoreError::Differs),
         Err(error) => return Err(error),
     };
     if found != *bytes {
         return Err(StoreError::Differs);
     }
     // an earlier attempt may have crashed between rename and sync
-    sync_folder(path.parent().unwrap_or(path)).await.map_err(classify)?;
-    Ok(Some(Put::Exists))
+    sync_folder(path.parent().unwrap_or(path)).await.map_err(classify_io_error)?;
+    Ok(Some(PutOutcome::Exists))
 }
 
 /// Why anything but a regular file is refused.
-pub const NOT_A_FILE: &str = "not a regular file";
+pub const NOT_A_REGULAR_FILE: &str = "not a regular file";
 
 /// Opens a regular file only: someone who can write to the folder can put a pipe, a device or a link in an object's
 /// place, and opening a pipe blocks forever.
 async fn open_regular(path: &Path) -> Result<tokio::fs::File, StoreError> {
-    let odd = || StoreError::Denied(NOT_A_FILE.to_owned());
+    let odd = || StoreError::Denied(NOT_A_REGULAR_FILE.to_owned());
     // opening a device can have side effects
-    if !tokio::fs::symlink_metadata(path).await.map_err(classify)?.is_file() {
+    if !tokio::fs::symlink_metadata(path).await.map_err(classify_io_error)?.is_file() {
         return Err(odd());
     }
     let mut options = std::fs::OpenOptions::new();
     // a pipe or link may have been created since the check above
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-    let file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(classify)?;
-    if file.metadata().await.map_err(classify)?.is_file() { Ok(file) } else { Err(odd()) }
+    let file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(classify_io_error)?;
+    if file.metadata().await.map_err(classify_io_error)?.is_file() { Ok(file) } else { Err(odd()) }
 }
 
 /// The bytes of a regular file, at most `most` plus one.
 pub(super) async fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    open_regular(path).await?.take(most.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify)?;
+    open_regular(path).await?.take(most.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify_io_error)?;
     Ok(bytes)
 }
 
@@ -266,7 +274,7 @@ pub(super) async fn sync_folder(folder: &Path) -> io::Result<()> {
     tokio::fs::File::open(folder).await?.sync_all().await
 }
 
-pub(super) fn classify(error: io::Error) -> StoreError {
+pub(super) fn classify_io_error(error: io::Error) -> StoreError {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::NotFound => StoreError::Missing,

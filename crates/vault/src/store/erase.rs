@@ -8,29 +8,29 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use futures_util::future::BoxFuture;
 
-use super::directory::{DirectoryStore, classify as io_error, sync_folder};
+use super::directory::{DirectoryStore, classify_io_error as io_error, sync_folder};
 use super::object::{ObjectKind, StoreError};
-use super::s3::{S3Store, classify};
+use super::s3::{S3Store, classify_sdk_error};
 
 /// Destroys key objects.
 pub trait VaultEraser: Send + Sync {
     /// Whether a version of the object is under legal hold.
-    fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
+    fn is_on_hold<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Destroys every version, and delete markers over them, of the key objects whose names begin with `prefix` and
     /// match `own`, at any depth. Returns how many there were; none is not an error.
-    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>>;
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a ErasePredicate<'a>) -> BoxFuture<'a, Result<u64, StoreError>>;
 }
 
 /// Whether an object of this name is to be destroyed.
-pub type Own<'o> = dyn Fn(&str) -> bool + Send + Sync + 'o;
+pub type ErasePredicate<'o> = dyn Fn(&str) -> bool + Send + Sync + 'o;
 
 impl VaultEraser for DirectoryStore {
-    fn held<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+    fn is_on_hold<'a>(&'a self, _: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(self.is_held(name))
     }
 
-    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a ErasePredicate<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
             let (start, mut gone) = (prefix.rsplit_once('/').map_or("", |(folder, _)| folder), 0);
             let mut folders = vec![(start.to_owned(), self.path(start)?)];
@@ -65,7 +65,7 @@ impl VaultEraser for DirectoryStore {
 }
 
 /// One version of an object, or a delete marker.
-struct Version {
+struct ListedVersion {
     name: String,
     id: String,
     marker: bool,
@@ -73,15 +73,20 @@ struct Version {
 
 impl S3Store {
     /// Versions of the names that match `own`, followed by the delete markers over them.
-    async fn versions_of(&self, kind: ObjectKind, prefix: &str, own: &Own<'_>) -> Result<Vec<Version>, StoreError> {
+    async fn versions_of(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+        own: &ErasePredicate<'_>,
+    ) -> Result<Vec<ListedVersion>, StoreError> {
         let (mut found, mut over) = (Vec::new(), Vec::new());
         let (mut key, mut version) = (None, None);
         loop {
             let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
             let page = list.set_key_marker(key.take()).set_version_id_marker(version.take()).send().await;
-            let page = page.map_err(|error| classify(&error).error())?;
+            let page = page.map_err(|error| classify_sdk_error(&error).into_store_error())?;
             let keep = |marker: bool, name: Option<String>, id: Option<String>| {
-                Some(Version { name: name.filter(|name| own(name))?, id: id?, marker })
+                Some(ListedVersion { name: name.filter(|name| own(name))?, id: id?, marker })
             };
             let versions = page.versions.unwrap_or_default().into_iter();
             found.extend(versions.filter_map(|one| keep(false, one.key, one.version_id)));
@@ -101,9 +106,9 @@ impl S3Store {
         Ok(versions.into_iter().filter(|version| !version.marker).map(|version| version.id).collect())
     }
 
-    async fn any_held(&self, kind: ObjectKind, name: &str) -> Result<bool, StoreError> {
+    async fn is_any_version_held(&self, kind: ObjectKind, name: &str) -> Result<bool, StoreError> {
         let versions = self.versions_of(kind, name, &|one| one == name).await?;
-        for Version { id, .. } in versions.into_iter().filter(|version| !version.marker) {
+        for ListedVersion { id, .. } in versions.into_iter().filter(|version| !version.marker) {
             let get = self.client().await?.get_object_legal_hold().bucket(self.bucket(kind)).key(name).version_id(id);
             match get.send().await {
                 Ok(hold) => {
@@ -113,19 +118,19 @@ impl S3Store {
                     }
                 }
                 Err(error) if has_no_lock(&error) => {}
-                Err(error) => return Err(classify(&error).error()),
+                Err(error) => return Err(classify_sdk_error(&error).into_store_error()),
             }
         }
         Ok(false)
     }
 
-    async fn destroy_versions(&self, prefix: &str, own: &Own<'_>) -> Result<u64, StoreError> {
+    async fn destroy_versions(&self, prefix: &str, own: &ErasePredicate<'_>) -> Result<u64, StoreError> {
         let mut gone = 0;
         // markers last: after an interrupted run, the next one still sees that there was something
-        for Version { name, id, .. } in self.versions_of(ObjectKind::Key, prefix, own).await? {
+        for ListedVersion { name, id, .. } in self.versions_of(ObjectKind::Key, prefix, own).await? {
             let delete = self.client().await?.delete_object().bucket(self.bucket(ObjectKind::Key)).key(name);
             let delete = delete.version_id(id).bypass_governance_retention(true).send().await;
-            delete.map_err(|error| classify(&error).error())?;
+            delete.map_err(|error| classify_sdk_error(&error).into_store_error())?;
             gone += 1;
         }
         Ok(gone)
@@ -140,11 +145,11 @@ fn has_no_lock<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 }
 
 impl VaultEraser for S3Store {
-    fn held<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(self.any_held(kind, name))
+    fn is_on_hold<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.is_any_version_held(kind, name))
     }
 
-    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn destroy<'a>(&'a self, prefix: &'a str, own: &'a ErasePredicate<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(self.destroy_versions(prefix, own))
     }
 }

@@ -1,5 +1,5 @@
-//! [`VaultHolder`]: legal holds on objects; for a folder, holds are read from their notes. A hold covers every version
-//! of an object. Neighbour: the crate `audit` decides which objects are held.
+//! [`VaultLegalHolds`]: legal holds on objects; for a folder, holds are read from their notes. A hold covers every
+//! version of an object. Neighbour: the crate `audit` decides which objects are held.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -8,36 +8,36 @@ use std::path::PathBuf;
 use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
 use futures_util::future::BoxFuture;
 
-use super::directory::{DirectoryStore, classify as io_error, read_regular};
+use super::directory::{DirectoryStore, classify_io_error as io_error, read_regular};
 use super::object::{ObjectKind, StoreError};
-use super::s3::{S3Store, classify};
-use crate::hold_note::{FOLDER, MAX_NOTE, bounded, in_force, number};
-use crate::names::ObjectName;
+use super::s3::{S3Store, classify_sdk_error};
+use crate::hold_note::{HOLDS_FOLDER, MAX_NOTE_BYTES, active_holds, drop_oversized, note_number};
+use crate::object_names::ObjectName;
 
 /// Sets and releases legal holds.
-pub trait VaultHolder: Send + Sync {
+pub trait VaultLegalHolds: Send + Sync {
     /// Sets a hold on every version of an object, or releases it. False if the store has no holds of its own and relies
     /// on notes.
-    fn hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>>;
+    fn set_hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>>;
 }
 
-impl VaultHolder for S3Store {
-    fn hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>> {
+impl VaultLegalHolds for S3Store {
+    fn set_hold<'a>(&'a self, kind: ObjectKind, name: &'a str, set: bool) -> BoxFuture<'a, Result<bool, StoreError>> {
         let status = if set { ObjectLockLegalHoldStatus::On } else { ObjectLockLegalHoldStatus::Off };
         Box::pin(async move {
             for id in self.version_ids(kind, name).await? {
                 let put =
                     self.client().await?.put_object_legal_hold().bucket(self.bucket(kind)).key(name).version_id(id);
                 let hold = ObjectLockLegalHold::builder().status(status.clone()).build();
-                put.legal_hold(hold).send().await.map_err(|error| classify(&error).error())?;
+                put.legal_hold(hold).send().await.map_err(|error| classify_sdk_error(&error).into_store_error())?;
             }
             Ok(true)
         })
     }
 }
 
-impl VaultHolder for DirectoryStore {
-    fn hold<'a>(&'a self, _: ObjectKind, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, StoreError>> {
+impl VaultLegalHolds for DirectoryStore {
+    fn set_hold<'a>(&'a self, _: ObjectKind, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async { Ok(false) })
     }
 }
@@ -56,7 +56,7 @@ impl DirectoryStore {
                 Some(object) => object.account,
             },
         };
-        let mut folders: Vec<PathBuf> = vec![self.path(&format!("{FOLDER}{folder}"))?];
+        let mut folders: Vec<PathBuf> = vec![self.path(&format!("{HOLDS_FOLDER}{folder}"))?];
         while let Some(folder) = folders.pop() {
             let mut entries = match tokio::fs::read_dir(&folder).await {
                 Ok(entries) => entries,
@@ -68,12 +68,15 @@ impl DirectoryStore {
                 let path = entry.path();
                 if entry.file_type().await.map_err(io_error)?.is_dir() {
                     folders.push(path);
-                } else if let Some(number) = path.file_name().and_then(|name| number(&name.to_string_lossy())) {
+                } else if let Some(number) = path.file_name().and_then(|name| note_number(&name.to_string_lossy())) {
                     // an unreadable note counts as a hold
-                    notes.insert(number, bounded(read_regular(&path, MAX_NOTE).await.unwrap_or_default().into()));
+                    notes.insert(
+                        number,
+                        drop_oversized(read_regular(&path, MAX_NOTE_BYTES).await.unwrap_or_default().into()),
+                    );
                 }
             }
-            if !in_force(&notes).is_empty() {
+            if !active_holds(&notes).is_empty() {
                 return Ok(true);
             }
         }

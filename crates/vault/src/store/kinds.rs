@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::settings::S3Settings;
-use super::{DIRECTORY_URI, DirectoryStore, Limits, S3Store, VaultStore};
+use super::{DIRECTORY_URI, DirectoryLimits, DirectoryStore, S3Store, VaultStore};
 
 /// The server behind a networked store.
 pub struct StoreServer<'s> {
@@ -53,12 +53,12 @@ pub trait StoreSpec {
     /// The server that it connects to, if any.
     fn server(&self) -> Option<StoreServer<'_>>;
     /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
-    fn buckets(&self) -> Option<&S3Settings>;
+    fn s3_settings(&self) -> Option<&S3Settings>;
     /// Reads the files that the settings name, so that `validate` reports them. Creates nothing.
     ///
     /// # Errors
     /// A file can't be used.
-    fn rehearse(&self) -> Result<(), StoreUnusable>;
+    fn check_files(&self) -> Result<(), StoreUnusable>;
     /// Creates everything that must exist before the first put.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ pub struct DirectorySettings {
     /// The folder.
     pub path: PathBuf,
     /// Retention and maximum size.
-    pub limits: Limits,
+    pub limits: DirectoryLimits,
 }
 
 macro_rules! table {
@@ -124,20 +124,21 @@ impl StoreSpec for DirectorySettings {
         None
     }
 
-    fn buckets(&self) -> Option<&S3Settings> {
+    fn s3_settings(&self) -> Option<&S3Settings> {
         None
     }
 
-    fn rehearse(&self) -> Result<(), StoreUnusable> {
+    fn check_files(&self) -> Result<(), StoreUnusable> {
         Ok(())
     }
 
     fn prepare(&self) -> Result<(), StoreUnusable> {
-        DirectoryStore::prepare(&self.path).map_err(|error| StoreUnusable::Folder { path: self.path.clone(), error })
+        DirectoryStore::create_folder(&self.path)
+            .map_err(|error| StoreUnusable::Folder { path: self.path.clone(), error })
     }
 
     fn open(&self) -> Arc<dyn VaultStore> {
-        Arc::new(DirectoryStore::new(&self.path).limited(self.limits))
+        Arc::new(DirectoryStore::new(&self.path).with_limits(self.limits))
     }
 }
 
@@ -167,19 +168,19 @@ impl StoreSpec for S3Settings {
         Some(StoreServer { url: self.endpoint.clone().unwrap_or_else(aws), ca_file: self.ca_file.as_deref() })
     }
 
-    fn buckets(&self) -> Option<&S3Settings> {
+    fn s3_settings(&self) -> Option<&S3Settings> {
         Some(self)
     }
 
     /// Otherwise the client would detect unreadable certificates only with the first upload, and then retry forever.
-    fn rehearse(&self) -> Result<(), StoreUnusable> {
+    fn check_files(&self) -> Result<(), StoreUnusable> {
         let Some(path) = &self.ca_file else { return Ok(()) };
         let opened = std::fs::File::open(path).map(drop);
         opened.map_err(|error| StoreUnusable::Certificates { path: path.clone(), error })
     }
 
     fn prepare(&self) -> Result<(), StoreUnusable> {
-        self.rehearse()
+        self.check_files()
     }
 
     fn open(&self) -> Arc<dyn VaultStore> {

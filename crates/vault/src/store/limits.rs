@@ -1,12 +1,12 @@
-//! Retention and maximum size of a vault in a folder ([`Limits`]), and the result of a sweep ([`Swept`]). Neighbour:
-//! `sweep`.
+//! Retention and maximum size of a vault in a folder ([`DirectoryLimits`]), and the result of a sweep
+//! ([`SweepResult`]). Neighbour: `sweep`.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Retention and maximum size of a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct DirectoryLimits {
     /// Retention from the time an object was written; `None` keeps objects forever.
     pub retention: Option<Duration>,
     /// Limit of all files together, bytes; `None` means the disk's size.
@@ -15,7 +15,7 @@ pub struct Limits {
 
 /// Result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepResult {
     /// Objects removed.
     pub objects: u64,
     /// Bytes removed.
@@ -26,7 +26,7 @@ pub struct Swept {
 
 /// Bytes in a folder, once counted.
 #[derive(Default)]
-pub(super) struct Used {
+pub(super) struct UsedSpace {
     pub(super) counted: tokio::sync::OnceCell<()>,
     pub(super) bytes: AtomicU64,
 }

@@ -15,10 +15,12 @@ pub mod settings;
 mod sweep;
 
 pub use directory::{DIRECTORY_URI, DirectoryStore};
-pub use erase::{Own, VaultEraser};
-pub use hold::VaultHolder;
-pub use limits::{Limits, Swept};
-pub use object::{Held, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
+pub use erase::{ErasePredicate, VaultEraser};
+pub use hold::VaultLegalHolds;
+pub use limits::{DirectoryLimits, SweepResult};
+pub use object::{
+    ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
+};
 pub use s3::S3Store;
 
 #[cfg(test)]

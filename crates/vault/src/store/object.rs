@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use kernel::clock::UnixNanos;
 
-use super::limits::Swept;
+use super::limits::SweepResult;
 use super::settings::LockMode;
 
 /// Largest object that is read, bytes; the largest that is written holds one fragment of about 140 MiB.
@@ -42,7 +42,7 @@ impl ObjectKind {
 
 /// Outcome of a successful put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
+pub enum PutOutcome {
     /// Written by this attempt.
     Written,
     /// The object existed. If the name is the writer's own and the bytes are sealed, an earlier attempt succeeded.
@@ -62,10 +62,10 @@ pub enum StoreError {
     #[error("the store refuses: {0}")]
     Denied(String),
     /// The store received other bytes than were sent, or the bytes changed before sending: check memory and disk.
-    #[error("the store received other bytes than were sent: {0}")]
+    #[error("the store received different bytes than were sent (check memory and disk): {0}")]
     Corrupt(String),
     /// The name exists with other bytes.
-    #[error("the object exists with other bytes")]
+    #[error("an object with this name exists with different bytes")]
     Differs,
     /// No such object.
     #[error("no such object")]
@@ -77,7 +77,7 @@ pub enum StoreError {
     #[error("larger than any object of its kind in a vault")]
     TooLarge,
     /// The store is at its configured size: it accepts no more and removes nothing.
-    #[error("the store is at its `max_size`: raise it, or let retention free some")]
+    #[error("the store has reached its `max_size`: raise it, or wait until stored objects expire")]
     Full,
 }
 
@@ -107,17 +107,17 @@ pub trait VaultStore: Send + Sync {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>>;
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>>;
 
     /// Removes objects that are expired at `now`; `None` if the store has its own expiry rules.
-    fn sweep(&self, _now: UnixNanos) -> BoxFuture<'_, Result<Option<Swept>, StoreError>> {
+    fn sweep(&self, _now: UnixNanos) -> BoxFuture<'_, Result<Option<SweepResult>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 }
 
 /// One version of an object, or a delete marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
+pub struct ObjectVersion {
     /// The object's name.
     pub name: String,
     /// The version's id.
@@ -130,14 +130,14 @@ pub struct Version {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionPage {
     /// Versions on this page.
-    pub versions: Vec<Version>,
+    pub versions: Vec<ObjectVersion>,
     /// Name and version id at which the next page starts, if there is one.
     pub next: Option<(String, String)>,
 }
 
 /// A version's write time and lock, as the store reports them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct VersionLock {
     /// Write time by the store's clock.
     pub written: UnixNanos,
     /// Its lock mode and expiry.
@@ -169,7 +169,7 @@ pub trait VaultReader: Send + Sync {
     }
 
     /// When an object was written, by the store's clock; `None` if the store does not report it.
-    fn written<'a>(
+    fn written_at<'a>(
         &'a self,
         _kind: ObjectKind,
         _name: &'a str,
@@ -178,7 +178,11 @@ pub trait VaultReader: Send + Sync {
     }
 
     /// A version's lock; `None` if the store can't lock.
-    fn held<'a>(&'a self, _kind: ObjectKind, _version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+    fn version_lock<'a>(
+        &'a self,
+        _kind: ObjectKind,
+        _version: &'a ObjectVersion,
+    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
         Box::pin(async { Ok(None) })
     }
 }

@@ -24,31 +24,33 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-use crate::aws::{CONNECT, NO_CONNECTION, NO_TIME, chain, http_client, is_code, not_sent};
+use crate::aws::{CONNECT_TIMEOUT, SendFailure, TIMED_OUT, http_client, is_error_code, load_credential_chain};
 use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
 
-use super::object::{Held, MAX_READ, ObjectKind, Put, StoreError, VaultReader, VaultStore, Version, VersionPage};
+use super::object::{
+    MAX_READ, ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
+};
 use super::settings::{LockMode, S3Settings};
 
 /// Timeout of one attempt, plus a second for each megabyte.
-const ATTEMPT: Duration = Duration::from_secs(30);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const SDK_ATTEMPTS: u32 = 2;
 /// Longest pause within a response.
-const SILENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Objects in S3 buckets.
 pub struct S3Store {
     settings: S3Settings,
     client: OnceCell<Client>,
     /// Whether to read the first version of each name, even below a delete marker.
-    oldest: bool,
+    reads_oldest: bool,
 }
 
 impl S3Store {
     /// A store that loads credentials from the standard chain with the first call.
     pub fn new(settings: S3Settings) -> Self {
-        Self { settings, client: OnceCell::new(), oldest: false }
+        Self { settings, client: OnceCell::new(), reads_oldest: false }
     }
 
     /// A store with these credentials instead of the standard chain's.
@@ -67,15 +69,15 @@ impl S3Store {
                     .map_err(|error| StoreError::Denied(error.to_string()))?,
             );
         config.set_endpoint_url(settings.endpoint.clone());
-        let client = Client::from_conf(configure(config, &settings));
-        Ok(Self { settings, client: OnceCell::new_with(Some(client)), oldest: false })
+        let client = Client::from_conf(build_config(config, &settings));
+        Ok(Self { settings, client: OnceCell::new_with(Some(client)), reads_oldest: false })
     }
 
     /// The same store, reading the first version of each name instead of the newest: a version or delete marker that
     /// someone wrote over an object later hides nothing.
     #[must_use]
-    pub fn oldest(self, oldest: bool) -> Self {
-        Self { oldest, ..self }
+    pub fn with_oldest_versions(self, oldest: bool) -> Self {
+        Self { reads_oldest: oldest, ..self }
     }
 
     /// The settings it was created with.
@@ -91,9 +93,9 @@ impl S3Store {
         if kind == ObjectKind::Key { &self.settings.key_bucket } else { &self.settings.bucket }
     }
 
-    async fn put(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<Put, StoreError> {
+    async fn put(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<PutOutcome, StoreError> {
         let digest = STANDARD.encode(Sha256::digest(&bytes));
-        let attempt = ATTEMPT + Duration::from_secs(bytes.len() as u64 / 1_000_000);
+        let attempt = ATTEMPT_TIMEOUT + Duration::from_secs(bytes.len() as u64 / 1_000_000);
         let mut put = self
             .client()
             .await?
@@ -112,15 +114,16 @@ impl S3Store {
             let until = i64::try_from(now.plus(lock.retention).seconds()).unwrap_or(i64::MAX);
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
-        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(attempt).build();
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build();
         // `Exists` must mean that another process wrote the object, not that the SDK's first attempt did; the uploader
         // retries
         let overridden = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
         match put.customize().config_override(overridden).send().await {
-            Ok(_) => Ok(Put::Written),
-            Err(error) => match classify(&error) {
-                Failed::Exists => Ok(Put::Exists),
-                Failed::Error(error) => Err(error),
+            Ok(_) => Ok(PutOutcome::Written),
+            Err(error) => match classify_sdk_error(&error) {
+                PutFailure::Exists => Ok(PutOutcome::Exists),
+                PutFailure::Error(error) => Err(error),
             },
         }
     }
@@ -129,10 +132,10 @@ impl S3Store {
         let from_start = range.is_some_and(|(first, _)| first == 0);
         let range =
             range.map(|(first, length)| format!("bytes={first}-{}", first.saturating_add(length).saturating_sub(1)));
-        let version = if self.oldest { Some(self.first_version(kind, name).await?) } else { None };
+        let version = if self.reads_oldest { Some(self.first_version(kind, name).await?) } else { None };
         let get = self.client().await?.get_object().bucket(self.bucket(kind)).key(name).set_range(range);
         let get = get.set_version_id(version);
-        let mut body = match get.send().await.map_err(|error| classify(&error).error()) {
+        let mut body = match get.send().await.map_err(|error| classify_sdk_error(&error).into_store_error()) {
             Ok(object) => object.body,
             // an empty object has no first byte
             Err(StoreError::Denied(why)) if why.starts_with("416") && from_start => return Ok(Bytes::new()),
@@ -140,10 +143,10 @@ impl S3Store {
         };
         let mut out = BytesMut::new();
         loop {
-            let next = tokio::time::timeout(SILENCE, body.next()).await;
-            let next = next.map_err(|_| StoreError::Unavailable("the answer stalled".to_owned()))?;
+            let next = tokio::time::timeout(READ_TIMEOUT, body.next()).await;
+            let next = next.map_err(|_| StoreError::Unavailable("the response stalled".to_owned()))?;
             let Some(piece) = next else { return Ok(out.freeze()) };
-            let piece = piece.map_err(|_| StoreError::Unavailable("the answer was cut off".to_owned()))?;
+            let piece = piece.map_err(|_| StoreError::Unavailable("the response was cut off".to_owned()))?;
             if out.len().saturating_add(piece.len()) > MAX_READ {
                 return Err(StoreError::TooLarge);
             }
@@ -151,7 +154,7 @@ impl S3Store {
         }
     }
 
-    async fn page(
+    async fn list_versions(
         &self,
         kind: ObjectKind,
         prefix: &str,
@@ -160,8 +163,8 @@ impl S3Store {
         let (key, version) = after.unzip();
         let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
         let page = list.set_key_marker(key).set_version_id_marker(version.filter(|id| !id.is_empty())).send().await;
-        let page = page.map_err(|error| classify(&error).error())?;
-        let version = |name: Option<String>, id: Option<String>, marker: bool| Version {
+        let page = page.map_err(|error| classify_sdk_error(&error).into_store_error())?;
+        let version = |name: Option<String>, id: Option<String>, marker: bool| ObjectVersion {
             name: name.unwrap_or_default(),
             id: id.unwrap_or_default(),
             marker,
@@ -169,7 +172,7 @@ impl S3Store {
         let markers = page.delete_markers.unwrap_or_default().into_iter();
         let objects = page.versions.unwrap_or_default().into_iter();
         let markers = markers.map(|one| version(one.key, one.version_id, true));
-        let mut versions: Vec<Version> =
+        let mut versions: Vec<ObjectVersion> =
             objects.map(|one| version(one.key, one.version_id, false)).chain(markers).collect();
         versions.sort_by(|a, b| a.name.cmp(&b.name));
         let next = match (page.is_truncated, page.next_key_marker) {
@@ -184,7 +187,7 @@ impl S3Store {
         let (mut first, mut after) = (None, None);
         loop {
             // S3 lists versions newest first; longer names with this prefix follow
-            let page = self.page(kind, name, after.clone()).await?;
+            let page = self.list_versions(kind, name, after.clone()).await?;
             let beyond = page.versions.iter().any(|version| version.name != name);
             let mut own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
             first = own.next_back().map(|version| version.id).or(first);
@@ -196,10 +199,10 @@ impl S3Store {
     }
 
     /// Names that have a version, even if a delete marker hides it.
-    async fn names_ever(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+    async fn list_names_of_all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
         let (mut names, mut after) = (Vec::new(), None);
         loop {
-            let page = self.page(kind, prefix, after.clone()).await?;
+            let page = self.list_versions(kind, prefix, after.clone()).await?;
             names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
             names.dedup();
             match page.next {
@@ -212,33 +215,34 @@ impl S3Store {
         Ok(names)
     }
 
-    async fn lock(&self, kind: ObjectKind, version: &Version) -> Result<Held, StoreError> {
+    async fn read_lock(&self, kind: ObjectKind, version: &ObjectVersion) -> Result<VersionLock, StoreError> {
         let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(&version.name);
-        let head = head.version_id(&version.id).send().await.map_err(|error| classify(&error).error())?;
+        let head =
+            head.version_id(&version.id).send().await.map_err(|error| classify_sdk_error(&error).into_store_error())?;
         let mode = head.object_lock_mode.as_ref().and_then(|mode| match mode {
             ObjectLockMode::Compliance => Some(LockMode::Compliance),
             ObjectLockMode::Governance => Some(LockMode::Governance),
             _ => None,
         });
-        let lock = mode.zip(head.object_lock_retain_until_date.map(time_of));
-        Ok(Held { written: head.last_modified.map_or(UnixNanos(0), time_of), lock })
+        let lock = mode.zip(head.object_lock_retain_until_date.map(to_unix_nanos));
+        Ok(VersionLock { written: head.last_modified.map_or(UnixNanos(0), to_unix_nanos), lock })
     }
 
-    async fn dated(&self, kind: ObjectKind, name: &str) -> Result<Option<UnixNanos>, StoreError> {
+    async fn read_write_time(&self, kind: ObjectKind, name: &str) -> Result<Option<UnixNanos>, StoreError> {
         let head = self.client().await?.head_object().bucket(self.bucket(kind)).key(name);
-        let head = head.send().await.map_err(|error| classify(&error).error())?;
-        Ok(head.last_modified.map(time_of))
+        let head = head.send().await.map_err(|error| classify_sdk_error(&error).into_store_error())?;
+        Ok(head.last_modified.map(to_unix_nanos))
     }
 
-    async fn names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
-        if self.oldest {
-            return self.names_ever(kind, prefix).await;
+    async fn list_names(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, StoreError> {
+        if self.reads_oldest {
+            return self.list_names_of_all_versions(kind, prefix).await;
         }
         let list = self.client().await?.list_objects_v2().bucket(self.bucket(kind)).prefix(prefix);
         let mut pages = list.into_paginator().send();
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| classify(&error).error())?;
+            let page = page.map_err(|error| classify_sdk_error(&error).into_store_error())?;
             names.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
         }
         names.sort_unstable();
@@ -253,7 +257,7 @@ impl VaultStore for S3Store {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(self.put(kind, name, bytes, now))
     }
 }
@@ -269,7 +273,7 @@ impl VaultReader for S3Store {
     }
 
     fn list<'a>(&'a self, kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
-        Box::pin(self.names(kind, prefix))
+        Box::pin(self.list_names(kind, prefix))
     }
 
     fn versions<'a>(
@@ -278,30 +282,38 @@ impl VaultReader for S3Store {
         prefix: &'a str,
         after: Option<(String, String)>,
     ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
-        Box::pin(async move { self.page(kind, prefix, after).await.map(Some) })
+        Box::pin(async move { self.list_versions(kind, prefix, after).await.map(Some) })
     }
 
-    fn written<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
-        Box::pin(self.dated(kind, name))
+    fn written_at<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        Box::pin(self.read_write_time(kind, name))
     }
 
-    fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
-        Box::pin(async move { self.lock(kind, version).await.map(Some) })
+    fn version_lock<'a>(
+        &'a self,
+        kind: ObjectKind,
+        version: &'a ObjectVersion,
+    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
+        Box::pin(async move { self.read_lock(kind, version).await.map(Some) })
     }
 }
 
 /// A time reported by the store; a time before 1970 becomes 0.
-fn time_of(time: DateTime) -> UnixNanos {
+fn to_unix_nanos(time: DateTime) -> UnixNanos {
     UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
 }
 
-pub(crate) enum Failed {
+pub(crate) enum PutFailure {
     Exists,
     Error(StoreError),
 }
 
-impl Failed {
-    pub(crate) fn error(self) -> StoreError {
+impl PutFailure {
+    pub(crate) fn into_store_error(self) -> StoreError {
         match self {
             Self::Exists => StoreError::Differs,
             Self::Error(error) => error,
@@ -310,32 +322,31 @@ impl Failed {
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.
-pub(crate) fn classify<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Failed {
-    let unavailable = |why: String| Failed::Error(StoreError::Unavailable(why));
+pub(crate) fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> PutFailure {
+    let unavailable = |why: String| PutFailure::Error(StoreError::Unavailable(why));
     match error {
-        SdkError::TimeoutError(_) => unavailable(NO_TIME.to_owned()),
-        SdkError::DispatchFailure(failure) => unavailable(match not_sent(failure.as_connector_error()) {
-            NO_CONNECTION => format!("{NO_CONNECTION}: check the endpoint, the network and the proxy"),
-            why => why.to_owned(),
-        }),
-        SdkError::ResponseError(_) => unavailable("the answer can't be read".to_owned()),
+        SdkError::TimeoutError(_) => unavailable(TIMED_OUT.to_owned()),
+        SdkError::DispatchFailure(failure) => {
+            unavailable(SendFailure::from_connector(failure.as_connector_error()).with_remedy())
+        }
+        SdkError::ResponseError(_) => unavailable("the response can't be read".to_owned()),
         SdkError::ConstructionFailure(_) => {
-            Failed::Error(StoreError::Denied("the request can't be made: look at credentials and region".to_owned()))
+            PutFailure::Error(StoreError::Denied("the request can't be built: check credentials and region".to_owned()))
         }
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             classify_answer(status, service.err().code().unwrap_or_default())
         }
-        _ => unavailable("failed".to_owned()),
+        _ => unavailable("the request failed".to_owned()),
     }
 }
 
-fn classify_answer(status: u16, code: &str) -> Failed {
-    let code = if is_code(code) { code } else { "" };
+fn classify_answer(status: u16, code: &str) -> PutFailure {
+    let code = if is_error_code(code) { code } else { "" };
     let text = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
     let checksum = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
-    Failed::Error(match (status, code) {
-        (412, _) => return Failed::Exists,
+    PutFailure::Error(match (status, code) {
+        (412, _) => return PutFailure::Exists,
         (400, _) if checksum => StoreError::Corrupt(text),
         (404, "NoSuchKey") => StoreError::Missing,
         (403, "InvalidObjectState") => StoreError::Archived,
@@ -346,17 +357,17 @@ fn classify_answer(status: u16, code: &str) -> Failed {
 }
 
 async fn connect(settings: &S3Settings) -> Result<Client, StoreError> {
-    let loader = chain(&settings.region, settings.ca_file.as_deref()).await;
+    let loader = load_credential_chain(&settings.region, settings.ca_file.as_deref()).await;
     let mut loader = loader.map_err(|error| StoreError::Denied(error.to_string()))?;
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     let shared = loader.load().await;
-    Ok(Client::from_conf(configure(aws_sdk_s3::config::Builder::from(&shared), settings)))
+    Ok(Client::from_conf(build_config(aws_sdk_s3::config::Builder::from(&shared), settings)))
 }
 
 /// The configuration shared by all clients.
-fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
+fn build_config(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Config {
     builder
         .force_path_style(settings.force_path_style)
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -365,6 +376,11 @@ fn configure(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> Con
         .retry_config(
             RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS).with_initial_backoff(Duration::from_millis(100)),
         )
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+                .build(),
+        )
         .build()
 }

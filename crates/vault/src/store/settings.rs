@@ -19,14 +19,14 @@ pub struct S3Settings {
     /// Whether URLs have the form `endpoint/bucket/key`.
     pub force_path_style: bool,
     /// Object Lock of new objects, if any.
-    pub lock: Option<Lock>,
+    pub lock: Option<ObjectLock>,
     /// PEM certificates to trust.
     pub ca_file: Option<PathBuf>,
 }
 
 /// Object Lock of a new object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lock {
+pub struct ObjectLock {
     /// Mode of payload and index objects; keys are always under governance, so that they can be erased.
     pub mode: LockMode,
     /// Retention, from the upload on.

@@ -10,31 +10,31 @@ use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::directory::{DirectoryStore, classify, modified};
-use super::limits::Swept;
+use super::directory::{DirectoryStore, classify_io_error, modification_time};
+use super::limits::SweepResult;
 use super::object::{ObjectKind, StoreError, VaultReader};
-use crate::keys::KEYS_LONGER_DAYS;
-use crate::names::is_payload;
+use crate::key_ring::EXTRA_KEY_RETENTION_DAYS;
+use crate::object_names::is_payload;
 use kernel::clock::UnixNanos;
 
-const KEYS_LONGER: Duration = Duration::from_secs(KEYS_LONGER_DAYS * 86_400);
+const EXTRA_KEY_RETENTION: Duration = Duration::from_secs(EXTRA_KEY_RETENTION_DAYS * 86_400);
 
 impl DirectoryStore {
     /// Checks whether `more` bytes still fit.
-    pub(super) async fn fits(&self, more: u64) -> Result<(), StoreError> {
+    pub(super) async fn check_space(&self, more: u64) -> Result<(), StoreError> {
         let Some(max) = self.limits.max_size else { return Ok(()) };
-        self.used.counted.get_or_try_init(|| self.count()).await?;
+        self.used.counted.get_or_try_init(|| self.count_used_bytes()).await?;
         let used = self.used.bytes.load(Ordering::Relaxed);
         if used.saturating_add(more) > max { Err(StoreError::Full) } else { Ok(()) }
     }
 
-    async fn count(&self) -> Result<(), StoreError> {
+    async fn count_used_bytes(&self) -> Result<(), StoreError> {
         let mut bytes = 0;
         for name in self.list(ObjectKind::Payload, "").await? {
             match tokio::fs::symlink_metadata(self.path(&name)?).await {
                 Ok(data) => bytes += data.len(),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(classify(error)),
+                Err(error) => return Err(classify_io_error(error)),
             }
         }
         self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl DirectoryStore {
     }
 
     /// Adds `bytes` to the used size.
-    pub(super) fn wrote(&self, bytes: u64) {
+    pub(super) fn add_used_bytes(&self, bytes: u64) {
         if self.used.counted.initialized() {
             self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -52,12 +52,12 @@ impl DirectoryStore {
     ///
     /// # Errors
     /// The file system fails; objects already removed stay removed.
-    pub async fn remove_expired(&self, now: UnixNanos) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
+    pub async fn remove_expired(&self, now: UnixNanos) -> Result<SweepResult, StoreError> {
+        let mut swept = SweepResult::default();
         let Some(retention) = self.limits.retention else { return Ok(swept) };
         for name in self.list(ObjectKind::Payload, "").await? {
             let keep = match (name.starts_with("keys/"), name.starts_with("index/")) {
-                (true, _) => retention + KEYS_LONGER,
+                (true, _) => retention + EXTRA_KEY_RETENTION,
                 (false, true) => retention,
                 (false, false) if is_payload(&name) => retention,
                 (false, false) => continue, // digests, session lines, hold notes
@@ -66,19 +66,19 @@ impl DirectoryStore {
             let data = match tokio::fs::symlink_metadata(&path).await {
                 Ok(data) => data,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(classify(error)),
+                Err(error) => return Err(classify_io_error(error)),
             };
-            if now.since(modified(&data)?) < keep {
+            if now.since(modification_time(&data)?) < keep {
                 continue;
             }
             if self.is_held(&name).await? {
                 swept.held += 1;
                 continue;
             }
-            tokio::fs::remove_file(&path).await.map_err(classify)?;
+            tokio::fs::remove_file(&path).await.map_err(classify_io_error)?;
             swept.objects += 1;
             swept.bytes += data.len();
-            self.remove_empty(&path).await;
+            self.remove_empty_folders(&path).await;
         }
         if self.used.counted.initialized() {
             let _ = self
@@ -90,7 +90,7 @@ impl DirectoryStore {
     }
 
     /// Removes folders that became empty; a concurrent put creates them again.
-    async fn remove_empty(&self, path: &std::path::Path) {
+    async fn remove_empty_folders(&self, path: &std::path::Path) {
         let mut at = path.parent();
         while let Some(folder) = at.filter(|folder| *folder != self.root && folder.starts_with(&self.root)) {
             if tokio::fs::remove_dir(folder).await.is_err() {

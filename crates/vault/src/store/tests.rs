@@ -34,8 +34,8 @@ async fn a_directory_writes_once() {
     let put = |bytes: &'static [u8]| {
         store.put_once(ObjectKind::Payload, "a/b/c.agev", Bytes::from_static(bytes), UnixNanos(0))
     };
-    assert_eq!(put(b"one").await, Ok(Put::Written));
-    assert_eq!(put(b"one").await, Ok(Put::Exists));
+    assert_eq!(put(b"one").await, Ok(PutOutcome::Written));
+    assert_eq!(put(b"one").await, Ok(PutOutcome::Exists));
     assert_eq!(put(b"two").await, Err(StoreError::Differs));
     assert_eq!(store.get(ObjectKind::Payload, "a/b/c.agev", None).await.expect("there"), "one");
     assert_eq!(store.get(ObjectKind::Payload, "a/b/c.agev", Some((1, 2))).await.expect("there"), "ne");
@@ -66,7 +66,7 @@ async fn leftovers_do_no_harm() {
     let store = DirectoryStore::new(folder.path());
     assert_eq!(
         store.put_once(ObjectKind::Payload, "a/x.agev", Bytes::from_static(b"whole"), UnixNanos(0)).await,
-        Ok(Put::Written)
+        Ok(PutOutcome::Written)
     );
     assert_eq!(store.list(ObjectKind::Payload, "").await.expect("list"), ["a/x.agev"]);
     assert_eq!(std::fs::read_dir(folder.path().join("a")).expect("folder").count(), 1);

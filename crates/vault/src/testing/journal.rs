@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use kernel::clock::UnixNanos;
 use kernel::rng::SeededRng;
 use pipeline::Reason;
-use pipeline::spool::{RecordKind, Seq, Stored};
+use pipeline::spool::{RecordKind, RecordSeq, StoredRecord};
 
-use crate::record;
-use crate::uploader::{Journal, Pending, Unread};
+use crate::spool_record;
+use crate::uploader::{JournalBacklog, JournalReadError, UploadJournal};
 
 /// Start time of tests.
 pub const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
@@ -26,19 +26,19 @@ pub struct FakeJournal(pub Mutex<FakeState>);
 #[derive(Default)]
 /// Contents of the spool.
 pub struct FakeState {
-    pub records: Vec<Stored>,
-    pub done: Vec<Seq>,
+    pub records: Vec<StoredRecord>,
+    pub done: Vec<RecordSeq>,
     pub synced: usize,
     pub full: bool,
-    pub damaged: HashSet<Seq>,
+    pub damaged: HashSet<RecordSeq>,
     pub chains: Option<Vec<u8>>,
 }
 
 impl FakeJournal {
     pub fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
         let mut state = self.0.lock();
-        let seq = Seq(state.records.last().map_or(0, |last| last.seq.0 + 3)); // positions have gaps
-        state.records.push(Stored { seq, kind, account: account.into(), committed: NOON, body });
+        let seq = RecordSeq(state.records.last().map_or(0, |last| last.seq.0 + 3)); // positions have gaps
+        state.records.push(StoredRecord { seq, kind, account: account.into(), committed: NOON, body });
     }
 
     /// A copy of the volume.
@@ -57,7 +57,7 @@ impl FakeJournal {
     }
 
     /// Makes the `n`th record of this kind unreadable.
-    pub fn damage(&self, kind: RecordKind, n: usize) -> Seq {
+    pub fn damage(&self, kind: RecordKind, n: usize) -> RecordSeq {
         let mut state = self.0.lock();
         let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(n).expect("a record").seq;
         state.damaged.insert(seq);
@@ -67,45 +67,46 @@ impl FakeJournal {
     /// Makes one of the records of this kind that are not done unreadable.
     pub fn damage_waiting(&self, kind: RecordKind, n: usize) {
         let mut state = self.0.lock();
-        let waiting = |stored: &&Stored| stored.kind == kind && !state.done.contains(&stored.seq);
-        let seqs: Vec<Seq> = state.records.iter().filter(waiting).map(|stored| stored.seq).collect();
+        let waiting = |stored: &&StoredRecord| stored.kind == kind && !state.done.contains(&stored.seq);
+        let seqs: Vec<RecordSeq> = state.records.iter().filter(waiting).map(|stored| stored.seq).collect();
         if !seqs.is_empty() {
             state.damaged.insert(seqs[n % seqs.len()]);
         }
     }
 
-    pub fn left_seqs(&self) -> HashSet<Seq> {
+    pub fn left_seqs(&self) -> HashSet<RecordSeq> {
         let state = self.0.lock();
-        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
         state.records.iter().map(|stored| stored.seq).filter(|seq| !done.contains(seq)).collect()
     }
 
     /// The records of a kind.
-    pub fn of_kind(&self, kind: RecordKind) -> Vec<Stored> {
+    pub fn of_kind(&self, kind: RecordKind) -> Vec<StoredRecord> {
         self.0.lock().records.iter().filter(|stored| stored.kind == kind).cloned().collect()
     }
 
     pub fn left(&self) -> Vec<RecordKind> {
         let state = self.0.lock();
-        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
         state.records.iter().filter(|stored| !done.contains(&stored.seq)).map(|stored| stored.kind).collect()
     }
 }
 
-impl Journal for FakeJournal {
+impl UploadJournal for FakeJournal {
     fn read(
         &self,
-        after: Option<Seq>,
+        after: Option<RecordSeq>,
         max_bytes: usize,
         max_records: usize,
-    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>> {
+    ) -> BoxFuture<'static, Result<Vec<StoredRecord>, JournalReadError>> {
         let state = self.0.lock();
-        let done: HashSet<Seq> = state.done.iter().copied().collect();
+        let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
         let mut bytes = 0;
-        let behind = |stored: &&Stored| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq);
+        let behind =
+            |stored: &&StoredRecord| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq);
         let first = state.records.iter().find(behind).map(|stored| stored.seq);
         if let Some(damaged) = first.filter(|first| state.damaged.contains(first)) {
-            return Box::pin(async move { Err(Unread::Damaged(damaged)) });
+            return Box::pin(async move { Err(JournalReadError::Damaged(damaged)) });
         }
         let read = state
             .records
@@ -123,11 +124,11 @@ impl Journal for FakeJournal {
         Box::pin(async move { Ok(read) })
     }
 
-    fn done(&self, seqs: &[Seq]) {
+    fn mark_done(&self, seqs: &[RecordSeq]) {
         self.0.lock().done.extend_from_slice(seqs);
     }
 
-    fn seal(&self, account: &Arc<str>, body: Bytes, _: record::Sealed) -> Result<(), Reason> {
+    fn append_seal(&self, account: &Arc<str>, body: Bytes, _: spool_record::SealKind) -> Result<(), Reason> {
         if self.0.lock().full {
             return Err(Reason::SpoolFull);
         }
@@ -135,12 +136,12 @@ impl Journal for FakeJournal {
         Ok(())
     }
 
-    fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
+    fn read_chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
         let chains = self.0.lock().chains.clone();
         Box::pin(async move { Ok(chains) })
     }
 
-    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
+    fn write_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
         self.0.lock().chains = Some(bytes);
         Box::pin(async { Ok(()) })
     }
@@ -149,8 +150,8 @@ impl Journal for FakeJournal {
         Box::pin(async {})
     }
 
-    fn pending(&self) -> Pending {
-        Pending::default()
+    fn backlog(&self) -> JournalBacklog {
+        JournalBacklog::default()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::schema::schema;
+use crate::schema::index_line_schema;
 
 /// The schema violations of `line`, including unknown columns.
 pub fn broken(line: &Value) -> Vec<String> {
-    let root = schema();
+    let root = index_line_schema();
     let mut out = Vec::new();
     check(&root, &root, line, "", &mut out);
     let known = root["properties"].as_object().expect("columns");

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::store::s3::classify;
-use crate::store::{ObjectKind, S3Store, StoreError, VaultReader, Version};
+use crate::store::s3::classify_sdk_error;
+use crate::store::{ObjectKind, ObjectVersion, S3Store, StoreError, VaultReader};
 
 /// Has every right on these buckets.
 pub struct Vandal(pub S3Store);
@@ -21,7 +21,7 @@ impl Vandal {
     pub async fn overwrite(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.0.client().await?.put_object().bucket(self.0.bucket(kind)).key(name);
         let put = put.checksum_sha256(STANDARD.encode(Sha256::digest(&bytes))).body(ByteStream::from(bytes));
-        put.send().await.map(drop).map_err(|error| classify(&error).error())
+        put.send().await.map(drop).map_err(|error| classify_sdk_error(&error).into_store_error())
     }
 
     /// Puts a delete marker over an object.
@@ -30,24 +30,24 @@ impl Vandal {
     /// The store refuses, or is unavailable.
     pub async fn hide(&self, kind: ObjectKind, name: &str) -> Result<(), StoreError> {
         let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(name);
-        delete.send().await.map(drop).map_err(|error| classify(&error).error())
+        delete.send().await.map(drop).map_err(|error| classify_sdk_error(&error).into_store_error())
     }
 
     /// Destroys one version or marker, even under governance.
     ///
     /// # Errors
     /// The store refuses (compliance, a legal hold), or is unavailable.
-    pub async fn destroy(&self, kind: ObjectKind, version: &Version) -> Result<(), StoreError> {
+    pub async fn destroy(&self, kind: ObjectKind, version: &ObjectVersion) -> Result<(), StoreError> {
         let delete = self.0.client().await?.delete_object().bucket(self.0.bucket(kind)).key(&version.name);
         let delete = delete.version_id(&version.id).bypass_governance_retention(true);
-        delete.send().await.map(drop).map_err(|error| classify(&error).error())
+        delete.send().await.map(drop).map_err(|error| classify_sdk_error(&error).into_store_error())
     }
 
     /// Every version and marker of names with this prefix, newest first for each name.
     ///
     /// # Errors
     /// The store refuses, or is unavailable.
-    pub async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<Version>, StoreError> {
+    pub async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError> {
         let (mut all, mut after) = (Vec::new(), None);
         while let Some(page) = self.0.versions(kind, prefix, after.take()).await? {
             all.extend(page.versions);

@@ -2,7 +2,7 @@
 //!
 //! A digest, its signature and its index object are one seal, committed before the first attempt to write any of them.
 //! A lost line is replaced by a line of kind `gap`, so that a leaf's number is its place in the tree. Neighbours:
-//! `chains` (which digest counts), `flight` (writing).
+//! `chains` (which digest counts), `object_write` (writing).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,37 +12,40 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
 
-use super::flight::{self, Failure};
-use super::journal::Journal;
-use super::shelf::{Leaves, Line, Log, Next};
-use super::{Due, INDEX_BYTES, INDEX_LEVEL, Uploader};
-use crate::chain::digest::{Continues, Counters, Digest, Index, Link, Object, Sessions, VERSION, origin};
+use super::journal::UploadJournal;
+use super::object_write::{self, WriteFailure};
+use super::record_tracker::{ChainId, EpochLog, LeafBatch, NextLeaves};
+use super::{DueDigests, INDEX_BYTES, INDEX_LEVEL, Uploader};
+use crate::chain::digest::{
+    ChainContinuation, ChainDigest, DigestCounters, DigestLink, IndexReference, PayloadReference, SessionsReference,
+    VERSION, checkpoint_origin,
+};
 use crate::chain::note::Checkpoint;
-use crate::chain::position::Position;
+use crate::chain::position::ChainPosition;
 use crate::chain::tree::leaf_hash;
-use crate::names::{self, Names, UNATTRIBUTED, rfc3339};
-use crate::record::{self, DigestSeal, LeafHeader, SealHeader, Sealed};
-use crate::row::{Kind, Row, Tail};
+use crate::index_row::{IndexRow, RowKind, RowTail};
+use crate::object_names::{self, ObjectNames, UNATTRIBUTED, rfc3339};
+use crate::spool_record::{self, DigestSeal, LeafHeader, SealHeader, SealKind};
 use crate::store::StoreError;
 use kernel::clock::UnixNanos;
-use pipeline::spool::Seq;
+use pipeline::spool::RecordSeq;
 
 /// Most lines of kind `gap` in one index object.
-const GAPS: u64 = 2000;
+const MAX_GAP_LINES: u64 = 2000;
 
 /// Contents of a digest to be built.
 #[derive(Default)]
-struct What {
-    leaves: Vec<Leaves>,
+struct DigestContents {
+    leaves: Vec<LeafBatch>,
     /// Lines before this number are lost.
-    hole: Option<u64>,
+    gap_end: Option<u64>,
     last: bool,
     recovered: bool,
 }
 
 /// The lines of a digest as bytes.
 #[derive(Default)]
-struct Lines {
+struct DigestLines {
     bytes: Vec<u8>,
     count: u64,
     gaps: u64,
@@ -50,41 +53,41 @@ struct Lines {
 }
 
 /// Why no digest was sealed.
-enum Unsealed {
+enum DigestSealError {
     /// A record of lines could not be read.
-    Record(Seq, Failure),
+    UnreadableRecord(RecordSeq, WriteFailure),
     /// The spool has no room.
-    Full,
+    SpoolFull,
 }
 
 impl Uploader {
     /// Seals the digests that are due, one for each chain.
-    pub(super) async fn seal_digests(&mut self, now: UnixNanos, monotonic: Duration, due: Due) {
-        for (line, body) in self.chains.again(monotonic) {
-            if self.parts.journal.seal(&line.account, body, Sealed::Digest).is_err() {
-                return self.chains.give_up_waiting(monotonic, Duration::ZERO);
+    pub(super) async fn seal_digests(&mut self, now: UnixNanos, monotonic: Duration, due: DueDigests) {
+        for (line, body) in self.chains.take_seals_to_resend(monotonic) {
+            if self.parts.journal.append_seal(&line.account, body, SealKind::Digest).is_err() {
+                return self.chains.resend_overdue_seals(monotonic, Duration::ZERO);
             }
         }
-        if !self.shelf.caught_up() {
+        if !self.record_tracker.is_caught_up() {
             return; // digests sealed by former processes come first
         }
-        if !due.beat && !due.more && !self.chains.recovering(&self.shelf) {
+        if !due.interval_over && !due.lines_left && !self.chains.is_recovering(&self.record_tracker) {
             return;
         }
-        for line in self.chains.lines(&self.shelf) {
+        for line in self.chains.chain_ids(&self.record_tracker) {
             match self.seal_digest(&line, now, monotonic, due).await {
                 Ok(()) => {}
-                Err(Unsealed::Full) => {
-                    self.index_more = true;
+                Err(DigestSealError::SpoolFull) => {
+                    self.has_more_lines = true;
                     return;
                 }
                 // an operator dropped the record from the spool
-                Err(Unsealed::Record(seq, Failure::Gone)) => self.without(&line, seq),
-                Err(Unsealed::Record(seq, Failure::Damaged)) => {
-                    self.damaged(seq);
-                    self.without(&line, seq);
+                Err(DigestSealError::UnreadableRecord(seq, WriteFailure::Dropped)) => self.drop_lost_lines(&line, seq),
+                Err(DigestSealError::UnreadableRecord(seq, WriteFailure::Damaged)) => {
+                    self.report_damaged(seq);
+                    self.drop_lost_lines(&line, seq);
                 }
-                Err(Unsealed::Record(_, Failure::Store(error))) => {
+                Err(DigestSealError::UnreadableRecord(_, WriteFailure::Store(error))) => {
                     tracing::error!(vault = &*self.parts.id, %error, "index lines can't be read from the spool");
                 }
             }
@@ -92,38 +95,38 @@ impl Uploader {
     }
 
     /// Drops a record of lost lines; the next digest records the gap.
-    fn without(&mut self, line: &Line, seq: Seq) {
-        if let Some(position) = self.position(line, self.parts.clock.now()) {
-            self.shelf.forget_leaves(&log(line, &position), seq);
+    fn drop_lost_lines(&mut self, line: &ChainId, seq: RecordSeq) {
+        if let Some(position) = self.next_position(line, self.parts.clock.now()) {
+            self.record_tracker.forget_leaves(&epoch_log(line, &position), seq);
         }
-        self.index_more = true;
+        self.has_more_lines = true;
     }
 
-    fn position(&self, line: &Line, now: UnixNanos) -> Option<Position> {
-        self.chains.at(line, &self.shelf, now, &|| names::epoch(now, &*self.parts.rng))
+    fn next_position(&self, line: &ChainId, now: UnixNanos) -> Option<ChainPosition> {
+        self.chains.next_position(line, &self.record_tracker, now, &|| object_names::new_epoch(now, &*self.parts.rng))
     }
 
     async fn seal_digest(
         &mut self,
-        line: &Line,
+        line: &ChainId,
         now: UnixNanos,
         monotonic: Duration,
-        due: Due,
-    ) -> Result<(), Unsealed> {
-        let Some(position) = self.position(line, now) else { return Ok(()) };
-        let (log, live) = (log(line, &position), self.chains.is_live(line, &position));
-        if live && !due.beat && !due.more {
+        due: DueDigests,
+    ) -> Result<(), DigestSealError> {
+        let Some(position) = self.next_position(line, now) else { return Ok(()) };
+        let (log, live) = (epoch_log(line, &position), self.chains.is_live(line, &position));
+        if live && !due.interval_over && !due.lines_left {
             return Ok(());
         }
         let journal = Arc::clone(&self.parts.journal);
-        let Some(mut what) = self.what(line, &log, &position, live, due) else { return Ok(()) };
+        let Some(mut what) = self.choose_contents(line, &log, &position, live, due) else { return Ok(()) };
         loop {
-            let lines = Self::lines(&*journal, line, &position, &what, now).await?;
-            let (body, after) = self.digest(line, &log, &position, &what, &lines, now)?;
-            match self.parts.journal.seal(&line.account, body.clone(), Sealed::Digest) {
+            let lines = Self::read_lines(&*journal, line, &position, &what, now).await?;
+            let (body, after) = self.build_seal(line, &log, &position, &what, &lines, now)?;
+            match self.parts.journal.append_seal(&line.account, body.clone(), SealKind::Digest) {
                 Ok(()) => {
                     self.metrics.gaps.increment(lines.gaps);
-                    self.chains.sealed(line, body, after, monotonic);
+                    self.chains.record_seal(line, body, after, monotonic);
                     return Ok(());
                 }
                 // a full spool keeps room for small seals, and each one that completes frees more
@@ -131,56 +134,67 @@ impl Uploader {
                     what.leaves.truncate(what.leaves.len() / 4 + 1);
                     what.last = false;
                 }
-                Err(_) => return Err(Unsealed::Full),
+                Err(_) => return Err(DigestSealError::SpoolFull),
             }
         }
     }
 
-    fn what(&mut self, line: &Line, log: &Log, position: &Position, live: bool, due: Due) -> Option<What> {
+    fn choose_contents(
+        &mut self,
+        line: &ChainId,
+        log: &EpochLog,
+        position: &ChainPosition,
+        live: bool,
+        due: DueDigests,
+    ) -> Option<DigestContents> {
         let recovered = !live;
         loop {
-            match self.shelf.next_leaves(log, position.leaf(), INDEX_BYTES) {
-                Next::Stale(seq) => {
-                    tracing::error!(vault = &*self.parts.id, record = seq.0, "index lines that the chain has already");
-                    self.shelf.forget_leaves(log, seq);
-                    self.done(&[seq]);
+            match self.record_tracker.next_leaves(log, position.next_leaf(), INDEX_BYTES) {
+                NextLeaves::Stale(seq) => {
+                    tracing::error!(
+                        vault = &*self.parts.id,
+                        record = seq.0,
+                        "dropped index lines that are already in the chain"
+                    );
+                    self.record_tracker.forget_leaves(log, seq);
+                    self.mark_done(&[seq]);
                 }
                 // the missing lines may be read once more
-                Next::Hole(_) if !self.again.is_empty() => return None,
-                Next::Hole(to) => {
-                    self.index_more = true;
-                    return Some(What { hole: Some(to), recovered, ..What::default() });
+                NextLeaves::Gap(_) if !self.records_to_reread.is_empty() => return None,
+                NextLeaves::Gap(to) => {
+                    self.has_more_lines = true;
+                    return Some(DigestContents { gap_end: Some(to), recovered, ..DigestContents::default() });
                 }
-                Next::Lines(leaves, more) => {
-                    self.index_more |= more;
+                NextLeaves::Lines(leaves, more) => {
+                    self.has_more_lines |= more;
                     let end = leaves.last().map_or(0, |last| last.first + last.count);
-                    let last = !more && due.end && self.shelf.awaited_from(log, end).is_none();
-                    return Some(What { leaves, last, recovered, hole: None });
+                    let last = !more && due.final_round && self.record_tracker.awaited_objects(log, end).is_none();
+                    return Some(DigestContents { leaves, last, recovered, gap_end: None });
                 }
-                Next::Nothing => {
-                    let waiting = self.shelf.first_leaf(log).is_some() || !self.again.is_empty();
+                NextLeaves::Nothing => {
+                    let waiting = self.record_tracker.first_leaf(log).is_some() || !self.records_to_reread.is_empty();
                     let begun = position.next > 0 || position.of != position.epoch;
-                    let last = !waiting && (due.end || !live);
-                    let beat = live && due.beat && self.chains.behind(line) == 0;
-                    let wanted = if last { begun } else { beat && !due.end };
-                    return wanted.then(|| What { last, recovered, ..What::default() });
+                    let last = !waiting && (due.final_round || !live);
+                    let beat = live && due.interval_over && self.chains.unstored_digests(line) == 0;
+                    let wanted = if last { begun } else { beat && !due.final_round };
+                    return wanted.then(|| DigestContents { last, recovered, ..DigestContents::default() });
                 }
             }
         }
     }
 
     /// The lines' bytes, read from the spool.
-    async fn lines(
-        journal: &dyn Journal,
-        line: &Line,
-        position: &Position,
-        what: &What,
+    async fn read_lines(
+        journal: &dyn UploadJournal,
+        line: &ChainId,
+        position: &ChainPosition,
+        what: &DigestContents,
         now: UnixNanos,
-    ) -> Result<Lines, Unsealed> {
-        let mut out = Lines { day: names::date(now), ..Lines::default() };
-        if let Some(to) = what.hole {
-            for leaf in (position.leaf()..to).take(GAPS as usize) {
-                out.bytes.extend_from_slice(gap(line, position, leaf, now).as_bytes());
+    ) -> Result<DigestLines, DigestSealError> {
+        let mut out = DigestLines { day: object_names::date(now), ..DigestLines::default() };
+        if let Some(to) = what.gap_end {
+            for leaf in (position.next_leaf()..to).take(MAX_GAP_LINES as usize) {
+                out.bytes.extend_from_slice(gap_line(line, position, leaf, now).as_bytes());
                 out.count += 1;
             }
             out.gaps = out.count;
@@ -190,10 +204,10 @@ impl Uploader {
             out.day = first.day.to_string();
         }
         for leaves in &what.leaves {
-            let body = flight::body(journal, leaves.seq).await;
-            let body = body.map_err(|failure| Unsealed::Record(leaves.seq, failure))?;
-            let unpacked = record::unpack::<LeafHeader>(&body);
-            let (_, rest) = unpacked.ok_or(Unsealed::Record(leaves.seq, Failure::Damaged))?;
+            let body = object_write::read_body(journal, leaves.seq).await;
+            let body = body.map_err(|failure| DigestSealError::UnreadableRecord(leaves.seq, failure))?;
+            let unpacked = spool_record::unpack::<LeafHeader>(&body);
+            let (_, rest) = unpacked.ok_or(DigestSealError::UnreadableRecord(leaves.seq, WriteFailure::Damaged))?;
             out.bytes.extend_from_slice(&rest);
             out.count += leaves.count;
         }
@@ -201,47 +215,50 @@ impl Uploader {
     }
 
     /// The seal of a digest, and the chain's position after it.
-    fn digest(
+    fn build_seal(
         &mut self,
-        line: &Line,
-        log: &Log,
-        position: &Position,
-        what: &What,
-        lines: &Lines,
+        line: &ChainId,
+        log: &EpochLog,
+        position: &ChainPosition,
+        what: &DigestContents,
+        lines: &DigestLines,
         now: UnixNanos,
-    ) -> Result<(Bytes, Position), Unsealed> {
-        let names = Names::new(self.parts.writer.names().prefix(), &line.writer, &position.epoch);
+    ) -> Result<(Bytes, ChainPosition), DigestSealError> {
+        let names = ObjectNames::new(self.parts.writer.names().prefix(), &line.writer, &position.epoch);
         let mut after = position.clone();
         for text in lines.bytes.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
             after.tree.push(leaf_hash(text));
         }
-        let first = what.leaves.first().map_or(Seq(0), |first| first.seq);
+        let first = what.leaves.first().map_or(RecordSeq(0), |first| first.seq);
         if after.tree.size() - position.tree.size() != lines.count {
-            return Err(Unsealed::Record(first, Failure::Damaged));
+            return Err(DigestSealError::UnreadableRecord(first, WriteFailure::Damaged));
         }
         let packed = match lines.count {
             0 => Vec::new(),
             _ => zstd::bulk::compress(&lines.bytes, INDEX_LEVEL).map_err(|_| {
                 let why = StoreError::Corrupt("index lines can't be compressed".to_owned());
-                Unsealed::Record(first, Failure::Store(why))
+                DigestSealError::UnreadableRecord(first, WriteFailure::Store(why))
             })?,
         };
-        let index = (lines.count > 0).then(|| Index {
-            key: names.index(&line.account, &lines.day, position.leaf()),
+        let index = (lines.count > 0).then(|| IndexReference {
+            key: names.index(&line.account, &lines.day, position.next_leaf()),
             version_id: None,
             sha256: kernel::hex::encode(&Sha256::digest(&packed)),
-            first_leaf: position.leaf(),
+            first_leaf: position.next_leaf(),
             leaves: lines.count,
         });
         after.gaps += lines.gaps;
-        let objects = self.objects(log, what, after.leaf());
-        let (sessions, over) = self.over(line, &names, position, now);
-        let mut digest = self.document(line, position, &mut after, what, (index, objects), now);
+        let objects = self.payload_references(log, what, after.next_leaf());
+        let (sessions, over) = self.finished_sessions(line, &names, position, now);
+        let mut digest = self.build_digest(line, position, &mut after, what, (index, objects), now);
         digest.sessions = sessions;
         let json = serde_json::to_vec(&digest).unwrap_or_default(); // strings and numbers: serialising can't fail
         let signature = self.parts.key.sign(&json);
-        let link =
-            Link { epoch: after.epoch.clone(), n: position.next, sha256: kernel::hex::encode(&Sha256::digest(&json)) };
+        let link = DigestLink {
+            epoch: after.epoch.clone(),
+            n: position.next,
+            sha256: kernel::hex::encode(&Sha256::digest(&json)),
+        };
         (after.prev, after.next, after.closed) = (Some(link), position.next + 1, what.last);
         after.serial += 1;
         let seal = DigestSeal {
@@ -254,7 +271,7 @@ impl Uploader {
         };
         let header = SealHeader {
             name: names.digest(&line.account, position.next),
-            kind: Sealed::Digest,
+            kind: SealKind::Digest,
             claims: what.leaves.iter().map(|leaves| leaves.seq.0).collect(),
             digest: Some(seal),
         };
@@ -263,27 +280,30 @@ impl Uploader {
         parts.extend_from_slice(&json);
         parts.extend_from_slice(&signature);
         parts.extend_from_slice(&over);
-        Ok((record::pack(&header, &parts), after))
+        Ok((spool_record::pack(&header, &parts), after))
     }
 
-    fn document(
+    fn build_digest(
         &self,
-        line: &Line,
-        position: &Position,
-        after: &mut Position,
-        what: &What,
-        (index, objects): (Option<Index>, Vec<Object>),
+        line: &ChainId,
+        position: &ChainPosition,
+        after: &mut ChainPosition,
+        what: &DigestContents,
+        (index, objects): (Option<IndexReference>, Vec<PayloadReference>),
         now: UnixNanos,
-    ) -> Digest {
+    ) -> ChainDigest {
         let end = now.max(UnixNanos(position.end));
         after.end = end.0;
         let live = self.chains.is_live(line, position);
-        let acked = if live { self.parts.writer.numbered(&line.account) } else { after.leaf() };
+        let acked = if live { self.parts.writer.assigned_leaves(&line.account) } else { after.next_leaf() };
         let key = &self.parts.key;
         let (size, root) = (after.tree.size(), after.tree.root());
-        let checkpoint =
-            Checkpoint { origin: origin(key.public().name(), &line.account, &line.writer, &after.epoch), size, root };
-        Digest {
+        let checkpoint = Checkpoint {
+            origin: checkpoint_origin(key.public().name(), &line.account, &line.writer, &after.epoch),
+            size,
+            root,
+        };
+        ChainDigest {
             v: VERSION,
             account: line.account.to_string(),
             writer: line.writer.to_string(),
@@ -293,73 +313,80 @@ impl Uploader {
             end: rfc3339(end),
             prev: position.prev.clone(),
             reason: position.reason.clone().filter(|_| position.next == 0),
-            continues: (after.of != after.epoch).then(|| Continues { epoch: after.of.clone(), leaf: after.base }),
+            continues: (after.of != after.epoch)
+                .then(|| ChainContinuation { epoch: after.of.clone(), leaf: after.base }),
             tree_size: size,
             root: STANDARD.encode(root),
             index,
             sessions: None,
             objects,
-            counters: Counters {
-                acked: acked.max(after.leaf()),
-                uploaded: after.leaf(),
-                pending: acked.saturating_sub(after.leaf()),
+            counters: DigestCounters {
+                acked: acked.max(after.next_leaf()),
+                uploaded: after.next_leaf(),
+                pending: acked.saturating_sub(after.next_leaf()),
                 gaps: after.gaps,
-                damaged: self.shelf.damaged_records(),
-                erasures: self.chains.erasures.of(&line.account),
+                damaged: self.record_tracker.damaged_records(),
+                erasures: self.chains.erasures.of_account(&line.account),
             },
             last: what.last,
             recovered: what.recovered,
             made_by: self.parts.made_by.clone(),
-            note: key.note(&checkpoint.text()),
+            note: key.sign_note(&checkpoint.text()),
         }
     }
 
     /// The object with lines of finished sessions, and its bytes. Nothing if another digest of the chain is still in
     /// flight.
-    fn over(&self, line: &Line, names: &Names, position: &Position, now: UnixNanos) -> (Option<Sessions>, Vec<u8>) {
-        let open = self.open.get(line).filter(|_| self.chains.behind(line) == 0);
-        let (lines, count) = open.map(|open| open.due(now)).unwrap_or_default();
+    fn finished_sessions(
+        &self,
+        line: &ChainId,
+        names: &ObjectNames,
+        position: &ChainPosition,
+        now: UnixNanos,
+    ) -> (Option<SessionsReference>, Vec<u8>) {
+        let open = self.open_sessions.get(line).filter(|_| self.chains.unstored_digests(line) == 0);
+        let (lines, count) = open.map(|open| open.due_lines(now)).unwrap_or_default();
         // lines that can't be compressed now stay due
         let packed =
             if count == 0 { Vec::new() } else { zstd::bulk::compress(&lines, INDEX_LEVEL).unwrap_or_default() };
         if packed.is_empty() {
             return (None, packed);
         }
-        let key = names.sessions(&line.account, &names::date(now), position.next);
-        (Some(Sessions { key, sha256: kernel::hex::encode(&Sha256::digest(&packed)), lines: count }), packed)
+        let key = names.sessions(&line.account, &object_names::date(now), position.next);
+        (Some(SessionsReference { key, sha256: kernel::hex::encode(&Sha256::digest(&packed)), lines: count }), packed)
     }
 
     /// The objects that the lines point to.
-    fn objects(&mut self, log: &Log, what: &What, next: u64) -> Vec<Object> {
-        let awaited = self.shelf.awaited_from(log, next).unwrap_or_default();
+    fn payload_references(&mut self, log: &EpochLog, what: &DigestContents, next: u64) -> Vec<PayloadReference> {
+        let awaited = self.record_tracker.awaited_objects(log, next).unwrap_or_default();
         let mut seen = std::collections::HashSet::new();
         let mut out = Vec::new();
         for name in what.leaves.iter().filter_map(|leaves| leaves.object.as_ref()) {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            let known = self.landed.get(name).copied();
-            let stored_as = self.chains.aside(name).map(str::to_owned);
+            let known = self.stored_objects.get(name).copied();
+            let stored_as = self.chains.alternative_name(name).map(str::to_owned);
             if !awaited.contains(name) {
-                self.landed.remove(name);
-                self.chains.forget_aside(name);
+                self.stored_objects.remove(name);
+                self.chains.forget_alternative_name(name);
             }
             let (size, sha256) = known.map(|(size, hash)| (size, kernel::hex::encode(&hash))).unzip();
-            out.push(Object { key: name.to_string(), version_id: None, size, sha256, stored_as });
+            out.push(PayloadReference { key: name.to_string(), version_id: None, size, sha256, stored_as });
         }
         out
     }
 }
 
 /// The log that a position belongs to.
-fn log(line: &Line, position: &Position) -> Log {
-    Log { account: line.account.clone(), writer: line.writer.clone(), epoch: position.of.as_str().into() }
+fn epoch_log(line: &ChainId, position: &ChainPosition) -> EpochLog {
+    EpochLog { account: line.account.clone(), writer: line.writer.clone(), epoch: position.of.as_str().into() }
 }
 
 /// A line that replaces a lost one.
-fn gap(line: &Line, position: &Position, leaf: u64, now: UnixNanos) -> String {
-    let tail = Tail {
-        kind: Some(Kind::Gap),
+fn gap_line(line: &ChainId, position: &ChainPosition, leaf: u64, now: UnixNanos) -> String {
+    let tail = RowTail {
+        kind: Some(RowKind::Gap),
         ts: rfc3339(now),
         ingest_ts: rfc3339(now),
         account: line.account.to_string(),
@@ -368,9 +395,9 @@ fn gap(line: &Line, position: &Position, leaf: u64, now: UnixNanos) -> String {
         status: "lost".to_owned(),
         writer: line.writer.to_string(),
         epoch: position.of.clone(),
-        ..Tail::default()
+        ..RowTail::default()
     };
-    let row = Row { v: 1, leaf, object_key: None, off: None, of: None, tail };
+    let row = IndexRow { v: 1, leaf, object_key: None, off: None, of: None, tail };
     let mut text = serde_json::to_string(&row).unwrap_or_default(); // strings and numbers: serialising can't fail
     text.push('\n');
     text

@@ -1,6 +1,6 @@
 //! [`ErasureInbox`]: passes the newest erasures from the admin port to the uploader, whose digests include them. A
 //! report is confirmed only after it is synced to disk with the chains' positions. Neighbours: `chain/erasures`
-//! (signatures), `keeping` (saving).
+//! (signatures), `chain_handling` (saving).
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};

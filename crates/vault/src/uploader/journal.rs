@@ -1,6 +1,6 @@
-//! [`Journal`]: the uploader's view of the spool; [`SpoolJournal`] implements it with the real spool, and tests use
-//! versions that crash, truncate and fail. Reading happens off the async threads. Neighbour: `shelf` interprets the
-//! records.
+//! [`UploadJournal`]: the uploader's view of the spool; [`SpoolJournal`] implements it with the real spool, and tests
+//! use versions that crash, truncate and fail. Reading happens off the async threads. Neighbour: `record_tracker`
+//! interprets the records.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::record::Sealed;
+use crate::spool_record::SealKind;
 use crate::ticket::put_holder;
 use kernel::files;
 use net::Spawn;
-use net::spawn::blocking;
+use net::spawn::run_blocking;
 use pipeline::Reason;
-use pipeline::spool::{ReadError, Record, RecordKind, Seq, Spool, Stored, Transaction, room_for};
+use pipeline::spool::{
+    RecordKind, RecordSeq, Spool, SpoolReadError, SpoolRecord, StoredRecord, Transaction, bytes_to_reserve,
+};
 
-const SHUTTING: &str = "the gateway is shutting down";
+const SHUTTING_DOWN: &str = "the gateway is shutting down";
 
 /// The backlog in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
+pub struct JournalBacklog {
     /// Bytes waiting.
     pub bytes: u64,
     /// Commit time of the oldest waiting record.
@@ -30,40 +32,40 @@ pub struct Pending {
 
 /// Why a read failed.
 #[derive(Debug)]
-pub enum Unread {
+pub enum JournalReadError {
     /// The first record after the position is damaged; later ones may be intact.
-    Damaged(Seq),
+    Damaged(RecordSeq),
     /// The disk failed, or the gateway is stopping.
     Failed(String),
 }
 
 /// The uploader's view of the spool.
-pub trait Journal: Send + Sync {
+pub trait UploadJournal: Send + Sync {
     /// Records after `after` that are not done, in order, up to the first damaged one.
     fn read(
         &self,
-        after: Option<Seq>,
+        after: Option<RecordSeq>,
         max_bytes: usize,
         max_records: usize,
-    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>>;
+    ) -> BoxFuture<'static, Result<Vec<StoredRecord>, JournalReadError>>;
     /// Marks records as done: they are no longer needed.
-    fn done(&self, seqs: &[Seq]);
+    fn mark_done(&self, seqs: &[RecordSeq]);
     /// Releases exporters that wait for these records: the records are not done, but can't be stored.
-    fn lost(&self, _seqs: &[Seq]) {}
+    fn release_lost(&self, _seqs: &[RecordSeq]) {}
     /// Appends a seal of an object or digest; the seal is durable once it is read back. Seals of objects free no space,
     /// so they must leave room for seals that do.
     ///
     /// # Errors
     /// The spool has no room, or failed.
-    fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason>;
+    fn append_seal(&self, account: &Arc<str>, body: Bytes, of: SealKind) -> Result<(), Reason>;
     /// The file with the chains' positions; `None` if it does not exist.
-    fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>>;
+    fn read_chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>>;
     /// Replaces the file with the chains' positions, durably.
-    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>>;
+    fn write_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>>;
     /// Resolves when a record is committed after this call (not only after the first poll).
     fn changed(&self) -> BoxFuture<'static, ()>;
     /// The current backlog.
-    fn pending(&self) -> Pending;
+    fn backlog(&self) -> JournalBacklog;
 }
 
 /// The spool as one holder sees it.
@@ -73,8 +75,8 @@ pub struct SpoolJournal {
     holders: Arc<[Arc<str>]>,
     holder: Arc<str>,
     /// Holder of records for exporters that wait for puts.
-    put: Arc<str>,
-    chains: PathBuf,
+    put_holder: Arc<str>,
+    chains_file: PathBuf,
     changed: tokio::sync::watch::Receiver<u64>,
 }
 
@@ -85,72 +87,82 @@ impl SpoolJournal {
         let changed = spool.changed(&holder);
         let chains = folder.join(format!("chain-{}", holder.replace('/', "-")));
         let put = put_holder(&holder);
-        Self { spool, tasks, holders: Arc::new([holder.clone()]), holder, put, chains, changed }
+        Self {
+            spool,
+            tasks,
+            holders: Arc::new([holder.clone()]),
+            holder,
+            put_holder: put,
+            chains_file: chains,
+            changed,
+        }
     }
 }
 
-impl Journal for SpoolJournal {
+impl UploadJournal for SpoolJournal {
     fn read(
         &self,
-        after: Option<Seq>,
+        after: Option<RecordSeq>,
         max_bytes: usize,
         max_records: usize,
-    ) -> BoxFuture<'static, Result<Vec<Stored>, Unread>> {
+    ) -> BoxFuture<'static, Result<Vec<StoredRecord>, JournalReadError>> {
         let (spool, holder, tasks) = (self.spool.clone(), self.holder.clone(), self.tasks.clone());
         Box::pin(async move {
             let read = move || {
                 spool.read(&holder, after, max_bytes, max_records).map_err(|error| match error {
-                    ReadError::Damaged(seq) => Unread::Damaged(seq),
-                    error @ ReadError::Io(_) => Unread::Failed(error.to_string()),
+                    SpoolReadError::Damaged(seq) => JournalReadError::Damaged(seq),
+                    error @ SpoolReadError::Io(_) => JournalReadError::Failed(error.to_string()),
                 })
             };
-            match blocking(&*tasks, "vault read", read).await {
+            match run_blocking(&*tasks, "vault read", read).await {
                 Some(result) => result,
-                None => Err(Unread::Failed(SHUTTING.to_owned())),
+                None => Err(JournalReadError::Failed(SHUTTING_DOWN.to_owned())),
             }
         })
     }
 
-    fn done(&self, seqs: &[Seq]) {
+    fn mark_done(&self, seqs: &[RecordSeq]) {
         // in this order: after a crash, no exporter may wait for records that the uploader has forgotten
-        self.spool.done(&self.put, seqs);
-        self.spool.done(&self.holder, seqs);
+        self.spool.mark_done(&self.put_holder, seqs);
+        self.spool.mark_done(&self.holder, seqs);
     }
 
-    fn lost(&self, seqs: &[Seq]) {
-        self.spool.done(&self.put, seqs);
+    fn release_lost(&self, seqs: &[RecordSeq]) {
+        self.spool.mark_done(&self.put_holder, seqs);
     }
 
-    fn seal(&self, account: &Arc<str>, body: Bytes, of: Sealed) -> Result<(), Reason> {
-        let room = room_for(1, body.len() as u64);
+    fn append_seal(&self, account: &Arc<str>, body: Bytes, of: SealKind) -> Result<(), Reason> {
+        let room = bytes_to_reserve(1, body.len() as u64);
         let reservation = match of {
-            Sealed::Object => self.spool.reserve_to_prepare(room)?,
-            Sealed::Digest | Sealed::Index => self.spool.reserve_to_drain(room)?,
+            SealKind::Object => self.spool.reserve_to_prepare(room)?,
+            SealKind::Digest | SealKind::Index => self.spool.reserve_to_drain(room)?,
         };
-        let record = Record { kind: RecordKind::Seal, holders: self.holders.clone(), body };
+        let record = SpoolRecord { kind: RecordKind::Seal, holders: self.holders.clone(), body };
         let transaction = Transaction { account: account.clone(), records: vec![record] };
         // a failed commit poisons the spool, and the process ends
         self.spool.enqueue(transaction, reservation, Box::new(|_| {}));
         Ok(())
     }
 
-    fn chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
-        let (tasks, path) = (self.tasks.clone(), self.chains.clone());
+    fn read_chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains_file.clone());
         Box::pin(async move {
             let read = move || match std::fs::read(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error),
                 Ok(bytes) => Ok(Some(bytes)),
             };
-            blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING)))
+            run_blocking(&*tasks, "chain positions", read).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
         })
     }
 
-    fn keep_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
-        let (tasks, path) = (self.tasks.clone(), self.chains.clone());
+    fn write_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
+        let (tasks, path) = (self.tasks.clone(), self.chains_file.clone());
         Box::pin(async move {
-            let write = move || files::replace(&path, &bytes);
-            blocking(&*tasks, "chain positions", write).await.unwrap_or_else(|| Err(io::Error::other(SHUTTING)))
+            let write = move || files::replace_file(&path, &bytes);
+            run_blocking(&*tasks, "chain positions", write)
+                .await
+                .unwrap_or_else(|| Err(io::Error::other(SHUTTING_DOWN)))
         })
     }
 
@@ -164,9 +176,9 @@ impl Journal for SpoolJournal {
         })
     }
 
-    fn pending(&self) -> Pending {
+    fn backlog(&self) -> JournalBacklog {
         let status = self.spool.status();
         let ours = status.consumers.iter().find(|consumer| consumer.name == self.holder);
-        ours.map_or_else(Pending::default, |ours| Pending { bytes: ours.bytes, oldest: ours.oldest })
+        ours.map_or_else(JournalBacklog::default, |ours| JournalBacklog { bytes: ours.bytes, oldest: ours.oldest })
     }
 }

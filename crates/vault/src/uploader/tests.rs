@@ -7,17 +7,17 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::keys::KeyRing;
-use crate::names::{Names, Scope};
-use crate::record::{FragmentHeader, SealHeader};
-use crate::row::{Row, Tail, Unnumbered};
-use crate::seal::{NewSession, SealFailed, Sealer, SessionSeal};
+use crate::index_row::{IndexRow, RowTail, UnnumberedRow};
+use crate::key_ring::KeyRing;
+use crate::object_names::{FragmentScope, ObjectNames};
+use crate::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
+use crate::spool_record::{FragmentHeader, SealHeader};
 use crate::testing::journal::{FakeJournal, NOON, signing_key};
-use crate::ticket::{Fragment, Group, UriBase, VaultDraft, VaultTicketer};
+use crate::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, VaultTicketer};
 use kernel::clock::ManualClock;
 use kernel::rng::SeededRng;
 use pipeline::Ticketer;
-use pipeline::spool::{RecordKind, Stored};
+use pipeline::spool::{RecordKind, StoredRecord};
 
 /// An in-memory store that records the order of puts and fails on request.
 #[derive(Default)]
@@ -49,13 +49,13 @@ impl VaultStore for FakeStore {
         name: &'a str,
         bytes: Bytes,
         _: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         let mut state = self.0.lock();
         let fault = state.faults.pop_front();
         let result = match (fault, state.objects.get(name)) {
             (Some(Fault::Refused), _) => Err(StoreError::Unavailable("refused".to_owned())),
             (Some(Fault::Denied), _) => Err(StoreError::Denied("403".to_owned())),
-            (_, Some(there)) if *there == bytes => Ok(Put::Exists),
+            (_, Some(there)) if *there == bytes => Ok(PutOutcome::Exists),
             (_, Some(_)) => {
                 state.differed = true;
                 Err(StoreError::Differs)
@@ -65,7 +65,7 @@ impl VaultStore for FakeStore {
                 state.order.push((kind, name.to_owned()));
                 match fault {
                     Some(_) => Err(StoreError::Unavailable("lost".to_owned())),
-                    None => Ok(Put::Written),
+                    None => Ok(PutOutcome::Written),
                 }
             }
         };
@@ -77,14 +77,14 @@ impl VaultStore for FakeStore {
 struct TestSealer(SeededRng);
 struct TestSeal(String);
 
-impl Sealer for TestSealer {
-    fn new_session(&self) -> Result<NewSession, SealFailed> {
+impl SessionKeyGenerator for TestSealer {
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.next());
-        Ok(NewSession { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
+        Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
     }
 }
 
-impl SessionSeal for TestSeal {
+impl FragmentSealer for TestSeal {
     fn key_id(&self) -> &str {
         &self.0
     }
@@ -104,7 +104,7 @@ struct World {
     meter: Meter,
     epochs: u32,
     keys: KeyRing,
-    writer: Arc<Writer>,
+    writer: Arc<VaultWriter>,
     ticketer: VaultTicketer,
     uploader: Uploader,
     sent: u64,
@@ -132,32 +132,40 @@ impl World {
     }
 
     fn send(&mut self, session: &str, size: usize, end: bool) {
-        let scope = Arc::new(Scope {
+        let scope = Arc::new(FragmentScope {
             account: "default".into(),
             tenant: "acme".into(),
             session: session.into(),
-            date: crate::names::date(self.clock.now()),
+            date: crate::object_names::date(self.clock.now()),
         });
         let key = self.keys.key(&scope, NOON).expect("key");
         let id = format!("{:08}", self.sent);
         self.sent += 1;
-        let spot = self.writer.names().spot(&scope, self.clock.now(), None);
-        let mut frame = Fragment::frame(self.writer.names(), &spot, key.id(), &id);
+        let spot = self.writer.names().object_prefix(&scope, self.clock.now(), None);
+        let mut frame = SealedFragment::empty_frame(self.writer.names(), &spot, key.id(), &id);
         frame.rest_mut().extend_from_slice(format!("<{id}:{}>", "x".repeat(size)).as_bytes());
-        let tail = Tail { fragment: Some(id.clone()), ..Tail::default() };
-        let rows = vec![Unnumbered::new(&tail, true), Unnumbered::new(&Tail::default(), false)];
-        let fragment = Fragment {
+        let tail = RowTail { fragment: Some(id.clone()), ..RowTail::default() };
+        let rows = vec![UnnumberedRow::new(&tail, true), UnnumberedRow::new(&RowTail::default(), false)];
+        let fragment = SealedFragment {
             id,
             key,
             frame,
             uri_slot: None,
             range_slot: None,
-            known: Vec::new(),
+            known_slots: Vec::new(),
             pin: None,
-            landed: Arc::default(),
+            object_number: Arc::default(),
         };
         let arrived = self.clock.now();
-        let group = Group { scope, spot, arrived, end, fragment: Some(fragment), rows, leaf_slots: vec![None, None] };
+        let group = DraftGroup {
+            scope,
+            object_prefix: spot,
+            arrived,
+            end,
+            fragment: Some(fragment),
+            rows,
+            leaf_slots: vec![None, None],
+        };
         let ticketed = self.ticketer.ticket(Box::new(VaultDraft { account: "default".into(), groups: vec![group] }));
         for record in ticketed.records {
             self.journal.append(record.kind, "default", record.body);
@@ -184,13 +192,13 @@ impl World {
     /// The same for everything that is not damaged; returns the number of leaves in the index.
     fn check_whole(&self) -> usize {
         let (journal, store) = (self.journal.0.lock(), self.store.0.lock());
-        let whole = |stored: &&Stored| !journal.damaged.contains(&stored.seq);
+        let whole = |stored: &&StoredRecord| !journal.damaged.contains(&stored.seq);
         assert!(!store.differed, "an attempt had other bytes than the one before");
         let at: HashMap<&str, usize> =
             store.order.iter().enumerate().map(|(at, (_, name))| (name.as_str(), at)).collect();
         let keys_lost = journal.records.iter().any(|stored| stored.kind == RecordKind::Key && !whole(&stored));
         for stored in journal.records.iter().filter(whole).filter(|stored| stored.kind == RecordKind::Fragment) {
-            let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+            let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body).expect("fragment");
             let object = store.objects.get(&header.object).unwrap_or_else(|| panic!("{} is missing", header.object));
             let start = usize::try_from(header.offset).expect("small");
             assert_eq!(object.slice(start..start + rest.len()), rest, "{}", header.object);
@@ -201,7 +209,7 @@ impl World {
         }
         let mut sealed = HashMap::new();
         for stored in journal.records.iter().filter(whole).filter(|stored| stored.kind == RecordKind::Seal) {
-            let (header, _): (SealHeader, _) = record::unpack(&stored.body).expect("seal");
+            let (header, _): (SealHeader, _) = spool_record::unpack(&stored.body).expect("seal");
             if let Some(before) = sealed.insert(header.name.clone(), header.claims.clone()) {
                 let allowed = !journal.damaged.is_empty() && before == header.claims;
                 assert!(allowed, "{} was sealed twice", header.name);
@@ -211,12 +219,12 @@ impl World {
         for (name, bytes) in store.objects.iter().filter(|(name, _)| name.contains("index/v1/account=default/dt=")) {
             let lines = zstd::decode_all(&bytes[..]).expect("zstd");
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                let row: Row = serde_json::from_slice(line).expect("row");
+                let row: IndexRow = serde_json::from_slice(line).expect("row");
                 let epoch = name.rsplit('-').nth(1).expect("epoch").to_owned();
                 // in a chain that abandoned its epoch, lines have the old one
                 let epoch = if row.tail.epoch.is_empty() { epoch } else { row.tail.epoch.clone() };
                 *leaves.entry((epoch, row.leaf)).or_default() += 1;
-                gaps += usize::from(row.tail.kind == Some(crate::row::Kind::Gap));
+                gaps += usize::from(row.tail.kind == Some(crate::index_row::RowKind::Gap));
                 if let Some(object) = row.object_key {
                     match at.get(object.as_str()) {
                         Some(object) => assert!(*object < at[name.as_str()], "objects before their lines"),
@@ -236,19 +244,19 @@ fn process<S: VaultStore + 'static>(
     clock: &Arc<ManualClock>,
     epoch: u32,
     meter: &Meter,
-) -> (Arc<Writer>, VaultTicketer, Uploader) {
-    let writer = Arc::new(Writer::new(Names::new("p", "gw", &format!("E{epoch:04}")), 1000));
+) -> (Arc<VaultWriter>, VaultTicketer, Uploader) {
+    let writer = Arc::new(VaultWriter::new(ObjectNames::new("p", "gw", &format!("E{epoch:04}")), 1000));
     let ticketer = VaultTicketer::new(writer.clone(), UriBase("s3://b/".into()), "vault".into());
-    let parts = Parts {
+    let parts = UploaderDependencies {
         id: "vault".into(),
         journal: journal.clone(),
         store: store.clone(),
         writer: writer.clone(),
         clock: clock.clone(),
         rng: Arc::new(SeededRng::new(u64::from(epoch))),
-        pace: Pace { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
+        pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: Arc::new(signing_key()),
-        made_by: Some(MadeBy::this("the configuration")),
+        made_by: Some(GatewayIdentity::current("the configuration")),
     };
     (writer, ticketer, Uploader::new(parts, meter))
 }
@@ -388,7 +396,7 @@ async fn a_foreign_object_holds_up_nobody_else() {
     let name = {
         let journal = world.journal.0.lock();
         let fragment = journal.records.iter().find(|stored| stored.kind == RecordKind::Fragment).expect("fragment");
-        let (header, _): (FragmentHeader, _) = record::unpack(&fragment.body).expect("header");
+        let (header, _): (FragmentHeader, _) = spool_record::unpack(&fragment.body).expect("header");
         header.object
     };
     world.store.0.lock().objects.insert(name.clone(), Bytes::from_static(b"foreign"));
@@ -400,7 +408,7 @@ async fn a_foreign_object_holds_up_nobody_else() {
     assert!(world.journal.left().is_empty());
     let store = world.store.0.lock();
     assert_eq!(store.objects.get(&name).map(|bytes| &bytes[..]), Some(&b"foreign"[..]));
-    let beside = |other: &&String| crate::names::is_aside(&name, other);
+    let beside = |other: &&String| crate::object_names::is_alternative_name(&name, other);
     assert_eq!(store.objects.keys().filter(beside).count(), 1);
     assert_eq!(store.order.iter().filter(|(kind, _)| *kind == ObjectKind::Payload).count(), 11);
 }
@@ -483,7 +491,7 @@ async fn s3_faults_lose_nothing() {
     assert!(world.journal.left().is_empty(), "{:?} {:?}", world.journal.left(), fake.state.lock().log);
     let state = fake.state.lock();
     for stored in world.journal.0.lock().records.iter().filter(|stored| stored.kind == RecordKind::Fragment) {
-        let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+        let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body).expect("fragment");
         let object = &state.objects[&("audit-logs".to_owned(), header.object)];
         let start = usize::try_from(header.offset).expect("small");
         assert_eq!(object.bytes.slice(start..start + rest.len()), rest);

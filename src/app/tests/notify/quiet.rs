@@ -18,7 +18,7 @@ async fn mutes() {
     scene.raise(alert("limit_hit", "r-1", START));
     scene.raise(Alert { tenant: Some("noisy".into()), ..alert("iteration_ceiling", "r-2", START) });
     scene.raise(alert("session_cost_runaway", "r-3", START));
-    scene.raise(Alert { severity: Severity::Warning, ..alert("tool_retries", "r-4", START) });
+    scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("tool_retries", "r-4", START) });
     scene.raise(Alert { until: Some(START - 20 * MINUTE), ..alert("iteration_ceiling", "r-5", START - 30 * MINUTE) });
     assert!(scene.look().await && scene.look().await);
     assert_eq!(came.lock().len(), 0);

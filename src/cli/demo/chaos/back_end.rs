@@ -1,5 +1,5 @@
-//! [`BackEnd`]: receives spans over OTLP/HTTP and records their ids; it can be disconnected. An id is recorded before
-//! its request is answered. The parent module evaluates the ids.
+//! [`ChaosBackEnd`]: receives spans over OTLP/HTTP and records their ids; it can be disconnected. An id is recorded
+//! before its request is answered. The parent module evaluates the ids.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,33 +21,33 @@ use otlp::{Payload, Signal};
 use telemetry::Meter;
 
 /// How long a connection may be idle.
-const REST: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The spans received.
 #[derive(Default)]
-struct Arrived {
+struct ReceivedSpans {
     ids: BTreeSet<u64>,
     count: u64,
 }
 
 /// A back end that can be disconnected.
-pub(super) struct BackEnd {
-    arrived: Arc<Mutex<Arrived>>,
-    serving: Option<listen::Serving>,
+pub(super) struct ChaosBackEnd {
+    received: Arc<Mutex<ReceivedSpans>>,
+    serving: Option<listen::RunningPort>,
     address: SocketAddr,
     meter: Meter,
     tasks: Arc<dyn Spawn>,
 }
 
-impl BackEnd {
+impl ChaosBackEnd {
     /// Listens on a port chosen by the system.
     ///
     /// # Errors
     /// The port can't be opened.
     pub(super) async fn start(meter: &Meter, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut this = Self { arrived: Arc::default(), serving: None, address, meter: meter.clone(), tasks };
-        this.mend().await?;
+        let mut this = Self { received: Arc::default(), serving: None, address, meter: meter.clone(), tasks };
+        this.reconnect().await?;
         Ok(this)
     }
 
@@ -57,7 +57,7 @@ impl BackEnd {
     }
 
     /// Stops listening and closes all connections.
-    pub(super) async fn cut(&mut self) {
+    pub(super) async fn disconnect(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.drain(Duration::ZERO).await;
         }
@@ -67,30 +67,30 @@ impl BackEnd {
     ///
     /// # Errors
     /// The port can't be opened.
-    pub(super) async fn mend(&mut self) -> Result<(), CommandError> {
+    pub(super) async fn reconnect(&mut self) -> Result<(), CommandError> {
         let bound = listen::bind(&Endpoint::parse(&self.address.to_string())?).await?;
         self.address = bound.address().ok_or("the back end does not listen")?;
         let router = Router::new()
-            .route("/v1/traces", post(take))
+            .route("/v1/traces", post(receive_spans))
             .layer(DefaultBodyLimit::disable())
-            .with_state(Arc::clone(&self.arrived));
+            .with_state(Arc::clone(&self.received));
         let tasks = Arc::clone(&self.tasks);
-        self.serving = Some(serve_pages(bound, router, "chaos", REST, &self.meter, tasks));
+        self.serving = Some(serve_pages(bound, router, "chaos", IDLE_TIMEOUT, &self.meter, tasks));
         Ok(())
     }
 
     /// Number of spans received, including duplicates.
     pub(super) fn count(&self) -> u64 {
-        self.arrived.lock().count
+        self.received.lock().count
     }
 
     /// Ids of the spans received.
     pub(super) fn ids(&self) -> BTreeSet<u64> {
-        self.arrived.lock().ids.clone()
+        self.received.lock().ids.clone()
     }
 }
 
-async fn take(State(arrived): State<Arc<Mutex<Arrived>>>, body: Bytes) -> StatusCode {
+async fn receive_spans(State(arrived): State<Arc<Mutex<ReceivedSpans>>>, body: Bytes) -> StatusCode {
     let Ok(payload) = Payload::parse(Signal::Traces, body) else { return StatusCode::BAD_REQUEST };
     let id = |node| <[u8; 8]>::try_from(payload.span_id(node)).ok().map(u64::from_be_bytes);
     let ids: Vec<u64> = payload.items().filter_map(id).collect();

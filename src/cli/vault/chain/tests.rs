@@ -6,10 +6,10 @@ use super::*;
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
-    verify: Verify,
+    verify: VerifyArgs,
 }
 
-fn given(from: &str, to: &str) -> Option<Verify> {
+fn given(from: &str, to: &str) -> Option<VerifyArgs> {
     let line = ["verify", "--store", "/nowhere", "--key", "k", "--from", from, "--to", to];
     Line::try_parse_from(line).ok().map(|line| line.verify)
 }
@@ -24,7 +24,7 @@ fn what_is_no_time_is_refused() {
     for text in ["7d", "2026-01-20", "2026-01-20T08:00:00Z", "2026-01-20T08:00:00.123456789Z"] {
         let from = given(text, "1h").and_then(|given| given.from).expect(text);
         // the form that digests' times have
-        assert!(from.text(now).starts_with("20"), "{text}");
+        assert!(from.to_text(now).starts_with("20"), "{text}");
     }
     assert!(run_verify(&given("1h", "7d").expect("parsed")).is_err(), "the wrong way round");
 }

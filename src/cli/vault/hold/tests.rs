@@ -1,20 +1,20 @@
 use clap::Parser;
 
-use super::super::super::common::Common;
-use super::super::erase::{Erase, run_erase};
+use super::super::super::common::CommonArgs;
+use super::super::erase::{EraseArgs, run_erase};
 use super::*;
 use audit::testing::site::Site;
 
 #[derive(Parser)]
 struct HoldLine {
     #[command(subcommand)]
-    hold: Hold,
+    hold: HoldCommand,
 }
 
 #[derive(Parser)]
 struct EraseLine {
     #[command(flatten)]
-    erase: Erase,
+    erase: EraseArgs,
 }
 
 /// `hold` and `erase --request` accept a line of `find --sessions` as printed, as `replay` and `export` do. It names
@@ -37,9 +37,11 @@ fn a_line_of_find_names_what_is_held_and_erased() {
     let store = folder.path().display().to_string();
     let request = |session: &str, file: &str| {
         let output = folder.path().join(file).display().to_string();
-        let line = ["erase", session, "--request", "--who", "dpo", "--why", "ticket 1", "--output", &output];
+        let line =
+            ["erase", session, "--request", "--requested-by", "dpo", "--reason", "ticket 1", "--output", &output];
         let line = line.into_iter().chain(["--store", &store]);
-        let done = run_erase(&Common::default(), &EraseLine::parse_from(line).erase).map_err(|error| error.to_string());
+        let done =
+            run_erase(&CommonArgs::default(), &EraseLine::parse_from(line).erase).map_err(|error| error.to_string());
         done.map(|_| std::fs::read_to_string(&output).expect("a request"))
     };
     assert!(request("s0", "r0").expect_err("two accounts").contains("2 accounts"));
@@ -48,11 +50,11 @@ fn a_line_of_find_names_what_is_held_and_erased() {
         assert!(text.contains("\"account\": \"team\"") && text.contains("\"session\": \"s0\""), "{text}");
     }
     let held = |word: &str, session: &str| {
-        let line = ["hold", word, session, "--who", "legal", "--why", "case 1", "--store", &store];
+        let line = ["hold", word, session, "--requested-by", "legal", "--reason", "case 1", "--store", &store];
         run_hold(&HoldLine::parse_from(line).hold).map_err(|error| error.to_string())
     };
     assert!(held("set", "s0").expect_err("two accounts").contains("2 accounts"));
     for word in ["set", "release"] {
-        assert_eq!(held(word, "s0\tteam"), Ok(Exit::Fine), "{word}");
+        assert_eq!(held(word, "s0\tteam"), Ok(ExitStatus::Success), "{word}");
     }
 }

@@ -9,13 +9,13 @@ use vault::testing::journal::signing_key;
 #[derive(Parser)]
 struct ProveLine {
     #[command(flatten)]
-    prove: Prove,
+    prove: ProveArgs,
 }
 
 #[derive(Parser)]
 struct CheckLine {
     #[command(flatten)]
-    check: CheckProof,
+    check: CheckProofArgs,
 }
 
 /// A vault in a folder, with a line in each epoch of the session `s0`; returns an anchor of it.
@@ -54,12 +54,12 @@ fn a_part_and_what_is_not_anchored_end_with_one() {
         let line = ["check-proof", &file, "--key", &key];
         run_check(&CheckLine::parse_from(line.iter().chain(more)).check).map_err(|error| error.to_string())
     };
-    assert_eq!(made("whole", &["--anchor", &at("anchor")]), Ok(Exit::Fine));
-    assert_eq!(made("bare", &[]), Ok(Exit::Fine));
-    assert_eq!(checked("whole", &[]), Ok(Exit::Fine), "nobody asked for the anchor");
+    assert_eq!(made("whole", &["--anchor", &at("anchor")]), Ok(ExitStatus::Success));
+    assert_eq!(made("bare", &[]), Ok(ExitStatus::Success));
+    assert_eq!(checked("whole", &[]), Ok(ExitStatus::Success), "nobody asked for the anchor");
     // The session has lines in two epochs, and the anchor names only the newest.
-    assert_eq!(checked("whole", &["--anchor-key", &anchor_key]), Ok(Exit::Failed));
-    assert_eq!(checked("bare", &["--anchor-key", &anchor_key]), Ok(Exit::Failed), "no anchor at all");
+    assert_eq!(checked("whole", &["--anchor-key", &anchor_key]), Ok(ExitStatus::Failed));
+    assert_eq!(checked("bare", &["--anchor-key", &anchor_key]), Ok(ExitStatus::Failed), "no anchor at all");
     let mut index = Vec::new();
     for day in std::fs::read_dir(folder.path().join("vault/index/v1/account=default")).expect("listed") {
         let day = day.expect("a day").path();
@@ -68,8 +68,8 @@ fn a_part_and_what_is_not_anchored_end_with_one() {
     let last =
         index.iter().filter(|path| path.display().to_string().contains("E0001")).max().expect("of the second epoch");
     std::fs::write(last, b"junk").expect("written");
-    assert_eq!(made("part", &[]), Ok(Exit::Failed));
-    assert_eq!(checked("part", &[]), Ok(Exit::Fine), "what is in it holds");
+    assert_eq!(made("part", &[]), Ok(ExitStatus::Failed));
+    assert_eq!(checked("part", &[]), Ok(ExitStatus::Success), "what is in it holds");
 }
 
 /// `prove --session` accepts a line of `find --sessions` as printed, as `replay` and `export` do.
@@ -87,7 +87,7 @@ fn a_line_of_find_names_what_is_proved() {
         run_prove(&ProveLine::parse_from(line).prove).map_err(|error| error.to_string())
     };
     for (session, output) in [("s0", "a"), ("s0\tdefault", "b"), ("s0\tdefault\tUNSIGNED", "c")] {
-        assert_eq!(made(session, output), Ok(Exit::Fine), "{session:?}");
+        assert_eq!(made(session, output), Ok(ExitStatus::Success), "{session:?}");
     }
     assert!(made("s0\tteam", "d").is_err(), "the line's account counts");
 }

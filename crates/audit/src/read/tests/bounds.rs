@@ -7,9 +7,9 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::row;
-use crate::parquet::{Options, compact};
-use crate::read::{Found, Hashes, Query, Vault, find, find_signed, index};
-use crate::signed::Signed;
+use crate::parquet::{CompactOptions, compact};
+use crate::read::{FindResult, FragmentHashes, IndexQuery, Vault, find, find_signed, index};
+use crate::signed_index::SignedIndex;
 use crate::testing::site::Site;
 use vault::testing::journal::signing_key;
 
@@ -23,7 +23,7 @@ async fn site() -> (Site, Vault, String) {
     let of = |name: &&String| name.starts_with("index/");
     let name = site.store.0.lock().keys().find(of).cloned().expect("an object of the index");
     let bytes = site.store.0.lock().get(&name).cloned().expect("there");
-    let line = index::unpack(&name, &bytes).expect("lines").lines().next().expect("a line").to_owned();
+    let line = index::unpack_lines(&name, &bytes).expect("lines").lines().next().expect("a line").to_owned();
     let vault = Vault::new(site.store.clone(), "", None);
     (site, vault, line)
 }
@@ -41,7 +41,7 @@ pub(crate) fn plant(site: &Site, line: &str, count: usize, id: usize) -> usize {
     size
 }
 
-fn kept(found: &Found) -> usize {
+fn kept(found: &FindResult) -> usize {
     found.sessions.iter().map(|(session, account)| session.len() + account.len()).sum()
 }
 
@@ -50,28 +50,29 @@ fn kept(found: &Found) -> usize {
 #[tokio::test]
 async fn what_no_gateway_can_have_written_is_not_read() {
     let (site, vault, line) = site().await;
-    let query = Query::default();
+    let query = IndexQuery::default();
     let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
     let only = BTreeSet::from([("s0".to_owned(), "default".to_owned())]);
-    assert_eq!((&whole.sessions, whole.closed.len()), (&only, 0));
+    assert_eq!((&whole.sessions, whole.unreadable.len()), (&only, 0));
     let keys = [signing_key().public().clone()];
-    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
-    for (count, id, why) in [(17, 4 << 20, "too large"), (2, 4 << 20, "2 lines are not"), (3, 1025, "3 lines are not")]
+    let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
+    for (count, id, why) in
+        [(17, 4 << 20, "too large"), (2, 4 << 20, "2 lines are malformed"), (3, 1025, "3 lines are malformed")]
     {
         let size = plant(&site, &line, count, id);
         assert!(size < 64 << 10, "{size} bytes");
         let found = find(&vault, &query, &mut |_| {}).await.expect("found");
         assert_eq!((found.lines, &found.sessions), (whole.lines, &only), "{why}");
-        assert!(found.closed.len() == 1 && found.closed[0].contains(why), "{:?}", found.closed);
+        assert!(found.unreadable.len() == 1 && found.unreadable[0].contains(why), "{:?}", found.unreadable);
         let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
         assert_eq!((own.lines, others.lines, others.sessions.len()), (whole.lines, 0, 0), "{why}");
     }
     for (count, id) in [(17, 4 << 20), (2, 4 << 20)] {
         plant(&site, &line, count, id);
         let folder = tempfile::tempdir().expect("scratch");
-        let options = Options { folder: folder.path().to_owned(), ..Options::default() };
+        let options = CompactOptions { folder: folder.path().to_owned(), ..CompactOptions::default() };
         let done = compact(&vault, &options, &mut |_| {}).await.expect("compacted");
-        assert_eq!((done.lines, done.unread.len()), (whole.lines, 1), "{:?}", done.unread);
+        assert_eq!((done.lines, done.unreadable.len()), (whole.lines, 1), "{:?}", done.unreadable);
     }
 }
 
@@ -79,7 +80,7 @@ async fn what_no_gateway_can_have_written_is_not_read() {
 #[tokio::test]
 async fn names_of_sessions_are_bounded() {
     let (site, vault, line) = site().await;
-    let query = Query::default();
+    let query = IndexQuery::default();
     plant(&site, &line, 200, 1000);
     let found = find(&vault, &query, &mut |_| {}).await.expect("found");
     assert!(
@@ -89,7 +90,7 @@ async fn names_of_sessions_are_bounded() {
         found.lines
     );
     let keys = [signing_key().public().clone()];
-    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
+    let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
     let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
     assert_eq!((own.sessions.len(), own.more_sessions), (1, false));
     assert!(others.more_sessions && others.lines == 200 && kept(&others) <= 32 << 10, "{}", kept(&others));
@@ -101,7 +102,7 @@ async fn names_of_sessions_are_bounded() {
 fn overlapping_places_are_hashed_a_bounded_number_of_times() {
     let bytes = vec![7_u8; 10_000];
     let hashes = |places: &[(u64, u64)]| {
-        let mut hashes = Hashes::default();
+        let mut hashes = FragmentHashes::default();
         for (off, len) in places {
             let mut line = row(1, "model", ("m", ""), "gpt", None);
             let range = *off as usize..(*off + *len) as usize;
@@ -109,7 +110,7 @@ fn overlapping_places_are_hashed_a_bounded_number_of_times() {
             line.tail.ct_sha256 = Some(kernel::hex::encode(&Sha256::digest(&bytes[range])));
             hashes.add(&line);
         }
-        hashes.found(&bytes, 0).len()
+        hashes.find_matches(&bytes, 0).len()
     };
     let apart: Vec<(u64, u64)> = (0..1_000).map(|n| (n * 10, 10)).collect();
     assert_eq!(hashes(&apart), 1_000);

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::read::chat::{Chat, Step};
-use vault::document::{Item, ItemHead};
+use crate::read::chat::{ChatEvent, ChatTranscript};
+use vault::document::{DocumentItem, ItemHead};
 
 /// An item of these pieces: part, key, value.
-fn item(call: &str, pieces: &[(&str, &str, Value)]) -> Item {
+fn item(call: &str, pieces: &[(&str, &str, Value)]) -> DocumentItem {
     let mut item =
         serde_json::to_value(ItemHead { call: call.to_owned().into(), ..ItemHead::default() }).expect("json");
     let piece =
@@ -63,13 +63,13 @@ fn is_runnable(messages: &[Value]) {
     }
 }
 
-fn chat_of(item: &Item) -> Value {
-    let chat = Chat::of(item);
+fn chat_of(item: &DocumentItem) -> Value {
+    let chat = ChatTranscript::from_call(item);
     is_runnable(&chat.messages);
     chat.messages.into()
 }
 
-fn in_parts() -> Item {
+fn in_parts() -> DocumentItem {
     let arguments = json!({"path": "/"});
     item(
         "model",
@@ -94,7 +94,7 @@ fn in_parts() -> Item {
     )
 }
 
-fn of_openai() -> Item {
+fn of_openai() -> DocumentItem {
     let messages = json!([
         {"role": "developer", "content": "be kind"},
         {"role": "user", "content": [{"type": "text", "text": "what is here?"}]},
@@ -111,7 +111,7 @@ fn of_openai() -> Item {
     )
 }
 
-fn of_anthropic() -> Item {
+fn of_anthropic() -> DocumentItem {
     let arguments = json!({"path": "/"});
     item(
         "model",
@@ -130,7 +130,7 @@ fn of_anthropic() -> Item {
     )
 }
 
-fn of_responses() -> Item {
+fn of_responses() -> DocumentItem {
     item(
         "model",
         &[
@@ -153,7 +153,7 @@ fn of_responses() -> Item {
     )
 }
 
-fn of_gemini() -> Item {
+fn of_gemini() -> DocumentItem {
     let arguments = json!({"path": "/"});
     item(
         "model",
@@ -173,7 +173,7 @@ fn of_gemini() -> Item {
     )
 }
 
-fn in_numbered_keys() -> Item {
+fn in_numbered_keys() -> DocumentItem {
     let flat = |field: &str, value: &str| ("input", field.to_owned(), Value::from(value));
     let keys = [
         flat("gen_ai.prompt.0.role", "system"),
@@ -276,7 +276,7 @@ fn nothing_is_left_out() {
             {"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
         ])
     );
-    let Chat { reasoning, tools, .. } = Chat::of(&one);
+    let ChatTranscript { reasoning, tools, .. } = ChatTranscript::from_call(&one);
     assert_eq!(reasoning, ["hm"]);
     let function = json!({"name": "ls", "description": "lists", "parameters": {"type": "object"}});
     assert_eq!(tools, [json!({"type": "function", "function": function})]);
@@ -296,8 +296,8 @@ fn events_become_a_conversation() {
         tool,
         item("other", &[("output", "response", "a file".into())]),
     ];
-    let told: Vec<Step<'_>> = told.iter().map(Step::Told).collect();
-    let chat = Chat::told(&told);
+    let told: Vec<ChatEvent<'_>> = told.iter().map(ChatEvent::Reported).collect();
+    let chat = ChatTranscript::from_events(&told);
     is_runnable(&chat.messages);
     assert_eq!(Value::from(chat.messages), wanted());
 }
@@ -320,12 +320,12 @@ fn a_call_that_is_told_thrice_is_said_once() {
         told("span", "tool", &[summary.clone(), result.clone()]),
         told("log", "tool_result", &[summary, ("tool_args", "tool_input", json!({"path": "/"})), result.clone()]),
     ];
-    let chat = Chat::told(&all.each_ref().map(Step::Told));
+    let chat = ChatTranscript::from_events(&all.each_ref().map(ChatEvent::Reported));
     is_runnable(&chat.messages);
     assert_eq!(chat.messages.len(), 2, "{:#?}", chat.messages);
     assert_eq!(chat.messages[0]["tool_calls"][0]["function"]["arguments"], json!({"path": "/"}).to_string());
     let again = told("span", "tool", &[("tool_args", "tool_input", json!({"path": "/etc"})), result]);
-    let chat = Chat::told(&[Step::Told(&all[1]), Step::Told(&again)]);
+    let chat = ChatTranscript::from_events(&[ChatEvent::Reported(&all[1]), ChatEvent::Reported(&again)]);
     assert_eq!(chat.messages.len(), 4, "{:#?}", chat.messages);
 }
 
@@ -339,8 +339,8 @@ fn a_call_with_anothers_id_is_said() {
         (item.head.tool, item.head.tool_call) = (Some(tool.to_owned().into()), Some("call_0".into()));
         item
     };
-    let calls = |all: [Item; 2]| {
-        let chat = Chat::told(&all.each_ref().map(Step::Told));
+    let calls = |all: [DocumentItem; 2]| {
+        let chat = ChatTranscript::from_events(&all.each_ref().map(ChatEvent::Reported));
         chat.messages.iter().map(|message| message["tool_calls"][0]["function"]["name"].clone()).collect::<Vec<_>>()
     };
     let read = || told("span", "Read", json!({"file_path": "/etc/hosts"}));

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::read::{
-    Content, Filter, Location, Opener, Query, ReadError, Replay, Vault, Wanted, find, get, identities, replay,
+    ContentLimit, ContentReference, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault,
+    VaultLocation, find, get, identities, replay,
 };
 use crate::testing::site::Site;
 
@@ -18,8 +19,8 @@ async fn folder(place: &Path) -> (Vault, age::x25519::Identity) {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, bytes).expect("written");
     }
-    let location = Location { store: place.display().to_string(), ..Location::default() };
-    (Vault::at(&location).expect("a vault"), site.auditor)
+    let location = VaultLocation { store: place.display().to_string(), ..VaultLocation::default() };
+    (Vault::from_location(&location).expect("a vault"), site.auditor)
 }
 
 /// The only file with this ending.
@@ -38,14 +39,14 @@ fn file(place: &Path, ending: &str) -> PathBuf {
     panic!("no {ending}")
 }
 
-async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<Replay, ReadError> {
-    replay(vault, &mut Opener::new(vault, vec![key.clone()]), "s0", &Filter::default()).await
+async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<ReplayedSession, ReadError> {
+    replay(vault, &mut FragmentOpener::new(vault, vec![key.clone()]), "s0", &ReplayFilter::default()).await
 }
 
-fn told(replay: &Replay) -> (String, String) {
+fn told(replay: &ReplayedSession) -> (String, String) {
     let mut out = Vec::new();
-    replay.write(&mut out).expect("written");
-    (String::from_utf8(out).expect("text"), replay.closed().join("\n"))
+    replay.write_text(&mut out).expect("written");
+    (String::from_utf8(out).expect("text"), replay.unreadable().join("\n"))
 }
 
 /// Another auditor's key opens nothing, and the error names the keys' folder; the lines are shown all the same.
@@ -57,10 +58,10 @@ async fn a_wrong_key_is_told() {
     assert!(text.contains("the first") && text.contains("the second") && closed.is_empty(), "{text}");
     let (text, closed) = told(&read(&vault, &age::x25519::Identity::generate()).await.expect("read"));
     assert!(!text.contains("the first") && text.contains("not read"), "{text}");
-    assert!(closed.contains("no identity given here opens the session's key"), "{closed}");
+    assert!(closed.contains(": none of the given identities opens the session's key"), "{closed}");
     let key = file(place.path(), ".age");
     std::fs::write(&key, b"age-encryption.org/v1\nnonsense").expect("written");
-    assert!(told(&read(&vault, &right).await.expect("read")).1.contains("no identity"));
+    assert!(told(&read(&vault, &right).await.expect("read")).1.contains("none of the given identities"));
     std::fs::remove_file(key).expect("removed");
     assert!(told(&read(&vault, &right).await.expect("read")).1.contains("no key object"));
 }
@@ -74,10 +75,10 @@ fn a_key_file_that_is_none_is_told() {
     assert!(identities(&[]).err().expect("none given").contains("--identity"));
     let public = age::x25519::Identity::generate().to_public().to_string();
     for (text, why) in [
-        ("", "holds no key"),
-        ("# comment\n", "holds no key"),
-        (&*public, "no `AGE-SECRET-KEY"),
-        ("SECRET-XYZ", "no `AGE"),
+        ("", "contains no key"),
+        ("# comment\n", "contains no key"),
+        (&*public, "not an `AGE-SECRET-KEY"),
+        ("SECRET-XYZ", "not an `AGE"),
     ] {
         std::fs::write(&path, text).expect("written");
         let said = identities(std::slice::from_ref(&path)).err().expect("refused");
@@ -95,7 +96,7 @@ async fn a_cut_object_is_told() {
     std::fs::write(&object, &bytes[..bytes.len() - 5]).expect("cut");
     let (text, closed) = told(&read(&vault, &key).await.expect("read"));
     assert!(text.contains("the first") && !text.contains("the second"), "{text}");
-    assert!(closed.contains("points outside of the object") || closed.contains("cut off"), "{closed}");
+    assert!(closed.contains("points beyond the end of the object") || closed.contains("cut off"), "{closed}");
     let mut flipped = bytes.clone();
     *flipped.last_mut().expect("a byte") ^= 1;
     std::fs::write(&object, flipped).expect("changed");
@@ -123,12 +124,12 @@ async fn lines_that_point_outside_are_told() {
         assert_ne!(lines, changed);
         std::fs::write(&index, zstd::bulk::compress(changed.as_bytes(), 3).expect("zstd")).expect("written");
         let (_, closed) = told(&read(&vault, &key).await.expect("read"));
-        assert!(closed.contains("points outside of the object"), "{to}: {closed}");
+        assert!(closed.contains("points beyond the end of the object"), "{to}: {closed}");
         std::fs::write(&index, &bytes[..bytes.len() / 2]).expect("cut");
         let (_, closed) = told(&read(&vault, &key).await.expect("by their names"));
         assert!(closed.contains("damaged"), "{closed}");
-        let found = find(&vault, &Query::default(), &mut |_| {}).await.expect("the rest");
-        assert!(found.closed.concat().contains("damaged"), "{:?}", found.closed);
+        let found = find(&vault, &IndexQuery::default(), &mut |_| {}).await.expect("the rest");
+        assert!(found.unreadable.concat().contains("damaged"), "{:?}", found.unreadable);
     }
 }
 
@@ -140,15 +141,15 @@ async fn references_that_lead_nowhere_are_told() {
     let name = file(place.path(), ".agev").strip_prefix(place.path()).expect("below").display().to_string();
     for (uri, range, why) in [
         (name.as_str(), Some("bytes=99999999-100000000"), "no fragment"),
-        (name.as_str(), Some("bytes=7-3"), "is not `bytes="),
-        (name.as_str(), Some("nonsense"), "is not `bytes="),
+        (name.as_str(), Some("bytes=7-3"), "the range is invalid: use `bytes=first-last`"),
+        (name.as_str(), Some("nonsense"), "the range is invalid: use `bytes=first-last`"),
         ("default/acme/s0/2026-11-20/gw-E0000-0000000077.agev", None, "no such object"),
         ("file:///../../etc/passwd", None, "refuses"),
-        ("s3://bucket/x.agev", None, "the store is a folder"),
+        ("s3://bucket/x.agev", None, "--store is a folder"),
     ] {
-        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        let wanted = ContentReference { uri: uri.to_owned(), range: range.map(str::to_owned) };
         let mut out = Vec::new();
-        let said = get(&vault, &mut Opener::new(&vault, vec![key.clone()]), &wanted, &mut out).await;
+        let said = get(&vault, &mut FragmentOpener::new(&vault, vec![key.clone()]), &wanted, &mut out).await;
         let said = said.expect_err(uri);
         assert!(said.contains(why) && out.is_empty(), "{uri} {range:?}: {said}");
     }
@@ -165,8 +166,8 @@ async fn an_error_has_its_kind() {
     *bytes.last_mut().expect("a byte") ^= 1;
     std::fs::write(&object, bytes).expect("changed");
     let kind = async |uri: &str, range: Option<&str>| {
-        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
-        let got = get(&vault, &mut Opener::new(&vault, vec![key.clone()]), &wanted, &mut Vec::new()).await;
+        let wanted = ContentReference { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        let got = get(&vault, &mut FragmentOpener::new(&vault, vec![key.clone()]), &wanted, &mut Vec::new()).await;
         got.expect_err(uri)
     };
     assert!(matches!(kind(&name, None).await, ReadError::Damaged(_)), "changed");
@@ -190,16 +191,18 @@ async fn a_session_that_is_too_large_is_told() {
     site.minutes(4).await;
     let vault = Vault::new(site.store.clone(), "", None);
     let read = async |session: &str, content: u64| {
-        let filter = Filter { content: Content(content), ..Filter::default() };
-        replay(&vault, &mut Opener::new(&vault, vec![site.auditor.clone()]), session, &filter).await.expect("read")
+        let filter = ReplayFilter { content: ContentLimit(content), ..ReplayFilter::default() };
+        replay(&vault, &mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), session, &filter)
+            .await
+            .expect("read")
     };
     let whole = read("s0", 1 << 30).await;
-    assert!(!whole.is_cut() && whole.closed().is_empty(), "{:?}", whole.closed());
+    assert!(!whole.is_truncated() && whole.unreadable().is_empty(), "{:?}", whole.unreadable());
     let (text, closed) = told(&read("s0", 250_000).await);
     assert!(text.contains("number 0") && text.contains("number 1") && !text.contains("number 2"), "{}", closed);
     assert!(closed.contains("2 fragments or lines") && closed.contains("--content"), "{closed}");
     let (_, closed) = told(&read("s1", 1 << 20).await);
-    assert!(closed.contains("1 fragments or lines: the session is larger than the 1 MiB"), "{closed}");
+    assert!(closed.contains("1 fragments or lines: the session exceeds the memory limit of 1 MiB"), "{closed}");
     let lines = read("s0", 2048).await;
-    assert!(lines.is_cut() && lines.closed().concat().contains("lines"), "{:?}", lines.closed());
+    assert!(lines.is_truncated() && lines.unreadable().concat().contains("lines"), "{:?}", lines.unreadable());
 }

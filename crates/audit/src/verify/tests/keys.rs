@@ -1,15 +1,15 @@
 //! Objects planted among session keys.
 
 use super::*;
-use crate::read::{Filter, Opener, replay};
+use crate::read::{FragmentOpener, ReplayFilter, replay};
 use pipeline::spool::RecordKind;
-use vault::record::{self, KeyHeader};
 use vault::seal::seal_identity;
+use vault::spool_record::{self, KeyHeader};
 
 /// Names of the key objects that wait in the journal.
 pub(super) fn waiting(site: &Site) -> Vec<String> {
     let keys = site.journal.of_kind(RecordKind::Key);
-    keys.iter().map(|stored| record::unpack::<KeyHeader>(&stored.body).expect("a key").0.name).collect()
+    keys.iter().map(|stored| spool_record::unpack::<KeyHeader>(&stored.body).expect("a key").0.name).collect()
 }
 
 /// Junk beside a session's keys (far too large, damaged, or another person's key) hides nothing: the session opens,
@@ -42,11 +42,11 @@ async fn junk_among_keys_hides_nothing() {
         assert!(report.findings.iter().any(|one| one.at.ends_with(name)), "{name}: {}", report.text());
     }
     let vault = Vault::new(site.store.clone(), "", None);
-    let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
-    let read = replay(&vault, &mut opener, "s0", &Filter::default()).await.expect("read");
-    assert_eq!(read.closed().len(), 5, "{:?}", read.closed());
+    let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
+    let read = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("read");
+    assert_eq!(read.unreadable().len(), 5, "{:?}", read.unreadable());
     let mut text = Vec::new();
-    read.write(&mut text).expect("written");
+    read.write_text(&mut text).expect("written");
     assert!(String::from_utf8_lossy(&text).contains("what was said"));
 }
 
@@ -82,11 +82,11 @@ async fn a_strangers_key_is_told() {
     let mut site = Site::new(24);
     site.send("default", "s0", "what was said");
     assert!(site.uploader.drain().await);
-    let stranger = Options { auditors: vec![age::x25519::Identity::generate()], ..Options::default() };
+    let stranger = VerifyOptions { auditors: vec![age::x25519::Identity::generate()], ..VerifyOptions::default() };
     let report = site.verify(stranger).await;
     assert!(report.verified && report.opened_nothing() && report.counts.fragments > 0, "{}", report.text());
     assert!(report.text().contains("warning identity") && !report.text().ends_with("\nverified"), "{}", report.text());
-    let with_nothing_asked = site.verify(Options::default()).await;
+    let with_nothing_asked = site.verify(VerifyOptions::default()).await;
     assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
 }
 
@@ -98,9 +98,9 @@ async fn a_vault_without_any_key_does_not_verify() {
     site.send("default", "s0", "what was said");
     assert!(site.uploader.drain().await);
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/"));
-    let report = site.verify(Options::default()).await;
+    let report = site.verify(VerifyOptions::default()).await;
     assert!(!report.verified && report.found.contains_key("key_missing"), "{}", report.text());
-    let report = site.verify(Options { no_payload: true, ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await;
     assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
 }
 
@@ -110,13 +110,13 @@ async fn keys_outside_of_the_range_are_looked_at() {
     let mut site = Site::new(26);
     site.send("default", "s0", "what was said");
     assert!(site.uploader.drain().await);
-    let far = || Options { from: Some("2099-01-01T00:00:00.000000000Z".to_owned()), ..Options::default() };
+    let far = || VerifyOptions { from: Some("2099-01-01T00:00:00.000000000Z".to_owned()), ..VerifyOptions::default() };
     assert!(site.verify(far()).await.findings.is_empty());
     let key = site.name(&["keys/", ".age"]);
     let bytes = site.store.0.lock().get(&key).cloned().expect("there");
     let planted = key.replace(".age", "/copy.age");
     site.store.0.lock().insert(planted.clone(), bytes);
-    for options in [far(), Options { account: Some("default".to_owned()), ..far() }] {
+    for options in [far(), VerifyOptions { account: Some("default".to_owned()), ..far() }] {
         let report = site.verify(options).await;
         assert!(report.findings.iter().any(|one| one.code == "stray" && one.at == planted), "{}", report.text());
     }

@@ -2,7 +2,7 @@
 
 use super::locks::{WANTED, bucket, change, codes, look, look_at, vault_of};
 use super::*;
-use crate::read::{Filter, Opener, Wanted, get, replay};
+use crate::read::{ContentReference, FragmentOpener, ReplayFilter, get, replay};
 use fakes::fake_s3::{FakeS3, Planted};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -16,8 +16,8 @@ fn hide(fake: &FakeS3, parts: &[&str]) -> usize {
     names.len()
 }
 
-fn expired(at: UnixNanos) -> Options {
-    Options { expired: Some(rfc3339(at)), ..Options::default() }
+fn expired(at: UnixNanos) -> VerifyOptions {
+    VerifyOptions { expired: Some(rfc3339(at)), ..VerifyOptions::default() }
 }
 
 /// Lifecycle rules hide payload, index and keys behind markers a day after their retention: if the retention is given,
@@ -27,7 +27,7 @@ fn expired(at: UnixNanos) -> Options {
 async fn expiry_by_lifecycle_is_no_alarm() {
     let (site, fake) = bucket().await;
     let hidden = hide(&fake, &[".agev", "index/", "keys/"]) as u64;
-    let report = look(&site, &fake, Options::default()).await;
+    let report = look(&site, &fake, VerifyOptions::default()).await;
     for code in ["hidden", "index_missing"] {
         assert!(report.found.contains_key(code), "{code}: {}", report.text());
     }
@@ -50,7 +50,7 @@ async fn what_is_hidden_too_early_is_an_alarm() {
     let (site, fake) = bucket().await;
     let payload = change(&fake, ".agev", |_| {});
     fake.state.lock().planted.push((("vault".to_owned(), payload.clone()), Planted::Marker));
-    for early in [expired(NOON), Options { retention: Some(WANTED), ..Options::default() }] {
+    for early in [expired(NOON), VerifyOptions { retention: Some(WANTED), ..VerifyOptions::default() }] {
         let report = look(&site, &fake, early).await;
         let mut found = codes(&report);
         found.sort_unstable();
@@ -69,8 +69,11 @@ async fn payload_outlives_its_lines() {
     site.send("default", "s0", "new");
     site.minutes(4).await;
     site.remove(&site.name(&["index/", "-0000000000.ndjson"]));
-    let options =
-        || Options { expired: Some(over.clone()), auditors: vec![site.auditor.clone()], ..Options::default() };
+    let options = || VerifyOptions {
+        expired: Some(over.clone()),
+        auditors: vec![site.auditor.clone()],
+        ..VerifyOptions::default()
+    };
     let report = site.verify(options()).await;
     let alarms: Vec<_> = report.findings.iter().filter(|one| one.severity == super::super::Severity::Failure).collect();
     assert!(report.verified && alarms.is_empty(), "{}", report.text());
@@ -90,13 +93,13 @@ async fn archived_objects_are_counted() {
         object.archived = name.ends_with(".agev") || name.starts_with("sessions/");
         count += u64::from(object.archived);
     }
-    let report = look(&site, &fake, Options::default()).await;
+    let report = look(&site, &fake, VerifyOptions::default()).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     assert_eq!((report.counts.archived, report.counts.objects), (count, 0), "{}", report.text());
     assert!(report.not_verified.iter().any(|what| what.contains("restore-object")), "{}", report.text());
     // an archived index object prevents only the check of later roots
     change(&fake, "index/", |object| object.archived = true);
-    let report = look(&site, &fake, Options::default()).await;
+    let report = look(&site, &fake, VerifyOptions::default()).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
 }
 
@@ -112,16 +115,16 @@ async fn archived_content_says_what_to_do() {
     };
     let vault = vault_of(&fake, false).await;
     let read = async || {
-        let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
-        let replay = replay(&vault, &mut opener, "s0", &Filter::default()).await.expect("its lines");
+        let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
+        let replay = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("its lines");
         let mut text = Vec::new();
-        replay.write(&mut text).expect("written");
-        (String::from_utf8(text).expect("text"), replay.closed().join("\n"))
+        replay.write_text(&mut text).expect("written");
+        (String::from_utf8(text).expect("text"), replay.unreadable().join("\n"))
     };
     let uri = site.name(&["default/acme/s0/", ".agev"]);
     let open = async || {
-        let (mut opener, mut out) = (Opener::new(&vault, vec![site.auditor.clone()]), Vec::new());
-        let wanted = Wanted { uri: uri.clone(), range: None };
+        let (mut opener, mut out) = (FragmentOpener::new(&vault, vec![site.auditor.clone()]), Vec::new());
+        let wanted = ContentReference { uri: uri.clone(), range: None };
         get(&vault, &mut opener, &wanted, &mut out).await.map(|_| out.len())
     };
     archive(true);
@@ -165,7 +168,7 @@ impl<F: Fn(&str) -> bool + Send + Sync> VaultReader for Refusing<F> {
 /// planted in the chain, of any size, archived, or encrypted with another key, block no answer.
 #[tokio::test]
 async fn what_was_signed_is_told_whole_or_not_at_all() {
-    use crate::signed::Signed;
+    use crate::signed_index::SignedIndex;
     let mut site = Site::new(3);
     site.send("default", "s0", "text");
     site.minutes(4).await;
@@ -173,7 +176,7 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
     let index = site.name(&["index/"]);
     let (denied, down) = (StoreError::Denied("403".to_owned()), StoreError::Unavailable("503".to_owned()));
     let store = || site.store.clone();
-    let read = async |reader: Arc<dyn VaultReader>| Signed::read(&Vault::new(reader, "", None), &keys, None).await;
+    let read = async |reader: Arc<dyn VaultReader>| SignedIndex::read(&Vault::new(reader, "", None), &keys, None).await;
     for own in [site.name(&["chain/", ".json"]), site.name(&["chain/", ".sig"])] {
         let names = move |name: &str| name == own;
         let told = read(Arc::new(Refusing { store: store(), names, error: down.clone() })).await;
@@ -187,13 +190,13 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
     site.store.0.lock().insert(format!("{epoch}/0000000900.json"), large((16 << 20) + 1));
     site.store.0.lock().insert(format!("{epoch}/0000000901.json"), Bytes::new());
     site.store.0.lock().insert(format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
-    let signed = Signed::read(&Vault::new(site.store.clone(), "", None), &keys, None).await.expect("read");
-    assert!(signed.names(&index) && signed.closed().is_empty());
+    let signed = SignedIndex::read(&Vault::new(site.store.clone(), "", None), &keys, None).await.expect("read");
+    assert!(signed.has_object(&index) && signed.unreadable().is_empty());
     for error in [denied, StoreError::Archived] {
         let names = |name: &str| name.contains("0000000901.json");
         let signed = read(Arc::new(Refusing { store: store(), names, error })).await.expect("the others can be read");
-        assert!(signed.names(&index) && signed.closed().len() == 2, "{:?}", signed.closed());
-        assert!(signed.closed().iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.closed());
+        assert!(signed.has_object(&index) && signed.unreadable().len() == 2, "{:?}", signed.unreadable());
+        assert!(signed.unreadable().iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.unreadable());
     }
 }
 
@@ -207,7 +210,7 @@ async fn a_refusal_is_not_expiry() {
         let name = site.name(&parts);
         let (names, error) = (move |asked: &str| asked == name, StoreError::Denied("403".to_owned()));
         let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), names, error }), "", None);
-        let options = Options {
+        let options = VerifyOptions {
             keys: vec![signing_key().public().clone()],
             now: site.clock.now(),
             ..expired(NOON.plus(2 * DAY))
@@ -222,7 +225,7 @@ async fn a_refusal_is_not_expiry() {
 #[tokio::test]
 async fn the_oldest_versions_are_the_evidence() {
     let (site, fake) = bucket().await;
-    let options = || Options { auditors: vec![site.auditor.clone()], ..Options::default() };
+    let options = || VerifyOptions { auditors: vec![site.auditor.clone()], ..VerifyOptions::default() };
     let parts = [
         ("keys/", "key_changed"),
         (".agev", "object_changed"),
@@ -253,7 +256,7 @@ async fn the_oldest_versions_are_the_evidence() {
 /// A planted name with line feeds, escapes or direction marks can't fake lines of the report.
 #[test]
 fn names_forge_no_lines() {
-    let mut report = Report { verified: true, ..Report::default() };
+    let mut report = VerifyReport { verified: true, ..VerifyReport::default() };
     report.fail("stray", "keys/a\nverified\u{9b}31m", "planted \u{202e}deifirev");
     let text = report.text();
     assert_eq!(text.lines().filter(|line| *line == "verified").count(), 0, "{text}");
@@ -264,10 +267,10 @@ fn names_forge_no_lines() {
 /// possibly expired otherwise. Without that, an incomplete answer would pass for complete.
 #[tokio::test]
 async fn signed_lines_that_are_gone_are_told() {
-    use crate::evidence::{Period, gather};
-    use crate::parquet::{Options as Tables, compact};
-    use crate::read::{Query, find_signed};
-    use crate::signed::Signed;
+    use crate::evidence::{EvidencePeriod, gather_evidence};
+    use crate::parquet::{CompactOptions as Tables, compact};
+    use crate::read::{IndexQuery, find_signed};
+    use crate::signed_index::SignedIndex;
     let mut site = Site::new(3);
     for _ in 0..3 {
         site.send("default", "s0", "text");
@@ -278,13 +281,14 @@ async fn signed_lines_that_are_gone_are_told() {
     let names: Vec<String> = site.store.0.lock().keys().filter(|name| name.starts_with("index/")).cloned().collect();
     assert_eq!(names.len(), 3, "{names:?}");
     let whole = site.store.0.lock().clone();
-    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("signed"));
-    let found = async || find_signed(&vault, &Query::default(), &signed, &mut |_, _| {}).await.expect("found").0;
-    let period = Period { from: "2026-01-01T00:00:00.000000000Z".into(), to: "2027-01-01T00:00:00.000000000Z".into() };
-    let closed = async || gather(&vault, &period, None, &keys).await.expect("gathered").closed;
+    let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("signed"));
+    let found = async || find_signed(&vault, &IndexQuery::default(), &signed, &mut |_, _| {}).await.expect("found").0;
+    let period =
+        EvidencePeriod { from: "2026-01-01T00:00:00.000000000Z".into(), to: "2027-01-01T00:00:00.000000000Z".into() };
+    let closed = async || gather_evidence(&vault, &period, None, &keys).await.expect("gathered").unreadable;
     let seen = async || {
-        let mut opener = Opener::new(&vault, vec![site.auditor.clone()]);
-        let filter = Filter { signed: Some(signed.clone()), ..Filter::default() };
+        let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
+        let filter = ReplayFilter { signed: Some(signed.clone()), ..ReplayFilter::default() };
         replay(&vault, &mut opener, "s0", &filter).await.expect("its lines")
     };
     let tables = async || {
@@ -292,29 +296,29 @@ async fn signed_lines_that_are_gone_are_told() {
         let options = Tables { folder: folder.path().to_owned(), keys: keys.to_vec(), ..Tables::default() };
         compact(&vault, &options, &mut |_| {}).await.expect("compacted")
     };
-    assert!(found().await.closed.is_empty() && closed().await.is_empty() && tables().await.unread.is_empty());
+    assert!(found().await.unreadable.is_empty() && closed().await.is_empty() && tables().await.unreadable.is_empty());
     // one in the middle, and the newest
     for name in names.get(1..).expect("two") {
         site.remove(name);
-        assert!(found().await.closed.iter().any(|why| why.contains(name)), "{name}");
+        assert!(found().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
         assert!(closed().await.iter().any(|why| why.contains(name)), "{name}");
-        assert!(seen().await.closed().iter().any(|why| why.contains(name)), "{name}");
-        assert!(tables().await.unread.iter().any(|why| why.contains(name)), "{name}");
+        assert!(seen().await.unreadable().iter().any(|why| why.contains(name)), "{name}");
+        assert!(tables().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
     }
     // all of them: no answer is complete
     site.remove(&names[0]);
-    assert_eq!((closed().await.len(), found().await.closed.len()), (3, 3));
+    assert_eq!((closed().await.len(), found().await.unreadable.len()), (3, 3));
     // the oldest: its retention may be over, which blocks nothing, but a population is incomplete
     *site.store.0.lock() = whole;
     site.remove(&names[0]);
     let told = found().await;
     assert!(
-        told.closed.is_empty() && told.older.is_some_and(|older| older.contains("2026-11-20")),
+        told.unreadable.is_empty() && told.older_missing.is_some_and(|older| older.contains("2026-11-20")),
         "{:?}",
-        told.closed
+        told.unreadable
     );
-    assert!(seen().await.closed().is_empty() && seen().await.older().is_some());
+    assert!(seen().await.unreadable().is_empty() && seen().await.older_missing().is_some());
     let tables = tables().await;
-    assert!(tables.unread.is_empty() && tables.older.is_some(), "{:?}", tables.unread);
+    assert!(tables.unreadable.is_empty() && tables.older_missing.is_some(), "{:?}", tables.unreadable);
     assert_eq!(closed().await.len(), 1);
 }

@@ -1,16 +1,17 @@
 //! Versions and locks, as a strict S3 reports them.
 
-use super::super::Retention;
-use super::super::locks::{Wrong, judge};
+use super::super::RequiredLock;
+use super::super::locks::{LockProblem, judge_lock};
 use super::*;
-use crate::location::Location;
+use crate::location::VaultLocation;
 use fakes::fake_s3::{FakeS3, KEYS, Planted, Stored};
 use kernel::secret::Secret;
 use vault::store::settings::{LockMode, S3Settings};
-use vault::store::{Held, S3Store};
+use vault::store::{S3Store, VersionLock};
 
 const DAYS: u64 = 86_400;
-pub(super) const WANTED: Retention = Retention { mode: LockMode::Compliance, least: Duration::from_secs(100 * DAYS) };
+pub(super) const WANTED: RequiredLock =
+    RequiredLock { mode: LockMode::Compliance, least: Duration::from_secs(100 * DAYS) };
 
 /// A vault in a bucket and a key bucket, locked for 100 days.
 pub(super) async fn bucket() -> (Site, FakeS3) {
@@ -31,14 +32,14 @@ pub(super) async fn bucket() -> (Site, FakeS3) {
     (site, fake)
 }
 
-pub(super) async fn look(site: &Site, fake: &FakeS3, options: Options) -> Report {
+pub(super) async fn look(site: &Site, fake: &FakeS3, options: VerifyOptions) -> VerifyReport {
     look_at(site, fake, options, false).await
 }
 
 /// As [`look`], for the newest versions or the oldest.
-pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: Options, oldest: bool) -> Report {
+pub(super) async fn look_at(site: &Site, fake: &FakeS3, options: VerifyOptions, oldest: bool) -> VerifyReport {
     let vault = vault_of(fake, oldest).await;
-    let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
+    let options = VerifyOptions { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..options };
     verify(&vault, &options, &mut |_| {}).await.expect("verified")
 }
 
@@ -55,11 +56,11 @@ pub(super) async fn vault_of(fake: &FakeS3, oldest: bool) -> Vault {
         ca_file: None,
     };
     let store = S3Store::with_credentials(settings, KEYS.0, &Secret::new(KEYS.1.into())).await.expect("store");
-    Vault::new(Arc::new(store.oldest(oldest)), "", Some("vault".into()))
+    Vault::new(Arc::new(store.with_oldest_versions(oldest)), "", Some("vault".into()))
 }
 
-fn wanted() -> Options {
-    Options { retention: Some(WANTED), ..Options::default() }
+fn wanted() -> VerifyOptions {
+    VerifyOptions { retention: Some(WANTED), ..VerifyOptions::default() }
 }
 
 /// Changes the first object whose name has this part.
@@ -70,7 +71,7 @@ pub(super) fn change(fake: &FakeS3, part: &str, change: impl FnOnce(&mut Stored)
     name.1.clone()
 }
 
-pub(super) fn codes(report: &Report) -> Vec<(&str, &str)> {
+pub(super) fn codes(report: &VerifyReport) -> Vec<(&str, &str)> {
     report.findings.iter().map(|finding| (finding.code, finding.at.as_str())).collect()
 }
 
@@ -82,13 +83,13 @@ async fn a_locked_vault_verifies() {
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     assert_eq!(report.counts.locked, fake.state.lock().objects.len() as u64, "{}", report.text());
     assert!(!report.not_verified.iter().any(|what| what.contains("lock")), "{}", report.text());
-    let report = look(&site, &fake, Options::default()).await;
+    let report = look(&site, &fake, VerifyOptions::default()).await;
     assert!(
         report.verified && report.not_verified.iter().any(|what| what.contains("--retention")),
         "{}",
         report.text()
     );
-    let report = look(&site, &fake, Options { no_locks: true, ..Options::default() }).await;
+    let report = look(&site, &fake, VerifyOptions { no_locks: true, ..VerifyOptions::default() }).await;
     assert!(report.counts.locked == 0 && report.not_verified.iter().any(|what| what.contains("--no-locks")));
     let heads = fake.state.lock().log.iter().filter(|line| line.starts_with("HeadObject")).count();
     assert_eq!(heads, 2 * fake.state.lock().objects.len(), "a request for each object, none with --no-locks");
@@ -111,8 +112,8 @@ async fn weak_locks_are_found() {
     assert!(!report.verified);
     // with governance required, governance is enough
     let least = Duration::from_secs(98 * DAYS);
-    let asked = Retention { mode: LockMode::Governance, least };
-    let report = look(&site, &fake, Options { retention: Some(asked), ..Options::default() }).await;
+    let asked = RequiredLock { mode: LockMode::Governance, least };
+    let report = look(&site, &fake, VerifyOptions { retention: Some(asked), ..VerifyOptions::default() }).await;
     assert_eq!(codes(&report), [("lock", &*open), ("key_locked", &*key)], "{}", report.text());
 }
 
@@ -121,13 +122,13 @@ async fn weak_locks_are_found() {
 async fn unlike_the_rest_is_told() {
     let (site, fake) = bucket().await;
     let open = change(&fake, "index/", |object| (object.lock, object.until) = (None, None));
-    let report = look(&site, &fake, Options::default()).await;
+    let report = look(&site, &fake, VerifyOptions::default()).await;
     assert_eq!(codes(&report), [("unlocked", &*open)], "{}", report.text());
     assert!(report.verified, "a warning");
     for object in fake.state.lock().objects.values_mut() {
         (object.lock, object.until) = (None, None);
     }
-    let report = look(&site, &fake, Options::default()).await;
+    let report = look(&site, &fake, VerifyOptions::default()).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
     assert!(report.not_verified.iter().any(|what| what.contains("none of") && what.contains("is locked")));
     assert!(!look(&site, &fake, wanted()).await.verified);
@@ -141,7 +142,7 @@ async fn versions_and_markers_are_found() {
     let twice = change(&fake, "index/", |_| {});
     let gone = change(&fake, ".agev", |_| {});
     let tried = Stored {
-        bytes: Bytes::from_static(vault::store::probe::BODY),
+        bytes: Bytes::from_static(vault::store::probe::PROBE_BODY),
         lock: None,
         until: None,
         written: 0,
@@ -177,9 +178,9 @@ async fn notes_of_holds_beside_keys_are_looked_at() {
     }
     fake.state.lock().planted.push((("keys".to_owned(), names[3].clone()), Planted::Marker));
     let (store, keys) = ("s3://vault".to_owned(), Some("s3://keys".to_owned()));
-    let mut vault = Vault::at(&Location { store, keys, ..Location::default() }).expect("a vault");
+    let mut vault = Vault::from_location(&VaultLocation { store, keys, ..VaultLocation::default() }).expect("a vault");
     vault.reader = vault_of(&fake, false).await.reader;
-    let options = Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..wanted() };
+    let options = VerifyOptions { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..wanted() };
     let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
     assert_eq!(codes(&report), [("lock", &*names[2]), ("hidden", &*names[3])], "{}", report.text());
 }
@@ -188,16 +189,16 @@ async fn notes_of_holds_beside_keys_are_looked_at() {
 #[test]
 fn a_lock_is_judged_by_its_own_times() {
     let written = NOON;
-    let held = |mode, days: u64, seconds: u64| Held {
+    let held = |mode, days: u64, seconds: u64| VersionLock {
         written,
         lock: Some((mode, written.plus(Duration::from_secs(days * DAYS - seconds)))),
     };
     use LockMode::{Compliance, Governance};
-    assert_eq!(judge(Some(WANTED), false, &held(Compliance, 100, 3600)), Ok(()));
-    assert!(matches!(judge(Some(WANTED), false, &held(Compliance, 100, 3601)), Err(Wrong::Short(_))));
-    assert_eq!(judge(Some(WANTED), false, &held(Governance, 400, 0)), Err(Wrong::Mode));
-    assert_eq!(judge(Some(WANTED), true, &held(Governance, 400, 0)), Ok(()));
-    assert_eq!(judge(None, true, &held(Compliance, 400, 0)), Err(Wrong::Key));
-    assert_eq!(judge(Some(WANTED), false, &Held { written, lock: None }), Err(Wrong::None));
-    assert_eq!(judge(None, false, &held(Governance, 1, 0)), Ok(()));
+    assert_eq!(judge_lock(Some(WANTED), false, &held(Compliance, 100, 3600)), Ok(()));
+    assert!(matches!(judge_lock(Some(WANTED), false, &held(Compliance, 100, 3601)), Err(LockProblem::TooShort(_))));
+    assert_eq!(judge_lock(Some(WANTED), false, &held(Governance, 400, 0)), Err(LockProblem::WrongMode));
+    assert_eq!(judge_lock(Some(WANTED), true, &held(Governance, 400, 0)), Ok(()));
+    assert_eq!(judge_lock(None, true, &held(Compliance, 400, 0)), Err(LockProblem::KeyUnderCompliance));
+    assert_eq!(judge_lock(Some(WANTED), false, &VersionLock { written, lock: None }), Err(LockProblem::Unlocked));
+    assert_eq!(judge_lock(None, false, &held(Governance, 1, 0)), Ok(()));
 }

@@ -1,5 +1,5 @@
 //! Mutation tests: every object of a vault, of every kind, is changed in every way open to an attacker, in memory, in a
-//! folder and in S3. Each change is reported, or is in docs/vault.md's list of undetected changes. `whole.rs` writes
+//! folder and in S3. Each change is reported, or is in docs/vault.md's list of undetected changes. `rebuild.rs` writes
 //! the vault, `ground.rs` stores it, `tables.rs` does the same for tables.
 
 #![expect(clippy::print_stdout, reason = "how far it is, shown on request")]
@@ -274,12 +274,15 @@ async fn undetected_a_note_of_a_hold_changed() {
     let whole = Whole::new(40).await;
     let names = whole.of_kind("hold");
     let vault = Ground::memory().filled(&whole).await.vault();
-    let notes = crate::hold::holds(&vault, None).await.expect("read");
+    let notes = crate::hold::list_holds(&vault, None).await.expect("read");
     assert_eq!((names.len(), notes.len()), (3, 1));
     let held = names.iter().find(|name| name.contains("/s1/")).expect("the one in force");
     let ground = Ground::memory().filled(&whole).await;
     ground.change(held, &[Deed::Delete]).await;
     let report = whole.verify(&ground, true).await;
     assert!(report.verified && report.findings.iter().all(|one| one.code == "no_digest"), "{}", report.text());
-    assert!(crate::hold::holds(&ground.vault(), None).await.expect("read").is_empty(), "the session is held no more");
+    assert!(
+        crate::hold::list_holds(&ground.vault(), None).await.expect("read").is_empty(),
+        "the session is held no more"
+    );
 }

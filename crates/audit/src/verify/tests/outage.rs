@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use net::testing::tasks::TestTasks;
 use pipeline::Reason;
-use pipeline::spool::{Committer, Settings, Spool, SpoolKey, Transaction, room_for};
+use pipeline::spool::{Committer, Spool, SpoolKey, SpoolSettings, Transaction, bytes_to_reserve};
 use pipeline::testing::sim_disk::SimDisk;
 use vault::uploader::SpoolJournal;
 
@@ -28,7 +28,7 @@ impl VaultStore for Flaky {
         name: &'a str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> BoxFuture<'a, Result<Put, StoreError>> {
+    ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         if self.dead.load(Ordering::SeqCst) {
             return Box::pin(async { Err(StoreError::Unavailable("no connection".to_owned())) });
         }
@@ -47,7 +47,7 @@ struct Gateway {
 
 impl Gateway {
     fn open(disk: &SimDisk, site: &Site) -> Self {
-        let settings = Settings::new("/spool".into(), LIMIT);
+        let settings = SpoolSettings::new("/spool".into(), LIMIT);
         let rng = Arc::new(SeededRng::new(disk.ops() + 1));
         let keys = [SpoolKey::from_bytes([3; 32])];
         let opened = Spool::open(Arc::new(disk.clone()), &settings, &keys, site.clock.clone(), rng, &Meter::new());
@@ -60,13 +60,13 @@ impl Gateway {
         let journal = SpoolJournal::new(self.spool.clone(), TestTasks::shared(), "vault".into(), folder);
         (site.writer, site.ticketer, site.uploader) =
             process(&Arc::new(journal), store, &site.clock, epoch, &site.signer);
-        site.keys = KeyRing::new(Arc::new(AgeSealer::new(vec![site.auditor.to_public()])), 100);
+        site.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![site.auditor.to_public()])), 100);
     }
 
     /// Sends a client's batch: room is reserved before the ticket; without room the client is asked to retry.
     fn offer(&mut self, site: &mut Site) {
         let session = format!("s{}", site.sent % 7);
-        match self.spool.reserve(room_for(6, 20 << 10)) {
+        match self.spool.reserve(bytes_to_reserve(6, 20 << 10)) {
             Err(reason) => {
                 assert_eq!(reason, Reason::SpoolFull);
                 self.refused += 1;

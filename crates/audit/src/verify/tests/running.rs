@@ -1,7 +1,7 @@
 //! A vault whose gateway writes while it is verified.
 
 use super::*;
-use crate::location::Location;
+use crate::location::VaultLocation;
 use crate::testing::site::{Layer, Over};
 
 /// Stored objects that a running gateway has not named yet are no strays, judged by each account's own numbers: an
@@ -16,10 +16,10 @@ async fn accounts_are_numbered_apart() {
     site.minutes(4).await;
     site.send("team", "t", "the second");
     site.minutes(4).await;
-    assert!(site.verify(Options::default()).await.verified);
+    assert!(site.verify(VerifyOptions::default()).await.verified);
     let named = |name: &str| -> u64 {
         let bytes = site.store.0.lock()[name].clone();
-        serde_json::from_slice::<Digest>(&bytes).expect("a digest").index.map_or(0, |index| index.first_leaf)
+        serde_json::from_slice::<ChainDigest>(&bytes).expect("a digest").index.map_or(0, |index| index.first_leaf)
     };
     let of_team = |name: &&String| name.starts_with("chain/team/") && name.ends_with(".json");
     let digests: Vec<String> = site.store.0.lock().keys().filter(of_team).cloned().collect();
@@ -34,12 +34,12 @@ async fn accounts_are_numbered_apart() {
                 site.store.0.lock().remove(&format!("{name}{end}"));
             }
         }
-        let report = site.verify(Options::default()).await;
+        let report = site.verify(VerifyOptions::default()).await;
         let odd: Vec<&str> = report.findings.iter().map(|one| one.code).filter(|code| *code != "unclaimed").collect();
         assert!(report.verified && odd.is_empty(), "from {from}: {}", report.text());
     }
     assert!(site.uploader.drain().await);
-    let report = site.verify(Options::default()).await;
+    let report = site.verify(VerifyOptions::default()).await;
     assert!(!report.verified && report.found.contains_key("stray"), "{}", report.text());
 }
 
@@ -73,11 +73,14 @@ async fn keys_that_come_meanwhile_are_not_strays() {
     let late = "keys/default/acme/s9/2026-11-20/0123456789abcdef.age".to_owned();
     site.store.0.lock().insert(late.clone(), Bytes::from_static(b"a key"));
     for keys in [None, Some("s3://vault".to_owned())] {
-        let location = Location { store: "s3://vault".to_owned(), keys, ..Location::default() };
-        let mut vault = Vault::at(&location).expect("a vault");
+        let location = VaultLocation { store: "s3://vault".to_owned(), keys, ..VaultLocation::default() };
+        let mut vault = Vault::from_location(&location).expect("a vault");
         vault.reader = Arc::new(Layer(Growing { store: site.store.clone(), late: late.clone() }));
-        let options =
-            Options { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..Options::default() };
+        let options = VerifyOptions {
+            keys: vec![signing_key().public().clone()],
+            now: site.clock.now(),
+            ..VerifyOptions::default()
+        };
         let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
         assert!(report.verified && !report.found.contains_key("stray"), "{}", report.text());
     }

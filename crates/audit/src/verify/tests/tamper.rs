@@ -38,7 +38,7 @@ async fn written(taken: &[String]) -> Site {
 
 const FIRST: [&str; 3] = ["chain/default/", "/E0000/", "0000000002.json"];
 
-fn codes(report: &Report) -> Vec<&'static str> {
+fn codes(report: &VerifyReport) -> Vec<&'static str> {
     report.found.keys().copied().collect()
 }
 
@@ -66,12 +66,12 @@ fn set_lines(site: &Site, name: &str, lines: &[String]) {
 }
 
 /// A digest of the first epoch whose index object has lines after the first one.
-fn with_index(site: &Site) -> (String, Digest) {
+fn with_index(site: &Site) -> (String, ChainDigest) {
     let objects = site.store.0.lock();
     let mut digests =
         objects.iter().filter(|(name, _)| name.starts_with("chain/default/gw/E0000/") && name.ends_with(".json"));
     let found = digests.find_map(|(name, bytes)| {
-        let digest: Digest = serde_json::from_slice(bytes).expect("digest");
+        let digest: ChainDigest = serde_json::from_slice(bytes).expect("digest");
         digest.index.as_ref().filter(|index| index.first_leaf > 0).map(|_| (name.clone(), digest.clone()))
     });
     found.expect("a digest with lines")
@@ -198,7 +198,7 @@ async fn a_run_goes_on() {
     let s = site().await;
     let folder = tempfile::tempdir().expect("scratch");
     let path = folder.path().join("resume.json");
-    let options = || Options { resume: Some(path.clone()), ..Options::default() };
+    let options = || VerifyOptions { resume: Some(path.clone()), ..VerifyOptions::default() };
     let first = s.verify(options()).await;
     let again = s.verify(options()).await;
     assert!(first.verified && again.verified, "{}", again.text());
@@ -224,9 +224,9 @@ impl Over for Breaking {
 }
 
 /// A run with these options that ends early.
-async fn broken_off(s: &Site, options: Options) {
+async fn broken_off(s: &Site, options: VerifyOptions) {
     let vault = Vault::new(Arc::new(Layer(Breaking(s.store.clone()))), "", None);
-    let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..options };
+    let options = VerifyOptions { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..options };
     verify(&vault, &options, &mut |_| {}).await.expect_err("the store failed");
 }
 
@@ -236,23 +236,23 @@ async fn broken_off(s: &Site, options: Options) {
 async fn a_run_that_looked_at_less_is_not_taken_up() {
     let folder = tempfile::tempdir().expect("scratch");
     let path = folder.path().join("resume.json");
-    let options = || Options { resume: Some(path.clone()), ..Options::default() };
+    let options = || VerifyOptions { resume: Some(path.clone()), ..VerifyOptions::default() };
     let s = site().await;
     let auditors = || vec![s.auditor.clone()];
     let far = || Some("2099-01-01T00:00:00.000000000Z".to_owned());
     // resumed with the same options, to the same counts
-    broken_off(&s, Options { auditors: auditors(), ..options() }).await;
+    broken_off(&s, VerifyOptions { auditors: auditors(), ..options() }).await;
     let before = std::fs::read(&path).expect("positions");
-    let went_on = s.verify(Options { auditors: auditors(), ..options() }).await;
+    let went_on = s.verify(VerifyOptions { auditors: auditors(), ..options() }).await;
     assert!(went_on.verified, "{}", went_on.text());
     assert_eq!(went_on.counts, s.audit().await.counts);
     assert!(went_on.not_verified.iter().any(|what| what.contains("a part of the chain")), "{}", went_on.text());
     let payload = s.name(&["default/acme/", ".agev"]);
     s.change(&payload, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 1));
     for less in [
-        Options { no_payload: true, ..options() },
-        Options { to: Some("2020".to_owned()), ..options() },
-        Options { from: far(), ..options() },
+        VerifyOptions { no_payload: true, ..options() },
+        VerifyOptions { to: Some("2020".to_owned()), ..options() },
+        VerifyOptions { from: far(), ..options() },
     ] {
         broken_off(&s, less).await;
         let report = s.verify(options()).await;
@@ -260,7 +260,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     }
     // content missing for this run: an earlier one with a wider `expired` allowed it
     s.remove(&payload);
-    broken_off(&s, Options { expired: far(), ..options() }).await;
+    broken_off(&s, VerifyOptions { expired: far(), ..options() }).await;
     let report = s.verify(options()).await;
     assert!(report.found.contains_key("object_missing"), "{}", report.text());
     // a completed run: the next one reads everything again, and knows the digests seen
@@ -271,7 +271,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     let epoch = last.rsplit_once('/').expect("a folder").0.to_owned();
     s.store.0.lock().retain(|name, _| !name.starts_with(&epoch));
     let report = s.verify(options()).await;
-    let gone = |one: &super::super::Finding| one.code == "changed" && one.at.starts_with(&epoch);
+    let gone = |one: &super::super::VerifyFinding| one.code == "changed" && one.at.starts_with(&epoch);
     assert!(report.findings.iter().any(gone), "{}", report.text());
 }
 
@@ -279,7 +279,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
 #[tokio::test]
 async fn a_completed_run_is_begun_anew() {
     let folder = tempfile::tempdir().expect("scratch");
-    let options = || Options { resume: Some(folder.path().join("resume.json")), ..Options::default() };
+    let options = || VerifyOptions { resume: Some(folder.path().join("resume.json")), ..VerifyOptions::default() };
     let s = site().await;
     for parts in [["index/", "account=default"], ["default/acme/", ".agev"]] {
         assert!(s.verify(options()).await.verified);
@@ -304,8 +304,11 @@ async fn an_anchor_looks_at_the_chain_alone() {
     plant("index/v1/account=default/dt=2026-11-20/gw-E0000-0000099999.ndjson.zst");
     plant("sessions/junk");
     plant("chain/junk");
-    let chain = || Options { chain_only: true, ..Options::default() };
-    assert!(!s.verify(Options { no_payload: true, ..Options::default() }).await.verified, "that they are strays");
+    let chain = || VerifyOptions { chain_only: true, ..VerifyOptions::default() };
+    assert!(
+        !s.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await.verified,
+        "that they are strays"
+    );
     let report = s.verify(chain()).await;
     assert!(report.verified && !report.heads.is_empty(), "{}", report.text());
     s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
@@ -319,7 +322,7 @@ async fn an_anchor_looks_at_the_chain_alone() {
 /// blocks no anchor; a digest missing before the newest one does.
 #[tokio::test]
 async fn planted_digests_stop_no_anchor() {
-    let chain = || Options { chain_only: true, ..Options::default() };
+    let chain = || VerifyOptions { chain_only: true, ..VerifyOptions::default() };
     let s = site().await;
     let whole = s.verify(chain()).await.heads;
     let newest = whole.iter().find(|head| head.account == "default").expect("a head").digest.clone();

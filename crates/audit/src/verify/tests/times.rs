@@ -4,7 +4,7 @@ use super::*;
 use crate::verify::Severity;
 
 /// The remarks of a report, which must have no other findings.
-fn remarks(report: &Report) -> Vec<&str> {
+fn remarks(report: &VerifyReport) -> Vec<&str> {
     assert!(report.verified, "{}", report.text());
     assert!(report.findings.iter().all(|finding| finding.severity == Severity::Warning));
     report.findings.iter().map(|finding| finding.code).collect()
@@ -53,7 +53,9 @@ async fn a_clock_that_went_back_is_told() {
     let report = site.audit().await;
     assert_eq!(remarks(&report), ["clock"], "{}", report.text());
     assert!(
-        report.findings[0].what.contains(&format!("digests one after the other are dated {at}")),
+        report.findings[0]
+            .what
+            .contains(&format!("consecutive digests have the same time as the one before them, {at}")),
         "{}",
         report.text()
     );
@@ -70,14 +72,14 @@ async fn a_leaf_is_somebodys() {
     site.send("default", "s0", "text");
     site.send("team", "s0", "text");
     site.minutes(5).await;
-    let leaf = |number: u64, account: Option<&str>| Options {
+    let leaf = |number: u64, account: Option<&str>| VerifyOptions {
         leaves: vec![format!("gw/E0000/{number:012}")],
         account: account.map(str::to_owned),
-        ..Options::default()
+        ..VerifyOptions::default()
     };
     assert!(site.verify(leaf(1, None)).await.verified, "both have it");
     let report = site.verify(leaf(3, None)).await;
-    assert!(!report.verified && report.findings[0].what.contains("but not that of team"), "{}", report.text());
+    assert!(!report.verified && report.findings[0].what.contains("but those of team do not"), "{}", report.text());
     assert!(site.verify(leaf(3, Some("default"))).await.verified);
     assert!(!site.verify(leaf(3, Some("team"))).await.verified);
     assert!(!site.verify(leaf(4, None)).await.verified);

@@ -22,14 +22,16 @@ fn anchorer() -> SigningKey {
 
 /// An anchor of the vault in its current state.
 async fn anchored(site: &Site) -> String {
-    let heads = site.verify(Options { chain_only: true, ..Options::default() }).await.heads;
+    let heads = site.verify(VerifyOptions { chain_only: true, ..VerifyOptions::default() }).await.heads;
     anchor::make(&heads, &rfc3339(site.clock.now()), &anchorer())
 }
 
 /// The report for an auditor with these anchors: nothing wrong.
-async fn holds(site: &Site, anchors: &[String]) -> Report {
+async fn holds(site: &Site, anchors: &[String]) -> VerifyReport {
     let (auditors, anchor_keys) = (vec![site.auditor.clone()], vec![anchorer().public().clone()]);
-    let report = site.verify(Options { auditors, anchors: anchors.to_vec(), anchor_keys, ..Options::default() }).await;
+    let report = site
+        .verify(VerifyOptions { auditors, anchors: anchors.to_vec(), anchor_keys, ..VerifyOptions::default() })
+        .await;
     // gaps between digests come from jumps of the test's clock
     let odd = report.findings.iter().any(|one| one.code != "no_digest");
     assert!(report.verified && !odd, "{}", report.text());
@@ -162,7 +164,7 @@ async fn undetected_an_anchor_kept_back() {
     *site.store.0.lock() = then;
     holds(&site, std::slice::from_ref(&first)).await;
     let (anchors, anchor_keys) = (vec![first, second], vec![anchorer().public().clone()]);
-    let report = site.verify(Options { anchors, anchor_keys, ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { anchors, anchor_keys, ..VerifyOptions::default() }).await;
     assert!(report.found.contains_key("anchor"), "{}", report.text());
 }
 
@@ -173,7 +175,7 @@ async fn undetected_what_had_expired_removed_by_somebody() {
     let gone = site.name(&["default/acme/s0/", ".agev"]);
     site.remove(&gone);
     let expired = Some(rfc3339(site.clock.now()));
-    let report = site.verify(Options { expired, ..Options::default() }).await;
+    let report = site.verify(VerifyOptions { expired, ..VerifyOptions::default() }).await;
     assert!(report.verified && report.findings.is_empty() && report.counts.expired > 0, "{}", report.text());
     assert!(!site.audit().await.verified);
 }
@@ -191,6 +193,7 @@ async fn undetected_a_file_that_looks_unfinished() {
     }
     let vault = Vault::new(Arc::new(vault::store::DirectoryStore::new(folder.path())), "", None);
     let (keys, now) = (vec![signing_key().public().clone()], site.clock.now());
-    let report = verify(&vault, &Options { keys, now, ..Options::default() }, &mut |_| {}).await.expect("verified");
+    let report =
+        verify(&vault, &VerifyOptions { keys, now, ..VerifyOptions::default() }, &mut |_| {}).await.expect("verified");
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
 }

@@ -23,7 +23,7 @@ fn span(text: &str) -> Result<Span, JsonError> {
 }
 
 fn what(text: &str) -> &'static str {
-    span(text).expect_err("must be refused").what
+    span(text).expect_err("must be refused").message
 }
 
 fn record(text: &str) -> Result<LogRecord, JsonError> {
@@ -61,8 +61,8 @@ fn whole_texts() {
         assert!(decode(Signal::Traces, text.as_bytes()).is_err(), "{text}");
     }
     let error = decode(Signal::Traces, b"{} x").unwrap_err();
-    assert_eq!(error, JsonError { what: "text after the end of the request", at: 3 });
-    assert_eq!(decode(Signal::Logs, b"{\"\xff\":1}").unwrap_err(), JsonError { what: "not UTF-8", at: 2 });
+    assert_eq!(error, JsonError { message: "text after the end of the request", at: 3 });
+    assert_eq!(decode(Signal::Logs, b"{\"\xff\":1}").unwrap_err(), JsonError { message: "not UTF-8", at: 2 });
 }
 
 /// Only lowerCamelCase keys are recognised; unknown keys are ignored, but their values must be JSON.
@@ -101,16 +101,16 @@ fn unknown_fields() {
 #[test]
 fn escaped_keys() {
     assert_eq!(span(r#"{"n\u0061me":"x"}"#).unwrap().name, "x");
-    assert_eq!(what(r#"{"n\u0061me":"x","name":"y"}"#), "a field stands twice in an object");
+    assert_eq!(what(r#"{"n\u0061me":"x","name":"y"}"#), "a field occurs twice in an object");
 }
 
 /// A known field that occurs twice could hide a text, so it is refused, also if one is null; unknown fields may
 /// repeat.
 #[test]
 fn duplicate_keys() {
-    assert_eq!(what(r#"{"name":"a","name":"b"}"#), "a field stands twice in an object");
-    assert_eq!(what(r#"{"name":null,"name":"b"}"#), "a field stands twice in an object");
-    assert_eq!(what(r#"{"attributes":[],"attributes":[]}"#), "a field stands twice in an object");
+    assert_eq!(what(r#"{"name":"a","name":"b"}"#), "a field occurs twice in an object");
+    assert_eq!(what(r#"{"name":null,"name":"b"}"#), "a field occurs twice in an object");
+    assert_eq!(what(r#"{"attributes":[],"attributes":[]}"#), "a field occurs twice in an object");
     assert_eq!(span(r#"{"new":1,"new":2,"name":"a"}"#).unwrap().name, "a");
 }
 
@@ -139,13 +139,13 @@ fn ids() {
     assert_eq!(got.span_id, 0xeee1_9b7e_c3c1_b174_u64.to_be_bytes());
     assert!(got.parent_span_id.is_empty());
     assert_eq!(span(r#"{"spanId":"\u0045EE19B7EC3C1B174"}"#).unwrap().span_id, got.span_id);
-    assert_eq!(what(r#"{"traceId":"5B8EFFF798038103D269B633813FC60"}"#), "an id of a wrong length");
+    assert_eq!(what(r#"{"traceId":"5B8EFFF798038103D269B633813FC60"}"#), "id has a wrong length");
     let long = format!(r#"{{"spanId":"{}"}}"#, "ab".repeat(65));
-    assert_eq!(what(&long), "an id of a wrong length");
+    assert_eq!(what(&long), "id has a wrong length");
     // Judged item by item, as in protobuf.
     assert_eq!(span(r#"{"spanId":"abcd"}"#).unwrap().span_id, [0xab, 0xcd]);
-    assert_eq!(what(r#"{"spanId":"EEE19B7EC3C1B17g"}"#), "an id that is not hexadecimal");
-    assert_eq!(what(r#"{"spanId":"+EE19B7EC3C1B174"}"#), "an id that is not hexadecimal");
+    assert_eq!(what(r#"{"spanId":"EEE19B7EC3C1B17g"}"#), "id is not hexadecimal");
+    assert_eq!(what(r#"{"spanId":"+EE19B7EC3C1B174"}"#), "id is not hexadecimal");
     assert_eq!(what(r#"{"spanId":1}"#), "expected a string");
     let link =
         span(r#"{"links":[{"traceId":"00000000000000000000000000000001","spanId":"0000000000000002"}]}"#).unwrap();
@@ -159,7 +159,7 @@ fn enums() {
     assert_eq!(span(r#"{"kind":2.0}"#).unwrap().kind, 2);
     assert_eq!(span(r#"{"kind":-77}"#).unwrap().kind, -77);
     for bad in [r#"{"kind":"SPAN_KIND_SERVER"}"#, r#"{"kind":"2"}"#, r#"{"status":{"code":"STATUS_CODE_ERROR"}}"#] {
-        assert_eq!(what(bad), "an enum is written as an integer", "{bad}");
+        assert_eq!(what(bad), "enum value must be an integer", "{bad}");
     }
     assert!(span(r#"{"kind":2147483648}"#).is_err());
     assert!(span(r#"{"kind":1.5}"#).is_err());
@@ -286,13 +286,13 @@ fn strings() {
     assert_eq!(name(r#"\"\\\/\b\f\n\r\t\u0000\u00e9\u20AC\ud83d\ude42é🙂"#).unwrap(), "\"\\/\u{8}\u{c}\n\r\t\0é€🙂é🙂");
     assert_eq!(name(&r"\n".repeat(500)).unwrap(), "\n".repeat(500));
     for bad in [r"\ud83d", r"\ud83dx", r"\ud83d\n", r"\ud83d\ud83d", r"\ude42", r"\ude42\ud83d", r"\ud83d\u0041"] {
-        assert_eq!(what(&format!(r#"{{"name":"{bad}"}}"#)), "half of a surrogate pair", "{bad}");
+        assert_eq!(what(&format!(r#"{{"name":"{bad}"}}"#)), "unpaired surrogate in a string", "{bad}");
     }
     for bad in [r"\u12", r"\u12g4", r"\u+123", r"\x41", r"\"] {
         assert!(name(bad).is_err(), "{bad}");
     }
     for control in ["\0", "\n", "\t", "\u{1f}"] {
-        assert_eq!(what(&format!(r#"{{"name":"a{control}"}}"#)), "a control character in a string");
+        assert_eq!(what(&format!(r#"{{"name":"a{control}"}}"#)), "unescaped control character in a string");
     }
     assert!(span(r#"{"name":1}"#).is_err() && span(r#"{"name":{}}"#).is_err() && span(r#"{"name":true}"#).is_err());
 }
@@ -300,14 +300,14 @@ fn strings() {
 /// Two members of a oneof are refused in every message that has one; a oneof without a member has no value.
 #[test]
 fn oneofs() {
-    assert_eq!(value(r#"{"stringValue":"a","intValue":1}"#).unwrap_err().what, "two members of a oneof are set");
+    assert_eq!(value(r#"{"stringValue":"a","intValue":1}"#).unwrap_err().message, "two members of a oneof are set");
     assert_eq!(value("{}").unwrap(), None);
     assert_eq!(value(r#"{"unknownValue":1}"#).unwrap(), None);
     assert_eq!(value(r#"{"boolValue":false}"#).unwrap(), Some(Value::BoolValue(false)));
     assert_eq!(value(r#"{"stringValue":""}"#).unwrap(), Some(Value::StringValue(String::new())));
     assert!(value(r#"{"boolValue":"true"}"#).is_err() && value(r#"{"boolValue":1}"#).is_err());
     let metric = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"gauge":{},"sum":{}}]}]}]}"#;
-    assert_eq!(decode(Signal::Metrics, metric.as_bytes()).unwrap_err().what, "two members of a oneof are set");
+    assert_eq!(decode(Signal::Metrics, metric.as_bytes()).unwrap_err().message, "two members of a oneof are set");
 }
 
 /// A list in place of a value, and a value in place of a list, are refused.
@@ -352,7 +352,7 @@ fn lengths() {
 #[test]
 fn errors_show_no_payload() {
     let error = span(r#"{"name":"secret","kind":"secret"}"#).unwrap_err();
-    assert_eq!(error.to_string(), "an enum is written as an integer at byte 67");
+    assert_eq!(error.to_string(), "enum value must be an integer at byte 67");
     assert!(!format!("{error:?}").contains("secret"));
 }
 

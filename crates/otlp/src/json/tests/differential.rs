@@ -53,7 +53,7 @@ fn theirs(signal: Signal, text: &str) -> Result<String, ()> {
 }
 
 fn ours(signal: Signal, text: &str) -> Result<String, &'static str> {
-    let wire = decode(signal, text.as_bytes()).map_err(|e| e.what)?;
+    let wire = decode(signal, text.as_bytes()).map_err(|e| e.message)?;
     let mut out = String::new();
     encode(signal, &wire, &mut out).unwrap();
     Ok(out)

@@ -13,9 +13,9 @@ use prost::Message;
 
 use super::super::{decode, encode};
 use crate::tests::strategies;
-use crate::{Malformed, Signal};
+use crate::{MalformedOtlp, Signal};
 
-fn json(signal: Signal, wire: &[u8]) -> Result<String, Malformed> {
+fn json(signal: Signal, wire: &[u8]) -> Result<String, MalformedOtlp> {
     let mut out = String::new();
     encode(signal, wire, &mut out)?;
     Ok(out)

@@ -24,7 +24,7 @@ fn value_depth() {
         let wire = decode(Signal::Logs, nested(MAX_DEPTH, map).as_bytes()).unwrap();
         assert!(Payload::parse(Signal::Logs, wire.into()).is_ok(), "the data plane's limit is the same");
         let error = decode(Signal::Logs, nested(MAX_DEPTH + 1, map).as_bytes()).unwrap_err();
-        assert_eq!(error.what, "nested too deeply");
+        assert_eq!(error.message, "nested too deeply");
     }
 }
 
@@ -41,7 +41,7 @@ fn value_depth_counts_nesting_only() {
 fn unknown_depth() {
     let text = |depth: usize| format!(r#"{{"x":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
     assert!(decode(Signal::Logs, text(64).as_bytes()).is_ok());
-    assert_eq!(decode(Signal::Logs, text(65).as_bytes()).unwrap_err().what, "nested too deeply");
+    assert_eq!(decode(Signal::Logs, text(65).as_bytes()).unwrap_err().message, "nested too deeply");
     let objects = |depth: usize| format!(r#"{{"x":{}1{}}}"#, r#"{"a":"#.repeat(depth), "}".repeat(depth));
     assert!(decode(Signal::Logs, objects(64).as_bytes()).is_ok());
     assert!(decode(Signal::Logs, objects(65).as_bytes()).is_err());
@@ -86,7 +86,7 @@ fn growth_is_bounded() {
         )
     };
     assert!(decode(Signal::Metrics, zeros(100_000).as_bytes()).is_ok_and(|wire| wire.len() > 800_000));
-    assert!(decode(Signal::Metrics, zeros(9 << 20).as_bytes()).unwrap_err().too_large());
+    assert!(decode(Signal::Metrics, zeros(9 << 20).as_bytes()).unwrap_err().is_too_large());
 }
 
 /// A megabyte inside 64 levels: the lengths are written without moving the megabyte once per level.

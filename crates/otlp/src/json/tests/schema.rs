@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
-use super::super::schema::{Kind, Message, Rule, request};
+use super::super::schema::{FieldCardinality, MessageSchema, ProtoType, request_schema};
 use crate::Signal;
 
 fn collect(prefix: &str, message: DescriptorProto, into: &mut BTreeMap<String, DescriptorProto>) {
@@ -66,41 +66,46 @@ fn kind(field: &FieldDescriptorProto) -> &'static str {
     }
 }
 
-fn our_kind(kind: Kind) -> &'static str {
+fn our_kind(kind: ProtoType) -> &'static str {
     match kind {
-        Kind::String => "string",
-        Kind::Id(16) => "id16",
-        Kind::Id(8) => "id8",
-        Kind::Id(_) => "id of another length",
-        Kind::Bytes => "bytes",
-        Kind::Bool => "bool",
-        Kind::Double => "double",
-        Kind::Fixed64 => "fixed64",
-        Kind::SFixed64 => "sfixed64",
-        Kind::Fixed32 => "fixed32",
-        Kind::UInt64 => "uint64",
-        Kind::UInt32 => "uint32",
-        Kind::Int64 => "int64",
-        Kind::Int32 => "int32",
-        Kind::SInt32 => "sint32",
-        Kind::Enum => "enum",
-        Kind::Message(_) => "message",
+        ProtoType::String => "string",
+        ProtoType::Id(16) => "id16",
+        ProtoType::Id(8) => "id8",
+        ProtoType::Id(_) => "id of another length",
+        ProtoType::Bytes => "bytes",
+        ProtoType::Bool => "bool",
+        ProtoType::Double => "double",
+        ProtoType::Fixed64 => "fixed64",
+        ProtoType::SFixed64 => "sfixed64",
+        ProtoType::Fixed32 => "fixed32",
+        ProtoType::UInt64 => "uint64",
+        ProtoType::UInt32 => "uint32",
+        ProtoType::Int64 => "int64",
+        ProtoType::Int32 => "int32",
+        ProtoType::SInt32 => "sint32",
+        ProtoType::Enum => "enum",
+        ProtoType::Message(_) => "message",
     }
 }
 
-fn rule(field: &FieldDescriptorProto) -> Rule {
+fn rule(field: &FieldDescriptorProto) -> FieldCardinality {
     if field.label() == Label::Repeated {
-        Rule::Repeated
+        FieldCardinality::Repeated
     } else if field.oneof_index.is_some() && !field.proto3_optional() {
-        Rule::OneOf
+        FieldCardinality::OneOf
     } else if field.proto3_optional() || field.r#type() == Type::Message {
-        Rule::Explicit
+        FieldCardinality::Explicit
     } else {
-        Rule::Implicit
+        FieldCardinality::Implicit
     }
 }
 
-fn compare(name: &str, ours: &'static Message, all: &BTreeMap<String, DescriptorProto>, seen: &mut BTreeSet<String>) {
+fn compare(
+    name: &str,
+    ours: &'static MessageSchema,
+    all: &BTreeMap<String, DescriptorProto>,
+    seen: &mut BTreeSet<String>,
+) {
     if !seen.insert(name.to_owned()) {
         return;
     }
@@ -115,7 +120,7 @@ fn compare(name: &str, ours: &'static Message, all: &BTreeMap<String, Descriptor
         assert_eq!(ours.name, camel(field.name()), "{at}");
         assert_eq!(our_kind(ours.kind), kind(field), "{at}");
         assert!(ours.rule == rule(field), "{at}: cardinality");
-        if let Kind::Message(message) = ours.kind {
+        if let ProtoType::Message(message) = ours.kind {
             compare(field.type_name(), message, all, seen);
         }
     }
@@ -129,7 +134,7 @@ fn tables_equal_the_official_descriptors() {
     for (signal, word) in [(Signal::Traces, "trace"), (Signal::Metrics, "metrics"), (Signal::Logs, "logs")] {
         let upper = format!("{}{}", word[..1].to_uppercase(), &word[1..]);
         let name = format!(".opentelemetry.proto.collector.{word}.v1.Export{upper}ServiceRequest");
-        compare(&name, request(signal), &all, &mut seen);
+        compare(&name, request_schema(signal), &all, &mut seen);
     }
     assert!(seen.len() >= 30, "{}", seen.len());
 }

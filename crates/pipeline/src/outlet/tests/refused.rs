@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::spool::{Record, RecordKind, Transaction, room_for};
+use crate::spool::{RecordKind, SpoolRecord, Transaction, bytes_to_reserve};
 use crate::testing::sim_disk::SimDisk;
 
 use super::*;
@@ -117,8 +117,8 @@ fn a_full_spool_and_refusals_drain() {
 fn crowd(rig: &mut Rig) {
     let holders: Arc<[Arc<str>]> = Arc::new(["vault".into()]);
     for bytes in [8_000, 1_000, 100, 1] {
-        while let Ok(room) = rig.spool.reserve_to_prepare(room_for(1, bytes as u64)) {
-            let records = vec![Record {
+        while let Ok(room) = rig.spool.reserve_to_prepare(bytes_to_reserve(1, bytes as u64)) {
+            let records = vec![SpoolRecord {
                 kind: RecordKind::Fragment,
                 holders: Arc::clone(&holders),
                 body: vec![7_u8; bytes].into(),
@@ -162,7 +162,7 @@ fn without_room_refused_items_wait_alone() {
             rig.spool.drop_pending("x", None);
         }
         let vaults: Vec<_> = rig.waiting("vault").iter().map(|one| one.seq).collect();
-        rig.spool.done("vault", &vaults);
+        rig.spool.mark_done("vault", &vaults);
         rig.run(2 * MINUTE, &mut run);
         assert_eq!(quarantined(&rig).len(), if given_up { 0 } else { 8 });
         assert!(rig.waiting("x").is_empty());

@@ -6,18 +6,18 @@ use super::super::record::{RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentH
 use super::*;
 use crate::testing::sim_disk::SimDisk;
 
-pub(super) fn on(disk: &SimDisk, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), OpenError> {
-    let mut settings = Settings::new("/spool".into(), 1 << 20);
+pub(super) fn on(disk: &SimDisk, keys: &[SpoolKey]) -> Result<(Arc<Spool>, Committer), SpoolOpenError> {
+    let mut settings = SpoolSettings::new("/spool".into(), 1 << 20);
     settings.segment_size = 16 << 10;
     seeded(disk, &settings, keys, 7)
 }
 
 fn seeded(
     disk: &SimDisk,
-    settings: &Settings,
+    settings: &SpoolSettings,
     keys: &[SpoolKey],
     seed: u64,
-) -> Result<(Arc<Spool>, Committer), OpenError> {
+) -> Result<(Arc<Spool>, Committer), SpoolOpenError> {
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
     // The seed depends on the disk's operations, so that a second life draws other salts, as a real one does.
     let rng = Arc::new(SeededRng::new(seed ^ (disk.ops() << 8)));
@@ -40,7 +40,7 @@ pub(super) fn filled(count: usize) -> (SimDisk, Vec<String>) {
     (disk, sent)
 }
 
-pub(super) fn error(result: Result<(Arc<Spool>, Committer), OpenError>) -> OpenError {
+pub(super) fn error(result: Result<(Arc<Spool>, Committer), SpoolOpenError>) -> SpoolOpenError {
     match result {
         Ok(_) => panic!("must not open"),
         Err(error) => error,
@@ -85,7 +85,7 @@ fn keys_rotate_under_load() {
             // Deliveries continue at half the rate.
             if number % 2 == 0 {
                 let first = spool.read("a", None, usize::MAX, 1).unwrap();
-                spool.done("a", &[first[0].seq]);
+                spool.mark_done("a", &[first[0].seq]);
                 waiting.remove(0);
             }
         }
@@ -108,10 +108,10 @@ fn keys_rotate_under_load() {
     assert!(waiting.first().is_some_and(|(by, _)| *by > 1 && *by < KEYS), "several keys' records wait together");
     let keys: Vec<SpoolKey> = (1..=KEYS).rev().map(key).collect();
     let (spool, mut committer) = on(&disk, &keys).unwrap();
-    let all: Vec<Seq> =
+    let all: Vec<RecordSeq> =
         spool.read("a", None, usize::MAX, usize::MAX).unwrap().iter().map(|stored| stored.seq).collect();
     assert_eq!(all.len(), waiting.len());
-    spool.done("a", &all);
+    spool.mark_done("a", &all);
     send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], "last")]).unwrap();
     for _ in 0..4 {
         committer.step(STEP);
@@ -290,7 +290,7 @@ fn a_cloned_volume_never_repeats_a_nonce() {
     let clones = [disk.clone(), disk.fork(), disk.fork()];
     for (number, clone) in clones.iter().enumerate() {
         for life in 0..3 {
-            let mut settings = Settings::new("/spool".into(), 1 << 20);
+            let mut settings = SpoolSettings::new("/spool".into(), 1 << 20);
             settings.segment_size = 16 << 10;
             let (spool, mut committer) = seeded(clone, &settings, &[key(1)], number as u64 * 100 + life).unwrap();
             for round in 0..4 {
@@ -327,8 +327,8 @@ fn a_cloned_volume_never_repeats_a_nonce() {
 #[test]
 fn unsealed_segments_are_refused() {
     let disk = SimDisk::new();
-    let settings = Settings::new("/spool".into(), 1 << 20);
-    let open = Settings::new("/spool".into(), 1 << 20).unsealed_for_self_check();
+    let settings = SpoolSettings::new("/spool".into(), 1 << 20);
+    let open = SpoolSettings::new("/spool".into(), 1 << 20).unsealed_for_self_check();
     let (spool, mut committer) = seeded(&disk, &open, &[key(1)], 1).unwrap();
     send(&spool, "acme", vec![record(RecordKind::Forward, &["a"], "canary-in-clear")]).unwrap();
     committer.step(STEP);
@@ -380,7 +380,7 @@ fn peek_changes_nothing() {
     let (disk, sent) = filled(6);
     let (spool, _committer) = on(&disk, &[key(1)]).unwrap();
     let before: Vec<_> = disk.names().iter().map(|name| disk.contents(name)).collect();
-    let settings = Settings::new("/spool".into(), 1 << 20);
+    let settings = SpoolSettings::new("/spool".into(), 1 << 20);
     let status = Spool::peek(&disk, &settings, &[key(1)]).unwrap();
     assert_eq!(status.consumers[0].records, sent.len() as u64);
     assert_eq!(status.consumers, spool.status().consumers);
@@ -400,5 +400,5 @@ fn records_before_a_damaged_one_are_read() {
     let first = spool.read("a", None, 1 << 20, 100).map_err(|error| error.to_string()).expect("the good ones");
     assert!(!first.is_empty() && first.len() < sent.len(), "{} of {}", first.len(), sent.len());
     let behind = first.last().map(|stored| stored.seq);
-    assert!(matches!(spool.read("a", behind, 1 << 20, 100), Err(ReadError::Damaged(_))));
+    assert!(matches!(spool.read("a", behind, 1 << 20, 100), Err(SpoolReadError::Damaged(_))));
 }

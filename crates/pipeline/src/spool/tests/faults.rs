@@ -16,14 +16,14 @@ pub(super) fn rig(max_size: u64, prepare: impl FnOnce(&SimDisk)) -> Rig {
     prepare(&disk);
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
     let meter = Meter::new();
-    let settings = Settings::new("/spool".into(), max_size);
+    let settings = SpoolSettings::new("/spool".into(), max_size);
     let rng = Arc::new(SeededRng::new(3));
     let opened = Spool::open(Arc::new(disk.clone()), &settings, &[key(1)], Arc::clone(&clock) as _, rng, &meter);
     let (spool, committer) = opened.unwrap();
     Rig { disk, clock, meter, spool, committer }
 }
 
-pub(super) fn body(len: usize) -> Vec<Record> {
+pub(super) fn body(len: usize) -> Vec<SpoolRecord> {
     vec![record(RecordKind::Forward, &["a"], vec![7; len])]
 }
 
@@ -46,7 +46,7 @@ fn a_group_shares_one_sync() {
         *count.lock() += usize::from(op == Op::Sync);
         None
     })));
-    assert_eq!(committer.step(STEP), Step { committed: 10, failed: 0, waiting: 0, poisoned: None });
+    assert_eq!(committer.step(STEP), CommitStep { committed: 10, failed: 0, waiting: 0, poisoned: None });
     assert_eq!(*syncs.lock(), 1);
     let order = order.lock();
     assert!(order.iter().map(|(number, _)| *number).eq(0..10));
@@ -76,7 +76,7 @@ fn a_failed_sync_poisons() {
     assert!(!committer.close());
     drop(spool);
     disk.kill();
-    let settings = Settings::new("/spool".into(), 4 << 20);
+    let settings = SpoolSettings::new("/spool".into(), 4 << 20);
     let clock = ManualClock::at(UnixNanos(1));
     let again = Spool::open(Arc::new(disk), &settings, &[key(1)], clock, Arc::new(SeededRng::new(4)), &Meter::new());
     assert_eq!(again.unwrap().0.read("a", None, usize::MAX, 9).unwrap().len(), 1);
@@ -96,7 +96,7 @@ fn recovery_does_not_trust_the_page_cache() {
     drop((spool, committer));
     disk.set_faults(None);
     disk.kill();
-    let settings = Settings::new("/spool".into(), 4 << 20);
+    let settings = SpoolSettings::new("/spool".into(), 4 << 20);
     let open = || {
         let (clock, rng) = (ManualClock::at(UnixNanos(1)), Arc::new(SeededRng::new(disk.ops())));
         Spool::open(Arc::new(disk.clone()), &settings, &[key(1)], clock, rng, &Meter::new()).unwrap()
@@ -124,10 +124,10 @@ fn the_size_bound_refuses_and_recovers() {
     assert!(sent * 3000 > LIMIT / 2, "most of the room can be used: {sent}");
     assert_eq!(spool.status().refusing, Some(Reason::SpoolFull));
     assert!(meter.render().contains("tollgate_spool_refused_total{reason=\"spool_full\"} 1"));
-    let all: Vec<Seq> =
+    let all: Vec<RecordSeq> =
         spool.read("a", None, usize::MAX, usize::MAX).unwrap().iter().map(|stored| stored.seq).collect();
     assert_eq!(all.len() as u64, sent);
-    spool.done("a", &all);
+    spool.mark_done("a", &all);
     clock.advance(Duration::from_secs(1));
     committer.step(STEP);
     assert_eq!(spool.status().refusing, None, "also if nobody asks");
@@ -151,7 +151,7 @@ fn a_full_spool_can_drain() {
         }
         for _ in 0..20 {
             assert_eq!(spool.reserve(50_000).map(|_| ()), Err(Reason::SpoolFull));
-            let reservation = spool.reserve_to_drain(room_for(1, 1000)).unwrap();
+            let reservation = spool.reserve_to_drain(bytes_to_reserve(1, 1000)).unwrap();
             let seal = vec![record(RecordKind::Seal, &["vault"], vec![1; 1000])];
             spool.enqueue(Transaction { account: "acme".into(), records: seal }, reservation, Box::new(|_| {}));
             assert_eq!(committer.step(STEP).committed, 1);
@@ -232,7 +232,7 @@ fn large_transactions() {
         assert!(disk.used() <= 4 << 20, "round {round}: {}", disk.used());
         let all = spool.read("a", None, usize::MAX, 9).unwrap();
         assert_eq!(all.iter().map(|stored| stored.body.len()).collect::<Vec<_>>(), [200_000, 1_500_000, 10]);
-        spool.done("a", &all.iter().map(|stored| stored.seq).collect::<Vec<_>>());
+        spool.mark_done("a", &all.iter().map(|stored| stored.seq).collect::<Vec<_>>());
         clock.advance(Duration::from_secs(1));
         committer.step(STEP);
     }
@@ -248,7 +248,7 @@ fn large_transactions() {
 #[test]
 fn too_many_records_are_refused() {
     let disk = SimDisk::new();
-    let mut settings = Settings::new("/spool".into(), 16 << 20);
+    let mut settings = SpoolSettings::new("/spool".into(), 16 << 20);
     settings.max_records = 1000;
     let clock = ManualClock::at(UnixNanos(1));
     let rng = Arc::new(SeededRng::new(3));
@@ -281,7 +281,7 @@ fn rules_of_enqueue() {
 #[test]
 fn orphans_are_listed() {
     let Rig { spool, mut committer, clock, meter, .. } = rig(4 << 20, |_| {});
-    spool.expect(&["a".into(), "idle".into()]);
+    spool.set_configured_consumers(&["a".into(), "idle".into()]);
     send(&spool, "acme", vec![record(RecordKind::Forward, &["a", "gone"], "x")]).unwrap();
     committer.step(STEP);
     clock.advance(Duration::from_secs(90));

@@ -14,7 +14,7 @@ fn write(folder: &Path) {
     let sealed = |kind, body: &'static str| record(kind, &["vault"], body);
     let first = send(&spool, "acme", vec![forward("first"), sealed(RecordKind::Key, "key")]).unwrap();
     committer.step(STEP);
-    spool.done("otlp/a", &seqs(&first));
+    spool.mark_done("otlp/a", &seqs(&first));
     send(&spool, "acme", vec![sealed(RecordKind::Fragment, "fragment"), forward("second")]).unwrap();
     assert!(committer.close());
     drop(spool);

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::open::survey_beside;
+use super::super::open::survey_live;
 use super::*;
-use crate::disk::{Directory, Disk, DiskFile, Entry, Free};
+use crate::disk::{Directory, DirectoryEntry, Disk, DiskFile, FreeSpace};
 
 /// A directory that still lists a segment for this many lists after its removal.
 struct Lagging {
@@ -22,10 +22,10 @@ impl Directory for Lagging {
         self.inner.open(name)
     }
 
-    fn list(&self) -> io::Result<Vec<Entry>> {
+    fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
         let mut entries = self.inner.list()?;
         if self.looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
-            entries.push(Entry { name: "seg-0000000099.spool".to_owned(), len: 4096 });
+            entries.push(DirectoryEntry { name: "seg-0000000099.spool".to_owned(), len: 4096 });
         }
         Ok(entries)
     }
@@ -42,8 +42,8 @@ impl Directory for Lagging {
         self.inner.sync()
     }
 
-    fn free(&self) -> io::Result<Free> {
-        self.inner.free()
+    fn free_space(&self) -> io::Result<FreeSpace> {
+        self.inner.free_space()
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
@@ -59,11 +59,11 @@ fn what_goes_meanwhile_is_no_failure() {
     let (spool, mut committer) = open(&path, 1 << 20, &[key(1)]).unwrap();
     send(&spool, "acme", vec![super::record(RecordKind::Forward, &["a"], "x")]).unwrap();
     committer.step(STEP);
-    let settings = Settings::new(path.clone(), 1 << 20);
+    let settings = SpoolSettings::new(path.clone(), 1 << 20);
     for (looks, fine) in [(0, true), (1, true), (2, true), (u32::MAX, false)] {
         let inner = RealDisk.directory(&path).unwrap();
         let directory: Arc<dyn Directory> = Arc::new(Lagging { inner, looks: AtomicU32::new(looks) });
-        let found = survey_beside(&directory, &settings, &[key(1)]);
+        let found = survey_live(&directory, &settings, &[key(1)]);
         assert_eq!(found.is_ok(), fine, "listed {looks} times");
     }
 }

@@ -19,8 +19,8 @@ struct Small {
     kept: Vec<String>,
 }
 
-fn opened(disk: &SimDisk, clock: &Arc<ManualClock>) -> Result<(Arc<Spool>, Committer), OpenError> {
-    let settings = Settings { segment_size: 16 << 10, ..Settings::new("/spool".into(), LIMIT) };
+fn opened(disk: &SimDisk, clock: &Arc<ManualClock>) -> Result<(Arc<Spool>, Committer), SpoolOpenError> {
+    let settings = SpoolSettings { segment_size: 16 << 10, ..SpoolSettings::new("/spool".into(), LIMIT) };
     let rng = Arc::new(SeededRng::new(3));
     Spool::open(Arc::new(disk.clone()), &settings, &[key(1)], Arc::clone(clock) as Arc<dyn Clock>, rng, &Meter::new())
 }
@@ -32,7 +32,7 @@ impl Small {
         Self { clock, disk, spool, committer, on_its_way: 0, halts: false, kept: Vec::new() }
     }
 
-    fn step(&mut self) -> Step {
+    fn step(&mut self) -> CommitStep {
         self.clock.advance(Duration::from_millis(300));
         let step = self.committer.step(STEP);
         self.on_its_way = step.waiting;
@@ -58,7 +58,7 @@ impl Small {
             };
             self.step();
             let Some(Ok(seqs)) = sent.lock().clone() else { return false };
-            self.spool.done("x", &seqs);
+            self.spool.mark_done("x", &seqs);
             if self.halts && self.on_its_way > 0 {
                 break;
             }
@@ -115,7 +115,7 @@ fn full_spool(restarts: bool) {
         small.step();
     }
     small.step();
-    while let Ok(reservation) = small.spool.reserve_to_prepare(room_for(1, 500)) {
+    while let Ok(reservation) = small.spool.reserve_to_prepare(bytes_to_reserve(1, 500)) {
         let transaction = Transaction { account: Arc::from("b"), records: kept(500) };
         small.spool.enqueue(transaction, reservation, Box::new(|_| {}));
         small.step();
@@ -128,11 +128,11 @@ fn full_spool(restarts: bool) {
         small = Small { clock, disk, spool, committer, on_its_way: 0, halts: false, kept: Vec::new() };
         let full = send(&small.spool, "a", vec![record(RecordKind::Forward, &["x"], vec![b'z'; 5_000])]);
         assert!(full.is_err(), "new data takes none of it");
-        assert!(small.spool.reserve_to_drain(room_for(1, 200)).is_ok(), "what lets data go has room");
+        assert!(small.spool.reserve_to_drain(bytes_to_reserve(1, 200)).is_ok(), "what lets data go has room");
     }
     let there = small.found().len();
     let waiting = small.spool.read("x", None, usize::MAX, usize::MAX).expect("read");
-    small.spool.done("x", &waiting.iter().map(|stored| stored.seq).collect::<Vec<_>>());
+    small.spool.mark_done("x", &waiting.iter().map(|stored| stored.seq).collect::<Vec<_>>());
     for _ in 0..100 {
         small.step();
     }
@@ -151,8 +151,8 @@ fn what_goes_meanwhile_stays_away() {
     small.halts = true;
     assert!((0..30).any(|round| small.round(round) && small.on_its_way > 0), "something is on its way");
     let before = small.spool.read("quarantine", None, usize::MAX, usize::MAX).unwrap();
-    assert!(small.spool.give(&quarantine, &x, before[0].seq));
-    small.spool.done("quarantine", &[before[1].seq]);
+    assert!(small.spool.transfer_record(&quarantine, &x, before[0].seq));
+    small.spool.mark_done("quarantine", &[before[1].seq]);
     small.step();
     let mut expected: Vec<String> = small.kept.split_off(2);
     let mut found = small.found();

@@ -82,7 +82,7 @@ struct Model {
     positions: BTreeMap<u64, usize>,
 }
 
-type Answers = Arc<Mutex<Vec<(Vec<usize>, Result<Vec<Seq>, Reason>)>>>;
+type Answers = Arc<Mutex<Vec<(Vec<usize>, Result<Vec<RecordSeq>, Reason>)>>>;
 
 struct Sim {
     disk: SimDisk,
@@ -119,7 +119,7 @@ impl Sim {
 
     fn open(&mut self) -> Result<(), String> {
         self.running = None;
-        let mut settings = Settings::new("/spool".into(), LIMIT);
+        let mut settings = SpoolSettings::new("/spool".into(), LIMIT);
         settings.segment_size = 16 << 10;
         let (disk, clock, rng) = (Arc::new(self.disk.clone()), Arc::clone(&self.clock), Arc::clone(&self.rng));
         match Spool::open(disk, &settings, &[key(7)], clock, rng, &METER) {
@@ -141,7 +141,7 @@ impl Sim {
     fn send(&mut self, records: &[(usize, &[usize])]) -> bool {
         let Some((spool, _)) = &self.running else { return false };
         let bytes = records.iter().map(|(len, _)| *len as u64 + 8).sum();
-        let reservation = match spool.reserve(room_for(records.len(), bytes)) {
+        let reservation = match spool.reserve(bytes_to_reserve(records.len(), bytes)) {
             Ok(reservation) => reservation,
             Err(reason) => {
                 self.count(reason.label());
@@ -156,20 +156,20 @@ impl Sim {
             let holders: Arc<[Arc<str>]> = holders.iter().map(|holder| Arc::from(CONSUMERS[*holder])).collect();
             let kind = [RecordKind::Key, RecordKind::Fragment, RecordKind::Forward, RecordKind::Leaf][id % 4];
             let body = self.body(id, *len);
-            list.push(Record { kind, holders: Arc::clone(&holders), body: body.clone() });
+            list.push(SpoolRecord { kind, holders: Arc::clone(&holders), body: body.clone() });
             let (transaction, account) = (self.model.transactions, Arc::clone(&account));
             self.model.sent.push(Sent { transaction, account, kind, holders, body });
             ids.push(id);
         }
         self.model.transactions += 1;
         let answers = Arc::clone(&self.answers);
-        let on_commit: OnCommit = Box::new(move |result| answers.lock().push((ids, result.map(<[Seq]>::to_vec))));
+        let on_commit: OnCommit = Box::new(move |result| answers.lock().push((ids, result.map(<[RecordSeq]>::to_vec))));
         spool.enqueue(Transaction { account, records: list }, reservation, on_commit);
         true
     }
 
-    fn step(&mut self) -> Step {
-        let Some((_, committer)) = &mut self.running else { return Step::default() };
+    fn step(&mut self) -> CommitStep {
+        let Some((_, committer)) = &mut self.running else { return CommitStep::default() };
         let step = committer.step(Duration::ZERO);
         self.collect();
         if step.waiting > 0 {
@@ -193,13 +193,13 @@ impl Sim {
         }
     }
 
-    fn saw(&mut self, seq: Seq, id: usize) {
+    fn saw(&mut self, seq: RecordSeq, id: usize) {
         let before = self.model.positions.insert(seq.0, id);
         assert!(before.is_none_or(|before| before == id), "position {} was used twice: {before:?}, {id}", seq.0);
     }
 
     /// Reads everything pending for a consumer: (position, record).
-    fn waiting(&mut self, consumer: usize) -> Vec<(Seq, usize)> {
+    fn waiting(&mut self, consumer: usize) -> Vec<(RecordSeq, usize)> {
         let Some((spool, _)) = &self.running else { return Vec::new() };
         let mut found = Vec::new();
         let mut after = None;
@@ -229,9 +229,9 @@ impl Sim {
     fn deliver(&mut self, consumer: usize) {
         let all = self.waiting(consumer);
         let keep = self.dice.below(4);
-        let done: Vec<(Seq, usize)> = all.into_iter().filter(|_| self.dice.below(4) >= keep).collect();
+        let done: Vec<(RecordSeq, usize)> = all.into_iter().filter(|_| self.dice.below(4) >= keep).collect();
         let Some((spool, _)) = &self.running else { return };
-        spool.done(CONSUMERS[consumer], &done.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
+        spool.mark_done(CONSUMERS[consumer], &done.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
         self.model.done.extend(done.iter().map(|(_, id)| (consumer, *id)));
     }
 
@@ -392,9 +392,9 @@ impl Sim {
         self.recover();
         for round in 0..20 {
             for consumer in 0..CONSUMERS.len() {
-                let all: Vec<Seq> = self.waiting(consumer).into_iter().map(|(seq, _)| seq).collect();
+                let all: Vec<RecordSeq> = self.waiting(consumer).into_iter().map(|(seq, _)| seq).collect();
                 let Some((spool, _)) = &self.running else { return };
-                spool.done(CONSUMERS[consumer], &all);
+                spool.mark_done(CONSUMERS[consumer], &all);
             }
             self.clock.advance(Duration::from_secs(2));
             let acked = self.model.acked.len();

@@ -25,10 +25,10 @@ fn a_full_volume_refuses_and_recovers() {
         assert!(sent > 30, "{sent}");
         // Another process takes the rest.
         disk.set_capacity(disk.used());
-        let half: Vec<Seq> =
+        let half: Vec<RecordSeq> =
             spool.read("a", None, usize::MAX, sent / 2).unwrap().iter().map(|stored| stored.seq).collect();
         assert_eq!(half.len(), sent / 2);
-        spool.done("a", &half);
+        spool.mark_done("a", &half);
         clock.advance(Duration::from_secs(2));
         committer.step(STEP);
         committer.step(STEP);
@@ -53,7 +53,7 @@ fn what_is_left_counts_the_volume() {
                 disk.set_capacity(volume);
             });
             committer.step(STEP);
-            let before = spool.status().left;
+            let before = spool.status().available;
             assert!(before > volume / 2 && before < volume, "{volume} {before}");
             assert!(spool.settings().segment_size >= volume / 16, "not so small that there would be thousands");
             let mut sent = 0;
@@ -62,7 +62,7 @@ fn what_is_left_counts_the_volume() {
                 assert_eq!(committer.step(STEP).committed, 1);
                 sent += 500_000;
             }
-            assert_eq!(spool.status().left, 0, "it refuses");
+            assert_eq!(spool.status().available, 0, "it refuses");
             assert!(
                 sent > volume / 2 && sent.abs_diff(before) < volume / 4,
                 "{volume}: {before} were left, {sent} taken"
@@ -76,7 +76,7 @@ fn what_is_left_counts_the_volume() {
 #[test]
 fn a_volume_is_never_filled_to_the_last_byte() {
     let Rig { spool, mut committer, disk, clock, .. } = rig(64 << 20, |disk| disk.set_capacity(24 << 20));
-    spool.spare("checkpoint", 5 << 20);
+    spool.reserve_free_space("checkpoint", 5 << 20);
     while send(&spool, "acme", body(300_000)).is_ok() {
         clock.advance(Duration::from_millis(300));
         assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room");
@@ -100,7 +100,7 @@ fn a_full_volume_that_is_killed_drains() {
             disk.set_no_room_ahead(no_room_ahead);
             disk.set_capacity((20 << 20) + more);
         });
-        spool.spare("checkpoint", 0);
+        spool.reserve_free_space("checkpoint", 0);
         let both = || [body(16_000), vec![record(RecordKind::Effects, &["checkpoint"], vec![5; effects])]].concat();
         while send(&spool, "acme", both()).is_ok() {
             clock.advance(Duration::from_millis(300));
@@ -108,18 +108,18 @@ fn a_full_volume_that_is_killed_drains() {
         }
         drop((spool, committer));
         disk.kill();
-        let (settings, rng) = (Settings::new("/spool".into(), 64 << 20), Arc::new(SeededRng::new(more)));
+        let (settings, rng) = (SpoolSettings::new("/spool".into(), 64 << 20), Arc::new(SeededRng::new(more)));
         let opened =
             Spool::open(Arc::new(disk.clone()), &settings, &[key(1)], Arc::clone(&clock) as _, rng, &Meter::new());
         let (spool, mut committer) = opened.unwrap();
-        spool.spare("checkpoint", 0);
+        spool.reserve_free_space("checkpoint", 0);
         committer.step(STEP);
         for _ in 0..20 {
             // New data keeps trying, and prevents nothing else from trying.
             while send(&spool, "acme", both()).is_ok() {
                 committer.step(STEP);
             }
-            let reservation = spool.reserve_to_prepare(room_for(1, 1_000)).expect("room to prepare");
+            let reservation = spool.reserve_to_prepare(bytes_to_reserve(1, 1_000)).expect("room to prepare");
             let seal = vec![record(RecordKind::Seal, &["a"], vec![1; 1_000])];
             spool.enqueue(Transaction { account: "acme".into(), records: seal }, reservation, Box::new(|_| {}));
             assert_eq!(committer.step(STEP).committed, 1);
@@ -128,7 +128,7 @@ fn a_full_volume_that_is_killed_drains() {
         let (checkpoint, _) = state.create("checkpoint", 0).unwrap();
         let bytes = usize::try_from(spool.pending_bytes("checkpoint")).unwrap();
         assert_eq!(checkpoint.write_at(0, &vec![3; bytes]).unwrap(), bytes, "the checkpoint has room: {more}");
-        spool.spare("checkpoint", bytes as u64);
+        spool.reserve_free_space("checkpoint", bytes as u64);
         spool.drop_pending("checkpoint", None);
         spool.drop_pending("a", None);
         for _ in 0..10 {
@@ -152,7 +152,7 @@ fn a_real_full_volume() {
         match send(&spool, "acme", body(100_000)) {
             Ok(answer) => {
                 assert_eq!(committer.step(STEP).committed, 1, "what was reserved has room");
-                acked += u64::from(seqs(&answer)[0] > Seq(0));
+                acked += u64::from(seqs(&answer)[0] > RecordSeq(0));
             }
             Err(reason) => break reason,
         }
@@ -172,7 +172,7 @@ fn a_real_full_volume() {
     let (spool, mut committer) = super::open(&path, 256 << 20, &[key(1)]).expect("a start on a full volume");
     assert_eq!(spool.status().consumers[0].records, acked, "0 lost");
     let all = spool.read("a", None, usize::MAX, usize::MAX).unwrap();
-    spool.done("a", &all.iter().map(|stored| stored.seq).collect::<Vec<_>>());
+    spool.mark_done("a", &all.iter().map(|stored| stored.seq).collect::<Vec<_>>());
     let mut again = Err(Reason::SpoolFull);
     let clock = SystemClock::new();
     let began = kernel::clock::Clock::monotonic(&clock);

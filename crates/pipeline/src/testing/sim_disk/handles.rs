@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::{Directory, Disk, DiskFile, Entry, Free};
+use crate::disk::{Directory, DirectoryEntry, Disk, DiskFile, FreeSpace};
 
 use super::{Change, Fault, Inode, Op, SimDisk, eio, put, set};
 
@@ -83,11 +83,11 @@ impl Directory for Handle {
         Ok(self.file(id))
     }
 
-    fn list(&self) -> io::Result<Vec<Entry>> {
+    fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
         let mut world = self.disk.0.lock();
         world.op(Op::Other, self.life)?;
         let len = |id: &u64| world.inodes.get(id).map_or(0, |inode| inode.live.len() as u64);
-        Ok(world.live.iter().map(|(name, id)| Entry { name: name.clone(), len: len(id) }).collect())
+        Ok(world.live.iter().map(|(name, id)| DirectoryEntry { name: name.clone(), len: len(id) }).collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -122,10 +122,10 @@ impl Directory for Handle {
         Ok(())
     }
 
-    fn free(&self) -> io::Result<Free> {
+    fn free_space(&self) -> io::Result<FreeSpace> {
         let mut world = self.disk.0.lock();
         world.op(Op::Other, self.life)?;
-        Ok(Free { bytes: world.capacity.saturating_sub(world.used()), total: world.capacity, files: u64::MAX })
+        Ok(FreeSpace { bytes: world.capacity.saturating_sub(world.used()), total: world.capacity, files: u64::MAX })
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {

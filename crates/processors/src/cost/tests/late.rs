@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{attributes, batch, build, build_with, facts_in, one, run, status};
-use crate::cost::Config;
-use genai::Billing;
+use crate::cost::CostConfig;
+use genai::BillingStatus;
 use kernel::clock::UnixNanos;
 use pipeline::Processor;
 use telemetry::Meter;
@@ -27,19 +27,19 @@ const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\
 #[test]
 fn priced_when_the_ancestor_comes() {
     let meter = Meter::new();
-    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
     let first = run(&cost, one(child(3, 2)), 1);
-    assert_eq!(status(&first, 0), Some(Billing::Deferred));
+    assert_eq!(status(&first, 0), Some(BillingStatus::Deferred));
     assert_eq!(attributes(&first, 0)["tollgate.cost.status"], "deferred");
     assert!(!meter.render().contains(TOTAL));
     let second = run(&cost, one(root(2, 0)), 2);
-    let late = &facts_in(&second).late;
+    let late = &facts_in(&second).late_prices;
     assert_eq!(late.len(), 1);
     assert_eq!(late[0].cost.usd.as_deref(), Some("0.00035"));
     assert_eq!((late[0].span[7], late[0].parent[7]), (3, 2));
     assert!(meter.render().contains(&format!("{TOTAL} 0.00035")), "{}", meter.render());
     let again = run(&cost, one(root(2, 0)), 3);
-    assert!(facts_in(&again).late.is_empty(), "once");
+    assert!(facts_in(&again).late_prices.is_empty(), "once");
     assert!(meter.render().contains(&format!("{TOTAL} 0.00035")));
 }
 
@@ -48,13 +48,13 @@ fn priced_when_the_ancestor_comes() {
 fn ancestors_before_and_further_up() {
     let cost = build();
     run(&cost, one(root(2, 0)), 1);
-    assert_eq!(status(&run(&cost, one(child(3, 2)), 2), 0), Some(Billing::Priced));
+    assert_eq!(status(&run(&cost, one(child(3, 2)), 2), 0), Some(BillingStatus::Priced));
 
     let cost = build();
     run(&cost, one(child(4, 3)), 1);
     let middle = json!({"name": "agent.run", "trace": 1, "span": 3, "parent": 2, "attributes": {}});
-    assert!(facts_in(&run(&cost, one(middle), 2)).late.is_empty());
-    assert_eq!(facts_in(&run(&cost, one(root(2, 0)), 3)).late.len(), 1);
+    assert!(facts_in(&run(&cost, one(middle), 2)).late_prices.is_empty());
+    assert_eq!(facts_in(&run(&cost, one(root(2, 0)), 3)).late_prices.len(), 1);
 }
 
 /// Waiting calls survive a crash and a checkpoint; a batch that is not committed changes nothing.
@@ -64,30 +64,30 @@ fn restarts_and_lost_batches() {
     let deferred = run(&first, one(child(3, 2)), 1);
     let replayed = build();
     deferred.effects.iter().for_each(|effect| replayed.apply(effect));
-    assert_eq!(facts_in(&run(&replayed, one(root(2, 0)), 2)).late.len(), 1);
+    assert_eq!(facts_in(&run(&replayed, one(root(2, 0)), 2)).late_prices.len(), 1);
 
     let restored = build();
     restored.restore(&first.checkpoint().unwrap());
     let mut lost = batch(one(root(2, 0)), 3);
     restored.process(&mut lost).unwrap();
-    assert_eq!(facts_in(&lost).late.len(), 1);
+    assert_eq!(facts_in(&lost).late_prices.len(), 1);
     restored.discard(&lost.origin.id);
-    assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late.len(), 1, "not committed: not priced yet");
+    assert_eq!(facts_in(&run(&restored, one(root(2, 0)), 4)).late_prices.len(), 1, "not committed: not priced yet");
 }
 
 /// A call whose waiting time is over is counted as unpriced; a call without any ancestor is unpriced at once.
 #[test]
 fn waiting_ends() {
     let meter = Meter::new();
-    let cost = build_with(&Config::default().settings().unwrap(), &meter);
+    let cost = build_with(&CostConfig::default().settings().unwrap(), &meter);
     run(&cost, one(child(3, 2)), 1);
     cost.tick(UnixNanos(1_795_000_500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unpriced_total{"));
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
     assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 1"), "{}", meter.render());
     assert!(meter.render().contains("tollgate_cost_calls_total{status=\"unpriced\"} 1"), "{}", meter.render());
-    assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late.is_empty());
-    assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(Billing::Unpriced));
+    assert!(facts_in(&run(&cost, one(root(2, 0)), 2)).late_prices.is_empty());
+    assert_eq!(status(&run(&cost, one(child(9, 0)), 3), 0), Some(BillingStatus::Unpriced));
 }
 
 /// A call with a model that several providers list, whose provider never arrived, is reported as ambiguous: no unknown
@@ -99,12 +99,12 @@ fn waiting_for_a_provider_ends() {
     let rates = r#"models: [{id: m, rates: [{price: {input: "1", output: "2"}}]}]"#;
     let head = "schema: 1\nversion: t\ncurrency: USD\nper_tokens: 1000000\n";
     std::fs::write(&path, format!("{head}providers: {{p: {{{rates}}}, q: {{{rates}}}}}\n")).unwrap();
-    let settings = Config { rates: path.display().to_string(), ..Config::default() }.settings().unwrap();
+    let settings = CostConfig { rates: path.display().to_string(), ..CostConfig::default() }.settings().unwrap();
     let meter = Meter::new();
     let cost = build_with(&settings, &meter);
     let mut call = child(3, 2);
     call["attributes"]["gen_ai.request.model"] = json!("m");
-    assert_eq!(status(&run(&cost, one(call), 1), 0), Some(Billing::Deferred));
+    assert_eq!(status(&run(&cost, one(call), 1), 0), Some(BillingStatus::Deferred));
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
     let text = meter.render();
     assert!(text.contains("model=\"m\",reason=\"ambiguous_provider\",nearest="), "{text}");
@@ -117,5 +117,5 @@ fn waiting_for_a_provider_ends() {
 fn unknown_models_do_not_wait() {
     let mut call = child(3, 2);
     call["attributes"]["gen_ai.request.model"] = json!("nobody");
-    assert_eq!(status(&run(&build(), one(call), 1), 0), Some(Billing::Unpriced));
+    assert_eq!(status(&run(&build(), one(call), 1), 0), Some(BillingStatus::Unpriced));
 }

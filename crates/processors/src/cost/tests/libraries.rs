@@ -4,10 +4,10 @@
 
 use serde_json::Value as Json;
 
-use super::super::{Call, price};
+use super::super::{CallPriceInput, price_call};
 use super::{item, time_of};
 use genai::testing::request::at;
-use rates::{Table, Usd};
+use rates::{RateTable, Usd};
 
 /// Allowed relative error for a sum of a few products of doubles.
 const NOISE: f64 = 1e-13;
@@ -46,17 +46,18 @@ fn worked_out(sum: &str) -> String {
 /// At least 200 calls cost exactly what the libraries say, or the difference is explained.
 #[test]
 fn two_libraries_agree_or_it_is_explained() {
-    let table = Table::builtin().unwrap_or_else(|error| panic!("{}", error.0));
+    let table = RateTable::builtin().unwrap_or_else(|error| panic!("{}", error.0));
     let text = std::fs::read_to_string(at("tests/cases/cost/libraries.json")).unwrap();
     let all: Json = serde_json::from_str(&text).unwrap();
     let path = "tests/cases/cost/disagreements.yaml";
-    let lines: Vec<Json> =
-        config::load::data(path, &std::fs::read_to_string(at(path)).unwrap()).unwrap_or_else(|_| panic!("{path}"));
+    let lines: Vec<Json> = config::load::parse_data(path, &std::fs::read_to_string(at(path)).unwrap())
+        .unwrap_or_else(|_| panic!("{path}"));
     assert!(lines.iter().all(|line| line["why"].as_str().is_some_and(|why| why.len() > 20)), "each says why");
     let (mut exact, mut failed, mut used) = (0, Vec::new(), 0);
     for case in all["cases"].as_array().unwrap() {
         let item = item(&case["call"]);
-        let priced = Call::of(&item, time_of(&case["call"])).and_then(|call| price(&table, &call, false));
+        let priced =
+            CallPriceInput::from_item(&item, time_of(&case["call"])).and_then(|call| price_call(&table, &call, false));
         let ours = match priced {
             Ok(priced) => priced.total.to_string(),
             Err(unpriced) => unpriced.reason.as_str().to_owned(),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{attributes, build_with, run, time_of};
-use crate::cost::Config;
+use crate::cost::CostConfig;
 use genai::testing::request;
 use telemetry::Meter;
 
@@ -124,7 +124,7 @@ fn suites_in_every_vocabulary() {
             if !told || !(voice.of.is_empty() || voice.of.contains(&provider)) {
                 continue;
             }
-            let mut settings = Config::default().settings().unwrap();
+            let mut settings = CostConfig::default().settings().unwrap();
             settings.fees = case["call"]["fees"].as_bool().unwrap_or(false);
             if settings.fees && voice.name != "semconv" {
                 continue;

@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{attributes, batch, build_with, status};
-use crate::cost::{Config, Cost, Settings};
-use genai::Billing;
+use crate::cost::{CostConfig, CostProcessor, CostSettings};
+use genai::BillingStatus;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal};
@@ -15,9 +15,9 @@ const START: u64 = 1_795_000_000_000_000_000;
 const MINUTE: u64 = 60_000_000_000;
 const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"unattributed\"";
 
-fn built(meter: &Meter) -> Cost {
+fn built(meter: &Meter) -> CostProcessor {
     let signals = vec![Signal::Traces, Signal::Logs];
-    build_with(&Settings { signals, ..Config::default().settings().unwrap() }, meter)
+    build_with(&CostSettings { signals, ..CostConfig::default().settings().unwrap() }, meter)
 }
 
 /// A call of Claude Code.
@@ -38,7 +38,7 @@ fn codex(signal: &str, call: u64, tokens: u64) -> Payload {
     request::payload(&json!({"signal": signal, "resource": {"service.name": "codex_exec"}, "items": [item]}))
 }
 
-fn at(cost: &Cost, payload: Payload, id: u8, time: u64) -> Batch {
+fn at(cost: &CostProcessor, payload: Payload, id: u8, time: u64) -> Batch {
     let mut batch = batch(payload, id);
     std::sync::Arc::get_mut(&mut batch.origin).unwrap().received = UnixNanos(time);
     cost.process(&mut batch).unwrap();
@@ -62,11 +62,11 @@ fn traces_alone_are_priced() {
     assert!(attributes(&span, 0).contains_key("tollgate.cost.usd"));
     at(&cost, claude("logs", "other", "req_2"), 2, START + MINUTE);
     let later = at(&cost, claude("traces", "s", "req_3"), 3, START + 2 * MINUTE);
-    assert_eq!(status(&later, 0), Some(Billing::Priced));
+    assert_eq!(status(&later, 0), Some(BillingStatus::Priced));
     let waits = at(&cost, claude("traces", "other", "req_4"), 4, START + 2 * MINUTE);
-    assert_eq!(status(&waits, 0), Some(Billing::Deferred));
+    assert_eq!(status(&waits, 0), Some(BillingStatus::Deferred));
     let quiet = at(&cost, claude("traces", "other", "req_5"), 5, START + 30 * MINUTE);
-    assert_eq!(status(&quiet, 0), Some(Billing::Priced));
+    assert_eq!(status(&quiet, 0), Some(BillingStatus::Priced));
 }
 
 /// A call priced by its span costs nothing more when its log arrives later with equal counts; the client's next spans
@@ -78,14 +78,14 @@ fn logs_that_come_later_count_nothing_twice() {
     at(&cost, claude("traces", "s", "req_1"), 1, START);
     let once = total(&meter);
     let log = at(&cost, claude("logs", "s", "req_1"), 2, START);
-    assert_eq!(status(&log, 0), Some(Billing::NotCounted));
+    assert_eq!(status(&log, 0), Some(BillingStatus::NotCounted));
     assert_eq!(total(&meter), once);
     assert_eq!(
         status(&at(&cost, claude("traces", "s", "req_2"), 3, START), 0),
-        Some(Billing::Deferred),
+        Some(BillingStatus::Deferred),
         "its logs come"
     );
-    assert_eq!(status(&at(&cost, claude("logs", "s", "req_2"), 4, START), 0), Some(Billing::Priced));
+    assert_eq!(status(&at(&cost, claude("logs", "s", "req_2"), 4, START), 0), Some(BillingStatus::Priced));
 }
 
 /// A log with more detail than the span (cache lifetimes) costs the difference, once across pipeline branches, repeats
@@ -110,7 +110,7 @@ fn logs_that_know_more_cost_the_difference() {
     let mut both = [batch(log(), 2), batch(log(), 2)];
     for batch in &mut both {
         cost.process(batch).unwrap();
-        assert_eq!(status(batch, 0), Some(Billing::Priced));
+        assert_eq!(status(batch, 0), Some(BillingStatus::Priced));
         assert_eq!(attributes(batch, 0)["tollgate.cost.flags"], json!(["after_span"]));
         assert_eq!(attributes(batch, 0)["tollgate.cost.usd"], "0.00225");
     }
@@ -118,7 +118,7 @@ fn logs_that_know_more_cost_the_difference() {
         batch.effects.iter().for_each(|effect| cost.apply(effect));
     }
     assert_eq!(total(&meter), total(&alone));
-    assert_eq!(status(&at(&cost, log(), 3, START), 0), Some(Billing::NotCounted), "sent again");
+    assert_eq!(status(&at(&cost, log(), 3, START), 0), Some(BillingStatus::NotCounted), "sent again");
     let restored = built(&Meter::new());
     let before = built(&Meter::new());
     at(&before, span(), 1, START);
@@ -169,14 +169,14 @@ fn span_and_log_at_once_lose_nothing() {
 fn sizes_stand_in_for_ids() {
     let cost = built(&Meter::new());
     let run = |payload, id| status(&at(&cost, payload, id, START), 0);
-    assert_eq!(run(codex("traces", 2, 10), 1), Some(Billing::Priced));
-    assert_eq!(run(codex("traces", 3, 10), 2), Some(Billing::Priced));
-    assert_eq!(run(codex("logs", 2, 10), 3), Some(Billing::NotCounted));
+    assert_eq!(run(codex("traces", 2, 10), 1), Some(BillingStatus::Priced));
+    assert_eq!(run(codex("traces", 3, 10), 2), Some(BillingStatus::Priced));
+    assert_eq!(run(codex("logs", 2, 10), 3), Some(BillingStatus::NotCounted));
     // Another pipeline's branch of the same batch.
-    assert_eq!(run(codex("logs", 2, 10), 3), Some(Billing::NotCounted));
-    assert_eq!(run(codex("logs", 3, 10), 4), Some(Billing::NotCounted));
-    assert_eq!(run(codex("logs", 4, 10), 5), Some(Billing::Priced), "a call of its own");
-    assert_eq!(run(codex("traces", 4, 10), 6), Some(Billing::Deferred));
+    assert_eq!(run(codex("logs", 2, 10), 3), Some(BillingStatus::NotCounted));
+    assert_eq!(run(codex("logs", 3, 10), 4), Some(BillingStatus::NotCounted));
+    assert_eq!(run(codex("logs", 4, 10), 5), Some(BillingStatus::Priced), "a call of its own");
+    assert_eq!(run(codex("traces", 4, 10), 6), Some(BillingStatus::Deferred));
 }
 
 /// Known clients and calls priced by their spans survive a checkpoint and a replay; a log whose batch was not committed
@@ -188,16 +188,16 @@ fn clients_are_known_after_a_restart() {
     at(&first, codex("traces", 2, 10), 2, START);
     let restored = built(&Meter::new());
     restored.restore(&first.checkpoint().unwrap());
-    assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), Some(Billing::Deferred));
+    assert_eq!(status(&at(&restored, claude("traces", "s", "req_2"), 3, START), 0), Some(BillingStatus::Deferred));
     let mut lost = batch(codex("logs", 2, 10), 4);
     restored.process(&mut lost).unwrap();
-    assert_eq!(status(&lost, 0), Some(Billing::NotCounted));
+    assert_eq!(status(&lost, 0), Some(BillingStatus::NotCounted));
     restored.discard(&lost.origin.id);
     let again = at(&restored, codex("logs", 2, 10), 5, START);
-    assert_eq!(status(&again, 0), Some(Billing::NotCounted), "it was not taken");
+    assert_eq!(status(&again, 0), Some(BillingStatus::NotCounted), "it was not taken");
     let replayed = built(&Meter::new());
     heard.effects.iter().for_each(|effect| replayed.apply(effect));
-    assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(Billing::Deferred));
+    assert_eq!(status(&at(&replayed, claude("traces", "s", "req_2"), 3, START), 0), Some(BillingStatus::Deferred));
 }
 
 /// A call of Claude Code with a model that no table lists, or of Codex whose span has no model.
@@ -229,21 +229,25 @@ fn lone_spans_without_a_price_are_unpriced() {
     );
     let mut branch = batch(unlisted("traces", "req_1"), 1);
     cost.process(&mut branch).unwrap();
-    assert_eq!(status(&branch, 0), Some(Billing::Unpriced), "another branch of the pipelines");
-    assert_eq!(status(&at(&cost, unlisted("traces", "req_1"), 2, START), 0), Some(Billing::NotCounted), "sent again");
+    assert_eq!(status(&branch, 0), Some(BillingStatus::Unpriced), "another branch of the pipelines");
+    assert_eq!(
+        status(&at(&cost, unlisted("traces", "req_1"), 2, START), 0),
+        Some(BillingStatus::NotCounted),
+        "sent again"
+    );
     assert_eq!(unpriced(&meter), 1);
     let restored_meter = Meter::new();
     let restored = built(&restored_meter);
     restored.restore(&cost.checkpoint().unwrap());
     for (cost, meter, counted) in [(&cost, &meter, 1), (&restored, &restored_meter, 0)] {
-        assert_eq!(status(&at(cost, unlisted("logs", "req_1"), 3, START), 0), Some(Billing::NotCounted));
+        assert_eq!(status(&at(cost, unlisted("logs", "req_1"), 3, START), 0), Some(BillingStatus::NotCounted));
         assert_eq!(unpriced(meter), counted, "its log has no price either");
         assert_eq!(
             status(&at(cost, unlisted("traces", "req_2"), 4, START), 0),
-            Some(Billing::Deferred),
+            Some(BillingStatus::Deferred),
             "its logs come"
         );
-        assert_eq!(status(&at(cost, unlisted("logs", "req_2"), 5, START), 0), Some(Billing::Unpriced));
+        assert_eq!(status(&at(cost, unlisted("logs", "req_2"), 5, START), 0), Some(BillingStatus::Unpriced));
     }
     assert_eq!(unpriced(&meter), 2);
 }
@@ -275,12 +279,16 @@ fn logs_of_unpriced_spans_cost_everything() {
         let mut both = [batch(codex("logs", 2, 10), 2), batch(codex("logs", 2, 10), 2)];
         for batch in &mut both {
             cost.process(batch).unwrap();
-            assert_eq!(status(batch, 0), Some(Billing::Priced));
+            assert_eq!(status(batch, 0), Some(BillingStatus::Priced));
             assert_eq!(attributes(batch, 0)["tollgate.cost.flags"], json!(["after_span"]));
         }
         both.iter().flat_map(|batch| &batch.effects).for_each(|effect| cost.apply(effect));
         assert_eq!(total(meter), total(&alone));
-        assert_eq!(status(&at(cost, codex("logs", 2, 10), 2, START), 0), Some(Billing::Priced), "the same batch again");
+        assert_eq!(
+            status(&at(cost, codex("logs", 2, 10), 2, START), 0),
+            Some(BillingStatus::Priced),
+            "the same batch again"
+        );
         assert_eq!(total(meter), total(&alone));
     }
     assert_eq!(unpriced(&meter), 1);

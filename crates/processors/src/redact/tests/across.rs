@@ -18,7 +18,7 @@ fn spans(told: Vec<KeyValue>, bare: &str) -> Vec<u8> {
 }
 
 /// The texts of both spans after a pass, beginning with the given attributes.
-fn after(config: &Config, told: Vec<KeyValue>, bare: &str) -> Vec<String> {
+fn after(config: &RedactConfig, told: Vec<KeyValue>, bare: &str) -> Vec<String> {
     let redact = processor(config, &Meter::new());
     let (bytes, _) = pass(&redact, Signal::Traces, spans(told.clone(), bare));
     assert_eq!(pass(&redact, Signal::Traces, bytes.clone()).0, bytes, "a second pass changes nothing");
@@ -39,7 +39,7 @@ fn after(config: &Config, told: Vec<KeyValue>, bare: &str) -> Vec<String> {
 /// another span keeps an equal text.
 #[test]
 fn a_value_told_by_its_key_goes_from_the_whole_item() {
-    let found = after(&Config::default(), vec![text("args", "password=Winter4Sun19x")], "Winter4Sun19x");
+    let found = after(&RedactConfig::default(), vec![text("args", "password=Winter4Sun19x")], "Winter4Sun19x");
     let hidden = "[PASSWORD]";
     let wanted = [
         format!("password={hidden}"),
@@ -55,7 +55,7 @@ fn a_value_told_by_its_key_goes_from_the_whole_item() {
 #[test]
 fn a_name_told_by_its_key_goes_from_the_whole_item() {
     let told = vec![text("before", "paid by Okonkwo on Monday"), text("customer.name", "Adaeze Okonkwo")];
-    let found = after(&Config::default(), told, "Okonkwo");
+    let found = after(&RedactConfig::default(), told, "Okonkwo");
     assert_eq!(found[0], "paid by [PERSON] on Monday");
     assert_eq!(found[1], "[PERSON]");
     assert_eq!(found[2..5], ["open [PERSON]", "no way with [PERSON]", "{\"used\":\"[PERSON]\",\"n\":1}"]);
@@ -67,9 +67,9 @@ fn a_name_told_by_its_key_goes_from_the_whole_item() {
 #[test]
 fn ids_keep_their_form_and_the_option_turns_it_off() {
     let told = || vec![text("note", "account number: 4477120983"), text("session.id", "4477120983")];
-    let found = after(&Config::default(), told(), "4477120983");
+    let found = after(&RedactConfig::default(), told(), "4477120983");
     assert_eq!(found[1..3], ["4477120983", "open [ACCOUNT_ID]"]);
-    let config = Config { carry_over: false, ..Config::default() };
+    let config = RedactConfig { redact_repeats: false, ..RedactConfig::default() };
     let found = after(&config, told(), "4477120983");
     assert_eq!(found[2], "open 4477120983");
 }
@@ -81,14 +81,14 @@ fn what_is_remembered_is_bounded() {
     let value = |index: usize| format!("Winter{index:03}Sun19x");
     let told: Vec<KeyValue> =
         (0..200).map(|index| text(&format!("args{index}"), &format!("password={}", value(index)))).collect();
-    assert_eq!(after(&Config::default(), told.clone(), &value(0))[200], "open [PASSWORD]");
-    assert_eq!(after(&Config::default(), told, &value(199))[200], format!("open {}", value(199)));
+    assert_eq!(after(&RedactConfig::default(), told.clone(), &value(0))[200], "open [PASSWORD]");
+    assert_eq!(after(&RedactConfig::default(), told, &value(199))[200], format!("open {}", value(199)));
 }
 
 /// The same for a log record: its attributes and its body.
 #[test]
 fn log_records_are_items() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let json = serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{
         "timeUnixNano": "1", "body": {"stringValue": "retry with Winter4Sun19x"},
         "attributes": [{"key": "args", "value": {"stringValue": "password=Winter4Sun19x"}}]}]}]}]});

@@ -5,11 +5,11 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::redact::config::Mode;
+use crate::redact::config::RedactMode;
 use otlp::OwnedValue;
 use pipeline::Reason;
-use recogniser::{Answers, OnError, Recognise};
-use redaction::recognised::Named;
+use recogniser::{OnRecogniserError, RecogniserAnswers, TextRecogniser};
+use redaction::recognised::EntityHit;
 
 /// Reports each `Zqx …` up to the end of the next word as a name; does not answer texts with `silence`.
 struct Fake {
@@ -17,38 +17,38 @@ struct Fake {
     asked: Mutex<Vec<Vec<String>>>,
 }
 
-impl Recognise for Fake {
-    fn ask(&self, _: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, Answers> {
+impl TextRecogniser for Fake {
+    fn recognise(&self, _: Arc<str>, texts: Vec<Arc<str>>) -> BoxFuture<'static, RecogniserAnswers> {
         self.asked.lock().push(texts.iter().map(|text| text.to_string()).collect());
         let named = |text: &str| {
             let word = |at: usize| text[at + 4..].find([' ', '"', '.']).map_or(text.len(), |end| at + 4 + end);
-            text.match_indices("Zqx ").map(|(at, _)| Named { range: at..word(at), rule: self.rule }).collect()
+            text.match_indices("Zqx ").map(|(at, _)| EntityHit { range: at..word(at), rule: self.rule }).collect()
         };
         let answered = texts.iter().filter(|text| !text.contains("silence"));
-        let answers = Answers(answered.map(|text| (Arc::clone(text), named(text))).collect());
+        let answers = RecogniserAnswers(answered.map(|text| (Arc::clone(text), named(text))).collect());
         Box::pin(async move { answers })
     }
 }
 
-fn config(change: impl FnOnce(&mut recogniser::Config)) -> Config {
+fn config(change: impl FnOnce(&mut recogniser::Config)) -> RedactConfig {
     let mut recogniser = recogniser::Config {
         endpoint: "http://127.0.0.1:1".to_owned(),
         trust: Some(Trust::Internal),
         ..recogniser::Config::default()
     };
     change(&mut recogniser);
-    Config { recogniser: Some(recogniser), ..Config::default() }
+    RedactConfig { recogniser: Some(recogniser), ..RedactConfig::default() }
 }
 
-fn asking(config: &Config, meter: &Meter) -> (Redact, Arc<Fake>) {
+fn asking(config: &RedactConfig, meter: &Meter) -> (RedactProcessor, Arc<Fake>) {
     let redact = processor(config, meter);
-    let rule = redact.settings.detector.rule_of("recogniser_person").expect("rule");
+    let rule = redact.settings.detector.rule_index("recogniser_person").expect("rule");
     let fake = Arc::new(Fake { rule, asked: Mutex::default() });
     (redact.with_recogniser(fake.clone(), meter), fake)
 }
 
-fn batch(signal: Signal, wire: Vec<u8>, content: Content) -> Batch {
-    let origin = Origin {
+fn batch(signal: Signal, wire: Vec<u8>, content: ContentState) -> Batch {
+    let origin = BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
@@ -62,16 +62,16 @@ fn batch(signal: Signal, wire: Vec<u8>, content: Content) -> Batch {
 }
 
 /// Asks the recogniser, then processes the batch.
-fn through(redact: &Redact, batch: &mut Batch) -> Result<(), Reason> {
+fn through(redact: &RedactProcessor, batch: &mut Batch) -> Result<(), Reason> {
     if let Some(inquiry) = redact.inquire(batch) {
         batch.answer = Some(inquiry.now_or_never().expect("at once")?);
     }
     redact.process(batch)
 }
 
-fn texts_after(redact: &Redact, pairs: &[(&str, &str)]) -> Vec<String> {
+fn texts_after(redact: &RedactProcessor, pairs: &[(&str, &str)]) -> Vec<String> {
     let wire = span_with(pairs.iter().map(|(key, value)| text(key, value)).collect());
-    let mut batch = batch(Signal::Traces, wire, Content::Stripped);
+    let mut batch = batch(Signal::Traces, wire, ContentState::Stripped);
     through(redact, &mut batch).expect("processed");
     let item = batch.payload.items().next().expect("span");
     pairs.iter().map(|(key, _)| batch.payload.get_str(item, key).unwrap_or("gone").to_owned()).collect()
@@ -127,7 +127,7 @@ fn every_place_is_asked_about() {
     span.name = "chat Zqx Six".to_owned();
     span.status = Some(opentelemetry_proto::tonic::trace::v1::Status { message: "no Zqx Seven".to_owned(), code: 2 });
     span.trace_state = "a b Zqx=Eight".to_owned();
-    let mut batch = batch(Signal::Traces, request.encode_to_vec(), Content::Stripped);
+    let mut batch = batch(Signal::Traces, request.encode_to_vec(), ContentState::Stripped);
     through(&redact, &mut batch).expect("processed");
     let mut asked = fake.asked.lock()[0].clone();
     asked.sort();
@@ -146,10 +146,10 @@ fn no_answer_is_no_pass() {
     let wire = || span_with(vec![text("note", "silence of Zqx Roe"), text("other", "met Zqx Roe today")]);
     let meter = Meter::new();
     let (redact, _) = asking(&config(|_| {}), &meter);
-    let mut held = batch(Signal::Traces, wire(), Content::Stripped);
+    let mut held = batch(Signal::Traces, wire(), ContentState::Stripped);
     assert_eq!(through(&redact, &mut held), Err(Reason::Held));
-    assert!(meter.render().contains("tollgate_recogniser_held_requests_total{processor=\"redact\"} 1"));
-    let (redact, _) = asking(&config(|config| config.on_error = OnError::Unscanned), &meter);
+    assert!(meter.render().contains("tollgate_recogniser_unanswered_requests_total{processor=\"redact\"} 1"));
+    let (redact, _) = asking(&config(|config| config.on_error = OnRecogniserError::Unscanned), &meter);
     let kept = texts_after(&redact, &[("note", "silence of Zqx Roe"), ("other", "met Zqx Roe today")]);
     assert_eq!(kept, ["[UNSCANNED]", "met [PERSON] today"]);
     assert!(meter.render().contains("tollgate_recogniser_unscanned_texts_total{processor=\"redact\"} 1"));
@@ -162,8 +162,11 @@ fn without_anybody_to_ask_nothing_passes() {
     for with_fake in [true, false] {
         let meter = Meter::new();
         let redact = if with_fake { asking(&config(|_| {}), &meter).0 } else { processor(&config(|_| {}), &meter) };
-        let mut batch =
-            batch(Signal::Traces, span_with(vec![text("note", "met Zqx Roe"), text("id", "x")]), Content::Stripped);
+        let mut batch = batch(
+            Signal::Traces,
+            span_with(vec![text("note", "met Zqx Roe"), text("id", "x")]),
+            ContentState::Stripped,
+        );
         redact.process(&mut batch).expect("processed");
         let item = batch.payload.items().next().expect("span");
         assert_eq!(batch.payload.get_str(item, "note"), Some("[UNSCANNED]"));
@@ -187,7 +190,7 @@ fn listing_leaves_no_trace() {
     let (redact, _) = asking(&config(|_| {}), &meter);
     let long = format!("Zqx Roe {}", "y ".repeat(20_000));
     let wire = span_with(vec![text("cookie", "a b"), text("note", &long), text("mail", "me at a@example.com")]);
-    let mut batch = batch(Signal::Traces, wire, Content::Stripped);
+    let mut batch = batch(Signal::Traces, wire, ContentState::Stripped);
     let state = |batch: &Batch| {
         let mut metrics: Vec<String> = meter.render().lines().map(str::to_owned).collect();
         metrics.sort();
@@ -222,7 +225,7 @@ fn structure_is_asked_about_leaf_by_leaf() {
 /// Audit mode delays and changes nothing.
 #[test]
 fn audit_holds_nothing() {
-    let (redact, _) = asking(&Config { mode: Mode::Audit, ..config(|_| {}) }, &Meter::new());
+    let (redact, _) = asking(&RedactConfig { mode: RedactMode::Audit, ..config(|_| {}) }, &Meter::new());
     let kept = texts_after(&redact, &[("note", "silence of Zqx Roe"), ("other", "met Zqx Roe today")]);
     assert_eq!(kept, ["silence of Zqx Roe", "met Zqx Roe today"]);
 }
@@ -233,7 +236,7 @@ fn slugs_know_the_answers() {
     let (redact, _) = asking(&config(|_| {}), &Meter::new());
     let slug = |message: &str| {
         let wire = span_with(vec![text("exception.type", "E"), text("exception.message", message)]);
-        let mut batch = batch(Signal::Traces, wire, Content::Stripped);
+        let mut batch = batch(Signal::Traces, wire, ContentState::Stripped);
         let item = batch.payload.items().next().expect("span");
         batch.payload.set(item, "error.type", OwnedValue::Str("E".to_owned()));
         through(&redact, &mut batch).expect("processed");
@@ -248,7 +251,7 @@ fn slugs_know_the_answers() {
 fn options_hold_for_findings() {
     let option = |yaml: &str| {
         let mut config = config(|_| {});
-        let options: super::super::RuleOptions = config::load::data("option", yaml).expect("option");
+        let options: super::super::RuleOptions = config::load::parse_data("option", yaml).expect("option");
         config.options.insert("recogniser_person".to_owned(), options);
         config
     };
@@ -257,7 +260,10 @@ fn options_hold_for_findings() {
     assert!(kept[0].starts_with("met [PERSON:h-") && kept[0].ends_with("] today"), "{kept:?}");
     let (redact, _) = asking(&option("allow: ['Zqx Roe']"), &Meter::new());
     assert_eq!(texts_after(&redact, &[("note", "met Zqx Roe today")]), ["met Zqx Roe today"]);
-    assert!(Config { recogniser: None, ..option("as: drop") }.settings().is_err(), "no such rule without a recogniser");
+    assert!(
+        RedactConfig { recogniser: None, ..option("as: drop") }.settings().is_err(),
+        "no such rule without a recogniser"
+    );
 }
 
 /// Descriptions and units of metrics are not asked about; attributes of data points are, and keep series apart.
@@ -268,7 +274,7 @@ fn metrics_are_asked_about_by_their_attributes() {
         "name": "m", "description": "counts Zqx Roe", "unit": "of a kind", "gauge": {"dataPoints": [
             {"asInt": "1", "timeUnixNano": "1", "attributes": [{"key": "who", "value": {"stringValue": "by Zqx Roe"}}]}]}}]}]}]});
     let request: ExportMetricsServiceRequest = serde_json::from_value(json).expect("request");
-    let mut batch = batch(Signal::Metrics, request.encode_to_vec(), Content::Kept);
+    let mut batch = batch(Signal::Metrics, request.encode_to_vec(), ContentState::Kept);
     through(&redact, &mut batch).expect("processed");
     assert_eq!(fake.asked.lock().concat(), ["by Zqx Roe"]);
     let after = batch.payload.encode(UnknownFields::Drop).expect("encoded").bytes;

@@ -74,17 +74,17 @@ fn every_field_is_named() {
 /// numbers in text are removed too.
 #[test]
 fn nothing_private_leaves_any_field() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let private = format!("to {MAIL} with ghp_16C7e42F292c6912E7710c838347Ae178B4a");
     for (signal, _, way, request) in requests_with(private.as_bytes()) {
         let (bytes, clearance) = pass(&redact, signal, request);
         let left = String::from_utf8_lossy(&bytes);
         assert!(!left.contains("jane") && !left.contains("example.com") && !left.contains("ghp_"), "{way}: {left}");
-        assert!(clearance.text == Text::Redacted && Payload::parse(signal, Bytes::from(bytes)).is_ok(), "{way}");
+        assert!(clearance.text == TextState::Redacted && Payload::parse(signal, Bytes::from(bytes)).is_ok(), "{way}");
     }
 }
 
-fn shown_number(redact: &Redact, key: &str, value: Value) -> String {
+fn shown_number(redact: &RedactProcessor, key: &str, value: Value) -> String {
     let after = attributes_after(redact, vec![kv(key, value)]);
     match after[0].value.clone().and_then(|value| value.value).expect("a value") {
         Value::StringValue(text) => text,
@@ -98,7 +98,7 @@ fn shown_number(redact: &Redact, key: &str, value: Value) -> String {
 /// in lists and maps too. Numbers that dashboards count stay numbers.
 #[test]
 fn private_numbers_become_placeholders() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     for (key, number, wanted) in [
         ("x", 4_111_111_111_111_111, "[CREDIT_CARD]"),
         ("payment.card_number", 4_111_111_111_111_111, "[CREDIT_CARD]"),
@@ -139,7 +139,7 @@ fn private_numbers_become_placeholders() {
 /// An attribute whose key marks it as secret is removed as a whole, in a list or map too; words about secrets stay.
 #[test]
 fn secret_keys_of_attributes() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let item = |value: &str| AnyValue { value: Some(Value::StringValue(value.to_owned())) };
     for (key, value) in [
         ("app.password", "Tr0ub4dor3w"),

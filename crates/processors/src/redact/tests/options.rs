@@ -3,11 +3,11 @@
 use super::*;
 use config::load;
 
-fn config(text: &str) -> Config {
-    load::data::<Config>("redact", text).unwrap_or_else(|problem| panic!("{problem}"))
+fn config(text: &str) -> RedactConfig {
+    load::parse_data::<RedactConfig>("redact", text).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-fn with(text: &str) -> Redact {
+fn with(text: &str) -> RedactProcessor {
     processor(&config(text), &Meter::new())
 }
 
@@ -15,7 +15,7 @@ fn with(text: &str) -> Redact {
 /// them.
 #[test]
 fn what_must_survive() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     let kept = [
         ("build.commit_sha", "9fceb02d0ae598e95dc970b74767f19372d61af8"),
         ("build.commit_sha", "9fceb02"),
@@ -63,7 +63,7 @@ fn what_must_survive() {
 /// An attribute's key determines how its value is read, on every signal; ids do not become shared placeholders.
 #[test]
 fn keys_of_attributes_count() {
-    let redact = processor(&Config::default(), &Meter::new());
+    let redact = processor(&RedactConfig::default(), &Meter::new());
     for (key, value, wanted) in [
         ("user.full_name", "zorblatt quux", "[PERSON]"),
         ("enduser.email", "jane@intranet", "[EMAIL]"),
@@ -93,7 +93,7 @@ fn rules_do_what_they_are_told() {
     assert_eq!(string_after(&with(own), "note", "see case-7 now").as_deref(), Some("[CASE]"));
     let wrong = config("{options: {emial: {on: false}}}").settings().err().unwrap_or_default();
     assert_eq!(wrong.len(), 1);
-    assert!(wrong[0].what.contains("did you mean `email`"), "{}", wrong[0].what);
+    assert!(wrong[0].message.contains("did you mean `email`"), "{}", wrong[0].message);
     assert!(config("{options: {email: {allow: ['.*']}}}").settings().is_err(), "an allow list of everything");
 }
 
@@ -142,7 +142,7 @@ fn choices_reach_the_rules() {
     let twice = "DB_PASSWORD=tr0ub4dor3xyz; psql tr0ub4dor3xyz";
     let after = |options: &str| string_after(&with(options), "note", twice);
     assert_eq!(after("{}").as_deref(), Some("DB_PASSWORD=[PASSWORD]; psql [PASSWORD]"));
-    assert_eq!(after("{carry_over: false}").as_deref(), Some("DB_PASSWORD=[PASSWORD]; psql tr0ub4dor3xyz"));
+    assert_eq!(after("{redact_repeats: false}").as_deref(), Some("DB_PASSWORD=[PASSWORD]; psql tr0ub4dor3xyz"));
 }
 
 /// With the option set, items record findings and their lengths; never on data points; a second pass changes nothing.
@@ -176,7 +176,7 @@ fn an_audit_only_counts() {
     let wire = span_with(vec![text("note", MAIL), text("http.request.header.authorization", "Bearer x")]);
     let (after, clearance) = pass(&redact, Signal::Traces, wire.clone());
     assert_eq!(after, wire);
-    assert_eq!((clearance.text, clearance.content), (Text::Raw, Content::Kept));
+    assert_eq!((clearance.text, clearance.content), (TextState::Raw, ContentState::Kept));
     let told = meter.render();
     assert!(told.contains("tollgate_redactions_total{rule=\"email\",signal=\"traces\"} 1"), "{told}");
     assert!(told.contains("place=\"value\"") && told.contains("tollgate_redact_dropped_attributes_total"), "{told}");
@@ -187,9 +187,9 @@ fn an_audit_only_counts() {
 fn content_passes_where_somebody_allows_it() {
     let wire = || span_with(vec![text("gen_ai.prompt", &format!("write to {MAIL}"))]);
     let (_, clearance) = pass(&with("{}"), Signal::Traces, wire());
-    assert_eq!(clearance.content, Content::Kept);
+    assert_eq!(clearance.content, ContentState::Kept);
     let (after, clearance) = pass(&with("{content: allow}"), Signal::Traces, wire());
-    assert_eq!((clearance.text, clearance.content), (Text::Redacted, Content::Stripped));
+    assert_eq!((clearance.text, clearance.content), (TextState::Redacted, ContentState::Stripped));
     let after = String::from_utf8_lossy(&after).into_owned();
     assert!(after.contains("write to [EMAIL]"), "{after}");
 }

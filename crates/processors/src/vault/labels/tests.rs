@@ -1,21 +1,21 @@
 use super::*;
 
-fn sighting(account: u64, text: u128, session: u64, hour: u32) -> Sighting {
+fn sighting(account: u64, text: u128, session: u64, hour: u32) -> LabelObservation {
     of_kind(0, account, text, session, hour)
 }
 
-fn of_kind(kind: u64, account: u64, text: u128, session: u64, hour: u32) -> Sighting {
-    Sighting { account, text, session: tied((kind, session), text), hour }
+fn of_kind(kind: u64, account: u64, text: u128, session: u64, hour: u32) -> LabelObservation {
+    LabelObservation { account, text, session: bind_to_text((kind, session), text), hour }
 }
 
-fn labels(min_sessions: u8, limits: (usize, usize)) -> Labels {
-    Labels::new(LabelPolicy { min_sessions, ..LabelPolicy::default() }, limits)
+fn labels(min_sessions: u8, limits: (usize, usize)) -> ProvenLabels {
+    ProvenLabels::new(LabelPolicy { min_sessions, ..LabelPolicy::default() }, limits)
 }
 
 /// Checks a text as a batch does, and commits the new observations.
-fn send(labels: &Labels, sighting: Sighting) -> bool {
+fn send(labels: &ProvenLabels, sighting: LabelObservation) -> bool {
     let mut body = vec![VERSION];
-    let leaves = labels.see(sighting, &mut body);
+    let leaves = labels.observe(sighting, &mut body);
     labels.apply(&body);
     leaves
 }
@@ -63,8 +63,8 @@ fn more_sessions_after_a_restart() {
 fn what_is_not_committed_proves_nothing() {
     let memory = labels(2, LIMITS);
     for _ in 0..10 {
-        memory.see(sighting(1, 5, 77, 100), &mut Vec::new());
-        memory.see(sighting(1, 5, 78, 100), &mut Vec::new());
+        memory.observe(sighting(1, 5, 77, 100), &mut Vec::new());
+        memory.observe(sighting(1, 5, 78, 100), &mut Vec::new());
     }
     assert!(!send(&memory, sighting(1, 5, 79, 100)));
 }
@@ -76,7 +76,7 @@ fn a_proven_text_is_one_entry() {
     for session in 1..=5 {
         assert!(!send(&memory, sighting(1, 5, session, 100)));
     }
-    assert_eq!(memory.save().len(), 1 + ENTRY);
+    assert_eq!(memory.save().len(), 1 + OBSERVATION_BYTES);
     let restored = labels(5, LIMITS);
     restored.apply(&memory.save());
     assert!(send(&restored, sighting(1, 5, 6, 101)));
@@ -91,7 +91,7 @@ fn forgotten_after_30_days() {
     for week in 1..10 {
         assert!(send(&memory, sighting(1, 5, 9, week * 7 * 24)), "week {week}");
     }
-    let later = 9 * 7 * 24 + FORGOTTEN;
+    let later = 9 * 7 * 24 + EXPIRY_HOURS;
     assert!(!send(&memory, sighting(1, 5, 9, later)));
     assert!(!send(&memory, sighting(1, 5, 10, later)));
     assert!(send(&memory, sighting(1, 5, 11, later)));
@@ -132,7 +132,7 @@ fn one_batch_is_bounded() {
     let memory = labels(2, LIMITS);
     let mut body = vec![VERSION];
     for text in 0..100_000 {
-        memory.see(sighting(1, text, 7, 1), &mut body);
+        memory.observe(sighting(1, text, 7, 1), &mut body);
     }
-    assert!(body.len() <= (BATCH + 1) * ENTRY, "{}", body.len());
+    assert!(body.len() <= (MAX_BATCH_OBSERVATIONS + 1) * OBSERVATION_BYTES, "{}", body.len());
 }

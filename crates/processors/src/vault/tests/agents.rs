@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, turn};
 use crate::cost;
-use audit::read::{Filter, Format, Opener, Replay, Vault, replay};
+use audit::read::{ExportFormat, FragmentOpener, ReplayFilter, ReplayedSession, Vault, replay};
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use otlp::{Payload, Signal};
@@ -19,24 +19,24 @@ const SUB_PROMPT: &str = "CANARY-subprompt-ce3c346d0c391e95";
 const SUB_ARGUMENTS: &str = "CANARY-subtoolargs-d7efc3403356641c";
 const SUB_ANSWER: &str = "CANARY-subcompletion-7467f2a1b9c63d94";
 
-async fn read(gateway: &mut Gateway, session: &str) -> Replay {
+async fn read(gateway: &mut Gateway, session: &str) -> ReplayedSession {
     assert!(gateway.uploader.drain().await);
-    let vault = Vault::at(&gateway.location()).expect("a vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
-    replay(&vault, &mut opener, session, &Filter::default()).await.expect("read")
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
+    replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read")
 }
 
 fn step() -> Box<dyn Processor> {
-    let mut settings = cost::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
+    let mut settings = cost::CostConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
     settings.signals = vec![Signal::Logs, Signal::Traces];
     Box::new(
-        cost::Cost::new("cost".into(), &settings, vocabulary(), &Meter::new())
+        cost::CostProcessor::new("cost".into(), &settings, vocabulary(), &Meter::new())
             .unwrap_or_else(|why| panic!("{}", why.0)),
     )
 }
 
 /// A replayed recorded session, after `change` was applied to the recorded requests.
-async fn recorded(path: &str, session: &str, change: impl Fn(&mut Payload)) -> Replay {
+async fn recorded(path: &str, session: &str, change: impl Fn(&mut Payload)) -> ReplayedSession {
     let folder = request::at("tests/recordings").join(path);
     let files = std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
     let is_told = |path: &std::path::PathBuf| {
@@ -60,21 +60,21 @@ async fn recorded(path: &str, session: &str, change: impl Fn(&mut Payload)) -> R
     read(&mut gateway, session).await
 }
 
-fn shown(replay: &Replay, number: usize) -> String {
+fn shown(replay: &ReplayedSession, number: usize) -> String {
     let mut out = Vec::new();
     replay.write_turn(number, &mut out).expect("a turn").expect("written");
     String::from_utf8(out).expect("text")
 }
 
-fn tree(replay: &Replay) -> String {
+fn tree(replay: &ReplayedSession) -> String {
     let mut out = Vec::new();
     replay.write_tree(&mut out).expect("written");
     String::from_utf8(out).expect("text")
 }
 
-fn exported(replay: &Replay) -> Vec<Json> {
+fn exported(replay: &ReplayedSession) -> Vec<Json> {
     let mut out = Vec::new();
-    replay.export(Format::Messages, &mut out).expect("written");
+    replay.export(ExportFormat::Messages, &mut out).expect("written");
     String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
@@ -82,7 +82,7 @@ fn exported(replay: &Replay) -> Vec<Json> {
 fn drop_spans(payload: &mut Payload, named: &str) {
     let nodes: Vec<_> = payload.items().collect();
     for node in nodes {
-        if payload.signal() == Signal::Traces && payload.text(node, otlp::Field::Name).starts_with(named) {
+        if payload.signal() == Signal::Traces && payload.text(node, otlp::TextField::Name).starts_with(named) {
             payload.remove_node(node);
         }
     }
@@ -225,7 +225,7 @@ async fn a_recorded_failure_is_one() {
 
 /// Two concurrent sub-agents, as Claude Code reports them: `ids` with their ids, `spans` with the spans that link their
 /// calls.
-async fn at_once(ids: bool, spans: bool) -> Replay {
+async fn at_once(ids: bool, spans: bool) -> ReplayedSession {
     let event = |name: &str, at: u64, time: u64, mut attributes: Json, agent: &str| {
         if ids && !agent.is_empty() {
             attributes["agent_id"] = json!(agent);
@@ -284,7 +284,7 @@ async fn two_sub_agents_at_once() {
         assert_eq!((has(2, "first one's answer"), has(2, "second one's answer")), (spans, spans), "{way}");
         assert_eq!(has(2, "what the user said"), ids || spans, "{way}");
         // Only the spans that link these calls have a line.
-        let json: Json = serde_json::from_str(&replay.json().expect("json")).expect("json");
+        let json: Json = serde_json::from_str(&replay.to_json().expect("json")).expect("json");
         let lines = json["entries"].as_array().expect("entries").iter().filter(|entry| {
             (entry["line"]["call"].as_str(), entry["line"]["signal"].as_str()) == (Some("other"), Some("traces"))
         });
@@ -307,7 +307,7 @@ fn event(name: &str, at: u64, time: u64, mut attributes: Json) -> Json {
     json!({"event_name": format!("claude_code.{name}"), "time": BEGIN + time, "trace": 1, "span": at, "attributes": attributes})
 }
 
-async fn sent(spans: &[Json], events: &[Json]) -> Replay {
+async fn sent(spans: &[Json], events: &[Json]) -> ReplayedSession {
     let mut gateway = gateway();
     gateway.send(&json!({"signal": "logs", "scope": {"name": "com.anthropic.claude_code.events"}, "items": events}));
     gateway.send(&json!({"scope": {"name": "com.anthropic.claude_code.tracing"}, "items": spans}));

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::super::bases::Bases;
+use super::super::context_bases::ContextBases;
 use super::whole::{Gateway, NOON, files, gateway, turn, verified};
-use audit::read::{Filter, Format, Opener, Replay, Vault, Wanted, get, replay};
+use audit::read::{ContentReference, ExportFormat, FragmentOpener, ReplayFilter, ReplayedSession, Vault, get, replay};
 use pipeline::Processor as _;
 
 /// Text that does not compress: hex of hashes.
@@ -29,10 +29,10 @@ fn grown(n: u64, bytes: usize) -> Json {
     json!({"items": [turn(n, &history, &words(2 * n, bytes))]})
 }
 
-async fn read(gateway: &Gateway) -> Replay {
-    let vault = Vault::at(&gateway.location()).expect("a vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
-    replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("read")
+async fn read(gateway: &Gateway) -> ReplayedSession {
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
+    replay(&vault, &mut opener, "s-1", &ReplayFilter::default()).await.expect("read")
 }
 
 /// Total size of the payload objects, and their number.
@@ -73,7 +73,7 @@ async fn thirty_turns_in_the_store() {
     let changed = String::from_utf8(changed).expect("text");
     assert!(changed.contains("(57 messages as before)") && !changed.contains(&words(57, 2000)), "{changed:.300}");
     let mut exported = Vec::new();
-    replay.export(Format::Messages, &mut exported).expect("written");
+    replay.export(ExportFormat::Messages, &mut exported).expect("written");
     let last = String::from_utf8(exported).expect("text");
     let last: Json = serde_json::from_str(last.lines().last().expect("a line")).expect("JSON");
     assert_eq!(last["messages"].as_array().map(Vec::len), Some(60));
@@ -90,11 +90,11 @@ async fn a_range_is_read_whole() {
     files(&gateway.folder.path().join("vault"), &mut all);
     let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
     let third = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(2).expect("three fragments");
-    let vault = Vault::at(&gateway.location()).expect("vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
     let mut out = Vec::new();
     let uri = object.split_once("/vault/").expect("inside").1.to_owned();
-    let wanted = Wanted { uri, range: Some(format!("bytes={third}-{}", bytes.len() - 1)) };
+    let wanted = ContentReference { uri, range: Some(format!("bytes={third}-{}", bytes.len() - 1)) };
     get(&vault, &mut opener, &wanted, &mut out).await.expect("found").expect("written");
     let text = String::from_utf8(out).expect("text");
     assert!((1..=6).all(|at| text.contains(&words(at, 1000))));
@@ -150,16 +150,19 @@ async fn an_object_never_needs_another() {
     // Each object can be read without the other.
     let mut all = Vec::new();
     files(&gateway.folder.path().join("vault"), &mut all);
-    let vault = Vault::at(&gateway.location()).expect("vault");
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
     let mut turns = 0;
     for (name, _) in all.iter().filter(|(name, _)| name.ends_with(".agev")) {
-        let mut opener = Opener::new(&vault, gateway.auditors());
+        let mut opener = FragmentOpener::new(&vault, gateway.auditors());
         let hidden = all.iter().map(|(name, _)| name).filter(|other| other.ends_with(".agev") && *other != name);
         let hidden: Vec<_> = hidden.map(|other| (other.clone(), format!("{other}.hidden"))).collect();
         hidden.iter().for_each(|(from, to)| std::fs::rename(from, to).expect("hidden"));
         let mut out = Vec::new();
         let uri = name.split_once("/vault/").expect("inside").1.to_owned();
-        get(&vault, &mut opener, &Wanted { uri, range: None }, &mut out).await.expect("found").expect("written");
+        get(&vault, &mut opener, &ContentReference { uri, range: None }, &mut out)
+            .await
+            .expect("found")
+            .expect("written");
         turns += out.iter().filter(|byte| **byte == b'\n').count();
         hidden.iter().for_each(|(from, to)| std::fs::rename(to, from).expect("back"));
     }
@@ -190,27 +193,32 @@ async fn sub_agents_have_contexts_of_their_own() {
 fn memory_is_bounded() {
     let gateway = gateway();
     let writer = gateway.writer();
-    let small = Bases::new(20_000);
+    let small = ContextBases::new(20_000);
     let mut refused = 0;
     for n in 0..400_u32 {
-        let scope = vault::names::Scope {
+        let scope = vault::object_names::FragmentScope {
             account: "default".into(),
             tenant: "acme".into(),
             session: format!("s-{n}"),
             date: "2026-11-20".into(),
         };
-        let spot = writer.names().spot(&scope, NOON, None);
+        let spot = writer.names().object_prefix(&scope, NOON, None);
         let mut lookup = small.lookup(&writer, &scope, &spot, "f");
-        let mut content = vault::document::Content::default();
-        let piece =
-            vault::document::Piece { part: "input".into(), on: "span".into(), key: None, event: None, time: None };
+        let mut content = vault::document::ItemContent::default();
+        let piece = vault::document::ContentPiece {
+            part: "input".into(),
+            on: "span".into(),
+            key: None,
+            event: None,
+            time: None,
+        };
         let text = Json::Array((0..3).map(|at| json!({ "content": words(at, 300) })).collect()).to_string();
-        content.push(genai::Part::Input, &piece, &json!(text).to_string(), Some(&text));
-        lookup.say(&mut content, 0);
+        content.push(genai::ContentPart::Input, &piece, &json!(text).to_string(), Some(&text));
+        lookup.plan_content(&mut content, 0);
         let landed = std::sync::Arc::default();
         let (_, _, learnt) = lookup.finish(&landed);
-        let placed = writer.place(&spot, 10, NOON, false, None);
-        landed.set(placed.n).expect("once");
+        let placed = writer.place_fragment(&spot, 10, NOON, false, None);
+        landed.set(placed.number).expect("once");
         let before = small.size().0;
         small.remember(&learnt);
         refused += u32::from(small.size().0 == before);
@@ -218,7 +226,7 @@ fn memory_is_bounded() {
     let (sessions, bytes) = small.size();
     assert!(bytes <= 20_000 && sessions > 20 && refused > 300, "{sessions} {bytes} {refused}");
     assert!(bytes / sessions < 700, "{bytes} {sessions}");
-    writer.close(NOON, Duration::ZERO);
-    small.sweep(&writer);
+    writer.close_due_objects(NOON, Duration::ZERO);
+    small.remove_closed(&writer);
     assert_eq!(small.size(), (0, 0));
 }

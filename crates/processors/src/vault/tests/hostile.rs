@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::options::Layout;
+use super::super::options::StoreLayout;
 use super::whole::{files, gateway, gateway_with, turn};
-use audit::read::{Opener, Vault, each_row};
-use audit::verify::{Options, verify};
+use audit::read::{FragmentOpener, Vault, each_row};
+use audit::verify::{VerifyOptions, verify};
 use kernel::clock::Clock as _;
 use pipeline::Processor as _;
-use vault::names::ObjectName;
+use vault::object_names::ObjectName;
 use vault::testing::journal::signing_key;
 
 /// Session ids that are paths, escapes, emoji, long, empty or addresses: in every layout each session is where its
@@ -31,7 +31,7 @@ async fn session_ids() {
         "=quarantine",
         "a\u{0}b",
     ];
-    for layout in [Layout::Session, Layout::Packed, Layout::Turn] {
+    for layout in [StoreLayout::Session, StoreLayout::Packed, StoreLayout::Turn] {
         let mut gateway = gateway_with(|config| config.layout = layout);
         for (n, id) in (1..).zip(ids) {
             let mut item = turn(n, &[("user", &format!("CANARY {n}."))], "x");
@@ -45,7 +45,7 @@ async fn session_ids() {
         files(gateway.folder.path(), &mut all);
         let outside = all.iter().filter(|(name, _)| !name.contains("/vault/")).count();
         assert_eq!(outside, 1, "only the auditor's key lies beside the store");
-        let vault = Vault::at(&gateway.location()).expect("a vault");
+        let vault = Vault::from_location(&gateway.location()).expect("a vault");
         let mut lines = Vec::new();
         each_row(&vault, None, &|_| true, &mut |row| lines.push(row)).await.expect("lines");
         assert_eq!(lines.len(), ids.len());
@@ -67,8 +67,8 @@ async fn sixty_four_mib() {
     let text = "0123456789abcde\n".repeat(4 << 20);
     gateway.pass(&json!({"items": [turn(1, &[("user", &text)], "x")]}));
     assert!(gateway.uploader.drain().await);
-    let vault = Vault::at(&gateway.location()).expect("a vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
     let replay = audit::read::replay(&vault, &mut opener, "s-1", &Default::default()).await.expect("read");
     let mut first = Vec::new();
     replay.write_turn(1, &mut first).expect("a turn").expect("written");
@@ -91,8 +91,8 @@ async fn a_session_without_end() {
         }
         gateway.processor.tick(gateway.clock.now());
         if minute % 60 == 59 {
-            let keeper = gateway.processor.keeper.as_ref().expect("a store");
-            sizes.push((keeper.bases.size().0, keeper.keys.len(), gateway.writer().open()));
+            let keeper = gateway.processor.sealer.as_ref().expect("a store");
+            sizes.push((keeper.bases.size().0, keeper.keys.len(), gateway.writer().open_count()));
         }
     }
     assert!(sizes.iter().all(|(bases, keys, open)| *bases <= 1 && *keys <= 1 && *open <= 1), "{sizes:?}");
@@ -114,7 +114,7 @@ async fn one_span_sessions() {
         gateway.pass(&json!({"items": [item]}));
     }
     let keeper = |gateway: &super::whole::Gateway| {
-        let keeper = gateway.processor.keeper.as_ref().expect("a store");
+        let keeper = gateway.processor.sealer.as_ref().expect("a store");
         (keeper.bases.size(), keeper.keys.len())
     };
     let ((sessions, bytes), keys) = keeper(&gateway);
@@ -124,7 +124,7 @@ async fn one_span_sessions() {
     gateway.uploader.step().await;
     gateway.processor.tick(gateway.clock.now());
     let (bases, _) = keeper(&gateway);
-    assert_eq!((bases, gateway.writer().open()), ((0, 0), 0));
+    assert_eq!((bases, gateway.writer().open_count()), ((0, 0), 0));
     gateway.clock.advance(Duration::from_secs(4000));
     gateway.processor.tick(gateway.clock.now());
     assert_eq!(keeper(&gateway).1, 0);
@@ -141,13 +141,14 @@ async fn the_clock_goes_back() {
     for _ in 0..6 {
         gateway.uploader.step().await;
     }
-    assert_eq!(gateway.writer().open(), 0, "an object from the future is closed");
+    assert_eq!(gateway.writer().open_count(), 0, "an object from the future is closed");
     gateway.pass(&json!({"items": [turn(3, &[("user", "three")], "z")]}));
     assert!(gateway.uploader.drain().await);
-    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
     let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());
-    let report =
-        verify(&vault, &Options { keys, auditors, ..Options::default() }, &mut |_| {}).await.expect("a report");
+    let report = verify(&vault, &VerifyOptions { keys, auditors, ..VerifyOptions::default() }, &mut |_| {})
+        .await
+        .expect("a report");
     assert!(report.verified, "{}", serde_json::to_string(&report).expect("json"));
     let text = gateway.replay("s-1").await.expect("replayed");
     assert!(["one", "two", "three"].iter().all(|word| text.contains(word)), "{text}");

@@ -2,9 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::config::Leave;
+use super::super::config::LeftContent;
 use super::process::Bench;
-use genai::Unlisted;
+use genai::UnlistedTextPolicy;
 
 fn everything(out: &super::process::Out) -> String {
     String::from_utf8_lossy(&out.bytes).into_owned()
@@ -93,9 +93,9 @@ fn unlisted_options() {
         let words = ["LISTED", "PROSE", "LABEL", "INMAP", "NESTED", "REST"];
         words.into_iter().filter(|word| all.contains(word)).collect::<Vec<_>>()
     };
-    assert_eq!(left(Unlisted::Text), [""; 0]);
-    assert_eq!(left(Unlisted::All), [""; 0]);
-    assert_eq!(left(Unlisted::Keep), ["PROSE", "LABEL", "INMAP", "REST"]);
+    assert_eq!(left(UnlistedTextPolicy::Text), [""; 0]);
+    assert_eq!(left(UnlistedTextPolicy::All), [""; 0]);
+    assert_eq!(left(UnlistedTextPolicy::Keep), ["PROSE", "LABEL", "INMAP", "REST"]);
 }
 
 /// A span name that holds the caller's words is replaced by its template; the words are in the vault.
@@ -112,13 +112,13 @@ fn names_that_are_messages() {
 /// The option is read, and `keep` adds a note with its consequence.
 #[test]
 fn unlisted_is_configured() {
-    use super::super::config::Unlisted as Written;
+    use super::super::config::UnlistedTextOption as Written;
     for (text, written, notes) in [("text", Written::Text, 1), ("all", Written::All, 1), ("keep", Written::Keep, 2)] {
         let settings = super::parse(&format!("store: none\nunlisted: {text}")).settings().unwrap_or_else(|_| panic!());
         assert_eq!((settings.unlisted, settings.notes.len()), (written, notes));
     }
     assert_eq!(super::parse("store: none").unlisted, Written::Text);
-    assert_eq!(Leave::default(), Leave::Nothing);
+    assert_eq!(LeftContent::default(), LeftContent::Nothing);
 }
 
 /// Values that redaction cannot search (bytes that are not text, texts over the limit) are kept in the vault from any

@@ -8,21 +8,21 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::super::options::{Directory, Kept, Layout};
+use super::super::options::{DirectoryConfig, DirectoryOptions, StoreLayout};
 use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
-use crate::vault::config::{Retention, Store};
-use audit::erase::{Asked, Place, Target, resolve};
-use audit::hold::{hold, holds, is_held, notes};
+use crate::vault::config::{Retention, StoreConfig};
+use audit::erase::{ContentTarget, TargetQuery, WritableVault, resolve_target};
+use audit::hold::{apply_hold, is_under_hold, list_holds, list_notes};
 use audit::read::Vault;
-use config::{ByteSize, Span};
+use config::{ByteSize, TimeSpan};
 use kernel::clock::UnixNanos;
 use kernel::rng::SystemRng;
-use vault::store::{DirectoryStore, Limits, ObjectKind, StoreError, Swept, VaultReader};
+use vault::store::{DirectoryLimits, DirectoryStore, ObjectKind, StoreError, SweepResult, VaultReader};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-fn session(id: &str) -> Asked {
-    Asked { what: Target::Session(id.to_owned()), account: None, tenant: None }
+fn session(id: &str) -> TargetQuery {
+    TargetQuery { target: ContentTarget::Session(id.to_owned()), account: None, tenant: None }
 }
 
 fn of(id: &str, n: u64) -> serde_json::Value {
@@ -57,26 +57,26 @@ async fn a_hold_is_set_and_released() {
     let mut gateway = gateway();
     gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
     assert!(gateway.uploader.drain().await);
-    let place = Place::at(&gateway.location(), None).expect("a place");
-    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
     let by = ("legal", "case 7");
-    assert!(holds(&vault, None).await.expect("read").is_empty());
-    assert!(hold(&place, &session("none"), true, by, NOON, &SystemRng).await.is_err());
-    let touched = hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
-    assert_eq!((touched.sessions, touched.objects, touched.noted), (vec!["acme/s-1".to_owned()], 0, 2));
-    let listed = holds(&vault, Some("default")).await.expect("read");
+    assert!(list_holds(&vault, None).await.expect("read").is_empty());
+    assert!(apply_hold(&place, &session("none"), true, by, NOON, &SystemRng).await.is_err());
+    let touched = apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    assert_eq!((touched.sessions, touched.objects, touched.note_only), (vec!["acme/s-1".to_owned()], 0, 2));
+    let listed = list_holds(&vault, Some("default")).await.expect("read");
     assert_eq!((listed.len(), &*listed[0].session, &*listed[0].by, &*listed[0].why), (1, "s-1", "legal", "case 7"));
-    assert!(is_held(&vault, "default", "acme", "s-1").await.expect("read"));
-    assert!(!is_held(&vault, "default", "acme", "s-2").await.expect("read"));
-    let resolved = resolve(&place, &session("s-1")).await.expect("resolved");
+    assert!(is_under_hold(&vault, "default", "acme", "s-1").await.expect("read"));
+    assert!(!is_under_hold(&vault, "default", "acme", "s-2").await.expect("read"));
+    let resolved = resolve_target(&place, &session("s-1")).await.expect("resolved");
     assert_eq!(resolved.holds.len(), 2, "erasure is told of key and payload: {:?}", resolved.holds);
-    assert!(resolve(&place, &session("s-2")).await.expect("resolved").holds.is_empty());
+    assert!(resolve_target(&place, &session("s-2")).await.expect("resolved").holds.is_empty());
     // Released by a clock that runs behind: the release still counts as the latest note.
-    hold(&place, &session("s-1"), false, by, UnixNanos(5), &SystemRng).await.expect("released");
-    assert!(holds(&vault, None).await.expect("read").is_empty());
-    assert!(resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
-    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
-    assert!(is_held(&vault, "default", "acme", "s-1").await.expect("read"));
+    apply_hold(&place, &session("s-1"), false, by, UnixNanos(5), &SystemRng).await.expect("released");
+    assert!(list_holds(&vault, None).await.expect("read").is_empty());
+    assert!(resolve_target(&place, &session("s-1")).await.expect("resolved").holds.is_empty());
+    apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    assert!(is_under_hold(&vault, "default", "acme", "s-1").await.expect("read"));
     assert_eq!(names(&gateway).iter().filter(|name| name.starts_with("holds/default/acme/s-1/")).count(), 3);
 }
 
@@ -87,38 +87,38 @@ async fn a_planted_note_ends_no_hold() {
     let mut gateway = gateway();
     gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
     assert!(gateway.uploader.drain().await);
-    let place = Place::at(&gateway.location(), None).expect("a place");
+    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
     let folder = gateway.folder.path().join("vault/holds/default/acme/s-1");
     let by = ("legal", "case 7");
-    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     let forged = json!({"v": 2, "account": "default", "tenant": "acme", "session": "s-1", "set": false, "by": "x", "why": "x", "at": "x",
         "releases": ["00"]});
     for name in ["99999999999999999999.json", "18446744073709551615.json", "18446744073709551614.json", "x.json"] {
         std::fs::write(folder.join(name), forged.to_string()).expect("planted");
     }
     let held = async || {
-        let noted = notes(&place.vault, None).await.expect("read");
-        let erasable = resolve(&place, &session("s-1")).await.expect("resolved").holds.is_empty();
-        assert_eq!(erasable, !is_held(&place.vault, "default", "acme", "s-1").await.expect("read"));
-        (noted.in_force.len(), noted.strange.len(), erasable)
+        let noted = list_notes(&place.vault, None).await.expect("read");
+        let erasable = resolve_target(&place, &session("s-1")).await.expect("resolved").holds.is_empty();
+        assert_eq!(erasable, !is_under_hold(&place.vault, "default", "acme", "s-1").await.expect("read"));
+        (noted.in_force.len(), noted.invalid.len(), erasable)
     };
     assert_eq!(held().await, (1, 2, false));
     // Another hold beside them: both are released.
-    hold(&place, &session("s-1"), true, ("legal", "case 8"), NOON, &SystemRng).await.expect("held");
+    apply_hold(&place, &session("s-1"), true, ("legal", "case 8"), NOON, &SystemRng).await.expect("held");
     assert_eq!(held().await, (2, 2, false));
     std::fs::write(folder.join("00000000000000000001.json"), "x").expect("planted");
     assert_eq!(held().await, (3, 3, false));
-    hold(&place, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
+    apply_hold(&place, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
     assert_eq!(held().await, (0, 3, true));
     // A release that was used cannot be used again.
-    hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+    apply_hold(&place, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     assert_eq!(held().await, (1, 3, false));
     // A note applies where it is stored, whatever it says.
     let other = gateway.folder.path().join("vault/holds/default/acme/s-2");
     std::fs::create_dir_all(&other).expect("folder");
     std::fs::write(other.join("00000000000000000001.json"), forged.to_string().replace("false", "true"))
         .expect("planted");
-    assert!(is_held(&place.vault, "default", "acme", "s-2").await.expect("read"));
+    assert!(is_under_hold(&place.vault, "default", "acme", "s-2").await.expect("read"));
 }
 
 /// A folder with one object that cannot be read.
@@ -149,10 +149,10 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     let mut gateway = gateway();
     gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
     assert!(gateway.uploader.drain().await);
-    let place = Place::at(&gateway.location(), None).expect("a place");
+    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
     let (by, store) = (("legal", "case 7"), gateway.folder.path().join("vault"));
     for id in ["s-1", "s-2"] {
-        hold(&place, &session(id), true, by, NOON, &SystemRng).await.expect("held");
+        apply_hold(&place, &session(id), true, by, NOON, &SystemRng).await.expect("held");
     }
     let name = names(&gateway).into_iter().find(|name| name.starts_with("holds/default/acme/s-2/")).expect("a note");
     let nothing = kernel::hex::encode(&Sha256::digest(b""));
@@ -162,21 +162,21 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
         .expect("planted");
     for why in [StoreError::Archived, StoreError::Denied("400 InvalidRequest".to_owned())] {
         let shut = Shut(DirectoryStore::new(&store), name.clone(), why);
-        let shut = Place {
+        let shut = WritableVault {
             vault: Vault::new(Arc::new(shut), "", None),
-            ..Place::at(&gateway.location(), None).expect("a place")
+            ..WritableVault::from_location(&gateway.location(), None).expect("a place")
         };
-        let listed = notes(&shut.vault, None).await.expect("listed");
+        let listed = list_notes(&shut.vault, None).await.expect("listed");
         assert_eq!(listed.in_force.iter().map(|hold| &*hold.session).collect::<Vec<_>>(), ["s-1", "s-2"]);
-        assert!(listed.strange.len() == 1 && listed.strange[0].contains(&name), "{:?}", listed.strange);
-        assert!(is_held(&shut.vault, "default", "acme", "s-2").await.expect("read"));
+        assert!(listed.invalid.len() == 1 && listed.invalid[0].contains(&name), "{:?}", listed.invalid);
+        assert!(is_under_hold(&shut.vault, "default", "acme", "s-2").await.expect("read"));
         let refused =
-            hold(&shut, &session("s-2"), false, by, NOON, &SystemRng).await.expect_err("nobody knows its hash");
+            apply_hold(&shut, &session("s-2"), false, by, NOON, &SystemRng).await.expect_err("nobody knows its hash");
         assert!(refused.to_string().contains(&name), "{refused}");
-        hold(&shut, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
-        hold(&shut, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
+        apply_hold(&shut, &session("s-1"), false, by, NOON, &SystemRng).await.expect("released");
+        apply_hold(&shut, &session("s-1"), true, by, NOON, &SystemRng).await.expect("held");
     }
-    hold(&place, &session("s-2"), false, by, NOON, &SystemRng).await.expect("released, now that it can be read");
+    apply_hold(&place, &session("s-2"), false, by, NOON, &SystemRng).await.expect("released, now that it can be read");
     // If nothing can be read, listing the holds fails.
     let only = store.join("holds/default/acme/s-1");
     std::fs::remove_dir_all(&only).expect("gone");
@@ -185,14 +185,14 @@ async fn a_note_that_cannot_be_read_holds_its_session_alone() {
     let name = format!("holds/default/acme/s-1/{:020}.json", 7);
     std::fs::write(store.join(&name), "x").expect("planted");
     let shut = Shut(DirectoryStore::new(&store), name, StoreError::Denied("403 AccessDenied".to_owned()));
-    assert!(notes(&Vault::new(Arc::new(shut), "", None), None).await.is_err());
+    assert!(list_notes(&Vault::new(Arc::new(shut), "", None), None).await.is_err());
 }
 
 /// All sessions of a user are held at once; in packed objects a held session also holds the sessions in the same
 /// objects.
 #[tokio::test]
 async fn a_user_is_held_and_packed_objects_too() {
-    let mut gateway = gateway_with(|config| config.layout = Layout::Packed);
+    let mut gateway = gateway_with(|config| config.layout = StoreLayout::Packed);
     for (n, id) in [(1, "s-1"), (2, "s-2"), (3, "s-3")] {
         let mut item = of(id, n);
         item["attributes"]["user.id"] = json!(if id == "s-3" { "bob" } else { "ada" });
@@ -200,16 +200,16 @@ async fn a_user_is_held_and_packed_objects_too() {
     }
     assert!(gateway.uploader.drain().await);
     let keys = vec![vault::testing::journal::signing_key().public().clone()];
-    let place = Place { keys, ..Place::at(&gateway.location(), None).expect("a place") };
+    let place = WritableVault { keys, ..WritableVault::from_location(&gateway.location(), None).expect("a place") };
     let mut users = Vec::new();
     audit::read::each_row(&place.vault, None, &|_| true, &mut |row| users.push(row.tail.user_key.expect("user")))
         .await
         .expect("lines");
-    let asked = Asked { what: Target::User(users[0].clone()), account: None, tenant: None };
-    let touched = hold(&place, &asked, true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
+    let asked = TargetQuery { target: ContentTarget::User(users[0].clone()), account: None, tenant: None };
+    let touched = apply_hold(&place, &asked, true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     assert_eq!(touched.sessions, ["acme/s-1", "acme/s-2"]);
     let packed = names(&gateway).into_iter().find(|name| name.starts_with("packed/")).expect("an object");
-    assert!(place.eraser.held(vault::store::ObjectKind::Payload, &packed).await.expect("read"));
+    assert!(place.eraser.is_on_hold(vault::store::ObjectKind::Payload, &packed).await.expect("read"));
 }
 
 /// Nothing is removed before its retention is over. Then payload and index are removed, keys two days later; digests,
@@ -218,11 +218,11 @@ async fn a_user_is_held_and_packed_objects_too() {
 async fn a_folder_keeps_what_it_should() {
     let mut gateway = gateway_with(|config| {
         let path = config.store.take().map(|store| match store {
-            Store::Directory(folder) => folder.path().to_owned(),
+            StoreConfig::Directory(folder) => folder.path().to_owned(),
             _ => panic!("a folder"),
         });
-        let retention = Some(Retention::Span(Span::seconds(90 * 86_400)));
-        config.store = Some(Store::Directory(Directory::Kept(Kept {
+        let retention = Some(Retention::Span(TimeSpan::seconds(90 * 86_400)));
+        config.store = Some(StoreConfig::Directory(DirectoryConfig::Kept(DirectoryOptions {
             path: path.expect("a path"),
             retention,
             max_size: Some(ByteSize(64 << 20)),
@@ -230,8 +230,8 @@ async fn a_folder_keeps_what_it_should() {
     });
     gateway.pass(&json!({"items": [turn(1, &[("user", "one")], "x"), of("s-2", 2)]}));
     assert!(gateway.uploader.drain().await);
-    let place = Place::at(&gateway.location(), None).expect("a place");
-    hold(&place, &session("s-2"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
+    let place = WritableVault::from_location(&gateway.location(), None).expect("a place");
+    apply_hold(&place, &session("s-2"), true, ("legal", "case"), NOON, &SystemRng).await.expect("held");
     let count = |gateway: &Gateway, start: &str| names(gateway).iter().filter(|name| name.starts_with(start)).count();
     let counts =
         |gateway: &Gateway| ["default/", "keys/", "index/", "chain/", "holds/"].map(|start| count(gateway, start));
@@ -253,7 +253,7 @@ async fn a_folder_keeps_what_it_should() {
     assert!(count(&gateway, "default/acme/s-2/") == 1 && count(&gateway, "keys/default/acme/s-2/") == 1);
     assert!(counts(&gateway)[3] >= before[3] && counts(&gateway)[4] == 1);
     // No line mentions the session any more, but its note exists.
-    hold(&place, &session("s-2"), false, ("legal", "closed"), NOON, &SystemRng).await.expect("released");
+    apply_hold(&place, &session("s-2"), false, ("legal", "closed"), NOON, &SystemRng).await.expect("released");
     sweep(&mut gateway, 121).await;
     assert_eq!(counts(&gateway)[..3], [0, 0, 0]);
 }
@@ -261,23 +261,23 @@ async fn a_folder_keeps_what_it_should() {
 /// A full folder accepts no more data and loses none; waiting data is written once there is room.
 #[tokio::test]
 async fn a_full_folder_refuses() {
-    use vault::store::{ObjectKind, Put, VaultReader as _, VaultStore as _};
+    use vault::store::{ObjectKind, PutOutcome, VaultReader as _, VaultStore as _};
     let folder = tempfile::tempdir().expect("scratch");
-    let limits = Limits { retention: Some(DAY), max_size: Some(1000) };
-    let store = DirectoryStore::new(folder.path()).limited(limits);
+    let limits = DirectoryLimits { retention: Some(DAY), max_size: Some(1000) };
+    let store = DirectoryStore::new(folder.path()).with_limits(limits);
     let name = |n: u32| format!("default/acme/s/2026-11-20/gw-E-{n:010}.agev");
     let put = async |n: u32| store.put_once(ObjectKind::Payload, &name(n), vec![7; 400].into(), NOON).await;
-    assert_eq!(put(1).await, Ok(Put::Written));
-    assert_eq!(put(2).await, Ok(Put::Written));
+    assert_eq!(put(1).await, Ok(PutOutcome::Written));
+    assert_eq!(put(2).await, Ok(PutOutcome::Written));
     assert_eq!(put(3).await, Err(StoreError::Full));
-    assert_eq!(put(2).await, Ok(Put::Exists), "what is there takes no room");
+    assert_eq!(put(2).await, Ok(PutOutcome::Exists), "what is there takes no room");
     assert_eq!(StoreError::Full.label(), "full");
-    let again = DirectoryStore::new(folder.path()).limited(limits);
+    let again = DirectoryStore::new(folder.path()).with_limits(limits);
     let refused = again.put_once(ObjectKind::Payload, &name(3), vec![7; 400].into(), NOON).await;
     assert_eq!(refused, Err(StoreError::Full), "counted after a start");
     assert_eq!(store.list(ObjectKind::Payload, "").await.expect("listed").len(), 2);
     let later = UnixNanos(u64::MAX);
-    assert_eq!(store.remove_expired(later).await, Ok(Swept { objects: 2, bytes: 800, held: 0 }));
+    assert_eq!(store.remove_expired(later).await, Ok(SweepResult { objects: 2, bytes: 800, held: 0 }));
     assert!(!folder.path().join("default").exists(), "empty folders go");
-    assert_eq!(put(3).await, Ok(Put::Written));
+    assert_eq!(put(3).await, Ok(PutOutcome::Written));
 }

@@ -202,11 +202,17 @@ fn moved_keys_are_counted() {
         let out = bench.commit(&call(session, &own));
         assert_eq!((&*value(&out, "team"), &*value(&out, "squad")), ("[CONTENT]", "search core"));
     }
-    let moved: Vec<(String, u64)> =
-        telemetry::moved::Vaults::of(&bench.meter).moved.into_iter().map(|moved| (moved.key, moved.count)).collect();
+    let moved: Vec<(String, u64)> = telemetry::moved_keys::VaultSummary::from_meter(&bench.meter)
+        .moved_keys
+        .into_iter()
+        .map(|moved| (moved.key, moved.count))
+        .collect();
     assert!(moved.contains(&("team".to_owned(), 3)) && moved.contains(&("app.note".to_owned(), 3)), "{moved:?}");
     assert!(moved.iter().all(|(key, _)| ["team", "app.note", "other"].contains(&key.as_str())), "{moved:?}");
-    assert_eq!(telemetry::moved::Vaults::of(&bench.meter).privacies, [("vault".to_owned(), "standard".to_owned())]);
+    assert_eq!(
+        telemetry::moved_keys::VaultSummary::from_meter(&bench.meter).privacy_profiles,
+        [("vault".to_owned(), "standard".to_owned())]
+    );
 }
 
 /// Must not regress: the configuration line shown on the page also works for a key whose last word suggested content.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::super::options::Layout;
+use super::super::options::StoreLayout;
 use super::whole::{Gateway, files, gateway_with, tool, turn, verified};
-use audit::read::{Opener, Vault, Wanted, get};
+use audit::read::{ContentReference, FragmentOpener, Vault, get};
 
-fn laid_out(layout: Layout) -> Gateway {
+fn laid_out(layout: StoreLayout) -> Gateway {
     gateway_with(|config| config.layout = layout)
 }
 
@@ -30,7 +30,7 @@ fn names(gateway: &Gateway) -> Vec<String> {
 /// everything verifies. Without the index the owner of a fragment is unknown, and this is reported.
 #[tokio::test]
 async fn packed() {
-    let mut gateway = laid_out(Layout::Packed);
+    let mut gateway = laid_out(StoreLayout::Packed);
     for n in 1..4 {
         gateway
             .pass(&json!({"items": [of("s-1", turn(n, &[("user", "CANARY one")], "two")), of("s-2", tool(n + 10))]}));
@@ -47,28 +47,28 @@ async fn packed() {
     for said in [&one, &two] {
         assert!(!said.contains("not read"), "what is another session's is no loss: {said}");
     }
-    let vault = Vault::at(&gateway.location()).expect("vault");
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
     let bytes = std::fs::read(gateway.folder.path().join("vault").join(&payload[0])).expect("object");
     let starts: Vec<usize> = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1").collect();
     assert_eq!(starts.len(), 6);
-    let wanted = |first: usize, end: usize| Wanted {
+    let wanted = |first: usize, end: usize| ContentReference {
         uri: payload[0].clone(),
         range: Some(format!("bytes={first:010}-{:010}", end - 1)),
     };
     let mut out = Vec::new();
-    let mut opener = Opener::new(&vault, gateway.auditors());
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
     get(&vault, &mut opener, &wanted(starts[1], starts[2]), &mut out).await.expect("found").expect("written");
     let text = String::from_utf8(out).expect("text");
     assert!(text.contains("\"session\":\"s-2\"") && text.lines().count() == 1, "{text}");
     std::fs::remove_dir_all(gateway.folder.path().join("vault/index")).expect("index");
     let refused = get(&vault, &mut opener, &wanted(starts[1], starts[2]), &mut Vec::new()).await.expect_err("unknown");
-    assert!(refused.to_string().contains("the index does not tell"), "{refused}");
+    assert!(refused.to_string().contains("the index does not name its session (yet)"), "{refused}");
 }
 
 /// Each turn in each batch has an object of its own, which the standard `age` tool decrypts to plain JSON.
 #[tokio::test]
 async fn one_object_a_turn() {
-    let mut gateway = laid_out(Layout::Turn);
+    let mut gateway = laid_out(StoreLayout::Turn);
     let numbered = |n: u64, turn_id: &str| {
         let mut item = turn(n, &[("user", "CANARY one")], "two");
         item["attributes"]["turn.id"] = json!(turn_id);
@@ -102,7 +102,7 @@ async fn one_object_a_turn() {
 /// Turns without an id are identified by their traces: three in one batch are three objects.
 #[tokio::test]
 async fn turns_without_an_id_are_traces() {
-    let mut gateway = laid_out(Layout::Turn);
+    let mut gateway = laid_out(StoreLayout::Turn);
     let traced = |n: u64| {
         let mut item = turn(n, &[("user", "CANARY one")], "two");
         item["trace"] = json!(n);
@@ -118,7 +118,7 @@ async fn turns_without_an_id_are_traces() {
 
 /// Requests for twenty sessions of twenty spans in five minutes, with a new session every second: for keys, for
 /// payload, and for index and chain per minute.
-async fn requests(layout: Layout) -> [f64; 3] {
+async fn requests(layout: StoreLayout) -> [f64; 3] {
     const SESSIONS: u64 = 20;
     let mut gateway = laid_out(layout);
     let mut payload_seconds = 0_u64;
@@ -147,7 +147,7 @@ async fn requests(layout: Layout) -> [f64; 3] {
     verified(&gateway).await;
     let minutes = payload_seconds as f64 / 60.0;
     match layout {
-        Layout::Packed => [keys / SESSIONS as f64, payload / minutes, chain / minutes],
+        StoreLayout::Packed => [keys / SESSIONS as f64, payload / minutes, chain / minutes],
         _ => [keys / SESSIONS as f64, payload / SESSIONS as f64, chain / minutes],
     }
 }
@@ -158,12 +158,12 @@ async fn requests(layout: Layout) -> [f64; 3] {
 #[expect(clippy::print_stdout, reason = "the figures are what is asked for")]
 async fn requests_per_million_spans() {
     let (sessions, minutes) = (1_000_000.0 / 20.0, 1_000_000.0 / 100.0 / 60.0);
-    let [keys, payload, chain] = requests(Layout::Session).await;
+    let [keys, payload, chain] = requests(StoreLayout::Session).await;
     let default = keys * sessions + payload * sessions + chain * minutes;
     println!(
         "by session: {default:.0} puts: {keys} keys and {payload} objects a session, {chain:.1} of index and chain a minute"
     );
-    let [keys, payload, chain] = requests(Layout::Packed).await;
+    let [keys, payload, chain] = requests(StoreLayout::Packed).await;
     let packed = keys * sessions + payload * minutes + chain * minutes;
     println!(
         "packed: {packed:.0} puts: {keys} keys a session, {payload:.1} objects and {chain:.1} of index and chain a minute"

@@ -13,15 +13,15 @@ mod schema;
 mod sessions;
 mod whole;
 
-use super::config::{Leave, StoreSettings};
+use super::config::{LeftContent, StoreSettings};
 use super::*;
-use genai::Part;
+use genai::ContentPart;
 use kernel::rng::SeededRng;
 use vault::chain::note::SigningKey;
 use vault::store::kinds::DirectorySettings;
 
-fn parse(text: &str) -> Config {
-    ::config::load::data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
+fn parse(text: &str) -> VaultConfig {
+    ::config::load::parse_data("vault.yaml", text).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
 fn recipient() -> String {
@@ -31,7 +31,7 @@ fn recipient() -> String {
 fn problems(text: &str) -> Vec<String> {
     match parse(text).settings() {
         Ok(_) => panic!("accepted"),
-        Err(problems) => problems.into_iter().map(|p| format!("{}: {}", p.path, p.what)).collect(),
+        Err(problems) => problems.into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect(),
     }
 }
 
@@ -45,7 +45,7 @@ fn the_documented_stanza_loads() {
     ))
     .settings()
     .unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(settings.notes.is_empty() && settings.recipients.len() == 2 && settings.leave == Leave::Nothing);
+    assert!(settings.notes.is_empty() && settings.recipients.len() == 2 && settings.leave == LeftContent::Nothing);
     let Some(StoreSettings::S3(s3)) = settings.store else { panic!("not S3") };
     assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
     assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);
@@ -58,9 +58,9 @@ fn stores_in_short() {
     let settings = parse(&format!("recipients: [{one}]\nstore: {{ directory: ./vault }}\nleave: redacted"))
         .settings()
         .unwrap_or_else(|problems| panic!("{problems:?}"));
-    let kept = DirectorySettings { path: "./vault".into(), limits: vault::store::Limits::default() };
+    let kept = DirectorySettings { path: "./vault".into(), limits: vault::store::DirectoryLimits::default() };
     assert_eq!(settings.store, Some(StoreSettings::Directory(kept)));
-    assert_eq!((settings.leave, settings.notes.len()), (Leave::Redacted, 1));
+    assert_eq!((settings.leave, settings.notes.len()), (LeftContent::Redacted, 1));
     let none = parse("store: none").settings().unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!((none.store, none.notes.len()), (None, 1));
 }
@@ -116,7 +116,7 @@ fn a_kms_is_named_whole() {
         assert!(found.iter().any(|problem| problem.starts_with(&format!("{path}:"))), "{path} in {found:?}");
     }
     let clear = with("signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://kms.example.com' }");
-    assert!(clear.iter().any(|problem| problem.contains("in clear")), "{clear:?}");
+    assert!(clear.iter().any(|problem| problem.contains("unencrypted")), "{clear:?}");
     let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } }";
     let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
     let settings = parse(&text).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
@@ -138,8 +138,8 @@ fn erasure_keys_are_public_keys() {
     assert!(found.len() == 1 && found[0].starts_with("erasure_keys[1]:") && !found[0].contains("zebra"), "{found:?}");
 }
 
-fn shape_of(part: Part, text: &str) -> String {
-    let mut shape = shape::Shape::default();
+fn shape_of(part: ContentPart, text: &str) -> String {
+    let mut shape = shape::ContentShape::default();
     shape.add(part, text, None);
     shape.render()
 }
@@ -149,24 +149,24 @@ fn shape_of(part: Part, text: &str) -> String {
 fn shapes_keep_structure() {
     let parts = r#"[{"role":"user","parts":[{"type":"text","content":"hello"},{"type":"tool_call","name":"ls","arguments":{"p":"/"}}]}]"#;
     assert_eq!(
-        shape_of(Part::Input, parts),
+        shape_of(ContentPart::Input, parts),
         r#"{"input":[{"role":"user","parts":[{"type":"text","bytes":5},{"type":"tool_call","bytes":3}]}]}"#
     );
     let openai = r#"{"messages":[{"role":"system","content":"be brief"},{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f"}}]}]}"#;
     assert_eq!(
-        shape_of(Part::Input, openai),
+        shape_of(ContentPart::Input, openai),
         r#"{"input":[{"role":"system","parts":[{"type":"text","bytes":8}]},{"role":"assistant","parts":[{"type":"tool_call","bytes":1}]}]}"#
     );
     assert_eq!(
-        shape_of(Part::System, r#"[{"type":"text","content":"be brief"}]"#),
+        shape_of(ContentPart::System, r#"[{"type":"text","content":"be brief"}]"#),
         r#"{"system":[{"parts":[{"type":"text","bytes":8}]}]}"#
     );
     assert_eq!(
-        shape_of(Part::ToolArgs, r#"{"command":"ls -l"}"#),
+        shape_of(ContentPart::ToolArgs, r#"{"command":"ls -l"}"#),
         r#"{"tool_args":[{"parts":[{"type":"json","bytes":5}]}]}"#
     );
-    assert_eq!(shape_of(Part::Output, "plain"), r#"{"output":[{"parts":[{"type":"text","bytes":5}]}]}"#);
-    assert_eq!(shape_of(Part::Output, "{broken"), r#"{"output":[{"parts":[{"type":"text","bytes":7}]}]}"#);
+    assert_eq!(shape_of(ContentPart::Output, "plain"), r#"{"output":[{"parts":[{"type":"text","bytes":5}]}]}"#);
+    assert_eq!(shape_of(ContentPart::Output, "{broken"), r#"{"output":[{"parts":[{"type":"text","bytes":7}]}]}"#);
 }
 
 /// Whatever the content is, a shape holds only tollgate's words and numbers, and stays small.
@@ -179,38 +179,38 @@ fn shapes_never_hold_text() {
         r#"["CANARY" 1"#,
     ];
     for text in hostile {
-        assert!(!shape_of(Part::Other, text).contains("CANARY"), "{text}");
-        serde_json::from_str::<serde_json::Value>(&shape_of(Part::Other, text)).expect("JSON");
+        assert!(!shape_of(ContentPart::Other, text).contains("CANARY"), "{text}");
+        serde_json::from_str::<serde_json::Value>(&shape_of(ContentPart::Other, text)).expect("JSON");
     }
     let many = format!(
         "[{}{{}}]",
         r#"{"role":"user","content":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]},"#.repeat(1000)
     );
-    let shape = shape_of(Part::Input, &many);
+    let shape = shape_of(ContentPart::Input, &many);
     assert!(
         shape.len() < 16_384 && shape.contains(r#"{"earlier":977}"#) && shape.contains(r#""more":4"#),
         "{}",
         shape.len()
     );
-    assert!(shape_of(Part::Input, &"[".repeat(100_000)).len() < 200, "deep nesting is text");
+    assert!(shape_of(ContentPart::Input, &"[".repeat(100_000)).len() < 200, "deep nesting is text");
 }
 
 /// The estimated shares of the input add up to the billed tokens in any proportion.
 #[test]
 fn shares_sum_exactly() {
-    use super::weigh::Shares;
-    let some = Shares { system: 100, tools: 0, results: 1, history: 333, user: 7 };
+    use super::input_shares::InputShares;
+    let some = InputShares { system: 100, tools: 0, results: 1, history: 333, user: 7 };
     for total in [0, 1, 2, 3, 99, 12_345, u64::MAX] {
-        let spread = some.spread(total).expect("bytes");
+        let spread = some.distribute(total).expect("bytes");
         assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total), "{spread:?}");
         assert_eq!(spread[1], 0, "nothing where nothing was");
     }
-    assert_eq!(some.spread(441), Some([100, 0, 1, 333, 7]), "in proportion");
-    assert_eq!(Shares::default().spread(5), None);
+    assert_eq!(some.distribute(441), Some([100, 0, 1, 333, 7]), "in proportion");
+    assert_eq!(InputShares::default().distribute(5), None);
     proptest::proptest!(|(bytes: [u32; 5], total: u64)| {
         let [system, tools, results, history, user] = bytes.map(u64::from);
-        let shares = Shares { system, tools, results, history, user };
-        if let Some(spread) = shares.spread(total) {
+        let shares = InputShares { system, tools, results, history, user };
+        if let Some(spread) = shares.distribute(total) {
             proptest::prop_assert_eq!(spread.iter().map(|tokens| u128::from(*tokens)).sum::<u128>(), u128::from(total));
         }
     });
@@ -219,28 +219,28 @@ fn shares_sum_exactly() {
 /// System, tools, tool results, history and the last question are distinguished in the ways that clients write them.
 #[test]
 fn shares_of_a_conversation() {
-    use super::weigh::Shares;
-    let input = |texts: &[(Part, &str, Option<&str>)]| {
-        let mut shape = shape::Shape::default();
+    use super::input_shares::InputShares;
+    let input = |texts: &[(ContentPart, &str, Option<&str>)]| {
+        let mut shape = shape::ContentShape::default();
         texts.iter().for_each(|(part, text, role)| shape.add(*part, text, *role));
         shape.input
     };
-    let expected = Shares { system: 5, tools: 0, results: 4, history: 7, user: 6 };
+    let expected = InputShares { system: 5, tools: 0, results: 4, history: 7, user: 6 };
     let parts = r#"[{"role":"system","parts":[{"type":"text","content":"brief"}]},{"role":"user","parts":[{"type":"text","content":"one"}]},
         {"role":"assistant","parts":[{"type":"text","content":"four"}]},{"role":"tool","parts":[{"type":"tool_call_response","response":"done"}]},
         {"role":"user","parts":[{"type":"text","content":"second"}]}]"#;
-    assert_eq!(input(&[(Part::Input, parts, None)]), expected);
+    assert_eq!(input(&[(ContentPart::Input, parts, None)]), expected);
     let flat = [("system", "brief"), ("user", "one"), ("assistant", "four"), ("tool", "done"), ("user", "second")];
-    let flat: Vec<_> = flat.iter().map(|(role, text)| (Part::Input, *text, Some(*role))).collect();
+    let flat: Vec<_> = flat.iter().map(|(role, text)| (ContentPart::Input, *text, Some(*role))).collect();
     assert_eq!(input(&flat), expected);
     let anthropic = r#"{"system":"brief","tools":[{"name":"ab"}],"messages":[{"role":"user","content":"one"},{"role":"assistant","content":"four"},
         {"role":"user","content":[{"type":"tool_result","content":"done"},{"type":"text","text":"second"}]}]}"#;
-    assert_eq!(input(&[(Part::Input, anthropic, None)]), Shares { tools: 2, ..expected });
+    assert_eq!(input(&[(ContentPart::Input, anthropic, None)]), InputShares { tools: 2, ..expected });
     let apart = [
-        (Part::System, "brief", None),
-        (Part::Tools, "ab", None),
-        (Part::Input, "hello", None),
-        (Part::Output, "no input", None),
+        (ContentPart::System, "brief", None),
+        (ContentPart::Tools, "ab", None),
+        (ContentPart::Input, "hello", None),
+        (ContentPart::Output, "no input", None),
     ];
-    assert_eq!(input(&apart), Shares { system: 5, tools: 2, results: 0, history: 0, user: 5 });
+    assert_eq!(input(&apart), InputShares { system: 5, tools: 2, results: 0, history: 0, user: 5 });
 }

@@ -2,33 +2,33 @@
 
 use serde_json::json;
 
-use super::super::options::Layout;
+use super::super::options::StoreLayout;
 use super::whole::{Gateway, gateway_with, turn};
-use audit::read::{Leaf, Lines, Opener, Query, Vault, each_row, get_lines};
+use audit::read::{FragmentOpener, IndexQuery, LeafId, LineSelection, Vault, each_row, get_lines};
 use vault::chain::note::VerifyKey;
-use vault::row::Row;
+use vault::index_row::IndexRow;
 use vault::testing::journal::signing_key;
 
 /// A planted line may carry another line's number, or assign a fragment to another session. Without signing keys,
 /// everything that decrypts is printed and the conflict is reported; with the writers' key only signed lines are used.
 #[tokio::test]
 async fn planted_lines_answer_for_no_others() {
-    for layout in [Layout::Session, Layout::Packed] {
+    for layout in [StoreLayout::Session, StoreLayout::Packed] {
         let mut gateway = gateway_with(|config| config.layout = layout);
         gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
         let mut other = turn(3, &[("user", "CANARY three")], "y");
         other["trace"] = json!(2);
         gateway.send(&json!({"items": [other]}));
         assert!(gateway.uploader.drain().await);
-        let vault = Vault::at(&gateway.location()).expect("vault");
+        let vault = Vault::from_location(&gateway.location()).expect("vault");
         let mut rows = Vec::new();
         each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
         let [one, three] = &rows[..] else { panic!("{} lines", rows.len()) };
         let leaf = format!("{}/{}/{}", three.tail.writer, three.tail.epoch, three.leaf);
         let ask = async |keys: &[VerifyKey]| {
-            let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
-            let leaf = Some(Leaf::parse(&leaf).expect("a leaf"));
-            let wanted = Lines { query: Query::default(), leaf, keys: keys.to_vec() };
+            let (mut opener, mut out) = (FragmentOpener::new(&vault, gateway.auditors()), Vec::new());
+            let leaf = Some(LeafId::parse(&leaf).expect("a leaf"));
+            let wanted = LineSelection { query: IndexQuery::default(), leaf, keys: keys.to_vec() };
             let got = get_lines(&vault, &mut opener, &wanted, &mut out).await;
             (got.map(|written| written.expect("written")), String::from_utf8(out).expect("text"))
         };
@@ -38,23 +38,23 @@ async fn planted_lines_answer_for_no_others() {
             assert!(got.is_ok() && text.contains("CANARY three"), "{layout:?}: {got:?} {text}");
         }
         // The number of one line, the place of another.
-        let planted = Row { leaf: three.leaf, ..one.clone() };
+        let planted = IndexRow { leaf: three.leaf, ..one.clone() };
         plant(&gateway, "2020-01-01", &planted);
         let (got, _) = ask(&[]).await;
-        assert!(got.expect_err("told").to_string().contains("claim numbers of others"), "{layout:?}");
+        assert!(got.expect_err("told").to_string().contains("reuse the numbers of other"), "{layout:?}");
         let (got, text) = ask(&keys).await;
         assert!(text.contains("CANARY three") && !text.contains("CANARY one"), "{layout:?}: {text}");
-        assert!(got.expect_err("told").to_string().contains("none of the given keys signed"), "{layout:?}");
+        assert!(got.expect_err("told").to_string().contains("not signed by a given key"), "{layout:?}");
     }
 }
 
 /// A planted line that assigns a fragment of a packed object to another session does not hide the fragment.
 #[tokio::test]
 async fn a_fragment_that_two_sessions_claim_is_opened() {
-    let mut gateway = gateway_with(|config| config.layout = Layout::Packed);
+    let mut gateway = gateway_with(|config| config.layout = StoreLayout::Packed);
     gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x")]}));
     assert!(gateway.uploader.drain().await);
-    let vault = Vault::at(&gateway.location()).expect("vault");
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
     let mut rows = Vec::new();
     each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
     for session in ["a-1", "zz-9"] {
@@ -63,9 +63,9 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
         planted.tail.session_id = Some(session.to_owned());
         plant(&gateway, "2020-01-02", &planted);
     }
-    let query = Query { trace: rows[0].tail.trace_id.clone(), ..Query::default() };
-    let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
-    let wanted = Lines { query: query.clone(), leaf: None, keys: Vec::new() };
+    let query = IndexQuery { trace: rows[0].tail.trace_id.clone(), ..IndexQuery::default() };
+    let (mut opener, mut out) = (FragmentOpener::new(&vault, gateway.auditors()), Vec::new());
+    let wanted = LineSelection { query: query.clone(), leaf: None, keys: Vec::new() };
     drop(get_lines(&vault, &mut opener, &wanted, &mut out).await);
     assert!(String::from_utf8_lossy(&out).matches("CANARY one").count() == 1, "{}", String::from_utf8_lossy(&out));
     // An unreadable index object is reported, whatever else is readable.
@@ -81,7 +81,7 @@ async fn a_fragment_that_two_sessions_claim_is_opened() {
 }
 
 /// Writes an index object with one line where a gateway puts its own objects of `day`.
-fn plant(gateway: &Gateway, day: &str, row: &Row) {
+fn plant(gateway: &Gateway, day: &str, row: &IndexRow) {
     let line = serde_json::to_string(row).expect("a line") + "\n";
     let folder = gateway.folder.path().join(format!("vault/index/v1/account=default/dt={day}"));
     std::fs::create_dir_all(&folder).expect("folder");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::Privacy;
+use super::super::PrivacyProfile;
 use super::process::Bench;
 
 fn failing(session: usize, name: &str, message: &str) -> Json {
@@ -32,7 +32,7 @@ fn standard() {
 /// as buckets; everything is in the vault.
 #[test]
 fn strict() {
-    let mut bench = Bench::new().privacy(Privacy::Strict);
+    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
     for session in 0..6 {
         let message = format!("could not reach 'ward {session}' of patient{session}");
         let out = bench.commit(&failing(session, "triage", &message));
@@ -52,7 +52,7 @@ fn strict() {
 /// Must not regress: with `strict`, log bodies and event names are judged too; nothing of a map is forwarded.
 #[test]
 fn strict_logs_and_events() {
-    let mut bench = Bench::new().privacy(Privacy::Strict);
+    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
     let span = json!({"items": [{"name": "chat gpt-4o", "trace": 1, "span": 1, "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"},
         "events": [{"name": "told Maria", "attributes": {"exception.message": {"who": "Maria"}, "exception.type": "ValueError"}}]}]});
     let out = bench.commit(&span);
@@ -71,11 +71,11 @@ fn strict_numbers() {
         "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "server.port": 8443, "tollgate.usage.x": 1234,
         "age": "47", "balance": 0.87, "born": "1985-03-12", "run.no": "run-12345", "run.key": "run-3f2a9c0b7d1e", "floors": [37, 38]},
         "events": [{"name": "chat", "attributes": {"weight": 81}}]}]});
-    let mut bench = Bench::new().privacy(Privacy::Strict);
+    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
     let out = bench.commit(&call);
-    let moved = telemetry::moved::Vaults::of(&bench.meter).moved;
+    let moved = telemetry::moved_keys::VaultSummary::from_meter(&bench.meter).moved_keys;
     let age = moved.iter().find(|moved| moved.key == "age").expect("it is counted");
-    assert_eq!((age.count, age.keep.as_deref()), (1, None), "no key of the policy for labels keeps it");
+    assert_eq!((age.count, age.keep_line.as_deref()), (1, None), "no key of the policy for labels keeps it");
     let attributes = out.attributes(0);
     let expected = [
         ("server.port", "8443"),
@@ -100,7 +100,7 @@ fn strict_numbers() {
 /// is repeated; of two types the second is judged too.
 #[test]
 fn strict_failures_of_tools() {
-    let mut bench = Bench::new().privacy(Privacy::Strict);
+    let mut bench = Bench::new().privacy(PrivacyProfile::Strict);
     for session in 0..8 {
         let call = json!({"items": [{"name": "execute_tool lookup", "trace": session + 1, "span": 1, "status": "nothing about Maria",
             "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "lookup", "gen_ai.conversation.id": format!("s-{session}")},
@@ -113,7 +113,7 @@ fn strict_failures_of_tools() {
 /// Must not regress: a second vault behind the first finds nothing to keep, so the reference stays that of the first.
 #[test]
 fn a_second_vault_keeps_nothing() {
-    for privacy in [Privacy::Standard, Privacy::Strict] {
+    for privacy in [PrivacyProfile::Standard, PrivacyProfile::Strict] {
         let case = failing(0, "chat about Maria and all that she said", "Maria is ill");
         let [first, second] = Bench::new().privacy(privacy).pass_twice(&case);
         assert!(first.is_some() && first == second, "{privacy:?}: {first:?}, {second:?}");

@@ -14,27 +14,27 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use super::super::{Declared, Echoing, Leave, Parts, Store, VaultProcessor};
-use echoes::Memory;
-use genai::Unlisted;
+use super::super::{ContentStore, DeclaredServices, EchoFinder, LeftContent, VaultProcessor, VaultProcessorParts};
+use echoes::FingerprintCache;
+use genai::UnlistedTextPolicy;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
-use otlp::{Payload, PlaceKind, Signal, TextEdit, UnknownFields};
-use pipeline::spool::{Record, RecordKind};
-use pipeline::{Batch, Content, Origin, Processor, Quarantine, Reason, Ticketer, Trust};
+use otlp::{Payload, Signal, TextEdit, TextPlaceKind, UnknownFields};
+use pipeline::spool::{RecordKind, SpoolRecord};
+use pipeline::{Batch, BatchOrigin, ContentState, Processor, QuarantineSealer, Reason, Ticketer, Trust};
 use telemetry::Meter;
-use vault::books::Writer;
-use vault::delta::Rebuilder;
-use vault::document::{Document, commitment};
-use vault::names::{Names, ObjectName};
-use vault::record::{self, FragmentHeader, KeyHeader};
-use vault::row::{Kind, Row};
-use vault::seal::{AgeSealer, NewSession, SealFailed, Sealer};
+use vault::delta::ContentRebuilder;
+use vault::document::{FragmentDocument, commitment};
+use vault::index_row::{IndexRow, RowKind};
+use vault::object_names::{ObjectName, ObjectNames};
+use vault::seal::{AgeKeyGenerator, NewSessionKey, SealFailed, SessionKeyGenerator};
+use vault::spool_record::{self, FragmentHeader, KeyHeader};
 use vault::ticket::UriBase;
+use vault::vault_writer::VaultWriter;
 
 pub(super) struct Bench {
     processor: VaultProcessor,
@@ -42,7 +42,7 @@ pub(super) struct Bench {
     ticketer: Option<Box<dyn Ticketer>>,
     auditor: age::x25519::Identity,
     ids: PlainIds,
-    rebuilder: Rebuilder,
+    rebuilder: ContentRebuilder,
     identities: BTreeMap<String, age::x25519::Identity>,
 }
 
@@ -50,71 +50,83 @@ pub(super) struct Bench {
 pub(super) struct Out {
     payload: Payload,
     pub(super) bytes: Vec<u8>,
-    pub(super) documents: Vec<Document>,
+    pub(super) documents: Vec<FragmentDocument>,
     headers: Vec<FragmentHeader>,
     keys: Vec<KeyHeader>,
-    rows: Vec<Row>,
-    records: Vec<Record>,
+    rows: Vec<IndexRow>,
+    records: Vec<SpoolRecord>,
 }
 
 impl Bench {
     pub(super) fn new() -> Self {
-        Self::with(Leave::Nothing, true)
+        Self::with(LeftContent::Nothing, true)
     }
 
-    pub(super) fn with(leave: Leave, store: bool) -> Self {
+    pub(super) fn with(leave: LeftContent, store: bool) -> Self {
         let auditor = age::x25519::Identity::generate();
-        let sealer: Arc<dyn Sealer> = Arc::new(AgeSealer::new(vec![auditor.to_public()]));
+        let sealer: Arc<dyn SessionKeyGenerator> = Arc::new(AgeKeyGenerator::new(vec![auditor.to_public()]));
         Self::made(leave, store.then_some(sealer), auditor)
     }
 
-    fn made(leave: Leave, sealer: Option<Arc<dyn Sealer>>, auditor: age::x25519::Identity) -> Self {
+    fn made(leave: LeftContent, sealer: Option<Arc<dyn SessionKeyGenerator>>, auditor: age::x25519::Identity) -> Self {
         let ids = PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())));
-        let store = sealer.map(|sealer| Store {
+        let store = sealer.map(|sealer| ContentStore {
             sealer,
-            writer: Arc::new(Writer::new(Names::new("agent-sessions", "gw-1", "01KAEPOCH"), 1 << 20)),
+            writer: Arc::new(VaultWriter::new(ObjectNames::new("agent-sessions", "gw-1", "01KAEPOCH"), 1 << 20)),
             uri: UriBase("s3://audit-logs/".into()),
-            awaited: false,
+            forward_after_put: false,
         });
-        let parts = Parts {
+        let parts = VaultProcessorParts {
             id: "vault".into(),
             vocabulary: vocabulary(),
             ids: Arc::new(ids.clone()),
             rng: Arc::new(SystemRng),
             store,
             leave,
-            unlisted: Unlisted::Text,
-            agents: Declared::Learnt,
+            unlisted: UnlistedTextPolicy::Text,
+            agents: DeclaredServices::Learned,
             labels: super::super::LabelPolicy::default(),
-            privacy: super::super::Privacy::Standard,
-            echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
+            privacy: super::super::PrivacyProfile::Standard,
+            echo_finder: EchoFinder {
+                memory: Arc::new(FingerprintCache::new(&SystemRng)),
+                max_error_text: 8 << 10,
+                max_scan: 8 << 20,
+            },
         };
         let meter = Meter::new();
         let processor = VaultProcessor::new(parts, &meter);
         let ticketer = processor.ticketer();
-        Self { processor, meter, ticketer, auditor, ids, rebuilder: Rebuilder::default(), identities: BTreeMap::new() }
+        Self {
+            processor,
+            meter,
+            ticketer,
+            auditor,
+            ids,
+            rebuilder: ContentRebuilder::default(),
+            identities: BTreeMap::new(),
+        }
     }
 
-    pub(super) fn unlisted(mut self, unlisted: Unlisted) -> Self {
+    pub(super) fn unlisted(mut self, unlisted: UnlistedTextPolicy) -> Self {
         self.processor.unlisted = unlisted;
         self
     }
 
-    pub(super) fn privacy(mut self, privacy: super::super::Privacy) -> Self {
+    pub(super) fn privacy(mut self, privacy: super::super::PrivacyProfile) -> Self {
         self.processor.privacy = privacy;
         self
     }
 
     /// Uses another label policy.
     pub(super) fn labels(mut self, policy: super::super::LabelPolicy) -> Self {
-        self.processor.labels = super::super::Labels::new(policy, super::super::labels::LIMITS);
+        self.processor.labels = super::super::ProvenLabels::new(policy, super::super::labels::LIMITS);
         self
     }
 
     /// Processes a batch and commits it.
     pub(super) fn commit(&mut self, case: &Json) -> Out {
         let mut batch = Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(case));
-        self.processor.facts(&mut batch);
+        self.processor.batch_facts(&mut batch);
         let effects = batch.effects;
         let out = self.pass(case);
         effects.iter().for_each(|effect| self.processor.apply(effect));
@@ -125,19 +137,19 @@ impl Bench {
     pub(super) fn restarted(mut self) -> Self {
         let saved = self.processor.checkpoint().expect("a checkpoint");
         self.processor.labels =
-            super::super::Labels::new(self.processor.labels.policy().clone(), super::super::labels::LIMITS);
+            super::super::ProvenLabels::new(self.processor.labels.policy().clone(), super::super::labels::LIMITS);
         self.processor.restore(&saved);
         self
     }
 
     /// Uses another limit for the size of searched texts.
     pub(super) fn scanning(mut self, scan: usize) -> Self {
-        self.processor.echoing.scan = scan;
+        self.processor.echo_finder.max_scan = scan;
         self
     }
 
     /// The index lines of a request.
-    pub(super) fn rows(&mut self, payload: Payload) -> Vec<Row> {
+    pub(super) fn rows(&mut self, payload: Payload) -> Vec<IndexRow> {
         self.pass_payload(payload, origin(Trust::ThirdParty)).rows
     }
 
@@ -156,10 +168,10 @@ impl Bench {
         })
     }
 
-    fn pass_payload(&mut self, payload: Payload, origin: Origin) -> Out {
+    fn pass_payload(&mut self, payload: Payload, origin: BatchOrigin) -> Out {
         let mut batch = Batch::new(Arc::new(origin), payload);
         self.processor.process(&mut batch).expect("processed");
-        assert!(batch.clearance.content == Content::Stripped);
+        assert!(batch.clearance.content == ContentState::Stripped);
         let mut records = Vec::new();
         let mut slots = BTreeMap::new();
         for draft in batch.drafts {
@@ -171,7 +183,9 @@ impl Bench {
         }
         // The edit that redact applies to every text must not change the references.
         batch.payload.edit_text(|place, text| {
-            if text.contains("REDACTME") || (place.kind != PlaceKind::Key && place.key.starts_with("gen_ai.payload.")) {
+            if text.contains("REDACTME")
+                || (place.kind != TextPlaceKind::Key && place.key.starts_with("gen_ai.payload."))
+            {
                 TextEdit::Replace("[X]".to_owned())
             } else {
                 TextEdit::Keep
@@ -187,20 +201,20 @@ impl Bench {
         self.open(payload, encoded.bytes, records)
     }
 
-    fn open(&mut self, payload: Payload, bytes: Vec<u8>, records: Vec<Record>) -> Out {
+    fn open(&mut self, payload: Payload, bytes: Vec<u8>, records: Vec<SpoolRecord>) -> Out {
         let mut out =
             Out { payload, bytes, documents: vec![], headers: vec![], keys: vec![], rows: vec![], records: vec![] };
         for stored in &records {
             match stored.kind {
                 RecordKind::Key => {
-                    let (header, object): (KeyHeader, _) = record::unpack(&stored.body).expect("key");
+                    let (header, object): (KeyHeader, _) = spool_record::unpack(&stored.body).expect("key");
                     let secret = age::decrypt(&self.auditor, &object).expect("the auditor opens the key");
                     let identity = String::from_utf8(secret).expect("text").trim().parse().expect("identity");
                     self.identities.insert(header.key.clone(), identity);
                     out.keys.push(header);
                 }
                 RecordKind::Fragment => {
-                    let (header, sealed): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+                    let (header, sealed): (FragmentHeader, _) = spool_record::unpack(&stored.body).expect("fragment");
                     let plain =
                         age::decrypt(&self.identities[&header.key], &sealed).expect("the session's key opens it");
                     let json = zstd::decode_all(&plain[..]).expect("zstd");
@@ -210,9 +224,9 @@ impl Bench {
                     out.headers.push(header);
                 }
                 RecordKind::Leaf => {
-                    let (_, lines): (record::LeafHeader, _) = record::unpack(&stored.body).expect("leaf");
+                    let (_, lines): (spool_record::LeafHeader, _) = spool_record::unpack(&stored.body).expect("leaf");
                     let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-                    out.rows.extend(lines.map(|line| serde_json::from_slice::<Row>(line).expect("a row")));
+                    out.rows.extend(lines.map(|line| serde_json::from_slice::<IndexRow>(line).expect("a row")));
                 }
                 kind => panic!("{kind:?}"),
             }
@@ -228,7 +242,7 @@ impl Out {
         self.of(node)
     }
 
-    fn of(&self, node: otlp::Node) -> BTreeMap<String, String> {
+    fn of(&self, node: otlp::NodeId) -> BTreeMap<String, String> {
         let text = |value: otlp::Value<'_>| match value.as_str() {
             Some(text) => text.to_owned(),
             None => {
@@ -246,8 +260,8 @@ impl Out {
     }
 }
 
-fn origin(trust: Trust) -> Origin {
-    Origin {
+fn origin(trust: Trust) -> BatchOrigin {
+    BatchOrigin {
         account: "default".into(),
         receiver: "otlp".into(),
         trust,

@@ -5,15 +5,17 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::whole::{Gateway, gateway, tool, turn};
-use audit::read::{Filter, Format, Opener, Query, Replay, Vault, find, replay, shown};
-use vault::calls::Calls;
-use vault::row::{Buckets, Kind, Row, Tail};
+use audit::read::{
+    ExportFormat, FragmentOpener, IndexQuery, ReplayFilter, ReplayedSession, Vault, find, format_row, replay,
+};
+use vault::call_dedup::CallDeduplicator;
+use vault::index_row::{IndexRow, RowKind, RowTail, TokenBuckets};
 use vault::sessions::SessionLine;
 
-async fn read(gateway: &Gateway) -> Replay {
-    let vault = Vault::at(&gateway.location()).expect("a vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
-    replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("read")
+async fn read(gateway: &Gateway) -> ReplayedSession {
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
+    replay(&vault, &mut opener, "s-1", &ReplayFilter::default()).await.expect("read")
 }
 
 async fn told() -> Gateway {
@@ -35,28 +37,28 @@ async fn told() -> Gateway {
 #[tokio::test]
 async fn lines_are_found_by_what_they_tell() {
     let gateway = told().await;
-    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
     let text = |text: &str| Some(text.to_owned());
-    let all = Query::default();
+    let all = IndexQuery::default();
     let cases = [
         (all.clone(), 5, 2),
-        (Query { session: text("s-1"), ..all.clone() }, 4, 1),
-        (Query { tool: text("ls"), ..all.clone() }, 2, 2),
-        (Query { tool: text("ls"), session: text("s-1"), ..all.clone() }, 1, 1),
-        (Query { action: text("chat"), model: text("gpt-4o"), ..all.clone() }, 3, 1),
-        (Query { issue: text("PAY-17"), ..all.clone() }, 1, 1),
-        (Query { commit: text("0a1b"), ..all.clone() }, 1, 1),
-        (Query { commit: text("0a1"), ..all.clone() }, 0, 0),
-        (Query { failed: true, ..all.clone() }, 1, 1),
-        (Query { account: text("default"), tenant: text("acme"), ..all.clone() }, 5, 2),
-        (Query { account: text("other"), ..all.clone() }, 0, 0),
-        (Query { since: text("2026-11-20T10:00:03"), ..all.clone() }, 3, 2),
-        (Query { since: text("2026-11-20"), until: text("2026-11-20T10:00:03"), ..all.clone() }, 2, 1),
-        (Query { since: text("2026-11-22"), ..all.clone() }, 0, 0),
+        (IndexQuery { session: text("s-1"), ..all.clone() }, 4, 1),
+        (IndexQuery { tool: text("ls"), ..all.clone() }, 2, 2),
+        (IndexQuery { tool: text("ls"), session: text("s-1"), ..all.clone() }, 1, 1),
+        (IndexQuery { action: text("chat"), model: text("gpt-4o"), ..all.clone() }, 3, 1),
+        (IndexQuery { issue: text("PAY-17"), ..all.clone() }, 1, 1),
+        (IndexQuery { commit: text("0a1b"), ..all.clone() }, 1, 1),
+        (IndexQuery { commit: text("0a1"), ..all.clone() }, 0, 0),
+        (IndexQuery { failed: true, ..all.clone() }, 1, 1),
+        (IndexQuery { account: text("default"), tenant: text("acme"), ..all.clone() }, 5, 2),
+        (IndexQuery { account: text("other"), ..all.clone() }, 0, 0),
+        (IndexQuery { since: text("2026-11-20T10:00:03"), ..all.clone() }, 3, 2),
+        (IndexQuery { since: text("2026-11-20"), until: text("2026-11-20T10:00:03"), ..all.clone() }, 2, 1),
+        (IndexQuery { since: text("2026-11-22"), ..all.clone() }, 0, 0),
     ];
     for (query, lines, sessions) in cases {
         let mut seen = Vec::new();
-        let found = find(&vault, &query, &mut |row| seen.push(shown(row))).await.expect("found");
+        let found = find(&vault, &query, &mut |row| seen.push(format_row(row))).await.expect("found");
         assert_eq!((found.lines, found.sessions.len()), (lines, sessions), "{query:?}: {seen:#?}");
         assert_eq!(seen.len() as u64, lines);
     }
@@ -133,7 +135,7 @@ async fn two_turns_are_compared() {
             "+             and more",
         ]
     );
-    assert_eq!(show(2, 2), ["the same context"]);
+    assert_eq!(show(2, 2), ["the contexts are the same"]);
 }
 
 /// A dataset: a line per model call in the form of chat APIs, or each item in full.
@@ -145,14 +147,14 @@ async fn a_session_is_exported() {
         replay.export(format, &mut out).expect("written");
         String::from_utf8(out).expect("text").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     };
-    let messages = lines(Format::Messages);
+    let messages = lines(ExportFormat::Messages);
     assert_eq!(messages.len(), 3);
     assert_eq!(
         messages[0]["messages"],
         json!([{"role": "system", "content": "be kind"}, {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}])
     );
     assert_eq!(messages[0]["model"], "gpt-4o");
-    let items = lines(Format::Jsonl);
+    let items = lines(ExportFormat::Jsonl);
     assert_eq!(items.len(), 4);
     assert!(
         items.iter().any(|item| item["tool"] == "ls" && item["content"][0]["value"].to_string().contains("CANARY")),
@@ -209,9 +211,9 @@ async fn a_session_that_is_over_has_a_line() {
     minutes(&mut gateway, 200).await;
     assert_eq!(over(&gateway).len(), 2, "said once");
     assert!(!serde_json::to_string(&lines).expect("json").contains("CANARY"));
-    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
     let keys = vec![vault::testing::journal::signing_key().public().clone()];
-    let options = audit::verify::Options { keys, ..Default::default() };
+    let options = audit::verify::VerifyOptions { keys, ..Default::default() };
     let judge = async || {
         let report = audit::verify::verify(&vault, &options, &mut |_| {}).await.expect("a report");
         serde_json::to_string(&report).expect("json")
@@ -228,9 +230,9 @@ async fn a_session_that_is_over_has_a_line() {
 /// Sums of calls, tokens and cost are exact, with each line counted once, including late prices.
 #[test]
 fn totals_add_up() {
-    let (mut totals, mut calls) = (SessionLine::default(), Calls::default());
-    let priced = Tail {
-        kind: Some(Kind::Action),
+    let (mut totals, mut calls) = (SessionLine::default(), CallDeduplicator::default());
+    let priced = RowTail {
+        kind: Some(RowKind::Action),
         ts: "2026-11-20T10:00:00.0Z".to_owned(),
         account: "a".to_owned(),
         session_id: Some("s".to_owned()),
@@ -238,24 +240,24 @@ fn totals_add_up() {
         model: Some("m".to_owned()),
         status: "ok".to_owned(),
         pt_bytes: Some(5),
-        buckets: Some(Buckets { input: 10, output: 3, ..Buckets::default() }),
+        buckets: Some(TokenBuckets { input: 10, output: 3, ..TokenBuckets::default() }),
         cost_status: Some("priced".to_owned()),
         cost_usd: Some("0.1".to_owned()),
-        ..Tail::default()
+        ..RowTail::default()
     };
     let text = |text: &str| Some(text.to_owned());
-    let plain = Tail { cost_status: None, cost_usd: None, buckets: None, ..priced.clone() };
+    let plain = RowTail { cost_status: None, cost_usd: None, buckets: None, ..priced.clone() };
     for tail in [
         priced.clone(),
-        Tail { cost_usd: text("0.2"), ..priced.clone() },
-        Tail { cost_status: text("not_counted"), repeat: true, ..priced.clone() },
-        Tail { cost_status: text("deferred"), ..plain.clone() },
-        Tail { kind: Some(Kind::Price), ..priced.clone() },
-        Tail { cost_status: text("unpriced"), status: "error".to_owned(), ..plain.clone() },
-        Tail { call: "permission".to_owned(), decision: text("reject"), ..plain.clone() },
-        Tail { call: "session_end".to_owned(), ..plain },
+        RowTail { cost_usd: text("0.2"), ..priced.clone() },
+        RowTail { cost_status: text("not_counted"), repeat: true, ..priced.clone() },
+        RowTail { cost_status: text("deferred"), ..plain.clone() },
+        RowTail { kind: Some(RowKind::Price), ..priced.clone() },
+        RowTail { cost_status: text("unpriced"), status: "error".to_owned(), ..plain.clone() },
+        RowTail { call: "permission".to_owned(), decision: text("reject"), ..plain.clone() },
+        RowTail { call: "session_end".to_owned(), ..plain },
     ] {
-        totals.add(&Row { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
+        totals.add(&IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail }, &mut calls);
     }
     assert_eq!((totals.lines, totals.model_calls, totals.denials, totals.errors), (8, 4, 1, 1), "{totals:?}");
     assert_eq!((totals.cost_usd.as_str(), totals.buckets.input, totals.unpriced), ("0.4", 30, 1), "{totals:?}");

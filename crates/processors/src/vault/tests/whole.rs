@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::super::options::Layout;
-use super::super::{Built, Config, Echoing, Site, build, config::Store};
+use super::super::options::StoreLayout;
+use super::super::{EchoFinder, VaultConfig, VaultServices, VaultWithUploader, build, config::StoreConfig};
 use audit::read::{
-    Filter, Leaf, Lines, Location, Opener, Query, Vault, Wanted, each_row, get, get_lines, identities, replay,
+    ContentReference, FragmentOpener, IndexQuery, LeafId, LineSelection, ReplayFilter, Vault, VaultLocation, each_row,
+    get, get_lines, identities, replay,
 };
-use audit::verify::{Options, verify};
-use echoes::Memory;
+use audit::verify::{VerifyOptions, verify};
+use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
 use genai::testing::request;
 use kernel::clock::{Clock, ManualClock, UnixNanos};
@@ -19,10 +20,10 @@ use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
 use otlp::Payload;
-use pipeline::{Batch, Effect, Origin, Processor, Ticketer, Trust};
+use pipeline::{Batch, BatchOrigin, Effect, Processor, Ticketer, Trust};
 use telemetry::Meter;
-use vault::keygen::keygen;
-use vault::row::Row;
+use vault::index_row::IndexRow;
+use vault::keygen::generate_auditor_key;
 use vault::testing::journal::{FakeJournal, signing_key};
 use vault::uploader::Uploader;
 
@@ -41,28 +42,32 @@ pub(super) fn gateway() -> Gateway {
     gateway_with(|_| {})
 }
 
-pub(super) fn gateway_with(change: impl FnOnce(&mut Config)) -> Gateway {
+pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     let folder = tempfile::tempdir().expect("scratch");
-    let public = keygen(&folder.path().join("auditor.key")).expect("key");
-    let mut config = Config {
+    let public = generate_auditor_key(&folder.path().join("auditor.key")).expect("key");
+    let mut config = VaultConfig {
         recipients: vec![public],
-        store: Some(Store::Directory(folder.path().join("vault").into())),
+        store: Some(StoreConfig::Directory(folder.path().join("vault").into())),
         writer: Some("gw-1".to_owned()),
-        ..Config::default()
+        ..VaultConfig::default()
     };
     change(&mut config);
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let clock = ManualClock::at(NOON);
-    let site = Site {
+    let site = VaultServices {
         vocabulary: vocabulary(),
         ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
         clock: clock.clone(),
         rng: Arc::new(SystemRng),
         meter: Meter::new(),
-        echoing: Echoing { memory: Arc::new(Memory::new(&SystemRng)), error_text: 8 << 10, scan: 8 << 20 },
+        echo_finder: EchoFinder {
+            memory: Arc::new(FingerprintCache::new(&SystemRng)),
+            max_error_text: 8 << 10,
+            max_scan: 8 << 20,
+        },
     };
     let journal = Arc::new(FakeJournal::default());
-    let Built { processor, uploader } =
+    let VaultWithUploader { processor, uploader } =
         build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())));
     let ticketer = processor.ticketer().expect("ticketer");
     Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }
@@ -82,7 +87,7 @@ impl Gateway {
 
     /// Processes a payload after other steps, without committing it.
     pub(super) fn process_after(&self, steps: &[Box<dyn Processor>], payload: Payload) -> Batch {
-        let origin = Origin {
+        let origin = BatchOrigin {
             account: "default".into(),
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
@@ -113,12 +118,12 @@ impl Gateway {
         effects.iter().for_each(|effect| self.processor.apply(effect));
     }
 
-    pub(super) fn writer(&self) -> Arc<vault::books::Writer> {
-        self.processor.keeper.as_ref().expect("a store").writer.clone()
+    pub(super) fn writer(&self) -> Arc<vault::vault_writer::VaultWriter> {
+        self.processor.sealer.as_ref().expect("a store").writer.clone()
     }
 
-    pub(super) fn location(&self) -> Location {
-        Location { store: self.folder.path().join("vault").display().to_string(), ..Location::default() }
+    pub(super) fn location(&self) -> VaultLocation {
+        VaultLocation { store: self.folder.path().join("vault").display().to_string(), ..VaultLocation::default() }
     }
 
     pub(super) fn auditors(&self) -> Vec<age::x25519::Identity> {
@@ -126,12 +131,12 @@ impl Gateway {
     }
 
     pub(super) async fn replay(&self, session: &str) -> Result<String, String> {
-        let vault = Vault::at(&self.location()).map_err(|error| error.to_string())?;
-        let mut opener = Opener::new(&vault, self.auditors());
-        let found = replay(&vault, &mut opener, session, &Filter::default()).await;
+        let vault = Vault::from_location(&self.location()).map_err(|error| error.to_string())?;
+        let mut opener = FragmentOpener::new(&vault, self.auditors());
+        let found = replay(&vault, &mut opener, session, &ReplayFilter::default()).await;
         let found = found.map_err(|error| error.to_string())?;
         let mut out = Vec::new();
-        found.write(&mut out).expect("written");
+        found.write_text(&mut out).expect("written");
         Ok(String::from_utf8(out).expect("text"))
     }
 }
@@ -209,16 +214,16 @@ async fn a_reference_is_opened() {
     let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
     let name = object.split_once("/vault/").expect("inside").1;
     let second = memchr::memmem::find_iter(bytes, b"age-encryption.org/v1").nth(1).expect("two fragments");
-    let vault = Vault::at(&gateway.location()).expect("vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
     let mut out = Vec::new();
     let range = Some(format!("bytes={second:010}-{:010}", bytes.len() - 1));
-    let wanted = Wanted { uri: format!("file:///{name}"), range };
+    let wanted = ContentReference { uri: format!("file:///{name}"), range };
     get(&vault, &mut opener, &wanted, &mut out).await.expect("found").expect("written");
     let text = String::from_utf8(out).expect("text");
     assert!(text.contains("CANARY two") && !text.contains("CANARY one"));
     let mut out = Vec::new();
-    get(&vault, &mut opener, &Wanted { uri: name.to_owned(), range: None }, &mut out)
+    get(&vault, &mut opener, &ContentReference { uri: name.to_owned(), range: None }, &mut out)
         .await
         .expect("found")
         .expect("written");
@@ -228,7 +233,7 @@ async fn a_reference_is_opened() {
     for (uri, range) in
         [("s3://b/x.agev", None), (name, Some("bytes=5-1")), (name, Some("bytes=1-9")), ("no/such.agev", None)]
     {
-        let wanted = Wanted { uri: uri.to_owned(), range: range.map(str::to_owned) };
+        let wanted = ContentReference { uri: uri.to_owned(), range: range.map(str::to_owned) };
         assert!(get(&vault, &mut opener, &wanted, &mut Vec::new()).await.is_err(), "{uri} {range:?}");
     }
 }
@@ -237,38 +242,39 @@ async fn a_reference_is_opened() {
 /// line or without content is reported.
 #[tokio::test]
 async fn lines_are_opened() {
-    for layout in [Layout::Session, Layout::Packed, Layout::Turn] {
+    for layout in [StoreLayout::Session, StoreLayout::Packed, StoreLayout::Turn] {
         let mut gateway = gateway_with(|config| config.layout = layout);
         gateway.send(&json!({"items": [turn(1, &[("user", "CANARY one")], "x"), tool(2)]}));
         let mut other = turn(3, &[("user", "CANARY three")], "y");
         other["trace"] = json!(2);
         gateway.send(&json!({"items": [other]}));
         assert!(gateway.uploader.drain().await);
-        let vault = Vault::at(&gateway.location()).expect("vault");
+        let vault = Vault::from_location(&gateway.location()).expect("vault");
         let mut rows = Vec::new();
         each_row(&vault, None, &|_| true, &mut |row| rows.push(row)).await.expect("lines");
         let [one, two, three] = &rows[..] else { panic!("{} lines", rows.len()) };
-        let ask = async |query: Query, leaf: Option<&str>| {
-            let leaf = leaf.map(|leaf| Leaf::parse(leaf).expect("a leaf"));
-            let (mut opener, mut out) = (Opener::new(&vault, gateway.auditors()), Vec::new());
-            let wanted = Lines { query, leaf, keys: Vec::new() };
+        let ask = async |query: IndexQuery, leaf: Option<&str>| {
+            let leaf = leaf.map(|leaf| LeafId::parse(leaf).expect("a leaf"));
+            let (mut opener, mut out) = (FragmentOpener::new(&vault, gateway.auditors()), Vec::new());
+            let wanted = LineSelection { query, leaf, keys: Vec::new() };
             let got = get_lines(&vault, &mut opener, &wanted, &mut out).await;
             got.map(|written| written.map(|()| String::from_utf8(out).expect("text")).expect("written"))
         };
-        let (trace, span) = (|row: &Row| row.tail.trace_id.clone(), |row: &Row| row.tail.span_id.clone());
-        let text = ask(Query { trace: trace(one), ..Query::default() }, None).await.expect("opened");
+        let (trace, span) = (|row: &IndexRow| row.tail.trace_id.clone(), |row: &IndexRow| row.tail.span_id.clone());
+        let text = ask(IndexQuery { trace: trace(one), ..IndexQuery::default() }, None).await.expect("opened");
         assert_eq!(text.lines().count(), 1, "{layout:?}: each fragment once: {text}");
         assert!(text.contains("CANARY one") && text.contains("/CANARY") && !text.contains("CANARY three"), "{text}");
-        let text = ask(Query { span: span(two), ..Query::default() }, None).await.expect("opened");
+        let text = ask(IndexQuery { span: span(two), ..IndexQuery::default() }, None).await.expect("opened");
         assert!(text.lines().count() == 1 && text.contains("/CANARY"), "{layout:?}: {text}");
         let leaf = format!("{}/{}/{:012}", three.tail.writer, three.tail.epoch, three.leaf);
-        let text = ask(Query::default(), Some(&leaf)).await.expect("opened");
+        let text = ask(IndexQuery::default(), Some(&leaf)).await.expect("opened");
         assert!(text.lines().count() == 1 && text.contains("CANARY three"), "{layout:?}: {text}");
-        let none = ask(Query { trace: Some("00".into()), ..Query::default() }, None).await.expect_err("no line");
+        let none =
+            ask(IndexQuery { trace: Some("00".into()), ..IndexQuery::default() }, None).await.expect_err("no line");
         assert!(none.to_string().contains("no index line"), "{none}");
-        let none = ask(Query { account: Some("team".into()), ..Query::default() }, Some(&leaf)).await;
+        let none = ask(IndexQuery { account: Some("team".into()), ..IndexQuery::default() }, Some(&leaf)).await;
         assert!(none.expect_err("another account's").to_string().contains("no index line"));
-        assert!(Leaf::parse("gw/5").is_err() && Leaf::parse("gw/E/x").is_err() && Leaf::parse("/E/1").is_err());
+        assert!(LeafId::parse("gw/5").is_err() && LeafId::parse("gw/E/x").is_err() && LeafId::parse("/E/1").is_err());
     }
 }
 
@@ -285,13 +291,13 @@ async fn nothing_readable_lies_in_the_directory() {
         let plain = if name.ends_with(".zst") { zstd::decode_all(&bytes[..]).expect("zstd") } else { bytes.clone() };
         assert!(!String::from_utf8_lossy(&plain).contains("CANARY"), "{name}");
     }
-    let vault = Vault::at(&gateway.location()).expect("vault");
-    let mut opener = Opener::new(&vault, vec![age::x25519::Identity::generate()]);
-    let found = replay(&vault, &mut opener, "s-1", &Filter::default()).await.expect("the index can be read");
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
+    let mut opener = FragmentOpener::new(&vault, vec![age::x25519::Identity::generate()]);
+    let found = replay(&vault, &mut opener, "s-1", &ReplayFilter::default()).await.expect("the index can be read");
     let mut out = Vec::new();
-    found.write(&mut out).expect("written");
+    found.write_text(&mut out).expect("written");
     let text = String::from_utf8(out).expect("text");
-    assert!(text.contains("no identity given here opens") && !text.contains("CANARY"), "{text}");
+    assert!(text.contains("none of the given identities opens") && !text.contains("CANARY"), "{text}");
 }
 
 /// A fragment moved into another object is refused.
@@ -305,9 +311,9 @@ async fn moved_fragments_are_refused() {
     let (object, bytes) = all.iter().find(|(name, _)| name.ends_with(".agev")).expect("object");
     let moved = object.replace("gw-1-", "gw-2-");
     std::fs::write(&moved, bytes).expect("moved");
-    let vault = Vault::at(&gateway.location()).expect("vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
-    let wanted = Wanted { uri: moved.split_once("/vault/").expect("inside").1.to_owned(), range: None };
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
+    let wanted = ContentReference { uri: moved.split_once("/vault/").expect("inside").1.to_owned(), range: None };
     let refused = get(&vault, &mut opener, &wanted, &mut Vec::new()).await.expect_err("refused");
     assert!(refused.to_string().contains("belongs to another object"), "{refused}");
 }
@@ -386,9 +392,9 @@ async fn what_is_damaged_hides_nothing_else() {
         "CANARY one",
         "CANARY three",
         "0000000009.ndjson.zst: damaged",
-        "2 lines are not index lines",
+        "2 lines are malformed",
         "no such object",
-        "points outside of the object",
+        "points beyond the end of the object",
         "too large to add",
     ] {
         assert!(text.contains(said), "{said} is not in\n{text}");
@@ -439,9 +445,9 @@ async fn nothing_that_was_said_is_left_out() {
 async fn absurd_ranges_are_refused() {
     let gateway = gateway();
     std::fs::create_dir_all(gateway.folder.path().join("vault")).expect("folder");
-    let vault = Vault::at(&gateway.location()).expect("vault");
-    let mut opener = Opener::new(&vault, gateway.auditors());
-    let wanted = |range: &str| Wanted { uri: "a/b/c/d/x.agev".to_owned(), range: Some(range.to_owned()) };
+    let vault = Vault::from_location(&gateway.location()).expect("vault");
+    let mut opener = FragmentOpener::new(&vault, gateway.auditors());
+    let wanted = |range: &str| ContentReference { uri: "a/b/c/d/x.agev".to_owned(), range: Some(range.to_owned()) };
     for range in ["bytes=0-18446744073709551615", "bytes=2-1", "bytes=-1"] {
         assert!(get(&vault, &mut opener, &wanted(range), &mut Vec::new()).await.is_err(), "{range}");
     }
@@ -453,9 +459,9 @@ fn keys_are_made_once() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("scratch");
     let path = folder.path().join("k");
-    let public = keygen(&path).expect("made");
+    let public = generate_auditor_key(&path).expect("made");
     assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-    assert!(keygen(&path).is_err());
+    assert!(generate_auditor_key(&path).is_err());
     let found = identities(std::slice::from_ref(&path)).expect("read");
     assert_eq!(found[0].to_public().to_string(), public);
     std::fs::write(&path, "AGE-SECRET-KEY-1BROKEN\n").expect("broken");
@@ -466,10 +472,11 @@ fn keys_are_made_once() {
 
 /// The vault verifies with an auditor's key: no problem is found, and something was decrypted.
 pub(super) async fn verified(gateway: &Gateway) {
-    let vault = Vault::at(&gateway.location()).expect("a vault");
+    let vault = Vault::from_location(&gateway.location()).expect("a vault");
     let (keys, auditors) = (vec![signing_key().public().clone()], gateway.auditors());
-    let report =
-        verify(&vault, &Options { keys, auditors, ..Options::default() }, &mut |_| {}).await.expect("a report");
+    let report = verify(&vault, &VerifyOptions { keys, auditors, ..VerifyOptions::default() }, &mut |_| {})
+        .await
+        .expect("a report");
     let report = serde_json::to_string(&report).expect("json");
     assert!(report.contains("\"verified\":true") && report.contains("\"findings\":[]"), "{report}");
     assert!(!report.contains("\"opened\":0"), "{report}");

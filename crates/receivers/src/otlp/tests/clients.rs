@@ -19,18 +19,18 @@ use super::{Refused, WAYS, Way, check_refused, frame, request, span};
 use fakes::tls::{Authority, Certified, pem_file};
 use kernel::secret::Secret;
 use net::encoding::compress;
-use net::{Encoding, Kept, server_tls};
+use net::{ContentEncoding, LastGoodValue, server_tls};
 use otlp::Signal;
 
 const ACME: &str = "acme-token-0123456789";
 const GLOBEX: &str = "globex-token-0123456789";
 
-fn knobs(auth: auth::Settings) -> Knobs {
+fn knobs(auth: auth::AuthSettings) -> Knobs {
     Knobs { auth: Some(auth), ..Knobs::default() }
 }
 
-fn tokens() -> auth::Settings {
-    auth::Settings { tokens: vec![("acme".into(), Secret::new(ACME.to_owned()))], ..auth::Settings::default() }
+fn tokens() -> auth::AuthSettings {
+    auth::AuthSettings { tokens: vec![("acme".into(), Secret::new(ACME.to_owned()))], ..auth::AuthSettings::default() }
 }
 
 /// A request with these `authorization` headers.
@@ -118,7 +118,7 @@ async fn refused_bodies_are_paid_for() {
         send(at, version, request, vec![body.into()]).await;
         std::mem::take(&mut *rig.door.spent.lock())
     };
-    let bomb = compress(Encoding::Gzip, &Bytes::from(vec![0; INFLATED + 1])).expect("compresses");
+    let bomb = compress(ContentEncoding::Gzip, &Bytes::from(vec![0; INFLATED + 1])).expect("compresses");
     for (way, encoding, body, least) in [
         (Way::Json, None, vec![b'{'; 5000], 5000),
         (Way::Proto, Some("gzip"), vec![7; 5000], 5000),
@@ -139,7 +139,7 @@ async fn tokens_are_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tokens");
     std::fs::write(&file, format!("# ours\n\nacme {ACME}\n")).expect("written");
-    let settings = auth::Settings { tokens_file: Some(file.clone()), ..auth::Settings::default() };
+    let settings = auth::AuthSettings { tokens_file: Some(file.clone()), ..auth::AuthSettings::default() };
     let rig = Rig::with(knobs(settings)).await;
     until(&rig, ACME, true).await;
     until(&rig, GLOBEX, false).await;
@@ -179,16 +179,16 @@ async fn unusable_files_refuse_to_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tokens");
     std::fs::write(&file, format!("acme {ACME}\nglobex {ACME}\n")).expect("written");
-    let settings = auth::Settings { tokens_file: Some(file), ..auth::Settings::default() };
+    let settings = auth::AuthSettings { tokens_file: Some(file), ..auth::AuthSettings::default() };
     let why = Rig::try_with(knobs(settings)).await.err().expect("refused");
-    assert!(why.contains("tokens:2: the token stands for another account, too") && !why.contains(ACME), "{why}");
-    let tls = server_tls::Settings {
+    assert!(why.contains("tokens:2: the token is already used by another account") && !why.contains(ACME), "{why}");
+    let tls = server_tls::ServerTlsSettings {
         cert_file: "/nowhere/cert.pem".into(),
         key_file: "/nowhere/key.pem".into(),
         client_ca_file: None,
         crl_file: None,
         reload_interval: Duration::from_millis(20),
-        kept: Kept::default(),
+        last_good: LastGoodValue::default(),
     };
     let why = Rig::try_with(Knobs { tls: Some(tls), ..Knobs::default() }).await.err().expect("refused");
     assert!(why.contains("tls.cert_file: can't read /nowhere/cert.pem"), "{why}");
@@ -214,16 +214,16 @@ impl Pki {
         pem_file(&self.folder, "cert.pem", "CERTIFICATE", &certificate);
     }
 
-    fn settings(&self, mutual: bool) -> server_tls::Settings {
+    fn settings(&self, mutual: bool) -> server_tls::ServerTlsSettings {
         let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
         let ca = mutual.then(|| pem_file(&self.folder, "ca.pem", "CERTIFICATE", &self.authority.certificate));
-        server_tls::Settings {
+        server_tls::ServerTlsSettings {
             cert_file: path("cert.pem"),
             key_file: path("key.pem"),
             client_ca_file: ca,
             crl_file: None,
             reload_interval: Duration::from_millis(20),
-            kept: Kept::default(),
+            last_good: LastGoodValue::default(),
         }
     }
 }
@@ -310,7 +310,7 @@ async fn revoked_certificates_are_refused() {
     let (good, bad) = (pki.authority.issue("good"), pki.authority.issue("bad"));
     let list = |revoked: &[u8]| pem_file(&pki.folder, "crl.pem", "X509 CRL", &pki.authority.revoke(revoked));
     let crl_file = Some(list(&[]));
-    let tls = server_tls::Settings { crl_file, ..pki.settings(true) };
+    let tls = server_tls::ServerTlsSettings { crl_file, ..pki.settings(true) };
     let rig = Rig::with(Knobs { tls: Some(tls), ..Knobs::default() }).await;
     let serves = async |identity: &Certified| {
         let (certificate, key) = (identity.certificate.clone(), identity.key.clone());
@@ -334,7 +334,7 @@ async fn revoked_certificates_are_refused() {
 async fn certificates_tell_accounts() {
     let pki = Pki::new();
     let certificates = [("agent-1.acme.example".to_owned(), "acme".into())].into();
-    let auth = Some(auth::Settings { certificates, ..auth::Settings::default() });
+    let auth = Some(auth::AuthSettings { certificates, ..auth::AuthSettings::default() });
     let rig = Rig::with(Knobs { tls: Some(pki.settings(true)), auth, ..Knobs::default() }).await;
     for way in WAYS {
         let identity = pki.authority.issue("agent-1.acme.example");

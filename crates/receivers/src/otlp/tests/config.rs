@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::*;
 use pipeline::Trust;
 
-fn read(json: &str) -> Result<Config, serde_json::Error> {
+fn read(json: &str) -> Result<OtlpReceiverConfig, serde_json::Error> {
     serde_json::from_str(json)
 }
 
@@ -16,7 +16,7 @@ fn problems(json: &str) -> Vec<String> {
 
 #[test]
 fn the_defaults_are_the_collectors_ports_on_loopback_and_64_mib() {
-    let settings = Config::default().settings().expect("valid");
+    let settings = OtlpReceiverConfig::default().settings().expect("valid");
     let (grpc, http) = (settings.grpc.expect("on"), settings.http.expect("on"));
     assert_eq!(
         (grpc.endpoint.to_string(), http.endpoint.to_string()),
@@ -31,7 +31,7 @@ fn the_defaults_are_the_collectors_ports_on_loopback_and_64_mib() {
 #[test]
 fn rests_between_requests_have_an_end() {
     let minutes = |n: u64| Duration::from_secs(60 * n);
-    let settings = Config::default().settings().expect("valid");
+    let settings = OtlpReceiverConfig::default().settings().expect("valid");
     let (grpc, http) = (settings.grpc.expect("on").connections, settings.http.expect("on").connections);
     assert_eq!((grpc.idle, http.idle), (minutes(5), minutes(3)));
     let keys = r#"{"max_connection_idle": "1h", "time": "10s", "timeout": "2s"}"#;
@@ -94,11 +94,11 @@ fn every_problem_is_found_at_once_and_unknown_keys_are_errors() {
 #[test]
 fn auth_that_cannot_be_meant() {
     let problems = |json: serde_json::Value| {
-        let config: Config = serde_json::from_value(json!({ "auth": json })).expect("readable");
+        let config: OtlpReceiverConfig = serde_json::from_value(json!({ "auth": json })).expect("readable");
         let problems = config.settings().expect_err("refused");
         problems.iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>().join("\n")
     };
-    assert!(problems(json!({})).contains("knows nobody"));
+    assert!(problems(json!({})).contains("has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`"));
     let bad = problems(json!({
         "tokens": {"a/b": ["sixteen-characters-1"], "acme": ["short", "with a blank in it"], "globex": []},
         "certificates": {"agent.example": "x y"},

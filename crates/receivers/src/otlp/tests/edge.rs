@@ -96,15 +96,15 @@ async fn encodings_and_methods_are_what_they_say() {
     let answer =
         send(rig.http(), Version::HTTP_11, request(Way::Proto, Signal::Traces, Some("gzip")), vec![plain]).await;
     assert_eq!(answer.status, 400);
-    assert!(String::from_utf8_lossy(&answer.body).contains("no gzip, which its encoding says it is"));
+    assert!(String::from_utf8_lossy(&answer.body).contains("is not gzip although its encoding header says so"));
     let framed = frame(1, &span(Way::Grpc, 5));
     let answer =
         send(rig.grpc(), Version::HTTP_2, request(Way::Grpc, Signal::Traces, Some("zstd")), vec![framed]).await;
     let status = answer.grpc();
     let said = status.get_error_details().bad_request().map(|bad| bad.field_violations[0].description.clone());
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(said.unwrap_or_default().contains("no zstd"), "{status:?}");
-    let packed = net::encoding::compress(net::Encoding::Gzip, &span(Way::Proto, 5)).expect("compresses");
+    assert!(said.unwrap_or_default().contains("not zstd"), "{status:?}");
+    let packed = net::encoding::compress(net::ContentEncoding::Gzip, &span(Way::Proto, 5)).expect("compresses");
     let asked = request(Way::Proto, Signal::Traces, Some("x-gzip"));
     assert_eq!(send(rig.http(), Version::HTTP_11, asked, vec![packed]).await.status, 200);
     let mut asked = request(Way::Grpc, Signal::Traces, None);

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::sockets::{closed, offered, post, read_head};
 use super::support::{BUDGET, Knobs, Rig, send};
 use super::{Way, request, span};
-use net::listen::Settings;
+use net::listen::PortSettings;
 use otlp::Signal;
 use pipeline::BytePermit;
 
@@ -70,7 +70,7 @@ async fn a_slow_upload_alone_is_not_ended() {
 /// needed and the others continue. (Regression test: new clients were closed at once for as long as the uploads took.)
 #[tokio::test]
 async fn slow_uploads_give_up_a_place() {
-    let connections = Settings { max_connections: 2, ..Settings::default() };
+    let connections = PortSettings { max_connections: 2, ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let mut slow = [begun(&rig).await, begun(&rig).await];
     let mut early = TcpStream::connect(rig.http()).await.expect("connects");
@@ -95,7 +95,7 @@ async fn slow_uploads_give_up_a_place() {
 /// waits end before such a connection is closed, the new client is closed at once.)
 #[tokio::test]
 async fn who_rests_and_does_not_answer_makes_room() {
-    let connections = Settings { max_connections: 1, ..Settings::default() };
+    let connections = PortSettings { max_connections: 1, ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let (_resting, _) = offered(rig.http()).await;
     let mut new = TcpStream::connect(rig.http()).await.expect("connects");
@@ -108,7 +108,7 @@ async fn who_rests_and_does_not_answer_makes_room() {
 #[tokio::test]
 async fn an_old_connection_of_http_1_is_told_in_an_answer() {
     let connections =
-        Settings { age: Some((Duration::from_millis(100), Duration::from_secs(600))), ..Settings::default() };
+        PortSettings { age: Some((Duration::from_millis(100), Duration::from_secs(600))), ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let mut stream = TcpStream::connect(rig.http()).await.expect("connects");
     stream.write_all(&post(b"{}", "")).await.expect("writes");

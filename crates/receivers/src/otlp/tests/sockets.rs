@@ -21,7 +21,7 @@ use super::{Way, span};
 use fakes::raw::Raw;
 use fixtures::until::until;
 use net::Endpoint;
-use net::listen::Settings;
+use net::listen::PortSettings;
 use pipeline::{Outcome, Reason};
 
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,7 +35,7 @@ pub(super) async fn closed(socket: &mut TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
-    let connections = Settings { first_request: Duration::from_millis(50), ..Settings::default() };
+    let connections = PortSettings { first_request: Duration::from_millis(50), ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     // Nothing, half a head, part of a preface, a preface without a request, the beginning of TLS.
     let table: [&[u8]; 5] = [b"", b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n", b"PRI * HT", H2_PREFACE, b"\x16\x03\x01"];
@@ -65,7 +65,7 @@ async fn busy(at: std::net::SocketAddr) -> TcpStream {
 /// A connection with a request in progress keeps its place; a new connection is closed at once.
 #[tokio::test]
 async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
-    let connections = Settings { max_connections: 1, ..Settings::default() };
+    let connections = PortSettings { max_connections: 1, ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     let mut first = busy(rig.http()).await;
     rig.door.charged.acquire().await.expect("open").forget();
@@ -83,7 +83,7 @@ async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
 #[tokio::test]
 async fn whoever_rests_longest_makes_room() {
     for silent in [false, true] {
-        let connections = Settings { max_connections: 3, ..Settings::default() };
+        let connections = PortSettings { max_connections: 3, ..PortSettings::default() };
         let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
         let mut working = busy(rig.http()).await;
         rig.door.charged.acquire().await.expect("open").forget();
@@ -128,9 +128,9 @@ fn one_span() -> ::http::Request<Body> {
 }
 
 /// An idle limit between requests that is short enough for a test, with pings in between.
-fn restless() -> Settings {
+fn restless() -> PortSettings {
     let ping = (Duration::from_millis(10), Duration::from_secs(60));
-    Settings { idle: Duration::from_millis(60), ping, ..Settings::default() }
+    PortSettings { idle: Duration::from_millis(60), ping, ..PortSettings::default() }
 }
 
 fn closed_as_idle(rig: &Rig, transport: &str) -> String {
@@ -170,7 +170,7 @@ async fn a_connection_that_rests_too_long_is_closed_in_order() {
 async fn an_old_connection_is_closed_in_order() {
     let gate = Arc::new(Semaphore::new(0));
     let with_grace = async |grace| {
-        let connections = Settings { age: Some((Duration::from_millis(500), grace)), ..Settings::default() };
+        let connections = PortSettings { age: Some((Duration::from_millis(500), grace)), ..PortSettings::default() };
         Rig::with(Knobs { connections, gate: Some(Arc::clone(&gate)), ..Knobs::default() }).await
     };
     let rig = with_grace(Duration::from_secs(600)).await;
@@ -248,7 +248,7 @@ async fn only_so_many_connections_may_send_far_ahead() {
         wide.push(socket);
     }
     assert_eq!(offered(rig.http()).await.1, 65_535);
-    assert_eq!(net::listen::unread_bound(1024), 32 * ((4 << 20) + (256 << 10)) + 992 * (65_535 + (16 << 10)));
+    assert_eq!(net::listen::max_unread_bytes(1024), 32 * ((4 << 20) + (256 << 10)) + 992 * (65_535 + (16 << 10)));
     drop(wide.pop());
     while offered(rig.http()).await.1 != 1 << 20 {}
 }
@@ -406,11 +406,11 @@ async fn a_drain_ends_at_its_deadline_with_a_request_still_in_hand() {
 #[tokio::test]
 async fn a_port_in_use_is_one_clear_line() {
     let rig = Rig::new().await;
-    let mut settings = Config::default().settings().expect("valid");
+    let mut settings = OtlpReceiverConfig::default().settings().expect("valid");
     settings.http = None;
     let taken = rig.grpc();
     settings.grpc.as_mut().expect("on").endpoint = Endpoint::parse(&taken.to_string()).expect("an endpoint");
-    let error = Otlp::build(Arc::from("otlp"), settings).bind().await.err();
+    let error = OtlpReceiver::build(Arc::from("otlp"), settings).bind().await.err();
     assert_eq!(error.map(|error| error.to_string()), Some(format!("can't listen on {taken}: the port is in use")));
 }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::super::{Config, Otlp, Running, Settings, auth};
+use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, RunningOtlpReceiver, auth};
 use net::testing::tasks::TestTasks;
 use net::{listen, server_tls};
 use otlp::Signal;
@@ -74,7 +74,7 @@ impl Door {
 }
 
 impl Admission for Door {
-    fn takes(&self, signal: Signal) -> bool {
+    fn accepts_signal(&self, signal: Signal) -> bool {
         self.takes.lock().contains(&signal)
     }
 
@@ -90,11 +90,11 @@ impl Admission for Door {
         })
     }
 
-    fn crowded(&self) -> bool {
-        self.budget.crowded()
+    fn is_crowded(&self) -> bool {
+        self.budget.is_crowded()
     }
 
-    fn spend(&self, account: &Arc<str>, bytes: usize) {
+    fn charge_refused(&self, account: &Arc<str>, bytes: usize) {
         self.spent.lock().push((account.to_string(), bytes));
     }
 
@@ -118,7 +118,7 @@ impl Admission for Door {
 /// A receiver on ports of the system's choice.
 pub(super) struct Rig {
     pub(super) door: Arc<Door>,
-    pub(super) running: Running,
+    pub(super) running: RunningOtlpReceiver,
     pub(super) meter: Meter,
 }
 
@@ -129,9 +129,9 @@ pub(super) struct Knobs {
     pub(super) gate: Option<Arc<tokio::sync::Semaphore>>,
     pub(super) body_idle: Duration,
     pub(super) body_total: Duration,
-    pub(super) connections: listen::Settings,
-    pub(super) auth: Option<auth::Settings>,
-    pub(super) tls: Option<server_tls::Settings>,
+    pub(super) connections: listen::PortSettings,
+    pub(super) auth: Option<auth::AuthSettings>,
+    pub(super) tls: Option<server_tls::ServerTlsSettings>,
 }
 
 impl Default for Knobs {
@@ -141,7 +141,7 @@ impl Default for Knobs {
             gate: None,
             body_idle: Duration::from_secs(30),
             body_total: Duration::from_secs(30),
-            connections: listen::Settings::default(),
+            connections: listen::PortSettings::default(),
             auth: None,
             tls: None,
         }
@@ -161,7 +161,8 @@ impl Rig {
         let settings = settings(&knobs);
         let meter = Meter::new();
         let door = Door::new(knobs.charge_wait, knobs.gate);
-        let bound = Otlp::build(Arc::from("otlp/test"), settings).bind().await.map_err(|error| error.to_string())?;
+        let bound =
+            OtlpReceiver::build(Arc::from("otlp/test"), settings).bind().await.map_err(|error| error.to_string())?;
         let running = bound.serve(Arc::clone(&door) as Arc<dyn Admission>, TestTasks::shared(), &meter).await;
         Ok(Self { door, running, meter })
     }
@@ -175,8 +176,8 @@ impl Rig {
     }
 }
 
-fn settings(knobs: &Knobs) -> Settings {
-    let mut settings = Config::default().settings().expect("the defaults are valid");
+fn settings(knobs: &Knobs) -> OtlpReceiverSettings {
+    let mut settings = OtlpReceiverConfig::default().settings().expect("the defaults are valid");
     let any = net::Endpoint::parse("127.0.0.1:0").expect("an endpoint");
     let grpc = settings.grpc.as_mut().expect("on");
     let http = settings.http.as_mut().expect("on");

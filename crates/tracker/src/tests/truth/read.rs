@@ -123,7 +123,7 @@ pub(super) fn trace(id: &str) -> u64 {
 
 /// The values in a report's line about runs.
 pub(super) fn report_line(text: &str) -> Facts {
-    let line = text.lines().find_map(|line| line.strip_prefix("Runs, live ones up to now: ")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Runs: ")).unwrap_or_default();
     let before = |word: &str| {
         let head = line.split(word).next().unwrap_or_default();
         head.rsplit([' ', '(']).next().and_then(|number| number.parse().ok()).unwrap_or(i128::MIN)
@@ -135,7 +135,7 @@ pub(super) fn report_line(text: &str) -> Facts {
     let facts = [
         ("runs", before(" (")),
         ("failed", before(" failed)")),
-        ("iterations", before(" iterations")),
+        ("iterations", before(" iteration")),
         ("atto", cost),
         ("unpriced", unpriced),
     ];
@@ -154,7 +154,7 @@ fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
 /// The series of agents and cost in `/metrics`, without buckets.
 pub(super) fn metrics(meter: &Meter) -> Series {
     let wanted = |name: &str| name.starts_with("agent_") || name == "tollgate_cost_usd_total";
-    let samples = samples::parse(&meter.render()).into_iter();
+    let samples = samples::parse_samples(&meter.render()).into_iter();
     let samples = samples.filter(|one| wanted(&one.name) && !one.name.ends_with("_bucket"));
     samples.map(|one| (series(&one.name, one.labels.clone().into_iter().collect()), one.number())).collect()
 }

@@ -7,10 +7,13 @@ use serde_json::{Value as Json, json};
 use super::make::{CEILING, Facts, RunTruth, Truth};
 use super::read::{self, COUNTED, FIGURES, PART, SHARED, SUM, Series, TOTALS, facts};
 use super::way::{Gate, Outside};
-use history::{Asked, Failures, Window, figures, figures_json, markdown, report, report_json};
+use history::{
+    FailedSpans, ReportParameters, TimeWindow, build_report, compute_figures, figures_json, report_json,
+    report_markdown,
+};
 use kernel::clock::UnixNanos;
 use runs::json as shape;
-use runs::{Alert, Board};
+use runs::{Alert, RunCatalog};
 
 const DAY: u64 = 86_400_000_000_000;
 /// Values of a run that are final at any moment; those that depend on the order of calls may change later.
@@ -69,10 +72,10 @@ struct Told {
 impl Told {
     fn now(gate: &Gate, outside: &Outside, now: UnixNanos) -> Self {
         let views = gate.line.views();
-        outside.history.look(&gate.line.runs, now.0);
-        let entries = outside.history.all();
-        let asked = || Asked { since: DAY, ..Asked::usual() };
-        let report = report(&Failures::default(), &entries, asked(), now.0);
+        outside.history.update_from_tracker(&gate.line.runs, now.0);
+        let entries = outside.history.all_runs();
+        let asked = || ReportParameters { since: DAY, ..ReportParameters::defaults() };
+        let report = build_report(&FailedSpans::default(), &entries, asked(), now.0);
         let rows = shape::runs(&views)["runs"].as_array().cloned().unwrap_or_default();
         let all: Vec<Facts> = rows.iter().map(row).collect();
         Self {
@@ -80,9 +83,9 @@ impl Told {
             rows,
             sessions: shape::sessions(&views),
             sums: shape::sums(&gate.line.runs.sums()),
-            page: figures_json(&figures(&entries, Window::last(DAY, now.0))),
+            page: figures_json(&compute_figures(&entries, TimeWindow::last(DAY, now.0))),
             report: report_json(&report, &|_| None),
-            text: markdown(&report, &|_| None),
+            text: report_markdown(&report, &|_| None),
             alerts: gate.line.runs.alerts(),
         }
     }
@@ -280,7 +283,7 @@ fn alerts(told: &Told, outside: &Outside, runs: &Runs, renamed: bool, found: &mu
         let sent = |rule: &str| outside.alerts.keys().filter(|(one, of, _)| one == rule && of == trace).count();
         let must = [
             ("iteration_ceiling", run.totals.iterations >= CEILING.into(), run.totals.calls >= CEILING.into()),
-            ("iteration_ceiling_near", false, run.totals.calls * 5 >= i128::from(CEILING) * 4),
+            ("iteration_ceiling_warning", false, run.totals.calls * 5 >= i128::from(CEILING) * 4),
             ("tool_retries", run.totals.tool_retries > 2, run.totals.tool_retries > 2),
         ];
         for (rule, must, may) in must {

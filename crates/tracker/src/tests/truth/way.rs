@@ -11,10 +11,10 @@ use super::read::{self, Series};
 use super::surfaces::{self, Known};
 use crate::Config;
 use genai::testing::request;
-use history::History;
+use history::RunHistory;
 use kernel::clock::UnixNanos;
 use otlp::{Payload, Signal};
-use pipeline::{Effect, Source};
+use pipeline::{Effect, RequestSource};
 use telemetry::Meter;
 
 /// Quiet seconds after which a run with a reported end is over, and any run; with a margin.
@@ -32,14 +32,14 @@ pub(super) fn open() -> Gate {
     let config = Config { iteration_ceiling: CEILING as u32, ..Config::default() };
     let settings = config.settings().unwrap_or_else(|_| panic!("valid"));
     let line = Line::metered(runs_with(settings, &meter), &meter);
-    line.runs.ask(&[Signal::Logs, Signal::Metrics]);
+    line.runs.enable_signals(&[Signal::Logs, Signal::Metrics]);
     Gate { line, meter }
 }
 
 /// State that outlives a process: the page's history, and the emitted events.
 #[derive(Default)]
 pub(super) struct Outside {
-    pub(super) history: History,
+    pub(super) history: RunHistory,
     /// The last revision, by trace.
     pub(super) summaries: BTreeMap<u64, (u64, Facts)>,
     /// Number of events by rule, trace and session.
@@ -65,7 +65,7 @@ impl Outside {
     fn hear(&mut self, gate: &Gate, now: UnixNanos) -> Vec<Effect> {
         let mut effects = Vec::new();
         for signal in [Signal::Logs, Signal::Metrics] {
-            while let Some(portion) = gate.line.runs.portion(signal, now) {
+            while let Some(portion) = gate.line.runs.next_request(signal, now) {
                 match signal {
                     Signal::Metrics => read::add_metrics(portion.wire, &mut self.sent),
                     Signal::Logs | Signal::Traces => self.read(portion.wire),

@@ -1,7 +1,7 @@
 use super::*;
 
 /// Everything but `lost` is stored and done; `lost` is reported, and never done.
-async fn only_these_are_lost(world: &mut World, lost: &[Seq], leaves_lost: u64) {
+async fn only_these_are_lost(world: &mut World, lost: &[RecordSeq], leaves_lost: u64) {
     world.settle().await;
     assert_eq!(world.journal.left_seqs(), lost.iter().copied().collect(), "{:?}", world.journal.left());
     assert_eq!(world.check_whole() as u64, 2 * world.sent - leaves_lost, "a leaf is missing");
@@ -82,9 +82,9 @@ async fn damaged_seals_are_made_again() {
                     break;
                 }
                 world.clock.advance(Duration::from_secs(61));
-                world.uploader.turn(Haste::None).await;
-                while let Some(landed) = world.uploader.flights.next().await {
-                    world.uploader.land(landed);
+                world.uploader.run_round(DrainMode::Normal).await;
+                while let Some(landed) = world.uploader.writes.next().await {
+                    world.uploader.finish_write(landed);
                 }
                 rounds += 1;
                 assert!(rounds < 100);
@@ -193,9 +193,9 @@ async fn any_damage_costs_only_itself() {
         world.store.0.lock().faults.clear();
         world.settle().await;
         let (journal, store) = (world.journal.0.lock(), world.store.0.lock());
-        let done: HashSet<Seq> = journal.done.iter().copied().collect();
+        let done: HashSet<RecordSeq> = journal.done.iter().copied().collect();
         for stored in journal.records.iter().filter(|one| one.kind == RecordKind::Fragment && done.contains(&one.seq)) {
-            let (header, rest): (FragmentHeader, _) = record::unpack(&stored.body).expect("fragment");
+            let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body).expect("fragment");
             let start = usize::try_from(header.offset).expect("small");
             let held = store.objects.get(&header.object).and_then(|object| object.get(start..start + rest.len()));
             assert_eq!(held, Some(&rest[..]), "seed {seed}: {} is done and not stored", header.object);

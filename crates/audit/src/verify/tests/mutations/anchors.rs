@@ -10,7 +10,7 @@ fn anchorer(seed: u64) -> SigningKey {
 
 /// The anchor of a vault at its current time.
 async fn anchor_of(whole: &Whole, key: &SigningKey) -> String {
-    let options = Options { chain_only: true, keys: whole.keys.clone(), ..Options::default() };
+    let options = VerifyOptions { chain_only: true, keys: whole.keys.clone(), ..VerifyOptions::default() };
     anchor::make(&whole.site.verify(options).await.heads, &rfc3339(whole.site.clock.now()), key)
 }
 
@@ -39,8 +39,13 @@ async fn every_change_of_an_anchor_is_told() {
     }
     let verified = async |text: &str| {
         let (anchors, anchor_keys) = (vec![text.to_owned()], vec![key.public().clone()]);
-        let options =
-            Options { chain_only: true, keys: whole.keys.clone(), anchors, anchor_keys, ..Options::default() };
+        let options = VerifyOptions {
+            chain_only: true,
+            keys: whole.keys.clone(),
+            anchors,
+            anchor_keys,
+            ..VerifyOptions::default()
+        };
         whole.site.verify(options).await.verified
     };
     assert!(verified(&text).await);

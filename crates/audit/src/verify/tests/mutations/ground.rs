@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::location::Location;
+use crate::location::VaultLocation;
 use kernel::clock::SystemClock;
 use kernel::secret::Secret;
-use vault::store::settings::{Lock, LockMode, S3Settings};
-use vault::store::{DirectoryStore, Held, S3Store, Version, VersionPage};
+use vault::store::settings::{LockMode, ObjectLock, S3Settings};
+use vault::store::{DirectoryStore, ObjectVersion, S3Store, VersionLock, VersionPage};
 use vault::testing::vandal::Vandal;
 
 /// An action on a name.
@@ -43,7 +43,7 @@ pub(super) struct Bucket {
 pub(super) struct Once {
     store: Arc<dyn VaultReader>,
     read: Mutex<HashMap<String, Answers>>,
-    held: Mutex<HashMap<(String, String), Held>>,
+    held: Mutex<HashMap<(String, String), VersionLock>>,
 }
 
 /// A read of a name: its bucket, a range.
@@ -88,18 +88,26 @@ impl VaultReader for Once {
         self.store.versions(kind, prefix, after)
     }
 
-    fn written<'a>(&'a self, kind: ObjectKind, name: &'a str) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
-        self.store.written(kind, name)
+    fn written_at<'a>(
+        &'a self,
+        kind: ObjectKind,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
+        self.store.written_at(kind, name)
     }
 
-    fn held<'a>(&'a self, kind: ObjectKind, version: &'a Version) -> BoxFuture<'a, Result<Option<Held>, StoreError>> {
+    fn version_lock<'a>(
+        &'a self,
+        kind: ObjectKind,
+        version: &'a ObjectVersion,
+    ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
         Box::pin(async move {
             let key = (version.name.clone(), version.id.clone());
             let known = self.held.lock().get(&key).copied();
             if known.is_some() {
                 return Ok(known);
             }
-            let held = self.store.held(kind, version).await?;
+            let held = self.store.version_lock(kind, version).await?;
             held.map(|held| self.held.lock().insert(key, held));
             Ok(held)
         })
@@ -134,7 +142,7 @@ impl Ground {
             region: text(&line["region"]),
             endpoint: Some(text(&line["endpoint"])),
             force_path_style: true,
-            lock: Some(Lock { mode: LockMode::Governance, retention: Duration::from_secs(3650 * 86_400) }),
+            lock: Some(ObjectLock { mode: LockMode::Governance, retention: Duration::from_secs(3650 * 86_400) }),
             ca_file: None,
         };
         let (key, secret) = (text(&line["access_key"]), Secret::new(text(&line["secret_key"])));
@@ -224,7 +232,8 @@ impl Bucket {
     fn vault(&self) -> Vault {
         let settings = self.vandal.0.settings();
         let (store, keys) = (format!("s3://{}", settings.bucket), Some(settings.key_bucket.clone()));
-        let mut vault = Vault::at(&Location { store, keys, ..Location::default() }).expect("a vault");
+        let mut vault =
+            Vault::from_location(&VaultLocation { store, keys, ..VaultLocation::default() }).expect("a vault");
         vault.reader = self.reader.clone();
         vault
     }
@@ -233,12 +242,12 @@ impl Bucket {
     async fn put(&mut self, name: &str, bytes: &Bytes) {
         let kind = bucket_of(name);
         let put = self.vandal.0.put_once(kind, name, bytes.clone(), NOON).await;
-        assert_eq!(put, Ok(Put::Written), "{name}");
+        assert_eq!(put, Ok(PutOutcome::Written), "{name}");
         let version = self.versions(name).await.into_iter().next().expect("a version");
         self.own.insert(name.to_owned(), version.id);
     }
 
-    async fn versions(&self, name: &str) -> Vec<Version> {
+    async fn versions(&self, name: &str) -> Vec<ObjectVersion> {
         let all = self.vandal.versions(bucket_of(name), name).await.expect("listed");
         all.into_iter().filter(|version| version.name == name).collect()
     }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::*;
-use crate::parquet::{Options as Compaction, compact};
-use crate::read::{Found, Query, find_in_signed, find_signed};
-use crate::signed::Signed;
+use crate::parquet::{CompactOptions as Compaction, compact};
+use crate::read::{FindResult, IndexQuery, find_signed, find_signed_in_tables};
+use crate::signed_index::SignedIndex;
 
 /// Tables of a vault in a folder, and its files when the vault was half as old.
 struct Tables {
     vault: Vault,
-    signed: Signed,
+    signed: SignedIndex,
     folder: tempfile::TempDir,
     files: BTreeMap<String, Bytes>,
     earlier: BTreeMap<String, Bytes>,
@@ -53,23 +53,27 @@ impl Tables {
         let earlier = compacted(&whole, &vault, folder.path()).await;
         *store.0.lock() = whole.objects.clone();
         let files = compacted(&whole, &vault, folder.path()).await;
-        let signed = Signed::read(&vault, &whole.keys, None).await.expect("read");
+        let signed = SignedIndex::read(&vault, &whole.keys, None).await.expect("read");
         let mut lines = BTreeSet::new();
-        let mut each =
-            |row: &vault::row::Row, unsigned| lines.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
-        find_signed(&vault, &Query::default(), &signed, &mut each).await.expect("found");
+        let mut each = |row: &vault::index_row::IndexRow, unsigned| {
+            lines.extend([(serde_json::to_string(row).expect("json"), unsigned)])
+        };
+        find_signed(&vault, &IndexQuery::default(), &signed, &mut each).await.expect("found");
         let tables = Self { vault, signed, folder, files, earlier, lines };
         let (lines, found) = tables.ask().await.expect("found");
-        assert!(lines == tables.lines && found.closed.is_empty() && lines.len() > 20, "{:?}", found.closed);
+        assert!(lines == tables.lines && found.unreadable.is_empty() && lines.len() > 20, "{:?}", found.unreadable);
         tables
     }
 
     /// Result and messages of `find --parquet --store --key`.
-    async fn ask(&self) -> Option<(BTreeSet<(String, bool)>, Found)> {
+    async fn ask(&self) -> Option<(BTreeSet<(String, bool)>, FindResult)> {
         let mut lines = BTreeSet::new();
-        let mut each =
-            |row: &vault::row::Row, unsigned| lines.extend([(serde_json::to_string(row).expect("json"), unsigned)]);
-        let found = find_in_signed(self.folder.path(), &self.vault, &Query::default(), &self.signed, &mut each).await;
+        let mut each = |row: &vault::index_row::IndexRow, unsigned| {
+            lines.extend([(serde_json::to_string(row).expect("json"), unsigned)])
+        };
+        let found =
+            find_signed_in_tables(self.folder.path(), &self.vault, &IndexQuery::default(), &self.signed, &mut each)
+                .await;
         Some((lines, found.ok()?.0))
     }
 
@@ -100,8 +104,9 @@ impl Tables {
         let (lines, found) = answer?;
         // a state has no lines: whatever it says, the answer must be right; a file that no state names is not read
         let is_table = |name: &&&String| name.ends_with(".parquet") && self.files.contains_key(**name);
-        let is_told = changed.iter().filter(is_table).all(|name| found.closed.iter().any(|why| why.contains(*name)));
-        (lines != self.lines || !is_told).then(|| format!("{what}: {changed:?} {:?}", found.closed))
+        let is_told =
+            changed.iter().filter(is_table).all(|name| found.unreadable.iter().any(|why| why.contains(*name)));
+        (lines != self.lines || !is_told).then(|| format!("{what}: {changed:?} {:?}", found.unreadable))
     }
 }
 
@@ -160,5 +165,5 @@ async fn undetected_tables_written_anew_with_their_states() {
         tables.set(state, Some(&text.into()));
     }
     let (lines, found) = tables.ask().await.expect("found");
-    assert!(lines != tables.lines && found.closed.is_empty(), "{:?}", found.closed);
+    assert!(lines != tables.lines && found.unreadable.is_empty(), "{:?}", found.unreadable);
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::erase::tests::Desk;
-use crate::erase::{Asked, request::Target};
-use crate::hold::hold;
-use crate::place::Place;
-use crate::rewrap::{Teller, Which, rewrap};
+use crate::erase::{TargetQuery, request::ContentTarget};
+use crate::hold::apply_hold;
+use crate::rewrap::{KeySelection, LedgerSigner, rewrap};
+use crate::writable_vault::WritableVault;
 use vault::chain::erasures::ErasureHead;
-use vault::names::{Layout, is_payload};
-use vault::store::{DirectoryStore, Own, VaultEraser};
+use vault::object_names::{ObjectLayout, is_payload};
+use vault::store::{DirectoryStore, ErasePredicate, VaultEraser};
 
 /// Every kind of object.
 pub(super) const KINDS: [&str; 14] = [
@@ -70,11 +70,11 @@ pub(super) struct Whole {
 struct ByNotes;
 
 impl VaultEraser for ByNotes {
-    fn held<'a>(&'a self, _: ObjectKind, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
+    fn is_on_hold<'a>(&'a self, _: ObjectKind, _: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async { Ok(true) })
     }
 
-    fn destroy<'a>(&'a self, _: &'a str, _: &'a Own<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn destroy<'a>(&'a self, _: &'a str, _: &'a ErasePredicate<'a>) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async { Ok(0) })
     }
 }
@@ -90,7 +90,7 @@ impl Whole {
         Self::report(&site, &desk);
         site.minutes(1).await;
         earlier.push(site.store.0.lock().clone());
-        for (layout, session) in [(Layout::Packed, "s0"), (Layout::Turn, "s1")] {
+        for (layout, session) in [(ObjectLayout::Packed, "s0"), (ObjectLayout::Turn, "s1")] {
             assert!(site.uploader.drain().await);
             site.layout = layout;
             site.restart(1000);
@@ -143,38 +143,44 @@ impl Whole {
         let mut digests =
             objects.iter().filter(|(name, _)| kind_of(name) == Some("erasure") && name.ends_with(".json"));
         let (name, digest) = digests.next_back().expect("a digest");
-        let head = ErasureHead::open(digest, &objects[&format!("{name}.sig")], &[desk.chain_key()]).expect("a head");
+        let head = ErasureHead::verify(digest, &objects[&format!("{name}.sig")], &[desk.chain_key()]).expect("a head");
         drop(site.uploader.erasure_inbox().report(head).expect("room"));
     }
 
     async fn copied(site: &Site, desk: &Desk, seed: u64) -> SigningKey {
         let copier = SigningKey::generate("rewrap.test", &SeededRng::new(seed)).expect("key");
         let copier = SigningKey::from_secret(&copier).expect("key");
-        let teller = Teller { key: &copier, before: &[], writer: "rewrap" };
-        let which = Which { account: Some("default".into()), session: Some("s0".into()), ..Which::default() };
+        let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
+        let which =
+            KeySelection { account: Some("default".into()), session: Some("s0".into()), ..KeySelection::default() };
         let (auditors, to) = ([site.auditor.clone()], [age::x25519::Identity::generate().to_public()]);
         let done = rewrap(&desk.place, &auditors, &to, &which, &teller, site.clock.now()).await.expect("copied");
-        assert!(done.told > 0);
+        assert!(done.newly_listed > 0);
         copier
     }
 
     async fn held(site: &Site, session: &str, set: bool) {
         let vault = Vault::new(site.store.clone(), "", None);
         let (store, holder) = (site.store.clone(), Arc::new(DirectoryStore::new("unused")));
-        let place =
-            Place { vault, store, eraser: Arc::new(ByNotes), holder, keys: vec![signing_key().public().clone()] };
-        let what = Target::Session(session.to_owned());
-        let asked = Asked { what, account: Some("default".to_owned()), tenant: None };
-        hold(&place, &asked, set, ("auditor", "case 7"), site.clock.now(), &site.rng).await.expect("held");
+        let place = WritableVault {
+            vault,
+            store,
+            eraser: Arc::new(ByNotes),
+            holder,
+            keys: vec![signing_key().public().clone()],
+        };
+        let what = ContentTarget::Session(session.to_owned());
+        let asked = TargetQuery { target: what, account: Some("default".to_owned()), tenant: None };
+        apply_hold(&place, &asked, set, ("auditor", "case 7"), site.clock.now(), &site.rng).await.expect("held");
     }
 
-    pub(super) async fn verify(&self, ground: &Ground, auditor: bool) -> Report {
-        let options = Options {
+    pub(super) async fn verify(&self, ground: &Ground, auditor: bool) -> VerifyReport {
+        let options = VerifyOptions {
             keys: self.keys.clone(),
             erasers: self.erasers.clone(),
             auditors: if auditor { vec![self.site.auditor.clone()] } else { Vec::new() },
             now: ground.now(self),
-            ..Options::default()
+            ..VerifyOptions::default()
         };
         verify(&ground.vault(), &options, &mut |_| {}).await.expect("verified")
     }

@@ -51,25 +51,27 @@ async fn digests_are_watched() {
 async fn a_continuation_that_skips_lines_is_found() {
     let s = site().await;
     s.resign("chain/default/gw/E0001/0000000000.json", &signing_key(), |digest| {
-        digest.continues = Some(vault::chain::digest::Continues { epoch: "E0000".to_owned(), leaf: 99 });
+        digest.continues = Some(vault::chain::digest::ChainContinuation { epoch: "E0000".to_owned(), leaf: 99 });
         digest.reason = Some("damaged: x".to_owned());
     });
     let report = s.audit().await;
-    let what = "do not start where those of the epoch E0000 end";
+    let what = "do not start where the lines of the epoch E0000 end";
     assert!(report.findings.iter().any(|one| one.code == "size" && one.what.contains(what)), "{}", report.text());
 }
 
 /// A signed digest with false statements: verification compares everything that can be compared.
 #[tokio::test]
 async fn false_digests_are_found() {
-    type Change = fn(&mut Digest);
+    type Change = fn(&mut ChainDigest);
     let changes: [(&str, &str, Change); 6] = [
         ("size", "a smaller tree", |digest| digest.tree_size = 1),
         ("counters", "fewer lost lines", |digest| digest.counters.gaps = 7),
         ("time", "a clock that goes back", |digest| digest.end = "2026-11-19T00:00:00.000000000Z".to_owned()),
         ("note", "a note of another tree", |_| {}),
         ("objects", "an object that no line names", |digest| digest.objects.clear()),
-        ("link", "another beginning", |digest| digest.reason = Some("damaged: x".to_owned())),
+        ("link", "its statements about the epoch's start differ from those of the first digest", |digest| {
+            digest.reason = Some("damaged: x".to_owned())
+        }),
     ];
     for (code, what, change) in changes {
         let s = site().await;
@@ -78,8 +80,8 @@ async fn false_digests_are_found() {
         if code == "note" {
             let other = s.store.0.lock().get("chain/default/gw/E0001/0000000000.json").cloned().expect("there");
             s.change(&name, |bytes| {
-                let mut digest: Digest = serde_json::from_slice(bytes).expect("digest");
-                digest.note = serde_json::from_slice::<Digest>(&other).expect("digest").note;
+                let mut digest: ChainDigest = serde_json::from_slice(bytes).expect("digest");
+                digest.note = serde_json::from_slice::<ChainDigest>(&other).expect("digest").note;
                 *bytes = serde_json::to_vec(&digest).expect("json");
             });
         }
@@ -109,15 +111,15 @@ async fn epochs_are_watched() {
 /// A missing end of the newest epoch, or a missing writer: only silence is noticed, unless outside evidence exists.
 #[tokio::test]
 async fn what_is_cut_off_the_end_takes_an_anchor() {
-    let anchor_of = |report: &Report| anchor::make(&report.heads, "2026-11-20T12:00:00Z", &thief());
+    let anchor_of = |report: &VerifyReport| anchor::make(&report.heads, "2026-11-20T12:00:00Z", &thief());
     let cut = |s: &Site, start: &str| {
         let names: Vec<String> = s.store.0.lock().keys().filter(|name| name.starts_with(start)).cloned().collect();
         names.iter().for_each(|name| s.remove(name));
     };
-    let anchored = |text: &str| Options {
+    let anchored = |text: &str| VerifyOptions {
         anchors: vec![text.to_owned()],
         anchor_keys: vec![thief().public().clone()],
-        ..Options::default()
+        ..VerifyOptions::default()
     };
     for start in ["chain/default/gw/E0001/", "chain/team/"] {
         let s = site().await;
@@ -137,7 +139,7 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     }
     let report = s.verify(anchored(&text)).await;
     assert!(codes(&report).contains(&"anchor"), "{}", report.text());
-    let leaves = Options { leaves: vec!["gw/E0001/000000000005".to_owned()], ..Options::default() };
+    let leaves = VerifyOptions { leaves: vec!["gw/E0001/000000000005".to_owned()], ..VerifyOptions::default() };
     let report = s.verify(leaves).await;
     assert!(codes(&report).contains(&"leaf"), "{}", report.text());
     s.clock.advance(Duration::from_secs(3 * 3600));
@@ -146,7 +148,7 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     let forged = text.replace("\"tree_size\":", "\"tree_size\":1");
     let report = s.verify(anchored(&forged)).await;
     assert!(
-        report.findings.iter().any(|finding| finding.what.contains("not those that were signed")),
+        report.findings.iter().any(|finding| finding.what.contains("its entries differ from the signed ones")),
         "{}",
         report.text()
     );
@@ -165,7 +167,8 @@ async fn a_rewritten_history_takes_an_anchor() {
     forged.minutes(3).await;
     let report = forged.audit().await;
     assert!(report.verified, "a stolen key is not seen from inside: {}", report.text());
-    let options = Options { anchors: vec![text], anchor_keys: vec![thief().public().clone()], ..Options::default() };
+    let options =
+        VerifyOptions { anchors: vec![text], anchor_keys: vec![thief().public().clone()], ..VerifyOptions::default() };
     assert!(codes(&forged.verify(options).await).contains(&"anchor"));
 }
 
@@ -197,7 +200,7 @@ async fn a_fork_is_found() {
 #[tokio::test]
 async fn another_key_verifies_nothing() {
     let s = site().await;
-    let report = s.verify(Options { keys: vec![thief().public().clone()], ..Options::default() }).await;
+    let report = s.verify(VerifyOptions { keys: vec![thief().public().clone()], ..VerifyOptions::default() }).await;
     assert!(!report.verified && report.counts.digests == 0, "{}", report.text());
 }
 
@@ -208,11 +211,11 @@ async fn another_key_verifies_nothing() {
 async fn what_was_written_later_than_it_says_is_told() {
     const DAY: Duration = Duration::from_secs(86_400);
     let s = site().await;
-    let anchor_of = |report: &Report, time: UnixNanos| anchor::make(&report.heads, &rfc3339(time), &thief());
-    let anchored = |anchors: &[String]| Options {
+    let anchor_of = |report: &VerifyReport, time: UnixNanos| anchor::make(&report.heads, &rfc3339(time), &thief());
+    let anchored = |anchors: &[String]| VerifyOptions {
         anchors: anchors.to_vec(),
         anchor_keys: vec![thief().public().clone()],
-        ..Options::default()
+        ..VerifyOptions::default()
     };
     let then = anchor_of(&s.audit().await, s.clock.now());
     let report = s.verify(anchored(std::slice::from_ref(&then))).await;
@@ -245,8 +248,8 @@ async fn a_digest_without_a_time_is_unanchored() {
     assert!(report.findings.iter().any(|one| one.code == "time" && one.at == first), "{}", report.text());
     let text = anchor::make(&report.heads, &rfc3339(s.clock.now()), &thief());
     let anchor_keys = vec![thief().public().clone()];
-    let report = s.verify(Options { anchors: vec![text], anchor_keys, ..Options::default() }).await;
-    let told = |one: &super::super::super::Finding| one.code == "unanchored" && one.at == "chain/team/gw/E0000/";
+    let report = s.verify(VerifyOptions { anchors: vec![text], anchor_keys, ..VerifyOptions::default() }).await;
+    let told = |one: &super::super::super::VerifyFinding| one.code == "unanchored" && one.at == "chain/team/gw/E0000/";
     assert!(report.findings.iter().any(told), "{}", report.text());
 }
 
@@ -272,7 +275,7 @@ async fn lines_that_arrived_before_their_chain_began_are_told() {
         let text: Vec<String> = lines(&s, &at)
             .iter()
             .map(|line| {
-                let mut row: vault::row::Row = serde_json::from_str(line).expect("a line");
+                let mut row: vault::index_row::IndexRow = serde_json::from_str(line).expect("a line");
                 row.tail.ingest_ts = time.to_owned();
                 serde_json::to_string(&row).expect("json")
             })
@@ -289,7 +292,7 @@ async fn lines_that_arrived_before_their_chain_began_are_told() {
         let heads = s.audit().await.heads;
         let anchors = vec![anchor::make(&heads, &rfc3339(s.clock.now()), &thief())];
         let anchor_keys = vec![thief().public().clone()];
-        let report = s.verify(Options { anchors, anchor_keys, ..Options::default() }).await;
+        let report = s.verify(VerifyOptions { anchors, anchor_keys, ..VerifyOptions::default() }).await;
         assert!(codes(&report).contains(&code) && !report.verified, "{code}: {}", report.text());
     }
 }
@@ -309,7 +312,7 @@ async fn only_the_next_signature_is_early() {
     ] {
         let name = format!("chain/default/gw/{epoch}/{n:010}.json.sig");
         let put = s.store.put_once(ObjectKind::Chain, &name, Bytes::from_static(b"x"), s.clock.now());
-        assert_eq!(put.await, Ok(Put::Written));
+        assert_eq!(put.await, Ok(PutOutcome::Written));
         let report = s.audit().await;
         assert_eq!(report.verified, early, "{name}: {}", report.text());
         assert_eq!(codes(&report).contains(&"digest_missing"), !early, "{name}: {}", report.text());

@@ -2,9 +2,11 @@
 //! only signed content is shown as genuine.
 
 use super::*;
-use crate::read::{Filter, Format, Leaf, Lines, Opener, Query, Replay, get_lines, replay};
-use crate::signed::Signed;
-use vault::row::Row;
+use crate::read::{
+    ExportFormat, FragmentOpener, IndexQuery, LeafId, LineSelection, ReplayFilter, ReplayedSession, get_lines, replay,
+};
+use crate::signed_index::SignedIndex;
+use vault::index_row::IndexRow;
 
 /// A forgery by a thief of the gateway's credential: an object of session `s0`, sealed to the auditors' public keys,
 /// with this fragment id.
@@ -40,7 +42,7 @@ fn plant(site: &Site, objects: impl IntoIterator<Item = (String, Bytes)>) {
 }
 
 /// An index object with these lines, under the running epoch's name.
-fn plant_lines(site: &Site, rows: &[Row]) {
+fn plant_lines(site: &Site, rows: &[IndexRow]) {
     let first = rows.first().expect("a line");
     let text: String = rows.iter().map(|row| serde_json::to_string(row).expect("json") + "\n").collect();
     let folder = format!("index/v1/account={}/dt=2026-11-19", first.tail.account);
@@ -49,23 +51,27 @@ fn plant_lines(site: &Site, rows: &[Row]) {
 }
 
 /// The signed line of the first content of `s0` in the running epoch.
-fn genuine(site: &Site) -> Row {
+fn genuine(site: &Site) -> IndexRow {
     let names: Vec<String> = objects(site, "index/v1/account=default/").into_iter().map(|(name, _)| name).collect();
-    let rows =
-        names.iter().flat_map(|name| lines(site, name)).map(|line| serde_json::from_str::<Row>(&line).expect("a line"));
+    let rows = names
+        .iter()
+        .flat_map(|name| lines(site, name))
+        .map(|line| serde_json::from_str::<IndexRow>(&line).expect("a line"));
     let mut rows = rows.filter(|row| row.tail.epoch == "E0001" && row.object_key.is_some());
     rows.next().expect("content")
 }
 
 /// How replay shows `s0` with the keys: as text, as dataset.
-async fn shown(site: &Site, unsigned: bool) -> (Replay, String, String) {
+async fn shown(site: &Site, unsigned: bool) -> (ReplayedSession, String, String) {
     let vault = Vault::new(site.store.clone(), "", None);
-    let signed = Signed::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
-    let filter = Filter { signed: Some(Arc::new(signed)), unsigned, ..Filter::default() };
-    let told = replay(&vault, &mut Opener::new(&vault, vec![site.auditor.clone()]), "s0", &filter).await.expect("told");
+    let signed = SignedIndex::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
+    let filter = ReplayFilter { signed: Some(Arc::new(signed)), unsigned, ..ReplayFilter::default() };
+    let told = replay(&vault, &mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), "s0", &filter)
+        .await
+        .expect("told");
     let (mut text, mut dataset) = (Vec::new(), Vec::new());
-    told.write(&mut text).expect("written");
-    told.export(Format::Jsonl, &mut dataset).expect("written");
+    told.write_text(&mut text).expect("written");
+    told.export(ExportFormat::Jsonl, &mut dataset).expect("written");
     let as_text = |bytes| String::from_utf8(bytes).expect("text");
     (told, as_text(text), as_text(dataset))
 }
@@ -92,9 +98,9 @@ async fn forged_content_is_nobodys() {
         let (told, text, now) = shown(&s, false).await;
         assert_eq!(now, dataset, "with a line: {with_line}");
         assert_eq!(told.total(), honest.total(), "with a line: {with_line}");
-        let calls = |replay: &Replay| replay.tree().iter().map(|turn| turn.calls.len()).sum::<usize>();
+        let calls = |replay: &ReplayedSession| replay.tree().iter().map(|turn| turn.calls.len()).sum::<usize>();
         assert_eq!(calls(&told), calls(&honest));
-        assert!(!told.is_partial() && told.unsigned() > 0, "{:?}", told.closed());
+        assert!(!told.is_partial() && told.unsigned() > 0, "{:?}", told.unreadable());
         let entry = text.split("\n\n").find(|entry| entry.contains("FORGED")).expect("it is shown");
         assert!(entry.contains("UNSIGNED"), "{text}");
         let own = text.split("\n\n").find(|entry| entry.contains("later 0")).expect("it is shown");
@@ -120,13 +126,13 @@ async fn content_in_the_place_of_other_content_is_told() {
     plant(&s, objects(&again, "keys/"));
     plant(&s, [(name.clone(), bytes.clone())]);
     let (told, _, dataset) = shown(&s, false).await;
-    assert!(!dataset.contains("forged0") && told.is_partial(), "{:?}", told.closed());
-    let leaf = Leaf::parse(&format!("gw/E0001/{}", row.leaf)).expect("a leaf");
+    assert!(!dataset.contains("forged0") && told.is_partial(), "{:?}", told.unreadable());
+    let leaf = LeafId::parse(&format!("gw/E0001/{}", row.leaf)).expect("a leaf");
     let vault = Vault::new(s.store.clone(), "", None);
     for keys in [Vec::new(), vec![signing_key().public().clone()]] {
-        let query = Query { account: Some("default".to_owned()), ..Query::default() };
-        let (wanted, mut out) = (Lines { query, leaf: Some(leaf.clone()), keys }, Vec::new());
-        let mut opener = Opener::new(&vault, vec![s.auditor.clone()]);
+        let query = IndexQuery { account: Some("default".to_owned()), ..IndexQuery::default() };
+        let (wanted, mut out) = (LineSelection { query, leaf: Some(leaf.clone()), keys }, Vec::new());
+        let mut opener = FragmentOpener::new(&vault, vec![s.auditor.clone()]);
         let why = get_lines(&vault, &mut opener, &wanted, &mut out).await.expect_err("it is not what was meant");
         assert!(out.is_empty() && why.contains(&name), "{why}");
     }
@@ -143,8 +149,8 @@ async fn planted_lines_take_nothing_away() {
     let aside = name.replace(".agev", ".ffffffffffffffff.agev");
     let forger = forgery(&s, "00000000000000ff", "FORGED").await;
     let bytes = payload(&forger).1;
-    let planted = |leaf: u64, change: &dyn Fn(&mut Row)| {
-        let mut planted = Row { leaf, ..row.clone() };
+    let planted = |leaf: u64, change: &dyn Fn(&mut IndexRow)| {
+        let mut planted = IndexRow { leaf, ..row.clone() };
         change(&mut planted);
         plant_lines(&s, &[planted]);
     };
@@ -158,8 +164,12 @@ async fn planted_lines_take_nothing_away() {
     planted(905, &|row| row.off = Some(1 << 40));
     let (told, text, now) = shown(&s, false).await;
     assert_eq!(now, dataset, "{text}");
-    assert!(!told.is_partial(), "{:?}", told.closed());
-    assert!(told.closed().iter().any(|why| why.contains("accounts that have no signed line")), "{:?}", told.closed());
+    assert!(!told.is_partial(), "{:?}", told.unreadable());
+    assert!(
+        told.unreadable().iter().any(|why| why.contains("accounts that have no signed line")),
+        "{:?}",
+        told.unreadable()
+    );
 }
 
 /// An object under a running epoch's name that stays without a digest is reported by name after some time; recent ones
@@ -176,13 +186,17 @@ async fn what_stays_without_a_digest_is_named() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, bytes).expect("written");
     }
-    let location = crate::read::Location { store: place.path().display().to_string(), ..Default::default() };
-    let vault = Vault::at(&location).expect("a vault");
+    let location = crate::read::VaultLocation { store: place.path().display().to_string(), ..Default::default() };
+    let vault = Vault::from_location(&location).expect("a vault");
     for (age, named) in [(60, false), (7200, true)] {
         let written = std::time::UNIX_EPOCH + Duration::from_nanos(s.clock.now().0) - Duration::from_secs(age);
         let file = std::fs::File::options().write(true).open(place.path().join(&name)).expect("there");
         file.set_modified(written).expect("dated");
-        let options = Options { keys: vec![signing_key().public().clone()], now: s.clock.now(), ..Options::default() };
+        let options = VerifyOptions {
+            keys: vec![signing_key().public().clone()],
+            now: s.clock.now(),
+            ..VerifyOptions::default()
+        };
         let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
         let told = report.findings.iter().any(|one| one.code == "unclaimed" && one.at == name);
         assert_eq!((told, report.verified), (named, true), "{}", report.text());
@@ -202,7 +216,7 @@ async fn a_hole_in_a_chain_is_a_loss() {
         .filter(|name| name.ends_with(".json"))
         .collect();
     let names_it = |name: &&String| {
-        let digest: Digest = serde_json::from_slice(&s.store.0.lock()[*name]).expect("a digest");
+        let digest: ChainDigest = serde_json::from_slice(&s.store.0.lock()[*name]).expect("a digest");
         digest.index.is_some_and(|index| (index.first_leaf..index.first_leaf + index.leaves).contains(&row.leaf))
     };
     let (first, last) = (digests.iter().find(names_it).expect("one"), digests.last().expect("one"));
@@ -212,11 +226,15 @@ async fn a_hole_in_a_chain_is_a_loss() {
         plant(&s, [(format!("chain/default/gw/E0001/0000099999.json{end}"), bytes)]);
     }
     let (told, _, now) = shown(&s, false).await;
-    assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.closed());
+    assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.unreadable());
     plant(&s, [(format!("{first}.sig"), Bytes::from_static(b"x"))]);
     let (told, _, now) = shown(&s, false).await;
     assert!(now.len() < dataset.len(), "its lines are unsigned now");
-    assert!(told.is_partial() && told.closed().iter().any(|why| why.contains(first.as_str())), "{:?}", told.closed());
+    assert!(
+        told.is_partial() && told.unreadable().iter().any(|why| why.contains(first.as_str())),
+        "{:?}",
+        told.unreadable()
+    );
 }
 
 /// A planted line whose object's name is a part of a genuine one's takes no line's content, with signatures checked or
@@ -226,14 +244,18 @@ async fn a_name_that_is_part_of_another_hides_nothing() {
     let s = site().await;
     let row = genuine(&s);
     let name = row.object_key.clone().expect("an object");
-    plant_lines(&s, &[Row { leaf: 900, object_key: name.strip_suffix(".agev").map(str::to_owned), ..row.clone() }]);
+    plant_lines(
+        &s,
+        &[IndexRow { leaf: 900, object_key: name.strip_suffix(".agev").map(str::to_owned), ..row.clone() }],
+    );
     let vault = Vault::new(s.store.clone(), "", None);
-    let told = replay(&vault, &mut Opener::new(&vault, vec![s.auditor.clone()]), "s0", &Filter::default())
-        .await
-        .expect("told");
+    let told =
+        replay(&vault, &mut FragmentOpener::new(&vault, vec![s.auditor.clone()]), "s0", &ReplayFilter::default())
+            .await
+            .expect("told");
     let (mut text, own) = (Vec::new(), format!("gw/E0001/{:012}", row.leaf));
-    told.write(&mut text).expect("written");
-    let json = told.json().expect("json");
+    told.write_text(&mut text).expect("written");
+    let json = told.to_json().expect("json");
     let entries: serde_json::Value = serde_json::from_str(&json).expect("json");
     let entry = entries["entries"]
         .as_array()

@@ -2,7 +2,7 @@
 
 use super::*;
 use pipeline::spool::RecordKind;
-use vault::record::{FragmentHeader, unpack};
+use vault::spool_record::{FragmentHeader, unpack};
 
 /// Someone with write access alone takes names in advance: nothing is lost, and it is reported. Payload gets an
 /// alternative name, lines and digests another epoch.
@@ -32,20 +32,24 @@ async fn names_taken_in_advance_lose_nothing() {
 #[tokio::test]
 async fn what_stands_beside_its_name_is_read() {
     use crate::prove;
-    use crate::read::{Filter, Format, Leaf, Lines, Opener, Query, Wanted, get, get_lines, replay};
+    use crate::read::{
+        ContentReference, ExportFormat, FragmentOpener, IndexQuery, LeafId, LineSelection, ReplayFilter, get,
+        get_lines, replay,
+    };
     let taken = site().await.name(&["default/acme/s0/", "E0000", ".agev"]);
     let s = written(std::slice::from_ref(&taken)).await;
     let vault = Vault::new(s.store.clone(), "", None);
-    let opener = || Opener::new(&vault, vec![s.auditor.clone()]);
-    let said = |moved: &[String]| moved.len() == 1 && moved[0].starts_with(&taken) && moved[0].contains("read at");
+    let opener = || FragmentOpener::new(&vault, vec![s.auditor.clone()]);
+    let said =
+        |moved: &[String]| moved.len() == 1 && moved[0].starts_with(&taken) && moved[0].contains("was read from");
 
-    let filter = Filter { account: Some("default".to_owned()), ..Filter::default() };
+    let filter = ReplayFilter { account: Some("default".to_owned()), ..ReplayFilter::default() };
     let mut reader = opener();
     let session = replay(&vault, &mut reader, "s0", &filter).await.expect("read");
-    assert!(!session.is_partial() && session.closed().is_empty(), "{:?}", session.closed());
-    assert!(said(reader.moved()), "{:?}", reader.moved());
+    assert!(!session.is_partial() && session.unreadable().is_empty(), "{:?}", session.unreadable());
+    assert!(said(reader.alternative_reads()), "{:?}", reader.alternative_reads());
     let mut out = Vec::new();
-    session.export(Format::Jsonl, &mut out).expect("written");
+    session.export(ExportFormat::Jsonl, &mut out).expect("written");
     let text = String::from_utf8(out).expect("text");
     // s0 has every second of six batches, each twice, and three later ones
     assert_eq!(text.lines().count(), 9, "{text}");
@@ -53,31 +57,39 @@ async fn what_stands_beside_its_name_is_read() {
 
     // by a line
     let mut rows = Vec::new();
-    let query = Query { account: filter.account.clone(), ..Query::default() };
+    let query = IndexQuery { account: filter.account.clone(), ..IndexQuery::default() };
     crate::read::find(&vault, &query, &mut |row| rows.push(row.clone())).await.expect("found");
     let row = rows.iter().find(|row| row.object_key.as_ref() == Some(&taken)).expect("a line");
     let leaf = format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf);
     let (mut reader, mut out) = (opener(), Vec::new());
-    let lines = Lines { query, leaf: Some(Leaf::parse(&leaf).expect("a leaf")), keys: Vec::new() };
+    let lines = LineSelection { query, leaf: Some(LeafId::parse(&leaf).expect("a leaf")), keys: Vec::new() };
     get_lines(&vault, &mut reader, &lines, &mut out).await.expect("opened").expect("written");
-    assert!(said(reader.moved()) && out.starts_with(b"{\"v\":1"));
+    assert!(said(reader.alternative_reads()) && out.starts_with(b"{\"v\":1"));
     // by the reference on the span
     for range in [None, row.off.zip(row.tail.len).map(|(off, len)| format!("bytes={off}-{}", off + len - 1))] {
         let (mut reader, mut whole) = (opener(), Vec::new());
-        let wanted = Wanted { uri: taken.clone(), range };
+        let wanted = ContentReference { uri: taken.clone(), range };
         get(&vault, &mut reader, &wanted, &mut whole).await.expect("opened").expect("written");
-        assert!(said(reader.moved()) && whole.starts_with(&out[..out.len() - 1]), "{:?}", reader.moved());
+        assert!(
+            said(reader.alternative_reads()) && whole.starts_with(&out[..out.len() - 1]),
+            "{:?}",
+            reader.alternative_reads()
+        );
     }
     // in a proof
-    let wanted = prove::Wanted { account: filter.account.clone(), leaves: vec![leaf], ..prove::Wanted::default() };
+    let wanted =
+        prove::ProofRequest { account: filter.account.clone(), leaves: vec![leaf], ..prove::ProofRequest::default() };
     let key = vec![signing_key().public().clone()];
     let file = prove::prove(&vault, &wanted, &key).await.expect("proved").file;
-    prove::check(&serde_json::to_string(&file).expect("json"), &key, &[]).expect("holds");
+    prove::check_proof_file(&serde_json::to_string(&file).expect("json"), &key, &[]).expect("holds");
     // other accounts' lines with this number are not opened by accident
-    let lines =
-        Lines { query: Query::default(), leaf: Some(Leaf::parse("gw/E0000/0").expect("a leaf")), keys: Vec::new() };
+    let lines = LineSelection {
+        query: IndexQuery::default(),
+        leaf: Some(LeafId::parse("gw/E0000/0").expect("a leaf")),
+        keys: Vec::new(),
+    };
     let why = get_lines(&vault, &mut opener(), &lines, &mut Vec::new()).await.expect_err("whose?");
-    assert!(why.contains("--account: default, team"), "{why}");
+    assert!(why.contains("--account with one of default, team"), "{why}");
 }
 
 /// A planted payload object must not pass for evidence.
@@ -126,13 +138,13 @@ async fn planted_names_are_told() {
 /// of a number in a gateway's object is shown.
 #[tokio::test]
 async fn planted_objects_end_no_search() {
-    use crate::read::{Filter, Opener, Query, find, find_signed, replay};
-    use crate::signed::Signed;
+    use crate::read::{FragmentOpener, IndexQuery, ReplayFilter, find, find_signed, replay};
+    use crate::signed_index::SignedIndex;
     let s = site().await;
     let vault = Vault::new(s.store.clone(), "", None);
-    let query = Query { session: Some("s0".to_owned()), ..Query::default() };
+    let query = IndexQuery { session: Some("s0".to_owned()), ..IndexQuery::default() };
     let whole = find(&vault, &query, &mut |_| {}).await.expect("found");
-    assert!(whole.closed.is_empty() && whole.lines > 0);
+    assert!(whole.unreadable.is_empty() && whole.lines > 0);
     let real = s.name(&["index/v1/account=default/", "E0000", ".ndjson.zst"]);
     let forged: Vec<String> = lines(&s, &real).iter().map(|line| line.replace("\"s0\"", "\"forged\"")).collect();
     let packed = zstd::bulk::compress(forged.join("\n").as_bytes(), 3).expect("zstd");
@@ -146,30 +158,34 @@ async fn planted_objects_end_no_search() {
         s.store.0.lock().insert(name.to_owned(), Bytes::from(bytes));
     }
     let found = find(&vault, &query, &mut |_| {}).await.expect("found");
-    assert_eq!((found.lines, found.closed.len()), (whole.lines, 5), "{:?}", found.closed);
-    let forged = Query { session: Some("forged".to_owned()), ..Query::default() };
+    assert_eq!((found.lines, found.unreadable.len()), (whole.lines, 5), "{:?}", found.unreadable);
+    let forged = IndexQuery { session: Some("forged".to_owned()), ..IndexQuery::default() };
     assert_eq!(find(&vault, &forged, &mut |_| {}).await.expect("found").lines, 0);
     // with the writer's key, planted lines are marked
     let keys = [signing_key().public().clone()];
-    let signed = Arc::new(Signed::read(&vault, &keys, None).await.expect("read"));
+    let signed = Arc::new(SignedIndex::read(&vault, &keys, None).await.expect("read"));
     let mut marks = Vec::new();
     let (own, others) =
         find_signed(&vault, &forged, &signed, &mut |_, unsigned| marks.push(unsigned)).await.expect("found");
-    assert_eq!((own.lines, others.lines > 0, own.closed.len()), (0, true, 0));
+    assert_eq!((own.lines, others.lines > 0, own.unreadable.len()), (0, true, 0));
     assert!(marks.iter().all(|unsigned| *unsigned), "{marks:?}");
     let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
     assert_eq!((own.lines, others.lines), (whole.lines, 0));
-    let none = Arc::new(Signed::read(&vault, &[], None).await.expect("read"));
+    let none = Arc::new(SignedIndex::read(&vault, &[], None).await.expect("read"));
     assert_eq!(find_signed(&vault, &query, &none, &mut |_, _| {}).await.expect("found").0.lines, 0);
     for (session, signed, marked) in [("forged", &signed, true), ("s0", &signed, false), ("s0", &none, true)] {
-        let filter = Filter { signed: Some(signed.clone()), account: Some("default".to_owned()), ..Filter::default() };
-        let mut opener = Opener::new(&vault, vec![s.auditor.clone()]);
+        let filter = ReplayFilter {
+            signed: Some(signed.clone()),
+            account: Some("default".to_owned()),
+            ..ReplayFilter::default()
+        };
+        let mut opener = FragmentOpener::new(&vault, vec![s.auditor.clone()]);
         let told = replay(&vault, &mut opener, session, &filter).await.expect("told");
         let mut text = Vec::new();
-        told.write(&mut text).expect("written");
+        told.write_text(&mut text).expect("written");
         let text = String::from_utf8(text).expect("text");
         assert_eq!((text.contains("UNSIGNED"), told.unsigned() > 0), (marked, marked), "{session}: {text}");
-        assert_eq!(told.json().expect("json").contains("\"unsigned\": true"), marked, "{session}");
+        assert_eq!(told.to_json().expect("json").contains("\"unsigned\": true"), marked, "{session}");
     }
 }
 
@@ -217,11 +233,11 @@ async fn planted_lines_of_sessions_are_found() {
 /// doctor`.
 #[tokio::test]
 async fn objects_of_no_kind_are_told() {
-    use vault::store::probe::BODY;
+    use vault::store::probe::PROBE_BODY;
     let s = site().await;
     let id = "0123456789abcdef0123456789abcdef";
     for probe in [format!("doctor/{id}"), format!("keys/doctor/{id}-short")] {
-        s.store.0.lock().insert(probe, Bytes::from_static(BODY));
+        s.store.0.lock().insert(probe, Bytes::from_static(PROBE_BODY));
     }
     let note = "holds/default/acme/s0/00000000000000000001.json".to_owned();
     s.store.0.lock().insert(note, Bytes::from_static(b"{}"));

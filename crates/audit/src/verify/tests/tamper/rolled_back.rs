@@ -23,8 +23,8 @@ async fn erased(is_reported: bool) -> (Site, Desk, BTreeMap<String, Bytes>) {
 async fn report(site: &Site, desk: &Desk, name: &str) {
     let objects = site.store.0.lock().clone();
     let (digest, signature) = (&objects[name], &objects[&format!("{name}.sig")]);
-    assert!(ErasureHead::open(digest, signature, &[signing_key().public().clone()]).is_err(), "another key's");
-    let head = ErasureHead::open(digest, signature, &[desk.chain_key()]).expect("a head");
+    assert!(ErasureHead::verify(digest, signature, &[signing_key().public().clone()]).is_err(), "another key's");
+    let head = ErasureHead::verify(digest, signature, &[desk.chain_key()]).expect("a head");
     drop(site.uploader.erasure_inbox().report(head).expect("room"));
 }
 
@@ -46,10 +46,10 @@ async fn a_rolled_back_erasure_is_found() {
     site.restart(1000);
     site.minutes(3).await;
     let digest = site.name(&["chain/default/gw/E0001/", "0000000001.json"]);
-    let digest: Digest = serde_json::from_slice(&site.store.0.lock()[&digest]).expect("a digest");
+    let digest: ChainDigest = serde_json::from_slice(&site.store.0.lock()[&digest]).expect("a digest");
     assert_eq!(digest.counters.erasures.len(), 1, "another process names it, too");
     let team = site.name(&["chain/team/gw/E0001/", "0000000001.json"]);
-    let team: Digest = serde_json::from_slice(&site.store.0.lock()[&team]).expect("a digest");
+    let team: ChainDigest = serde_json::from_slice(&site.store.0.lock()[&team]).expect("a digest");
     assert!(team.counters.erasures.is_empty(), "another account's digests do not");
     assert!(desk.audit(&site).await.verified);
     let last = site.name(&["chain/default/eraser/", "0000000001.json"]);
@@ -86,7 +86,7 @@ async fn an_older_erasure_is_not_newest() {
         .keys()
         .rfind(|name| name.starts_with("chain/default/gw/") && name.ends_with(".json"))
         .cloned();
-    let digest: Digest = serde_json::from_slice(&site.store.0.lock()[&name.expect("a digest")]).expect("a digest");
+    let digest: ChainDigest = serde_json::from_slice(&site.store.0.lock()[&name.expect("a digest")]).expect("a digest");
     let link = &digest.counters.erasures["eraser"];
     assert_eq!(format!("chain/default/eraser/{}/{:010}.json", link.epoch, link.n), digests[3]);
 }

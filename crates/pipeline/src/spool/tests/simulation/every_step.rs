@@ -19,7 +19,7 @@ fn script(sim: &mut Sim) {
                 let found = sim.waiting(consumer);
                 let Some((spool, _)) = &sim.running else { return };
                 let done: Vec<_> = found.into_iter().filter(|(_, id)| id % 5 != consumer || round > 8).collect();
-                spool.done(CONSUMERS[consumer], &done.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
+                spool.mark_done(CONSUMERS[consumer], &done.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
                 sim.model.done.extend(done.iter().map(|(_, id)| (consumer, *id)));
             }
             sim.step();

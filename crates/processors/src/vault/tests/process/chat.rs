@@ -68,7 +68,7 @@ fn item(rng: &SeededRng, shape: &str, is_json: bool) -> (bool, Json) {
 fn no_shape_leaves_in_any_place() {
     let path = request::at("tests/cases/chat/shapes.yaml");
     let text = std::fs::read_to_string(path).expect("readable");
-    let shapes: Shapes = ::config::load::data("shapes.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
+    let shapes: Shapes = ::config::load::parse_data("shapes.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
     let json = shapes.json.iter().map(|(name, shape)| (name, shape, true));
     let all: Vec<_> = json.chain(shapes.text.iter().map(|(name, shape)| (name, shape, false))).collect();
     let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
@@ -79,7 +79,7 @@ fn no_shape_leaves_in_any_place() {
         let said = said(&rng);
         let (log, item) = item(&rng, &shape.replace("@@", &said), is_json);
         // A bench with an empty memory, so that nothing seen before can help.
-        let mut bench = Bench::with(Leave::Nothing, true);
+        let mut bench = Bench::with(LeftContent::Nothing, true);
         let out = bench.pass(&json!({"signal": if log { "logs" } else { "traces" }, "resource": {"service.name": "shop"}, "items": [item]}));
         if out.leaks("CANARY") || WORDS.iter().any(|word| out.leaks(word)) {
             leaks.push(format!("seed {seed}, {name}: {item}"));

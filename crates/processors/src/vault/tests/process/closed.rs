@@ -195,7 +195,7 @@ fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
 #[test]
 fn nothing_leaves_from_an_agents_item() {
     let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
-    let mut benches = [Bench::new(), Bench::new().privacy(super::super::super::Privacy::Strict)];
+    let mut benches = [Bench::new(), Bench::new().privacy(super::super::super::PrivacyProfile::Strict)];
     let service =
         |items: Json, signal: &str| json!({"signal": signal, "resource": {"service.name": "clinic"}, "items": items});
     let known = json!({"name": "chat", "trace": 9, "span": 9, "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}});

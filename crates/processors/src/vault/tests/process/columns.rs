@@ -14,7 +14,7 @@ fn actions_without_content_get_a_leaf() {
     let row = &out.rows[0];
     assert_eq!(
         (row.tail.kind, row.tail.tool_name.as_deref(), row.object_key.as_deref()),
-        (Some(Kind::Action), Some("ls"), None)
+        (Some(RowKind::Action), Some("ls"), None)
     );
     assert!(out.headers.is_empty() && !out.attributes(0).contains_key("gen_ai.payload.leaf"));
     assert_eq!(out.attributes(1), BTreeMap::from([("http.route".to_owned(), "/".to_owned())]));
@@ -76,7 +76,7 @@ fn columns_of_an_action() {
 fn repeats_are_marked() {
     let mut bench = Bench::new();
     let payload = request::payload(&json!({"items": [chat("s", "acme", "x")]}));
-    let out = bench.pass_payload(payload, Origin { repeat: true, ..origin(Trust::ThirdParty) });
+    let out = bench.pass_payload(payload, BatchOrigin { repeat: true, ..origin(Trust::ThirdParty) });
     assert!(out.rows[0].tail.repeat && out.documents[0].head.repeat);
 }
 
@@ -96,10 +96,10 @@ fn quarantine_is_sealed() {
         .as_deref()
         .map(|text| base64::engine::general_purpose::STANDARD.decode(text).expect("base64"));
     assert_eq!(opened.as_deref(), Some(&request[..]));
-    assert_eq!(out.rows[0].tail.kind, Some(Kind::Quarantine));
+    assert_eq!(out.rows[0].tail.kind, Some(RowKind::Quarantine));
     assert!(out.headers[0].object.contains("/=quarantine/"));
     assert!(
-        Bench::with(Leave::Nothing, false)
+        Bench::with(LeftContent::Nothing, false)
             .processor
             .seal(&origin(Trust::ThirdParty), Signal::Traces, &request, 2)
             .is_none()

@@ -63,7 +63,7 @@ fn the_auditor_finds_what_was_sent() {
     };
     assert_eq!(row.tail.commitment.as_deref(), Some(&*commitment(&hex(&item.salt), &hex(&item.content_sha256))));
     assert_eq!(row.tail.commitment.as_deref(), out.attributes(0).get("gen_ai.payload.commitment").map(String::as_str));
-    let sealed: (FragmentHeader, Bytes) = record::unpack(&out.records[1].body).expect("fragment");
+    let sealed: (FragmentHeader, Bytes) = spool_record::unpack(&out.records[1].body).expect("fragment");
     assert_eq!(row.tail.ct_sha256, Some(kernel::hex::encode(&Sha256::digest(&sealed.1))));
 }
 
@@ -72,8 +72,8 @@ fn the_auditor_finds_what_was_sent() {
 fn the_content_hash_is_over_the_stored_bytes() {
     let mut bench = Bench::new();
     let out = bench.pass(&json!({"items": [chat("s-1", "acme", "hello")]}));
-    let (header, sealed): (FragmentHeader, Bytes) = record::unpack(&out.records[1].body).expect("fragment");
-    let (_, key): (KeyHeader, Bytes) = record::unpack(&out.records[0].body).expect("key");
+    let (header, sealed): (FragmentHeader, Bytes) = spool_record::unpack(&out.records[1].body).expect("fragment");
+    let (_, key): (KeyHeader, Bytes) = spool_record::unpack(&out.records[0].body).expect("key");
     let secret = String::from_utf8(age::decrypt(&bench.auditor, &key).expect("opens")).expect("text");
     let identity: age::x25519::Identity = secret.trim().parse().expect("identity");
     let json = zstd::decode_all(&age::decrypt(&identity, &sealed).expect("opens")[..]).expect("zstd");
@@ -215,7 +215,7 @@ fn hostile_sessions_are_harmless() {
             segments.iter().all(|part| !part.is_empty() && *part != "." && *part != ".." && part.len() <= 255),
             "{name}"
         );
-        assert_eq!(parsed.session, bench.ids.key_form("default", session));
+        assert_eq!(parsed.session, bench.ids.object_name_segment("default", session));
         assert_eq!(out.documents[0].head.session.as_deref(), Some(session), "the auditor sees the id as sent");
         assert_eq!(out.keys[0].name.split('/').count(), 7);
     }
@@ -234,7 +234,7 @@ fn the_index_holds_no_user() {
         (tail.action_type.as_deref(), tail.model.as_deref(), tail.status.as_str()),
         (Some("chat"), Some("gpt-4o"), "ok")
     );
-    assert_eq!((tail.tokens_in, tail.tokens_out, tail.kind), (Some(10), Some(5), Some(Kind::Payload)));
+    assert_eq!((tail.tokens_in, tail.tokens_out, tail.kind), (Some(10), Some(5), Some(RowKind::Payload)));
 }
 
 /// A client cannot forge references; its own `…_ref` attributes are renamed; other attributes are not affected.
@@ -258,7 +258,7 @@ fn forged_references_are_removed() {
 /// Without a store, content is dropped and the item is marked accordingly.
 #[test]
 fn without_a_store_content_is_dropped() {
-    let mut bench = Bench::with(Leave::Nothing, false);
+    let mut bench = Bench::with(LeftContent::Nothing, false);
     let out = bench.pass(&json!({"items": [chat("s", "acme", "CANARY in")]}));
     assert!(!out.leaks("CANARY") && out.records.is_empty());
     let attributes = out.attributes(0);
@@ -271,7 +271,7 @@ fn without_a_store_content_is_dropped() {
 /// `leave: redacted` seals the original and leaves the text for the redaction step.
 #[test]
 fn text_may_stay_for_redaction() {
-    let mut bench = Bench::with(Leave::Redacted, true);
+    let mut bench = Bench::with(LeftContent::Redacted, true);
     let out = bench.pass(&json!({"items": [chat("s", "acme", "REDACTME")]}));
     let attributes = out.attributes(0);
     assert_eq!(attributes["gen_ai.input.messages"], "[X]", "the rules saw it");
@@ -288,7 +288,7 @@ fn text_may_stay_for_redaction() {
 /// the vault only.
 #[test]
 fn only_text_stays_for_redaction() {
-    let mut bench = Bench::with(Leave::Redacted, true);
+    let mut bench = Bench::with(LeftContent::Redacted, true);
     let mut call = chat("s", "acme", "kept");
     call["attributes"]["gen_ai.output.messages"] = json!("kept");
     call["attributes"]["gen_ai.system_instructions"] = json!("kept");
@@ -310,8 +310,8 @@ fn only_text_stays_for_redaction() {
 
 struct Broken;
 
-impl Sealer for Broken {
-    fn new_session(&self) -> Result<NewSession, SealFailed> {
+impl SessionKeyGenerator for Broken {
+    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
         Err(SealFailed)
     }
 }
@@ -319,11 +319,11 @@ impl Sealer for Broken {
 /// If sealing fails, no clearance is given, no draft is made, and the client keeps its batch.
 #[test]
 fn sealing_fails_closed() {
-    let bench = Bench::made(Leave::Nothing, Some(Arc::new(Broken)), age::x25519::Identity::generate());
+    let bench = Bench::made(LeftContent::Nothing, Some(Arc::new(Broken)), age::x25519::Identity::generate());
     let mut batch =
         Batch::new(Arc::new(origin(Trust::ThirdParty)), request::payload(&json!({"items": [chat("s", "a", "x")]})));
     assert_eq!(bench.processor.process(&mut batch), Err(Reason::Lost));
-    assert!(batch.clearance.content == Content::Kept && batch.drafts.is_empty());
+    assert!(batch.clearance.content == ContentState::Kept && batch.drafts.is_empty());
 }
 
 /// The output of a failed tool is not forwarded as an error text, an exception or a status message; the error type
@@ -346,9 +346,9 @@ fn what_a_failed_tool_said_goes() {
     assert_eq!(attributes["error.type"], "ToolError");
     assert!(attributes.contains_key("gen_ai.tool.call.result_ref"), "{attributes:?}");
     let nodes: Vec<_> = out.payload.items().collect();
-    assert_eq!(out.payload.text(nodes[0], otlp::Field::StatusMessage), "");
+    assert_eq!(out.payload.text(nodes[0], otlp::TextField::StatusMessage), "");
     assert_eq!(out.payload.status_code(nodes[0]), 2);
-    assert_eq!(out.payload.text(nodes[1], otlp::Field::StatusMessage), "overloaded, try again", "a turn's stays");
+    assert_eq!(out.payload.text(nodes[1], otlp::TextField::StatusMessage), "overloaded, try again", "a turn's stays");
     let event = out.payload.children(nodes[0]).next().expect("the exception stays");
     assert_eq!(out.of(event).into_keys().collect::<Vec<_>>(), ["exception.type"]);
     let kept: Vec<_> =

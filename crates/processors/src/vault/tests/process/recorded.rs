@@ -1,7 +1,7 @@
 //! Tests of the canaries in all recordings.
 
 use super::*;
-use vault::calls::Calls;
+use vault::call_dedup::CallDeduplicator;
 use vault::sessions::SessionLine;
 
 /// The recordings whose manifests name canaries.
@@ -96,7 +96,7 @@ fn recorded_canaries_are_in_the_vault_only() {
 }
 
 /// Index lines of a recorded session, in the order of its files.
-fn lines(folder: &str, session: &str) -> Vec<Row> {
+fn lines(folder: &str, session: &str) -> Vec<IndexRow> {
     let session = request::at("tests/recordings").join(folder).join(session);
     let mut bench = Bench::new();
     told_in(&session).iter().flat_map(|file| bench.rows(request::recorded(file))).collect()
@@ -114,7 +114,7 @@ fn recorded_tool_calls_count_once() {
     ] {
         let mut rows = lines(folder, session);
         for _ in 0..2 {
-            let (mut calls, mut sum) = (Calls::default(), SessionLine::default());
+            let (mut calls, mut sum) = (CallDeduplicator::default(), SessionLine::default());
             rows.iter().for_each(|row| sum.add(row, &mut calls));
             let tools = rows.iter().filter(|row| row.tail.call == "tool").count();
             assert_eq!((tools, sum.tool_calls), (told, made), "{folder}/{session}");
@@ -135,7 +135,7 @@ fn recorded_failures_count_once() {
     ] {
         let mut rows = lines(folder, session);
         for _ in 0..2 {
-            let (mut calls, mut sum) = (Calls::default(), SessionLine::default());
+            let (mut calls, mut sum) = (CallDeduplicator::default(), SessionLine::default());
             rows.iter().for_each(|row| sum.add(row, &mut calls));
             let failed: Vec<_> = rows.iter().filter(|row| row.tail.status != "ok").collect();
             let words: Vec<_> =
@@ -154,7 +154,7 @@ fn a_recorded_denial_is_one() {
         .map(|row| (row.tail.tool_name.as_deref(), row.tail.decision.as_deref()))
         .collect();
     assert_eq!(decided, [(Some("Bash"), None), (Some("Bash"), Some("denied"))]);
-    let (mut calls, mut sum) = (Calls::default(), SessionLine::default());
+    let (mut calls, mut sum) = (CallDeduplicator::default(), SessionLine::default());
     rows.iter().for_each(|row| sum.add(row, &mut calls));
     assert_eq!(sum.denials, 1);
 }
@@ -183,13 +183,13 @@ impl Bench {
             for stored in self.ticketer.as_mut().expect("ticketer").ticket(draft.body).records {
                 outside.extend_from_slice(&stored.body);
                 if let Some((header, object)) =
-                    record::unpack::<KeyHeader>(&stored.body).filter(|_| stored.kind == RecordKind::Key)
+                    spool_record::unpack::<KeyHeader>(&stored.body).filter(|_| stored.kind == RecordKind::Key)
                 {
                     let secret = String::from_utf8(age::decrypt(&self.auditor, &object).expect("opens")).expect("text");
                     identities.push((header.key, secret.trim().parse().expect("identity")));
                 }
                 if let Some((header, sealed)) =
-                    record::unpack::<FragmentHeader>(&stored.body).filter(|_| stored.kind == RecordKind::Fragment)
+                    spool_record::unpack::<FragmentHeader>(&stored.body).filter(|_| stored.kind == RecordKind::Fragment)
                 {
                     let (_, identity) = identities.iter().find(|(id, _)| *id == header.key).expect("key");
                     let plain = age::decrypt(identity, &sealed).expect("opens");

@@ -26,7 +26,7 @@ fn traces_are_known_across_requests() {
     assert_eq!(adopted.attributes(0).get("http.request.method").map(String::as_str), Some("GET"));
     assert!(adopted.attributes(0).contains_key("gen_ai.payload.s3_uri"));
     assert!(bench.pass(&bystander(2)).leaks("CANARY"), "another trace");
-    let other = Origin { account: "other".into(), ..origin(Trust::ThirdParty) };
+    let other = BatchOrigin { account: "other".into(), ..origin(Trust::ThirdParty) };
     assert!(bench.pass_payload(request::payload(&bystander(1)), other).leaks("CANARY"), "another account");
     let mut again = Bench::new();
     again.processor.restore(&bench.processor.checkpoint().expect("state"));
@@ -72,14 +72,14 @@ fn services_are_known_across_requests() {
     let mut again = Bench::new();
     again.processor.restore(&bench.processor.checkpoint().expect("state"));
     assert!(!again.pass(&plain(5)).leaks("CANARY"), "after a restart");
-    let later = Origin {
+    let later = BatchOrigin {
         received: UnixNanos(origin(Trust::ThirdParty).received.0 + 86_400_000_000_000),
         ..origin(Trust::ThirdParty)
     };
     assert!(bench.pass_payload(request::payload(&plain(6)), later).leaks("CANARY"), "a day later");
     let mut declared = Bench::new();
-    declared.processor.services = super::super::super::services::Services::new(
-        super::super::super::Declared::Named(["shop".to_owned()].into()),
+    declared.processor.services = super::super::super::known_services::KnownServices::new(
+        super::super::super::DeclaredServices::Named(["shop".to_owned()].into()),
         8,
     );
     assert!(!declared.pass(&plain(7)).leaks("CANARY"), "declared");
@@ -143,16 +143,16 @@ fn adopted_items_change_no_neighbour() {
 /// The memory of traces is bounded, and traces that recur outlive those that do not.
 #[test]
 fn the_memory_of_traces_is_bounded() {
-    let traces = super::super::super::traces::Traces::new(8);
+    let traces = super::super::super::known_traces::KnownTraces::new(8);
     let tell = |trace: u8| traces.effect("a", &[&[trace; 16]]).iter().for_each(|body| traces.apply(body));
     tell(200);
     for trace in 0..100 {
         tell(trace);
         tell(200);
         assert!(traces.len() <= 8);
-        assert!(traces.holds("a", &[trace; 16]) && traces.holds("a", &[200; 16]));
+        assert!(traces.is_agent_trace("a", &[trace; 16]) && traces.is_agent_trace("a", &[200; 16]));
     }
-    assert!(!traces.holds("a", &[3; 16]));
+    assert!(!traces.is_agent_trace("a", &[3; 16]));
 }
 
 /// The distribution of the billed input is stamped on model calls that count, and adds up to it; copies and tools get
@@ -170,7 +170,7 @@ fn input_is_told_apart() {
     let out = bench.pass(&json!({ "items": [call, tool] }));
     let told = out.attributes(0);
     let tokens: Vec<u64> =
-        super::super::super::weigh::KEYS.iter().map(|key| told[*key].parse().expect("a number")).collect();
+        super::super::super::input_shares::KEYS.iter().map(|key| told[*key].parse().expect("a number")).collect();
     assert_eq!(tokens.iter().sum::<u64>(), 1001, "{tokens:?}");
     assert!(tokens[0] > 200 && tokens[4] > 700 && tokens[1] + tokens[2] + tokens[3] == 0, "{tokens:?}");
     assert!(!out.attributes(1).keys().any(|key| key.starts_with("tollgate.input.")));
@@ -236,7 +236,7 @@ fn long_error_texts_are_kept_whole() {
 /// `leave: redacted` works for every part and shape of content; bytes, which the rules cannot read, are removed anyway.
 #[test]
 fn every_part_may_stay_for_redaction() {
-    let mut bench = Bench::with(Leave::Redacted, true);
+    let mut bench = Bench::with(LeftContent::Redacted, true);
     let keys = [
         "gen_ai.input.messages",
         "gen_ai.output.messages",

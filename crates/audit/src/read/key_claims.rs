@@ -1,0 +1,118 @@
+//! [`KeyClaims`]: what the lines of a session, of key copies and of erasures say about the session's key objects. A
+//! writer could put back a key that was destroyed by request, under a plausible name.
+//!
+//! An erasure withholds a key only if its line counts as signed, so that a planted line hides nothing. If no line names
+//! a key, its name decides. Neighbours: `keys` (opening), `verify` (the whole vault).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use vault::index_row::{ErasureState, IndexRow, KeyCopy};
+
+/// Claims about the object of one key.
+#[derive(Default)]
+struct ObjectClaim {
+    hashes: BTreeSet<String>,
+    /// Whether a line of an older version names the key without a hash.
+    unhashed: bool,
+}
+
+/// Claims about a session's key objects.
+#[derive(Default)]
+pub(super) struct KeyClaims {
+    /// Claims by key id.
+    lines: HashMap<String, ObjectClaim>,
+    /// Name and hash of the copies that `rewrap` made.
+    copies: HashSet<(String, String)>,
+    /// Ids of keys that were destroyed by request, with a description of the request.
+    erased: HashMap<String, String>,
+    /// The same, from lines that none of the given keys signed.
+    unsigned: HashMap<String, String>,
+}
+
+/// Judgement of a key object that opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum KeyVerdict {
+    Usable,
+    /// The key is usable, with this warning.
+    Doubtful(String),
+    /// The key was destroyed by request and is back.
+    Erased(String),
+    /// The object's hash is not in any line.
+    Unlisted,
+}
+
+impl KeyClaims {
+    /// Collects claims from the session's lines. Lines that count as signed take precedence: for a key that they name,
+    /// they alone determine the hash.
+    pub(super) fn collect<'r>(
+        signed: impl Iterator<Item = &'r IndexRow>,
+        unsigned: impl Iterator<Item = &'r IndexRow>,
+        copies: Vec<KeyCopy>,
+    ) -> Self {
+        let mut claims = Self::default();
+        for row in signed {
+            claims.add(row);
+        }
+        let known: HashSet<String> = claims.lines.keys().cloned().collect();
+        for row in unsigned.filter(|row| row.tail.key_id.as_ref().is_none_or(|id| !known.contains(id))) {
+            claims.add(row);
+        }
+        claims.copies = copies.into_iter().map(|copy| (copy.name, copy.sha256)).collect();
+        claims
+    }
+
+    fn add(&mut self, row: &IndexRow) {
+        let Some(id) = &row.tail.key_id else { return };
+        let claim = self.lines.entry(id.clone()).or_default();
+        match &row.tail.key_sha256 {
+            Some(sha256) => drop(claim.hashes.insert(sha256.clone())),
+            None => claim.unhashed = true,
+        }
+    }
+
+    /// Adds the erasures that name this session; `signed` says whether their lines count.
+    pub(super) fn add_erasures<'r>(
+        &mut self,
+        session: &str,
+        erasures: impl Iterator<Item = &'r IndexRow>,
+        signed: bool,
+    ) {
+        let segment = crate::folders::encode_segment(session);
+        for row in erasures {
+            let Some(erasure) = row.tail.erasure.as_deref() else { continue };
+            if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
+                continue;
+            }
+            let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased" };
+            let text = format!("{state} by request of {} ({})", erasure.who, erasure.why);
+            let into = if signed { &mut self.erased } else { &mut self.unsigned };
+            into.extend(erasure.key_ids.iter().map(|id| (id.clone(), text.clone())));
+        }
+    }
+
+    /// Judges the object `name` that holds the key `id`.
+    pub(super) fn judge_key(&self, name: &str, id: &str, sha256: &str) -> KeyVerdict {
+        if let Some(text) = self.erased.get(id) {
+            return KeyVerdict::Erased(format!(
+                "{text}, but its key exists again, so its content is not shown: run `tollgate vault verify`"
+            ));
+        }
+        let own = format!("{id}.age");
+        let is_listed = |claim: &ObjectClaim| {
+            claim.hashes.contains(sha256)
+                || self.copies.contains(&(name.to_owned(), sha256.to_owned()))
+                // older versions listed neither hashes nor copies
+                || (claim.unhashed && (claim.hashes.is_empty() || name.rsplit('/').next() == Some(&*own)))
+        };
+        if !self.lines.get(id).is_none_or(is_listed) {
+            return KeyVerdict::Unlisted;
+        }
+        match self.unsigned.get(id) {
+            None => KeyVerdict::Usable,
+            Some(text) => KeyVerdict::Doubtful(format!(
+                "{text} according to an unsigned line, but its key still exists: give the public key that signs erasures \
+                 as another --key, and run `tollgate vault verify`"
+            )),
+        }
+    }
+}

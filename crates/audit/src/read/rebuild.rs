@@ -1,0 +1,116 @@
+//! Restores whole content in an object's documents that refer to earlier ones. A document that can't be restored hides
+//! no other. Neighbours: `vault/delta` (the encoding), `opener`.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use memchr::memmem;
+
+use super::fragments;
+use super::open_failure::OpenFailure;
+use super::opener::{FragmentOpener, MAX_PLAIN, NOT_A_DOCUMENT, OpenedFragment, open_fragment};
+use crate::error::ReadError;
+use vault::delta::{ContentRebuilder, RebuildError, TOO_LARGE};
+use vault::object_names::{FragmentScope, ObjectName};
+use vault::store::ObjectKind;
+
+/// A fragment's offset and its document as stored.
+type StoredDocument = (u64, Result<Vec<u8>, OpenFailure>);
+
+/// Marks a reference to earlier content; in a text the quotes would be escaped.
+const REFERENCE: &[u8] = b"\"base\":{\"fragment\":";
+
+fn has_reference(plain: &[u8]) -> bool {
+    memmem::find(plain, REFERENCE).is_some()
+}
+
+impl FragmentOpener<'_> {
+    /// The documents with whole content.
+    pub(super) async fn rebuild_documents(
+        &mut self,
+        name: &str,
+        object: &ObjectName,
+        scopes: &BTreeSet<&FragmentScope>,
+        stored: Vec<StoredDocument>,
+        room: &mut u64,
+    ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
+        let mut rebuilder = ContentRebuilder::default();
+        if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| has_reference(plain))) {
+            add_documents(&mut rebuilder, &stored);
+            if stored.iter().any(|one| is_base_missing(&mut rebuilder, one)) {
+                // only a part of the object was given: the referenced content precedes it
+                let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(OpenFailure::Other)?;
+                add_documents(&mut rebuilder, &self.open_all_fragments(object, scopes, &bytes, *room));
+            }
+        }
+        let mut out = Vec::with_capacity(stored.len());
+        for (offset, plain) in stored {
+            let said = |why: &str| OpenFailure::Other(ReadError::damaged(why)).with_place(name, offset);
+            out.push(plain.and_then(|plain| {
+                let whole = match has_reference(&plain) {
+                    true => {
+                        // referenced content was counted in its own place, and is now copied
+                        let most = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
+                        let whole = rebuilder.rebuild(&plain, most);
+                        whole.map_err(|why| {
+                            if why == TOO_LARGE && most < MAX_PLAIN {
+                                OpenFailure::TooLarge
+                            } else {
+                                said(&unbuilt_message(&why))
+                            }
+                        })?
+                    }
+                    false => None,
+                };
+                *room = room.saturating_sub(whole.as_ref().map_or(0, |whole| whole.len() as u64));
+                let plain = whole.unwrap_or(plain);
+                let document = serde_json::from_slice(&plain).map_err(|_| said(NOT_A_DOCUMENT))?;
+                Ok(OpenedFragment { offset, document, plain })
+            }));
+        }
+        Ok(out)
+    }
+
+    /// All fragments that the keys of these scopes open.
+    fn open_all_fragments(
+        &self,
+        object: &ObjectName,
+        scopes: &BTreeSet<&FragmentScope>,
+        bytes: &Bytes,
+        mut room: u64,
+    ) -> Vec<StoredDocument> {
+        let mut open = |one: &Bytes| {
+            let keys = |scope: &FragmentScope| {
+                self.sessions.get(&object.keys(scope)).and_then(|keys| keys.as_deref().ok()).unwrap_or_default()
+            };
+            let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope), room));
+            let plain = opened.find_map(Result::ok).ok_or_else(|| OpenFailure::Other(ReadError::damaged("")));
+            room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
+            plain
+        };
+        fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
+    }
+}
+
+/// Adds the documents; a malformed one is reported when it is parsed.
+fn add_documents(rebuilder: &mut ContentRebuilder, stored: &[StoredDocument]) {
+    for plain in stored.iter().filter_map(|(_, plain)| plain.as_ref().ok()) {
+        let _ = rebuilder.add(plain);
+    }
+}
+
+fn is_base_missing(rebuilder: &mut ContentRebuilder, (_, plain): &StoredDocument) -> bool {
+    let Ok(plain) = plain else { return false };
+    has_reference(plain) && matches!(rebuilder.rebuild(plain, MAX_PLAIN), Err(RebuildError::MissingFragment(_)))
+}
+
+fn unbuilt_message(why: &RebuildError) -> String {
+    match why {
+        RebuildError::MissingFragment(fragment) => {
+            format!(
+                "it refers to content of the fragment {fragment}, which is missing from the object or can't be opened"
+            )
+        }
+        RebuildError::Damaged(why) => (*why).to_owned(),
+    }
+}

@@ -1,0 +1,50 @@
+//! [`RedactionCounts`]: counts the parts of a session's content that the redaction rules hide downstream, by
+//! placeholder, so that a reader of the vault knows what the back end was not shown.
+//!
+//! Only counts are kept, never text. The rules are deterministic, so they find the same as in the gateway. Text that
+//! was hidden because it repeats earlier content (an echo) is not counted. Neighbour: `redaction` has the rules.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::session::{RedactionCounts, ReplayedSession};
+use vault::document::DocumentItem;
+
+/// Returns the placeholders that a text below a key ("" for none) would get.
+pub type PlaceholderFinder<'f> = dyn FnMut(&str, &str) -> Vec<String> + 'f;
+
+/// Counts of an item's content.
+fn count_redactions(item: &DocumentItem, find: &mut PlaceholderFinder<'_>) -> RedactionCounts {
+    let mut hidden = RedactionCounts::new();
+    for piece in &item.content {
+        let key = piece.key.as_deref().unwrap_or_default();
+        let found = match &piece.value {
+            Value::String(text) => find(key, text),
+            value => find(key, &value.to_string()),
+        };
+        for name in found {
+            *hidden.entry(name).or_default() += 1;
+        }
+    }
+    hidden
+}
+
+/// The counts in words; `None` if nothing is hidden.
+pub(super) fn format_counts(hidden: &RedactionCounts) -> Option<String> {
+    let mut out = String::new();
+    for (name, count) in hidden {
+        // writing to a String can't fail
+        let _ = write!(out, "{}{count} {name}", if out.is_empty() { "" } else { ", " });
+    }
+    Some(out).filter(|out| !out.is_empty())
+}
+
+impl ReplayedSession {
+    /// Applies a gateway's rules to all opened content; text and JSON output then include the counts.
+    pub fn apply_redaction_rules(&mut self, find: &mut PlaceholderFinder<'_>) {
+        for entry in self.entries_mut() {
+            entry.redaction_counts = entry.item.as_ref().map(|item| count_redactions(item, find));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Opens the key objects of a session. Anyone with write access can put objects beside a session's keys; these must
+//! neither hide the keys nor fill the memory.
+//!
+//! At most [`MAX_KEY`] bytes of an object are read. An object that is not a key is reported and skipped. A key counts
+//! only under its own id. Neighbour: `verify` detects missing keys.
+
+use std::io::Read as _;
+
+use age::x25519::Identity;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::key_claims::KeyVerdict;
+use super::open_failure::{BadKey, OpenFailure};
+use super::opener::FragmentOpener;
+use crate::error::ReadError;
+use crate::folders::parse_key_name;
+use crate::location::Vault;
+use vault::seal::key_id;
+use vault::store::{ObjectKind, StoreError};
+
+/// Largest key object that is read, bytes: a secret sealed to some hundred auditors.
+const MAX_KEY: u64 = 64 << 10;
+/// Key objects fetched concurrently.
+const CONCURRENT_FETCHES: usize = 16;
+/// Most bad objects that are reported.
+const MAX_REPORTED_BAD_KEYS: usize = 1000;
+
+impl Vault {
+    /// A key object's bytes.
+    pub(crate) async fn fetch_key_object(&self, name: &str) -> Result<Bytes, StoreError> {
+        let bytes = self.reader.get(ObjectKind::Key, name, Some((0, MAX_KEY + 1))).await?;
+        if bytes.len() as u64 > MAX_KEY { Err(StoreError::TooLarge) } else { Ok(bytes) }
+    }
+}
+
+impl FragmentOpener<'_> {
+    /// The keys in a folder of key objects. Results are cached, including that there are none; failures to ask the
+    /// store are not.
+    pub(super) async fn open_session_keys(&mut self, folder: &str) -> Result<&[Identity], OpenFailure> {
+        if !self.sessions.contains_key(folder) {
+            let found = self.find_session_keys(folder).await?;
+            self.sessions.insert(folder.to_owned(), found);
+        }
+        match self.sessions.get(folder) {
+            Some(Ok(keys)) => Ok(keys),
+            Some(Err(shut)) => Err(shut.clone()),
+            None => Ok(&[]), // unreachable: it was inserted above
+        }
+    }
+
+    async fn find_session_keys(&mut self, folder: &str) -> Result<Result<Vec<Identity>, OpenFailure>, OpenFailure> {
+        let away = |error: StoreError| OpenFailure::Other(ReadError::from_object_error(folder, &error));
+        let vault = self.vault;
+        let mut names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
+        // a gateway writes no subfolders; an object there may be a copy of an erased key
+        names.retain(|name| name.strip_prefix(folder).is_some_and(|file| !file.contains('/')));
+        let count = names.len();
+        let mut objects = stream::iter(names)
+            .map(async |name| (vault.fetch_key_object(&name).await, name))
+            .buffered(CONCURRENT_FETCHES);
+        let (mut keys, mut erased) = (Vec::new(), None);
+        while let Some((object, name)) = objects.next().await {
+            let opened = match object {
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(away(error)),
+                Err(error) => Err((error == StoreError::Archived, error.to_string())),
+                Ok(object) => open_named(&name, &object, &self.auditors)
+                    .map(|key| key.map(|key| (key, kernel::hex::encode(&Sha256::digest(&object)))))
+                    .map_err(|why| (false, why.to_owned())),
+            };
+            let judged = opened.and_then(|key| match key {
+                None => Ok(None),
+                Some((key, sha256)) => {
+                    match self.claims.judge_key(&name, &key_id(&key.to_public().to_string()), &sha256) {
+                        KeyVerdict::Usable => Ok(Some(key)),
+                        KeyVerdict::Doubtful(why) => {
+                            self.restored_keys.push(format!("{name}: {why}"));
+                            Ok(Some(key))
+                        }
+                        KeyVerdict::Erased(why) => {
+                            self.restored_keys.push(format!("{name}: {why}"));
+                            erased = Some(why);
+                            Ok(None)
+                        }
+                        KeyVerdict::Unlisted => Err((
+                            false,
+                            "its hash is not the one that index lines give for this key: run `tollgate vault verify`"
+                                .to_owned(),
+                        )),
+                    }
+                }
+            });
+            match judged {
+                Ok(key) => keys.extend(key),
+                Err((archived, why)) if self.bad_keys.len() < MAX_REPORTED_BAD_KEYS => {
+                    self.bad_keys.push(BadKey { name, why, archived })
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(match (keys.is_empty(), count) {
+            (false, _) => Ok(keys),
+            (true, _) if erased.is_some() => {
+                Err(OpenFailure::NoKey(format!("{folder}: {}", erased.unwrap_or_default())))
+            }
+            (true, 0) => Err(OpenFailure::NoKey(format!(
+                "{folder}: no key object: it was erased, or is in another bucket (give --keys)"
+            ))),
+            (true, _) => {
+                Err(OpenFailure::NoIdentity(format!("{folder}: none of the given identities opens the session's key")))
+            }
+        })
+    }
+
+    /// Takes the messages about keys that exist although an erasure names them.
+    pub(super) fn take_restored_keys(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.restored_keys)
+    }
+
+    /// Takes the objects among the keys that are not usable keys.
+    pub fn take_bad_keys(&mut self) -> Vec<BadKey> {
+        std::mem::take(&mut self.bad_keys)
+    }
+}
+
+/// As [`open_key`], for an object whose name contains the key's id.
+fn open_named(name: &str, object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
+    let Some(key) = open_key(object, auditors)? else { return Ok(None) };
+    let own = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
+    if own { Ok(Some(key)) } else { Err("it contains another key than its name says") }
+}
+
+/// The secret in a key object; `None` if it is sealed to others.
+///
+/// # Errors
+/// The object is not a key object.
+pub(crate) fn open_key(object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
+    let mut secret = Zeroizing::new(String::new());
+    let decryptor = age::Decryptor::new_buffered(object).map_err(|_| "it is not an age file")?;
+    let Ok(plain) = decryptor.decrypt(auditors.iter().map(|key| key as &dyn age::Identity)) else { return Ok(None) };
+    plain.take(4096).read_to_string(&mut secret).map_err(|_| "it is damaged")?;
+    let line = secret.lines().find(|line| !line.starts_with('#')).ok_or("it contains no key")?;
+    line.trim().parse().map(Some).map_err(|_| "it contains no key")
+}

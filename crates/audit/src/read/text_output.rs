@@ -1,0 +1,123 @@
+//! Prints a session as plain text. Messages shown before are counted, not repeated; entries without a (signed) line are
+//! marked; control characters never reach a terminal. Neighbours: `replay` (reading), `turns`.
+
+use std::io::{self, Write};
+
+use vault::document::DocumentItem;
+
+use super::messages::{MessagePart, extract_messages};
+use super::redaction_counts::format_counts;
+use super::session::{ReplayedSession, SessionEntry, cost_facts};
+use kernel::terminal::escape_unsafe;
+
+impl ReplayedSession {
+    /// Writes the session as text.
+    ///
+    /// # Errors
+    /// Errors of `out`.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "session {}", escape_unsafe(self.id()))?;
+        for account in self.accounts() {
+            writeln!(out, "{}", escape_unsafe(account))?;
+        }
+        for erased in self.erasures() {
+            writeln!(out, "{}", escape_unsafe(erased))?;
+        }
+        let mut before: Vec<MessagePart> = Vec::new();
+        for entry in self.entries() {
+            writeln!(out)?;
+            let mark = match (self.is_unsigned(entry), &entry.row) {
+                (false, _) => "",
+                (true, Some(_)) => "  UNSIGNED: no digest names this line",
+                (true, None) => "  UNSIGNED: no index line refers to this content",
+            };
+            writeln!(out, "{}{mark}", escape_unsafe(&headline(entry)))?;
+            if let Some(item) = &entry.item {
+                write_content(item, &mut before, out)?;
+            }
+            if let Some(words) = entry.redaction_counts.as_ref().and_then(format_counts) {
+                writeln!(out, "  {:<11} {}", "redacted", escape_unsafe(&words))?;
+            }
+        }
+        for why in self.unreadable() {
+            writeln!(out, "\nnot read: {}", escape_unsafe(why))?;
+        }
+        writeln!(out, "\n{}", self.total_line())
+    }
+}
+
+fn headline(entry: &SessionEntry) -> String {
+    let mut words: Vec<String> = vec![entry.at.get(..23).unwrap_or(&entry.at).replace('T', " ")];
+    let mut push = |word: Option<&str>| words.extend(word.filter(|word| !word.is_empty()).map(str::to_owned));
+    let head = entry.item.as_ref().map(|item| &item.head);
+    let tail = entry.row.as_ref().map(|row| &row.tail);
+    let action = tail.map(|tail| tail.action_type.as_deref().unwrap_or(&tail.call));
+    push(head.map(|head| &*head.name).filter(|name| !name.is_empty()).or(action));
+    let named = |word: &&str| !head.is_some_and(|head| head.name.contains(*word));
+    let tool = head.and_then(|head| head.tool.as_deref()).or(tail.and_then(|tail| tail.tool_name.as_deref()));
+    push(tool.filter(named));
+    let model = head.and_then(|head| head.response_model.as_deref().or(head.request_model.as_deref()));
+    push(model.or(tail.and_then(|tail| tail.model.as_deref())).filter(named));
+    let tokens =
+        head.map(|head| (head.tokens_in, head.tokens_out)).or(tail.map(|tail| (tail.tokens_in, tail.tokens_out)));
+    if let Some((Some(input), Some(output))) = tokens {
+        push(Some(&format!("{input} in {output} out")));
+    }
+    let (_, status, usd) = cost_facts(entry);
+    push(usd.map(|usd| format!("{usd} USD")).as_deref().or(Some(status).filter(|status| *status == "unpriced")));
+    let turn = head.and_then(|head| head.turn.as_deref()).or(tail.and_then(|tail| tail.turn.as_deref()));
+    push(turn.map(|turn| format!("turn {turn}")).as_deref());
+    push(tail.map(|tail| &*tail.status).filter(|status| *status != "ok"));
+    push(tail.and_then(|tail| tail.decision.as_deref()));
+    push(tail.is_none().then_some("(not in the index)"));
+    words.join("  ")
+}
+
+/// Order of parts, and the default speaker of each.
+const PARTS: [(&str, &str); 6] = [
+    ("system", "system"),
+    ("tools", "tools"),
+    ("input", "user"),
+    ("tool_args", "arguments"),
+    ("tool_result", "result"),
+    ("output", "assistant"),
+];
+
+/// Writes the content of an item. Earlier input and duplicate pieces are only counted.
+fn write_content(item: &DocumentItem, before: &mut Vec<MessagePart>, out: &mut dyn Write) -> io::Result<()> {
+    for (part, who) in PARTS {
+        let who = if part == "output" && item.head.call == "tool" { "result" } else { who };
+        let (mut pieces, mut again): (Vec<Vec<MessagePart>>, _) = (Vec::new(), 0_usize);
+        for piece in item.content.iter().filter(|piece| piece.part == part) {
+            let said = extract_messages(&piece.value, who);
+            if pieces.contains(&said) { again += 1 } else { pieces.push(said) }
+        }
+        let said: Vec<MessagePart> = pieces.into_iter().flatten().collect();
+        let known =
+            if part == "input" { said.iter().zip(before.iter()).take_while(|(a, b)| a == b).count() } else { 0 };
+        if known > 0 {
+            writeln!(out, "  ({known} earlier {} as before)", if known == 1 { "message" } else { "messages" })?;
+        }
+        said.iter().skip(known).try_for_each(|said| write_message(said, out))?;
+        if again > 0 {
+            writeln!(out, "  (the same in {again} more {})", if again == 1 { "place" } else { "places" })?;
+        }
+        match part {
+            "input" if !said.is_empty() => *before = said,
+            // the next call's history includes this answer
+            "output" => before.extend(said),
+            _ => {}
+        }
+    }
+    for piece in item.content.iter().filter(|piece| !PARTS.iter().any(|(part, _)| *part == piece.part)) {
+        let who = piece.key.as_deref().unwrap_or("other");
+        extract_messages(&piece.value, who).iter().try_for_each(|said| write_message(said, out))?;
+    }
+    Ok(())
+}
+
+fn write_message(said: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = said.text.lines();
+    writeln!(out, "  {:<11} {}", escape_unsafe(&said.speaker), escape_unsafe(lines.next().unwrap_or_default()))?;
+    lines.try_for_each(|line| writeln!(out, "  {:<11} {}", "", escape_unsafe(line)))
+}

@@ -1,0 +1,268 @@
+//! Checks key objects: whether each is the one in its lines, or damaged, replaced, erased by request, or missing
+//! without a record. A fragment without its key is no evidence any more, so whoever can delete or replace keys can
+//! destroy evidence.
+//!
+//! Lines have the hash of each key's object, and `rewrap` records those of its copies. For lines of older versions
+//! without hashes, this limit is reported once. A key that exists after its erasure is reported. Neighbours:
+//! `erasures`, `fragment_check` (opening), `stray_keys` (objects that no line names).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+
+use crate::folders::is_copy_of;
+use crate::location::Vault;
+use vault::index_row::{IndexRow, ShreddedKey};
+use vault::object_names::{FragmentScope, ObjectName};
+use vault::store::{ObjectKind, StoreError};
+
+use super::content::ReferencedPayload;
+use super::named_key::{KeyState, NamedKey};
+use super::run_state::{KeyInventory, RecordedErasure, VerificationRun};
+
+/// Key objects fetched concurrently.
+const CONCURRENT_FETCHES: usize = 32;
+
+/// Looks for the object of a key.
+async fn find_key_object(
+    vault: &Vault,
+    there: &BTreeSet<String>,
+    key: &ShreddedKey,
+    sha256: Option<&str>,
+) -> (KeyState, String) {
+    let stem = format!("{}{}", key.folder, key.id);
+    // `-` sorts before `.`, so copies precede the key itself: the ending tells them apart
+    let own = format!("{stem}.age");
+    let copies = there.range(stem.clone()..).take_while(|name| name.starts_with(&stem));
+    let copies: Vec<&String> = copies.filter(|name| **name != own && is_copy_of(name, &stem)).collect();
+    let names = there.get(&own).into_iter().chain(copies);
+    let Some(wanted) = sha256 else {
+        let state = if names.count() > 0 { KeyState::Present } else { KeyState::Missing };
+        return (state, own);
+    };
+    let mut state = KeyState::Missing;
+    for name in names {
+        match vault.fetch_key_object(name).await {
+            Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == wanted => {
+                return (KeyState::Present, name.clone());
+            }
+            Err(StoreError::Archived) => state = KeyState::Archived,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
+                state = KeyState::Unknown(error.to_string());
+            }
+            Err(StoreError::Missing) => {}
+            Ok(_) | Err(_) if state == KeyState::Missing => state = KeyState::Changed,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    (state, own)
+}
+
+/// The keys that an object's lines name, with their lines.
+fn named_keys<'r>(name: &str, rows: &'r [IndexRow]) -> Vec<(ShreddedKey, &'r IndexRow)> {
+    let Some(object) = ObjectName::parse(name) else { return Vec::new() };
+    let mut known: BTreeMap<(&str, Option<&str>, Option<&str>), String> = BTreeMap::new();
+    let mut out = Vec::new();
+    for row in rows {
+        let (Some(_), Some(id)) = (row.off, &row.tail.key_id) else { continue };
+        // lines of one session name the same folder
+        let tail = &row.tail;
+        let place = (tail.tenant.as_str(), tail.session_id.as_deref(), tail.trace_id.as_deref());
+        let folder = || object.keys(&object.scope.clone().unwrap_or_else(|| FragmentScope::from_tail(tail)));
+        let folder = known.entry(place).or_insert_with(folder).clone();
+        out.push((ShreddedKey { folder, id: id.clone() }, row));
+    }
+    out
+}
+
+impl VerificationRun<'_> {
+    /// Lists the existing key objects.
+    pub(super) async fn list_keys(&mut self) {
+        if self.options.no_payload || self.options.chain_only {
+            return;
+        }
+        match self.vault.list(ObjectKind::Key, "keys/").await {
+            Err(why) => self.report.not_verified.push(format!("session keys, because they can't be listed: {why}")),
+            Ok(names) => self.keys.present = Some(names.into_iter().collect()),
+        }
+    }
+
+    /// Checks the key objects that these objects' lines name, each once.
+    pub(super) async fn check_key_objects(&mut self, held: &[ReferencedPayload]) {
+        let Some(there) = &self.keys.present else { return };
+        let mut new: BTreeMap<ShreddedKey, (Option<String>, String)> = BTreeMap::new();
+        for held in held {
+            for (key, row) in named_keys(&held.name, &held.rows) {
+                let told = self.keys.named.get(&key).map(|told| &told.sha256);
+                let known = told.or_else(|| new.get(&key).map(|(sha256, _)| sha256));
+                match known {
+                    Some(known) if *known != row.tail.key_sha256 => {
+                        let at = format!("{} leaf {}", held.name, row.leaf);
+                        self.report.fail("line", at, "two lines give different hashes for one key object");
+                    }
+                    Some(_) => {}
+                    None => drop(new.insert(key, (row.tail.key_sha256.clone(), held.name.clone()))),
+                }
+            }
+        }
+        let vault = self.vault;
+        let looks = stream::iter(new).map(async |(key, (sha256, at))| {
+            let (state, object) = find_key_object(vault, there, &key, sha256.as_deref()).await;
+            (key, NamedKey { sha256, state, object, fragments: 0, at })
+        });
+        let told: Vec<(ShreddedKey, NamedKey)> = looks.buffer_unordered(CONCURRENT_FETCHES).collect().await;
+        self.keys.named.extend(told);
+    }
+
+    /// Counts the fragments of an object whose keys are missing or changed; returns the offsets of those without any
+    /// key.
+    pub(super) fn count_missing_keys(&mut self, name: &str, rows: &[IndexRow]) -> BTreeSet<u64> {
+        let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        for (key, row) in named_keys(name, rows) {
+            let Some(off) = row.off.filter(|off| seen.insert(*off)) else { continue };
+            let Some(told) = self.keys.named.get_mut(&key) else { continue };
+            let missing = told.state == KeyState::Missing;
+            if missing || told.state == KeyState::Changed {
+                told.fragments += 1;
+                self.keys.fragments += 1;
+            }
+            if missing {
+                out.insert(off);
+            }
+        }
+        out
+    }
+
+    /// Number of an object's fragments, among those at `starts`, whose keys were changed.
+    pub(super) fn count_changed_keys(&self, held: &ReferencedPayload, starts: &BTreeSet<u64>) -> u64 {
+        let is_changed =
+            |key: &ShreddedKey| self.keys.named.get(key).is_some_and(|told| told.state == KeyState::Changed);
+        let changed = named_keys(&held.name, &held.rows).into_iter().filter(|(key, _)| is_changed(key));
+        let starts = changed.filter_map(|(_, row)| row.off.filter(|off| starts.contains(off)));
+        starts.collect::<BTreeSet<u64>>().len() as u64
+    }
+
+    /// Compares missing keys with erasures.
+    pub(super) async fn reconcile_erasures(&mut self) {
+        let KeyInventory { present: there, named: told, erasures, copies, fragments, .. } =
+            std::mem::take(&mut self.keys);
+        let mut gone: BTreeSet<ShreddedKey> = BTreeSet::new();
+        let is_there = |key: &ShreddedKey| {
+            let stem = format!("{}{}", key.folder, key.id);
+            let names = there.iter().flat_map(|there| there.range(stem.clone()..));
+            let mut names = names.take_while(|name| name.starts_with(&stem));
+            names.any(|name| is_copy_of(name, &stem))
+        };
+        for RecordedErasure { mut erased, keys } in erasures.into_values() {
+            let back = keys.iter().filter(|key| is_there(key)).count();
+            if erased.done.is_some() && back > 0 {
+                let what =
+                    format!("{back} keys exist again although they were destroyed at the request of {}", erased.who);
+                self.report.fail("key_back", &erased.nonce, what);
+            }
+            if erased.done.is_none() {
+                let what = format!("the erasure begun at {} is not finished: run `vault erase --resume`", erased.begun);
+                self.report.warn("erasure_open", &erased.nonce, what);
+            }
+            let lost = keys.iter().filter(|key| !gone.contains(*key)).filter_map(|key| told.get(key));
+            erased.fragments = lost.filter(|told| told.state != KeyState::Present).map(|told| told.fragments).sum();
+            gone.extend(keys);
+            self.report.erased.push(erased);
+        }
+        if !self.report.erased.is_empty() && self.options.erasers.is_empty() {
+            let what = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
+            self.report.not_verified.push(what.to_owned());
+        }
+        self.keys =
+            KeyInventory { present: there, named: told, erased: gone, copies, fragments, ..KeyInventory::default() };
+        self.report_keys();
+        self.check_key_copies().await;
+    }
+
+    /// Reports keys that differ from their lines, except erased ones.
+    fn report_keys(&mut self) {
+        let (mut elsewhere, mut untold) = (0_u64, 0_u64);
+        let none = self.keys.present.as_ref().is_some_and(BTreeSet::is_empty) && self.vault.keys_may_be_elsewhere();
+        let elsewhere_too =
+            if none { "; no key object was found at all: if keys are in another bucket, give --keys" } else { "" };
+        for (key, NamedKey { sha256, state, object, fragments, at }) in &self.keys.named {
+            untold += u64::from(sha256.is_none());
+            match state {
+                KeyState::Present => {}
+                _ if self.keys.erased.contains(key) => {}
+                KeyState::Archived => self.report.counts.archived += 1,
+                // its retention is over
+                KeyState::Missing if *fragments == 0 => {}
+                // the chain that would record an erasure was not checked
+                KeyState::Missing if self.options.writer.is_some() => elsewhere += 1,
+                KeyState::Missing => {
+                    let what = format!(
+                        "the key {}{} of {fragments} fragments is missing, and the chain records no request to destroy it{elsewhere_too}",
+                        key.folder, key.id
+                    );
+                    self.report.fail("key_missing", at, what);
+                }
+                KeyState::Changed => {
+                    let what = format!(
+                        "it differs from the key object that was written, because it was damaged or replaced; {fragments} fragments need it"
+                    );
+                    self.report.fail("key_changed", object, what);
+                }
+                KeyState::Unknown(why) => self.report.fail("key_unreadable", object, why),
+            }
+        }
+        if elsewhere > 0 {
+            let what = format!(
+                "{elsewhere} missing session keys: erasures are recorded in another writer's chain, which --writer excludes"
+            );
+            self.report.not_verified.push(what);
+        }
+        if untold > 0 {
+            let what = format!(
+                "that {untold} key objects are unchanged, because lines of older versions do not contain their hashes"
+            );
+            self.report.not_verified.push(what);
+        }
+    }
+
+    /// Checks the copies that `rewrap` made.
+    async fn check_key_copies(&mut self) {
+        let Some(there) = &self.keys.present else { return };
+        let (vault, gone) = (self.vault, &self.keys.erased);
+        let erased = |name: &str| crate::folders::parse_key_name(name).is_some_and(|key| gone.contains(&key));
+        let copies = self.keys.copies.iter().filter(|(name, _)| !erased(name) && !self.is_over(name));
+        let looks =
+            stream::iter(copies.map(|(name, sha256)| (name.clone(), sha256.clone()))).map(async |(name, sha256)| {
+                let state = match vault.fetch_key_object(&name).await {
+                    _ if !there.contains(&name) => KeyState::Missing,
+                    Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == sha256 => KeyState::Present,
+                    Err(StoreError::Archived) => KeyState::Archived,
+                    Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
+                        KeyState::Unknown(error.to_string())
+                    }
+                    Ok(_) | Err(_) => KeyState::Changed,
+                };
+                (name, state)
+            });
+        let looked: Vec<(String, KeyState)> = looks.buffered(CONCURRENT_FETCHES).collect().await;
+        for (name, state) in looked {
+            match state {
+                KeyState::Present => {}
+                KeyState::Archived => self.report.counts.archived += 1,
+                KeyState::Missing => {
+                    let what = "this copy of a session key is missing, and the chain records no request to destroy it";
+                    self.report.fail("key_missing", name, what);
+                }
+                KeyState::Changed => {
+                    self.report.fail(
+                        "key_changed",
+                        name,
+                        "it differs from the key copy that was written: damaged or replaced",
+                    );
+                }
+                KeyState::Unknown(why) => self.report.fail("key_unreadable", name, why),
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! State of one verification ([`VerificationRun`]): results so far about epochs ([`EpochVerification`]), keys, turns
+//! and names. Neighbours: the sibling modules judge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::location::Vault;
+use crate::read::FragmentOpener;
+use kernel::clock::UnixNanos;
+use vault::chain::digest::{ChainContinuation, ChainDigest, DigestLink};
+use vault::chain::tree::{Frontier, NodeHash};
+use vault::index_row::{IndexRow, ShreddedKey};
+
+use super::named_key::NamedKey;
+use super::options::{VerifyOptions, VerifyProgress};
+use super::report::{ErasedContent, VerifyReport};
+use super::resume::{ResumeFile, SeenDigest};
+use super::times::DigestTimes;
+
+/// Most sessions whose turns are remembered.
+const MAX_SESSIONS: usize = 100_000;
+/// Largest number that counts as a turn number.
+const MAX_TURN: u64 = 10_000;
+
+/// State of one verification.
+pub(super) struct VerificationRun<'a> {
+    pub(super) vault: &'a Vault,
+    pub(super) options: &'a VerifyOptions,
+    pub(super) opener: Option<FragmentOpener<'a>>,
+    pub(super) report: VerifyReport,
+    pub(super) resume: ResumeFile,
+    /// Digests of earlier runs that were not encountered yet.
+    pub(super) earlier_digests: BTreeMap<String, SeenDigest>,
+    pub(super) turns: TurnNumbers,
+    pub(super) keys: KeyInventory,
+    /// The newest erasures that digests name, by account (as in object names) and writer, with the naming digest.
+    pub(super) newest_erasures: BTreeMap<(String, String), (DigestLink, String)>,
+    /// Failures explained by an object planted in a digest's place, which the writer had to avoid.
+    pub(super) excused_failures: u64,
+    /// Objects behind delete markers whose retention is over.
+    pub(super) hidden_objects: u64,
+    pub(super) referenced: ReferencedNames,
+    pub(super) progress: VerifyProgress,
+}
+
+/// An epoch that was judged.
+pub(super) struct EpochVerification {
+    pub(super) name: String,
+    /// The epoch that its lines name.
+    pub(super) line_epoch: String,
+    /// Number of its first line.
+    pub(super) base: u64,
+    pub(super) account: String,
+    pub(super) prev: Option<DigestLink>,
+    pub(super) reason: Option<String>,
+    pub(super) continues: Option<ChainContinuation>,
+    /// Time of its first digest, as stated in the digest.
+    pub(super) began_at: Option<String>,
+    /// Arrival of its first line, as stated in the lines.
+    pub(super) first_arrival: Option<UnixNanos>,
+    /// Hashes of the digests, by number.
+    pub(super) digests: BTreeMap<u64, NodeHash>,
+    pub(super) last: Option<NewestDigest>,
+    pub(super) gaps: u64,
+    /// Whether the writer declares damaged records in its spool.
+    pub(super) damaged: bool,
+    /// Lines of erasures since the last saved position.
+    pub(super) erasure_lines: Vec<IndexRow>,
+    /// Fragments whose keys none of the given identities opens.
+    pub(super) unopened: u64,
+    /// Fragments whose keys expired.
+    pub(super) expired: u64,
+    /// Its newest digest that is signed and in its place.
+    pub(super) newest: Option<NewestDigest>,
+    /// Whether foreign objects follow that digest in place of digests.
+    pub(super) has_foreign_end: bool,
+    /// Whether something up to that digest is wrong.
+    pub(super) broken: bool,
+    /// Whether everything to the end is valid.
+    pub(super) is_valid: bool,
+    /// Whether something was reported, or could not be read, that the next run must report too.
+    pub(super) has_remarks: bool,
+    /// Whether all lines from the first on exist, neither expired nor archived, so that roots can be computed.
+    pub(super) has_all_lines: bool,
+    pub(super) tree: Frontier,
+    pub(super) tiles: FragmentTiles,
+    pub(super) times: DigestTimes,
+    /// Whether a digest was seen.
+    pub(super) has_digest: bool,
+    pub(super) expected: u64,
+}
+
+/// An epoch's newest digest.
+#[derive(Clone)]
+pub(super) struct NewestDigest {
+    pub(super) n: u64,
+    pub(super) end: String,
+    pub(super) last: bool,
+    pub(super) tree_size: u64,
+    pub(super) root: String,
+    pub(super) pending: u64,
+}
+
+impl EpochVerification {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            line_epoch: name.to_owned(),
+            base: 0,
+            account: String::new(),
+            prev: None,
+            reason: None,
+            continues: None,
+            began_at: None,
+            first_arrival: None,
+            digests: BTreeMap::new(),
+            last: None,
+            gaps: 0,
+            damaged: false,
+            erasure_lines: Vec::new(),
+            unopened: 0,
+            expired: 0,
+            newest: None,
+            has_foreign_end: false,
+            broken: false,
+            is_valid: true,
+            has_remarks: false,
+            has_all_lines: true,
+            tree: Frontier::default(),
+            tiles: FragmentTiles::default(),
+            times: DigestTimes::default(),
+            has_digest: false,
+            expected: 0,
+        }
+    }
+
+    /// Takes the epoch's properties from its first digest.
+    pub(super) fn begin(&mut self, digest: &ChainDigest) {
+        if std::mem::replace(&mut self.has_digest, true) {
+            return;
+        }
+        self.account.clone_from(&digest.account);
+        self.began_at = Some(digest.end.clone());
+        self.continues.clone_from(&digest.continues);
+        if let Some(ChainContinuation { epoch, leaf }) = &digest.continues {
+            (self.line_epoch, self.base) = (epoch.clone(), *leaf);
+        }
+        if digest.n == 0 {
+            self.prev.clone_from(&digest.prev);
+            self.reason.clone_from(&digest.reason);
+        }
+    }
+}
+
+/// Fragments of objects without a hash of their own in a digest: the fragments must tile the object.
+#[derive(Default)]
+pub(super) struct FragmentTiles(pub(super) BTreeMap<String, (u64, BTreeMap<u64, u64>)>);
+
+impl FragmentTiles {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Turn numbers by session.
+#[derive(Default)]
+pub(super) struct TurnNumbers(HashMap<String, BTreeSet<u64>>);
+
+impl TurnNumbers {
+    pub(super) fn add_row(&mut self, row: &IndexRow) {
+        let turn = row.tail.turn.as_deref().and_then(|turn| turn.parse::<u64>().ok());
+        let (Some(turn), Some(session)) = (turn.filter(|turn| *turn <= MAX_TURN), &row.tail.session_id) else { return };
+        let session = format!("{}/{}/{session}", row.tail.account, row.tail.tenant);
+        if self.0.len() < MAX_SESSIONS || self.0.contains_key(&session) {
+            self.0.entry(session).or_default().insert(turn);
+        }
+    }
+
+    /// Sessions with missing turn numbers.
+    pub(super) fn gaps(&self) -> Vec<String> {
+        let gap = |(session, turns): (&String, &BTreeSet<u64>)| {
+            let (first, last) = (turns.first()?, turns.last()?);
+            let missing = (last - first + 1).saturating_sub(turns.len() as u64);
+            (missing > 0).then(|| format!("{session}: {missing} of {first} to {last}"))
+        };
+        let mut gaps: Vec<String> = self.0.iter().filter_map(gap).collect();
+        gaps.sort_unstable();
+        gaps.truncate(1000);
+        gaps
+    }
+}
+
+/// State of keys.
+#[derive(Default)]
+pub(super) struct KeyInventory {
+    /// Names of the objects in the keys' folders; `None` if they were not listed, or can't be.
+    pub(super) present: Option<BTreeSet<String>>,
+    /// Keys that lines name.
+    pub(super) named: BTreeMap<ShreddedKey, NamedKey>,
+    /// Fragments whose keys are missing or changed.
+    pub(super) fragments: u64,
+    /// Erasures in the chain, by nonce.
+    pub(super) erasures: BTreeMap<String, RecordedErasure>,
+    /// Keys that were erased, or are being erased.
+    pub(super) erased: BTreeSet<ShreddedKey>,
+    /// Hashes of the copies that `rewrap` made, by name, according to lines.
+    pub(super) copies: BTreeMap<String, String>,
+}
+
+/// An erasure as recorded in the chain.
+pub(super) struct RecordedErasure {
+    pub(super) erased: ErasedContent,
+    pub(super) keys: Vec<ShreddedKey>,
+}
+
+impl KeyInventory {
+    /// Whether the existing keys are known.
+    pub(super) fn are_listed(&self) -> bool {
+        self.present.is_some()
+    }
+
+    /// Fragments so far whose keys are missing or changed.
+    pub(super) fn fragments(&self) -> u64 {
+        self.fragments
+    }
+}
+
+/// Names that were referenced, as the first half of their hash.
+#[derive(Default)]
+pub(super) struct ReferencedNames(HashSet<[u8; 16]>);
+
+fn short_hash(name: &str) -> [u8; 16] {
+    Sha256::digest(name).first_chunk::<16>().copied().unwrap_or_default()
+}
+
+impl ReferencedNames {
+    pub(super) fn add(&mut self, name: &str) {
+        self.0.insert(short_hash(name));
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(&short_hash(name))
+    }
+}

@@ -1,0 +1,444 @@
+//! Reads the facts of one item from its dialect's sources. Facts that need the whole request are settled in
+//! `request_facts`; content is found in `content`.
+
+use kernel::hex;
+use otlp::{NodeId, NodeKind, Value};
+
+use super::detect::has_equal_values;
+use super::facts::{ItemFacts, ItemRole, PriceContext, TokenUsage};
+use super::item_reader::{ItemReader, ReportedCount, text_of};
+use super::label_shape;
+use super::schema::ItemRoleName;
+use super::sources::{Emitter, SourceList, Sources, UsageSources};
+use super::vocabulary::{CallRule, Dialect};
+
+/// Stop reasons that mean failure.
+const FAILED_STOPS: [&str; 2] = ["error", "max_turns"];
+
+/// Current name of the operation of a tool call.
+const EXECUTE_TOOL: &str = "execute_tool";
+
+/// Reads the facts of the reader's current item.
+pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Option<&Dialect>) -> ItemFacts {
+    let sources = dialect.map_or(&reader.vocabulary.identity, |dialect| &dialect.sources);
+    let mut facts = empty_facts(node);
+    facts.dialect = dialect.map(|dialect| dialect.name);
+    facts.agent = dialect.is_some();
+    facts.inherits_model = dialect.is_some_and(|dialect| dialect.inherit);
+    facts.from_vendor_sdk = dialect.is_some_and(|dialect| dialect.from_vendor_sdk);
+    read_identity(reader, sources, &mut facts);
+    if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
+        read_call(reader, dialect, &mut facts);
+        let rows = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
+        facts.extracted = rows.filter_map(|one| Some((one.to, reader.extract_value(one)?))).collect();
+        facts.converted = reader.converted_attributes();
+        read_outcome(reader, dialect, &mut facts);
+        facts.sold_by_other_unit &= !facts.failed;
+        facts.no_usage &= !facts.failed && reader.payload.end_time(facts.node) != 0;
+        if facts.call == ItemRole::Model && facts.failed && !facts.usage.has_billed_tokens() {
+            // Some emitters report zero tokens for a request that was refused.
+            (facts.call, facts.billable) = (ItemRole::ModelCopy, false);
+        }
+    }
+    facts
+}
+
+fn empty_facts(node: NodeId) -> ItemFacts {
+    ItemFacts {
+        node,
+        dialect: None,
+        agent: false,
+        of_agent_service: false,
+        call: ItemRole::Other,
+        billable: false,
+        on_two_signals: false,
+        may_lack_other_signal: false,
+        is_turn: false,
+        from_vendor_sdk: false,
+        copy: false,
+        guessed: false,
+        counts_if_no_span: false,
+        sold_by_other_unit: false,
+        no_usage: false,
+        call_key: None,
+        event: None,
+        operation: None,
+        session: None,
+        run: None,
+        sub_agent: None,
+        turn: None,
+        iteration: None,
+        trace: None,
+        span: None,
+        user: None,
+        tenant: None,
+        feature: None,
+        actor: None,
+        provider: None,
+        request_model: None,
+        response_model: None,
+        response_id: None,
+        inherits_model: false,
+        usage: TokenUsage::default(),
+        context: None,
+        input_includes_cached: None,
+        output_includes_reasoning: true,
+        total_by_provider: false,
+        cost: None,
+        reported_cost: None,
+        tool: None,
+        tool_call: None,
+        finish: None,
+        failed: false,
+        error: None,
+        status: None,
+        decision: None,
+        extracted: Vec::new(),
+        converted: Vec::new(),
+        content: Vec::new(),
+        errors: Vec::new(),
+        tool_failed: false,
+        embedded: None,
+    }
+}
+
+fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut ItemFacts) {
+    facts.session = reader.item_or_resource_text(&sources.session);
+    facts.run = reader.text(&sources.run);
+    facts.sub_agent = reader.text(&sources.sub_agent);
+    facts.turn = reader.text(&sources.turn);
+    facts.user = reader.item_or_resource_text(&sources.user);
+    facts.tenant = reader.item_or_resource_text(&sources.tenant);
+    facts.feature = reader.item_or_resource_text(&sources.feature);
+    facts.actor = reader.item_or_resource_text(&sources.actor);
+    facts.trace = reader.text(&sources.trace);
+    facts.span = reader.text(&sources.span);
+    facts.iteration = match reader.count(&sources.iteration) {
+        ReportedCount::Number(number) => i64::try_from(number).ok(),
+        ReportedCount::Invalid | ReportedCount::Absent => None,
+    };
+}
+
+/// Returns true if the item belongs to a tool, so that its error text is the tool's output.
+pub(super) fn is_tool(reader: &ItemReader<'_, '_>, facts: &ItemFacts, dialect: &Dialect) -> bool {
+    let name = if reader.kind == NodeKind::Span { Some(reader.name) } else { facts.event.as_deref() };
+    facts.call == ItemRole::Tool
+        || (facts.call == ItemRole::Other && facts.operation.as_deref() == Some(EXECUTE_TOOL))
+        || name.is_some_and(|name| dialect.tool_items.matches(name))
+}
+
+/// Reads everything about model and tool calls.
+fn read_call(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
+    let sources = &dialect.sources;
+    let event = reader.event_name.strip_prefix(dialect.event_prefix.as_str()).unwrap_or(reader.event_name);
+    facts.event = (reader.kind == NodeKind::LogRecord && label_shape::is_label(event) && !event.is_empty())
+        .then(|| event.to_owned());
+    facts.operation = read_operation(reader, &sources.operation);
+    facts.usage = read_usage(reader, &dialect.usage);
+    facts.request_model = reader.label(&sources.request_model);
+    facts.response_model = reader.label(&sources.response_model);
+    facts.provider = read_provider(reader, dialect);
+    facts.tool = reader.label_from(sources.tool.iter().filter(|source| source.slot != reader.vocabulary.span_name));
+    facts.tool_call = reader.text(&sources.tool_call);
+    let rule = dialect.calls.iter().find(|rule| matches_rule(rule, reader, event, facts));
+    if let Some(rule) = rule {
+        apply_rule(reader, rule, facts);
+    }
+    match facts.call {
+        // On these items the dialect's tool key names the agent or workflow instead.
+        ItemRole::Model | ItemRole::ModelCopy | ItemRole::Agent => facts.tool = None,
+        ItemRole::Tool => facts.tool = facts.tool.take().or_else(|| reader.label_from(sources.tool.iter())),
+        _ => {}
+    }
+    if matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy) || facts.billable {
+        facts.response_id = reader.text(&sources.response_id);
+        read_embedded_counts(reader, &dialect.usage, &mut facts.usage);
+        facts.context = read_price_context(reader, sources);
+        facts.reported_cost = reader.label(&sources.cost).filter(|text| is_decimal(text));
+        let usage = &dialect.usage;
+        let emitter = Emitter {
+            scope: reader.scope_name,
+            version: reader.scope_version,
+            provider: facts.provider.as_deref(),
+            marks: reader.marker_bits,
+        };
+        facts.input_includes_cached = usage.includes_cached(emitter);
+        facts.output_includes_reasoning = usage.includes_reasoning(emitter);
+        facts.total_by_provider = usage.total_by_provider;
+        if let Some(reasoning) = usage.hidden_reasoning(&facts.usage, facts.provider.as_deref()) {
+            facts.usage.reasoning = Some(reasoning);
+            facts.output_includes_reasoning = false;
+        }
+        facts.call_key = build_call_key(reader, facts);
+    }
+    if facts.operation.is_none() {
+        facts.operation = default_operation(facts.call).map(str::to_owned);
+    }
+}
+
+fn matches_rule(rule: &CallRule, reader: &ItemReader<'_, '_>, event: &str, facts: &ItemFacts) -> bool {
+    let operation = facts.operation.as_deref().unwrap_or("");
+    (rule.span.is_empty() || (reader.kind == NodeKind::Span && rule.span.matches(reader.name)))
+        && (rule.log.is_empty() || (reader.kind == NodeKind::LogRecord && rule.log.matches(event)))
+        && (rule.operation.is_empty() || rule.operation.matches(operation))
+        && has_equal_values(&rule.equals, reader)
+        && (!rule.root || (reader.kind == NodeKind::Span && reader.payload.parent_span_id(facts.node).is_empty()))
+        && (!rule.usage || facts.usage.is_reported())
+}
+
+fn apply_rule(reader: &ItemReader<'_, '_>, rule: &CallRule, facts: &mut ItemFacts) {
+    facts.call = match rule.role {
+        ItemRoleName::Model if facts.usage.is_reported() => ItemRole::Model,
+        ItemRoleName::Model | ItemRoleName::Copy => ItemRole::ModelCopy,
+        ItemRoleName::Tool => ItemRole::Tool,
+        ItemRoleName::Agent => ItemRole::Agent,
+        ItemRoleName::TurnEnd => ItemRole::TurnEnd,
+        ItemRoleName::SessionEnd => ItemRole::SessionEnd,
+        ItemRoleName::Permission => ItemRole::Permission,
+        ItemRoleName::Other => ItemRole::Other,
+    };
+    (facts.on_two_signals, facts.may_lack_other_signal) = (rule.on_two_signals, rule.may_lack_other_signal);
+    facts.is_turn = rule.turn;
+    facts.failed |= rule.failed;
+    facts.decision.clone_from(&rule.decision);
+    let word = facts.operation.as_deref();
+    facts.guessed = facts.call == ItemRole::Model
+        && rule.usage
+        && word.is_some_and(|word| !reader.vocabulary.known_operations.contains(word));
+    facts.sold_by_other_unit = rule.role == ItemRoleName::Model
+        && facts.call == ItemRole::ModelCopy
+        && word.is_some_and(|word| reader.vocabulary.media.contains(word));
+    let span = reader.kind == NodeKind::Span && !rule.on_two_signals;
+    facts.no_usage = rule.role == ItemRoleName::Model && facts.call == ItemRole::ModelCopy && span;
+    facts.copy = rule.role == ItemRoleName::Copy && facts.usage.has_billed_tokens();
+    facts.counts_if_no_span = rule.if_no_span && facts.usage.is_reported();
+    let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
+        None => true,
+        Some(value) => value.as_count() == Some(0),
+    });
+    facts.billable = facts.call == ItemRole::Model || (alone && facts.usage.is_reported());
+}
+
+fn default_operation(call: ItemRole) -> Option<&'static str> {
+    match call {
+        ItemRole::Model | ItemRole::ModelCopy => Some("chat"),
+        ItemRole::Tool => Some(EXECUTE_TOOL),
+        ItemRole::Agent => Some("invoke_agent"),
+        ItemRole::TurnEnd | ItemRole::SessionEnd | ItemRole::Permission | ItemRole::Other => None,
+    }
+}
+
+/// The current name of the operation. A span kind that has no such name yields none.
+fn read_operation(reader: &ItemReader<'_, '_>, sources: &SourceList) -> Option<String> {
+    let vocabulary = reader.vocabulary;
+    sources.iter().find_map(|source| {
+        let text = reader.text_at(source)?;
+        let known = vocabulary.operations.get(&text.to_lowercase()).cloned();
+        known.or_else(|| (source.slot == vocabulary.operation_name && label_shape::is_label(&text)).then_some(text))
+    })
+}
+
+fn read_provider(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> Option<String> {
+    let mut told = false;
+    for name in dialect.sources.provider.iter().filter_map(|source| reader.text_at(source)) {
+        told = true;
+        let name = Some(name).filter(|name| name.len() <= label_shape::LABEL_BYTES);
+        if let Some(provider) = name.and_then(|name| reader.vocabulary.current_provider_name(&name)) {
+            return Some(provider);
+        }
+    }
+    if told { None } else { dialect.default_provider.clone() }
+}
+
+/// Problems found in the counts of an item.
+#[derive(Default)]
+struct CountFaults {
+    bad: bool,
+    conflict: bool,
+}
+
+fn read_count(reader: &ItemReader<'_, '_>, list: &SourceList, faults: &mut CountFaults) -> Option<u64> {
+    match reader.count(list) {
+        ReportedCount::Number(number) => {
+            faults.conflict |= list.len() > 1 && reader.contradicts(list, number);
+            Some(number)
+        }
+        ReportedCount::Absent => None,
+        ReportedCount::Invalid => {
+            faults.bad = true;
+            None
+        }
+    }
+}
+
+/// Reads counts that are often only found inside content, such as cache lifetimes. Parsing content is expensive, so
+/// this is done for calls only.
+fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, usage: &mut TokenUsage) {
+    let mut faults = CountFaults { bad: usage.invalid_count, conflict: usage.conflicting_counts };
+    usage.cache_write_5m = read_count(reader, &sources.cache_write_5m, &mut faults);
+    usage.cache_write_1h = read_count(reader, &sources.cache_write_1h, &mut faults);
+    let inside = [
+        (&mut usage.cache_read, &sources.cache_read_inside),
+        (&mut usage.cache_write, &sources.cache_write_inside),
+        (&mut usage.reasoning, &sources.reasoning_inside),
+    ];
+    for (count, places) in inside {
+        *count = count.or_else(|| read_count(reader, places, &mut faults));
+    }
+    (usage.invalid_count, usage.conflicting_counts) = (faults.bad, faults.conflict);
+}
+
+fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage {
+    let mut faults = CountFaults::default();
+    let mut read = |list: &SourceList| read_count(reader, list, &mut faults);
+    let usage = TokenUsage {
+        input: read(&sources.input),
+        output: read(&sources.output),
+        cache_read: read(&sources.cache_read),
+        cache_write: read(&sources.cache_write),
+        cache_write_5m: None,
+        cache_write_1h: None,
+        reasoning: read(&sources.reasoning),
+        total: read(&sources.total),
+        input_audio: read(&sources.input_audio),
+        output_audio: read(&sources.output_audio),
+        cache_read_audio: read(&sources.cache_read_audio),
+        input_image: read(&sources.input_image),
+        output_image: read(&sources.output_image),
+        input_video: read(&sources.input_video),
+        ..TokenUsage::default()
+    };
+    TokenUsage { invalid_count: faults.bad, conflicting_counts: faults.conflict, ..usage }
+}
+
+fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
+    let lower = |list| reader.label(list).map(|text| text.to_lowercase());
+    let times = |list| match reader.count(list) {
+        ReportedCount::Number(number) => number,
+        ReportedCount::Invalid | ReportedCount::Absent => 0,
+    };
+    let context = PriceContext {
+        service_tier: lower(&sources.service_tier),
+        speed: lower(&sources.speed),
+        inference_geo: lower(&sources.inference_geo),
+        server_address: lower(&sources.server_address),
+        web_searches: times(&sources.web_searches),
+        file_searches: times(&sources.file_searches),
+    };
+    (context != PriceContext::default()).then(|| Box::new(context))
+}
+
+fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+/// Whether a response id is usable: not a word for "none", and not made of punctuation or zeros only.
+fn is_usable_id(id: &str) -> bool {
+    const NONE: [&str; 20] = [
+        "none",
+        "null",
+        "nil",
+        "undefined",
+        "unknown",
+        "unset",
+        "missing",
+        "empty",
+        "absent",
+        "default",
+        "n/a",
+        "na",
+        "nan",
+        "no id",
+        "no_id",
+        "no-id",
+        "not set",
+        "not_set",
+        "true",
+        "false",
+    ];
+    let word = id.trim_matches(|c: char| !c.is_alphanumeric());
+    let zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
+    !zeros && !NONE.iter().any(|none| word.eq_ignore_ascii_case(none))
+}
+
+/// The kind of a response id (`chatcmpl`, `msg`; empty if the id has no such prefix). Two different ids of the same
+/// kind are two calls; ids of two kinds may be the instrumentation's and the vendor's id of one call.
+pub fn response_id_kind(id: &str) -> &str {
+    let kind = id.split_once(['-', '_']).map_or("", |(kind, _)| kind);
+    if kind.bytes().all(|byte| byte.is_ascii_alphabetic()) { kind } else { "" }
+}
+
+/// The call's identity: the provider's response id; else the span; else, for a log record without either, session, time
+/// and tokens.
+fn build_call_key(reader: &ItemReader<'_, '_>, facts: &ItemFacts) -> Option<String> {
+    // Clients write a placeholder when they know no id, which would merge all their calls into one.
+    if let Some(id) = facts.response_id.as_deref().filter(|id| is_usable_id(id)) {
+        return Some(format!("r/{id}"));
+    }
+    let payload = reader.payload;
+    let (trace, span) = (hex::encode(payload.trace_id(facts.node)), hex::encode(payload.span_id(facts.node)));
+    if reader.kind == NodeKind::Span || (facts.counts_if_no_span && !span.is_empty()) {
+        return (!trace.is_empty() && !span.is_empty()).then(|| format!("s/{trace}/{span}"));
+    }
+    let (time, usage) = (payload.time(facts.node), &facts.usage);
+    let session = facts.session.as_deref().unwrap_or("");
+    let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+    Some(format!("l/{session}/{trace}/{span}/{time}/{input}/{output}"))
+}
+
+fn read_outcome(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut ItemFacts) {
+    let sources = &dialect.sources;
+    let tool = is_tool(reader, facts, dialect);
+    facts.finish = read_finish_reason(reader, &sources.finish);
+    facts.decision = reader.label(&sources.decision).or_else(|| facts.decision.take());
+    facts.status = reader.values(&sources.status).find_map(|(_, value)| {
+        value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
+    });
+    let success = reader.values(&sources.success).find_map(|(_, value)| parse_success(value));
+    let exited = !matches!(reader.count(&sources.exit_code), ReportedCount::Absent | ReportedCount::Number(0));
+    let mut said = false;
+    for (source, value) in reader.values(&sources.error) {
+        match parse_truth(value) {
+            Some(truth) => said |= truth,
+            None => said = true,
+        }
+        // A word in a tool's output is not an error type.
+        let said = tool && reader.vocabulary.is_tool_error(source.slot, value);
+        let label = text_of(value).filter(|text| parse_truth(value).is_none() && !said && label_shape::is_label(text));
+        facts.error = facts.error.take().or(label);
+    }
+    let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
+    let status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
+    facts.failed |= said || stopped || status || exited || success == Some(false);
+}
+
+/// Reads success from a boolean or a word.
+fn parse_success(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Str("success" | "ok" | "OK") => Some(true),
+        Value::Str("error" | "failed" | "failure") => Some(false),
+        _ => parse_truth(value),
+    }
+}
+
+fn parse_truth(value: Value<'_>) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(truth),
+        Value::Str("true" | "True") => Some(true),
+        Value::Str("false" | "False") => Some(false),
+        _ => None,
+    }
+}
+
+/// The first finish reason, also from a list in JSON text.
+fn read_finish_reason(reader: &ItemReader<'_, '_>, sources: &SourceList) -> Option<String> {
+    sources.iter().find_map(|source| {
+        let text = reader.text_at(source)?;
+        if !text.starts_with('[') {
+            return label_shape::is_label(&text).then_some(text);
+        }
+        let list: Vec<String> = serde_json::from_str(&text).ok()?;
+        list.into_iter().next().filter(|reason| label_shape::is_label(reason))
+    })
+}

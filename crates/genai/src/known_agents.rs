@@ -1,0 +1,161 @@
+//! [`known_agents`] marks items as an agent's because their trace is already known from earlier requests, and judges
+//! items of known agent services like an agent's (`docs/decisions/0001-agent-items-and-content.md`). Clients send the
+//! spans of one run in many requests and in any order, so the decision may not depend on how the spans were batched.
+//!
+//! The content of adopted items is searched again; that of all other items stays as it was read. The memory of traces
+//! and services is kept by the vault step.
+
+use std::collections::{HashMap, HashSet};
+
+use otlp::{NodeId, Payload, Signal};
+
+use super::content::{ContentFinder, UnlistedTextPolicy};
+use super::facts::{Facts, ItemFacts};
+use super::find_remaining_content;
+use super::item_facts;
+use super::item_reader::ItemReader;
+use super::request_facts::ItemWithDialect;
+use super::vocabulary::Vocabulary;
+
+/// Returns the traces of a payload's agent items, without duplicates, in order.
+pub fn agent_traces<'p>(payload: &'p Payload, facts: &Facts) -> Vec<&'p [u8]> {
+    let mut traces: Vec<&[u8]> = Vec::new();
+    let mut seen = HashSet::new();
+    for item in facts.items.iter().filter(|item| item.agent) {
+        let trace = payload.trace_id(item.node);
+        if !trace.is_empty() && seen.insert(trace) {
+            traces.push(trace);
+        }
+    }
+    traces
+}
+
+/// The identity of the service that a resource describes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServiceIdentity<'p> {
+    /// `service.name`.
+    pub name: &'p str,
+    /// `service.instance.id` if the service has no name of its own, else empty: new replicas of a known named service
+    /// are recognised.
+    pub instance: &'p str,
+}
+
+/// The default `service.name` of SDKs. Many services share it, so it identifies none of them.
+const DEFAULT_SERVICE_NAME: &str = "unknown_service";
+
+/// The service of a resource, if the resource identifies one.
+fn identify_service(payload: &Payload, resource: NodeId) -> Option<ServiceIdentity<'_>> {
+    let text = |key: &str| {
+        let mut same = payload.attributes(resource).filter(|attribute| attribute.key == key);
+        same.find_map(|attribute| attribute.value.as_str()).unwrap_or_default()
+    };
+    let (name, instance) = (text("service.name"), text("service.instance.id"));
+    let unnamed = name.starts_with(DEFAULT_SERVICE_NAME);
+    let known = !name.is_empty() && (!unnamed || !instance.is_empty());
+    known.then_some(ServiceIdentity { name, instance: if unnamed { instance } else { "" } })
+}
+
+/// Maximum number of services reported for one payload.
+const MAX_SERVICES: usize = 256;
+
+/// Returns the services whose items of a known dialect make them agent services, without duplicates, in order.
+pub fn agent_services<'p>(payload: &'p Payload, facts: &Facts) -> Vec<ServiceIdentity<'p>> {
+    let (mut services, mut seen) = (Vec::new(), HashSet::new());
+    // An item without a dialect only shares a trace with an agent: its service is one that agents call.
+    for item in facts.items.iter().filter(|item| item.agent && item.dialect.is_some()) {
+        let resource = payload.resource(item.node);
+        if services.len() < MAX_SERVICES && seen.insert(resource) {
+            services.extend(identify_service(payload, resource).filter(|service| !services.contains(service)));
+        }
+    }
+    services
+}
+
+/// Agent traces and services known from earlier requests and from the configuration.
+pub struct KnownAgents<'k> {
+    /// Returns true for the trace id of an agent.
+    pub is_agent_trace: &'k dyn Fn(&[u8]) -> bool,
+    /// Returns true for a service of an agent. `None`: the resource identifies no service.
+    pub is_agent_service: &'k dyn Fn(Option<&ServiceIdentity<'_>>) -> bool,
+}
+
+/// Decides for each item of a payload whether it belongs to an agent's trace or service.
+struct AgentMatcher<'k, 'p> {
+    payload: &'p Payload,
+    known: &'k KnownAgents<'k>,
+    agent_traces: HashMap<&'p [u8], bool>,
+    resources: HashMap<NodeId, bool>,
+    /// Services of the agent items in this payload.
+    agent_services: HashSet<ServiceIdentity<'p>>,
+}
+
+impl<'k, 'p> AgentMatcher<'k, 'p> {
+    fn new(payload: &'p Payload, facts: &Facts, known: &'k KnownAgents<'k>) -> Self {
+        let agents = facts.items.iter().filter(|item| item.agent && item.dialect.is_some());
+        let resources = agents.map(|item| (payload.resource(item.node), true)).collect();
+        let services = agent_services(payload, facts).into_iter().collect();
+        Self { payload, known, agent_traces: HashMap::new(), resources, agent_services: services }
+    }
+
+    /// Returns whether the item's trace is an agent's, and whether its service is.
+    fn match_item(&mut self, item: &ItemFacts) -> (bool, bool) {
+        let (payload, known) = (self.payload, self.known);
+        let (trace, resource) = (payload.trace_id(item.node), payload.resource(item.node));
+        let by_trace =
+            !trace.is_empty() && *self.agent_traces.entry(trace).or_insert_with(|| (known.is_agent_trace)(trace));
+        let by_service = self.resources.entry(resource);
+        let is_known = || {
+            let service = identify_service(payload, resource);
+            service.is_some_and(|service| self.agent_services.contains(&service))
+                || (known.is_agent_service)(service.as_ref())
+        };
+        (by_trace, *by_service.or_insert_with(is_known))
+    }
+}
+
+/// Returns new facts in which items of known traces are agent items, items of known services are judged like an
+/// agent's, and unlisted text is treated as `unlisted` says. `None` if nothing changes.
+pub fn mark_known_agents(
+    vocabulary: &Vocabulary,
+    payload: &Payload,
+    facts: &Facts,
+    unlisted: UnlistedTextPolicy,
+    known: &KnownAgents<'_>,
+) -> Option<Facts> {
+    let anew = unlisted != UnlistedTextPolicy::Text;
+    if payload.signal() == Signal::Metrics || (!anew && facts.items.iter().all(|item| item.agent)) {
+        return None;
+    }
+    let mut adopting = AgentMatcher::new(payload, facts, known);
+    let found: Vec<(bool, bool)> = facts.items.iter().map(|item| adopting.match_item(item)).collect();
+    let news = facts.items.iter().zip(&found).any(|(item, (trace, service))| !item.agent && (*trace || *service));
+    let again = anew && facts.has_agent_items;
+    if !(news || again) {
+        return None;
+    }
+    let mut entries: Vec<ItemWithDialect<'_>> = Vec::with_capacity(facts.items.len());
+    for (item, (trace, service)) in facts.items.iter().zip(found) {
+        let mut item = item.clone();
+        item.agent |= trace;
+        item.of_agent_service = service;
+        // The places on resources and scopes are assigned again by `rest`.
+        let shared = [payload.resource(item.node), payload.scope(item.node)];
+        item.content.retain(|place| !shared.contains(&place.node));
+        let dialect = item.dialect.and_then(|name| vocabulary.dialects.iter().find(|dialect| dialect.name == name));
+        entries.push(ItemWithDialect { facts: item, dialect });
+    }
+    let mut reader = ItemReader::new(vocabulary, payload);
+    let finder = ContentFinder::new(vocabulary, payload, unlisted);
+    for entry in entries.iter_mut().filter(|_| anew) {
+        let Some(dialect) = entry.dialect else { continue };
+        reader.enter_item(entry.facts.node);
+        let tool = item_facts::is_tool(&reader, &entry.facts, dialect);
+        finder
+            .find_in_item(&mut reader, entry.facts.node, Some(dialect), (true, tool))
+            .move_into(&mut entry.facts, false);
+    }
+    find_remaining_content(&mut reader, &finder, &mut entries);
+    let items: Vec<ItemFacts> = entries.into_iter().map(|entry| entry.facts).collect();
+    let agent = items.iter().any(|item| item.agent);
+    Some(Facts { items, has_agent_items: agent, late_prices: facts.late_prices.clone() })
+}

@@ -1,0 +1,454 @@
+//! [`rewrite`] walks structure in text (JSON, or Python's printed dicts, lists and objects) and lets a visitor remove
+//! entries and change leaves. Content occurs in such text, and the rest must stay readable.
+//!
+//! Linear in the text and bounded in depth. Unchanged parts are copied byte for byte; truncated text is walked to its
+//! end. `nested_content` decides what is content, `processors/redact` what is private.
+
+mod scan;
+
+use std::borrow::Cow;
+
+use super::chat_evidence;
+pub use super::chat_evidence::{ChatEvidence, RequiredEvidence};
+pub use super::string_escapes::unescape;
+use super::string_escapes::{escape, strip_quotes};
+
+/// Maximum nesting depth.
+const MAX_DEPTH: usize = 64;
+/// Maximum nesting of structured texts inside structured texts.
+const MAX_TEXT_LEVELS: usize = 3;
+/// Maximum number of entries of a map examined for marks.
+const MAX_MAP_ENTRIES: usize = 1024;
+
+/// The value at a place in the structure.
+pub enum StructureLeaf<'t> {
+    /// A string, with its escapes decoded.
+    Text(Cow<'t, str>),
+    /// A number, `true`, `None`.
+    Word(&'t str),
+    /// A map or list.
+    Nested,
+}
+
+/// Decides what happens to each entry and leaf of a text.
+pub trait StructureVisitor {
+    /// Returns true if [`StructureVisitor::removes_entry`] is to be called for entries with this key.
+    fn is_listed(&mut self, _key: &str) -> bool {
+        false
+    }
+    /// Returns true if the entry is to be removed, with everything in it. `raw` is the value as written in the text.
+    fn removes_entry(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str) -> bool {
+        false
+    }
+    /// The evidence that is required before the entry is removed.
+    fn required_evidence(&mut self, _key: &str, _leaf: &StructureLeaf<'_>, _raw: &str) -> RequiredEvidence {
+        RequiredEvidence::NoEvidence
+    }
+    /// The evidence from a map's entries: keys, with the texts of those that matter (`type`, `role`, a stop reason).
+    fn map_evidence(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> ChatEvidence {
+        ChatEvidence::default()
+    }
+    /// Called when part of a text could not be parsed. `rest` is the text that stays. `hard`: an entry may have ended
+    /// elsewhere than assumed. Only `search` calls this.
+    fn on_unparsable(&mut self, _rest: &str, _hard: bool) {}
+    /// The replacement for a key, if it changes.
+    fn replace_key(&mut self, _key: &str) -> Option<String> {
+        None
+    }
+    /// The replacement for a string under `key` (the innermost entry's key), if it changes.
+    fn replace_text(&mut self, _key: &str, _text: &str) -> Option<String> {
+        None
+    }
+    /// The replacement for an unquoted word such as a number under `key`, as a string.
+    fn replace_word(&mut self, _key: &str, _word: &str) -> Option<String> {
+        None
+    }
+}
+
+/// The result of walking a text.
+pub enum WalkOutcome {
+    /// Nothing was changed.
+    Unchanged,
+    /// The new text.
+    Changed(String),
+    /// The text is not structure. Whatever the visitor collected so far must not be used.
+    NotStructure,
+    /// The structure nests too deep.
+    TooDeep,
+}
+
+/// Returns true if a text may be structure. This is the only cost of any other text.
+pub fn may_be_structure(text: &str) -> bool {
+    let first = text.bytes().find(|byte| !byte.is_ascii_whitespace());
+    text.len() > 4 && matches!(first, Some(b'{' | b'['))
+}
+
+/// Returns true if a text may hold entries somewhere, even behind other text. This is the only cost of any other text.
+pub fn may_contain_structure(text: &str) -> bool {
+    let Some(inside) = find_structure(text, 0).and_then(|at| text.get(at..)) else { return false };
+    may_be_structure(inside)
+        || memchr::memchr2(b':', b'=', inside.as_bytes()).is_some()
+        || inside.contains("('")
+        || inside.contains("(\"")
+}
+
+/// The position of the next structure: `{`, `[`, the bracket of `Name(`, or the quote before one of them.
+fn find_structure(text: &str, from: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let named = |at: &usize| {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        bytes.get(*at) != Some(&b'(') || before.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+    };
+    let at = from + memchr::memchr3_iter(b'{', b'[', b'(', bytes.get(from..)?).find(|at| named(&(from + at)))?;
+    let quotes = bytes.get(from..at)?.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\')).count();
+    Some(at - quotes)
+}
+
+/// Returns true if the whole text parses as structure.
+pub fn parses_as_structure(text: &str) -> bool {
+    struct NoopVisitor;
+    impl StructureVisitor for NoopVisitor {}
+    matches!(rewrite(text, &mut NoopVisitor), WalkOutcome::Unchanged | WalkOutcome::Changed(_))
+}
+
+/// Walks `text`, which must consist of structured values.
+pub fn rewrite(text: &str, visit: &mut impl StructureVisitor) -> WalkOutcome {
+    rewrite_at(text, visit, 0, false)
+}
+
+/// Walks the structures in `text`. Text around them and unparsable parts are copied.
+pub fn rewrite_embedded(text: &str, visit: &mut impl StructureVisitor) -> WalkOutcome {
+    rewrite_at(text, visit, 0, true)
+}
+
+fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, search: bool) -> WalkOutcome {
+    let mut walk = StructureWalk {
+        text,
+        at: 0,
+        out: String::new(),
+        depth: 0,
+        level,
+        skip_prose: search,
+        changed: false,
+        malformed: false,
+        too_deep: false,
+    };
+    let mut hard = false;
+    loop {
+        if search {
+            walk.copy_prose();
+        }
+        walk.copy_space();
+        match walk.peek() {
+            None => break,
+            Some(b'{' | b'[') if walk.walk_value("", visit).is_some() => {}
+            Some(b'(' | b'"' | b'\'') if search && walk.walk_value("", visit).is_some() => {}
+            _ if walk.too_deep => return WalkOutcome::TooDeep,
+            Some(_) if search => {
+                (walk.depth, hard) = (0, true);
+                walk.copy_char();
+            }
+            _ => return WalkOutcome::NotStructure,
+        }
+    }
+    if search && (hard || walk.malformed) {
+        visit.on_unparsable(&walk.out, hard);
+    }
+    if walk.changed { WalkOutcome::Changed(walk.out) } else { WalkOutcome::Unchanged }
+}
+
+struct StructureWalk<'t> {
+    text: &'t str,
+    at: usize,
+    out: String,
+    depth: usize,
+    level: usize,
+    /// Skip the text around structures.
+    skip_prose: bool,
+    changed: bool,
+    /// A string did not end, or a backslash appears outside of a string.
+    malformed: bool,
+    too_deep: bool,
+}
+
+/// A map being walked: its closing bracket, the position of its entries, and its marks once computed.
+struct MapMembers {
+    close: u8,
+    from: usize,
+    marks: Option<ChatEvidence>,
+}
+
+impl<'t> StructureWalk<'t> {
+    fn walk_value(&mut self, key: &str, visit: &mut impl StructureVisitor) -> Option<()> {
+        match self.peek() {
+            Some(b'{') => self.walk_members(b'}', key, visit),
+            Some(b'[') => self.walk_members(b']', key, visit),
+            Some(b'(') if self.walk_pair(visit) => Some(()),
+            Some(b'(') => self.walk_members(b')', key, visit),
+            Some(b'"' | b'\'') => {
+                let (raw, text) = self.read_strings();
+                self.leaf_text(key, raw, text, visit);
+                Some(())
+            }
+            Some(b'<') if self.angle_word_len() > 0 => {
+                let raw = self.slice(self.at, self.at + self.angle_word_len());
+                self.at += raw.len();
+                self.leaf_text(key, raw, raw.into(), visit);
+                Some(())
+            }
+            mark => {
+                self.malformed |= mark == Some(b'\\');
+                self.word_or_call(key, visit)
+            }
+        }
+    }
+
+    /// Handles `('key', value)`: the value under a listed key is removed.
+    fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> bool {
+        let from = self.at;
+        self.at += 1;
+        let taken = self.removed_pair_end(visit);
+        match taken {
+            Some(to) => {
+                self.changed = true;
+                self.out.push_str(self.slice(from, to));
+                self.out.push(')');
+            }
+            None => self.at = from,
+        }
+        taken.is_some()
+    }
+
+    /// The position after the key and its comma, if the value is to be removed.
+    fn removed_pair_end(&mut self, visit: &mut impl StructureVisitor) -> Option<usize> {
+        self.skip_space();
+        self.peek().filter(|byte| matches!(byte, b'"' | b'\''))?;
+        let key = unescape(strip_quotes(self.read_string()));
+        self.skip_space();
+        self.peek().filter(|byte| *byte == b',' && visit.is_listed(&key))?;
+        self.at += 1;
+        let comma = self.at;
+        self.skip_space();
+        let (start, leaf) = (self.at, self.skip_value());
+        let raw = self.slice(start, self.at);
+        self.skip_space();
+        self.at += usize::from(self.peek() == Some(b','));
+        self.skip_space();
+        let ends = self.peek().is_none_or(|byte| byte == b')');
+        let sure = visit.required_evidence(&key, &leaf, raw) == RequiredEvidence::NoEvidence;
+        let takes = ends && sure && visit.removes_entry(&key, &leaf, raw);
+        self.at += usize::from(self.peek().is_some());
+        takes.then_some(comma)
+    }
+
+    /// Walks the members between brackets: entries of a map, elements of a list, arguments of a call.
+    fn walk_members(&mut self, close: u8, parent: &str, visit: &mut impl StructureVisitor) -> Option<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            self.too_deep = true;
+            return None;
+        }
+        let open = self.slice(self.at, self.at + 1);
+        self.out.push_str(open);
+        self.at += 1;
+        let mut map = MapMembers { close, from: self.at, marks: None };
+        let mut kept = false;
+        loop {
+            let mark = self.out.len();
+            self.copy_space();
+            match self.peek() {
+                None => break,
+                Some(byte) if byte == close => {
+                    let end = self.slice(self.at, self.at + 1);
+                    self.out.push_str(end);
+                    self.at += 1;
+                    break;
+                }
+                Some(_) if kept => self.out.insert(mark, ','),
+                Some(_) => {}
+            }
+            match self.walk_member(&mut map, parent, visit)? {
+                true => kept = true,
+                false => self.out.truncate(mark),
+            }
+            let mark = self.out.len();
+            self.copy_space();
+            match self.peek() {
+                Some(b',') => {
+                    self.out.truncate(mark);
+                    self.at += 1;
+                }
+                Some(byte) if byte == close => {}
+                None => {}
+                Some(_) => return None,
+            }
+        }
+        self.depth -= 1;
+        Some(())
+    }
+
+    /// Walks one member. Returns `Some(false)` if it was removed.
+    fn walk_member(&mut self, map: &mut MapMembers, parent: &str, visit: &mut impl StructureVisitor) -> Option<bool> {
+        let from = self.at;
+        let name = match self.peek() {
+            Some(b'"' | b'\'') => {
+                let raw = self.read_string();
+                Some(raw)
+            }
+            Some(b'{' | b'[' | b'(') => None,
+            Some(b'<') if self.angle_word_len() > 0 => {
+                let name = self.slice(self.at, self.at + self.angle_word_len());
+                self.at += name.len();
+                Some(name)
+            }
+            _ => Some(self.read_word()),
+        };
+        self.skip_space();
+        let called = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
+        let key = match self.peek() {
+            Some(b':') if map.close == b'}' => {
+                self.at += 1;
+                name
+            }
+            _ => called,
+        };
+        let Some(key) = key else {
+            self.at = from;
+            return self.walk_value(parent, visit).map(|()| true);
+        };
+        let (name, key) = (key, unescape(strip_quotes(key)));
+        let head = self.slice(from, self.at);
+        match visit.replace_key(&key) {
+            Some(new) => {
+                self.changed = true;
+                escape(&new, if name.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
+                self.out.push_str(head.strip_prefix(name).unwrap_or(":"));
+            }
+            None => self.out.push_str(head),
+        }
+        self.copy_space();
+        if visit.is_listed(&key) {
+            let (start, leaf) = (self.at, self.skip_value());
+            let raw = self.slice(start, self.at);
+            let doubt = visit.required_evidence(&key, &leaf, raw);
+            let sure = doubt == RequiredEvidence::NoEvidence || self.marks(map, visit).satisfies(doubt);
+            if sure && visit.removes_entry(&key, &leaf, raw) {
+                self.changed = true;
+                return Some(false);
+            }
+            self.at = start;
+        }
+        self.walk_value(&key, visit).map(|()| true)
+    }
+
+    /// The evidence from the entries of this map, computed once.
+    fn marks(&mut self, map: &mut MapMembers, visit: &mut impl StructureVisitor) -> ChatEvidence {
+        if let Some(marks) = map.marks {
+            return marks;
+        }
+        let (from, mut entries) = (std::mem::replace(&mut self.at, map.from), Vec::new());
+        while let Some(byte) = self.peek().filter(|byte| *byte != map.close && entries.len() < MAX_MAP_ENTRIES) {
+            if byte.is_ascii_whitespace() || byte == b',' {
+                self.at += 1;
+                continue;
+            }
+            let start = self.at;
+            let name = if matches!(byte, b'"' | b'\'') { self.read_string() } else { self.read_word() };
+            self.skip_space();
+            let colon = self.peek() == Some(b':');
+            self.at += usize::from(colon);
+            self.skip_space();
+            let leaf = self.skip_value();
+            if colon || name.trim_end().ends_with('=') {
+                let key = unescape(strip_quotes(name));
+                let said = match leaf {
+                    StructureLeaf::Text(text) if chat_evidence::is_evidence_key(&key) => text,
+                    StructureLeaf::Nested => chat_evidence::STRUCTURE_STAND_IN.into(),
+                    StructureLeaf::Text(_) | StructureLeaf::Word(_) => "".into(),
+                };
+                entries.push((key, said));
+            }
+            // An unexpected character was found: move on by at least one byte.
+            self.at = self.at.max(start + 1);
+        }
+        self.at = from;
+        *map.marks.insert(visit.map_evidence(&entries))
+    }
+
+    /// Walks a word without quotes (`12:30` and `<a: b>` count as one word), or a call with its arguments.
+    fn word_or_call(&mut self, key: &str, visit: &mut impl StructureVisitor) -> Option<()> {
+        let from = self.at;
+        let mut parts = 0;
+        loop {
+            self.read_word();
+            parts += 1;
+            if self.peek() != Some(b':') {
+                break;
+            }
+            self.at += 1;
+        }
+        let word = self.slice(from, self.at);
+        let stands = parts == 1 || self.depth > 0;
+        match self.peek() {
+            // `Message(role='user')`
+            Some(b'(') => {
+                self.put_word(key, word, visit);
+                return self.walk_value(key, visit).filter(|()| stands);
+            }
+            // `b'…'`
+            Some(b'"' | b'\'') if word.len() <= 2 => {
+                self.out.push_str(word);
+                let raw = self.read_string();
+                self.leaf(key, raw, visit);
+                return Some(()).filter(|()| stands);
+            }
+            _ if word.trim().is_empty() || !stands => return None,
+            _ => {}
+        }
+        self.put_word(key, word, visit);
+        Some(())
+    }
+
+    fn put_word(&mut self, key: &str, word: &str, visit: &mut impl StructureVisitor) {
+        let inner = word.trim();
+        match if inner.is_empty() { None } else { visit.replace_word(key, inner) } {
+            Some(new) => {
+                self.changed = true;
+                escape(&new, '"', &mut self.out);
+            }
+            None => self.out.push_str(word),
+        }
+    }
+
+    fn leaf(&mut self, key: &str, raw: &str, visit: &mut impl StructureVisitor) {
+        self.leaf_text(key, raw, unescape(strip_quotes(raw)), visit);
+    }
+
+    fn leaf_text(&mut self, key: &str, raw: &str, text: Cow<'_, str>, visit: &mut impl StructureVisitor) {
+        let holds = if self.skip_prose { may_contain_structure(&text) } else { may_be_structure(&text) };
+        let inner = match holds && self.level < MAX_TEXT_LEVELS {
+            true => rewrite_at(&text, visit, self.level + 1, self.skip_prose),
+            false => WalkOutcome::NotStructure,
+        };
+        let new = match inner {
+            // The text around the structure may hold announced content too.
+            WalkOutcome::Changed(new) if self.skip_prose => visit.replace_text(key, &new).or(Some(new)),
+            WalkOutcome::Unchanged if self.skip_prose => visit.replace_text(key, &text),
+            WalkOutcome::Changed(new) => Some(new),
+            WalkOutcome::Unchanged => None,
+            WalkOutcome::NotStructure | WalkOutcome::TooDeep => {
+                if self.skip_prose && holds {
+                    visit.on_unparsable(&text, self.level < MAX_TEXT_LEVELS);
+                }
+                visit.replace_text(key, &text)
+            }
+        };
+        match new {
+            Some(new) => {
+                self.changed = true;
+                escape(&new, if raw.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
+            }
+            None => self.out.push_str(raw),
+        }
+    }
+}

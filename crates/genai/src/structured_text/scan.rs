@@ -1,0 +1,154 @@
+//! The scanner for the walk through text: reads or skips strings, words and values. Each call is linear in the bytes it
+//! passes; `at` never runs past the end of the text.
+
+use std::borrow::Cow;
+
+use super::{StructureLeaf, StructureWalk, find_structure, strip_quotes, unescape};
+
+/// Maximum size of a `<…>` that counts as one word, bytes.
+const MAX_ANGLE_WORD: usize = 256;
+
+impl<'t> StructureWalk<'t> {
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    pub(super) fn slice(&self, from: usize, to: usize) -> &'t str {
+        self.text.get(from..to).unwrap_or_default()
+    }
+
+    /// Copies white space.
+    pub(super) fn copy_space(&mut self) {
+        let from = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+        let space = self.slice(from, self.at);
+        self.out.push_str(space);
+    }
+
+    /// Copies the text before the next structure.
+    pub(super) fn copy_prose(&mut self) {
+        let to = find_structure(self.text, self.at).unwrap_or(self.text.len());
+        self.out.push_str(self.slice(self.at, to));
+        self.at = to;
+    }
+
+    /// Copies one character.
+    pub(super) fn copy_char(&mut self) {
+        let from = self.at;
+        self.at += self.slice(from, self.text.len()).chars().next().map_or(0, char::len_utf8);
+        self.out.push_str(self.slice(from, self.at));
+    }
+
+    /// Skips white space.
+    pub(super) fn skip_space(&mut self) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+
+    /// The length of the `<class 'x'>` that begins here. 0: no such word begins here.
+    pub(super) fn angle_word_len(&self) -> usize {
+        let bytes = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let mut open = 0_usize;
+        for (at, byte) in bytes.iter().take(MAX_ANGLE_WORD).enumerate() {
+            match byte {
+                b'<' => open += 1,
+                b'>' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open == 0 {
+                return if *byte == b'>' { at + 1 } else { 0 };
+            }
+        }
+        0
+    }
+
+    /// Reads the string that begins here together with adjacent strings, which Python concatenates. Returns the raw
+    /// text and the decoded one.
+    pub(super) fn read_strings(&mut self) -> (&'t str, Cow<'t, str>) {
+        let from = self.at;
+        let mut text = unescape(strip_quotes(self.read_string()));
+        loop {
+            let end = self.at;
+            self.skip_space();
+            if !matches!(self.peek(), Some(b'"' | b'\'')) {
+                self.at = end;
+                return (self.slice(from, end), text);
+            }
+            text.to_mut().push_str(&unescape(strip_quotes(self.read_string())));
+        }
+    }
+
+    /// Reads the string that begins here, with its quotes.
+    pub(super) fn read_string(&mut self) -> &'t str {
+        let from = self.at;
+        let quote = self.peek().unwrap_or(b'"');
+        self.at += 1;
+        let mut ended = false;
+        while let Some(rest) = self.text.as_bytes().get(self.at..).filter(|_| !ended) {
+            let Some(mark) = memchr::memchr2(quote, b'\\', rest) else {
+                self.at = self.text.len();
+                break;
+            };
+            ended = rest.get(mark) != Some(&b'\\');
+            // The escaped byte may begin a multi-byte character; the bytes that follow it are never quotes.
+            self.at += mark + if ended { 1 } else { 2 };
+        }
+        self.malformed |= !ended;
+        while !self.text.is_char_boundary(self.at.min(self.text.len())) {
+            self.at += 1;
+        }
+        self.at = self.at.min(self.text.len());
+        self.slice(from, self.at)
+    }
+
+    /// Reads up to the next mark.
+    pub(super) fn read_word(&mut self) -> &'t str {
+        let from = self.at;
+        let marks = b",:{}[]()'\"";
+        while self.peek().is_some_and(|byte| !marks.contains(&byte)) {
+            self.at += 1;
+        }
+        self.slice(from, self.at)
+    }
+
+    /// Skips one value.
+    pub(super) fn skip_value(&mut self) -> StructureLeaf<'t> {
+        match self.peek() {
+            Some(b'"' | b'\'') => return StructureLeaf::Text(self.read_strings().1),
+            Some(b'{' | b'[' | b'(') => {}
+            Some(b'<') if self.angle_word_len() > 0 => {
+                let raw = self.slice(self.at, self.at + self.angle_word_len());
+                self.at += raw.len();
+                return StructureLeaf::Text(raw.into());
+            }
+            _ => {
+                let word = self.read_word();
+                if !matches!(self.peek(), Some(b'(' | b'"' | b'\'' | b':')) {
+                    return StructureLeaf::Word(word.trim());
+                }
+            }
+        }
+        let mut open = 0_usize;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'"' | b'\'' => {
+                    self.read_string();
+                    continue;
+                }
+                b'{' | b'[' | b'(' => open += 1,
+                b'}' | b']' | b')' if open == 0 => break,
+                b'}' | b']' | b')' => open -= 1,
+                b',' if open == 0 => break,
+                _ => {}
+            }
+            self.at += 1;
+            if open == 0 && matches!(byte, b'}' | b']' | b')') {
+                break;
+            }
+        }
+        StructureLeaf::Nested
+    }
+}

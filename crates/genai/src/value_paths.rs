@@ -1,0 +1,190 @@
+//! Reads numbers and ids inside a value: structure, JSON text, or the text of a Python dict. Some emitters report them
+//! only inside content, and the content goes to the vault.
+//!
+//! Bounded in bytes and depth; unreadable text yields nothing. Log bodies are read in `json_body`, top-level entries
+//! only.
+
+use serde_json::{Map, Value as Json};
+
+use otlp::Value;
+
+use super::pattern::KeyPattern;
+
+/// Maximum size of a text that is parsed, bytes.
+const BYTES: usize = 1 << 20;
+/// Maximum number of list elements searched.
+const ELEMENTS: usize = 64;
+/// Maximum nesting depth of a Python text.
+const DEPTH: usize = 32;
+
+/// Parses the structure of a value, if it has one.
+pub(super) fn parse(value: Value<'_>) -> Option<Json> {
+    match value {
+        Value::Str(text) if text.len() <= BYTES => serde_json::from_str(text).ok().or_else(|| parse_python(text)),
+        Value::Map(_) | Value::List(_) => {
+            let mut text = String::new();
+            value.write_json(&mut text);
+            serde_json::from_str(&text).ok()
+        }
+        _ => None,
+    }
+}
+
+/// The scalar at `path`. Where several keys match a step, the first one below which the rest of the path resolves is
+/// used. A last step `~name` reads `name=123` from a Python `repr` of an answer, behind the last `usage=`.
+pub(super) fn scalar_at_path(json: &Json, path: &[KeyPattern]) -> Option<Json> {
+    let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
+    match (json, step.literal()) {
+        (Json::Object(map), Some(key)) => scalar_at_path(map.get(key)?, rest),
+        (Json::Object(map), None) => {
+            map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| scalar_at_path(below, rest))
+        }
+        // A star also matches any list element.
+        (Json::Array(list), None) => list.iter().take(ELEMENTS).find_map(|below| scalar_at_path(below, rest)),
+        (Json::String(text), Some(key)) if rest.is_empty() => number_in_repr(text, key.strip_prefix('~')?),
+        _ => None,
+    }
+}
+
+/// The whole number after `words` at the start of one of the first lines: the header that a client puts before a tool's
+/// output. Later lines are the tool's own output and may say anything.
+pub(super) fn header_number(text: &str, words: &str) -> Option<Json> {
+    const MAX_HEADER_LINES: usize = 4;
+    let said = text.lines().take(MAX_HEADER_LINES).find_map(|line| line.strip_prefix(words))?;
+    said.trim().parse::<i64>().ok().map(Json::from)
+}
+
+/// Reads a whole number that `repr` wrote as `name=123`.
+fn number_in_repr(text: &str, name: &str) -> Option<Json> {
+    let usage = text.rsplit_once("usage=")?.1;
+    let mut found = usage.match_indices(name).map(|(at, _)| usage.split_at(at));
+    let value = found.find_map(|(before, from)| {
+        let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        from.strip_prefix(name)?.strip_prefix('=').filter(|_| whole)
+    })?;
+    let digits = value.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())?;
+    digits.parse::<u64>().ok().map(Json::from)
+}
+
+fn is_scalar(json: &Json) -> bool {
+    json.is_number() || json.is_string()
+}
+
+/// A scalar as text.
+pub(super) fn scalar_text(json: &Json) -> Option<String> {
+    match json {
+        Json::String(text) if !text.is_empty() => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Reads a whole number, also from a decimal or a text.
+pub(super) fn whole_number(json: &Json) -> Option<i64> {
+    match json {
+        Json::Number(number) => {
+            number.as_i64().or_else(|| number.as_f64().and_then(|value| Value::Double(value).as_count()))
+        }
+        Json::String(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Parses `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
+fn parse_python(text: &str) -> Option<Json> {
+    let mut parser = PythonParser { rest: text.trim(), depth: 0 };
+    let looks = parser.rest.starts_with(['{', '[', '(']);
+    let json = looks.then(|| parser.parse_value())??;
+    parser.rest.trim().is_empty().then_some(json)
+}
+
+struct PythonParser<'t> {
+    rest: &'t str,
+    depth: usize,
+}
+
+impl PythonParser<'_> {
+    fn parse_value(&mut self) -> Option<Json> {
+        self.rest = self.rest.trim_start();
+        let first = self.rest.chars().next()?;
+        match first {
+            '{' => self.parse_collection('}', true),
+            '[' => self.parse_collection(']', false),
+            '(' => self.parse_collection(')', false),
+            '\'' | '"' => self.parse_string(first).map(Json::String),
+            _ => self.parse_word(),
+        }
+    }
+
+    fn parse_collection(&mut self, close: char, dict: bool) -> Option<Json> {
+        self.depth += 1;
+        self.eat_any()?;
+        let (mut map, mut list) = (Map::new(), Vec::new());
+        while self.depth <= DEPTH {
+            self.rest = self.rest.trim_start();
+            if self.eat(close) {
+                self.depth -= 1;
+                return Some(if dict { Json::Object(map) } else { Json::Array(list) });
+            }
+            let value = self.parse_value()?;
+            if dict {
+                self.rest = self.rest.trim_start();
+                self.eat(':').then_some(())?;
+                let key = scalar_text(&value)?;
+                map.insert(key, self.parse_value()?);
+            } else {
+                list.push(value);
+            }
+            self.rest = self.rest.trim_start();
+            let more = self.eat(',') || self.rest.starts_with(close);
+            more.then_some(())?;
+        }
+        None
+    }
+
+    fn parse_string(&mut self, quote: char) -> Option<String> {
+        self.eat_any()?;
+        let mut out = String::new();
+        let mut chars = self.rest.char_indices();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '\\' => match chars.next()?.1 {
+                    'n' => out.push('\n'),
+                    't' => out.push('\t'),
+                    other => out.push(other),
+                },
+                c if c == quote => {
+                    self.rest = self.rest.get(at + 1..)?;
+                    return Some(out);
+                }
+                c => out.push(c),
+            }
+        }
+        None
+    }
+
+    /// Parses a number, `None`, `True` or `False`. Fails on a call like `Decimal('1')`.
+    fn parse_word(&mut self) -> Option<Json> {
+        let end = self.rest.find([',', '}', ']', ')', ':']).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        match word.trim() {
+            "None" => Some(Json::Null),
+            "True" => Some(Json::Bool(true)),
+            "False" => Some(Json::Bool(false)),
+            number => serde_json::from_str::<serde_json::Number>(number).ok().map(Json::Number),
+        }
+    }
+
+    fn eat(&mut self, wanted: char) -> bool {
+        let rest = self.rest.strip_prefix(wanted);
+        rest.inspect(|rest| self.rest = rest).is_some()
+    }
+
+    fn eat_any(&mut self) -> Option<()> {
+        let mut chars = self.rest.chars();
+        chars.next()?;
+        self.rest = chars.as_str();
+        Some(())
+    }
+}

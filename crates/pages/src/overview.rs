@@ -1,0 +1,607 @@
+//! The overview page. A number is marked bad only against the threshold that is shown with it; each amount of money
+//! carries its exact value. `history/figures` adds up.
+
+use std::sync::Arc;
+
+use askama::Template;
+use serde_json::{Value, json};
+
+use super::sparkline::Sparkline;
+use super::{AdminPages, PageQuery, alert_message, text};
+use history::{
+    CostShare, FallbackCount, ModelTroubleCount, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures,
+    figures_json,
+};
+use runs::{Alert, OTHER, json as shape};
+use telemetry::moved_keys::{MovedKey, VaultSummary};
+use telemetry::names::{self, MetricDefinition};
+
+/// Windows that a user can choose, with their hours.
+const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
+const HOUR: u64 = 3_600_000_000_000;
+/// Growth against yesterday from which a number is bad.
+const MAX_GROWTH: f64 = 1.5;
+/// Failure rate from which the number is bad, and the factor on yesterday's rate.
+const MAX_FAILURE_RATE: f64 = 0.05;
+const MAX_FAILURE_GROWTH: f64 = 2.0;
+/// Minimum number of runs on either side of a comparison.
+const MIN_RUNS: u64 = 30;
+/// Why a number beside its threshold has no colour.
+const TOO_FEW: &str = "; too few runs to judge";
+/// Share of the iteration ceiling from which a run gets a warning.
+const NEAR_CEILING: f64 = 0.8;
+/// Maximum number of alert groups and of live runs shown.
+const MAX_ALERT_GROUPS: usize = 12;
+const MAX_LIVE_RUNS: usize = 10;
+
+/// The requested window: its name and length in nanoseconds.
+pub(super) fn requested_window(asked: &PageQuery) -> (&'static str, u64) {
+    let known = WINDOWS.iter().find(|(word, _)| *word == asked.window).or_else(|| WINDOWS.last());
+    known.map_or(("24h", 24 * HOUR), |(word, hours)| (*word, hours * HOUR))
+}
+
+/// The overview as JSON.
+pub(super) fn overview_json(pages: &AdminPages, asked: &PageQuery) -> Value {
+    let now = pages.now();
+    let (word, length) = requested_window(asked);
+    let figures = compute_figures(&pages.history.all_runs(), TimeWindow::last(length, now));
+    let mut all = figures_json(&figures);
+    let mut alerts = shape::alerts(&pages.board.alerts());
+    let [crowded, old] = pages.history.left_out();
+    if let Value::Object(fields) = &mut all {
+        let linked = |runs: &[Arc<RunRecord>]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
+        fields.insert("window".into(), word.into());
+        fields.insert("longest_trace_urls".into(), linked(&figures.longest).into());
+        fields.insert("most_expensive_trace_urls".into(), linked(&figures.most_expensive).into());
+        fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
+        fields.insert("ready".into(), pages.health.troubles().is_empty().into());
+        let vaults = VaultSummary::from_meter(&pages.meter);
+        fields.insert("privacy".into(), privacy_json(&vaults));
+        fields.insert("moved_keys".into(), moved_keys_json(&vaults));
+        fields.insert("runs_omitted".into(), json!({"too_many": crowded, "too_old": old}));
+    }
+    all
+}
+
+/// Maximum number of moved keys in JSON.
+const MAX_MOVED_KEYS: usize = 50;
+
+/// The gateway's own state: readiness, the privacy profile of each vault, keys whose values moved to the vault.
+pub(super) fn gateway_json(pages: &AdminPages) -> Value {
+    let trouble = |(part, why): (String, &'static str)| json!({"part": part, "why": why});
+    let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
+    let vaults = VaultSummary::from_meter(&pages.meter);
+    json!({
+        "schema": shape::SCHEMA,
+        "ready": troubles.is_empty(),
+        "problems": troubles,
+        "privacy": privacy_json(&vaults),
+        "moved_keys": moved_keys_json(&vaults),
+    })
+}
+
+/// The privacy profile of each vault step.
+fn privacy_json(vaults: &VaultSummary) -> Value {
+    vaults.privacy_profiles.iter().map(|(processor, profile)| (processor.clone(), Value::from(&**profile))).collect()
+}
+
+/// The keys whose values moved, most frequent first.
+pub(super) fn moved_keys_json(vaults: &VaultSummary) -> Value {
+    let key = |moved: &MovedKey| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep": moved.keep_line});
+    vaults.moved_keys.iter().take(MAX_MOVED_KEYS).map(key).collect()
+}
+
+/// One of the four main numbers.
+struct MetricCard {
+    title: &'static str,
+    value: String,
+    /// The colour of the value: `good`, `warn`, `bad` or "".
+    state: &'static str,
+    trend: String,
+    /// Direction of the trend: "up", "down" or "".
+    direction: &'static str,
+    threshold: String,
+    /// The colour of the text beside the threshold.
+    threshold_state: &'static str,
+    href: String,
+    label: String,
+    spark: Sparkline,
+}
+
+/// A row of a table by cost.
+pub(super) struct CostRow {
+    name: String,
+    href: Option<String>,
+    runs: String,
+    tokens: String,
+    cost: String,
+    exact: String,
+    width: String,
+    unpriced: u64,
+}
+
+/// A row of a table of runs.
+pub(super) struct RunRow {
+    pub(super) href: String,
+    pub(super) id: String,
+    pub(super) state: String,
+    pub(super) live: bool,
+    pub(super) bad: bool,
+    pub(super) tenant: String,
+    pub(super) feature: String,
+    pub(super) model: String,
+    pub(super) iterations: String,
+    pub(super) tools: String,
+    pub(super) tool_failures: u64,
+    pub(super) tokens: String,
+    pub(super) duration: String,
+    pub(super) cost: String,
+    pub(super) exact: String,
+    /// Number of calls missing from the cost, if there is a cost.
+    pub(super) unpriced: u64,
+    /// The run reached the iteration ceiling.
+    pub(super) over: bool,
+    pub(super) when: String,
+    pub(super) at: String,
+    pub(super) trace: Option<String>,
+    pub(super) trace_id: String,
+}
+
+impl RunRow {
+    pub(super) fn from_run(pages: &AdminPages, run: &RunRecord, now: u64) -> Self {
+        let or_none = |name: &Option<Arc<str>>| name.as_deref().map_or_else(|| "–".to_owned(), text::clean_name);
+        let model = run.models.iter().max_by_key(|model| (model.atto, model.calls));
+        Self {
+            href: pages.run_href(&run.account, &run.run),
+            id: text::clean_id(&run.run),
+            state: run.state.to_string(),
+            live: run.is_live(),
+            bad: run.is_failed(),
+            tenant: or_none(&run.tenant),
+            feature: or_none(&run.feature),
+            model: model.map_or_else(|| "–".to_owned(), |model| text::clean_name(&model.name)),
+            iterations: text::format_count(run.iterations),
+            tools: text::format_count(run.tool_calls),
+            tool_failures: run.tool_failures,
+            tokens: text::format_tokens(run.input.saturating_add(run.output)),
+            duration: text::format_seconds(run.elapsed(now) as f64 / 1e9),
+            cost: text::format_cost(run.atto, run.unpriced),
+            exact: text::format_exact_cost(run.atto, run.unpriced),
+            unpriced: if run.atto == 0 { 0 } else { run.unpriced },
+            over: run.iterations >= pages.iteration_ceiling.max(1),
+            when: text::format_age(run.at, now),
+            at: text::format_time(run.at),
+            trace: pages.trace_url(run),
+            trace_id: run.trace.chars().take(8).collect(),
+        }
+    }
+}
+
+/// One alert: a reason to look at a run.
+struct AlertReason {
+    rule: String,
+    severity: &'static str,
+    what: String,
+    tool: String,
+    since: String,
+}
+
+/// Alerts about one run, tenant or feature.
+struct AlertGroup {
+    reasons: Vec<AlertReason>,
+    about: String,
+    /// Whether the alerts are about the run itself; otherwise the run is an example.
+    own: bool,
+    /// Cost of the run.
+    cost: String,
+    run: String,
+    href: Option<String>,
+    trace: Option<String>,
+}
+
+struct CountRow {
+    name: String,
+    detail: String,
+    value: String,
+    note: String,
+}
+
+struct GatewayVital {
+    what: &'static str,
+    value: String,
+}
+
+#[derive(Template)]
+#[template(path = "board_front.html")]
+pub(super) struct OverviewPage {
+    page: &'static str,
+    version: &'static str,
+    tracked: bool,
+    linked: bool,
+    window: &'static str,
+    windows: Vec<(&'static str, bool)>,
+    is_paused: bool,
+    refresh_href: String,
+    runs: String,
+    live_runs: u64,
+    live_count: String,
+    cost: String,
+    exact: String,
+    unpriced: u64,
+    cards: Vec<MetricCard>,
+    /// Highest severity among the alerts.
+    highest_severity: &'static str,
+    alerts: Vec<AlertGroup>,
+    alerts_left: usize,
+    live: Vec<RunRow>,
+    /// How many live runs are not shown; "" if none.
+    live_left: String,
+    most_expensive: Vec<RunRow>,
+    longest: Vec<RunRow>,
+    costs: Vec<(&'static str, Vec<CostRow>)>,
+    tools: Vec<CountRow>,
+    denials: Vec<CountRow>,
+    fallbacks: Vec<CountRow>,
+    troubles: Vec<(String, &'static str)>,
+    vitals: Vec<GatewayVital>,
+    left_out: String,
+    /// Summary of model calls that providers refused.
+    troubles_of_calls: Option<String>,
+    /// Model calls without a price because their client reported no usage.
+    no_usage: Option<String>,
+    at: String,
+}
+
+impl OverviewPage {
+    pub(super) fn build(pages: &AdminPages, asked: &PageQuery) -> Self {
+        let now = pages.now();
+        let (word, length) = requested_window(asked);
+        let runs = pages.history.all_runs();
+        let figures = compute_figures(&runs, TimeWindow::last(length, now));
+        let (live, live_left) = live_runs(&runs);
+        let several = pages.has_several_accounts();
+        let rows = |runs: &[Arc<RunRecord>]| runs.iter().map(|run| RunRow::from_run(pages, run, now)).collect();
+        let mut held = pages.board.alerts();
+        held.retain(|alert| alert.until.is_none());
+        let (alerts, alerts_left) = alert_groups(pages, &held, &runs, now);
+        let tools = figures.tools.iter().map(|tool| CountRow {
+            name: text::clean_name(&tool.name),
+            detail: format!("of {}", text::format_count(tool.calls)),
+            value: text::format_count(tool.failed),
+            note: if tool.denied > 0 { format!("{} denied", text::format_count(tool.denied)) } else { String::new() },
+        });
+        let denials = figures.denials.iter().map(|row| CountRow {
+            name: text::clean_name(&row.tool),
+            detail: format!("by {}", text::clean_name(&row.source)),
+            value: text::format_count(row.count),
+            note: String::new(),
+        });
+        let fallbacks = figures.fallbacks.iter().map(|row| CountRow {
+            name: text::clean_name(&row.reason),
+            detail: format!(
+                "{}: {} → {}",
+                text::clean_name(&row.provider),
+                text::clean_name(&row.from),
+                text::clean_name(&row.to)
+            ),
+            value: text::format_count(row.count),
+            note: fallback_context(row),
+        });
+        Self {
+            page: "overview",
+            version: env!("CARGO_PKG_VERSION"),
+            tracked: pages.tracked,
+            linked: pages.link.is_some(),
+            window: word,
+            windows: WINDOWS.iter().map(|(known, _)| (*known, *known == word)).collect(),
+            is_paused: asked.paused.is_some(),
+            refresh_href: format!("/?window={word}{}", if asked.paused.is_some() { "" } else { "&paused=1" }),
+            runs: text::format_runs(figures.sum.runs, 0),
+            live_runs: figures.sum.live,
+            live_count: text::format_count(figures.sum.live),
+            cost: text::format_cost(figures.sum.atto, figures.sum.unpriced),
+            exact: text::format_exact_cost(figures.sum.atto, figures.sum.unpriced),
+            unpriced: figures.sum.unpriced,
+            cards: build_cards(&figures, pages.iteration_ceiling, word),
+            highest_severity: held.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
+            alerts,
+            alerts_left,
+            live: rows(&live),
+            live_left: match live_left {
+                0 => String::new(),
+                1 => "1 more live run".to_owned(),
+                more => format!("{} more live runs", text::format_count(more as u64)),
+            },
+            most_expensive: rows(&figures.most_expensive),
+            longest: rows(&figures.longest),
+            costs: vec![
+                ("tenant", cost_rows(&figures.by_tenant, "tenant", word, several)),
+                ("model", cost_rows(&figures.by_model, "model", word, several)),
+                ("feature", cost_rows(&figures.by_feature, "feature", word, several)),
+            ],
+            tools: tools.collect(),
+            denials: denials.collect(),
+            fallbacks: fallbacks.collect(),
+            troubles: pages.health.troubles(),
+            vitals: gateway_vitals(pages),
+            left_out: left_out_note(pages.history.left_out()),
+            troubles_of_calls: troubles_sentence(&figures),
+            no_usage: figures.no_usage.sentence(text::clean_name),
+            at: text::format_time(now),
+        }
+    }
+}
+
+/// The tenant and prompt template for which a model fell back to another.
+fn fallback_context(row: &FallbackCount) -> String {
+    let part = |word: &str, name: &str| (!name.is_empty()).then(|| format!("{word} {}", text::clean_name(name)));
+    [part("tenant", &row.tenant), part("template", &row.template)].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// How many runs the figures leave out, and why.
+fn left_out_note([crowded, old]: [u64; 2]) -> String {
+    let mut said = String::new();
+    if crowded > 0 {
+        said.push_str(&format!(" · {} older runs were left out to limit memory", text::format_count(crowded)));
+    }
+    if old > 0 {
+        said.push_str(&format!(" · {} runs older than 48 hours are left out", text::format_count(old)));
+    }
+    said
+}
+
+fn describe_trend(number: &WindowMetric, word: &str) -> (String, &'static str) {
+    match number.change() {
+        None => (format!("no runs in the same {word} yesterday"), ""),
+        Some(change) if change.abs() < 0.005 => ("same as yesterday".to_owned(), ""),
+        Some(change) => {
+            (format!("{} vs. yesterday", text::format_percent(change.abs())), if change > 0.0 { "up" } else { "down" })
+        }
+    }
+}
+
+/// How a number is judged and formatted.
+struct CardSpec {
+    title: &'static str,
+    state: &'static str,
+    threshold_state: &'static str,
+    as_text: fn(f64) -> String,
+    /// The sort order of `/runs` that the card links to.
+    sort: &'static str,
+    limit: Option<f64>,
+    threshold: String,
+}
+
+/// The four main numbers.
+fn build_cards(figures: &WindowFigures, ceiling: u64, word: &str) -> Vec<MetricCard> {
+    let slow = judge_growth(figures, &figures.p95, "p95 time per run", "time", text::format_seconds);
+    let dear = judge_growth(figures, &figures.cost, "Cost per run", "cost", text::format_dollars);
+    vec![
+        build_card(&figures.iterations, judge_iterations(figures, ceiling), word),
+        build_card(&figures.p95, slow, word),
+        build_card(&figures.failure, judge_failures(figures), word),
+        build_card(&figures.cost, dear, word),
+    ]
+}
+
+/// Judges iterations against the ceiling: the average and the highest value of one run each have a colour.
+fn judge_iterations(figures: &WindowFigures, ceiling: u64) -> CardSpec {
+    let against = |iterations: f64| match iterations / ceiling.max(1) as f64 {
+        share if share >= 1.0 => "bad",
+        share if share >= NEAR_CEILING => "warn",
+        _ => "good",
+    };
+    let state = figures.iterations.value.map_or("", against);
+    let near = if figures.most_iterations == 0 { "" } else { against(figures.most_iterations as f64) };
+    let threshold = format!("highest in one run {} (ceiling {ceiling})", text::format_count(figures.most_iterations));
+    let (title, limit) = ("Iterations per run", Some(ceiling as f64));
+    CardSpec {
+        title,
+        state,
+        threshold_state: near,
+        as_text: text::format_decimal,
+        sort: "iterations",
+        limit,
+        threshold,
+    }
+}
+
+/// Judges a number that must not rise much above yesterday's.
+fn judge_growth(
+    figures: &WindowFigures,
+    number: &WindowMetric,
+    title: &'static str,
+    sort: &'static str,
+    as_text: fn(f64) -> String,
+) -> CardSpec {
+    let enough = figures.sum.runs >= MIN_RUNS && figures.yesterday.runs >= MIN_RUNS;
+    let limit = number.yesterday.map(|before| before * MAX_GROWTH);
+    let state = match (number.value, limit) {
+        (Some(value), Some(limit)) if enough && value > limit => "bad",
+        (Some(_), Some(_)) if enough => "good",
+        _ => "",
+    };
+    let waits = || "threshold: 1.5 × yesterday (no runs yesterday)".to_owned();
+    let few = if enough || number.value.is_none() { "" } else { TOO_FEW };
+    let threshold = limit.map_or_else(waits, |limit| format!("threshold {} (1.5 × yesterday){few}", as_text(limit)));
+    CardSpec { title, state, threshold_state: "", as_text, sort, limit, threshold }
+}
+
+/// Judges the failure rate against 5 % and twice yesterday's rate, if yesterday has enough runs.
+fn judge_failures(figures: &WindowFigures) -> CardSpec {
+    let yesterday = figures.failure.yesterday.filter(|_| figures.yesterday.finished() >= MIN_RUNS);
+    let limit = yesterday.map_or(MAX_FAILURE_RATE, |before| (before * MAX_FAILURE_GROWTH).max(MAX_FAILURE_RATE));
+    let enough = figures.sum.finished() >= MIN_RUNS;
+    let (state, few) = match figures.failure.value {
+        Some(rate) if enough && rate > limit => ("bad", ""),
+        Some(_) if enough => ("good", ""),
+        Some(_) => ("", TOO_FEW),
+        None => ("", ""),
+    };
+    let threshold = format!("threshold {} (5 %, or 2 × yesterday){few}", text::format_percent(limit));
+    let (title, limit) = ("Failure rate", Some(limit));
+    CardSpec { title, state, threshold_state: "", as_text: text::format_percent, sort: "failed", limit, threshold }
+}
+
+fn build_card(number: &WindowMetric, look: CardSpec, word: &str) -> MetricCard {
+    let CardSpec { title, state, threshold_state: near, as_text, sort, limit, threshold } = look;
+    let (trend, way) = describe_trend(number, word);
+    let points = number.series.iter().flatten().copied();
+    let (least, greatest) =
+        points.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
+    let course = if least.is_finite() {
+        format!("between {} and {}", as_text(least), as_text(greatest))
+    } else {
+        "no runs".to_owned()
+    };
+    MetricCard {
+        title,
+        value: number.value.map_or_else(|| "–".to_owned(), as_text),
+        state,
+        trend,
+        direction: way,
+        threshold,
+        threshold_state: near,
+        href: format!("/runs?sort={sort}&window={word}"),
+        label: format!("{title}, values over the last {word}: {course}"),
+        spark: Sparkline::draw(&number.series, limit),
+    }
+}
+
+fn cost_rows(shares: &[CostShare], kind: &str, word: &str, several: bool) -> Vec<CostRow> {
+    let most = shares.iter().map(|share| share.sum.atto).max().unwrap_or(0).max(1);
+    let row = |share: &CostShare| {
+        let sum = &share.sum;
+        let named = share.name != OTHER && share.name != history::UNATTRIBUTED;
+        let several = several && named && !share.account.is_empty();
+        let note = match share.names {
+            more if more > 1 => format!(" ({} more)", text::format_count(more)),
+            _ if several => format!(" · {}", text::clean_name(&share.account)),
+            _ => String::new(),
+        };
+        let account =
+            if several { format!("&account={}", text::percent_encode(&share.account)) } else { String::new() };
+        CostRow {
+            name: format!("{}{note}", text::clean_name(&share.name)),
+            href: named.then(|| {
+                format!("/runs?sort=cost&window={word}&{kind}={}{account}", text::percent_encode(&share.name))
+            }),
+            runs: text::format_runs(sum.runs, sum.live),
+            tokens: text::format_tokens(sum.input.saturating_add(sum.output)),
+            cost: text::format_cost(sum.atto, sum.unpriced),
+            exact: text::format_exact_cost(sum.atto, sum.unpriced),
+            width: format!("{:.1}", sum.atto as f64 / most as f64 * 100.0),
+            unpriced: sum.unpriced,
+        }
+    };
+    shares.iter().map(row).collect()
+}
+
+/// Groups alerts by subject, most severe first, and counts the alerts left out. A run that fires five rules is one
+/// thing to look at.
+fn alert_groups(pages: &AdminPages, held: &[Alert], runs: &[Arc<RunRecord>], now: u64) -> (Vec<AlertGroup>, usize) {
+    let mut groups: Vec<(Vec<&Alert>, Option<&Arc<RunRecord>>)> = Vec::new();
+    for alert in held {
+        let run = alert_message::example_run(alert, runs);
+        let same = |(others, other_run): &&mut (Vec<&Alert>, Option<&Arc<RunRecord>>)| {
+            let first =
+                others.first().filter(|first| first.account == alert.account && is_of_run(first) && is_of_run(alert));
+            first.is_some_and(|first| match (run, other_run) {
+                (Some(run), Some(other)) => run.run == other.run,
+                (None, None) => (&first.run, &first.session) == (&alert.run, &alert.session),
+                _ => false,
+            })
+        };
+        match groups.iter_mut().find(same) {
+            Some((alerts, _)) => alerts.push(alert),
+            None => groups.push((vec![alert], run)),
+        }
+    }
+    for (alerts, _) in &mut groups {
+        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.severity, alert.since)));
+    }
+    groups.sort_by_key(|(alerts, _)| std::cmp::Reverse(alerts.first().map(|alert| (alert.severity, alert.since))));
+    let left = groups.iter().skip(MAX_ALERT_GROUPS).map(|(alerts, _)| alerts.len()).sum();
+    let shown = groups
+        .iter()
+        .take(MAX_ALERT_GROUPS)
+        .filter_map(|(alerts, run)| AlertGroup::from_alerts(pages, alerts, *run, now));
+    (shown.collect(), left)
+}
+
+/// Whether an alert is about a run or its session rather than about all runs of a tenant or feature.
+fn is_of_run(alert: &Alert) -> bool {
+    !(alert.run.is_empty() && alert.session.is_empty())
+}
+
+impl AlertGroup {
+    fn from_alerts(pages: &AdminPages, alerts: &[&Alert], run: Option<&Arc<RunRecord>>, now: u64) -> Option<Self> {
+        let first = alerts.first()?;
+        let names = [("tenant", first.tenant.as_deref()), ("feature", first.feature.as_deref())];
+        let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::clean_name(name?))));
+        let reason = |alert: &&Alert| AlertReason {
+            rule: text::clean_name(alert.rule),
+            severity: alert.severity.as_str(),
+            what: alert.measurement_text(),
+            tool: if alert.tool.is_empty() { String::new() } else { text::clean_name(&alert.tool) },
+            since: text::format_age(alert.since, now),
+        };
+        Some(Self {
+            reasons: alerts.iter().map(reason).collect(),
+            about: names.collect::<Vec<_>>().join(" · "),
+            own: is_of_run(first),
+            cost: run.map(|run| text::format_cost(run.atto, run.unpriced)).unwrap_or_default(),
+            run: text::clean_id(run.map_or(&*first.run, |run| &*run.run)),
+            href: run
+                .map(|run| pages.run_href(&run.account, &run.run))
+                .or_else(|| (!first.run.is_empty()).then(|| pages.run_href(&first.account, &first.run))),
+            trace: run.and_then(|run| pages.trace_url(run)),
+        })
+    }
+}
+
+/// One sentence about the model calls that providers refused.
+fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
+    let all = figures.sum.calls.saturating_add(figures.failed_calls);
+    let count: u64 = figures.troubles.iter().map(|row| row.count).sum();
+    let row = |row: &ModelTroubleCount| {
+        let provider =
+            if row.provider.is_empty() { "provider unknown".to_owned() } else { text::clean_name(&row.provider) };
+        format!("{provider} {} ({})", text::clean_name(&row.reason), text::format_count(row.count))
+    };
+    let rows = figures.troubles.iter().map(row).collect::<Vec<_>>().join(", ");
+    let (count, all) = (text::format_count(count), text::format_count(all));
+    (!rows.is_empty())
+        .then(|| format!("{count} of {all} model calls were refused, rate limited or overloaded: {rows}."))
+}
+
+/// The most expensive live runs, and the number of further ones.
+fn live_runs(runs: &[Arc<RunRecord>]) -> (Vec<Arc<RunRecord>>, usize) {
+    let mut live: Vec<Arc<RunRecord>> = runs.iter().filter(|run| run.is_live()).map(Arc::clone).collect();
+    live.sort_by_key(|run| std::cmp::Reverse((run.atto, run.at)));
+    let left = live.len().saturating_sub(MAX_LIVE_RUNS);
+    live.truncate(MAX_LIVE_RUNS);
+    (live, left)
+}
+
+/// A few figures of the gateway itself; its own page has the rest.
+fn gateway_vitals(pages: &AdminPages) -> Vec<GatewayVital> {
+    let sum = |def: &'static MetricDefinition| pages.meter.values(def).iter().sum::<f64>();
+    let most = |def: &'static MetricDefinition| pages.meter.values(def).into_iter().fold(0.0, f64::max);
+    let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
+    let whole = |number: f64| text::format_count(number.max(0.0) as u64);
+    vec![
+        GatewayVital {
+            what: "Spool",
+            value: format!("{} of {}", mib(sum(&names::SPOOL_BYTES)), mib(sum(&names::SPOOL_LIMIT_BYTES))),
+        },
+        GatewayVital { what: "Oldest record", value: text::format_seconds(most(&names::SPOOL_OLDEST_SECONDS)) },
+        GatewayVital { what: "Batches waiting", value: whole(sum(&names::QUEUE_SIZE)) },
+        GatewayVital { what: "Spans sent", value: whole(sum(&names::SENT_SPANS)) },
+        GatewayVital { what: "Upload lag", value: text::format_seconds(most(&names::VAULT_UPLOAD_LAG)) },
+        GatewayVital { what: "Unpriced calls", value: whole(sum(&names::COST_UNPRICED)) },
+        GatewayVital { what: "Quarantined", value: whole(sum(&names::SET_ASIDE) + sum(&names::QUARANTINED_ITEMS)) },
+        GatewayVital { what: "Memory", value: mib(sum(&names::RSS)) },
+        GatewayVital { what: "Uptime", value: text::format_seconds(sum(&names::UPTIME)) },
+    ]
+}

@@ -1,0 +1,94 @@
+//! Metrics of an outlet, under the Collector's names where it has them.
+
+use crate::outcome::Reason;
+use otlp::Signal;
+use telemetry::{Counter, Gauge, Histogram, Meter, names};
+
+pub(super) struct OutletMetrics {
+    meter: Meter,
+    exporter: String,
+    sent: [Counter; 3],
+    failed: [Counter; 3],
+    in_flight: Gauge,
+    send_size: Histogram,
+    send_bytes: Histogram,
+    denied: Gauge,
+    uncleared: Gauge,
+    quarantined: Counter,
+    quarantine_expired: Counter,
+    read_failures: Counter,
+}
+
+impl OutletMetrics {
+    pub(super) fn new(meter: &Meter, exporter: &str) -> Self {
+        let labels = [("exporter", exporter)];
+        let counters = |defs: [&'static names::MetricDefinition; 3]| defs.map(|def| meter.counter(def, &labels));
+        let gauges = Self {
+            sent: counters([&names::SENT_SPANS, &names::SENT_POINTS, &names::SENT_LOGS]),
+            failed: counters([&names::FAILED_SPANS, &names::FAILED_POINTS, &names::FAILED_LOGS]),
+            in_flight: meter.gauge(&names::IN_FLIGHT_REQUESTS, &labels),
+            send_size: meter.histogram(&names::SEND_SIZE, &labels),
+            send_bytes: meter.histogram(&names::SEND_BYTES, &labels),
+            denied: meter.gauge(&names::DENIED, &labels),
+            uncleared: meter.gauge(&names::HELD, &labels),
+            quarantined: meter.counter(&names::SET_ASIDE, &labels),
+            quarantine_expired: meter.counter(&names::QUARANTINE_EXPIRED, &[]),
+            read_failures: meter.counter(&names::READ_FAILURES, &labels),
+            meter: meter.clone(),
+            exporter: exporter.to_owned(),
+        };
+        gauges.denied.set(0.0);
+        gauges.uncleared.set(0.0);
+        gauges
+    }
+
+    pub(super) fn count_sent(&self, signal: Signal, items: u64) {
+        increment_by_signal(&self.sent, signal, items);
+    }
+
+    pub(super) fn count_failed(&self, signal: Signal, items: u64) {
+        increment_by_signal(&self.failed, signal, items);
+    }
+
+    pub(super) fn set_in_flight(&self, requests: usize) {
+        self.in_flight.set(requests as f64);
+    }
+
+    pub(super) fn record_attempt(&self, items: u64, bytes: usize) {
+        self.send_size.record(items as f64);
+        self.send_bytes.record(bytes as f64);
+    }
+
+    pub(super) fn count_retry(&self, reason: Reason) {
+        self.meter.counter(&names::RETRIES, &[("exporter", &self.exporter), ("reason", reason.label())]).increment(1);
+    }
+
+    pub(super) fn set_denied(&self, denied: bool) {
+        self.denied.set(f64::from(u8::from(denied)));
+    }
+
+    pub(super) fn set_uncleared(&self, batches: u64) {
+        self.uncleared.set(batches as f64);
+    }
+
+    pub(super) fn count_quarantined(&self, items: u64) {
+        self.quarantined.increment(items);
+    }
+
+    pub(super) fn count_quarantine_expired(&self, records: u64) {
+        self.quarantine_expired.increment(records);
+    }
+
+    pub(super) fn count_read_failure(&self) {
+        self.read_failures.increment(1);
+    }
+}
+
+fn increment_by_signal(counters: &[Counter; 3], signal: Signal, items: u64) {
+    let [spans, points, logs] = counters;
+    match signal {
+        Signal::Traces => spans.increment(items),
+        Signal::Metrics => points.increment(items),
+        Signal::Logs => logs.increment(items),
+    }
+}

@@ -1,0 +1,350 @@
+//! [`Spool`]: the queue as all threads but the committer use it. Nothing here writes records. Any thread may write the
+//! progress file; the committer syncs it. Opening is in `open`, commits are in `commit`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::config::SpoolSettings;
+use super::index::{PlannedRead, SpoolIndex};
+use super::progress::{ProgressFile, ProgressLines};
+use super::progress_lines::take_progress_lines;
+use super::queue::{QueuedTransaction, TransactionQueue};
+use super::read;
+use super::space::{ReservationPurpose, RoomReservation, SpaceAllocator};
+use super::spool_metrics::SpoolMetrics;
+use super::status::{SpoolReadError, SpoolStatus};
+use super::transaction::{OnCommit, RecordSeq, StoredRecord, Transaction};
+use crate::outcome::Reason;
+use kernel::clock::Clock;
+use kernel::rng::Rng;
+
+/// The queue, shared by all threads. Only the `read` methods, [`Spool::mark_done_and_write`] and (rarely)
+/// [`Spool::reserve`] touch the disk here.
+pub struct Spool {
+    pub(super) settings: SpoolSettings,
+    /// Locked before `index` where both are needed.
+    pub(super) progress: Mutex<ProgressFile>,
+    pub(super) index: Mutex<SpoolIndex>,
+    pub(super) queue: TransactionQueue,
+    pub(super) room: Arc<SpaceAllocator>,
+    pub(super) meters: SpoolMetrics,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) poisoned: AtomicBool,
+    /// Consumer whose pending bytes bound the growth of other files on the volume (see [`Spool::spare`]).
+    pub(super) growing_consumer: OnceLock<Arc<str>>,
+    /// A reservation was refused because there are too many records.
+    pub(super) too_many_records: AtomicBool,
+}
+
+impl Spool {
+    pub(super) fn new(
+        settings: SpoolSettings,
+        index: SpoolIndex,
+        room: Arc<SpaceAllocator>,
+        meters: SpoolMetrics,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+    ) -> Self {
+        Self {
+            progress: Mutex::new(ProgressFile::new(settings.progress_size())),
+            settings,
+            index: Mutex::new(index),
+            queue: TransactionQueue::default(),
+            room,
+            meters,
+            clock,
+            rng,
+            poisoned: AtomicBool::new(false),
+            growing_consumer: OnceLock::new(),
+            too_many_records: AtomicBool::new(false),
+        }
+    }
+
+    /// Settings of the spool.
+    pub fn settings(&self) -> &SpoolSettings {
+        &self.settings
+    }
+
+    /// Reserves room for a transaction (see [`bytes_to_reserve`](super::bytes_to_reserve)) before its ticket. Rarely touches
+    /// the disk.
+    ///
+    /// # Errors
+    /// `SpoolFull` (may have room later), `TooLarge` (never fits), `SpoolFailed` (poisoned, or no file can be created).
+    pub fn reserve(&self, bytes: u64) -> Result<RoomReservation, Reason> {
+        let crowded = {
+            let index = self.index.lock();
+            self.update_growth(&index);
+            index.records() >= self.settings.max_records
+        };
+        self.too_many_records.store(crowded, Ordering::Relaxed);
+        self.reserve_for(bytes, ReservationPurpose::Accept, crowded)
+    }
+
+    /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
+    /// other records can't be finished and reclaimed (the vault's seals). A full spool must still be able to drain.
+    ///
+    /// # Errors
+    /// As [`Spool::reserve`].
+    pub fn reserve_to_drain(&self, bytes: u64) -> Result<RoomReservation, Reason> {
+        let crowded = self.index.lock().records() / 2 >= self.settings.max_records;
+        self.reserve_for(bytes, ReservationPurpose::Drain, crowded)
+    }
+
+    /// As [`Spool::reserve_to_drain`], but leaves half of that room free: for records that are needed before older data
+    /// can be processed, but release nothing by themselves (seals of objects). However many of them accumulate while a
+    /// store is down, there is room for the records that release data (digests) when it is back.
+    ///
+    /// # Errors
+    /// As [`Spool::reserve`].
+    pub fn reserve_to_prepare(&self, bytes: u64) -> Result<RoomReservation, Reason> {
+        let crowded = self.index.lock().records() / 2 >= self.settings.max_records;
+        self.reserve_for(bytes, ReservationPurpose::Prepare, crowded)
+    }
+
+    fn reserve_for(&self, bytes: u64, purpose: ReservationPurpose, crowded: bool) -> Result<RoomReservation, Reason> {
+        let result = match self.poisoned() {
+            Some(reason) => Err(reason),
+            None if crowded => Err(Reason::SpoolFull),
+            None => self.room.reserve(bytes, purpose),
+        };
+        if let Err(reason) = &result {
+            self.meters.count_refusal(*reason);
+        }
+        result
+    }
+
+    /// Queues a transaction. To be called in ticket order, under the sequencer's lock; never blocks on I/O. A record
+    /// may have at most [`MAX_HOLDERS`](super::MAX_HOLDERS) holders, with names of at most 1024 bytes, and must not be
+    /// of kind [`RecordKind::Commit`](super::RecordKind::Commit).
+    pub fn enqueue(&self, transaction: Transaction, reservation: RoomReservation, on_commit: OnCommit) {
+        self.queue.push(QueuedTransaction { transaction, reservation, on_commit });
+    }
+
+    /// Records after `after` that `consumer` has not finished, in order: at most `max_records`, and at most `max_bytes`
+    /// as stored unless the first alone is larger. Reads and decrypts, so call it off the async threads.
+    ///
+    /// # Errors
+    /// The first record is damaged or can't be read. A later bad record only ends the result.
+    pub fn read(
+        &self,
+        consumer: &str,
+        after: Option<RecordSeq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> Result<Vec<StoredRecord>, SpoolReadError> {
+        let plan = self.index.lock().plan_reads(consumer, None, after, (max_bytes, max_records));
+        Self::read_planned(&plan)
+    }
+
+    /// As [`Spool::read`], only records of this account.
+    ///
+    /// # Errors
+    /// As [`Spool::read`].
+    pub fn read_account(
+        &self,
+        consumer: &str,
+        account: &str,
+        after: Option<RecordSeq>,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> Result<Vec<StoredRecord>, SpoolReadError> {
+        let plan = self.index.lock().plan_reads(consumer, Some(account), after, (max_bytes, max_records));
+        Self::read_planned(&plan)
+    }
+
+    /// Those of `seqs` that `consumer` has not finished, in that order, without damaged ones.
+    ///
+    /// # Errors
+    /// A record can't be read.
+    pub fn read_positions(&self, consumer: &str, seqs: &[RecordSeq]) -> Result<Vec<StoredRecord>, SpoolReadError> {
+        let plan = self.index.lock().plan_positions(consumer, seqs);
+        let mut records = Vec::with_capacity(plan.len());
+        for planned in &plan {
+            match read::read(planned) {
+                Ok(record) => records.push(record),
+                Err(SpoolReadError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
+    /// Whether `consumer` has not finished any of `seqs`.
+    pub fn is_any_pending(&self, consumer: &str, seqs: &[RecordSeq]) -> bool {
+        !self.index.lock().plan_positions(consumer, seqs).is_empty()
+    }
+
+    fn read_planned(plan: &[PlannedRead]) -> Result<Vec<StoredRecord>, SpoolReadError> {
+        let mut records = Vec::with_capacity(plan.len());
+        for planned in plan {
+            match read::read(planned) {
+                Ok(record) => records.push(record),
+                // Returns the records before the bad one; the next read reports it.
+                Err(_) if !records.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
+    /// The first record that any of these consumers has not finished.
+    pub fn first_pending(&self, consumers: &[Arc<str>]) -> Option<RecordSeq> {
+        let mut index = self.index.lock();
+        consumers.iter().filter_map(|consumer| index.first_pending(consumer)).min()
+    }
+
+    /// Marks these records as done for `consumer`. Made durable lazily, but always before the records are unlinked: if
+    /// a crash loses a `done`, the record is delivered again. Unknown positions are ignored.
+    pub fn mark_done(&self, consumer: &str, seqs: &[RecordSeq]) {
+        let news = self.index.lock().finish_by_name(consumer, seqs.iter().map(|seq| seq.0));
+        if news > 0 {
+            self.queue.notify_work();
+        }
+    }
+
+    /// As [`Spool::mark_done`], and writes to the progress file at once unless the committer is using it, so that a process
+    /// killed right afterwards does not deliver the records again. Writes without a sync, so call it off the async
+    /// threads.
+    pub fn mark_done_and_write(&self, consumer: &str, seqs: &[RecordSeq]) {
+        self.mark_done(consumer, seqs);
+        let Some(mut progress) = self.progress.try_lock() else { return };
+        if progress.needs_rewrite() || self.poisoned().is_some() {
+            return;
+        }
+        let mut lines = ProgressLines::default();
+        take_progress_lines(&mut self.index.lock(), &mut lines);
+        // After an error the committer rewrites the file.
+        let _ = progress.append(&lines);
+    }
+
+    /// Transfers a record from the consumer `from` to the consumer `to`. Nothing is copied, so it takes no room.
+    /// Returns false if `from` does not hold the record, or if `to` holds or held it in its own name and did not give
+    /// it away. Durable as [`Spool::mark_done`] is; if a crash loses the transfer, `from` holds the record.
+    pub fn transfer_record(&self, from: &Arc<str>, to: &Arc<str>, seq: RecordSeq) -> bool {
+        let given = self.index.lock().transfer_by_name(from, to, seq.0);
+        if given {
+            self.queue.notify_work();
+        }
+        given
+    }
+
+    /// Transfers all records of `from` to `to`; returns their number.
+    pub fn transfer_all(&self, from: &Arc<str>, to: &Arc<str>) -> u64 {
+        let mut index = self.index.lock();
+        let all = index.pending_positions(from, u64::MAX);
+        let given = all.iter().filter(|seq| index.transfer_by_name(from, to, **seq)).count() as u64;
+        drop(index);
+        if given > 0 {
+            self.queue.notify_work();
+        }
+        given
+    }
+
+    /// Changes when records for `consumer` are committed. Subscribe first, then read.
+    pub fn changed(&self, consumer: &str) -> watch::Receiver<u64> {
+        self.index.lock().watch(consumer)
+    }
+
+    /// Declares the configured consumers; [`SpoolStatus`] marks all others that have records.
+    pub fn set_configured_consumers(&self, consumers: &[Arc<str>]) {
+        self.index.lock().set_configured(consumers);
+    }
+
+    /// Numbers for metrics, the status page and `spool list`.
+    pub fn status(&self) -> SpoolStatus {
+        let mut index = self.index.lock();
+        let (segments, records, next) = (index.segments().count() as u64, index.records(), RecordSeq(index.next()));
+        let consumers = index.consumers();
+        drop(index);
+        SpoolStatus {
+            bytes: self.room.total(),
+            limit: self.settings.max_size,
+            available: if self.refusal_reason().is_some() { 0 } else { self.room.available_bytes() },
+            segments,
+            records,
+            max_records: self.settings.max_records,
+            next,
+            poisoned: self.poisoned(),
+            refusing: self.refusal_reason(),
+            consumers,
+        }
+    }
+
+    /// Makes new data leave free space on the volume for other files whose writing lets old data go: twice the size of
+    /// `consumer`'s next file, and a small minimum. The next file is assumed to exceed the last (`bytes`) by at most
+    /// the bytes pending for `consumer`. There is one such consumer.
+    pub fn reserve_free_space(&self, consumer: &str, bytes: u64) {
+        self.growing_consumer.get_or_init(|| consumer.into());
+        self.room.set_rewritten_bytes(bytes);
+        self.update_growth(&self.index.lock());
+    }
+
+    pub(super) fn update_growth(&self, index: &SpoolIndex) {
+        self.room.set_rewritten_growth(self.growing_consumer.get().map_or(0, |consumer| index.pending_bytes(consumer)));
+    }
+
+    /// Releases all records that wait for `consumer` (`spool drop`), up to and including `through` if given. Returns
+    /// their number. Durable after the committer's next sync of its progress, at the latest
+    /// [`Committer::close`](super::Committer::close).
+    pub fn drop_pending(&self, consumer: &str, through: Option<RecordSeq>) -> u64 {
+        let mut index = self.index.lock();
+        let all = index.pending_positions(consumer, through.map_or(u64::MAX, |through| through.0));
+        index.finish_by_name(consumer, all)
+    }
+
+    /// Bytes that wait for `consumer`.
+    pub fn pending_bytes(&self, consumer: &str) -> u64 {
+        self.index.lock().pending_bytes(consumer)
+    }
+
+    /// Releases the oldest records of `consumer` until at most `keep` bytes wait; returns the number of records.
+    pub fn expire(&self, consumer: &str, keep: u64) -> u64 {
+        let mut index = self.index.lock();
+        if index.pending_bytes(consumer) <= keep {
+            return 0;
+        }
+        let oldest = index.oldest_beyond(consumer, keep);
+        let news = index.finish_by_name(consumer, oldest);
+        drop(index);
+        self.queue.notify_work();
+        news
+    }
+
+    /// Lower bound of the next record's position.
+    pub fn next(&self) -> RecordSeq {
+        RecordSeq(self.index.lock().next())
+    }
+
+    /// The reason, once the spool can no longer be written.
+    pub fn poisoned(&self) -> Option<Reason> {
+        self.poisoned.load(Ordering::Acquire).then_some(Reason::SpoolFailed)
+    }
+
+    pub(super) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+        self.meters.mark_poisoned();
+    }
+
+    /// Why reservations are refused now.
+    pub(super) fn refusal_reason(&self) -> Option<Reason> {
+        self.room
+            .refusal_reason()
+            .or_else(|| self.too_many_records.load(Ordering::Relaxed).then_some(Reason::SpoolFull))
+    }
+
+    /// Ends a refusal for too many records once there is room again.
+    pub(super) fn clear_record_limit(&self) {
+        if self.too_many_records.load(Ordering::Relaxed) && self.index.lock().records() < self.settings.max_records {
+            self.too_many_records.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes a committer that waits for work, e.g. to shut down.
+    pub fn wake(&self) {
+        self.queue.wake();
+    }
+}

@@ -1,0 +1,79 @@
+//! The spool's metric handles. Their names are in `telemetry/names`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::outcome::Reason;
+use kernel::clock::UnixNanos;
+use telemetry::{Counter, Gauge, Histogram, Meter, names};
+
+use super::status::{ConsumerStatus, SpoolStatus};
+
+/// The handles. Label values are consumers (component ids) and reasons, so they are finite.
+pub(super) struct SpoolMetrics {
+    meter: Meter,
+    bytes: Gauge,
+    limit: Gauge,
+    oldest: Gauge,
+    poisoned: Gauge,
+    pub(super) commits: Counter,
+    pub(super) sync_seconds: Histogram,
+    refused: HashMap<Reason, Counter>,
+    pending: parking_lot::Mutex<HashMap<Arc<str>, (Gauge, Gauge)>>,
+}
+
+impl SpoolMetrics {
+    pub(super) fn new(meter: &Meter, limit: u64) -> Self {
+        let reasons = [Reason::SpoolFull, Reason::SpoolFailed, Reason::TooLarge];
+        let meters = Self {
+            meter: meter.clone(),
+            bytes: meter.gauge(&names::SPOOL_BYTES, &[]),
+            limit: meter.gauge(&names::SPOOL_LIMIT_BYTES, &[]),
+            oldest: meter.gauge(&names::SPOOL_OLDEST_SECONDS, &[]),
+            poisoned: meter.gauge(&names::SPOOL_POISONED, &[]),
+            commits: meter.counter(&names::SPOOL_COMMITS, &[]),
+            sync_seconds: meter.histogram(&names::SPOOL_FSYNC_SECONDS, &[]),
+            refused: reasons
+                .into_iter()
+                .map(|reason| (reason, meter.counter(&names::SPOOL_REFUSED, &[("reason", reason.label())])))
+                .collect(),
+            pending: parking_lot::Mutex::default(),
+        };
+        meters.limit.set(limit as f64);
+        meters.poisoned.set(0.0);
+        meters
+    }
+
+    pub(super) fn count_refusal(&self, reason: Reason) {
+        if let Some(counter) = self.refused.get(&reason) {
+            counter.increment(1);
+        }
+    }
+
+    pub(super) fn mark_poisoned(&self) {
+        self.poisoned.set(1.0);
+    }
+
+    /// Sets the gauges.
+    pub(super) fn update_gauges(&self, status: &SpoolStatus, now: UnixNanos) {
+        self.bytes.set(status.bytes as f64);
+        let oldest = status.consumers.iter().filter_map(|consumer| consumer.oldest).min();
+        self.oldest.set(oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
+        let mut pending = self.pending.lock();
+        for (name, (records, bytes)) in pending.iter() {
+            if !status.consumers.iter().any(|consumer| consumer.name == *name) {
+                records.set(0.0);
+                bytes.set(0.0);
+            }
+        }
+        for ConsumerStatus { name, records, bytes, .. } in &status.consumers {
+            let (record_gauge, byte_gauge) = pending.entry(Arc::clone(name)).or_insert_with(|| {
+                let labels = [("consumer", &**name)];
+                let records = self.meter.gauge(&names::SPOOL_PENDING_RECORDS, &labels);
+                (records, self.meter.gauge(&names::SPOOL_PENDING_BYTES, &labels))
+            });
+            record_gauge.set(*records as f64);
+            byte_gauge.set(*bytes as f64);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Items that are refused individually: spans with invalid ids, and items above the size limit. OTLP has
+//! `partial_success` for this, so that the other items are not affected.
+//! Refused items are counted, reported to the client and not forwarded; the rest is processed as a request of its own.
+//! Items on which processors fail are handled in the parent module.
+
+use bytes::Bytes;
+
+use crate::item_refusal::refusal_reason;
+use crate::outcome::Reason;
+use otlp::{Payload, Signal, UnknownFields};
+
+use super::{RequestWork, Worker, dropped_items_counter};
+
+impl Worker {
+    /// Returns the payload without refused items. Stores their number, and the bytes of the rest, in `work`.
+    pub(super) fn remove_refused_items(&self, work: &mut RequestWork, payload: Payload) -> Result<Payload, Reason> {
+        let large = may_exceed_limit(work.wire.len(), self.max_item_bytes);
+        if work.signal != Signal::Traces && !large {
+            return Ok(payload);
+        }
+        let reason_of = |node| refusal_reason(&payload, node, self.max_item_bytes);
+        let reasons: Vec<Option<Reason>> = payload.items().map(reason_of).collect();
+        let count = |wanted| reasons.iter().filter(|reason| **reason == Some(wanted)).count() as u64;
+        let (ids, size) = (count(Reason::BadIds), count(Reason::ItemTooLarge));
+        let reason = match (ids, size) {
+            (0, 0) => return Ok(payload),
+            (_, 0) => Reason::BadIds,
+            (0, _) => Reason::ItemTooLarge,
+            _ => Reason::BadItems,
+        };
+        for (items, why) in
+            [(ids, Reason::BadIds), (size, Reason::ItemTooLarge)].into_iter().filter(|(items, _)| *items > 0)
+        {
+            dropped_items_counter(&self.metrics.meter, work.signal.as_str(), why.label()).increment(items);
+        }
+        let rest = payload.subset(&|item| matches!(reasons.get(item), Some(None)));
+        let encoded = rest.encode(UnknownFields::Keep).map_err(|_| Reason::Malformed)?;
+        // From here on the request consists of the remaining items.
+        work.wire = Bytes::from(encoded.bytes);
+        work.refused = Some((ids.saturating_add(size), reason));
+        self.parse(work.signal, work.wire.clone())
+    }
+}
+
+/// Whether a request of `wire` bytes can have an item over `limit`.
+fn may_exceed_limit(wire: usize, limit: usize) -> bool {
+    wire > limit
+}

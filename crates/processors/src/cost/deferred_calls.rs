@@ -1,0 +1,158 @@
+//! Handles calls without a model or provider of their own: a call whose ancestor has not arrived is deferred, and
+//! priced when a batch brings the ancestor.
+//!
+//! A price is given only once, whichever pipeline sees the ancestor, and nothing changes before the commit. Waiting
+//! calls are in `late`, totals in `ledger`.
+
+use genai::{BillingStatus, CallCost as CostFact, Facts, ItemFacts, LatePrice};
+use otlp::Signal;
+use pipeline::{ClaimKey, ClaimResult};
+use rates::{RateTable, UnpricedReason};
+
+use super::ledger::MAX_WAIT;
+use super::price::{self, CallPriceInput};
+use super::waiting_calls::{self, BatchSpans, InheritedModel, UnitKey, WaitingCall, own_span_id, span_key};
+use super::{BatchPass, CostProcessor, PricingFlags, unpriced_fact};
+
+impl CostProcessor {
+    /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
+    /// ancestor arrived earlier, its values are used instead.
+    pub(super) fn defer_call(
+        &self,
+        pass: &mut BatchPass<'_>,
+        table: &RateTable,
+        at: usize,
+        item: &mut ItemFacts,
+        count: bool,
+    ) -> Option<CostFact> {
+        let until = pass.now.0.saturating_add(MAX_WAIT);
+        let waiting = waiting_calls::waiting_call(pass.payload, item, until)?;
+        let unpriced = price::price_call(table, &CallPriceInput::from_basis(&waiting.basis), self.fees).err()?;
+        if !is_only_model_missing(unpriced.reason, &waiting) {
+            return None;
+        }
+        let (trace, span) = self.batch_spans(pass).missing_ancestor(at)?;
+        let place = span_key(&pass.account, &trace, &span);
+        let known = self.ledger.lock_waiting_calls().inherited_from(&place).cloned();
+        if let Some(InheritedModel { model, provider, .. }) = known {
+            let told = item.request_model.is_some() || item.response_model.is_some();
+            item.request_model = item.request_model.take().or(model.filter(|_| !told));
+            item.provider = item.provider.take().or(provider);
+            return None;
+        }
+        if count && self.ledger.lock_waiting_calls().is_full(pass.changes.waiting_count()) {
+            pass.changes.count_no_room();
+            return None;
+        }
+        pass.mark_status(item.node, BillingStatus::Deferred, PricingFlags::default());
+        if count {
+            pass.changes.add_waiting_call(place, waiting);
+        }
+        Some(unpriced_fact(BillingStatus::Deferred, table.stamp(), unpriced.buckets))
+    }
+
+    fn batch_spans<'p>(&self, pass: &'p mut BatchPass<'_>) -> &'p BatchSpans {
+        let payload = &*pass.payload;
+        pass.spans.get_or_insert_with(|| BatchSpans::from_payload(payload))
+    }
+
+    /// Prices the calls that waited for spans of this batch, and remembers the models of its spans for later batches.
+    pub(super) fn price_waiting_calls(&self, pass: &mut BatchPass<'_>, facts: &Facts) -> Vec<LatePrice> {
+        if pass.payload.signal() != Signal::Traces || pass.is_repeat {
+            return Vec::new();
+        }
+        self.remember_models(pass, facts);
+        let mut found: Vec<(UnitKey, usize, WaitingCall)> = Vec::new();
+        {
+            let waiting = self.ledger.lock_waiting_calls();
+            if waiting.is_empty() {
+                return Vec::new();
+            }
+            for (at, item) in facts.items.iter().enumerate() {
+                let Some((trace, span)) = own_span_id(pass.payload, item.node) else { continue };
+                let place = span_key(&pass.account, &trace, &span);
+                found.extend(waiting.calls_for(&place).map(|late| (place, at, late.clone())));
+            }
+        }
+        found
+            .into_iter()
+            .filter_map(|(place, at, late)| self.price_waiting_call(pass, facts, place, at, late))
+            .collect()
+    }
+
+    /// Remembers spans that are not calls but have a model: spans in later batches may inherit it.
+    fn remember_models(&self, pass: &mut BatchPass<'_>, facts: &Facts) {
+        let until = pass.now.0.saturating_add(MAX_WAIT);
+        for item in
+            facts.items.iter().filter(|item| item.inherits_model && !item.billable && item.request_model.is_some())
+        {
+            let Some(id) = own_span_id(pass.payload, item.node) else { continue };
+            let above = InheritedModel { model: item.request_model.clone(), provider: item.provider.clone(), until };
+            pass.changes.add_inherited(span_key(&pass.account, &id.0, &id.1), above);
+        }
+    }
+
+    fn price_waiting_call(
+        &self,
+        pass: &mut BatchPass<'_>,
+        facts: &Facts,
+        place_: UnitKey,
+        at: usize,
+        mut late: WaitingCall,
+    ) -> Option<LatePrice> {
+        let family = self.batch_spans(pass);
+        let (told, missing) = (family.inherited_model(facts, at), family.missing_ancestor(at));
+        late.basis.inherit(told.model.as_deref(), told.provider.as_deref());
+        let table = std::sync::Arc::clone(pass.rates.table(late.tenant.as_deref()));
+        let result = price::price_call(&table, &CallPriceInput::from_basis(&late.basis), self.fees);
+        if let (Err(unpriced), Some((trace, span))) = (&result, missing)
+            && is_only_model_missing(unpriced.reason, &late)
+        {
+            // An ancestor farther up may have the missing value.
+            pass.changes.end_waiting(place_, &late.call_key);
+            pass.changes.add_waiting_call(span_key(&pass.account, &trace, &span), late);
+            return None;
+        }
+        let key = ClaimKey::from_parts(&[b"late", pass.account.as_bytes(), late.call_key.as_bytes()]);
+        if self.ledger.claims.claim(key, &pass.batch, pass.now) != ClaimResult::First {
+            return None;
+        }
+        pass.changes.add_claim(key);
+        pass.changes.end_waiting(place_, &late.call_key);
+        let contract: Option<Box<str>> = pass.rates.contract_digest(late.tenant.as_deref()).map(Into::into);
+        let cost = match result {
+            Ok(priced) => {
+                pass.changes.count_status(BillingStatus::Priced.as_str());
+                pass.changes.add_priced(late.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                CostFact {
+                    usd: Some(priced.total.to_string()),
+                    atto_usd: Some(priced.total.0),
+                    rate_row: Some(priced.rate),
+                    ..unpriced_fact(BillingStatus::Priced, table.stamp(), priced.buckets)
+                }
+            }
+            Err(unpriced) => {
+                let reason = unpriced.reason.as_str();
+                let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first().map(String::as_str));
+                pass.changes.count_status(BillingStatus::Unpriced.as_str());
+                pass.changes.add_unpriced(provider, model, reason, super::total_tokens(&unpriced.buckets));
+                CostFact {
+                    reason: Some(reason),
+                    ..unpriced_fact(BillingStatus::Unpriced, table.stamp(), unpriced.buckets)
+                }
+            }
+        };
+        let cost = CostFact { contract, ..cost };
+        let WaitingCall { call_key, trace, span, parent, session, tenant, basis, .. } = late;
+        Some(LatePrice { call_key, trace, span, parent, session, tenant, basis, cost })
+    }
+}
+
+/// Returns true if the price is missing only because model or provider is missing.
+fn is_only_model_missing(reason: UnpricedReason, late: &WaitingCall) -> bool {
+    match reason {
+        UnpricedReason::NoModel => true,
+        UnpricedReason::AmbiguousProvider => late.basis.provider.is_none(),
+        _ => false,
+    }
+}

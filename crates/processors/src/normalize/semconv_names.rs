@@ -1,0 +1,214 @@
+//! Writes an item's facts under their names in the configured version of OpenTelemetry's GenAI semantic conventions.
+//! Nothing that goes to the vault is written.
+
+use std::collections::HashMap;
+
+use genai::usage::{TokenSplit, split_tokens};
+use genai::{FactKind, ItemFacts, ItemRole, VaultedTexts, Vocabulary};
+use otlp::{NodeId, OwnedValue, Payload, Value};
+
+use super::config::{NormalizeSettings, SemconvVersion};
+
+/// Older names that dashboards still read. They are never removed.
+const LEGACY_NAMES: [&str; 2] = ["gen_ai.system", "session.id"];
+/// The attribute for the type of a failure.
+const ERROR: &str = "error.type";
+
+/// The names to write and the attributes to remove.
+pub(super) struct SemconvNames {
+    semconv: SemconvVersion,
+    /// Per dialect: facts and the original keys to remove. Empty unless originals are removed.
+    original_keys: HashMap<&'static str, Vec<(FactKind, Box<str>)>>,
+    drops_originals: bool,
+}
+
+impl SemconvNames {
+    pub(super) fn new(settings: &NormalizeSettings, vocabulary: &Vocabulary) -> Self {
+        let mut names =
+            Self { semconv: settings.semconv, original_keys: HashMap::new(), drops_originals: settings.drop_originals };
+        for dialect in vocabulary.dialects().filter(|_| settings.drop_originals) {
+            let mut list = Vec::new();
+            for fact in FactKind::ALL {
+                let keys = vocabulary.original_keys(dialect, fact).into_iter();
+                let keys = keys.filter(|key| !LEGACY_NAMES.contains(key) && !names.is_current_name(key));
+                list.extend(keys.map(|key| (fact, key.into())));
+            }
+            names.original_keys.insert(dialect, list);
+        }
+        names
+    }
+
+    /// The name of a fact in the configured version, if it has one.
+    fn name_of(&self, fact: FactKind) -> Option<&'static str> {
+        let since = |version: SemconvVersion, name| (self.semconv as u8 >= version as u8).then_some(name);
+        match fact {
+            FactKind::Session => Some("gen_ai.conversation.id"),
+            FactKind::Operation => Some("gen_ai.operation.name"),
+            FactKind::Provider if self.semconv == SemconvVersion::V36 => Some("gen_ai.system"),
+            FactKind::Provider => Some("gen_ai.provider.name"),
+            FactKind::RequestModel => Some("gen_ai.request.model"),
+            FactKind::ResponseModel => Some("gen_ai.response.model"),
+            FactKind::ResponseId => Some("gen_ai.response.id"),
+            FactKind::Tool => Some("gen_ai.tool.name"),
+            FactKind::ToolCall => Some("gen_ai.tool.call.id"),
+            FactKind::Finish => Some("gen_ai.response.finish_reasons"),
+            FactKind::Input => Some("gen_ai.usage.input_tokens"),
+            FactKind::Output => Some("gen_ai.usage.output_tokens"),
+            FactKind::CacheRead => since(SemconvVersion::V40, "gen_ai.usage.cache_read.input_tokens"),
+            FactKind::CacheWrite if self.semconv == SemconvVersion::Development => {
+                Some("gen_ai.usage.cache_write.input_tokens")
+            }
+            FactKind::CacheWrite => since(SemconvVersion::V40, "gen_ai.usage.cache_creation.input_tokens"),
+            FactKind::Reasoning => since(SemconvVersion::Latest, "gen_ai.usage.reasoning.output_tokens"),
+        }
+    }
+
+    /// Returns true if `key` is a name of the configured version.
+    pub(super) fn is_semconv_name(&self, key: &str) -> bool {
+        key == ERROR || self.is_current_name(key)
+    }
+
+    fn is_current_name(&self, key: &str) -> bool {
+        FactKind::ALL.into_iter().any(|fact| self.name_of(fact) == Some(key))
+    }
+
+    /// Writes the missing attributes of one item.
+    pub(super) fn write(&self, payload: &mut Payload, item: &ItemFacts, vaulted: &VaultedTexts) {
+        let Some(dialect) = item.dialect else { return };
+        let mut out = AttributeWriter { names: self, payload, node: item.node, vaulted };
+        for (id, value) in &item.converted {
+            out.payload.replace_attribute(*id, value.clone());
+        }
+        out.write_text(FactKind::Session, item.session.as_deref());
+        out.write_extracted(item);
+        if item.operation.is_some() || matches!(item.call, ItemRole::TurnEnd) {
+            out.write_text(FactKind::Operation, item.operation.as_deref());
+            let provider = item.provider.as_deref();
+            out.write_text(
+                FactKind::Provider,
+                if self.semconv == SemconvVersion::V36 { provider.map(legacy_provider) } else { provider },
+            );
+            out.write_text(FactKind::RequestModel, item.request_model.as_deref());
+            out.write_text(FactKind::ResponseModel, item.response_model.as_deref());
+            out.write_text(FactKind::Tool, item.tool.as_deref());
+            out.write_text(FactKind::ToolCall, item.tool_call.as_deref());
+            if item.failed {
+                out.write_text_at(ERROR, item.error.as_deref());
+            }
+        }
+        if matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) || item.billable {
+            out.write_text(FactKind::ResponseId, item.response_id.as_deref());
+            if let (Some(finish), Some(key)) = (&item.finish, self.name_of(FactKind::Finish)) {
+                out.set_if_absent(key, OwnedValue::StrList(vec![finish.clone()]));
+            }
+        }
+        if item.call == ItemRole::Model || item.billable {
+            out.write_tokens(item);
+        }
+        for (fact, key) in self.original_keys.get(dialect).into_iter().flatten() {
+            let written = self.name_of(*fact).is_some_and(|name| payload.get(item.node, name).is_some());
+            if written {
+                payload.remove(item.node, key);
+            }
+        }
+    }
+}
+
+/// The provider's name in 1.36.
+fn legacy_provider(today: &str) -> &str {
+    match today {
+        "azure.ai.openai" => "az.ai.openai",
+        "azure.ai.inference" => "az.ai.inference",
+        "x_ai" => "xai",
+        same => same,
+    }
+}
+
+/// Writes attributes of one node.
+struct AttributeWriter<'a> {
+    names: &'a SemconvNames,
+    payload: &'a mut Payload,
+    node: NodeId,
+    vaulted: &'a VaultedTexts,
+}
+
+impl AttributeWriter<'_> {
+    fn write_text(&mut self, fact: FactKind, value: Option<&str>) {
+        if let Some(key) = self.names.name_of(fact) {
+            self.write_text_at(key, value);
+        }
+    }
+
+    fn write_text_at(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value.filter(|value| !self.vaulted.contains(value)) {
+            self.set_if_absent(key, OwnedValue::Str(value.to_owned()));
+        }
+    }
+
+    /// Writes numbers and ids that were extracted from content.
+    fn write_extracted(&mut self, item: &ItemFacts) {
+        for (key, value) in &item.extracted {
+            match value {
+                OwnedValue::Str(text) => self.write_text_at(key, Some(text)),
+                OwnedValue::StrList(_) | OwnedValue::Structure(_) => {}
+                value => self.set_if_absent(key, value.clone()),
+            }
+        }
+    }
+
+    /// Writes token counts in the meaning of the conventions: input includes cache reads and writes.
+    fn write_tokens(&mut self, item: &ItemFacts) {
+        let Ok(split) = split_tokens(item) else { return };
+        let usage = &item.usage;
+        let TokenSplit { reasoning, output, output_audio, .. } = split;
+        let read = split.cache_read.saturating_add(split.cache_read_audio);
+        let told = [
+            (FactKind::Input, usage.input.is_some(), split.total_input()),
+            (FactKind::Output, usage.output.is_some(), output.saturating_add(output_audio)),
+            (FactKind::CacheRead, usage.cache_read.is_some(), read),
+            (
+                FactKind::CacheWrite,
+                usage.cache_write.is_some() || split.total_cache_writes() > 0,
+                split.total_cache_writes(),
+            ),
+            (FactKind::Reasoning, usage.reasoning.is_some(), reasoning),
+        ];
+        for (fact, _, count) in told.into_iter().filter(|(_, told, _)| *told) {
+            let (Some(key), Ok(count)) = (self.names.name_of(fact), i64::try_from(count)) else { continue };
+            // The attribute in the newest spelling already holds the count.
+            let newest = "gen_ai.usage.cache_write.input_tokens";
+            if fact == FactKind::CacheWrite
+                && !self.names.drops_originals
+                && self.payload.get(self.node, newest).is_some()
+            {
+                continue;
+            }
+            // If originals are removed, an existing count with a different meaning is corrected.
+            if self.names.drops_originals
+                && self.payload.get(self.node, key).is_some_and(|there| there.as_count() != Some(count))
+            {
+                self.payload.remove(self.node, key);
+            }
+            self.set_if_absent(key, OwnedValue::Int(count));
+        }
+    }
+
+    /// Sets an attribute unless it already has a value of the right type.
+    fn set_if_absent(&mut self, key: &str, value: OwnedValue) {
+        let fits = self.payload.get(self.node, key).is_some_and(|there| is_same_type(there, &value));
+        if !fits {
+            self.payload.set(self.node, key, value);
+        }
+    }
+}
+
+fn is_same_type(there: Value<'_>, value: &OwnedValue) -> bool {
+    matches!(
+        (there, value),
+        (Value::Str(_), OwnedValue::Str(_))
+            | (Value::Int(_), OwnedValue::Int(_))
+            | (Value::Double(_), OwnedValue::Double(_))
+            | (Value::Bool(_), OwnedValue::Bool(_))
+            | (Value::List(_), OwnedValue::StrList(_))
+    )
+}

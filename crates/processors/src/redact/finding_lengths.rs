@@ -1,0 +1,59 @@
+//! Records on an item what was found on it and how long the findings were (`record_lengths`), for judging rules after
+//! the text is gone.
+//!
+//! Only rule types and numbers are recorded, at most [`MOST`] findings a node. Data points are excluded, because a new
+//! attribute would make a new series, and so are resources and scopes, which identify series and services. If the vault
+//! recorded a shape (`processors/vault/shape`), that stays and the lengths go into a separate attribute.
+
+use std::fmt::Write as _;
+
+use otlp::{NodeId, NodeKind, OwnedValue, Payload};
+use redaction::{Detector, RedactionHit};
+
+/// Maximum number of findings recorded on one node.
+const MAX_FINDINGS: usize = 64;
+/// The attribute, and the one to use if the vault already set the first.
+const SHAPE_ATTRIBUTE: &str = "tollgate.content.shape";
+const REDACTION_SHAPE_ATTRIBUTE: &str = "tollgate.redaction.shape";
+
+/// Findings of one batch in visiting order: node, rule, length in bytes.
+#[derive(Default)]
+pub(super) struct FindingLengths(Vec<(NodeId, usize, usize)>);
+
+impl FindingLengths {
+    /// Adds the findings in one text of a node.
+    pub(super) fn add(&mut self, node: NodeId, hits: &[RedactionHit]) {
+        self.0.extend(hits.iter().map(|hit| (node, hit.rule(), hit.range.len())));
+    }
+
+    /// Adds a text that was not searched.
+    pub(super) fn add_unscanned(&mut self, node: NodeId, bytes: usize) {
+        self.0.push((node, Detector::UNSCANNED_RULE, bytes));
+    }
+
+    /// Writes the findings onto their nodes.
+    pub(super) fn write(mut self, payload: &mut Payload, detector: &Detector) {
+        let told =
+            |kind: NodeKind| matches!(kind, NodeKind::Span | NodeKind::LogRecord | NodeKind::Event | NodeKind::Link);
+        self.0.retain(|(node, ..)| told(payload.kind(*node)));
+        self.0.sort_by_key(|(node, ..)| *node);
+        let found = std::mem::take(&mut self.0);
+        for of_node in found.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let Some((node, ..)) = of_node.first() else { continue };
+            let mut text = String::from("{\"redacted\":[");
+            for (index, (_, rule, bytes)) in of_node.iter().take(MAX_FINDINGS).enumerate() {
+                let comma = if index > 0 { "," } else { "" };
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{comma}{{\"type\":\"{}\",\"bytes\":{bytes}}}", detector.placeholder_name(*rule));
+            }
+            text.push(']');
+            if of_node.len() > MAX_FINDINGS {
+                let _ = write!(text, ",\"more\":{}", of_node.len() - MAX_FINDINGS);
+            }
+            text.push('}');
+            let key =
+                if payload.get(*node, SHAPE_ATTRIBUTE).is_some() { REDACTION_SHAPE_ATTRIBUTE } else { SHAPE_ATTRIBUTE };
+            payload.set(*node, key, OwnedValue::Str(text));
+        }
+    }
+}

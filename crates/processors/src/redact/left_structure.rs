@@ -1,0 +1,201 @@
+//! Redacts content that the vault step left in place (`leave: redacted`) and that is structure, in text or in maps,
+//! leaf by leaf. Applying the rules to raw JSON would break it, and a cap would cut it in the middle.
+//!
+//! Structure stays structure of the same kind and fits the cap; numbers and keys are checked too. Unstructured text is
+//! redacted like any other text (`mod`).
+
+use std::collections::HashSet;
+
+use genai::structured_text::{StructureLeaf, StructureVisitor as Walk, WalkOutcome, may_be_structure, rewrite};
+use genai::{ContentLocation, EmbeddedContentEdit, cached_facts};
+use otlp::{AttrId, NodeId, OwnedValue, Payload, Signal, Value};
+use pipeline::{Batch, ContentState};
+
+use super::policy::{Treatment, cap_text};
+use super::{PlaceContext, RedactProcessor, WorkerBuffers};
+
+/// Places that were redacted as structure: one occurrence of an attribute, or a body. Identified by attribute id, not
+/// by key, because a node may hold a key several times and the other values must still be searched.
+pub(super) type RedactedPlaces = HashSet<(NodeId, Option<AttrId>)>;
+
+/// Minimum number of digits for a number to be checked by the rules.
+const MIN_DIGITS: usize = 6;
+/// Maximum leaf sizes, in bytes, tried in order until the structure fits its cap.
+const LEAF_CAPS: [usize; 5] = [8 << 10, 1 << 10, 256, 64, 16];
+/// Replacement for structure with too many leaves for its cap.
+const TRUNCATED_STRUCTURE: &str = "\"…[TRUNCATED]\"";
+
+impl RedactProcessor {
+    /// Redacts structure that was left in place. Returns the places.
+    pub(super) fn redact_left_structure(
+        &self,
+        batch: &mut Batch,
+        visit: &PlaceContext<'_>,
+        worker: &mut WorkerBuffers,
+    ) -> RedactedPlaces {
+        let mut done = RedactedPlaces::new();
+        // Unless a previous step decided to leave it, nested content is removed as a map entry.
+        if visit.signal == Signal::Metrics || batch.clearance.content != ContentState::Stripped {
+            return done;
+        }
+        let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
+        let mut places: Vec<(NodeId, Option<AttrId>)> = Vec::new();
+        for item in &facts.items {
+            places.extend(item.content.iter().filter_map(|place| match place.at {
+                ContentLocation::Attribute(id) => Some((place.node, Some(id))),
+                ContentLocation::Body => Some((place.node, None)),
+                ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => None,
+            }));
+            let edits = item.embedded.iter().flat_map(|inside| &inside.edits);
+            let edits = edits.filter(|edit| is_still_present(&batch.payload, edit));
+            places.extend(edits.map(|edit| (edit.node, edit.attribute)));
+        }
+        for (node, attribute) in places {
+            let lengths = self.settings.record_lengths.then_some(node);
+            let visit = &PlaceContext { node: lengths, learn_for: Some(node), ..*visit };
+            let Some(new) = self.redact_place_structure(&batch.payload, node, attribute, visit, worker) else {
+                continue;
+            };
+            match (new, attribute) {
+                (Some(new), Some(id)) => batch.payload.replace_attribute(id, new),
+                (Some(new), None) => batch.payload.set_body(node, new),
+                (None, _) => {}
+            }
+            done.insert((node, attribute));
+        }
+        done
+    }
+
+    /// The new value of a place with structure. Outer `None`: the place has no structure; inner `None`: nothing
+    /// changes.
+    fn redact_place_structure(
+        &self,
+        payload: &Payload,
+        node: NodeId,
+        attribute: Option<AttrId>,
+        visit: &PlaceContext<'_>,
+        worker: &mut WorkerBuffers,
+    ) -> Option<Option<OwnedValue>> {
+        let value = match attribute {
+            Some(id) => payload.attribute(id)?.value,
+            None if payload.body_count(node) > 1 => return None,
+            None => payload.body(node)?,
+        };
+        Some(match value {
+            Value::Str(text) if may_be_structure(text) => {
+                self.redact_structured_text(text, visit, worker)?.map(OwnedValue::Str)
+            }
+            Value::Map(_) | Value::List(_) => {
+                let mut json = String::new();
+                value.write_json(&mut json);
+                match self.redact_structured_text(&json, visit, worker)? {
+                    None => None,
+                    Some(new) => Some(OwnedValue::from_json(&serde_json::from_str(&new).ok()?)),
+                }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Redacts structure in text. Outer `None`: the text is not structure; inner `None`: nothing changes.
+    fn redact_structured_text(
+        &self,
+        text: &str,
+        visit: &PlaceContext<'_>,
+        worker: &mut WorkerBuffers,
+    ) -> Option<Option<String>> {
+        let changed = match rewrite(text, &mut LeafRedactor { redact: self, visit, worker }) {
+            WalkOutcome::Unchanged => None,
+            WalkOutcome::Changed(new) => Some(new),
+            WalkOutcome::NotStructure | WalkOutcome::TooDeep => return None,
+        };
+        let whole = changed.as_deref().unwrap_or(text);
+        Some(self.fit_structure(visit, whole).or(changed))
+    }
+
+    /// Cuts structure to the cap if it is longer.
+    pub(super) fn fit_structure(&self, visit: &PlaceContext<'_>, whole: &str) -> Option<String> {
+        if whole.len() <= self.settings.max_value {
+            return None;
+        }
+        self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        let fits = LEAF_CAPS.iter().find_map(|longest| match rewrite(whole, &mut LeafCutter(*longest)) {
+            WalkOutcome::Changed(new) if new.len() <= self.settings.max_value => Some(new),
+            _ => None,
+        });
+        Some(fits.unwrap_or_else(|| TRUNCATED_STRUCTURE.to_owned()))
+    }
+}
+
+/// Returns true if the listed parts of a value are still in it.
+fn is_still_present(payload: &Payload, edit: &EmbeddedContentEdit) -> bool {
+    let value = match edit.attribute {
+        Some(id) => payload.attribute(id).map(|attribute| attribute.value),
+        None => payload.body(edit.node),
+    };
+    value.is_some_and(|value| holds_listed_part(value, edit))
+}
+
+fn holds_listed_part(value: Value<'_>, edit: &EmbeddedContentEdit) -> bool {
+    match value {
+        Value::Str(text) => edit.texts.contains_key(text),
+        Value::Map(_) => value.entries().any(|(key, entry)| edit.keys.contains(key) || holds_listed_part(entry, edit)),
+        Value::List(_) => value.items().any(|item| holds_listed_part(item, edit)),
+        _ => false,
+    }
+}
+
+struct LeafRedactor<'a, 'b> {
+    redact: &'a RedactProcessor,
+    visit: &'a PlaceContext<'b>,
+    worker: &'a mut WorkerBuffers,
+}
+
+impl LeafRedactor<'_, '_> {
+    fn treatment(&mut self, key: &str) -> Treatment {
+        self.worker.treatment(&self.redact.vocabulary, self.visit.signal, key)
+    }
+
+    /// Applies the rules to a value of this key.
+    fn apply_rules(&mut self, key: &str, text: &str) -> Option<String> {
+        let treatment = self.treatment(key);
+        self.redact.apply_rules(self.visit, (treatment, key), text, self.worker)
+    }
+}
+
+impl Walk for LeafRedactor<'_, '_> {
+    fn is_listed(&mut self, key: &str) -> bool {
+        self.treatment(key) == Treatment::Drop
+    }
+
+    fn removes_entry(&mut self, _: &str, _: &StructureLeaf<'_>, _: &str) -> bool {
+        self.redact.counters.dropped.get(&self.visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        true
+    }
+
+    fn replace_key(&mut self, key: &str) -> Option<String> {
+        self.redact.apply_rules(self.visit, (Treatment::Scan, ""), key, self.worker)
+    }
+
+    fn replace_text(&mut self, key: &str, text: &str) -> Option<String> {
+        let ruled = self.apply_rules(key, text);
+        cap_text(ruled.as_deref().unwrap_or(text), self.redact.settings.max_value).or(ruled)
+    }
+
+    fn replace_word(&mut self, key: &str, word: &str) -> Option<String> {
+        let number = word.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        let plain =
+            (number && digits < MIN_DIGITS) || matches!(word, "true" | "false" | "null" | "True" | "False" | "None");
+        if plain { None } else { self.apply_rules(key, word) }
+    }
+}
+
+/// Cuts each leaf to this size.
+struct LeafCutter(usize);
+
+impl Walk for LeafCutter {
+    fn replace_text(&mut self, _: &str, text: &str) -> Option<String> {
+        cap_text(text, self.0)
+    }
+}

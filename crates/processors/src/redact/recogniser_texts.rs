@@ -1,0 +1,192 @@
+//! Selects the texts of a batch to send to an external recogniser, and decides what happens to each text without an
+//! answer. The redaction pass itself selects the texts, so that the selection and the check for answers cannot differ.
+//!
+//! Listing has no visible effects and counts nothing. A selected text without an answer is never forwarded. The
+//! recogniser is called in the crate `recogniser`, waiting is done in `pipeline/inquiry`, and findings are located in
+//! `redaction/recognised`.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use genai::KeyRole;
+use otlp::{TextField, TextPlaceKind};
+use pipeline::{Batch, Inquiry, InquiryAnswer, Reason};
+use recogniser::{OnRecogniserError, RecogniserAnswers, TextRecogniser};
+use redaction::recognised::EntityHit;
+use telemetry::{Counter, Meter, names};
+
+use super::config::RedactMode;
+use super::policy::Treatment;
+use super::{PlaceContext, RedactCounters, RedactProcessor, WorkerBuffers, data_points_of};
+
+/// How the pass uses the external recogniser.
+#[derive(Clone, Copy)]
+pub(super) enum RecogniserMode<'a> {
+    /// No recogniser applies to these texts.
+    NoRecogniser,
+    /// Only list the texts to ask about.
+    List(&'a TextsToAsk),
+    /// Listing pass, at a place that is not asked about: do nothing.
+    Skip,
+    /// Use these answers.
+    Answered(&'a RecogniserAnswers),
+}
+
+impl RecogniserMode<'_> {
+    /// The mode for a place of this kind. Names of spans, events and metrics are not asked about, because dashboards
+    /// group by them, and descriptions hold no personal data.
+    pub(super) fn for_place(self, kind: TextPlaceKind) -> Self {
+        match kind {
+            TextPlaceKind::Key | TextPlaceKind::Value | TextPlaceKind::BytesValue | TextPlaceKind::Body => self,
+            TextPlaceKind::Field(TextField::StatusMessage) => self,
+            _ if matches!(self, Self::List(_)) => Self::Skip,
+            _ => Self::NoRecogniser,
+        }
+    }
+}
+
+/// Texts to ask about, without duplicates, in batch order.
+#[derive(Default)]
+pub(super) struct TextsToAsk(RefCell<UniqueTexts>);
+
+#[derive(Default)]
+struct UniqueTexts {
+    seen: HashSet<Arc<str>>,
+    texts: Vec<Arc<str>>,
+}
+
+impl TextsToAsk {
+    fn add(&self, text: &str) {
+        let list = &mut *self.0.borrow_mut();
+        if !list.seen.contains(text) {
+            let text: Arc<str> = text.into();
+            list.seen.insert(Arc::clone(&text));
+            list.texts.push(text);
+        }
+    }
+}
+
+/// The recogniser's result for one text.
+pub(super) enum RecogniserResult<'a> {
+    /// Its findings, possibly none.
+    Findings(&'a [EntityHit]),
+    /// The text has yet to be asked about.
+    Pending,
+    /// The text should have been asked about, but has no answer.
+    Unanswered,
+}
+
+/// The recogniser of a processor.
+pub(super) struct ConfiguredRecogniser {
+    recogniser: Arc<dyn TextRecogniser>,
+    /// A copy of the processor without counters, used for listing.
+    lister: Box<RedactProcessor>,
+    unanswered: Counter,
+}
+
+impl RedactProcessor {
+    /// Adds a recogniser. Without one, texts that the settings would ask about become `[UNSCANNED]`.
+    #[must_use]
+    pub fn with_recogniser(mut self, recogniser: Arc<dyn TextRecogniser>, meter: &Meter) -> Self {
+        let lister = Self {
+            id: Arc::clone(&self.id),
+            settings: self.settings.clone(),
+            vocabulary: Arc::clone(&self.vocabulary),
+            ids: Arc::clone(&self.ids),
+            workers: parking_lot::Mutex::default(),
+            counters: RedactCounters::new(&self.id, &self.settings, &Meter::new()),
+            recogniser: None,
+        };
+        let held = meter.counter(&names::RECOGNISER_HELD, &[("processor", &*self.id)]);
+        self.recogniser = Some(ConfiguredRecogniser { recogniser, lister: Box::new(lister), unanswered: held });
+        self
+    }
+
+    pub(super) fn build_inquiry(&self, batch: &mut Batch) -> Option<Inquiry> {
+        let (settings, asking) = (self.settings.recogniser.as_ref()?, self.recogniser.as_ref()?);
+        let texts = asking.lister.texts_to_ask(batch);
+        if texts.is_empty() {
+            return None;
+        }
+        // In audit mode nothing is held back.
+        let hold = settings.on_error == OnRecogniserError::Hold && self.settings.mode == RedactMode::Enforce;
+        let (answers, held) =
+            (asking.recogniser.recognise(Arc::clone(&batch.origin.account), texts.clone()), asking.unanswered.clone());
+        Some(Box::pin(async move {
+            let answers = answers.await;
+            if hold && texts.iter().any(|text| answers.findings(text).is_none()) {
+                held.increment(1);
+                return Err(Reason::Held);
+            }
+            Ok(Arc::new(answers) as InquiryAnswer)
+        }))
+    }
+
+    /// The texts of a batch to ask about. The batch is restored afterwards.
+    fn texts_to_ask(&self, batch: &mut Batch) -> Vec<Arc<str>> {
+        let (listed, mut worker) = (TextsToAsk::default(), self.workers.lock().pop().unwrap_or_default());
+        let payload = batch.payload.clone();
+        self.drop_attributes(batch, &mut worker);
+        self.redact_texts(batch, &data_points_of(batch), RecogniserMode::List(&listed), &mut worker);
+        batch.payload = payload;
+        self.workers.lock().push(WorkerBuffers {
+            redacted_ids: super::RedactedIds::default(),
+            lengths: super::FindingLengths::default(),
+            ..worker
+        });
+        listed.0.into_inner().texts
+    }
+
+    /// The recogniser's result for a text under `key`, before the rules are applied.
+    pub(super) fn recogniser_result<'a>(
+        &self,
+        visit: &PlaceContext<'a>,
+        (treatment, key): (Treatment, &str),
+        text: &str,
+    ) -> RecogniserResult<'a> {
+        let Some(settings) = &self.settings.recogniser else { return RecogniserResult::Findings(&[]) };
+        match visit.recogniser_mode {
+            RecogniserMode::NoRecogniser => RecogniserResult::Findings(&[]),
+            RecogniserMode::Skip => RecogniserResult::Pending,
+            RecogniserMode::List(listed) => {
+                if self.may_contain_names(treatment, key, text) && text.len() <= settings.max_text {
+                    listed.add(text);
+                }
+                RecogniserResult::Pending
+            }
+            RecogniserMode::Answered(answers) => match answers.findings(text) {
+                Some(named) => RecogniserResult::Findings(named),
+                None if self.may_contain_names(treatment, key, text) => {
+                    self.counters.unanswered.increment(1);
+                    RecogniserResult::Unanswered
+                }
+                None => RecogniserResult::Findings(&[]),
+            },
+        }
+    }
+
+    /// Whether a text may contain names: prose that its key does not declare an id, a version or a label.
+    fn may_contain_names(&self, treatment: Treatment, key: &str, text: &str) -> bool {
+        let free = matches!(treatment, Treatment::Scan | Treatment::ErrorText | Treatment::Path);
+        free && is_prose(text) && (key.is_empty() || self.vocabulary.role(key) != KeyRole::Label)
+    }
+}
+
+/// Returns true if a text has several words, or letters of a script without blanks.
+fn is_prose(text: &str) -> bool {
+    let text = text.trim();
+    let (mut letters, mut blank, mut foreign) = (0_usize, false, false);
+    for char in text.chars() {
+        letters += usize::from(char.is_alphabetic());
+        blank |= char.is_whitespace();
+        foreign |= !char.is_ascii() && char.is_alphabetic();
+        if letters >= MIN_LETTERS && (blank || foreign) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Minimum number of letters.
+const MIN_LETTERS: usize = 2;

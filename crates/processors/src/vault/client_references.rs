@@ -1,0 +1,58 @@
+//! Removes tollgate's reference attributes from client telemetry, because a forged reference would point an auditor to
+//! the wrong place. Every node is checked. A client's own `…_ref` attributes are renamed and redacted later.
+//! `tollgate.*` attributes are removed by normalize.
+
+use genai::ContentPart;
+use otlp::{AttrId, Payload};
+
+/// Prefix of tollgate's reference attributes.
+pub(super) const REFERENCE: &str = "gen_ai.payload.";
+/// Prefix given to a client's own references.
+pub(super) const REPORTED: &str = "tollgate.reported.";
+
+/// The conventional attribute for a reference to a part of the conversation.
+pub(super) fn reference_key(part: ContentPart) -> Option<&'static str> {
+    Some(match part {
+        ContentPart::Input => "gen_ai.input.messages_ref",
+        ContentPart::Output => "gen_ai.output.messages_ref",
+        ContentPart::System => "gen_ai.system_instructions_ref",
+        ContentPart::Tools => "gen_ai.tool.definitions_ref",
+        ContentPart::ToolArgs => "gen_ai.tool.call.arguments_ref",
+        ContentPart::ToolResult => "gen_ai.tool.call.result_ref",
+        ContentPart::Other => return None,
+    })
+}
+
+const PARTS: [ContentPart; 6] = [
+    ContentPart::Input,
+    ContentPart::Output,
+    ContentPart::System,
+    ContentPart::Tools,
+    ContentPart::ToolArgs,
+    ContentPart::ToolResult,
+];
+
+/// Removes or renames references sent by a client. Returns the number of attributes changed.
+pub(super) fn clean_references(payload: &mut Payload) -> u64 {
+    let mut forged: Vec<AttrId> = Vec::new();
+    let mut reported: Vec<(AttrId, String)> = Vec::new();
+    for node in payload.nodes() {
+        for attribute in payload.attributes(node) {
+            if !attribute.key.starts_with("gen_ai.") {
+                continue;
+            }
+            if attribute.key.starts_with(REFERENCE) {
+                forged.push(attribute.id);
+            } else if PARTS.iter().any(|part| reference_key(*part) == Some(attribute.key)) {
+                reported.push((attribute.id, format!("{REPORTED}{}", attribute.key)));
+            }
+        }
+    }
+    for id in &forged {
+        payload.remove_attribute(*id);
+    }
+    for (id, key) in &reported {
+        payload.rename_attribute(*id, key);
+    }
+    (forged.len() + reported.len()) as u64
+}

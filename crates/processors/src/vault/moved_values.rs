@@ -1,0 +1,82 @@
+//! [`MovedValueCounters`] counts by key the values that went to the vault although no list names them as content, so
+//! that users who miss a value can find its key.
+//!
+//! Counting a known key costs one lookup and no allocation. Label values are bounded by the meter and hold only names.
+//! `labels` and `item_texts` decide what moves; `telemetry/moved` shows the counts.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use genai::{ContentBasis, ContentLocation, Facts, is_short_name};
+use otlp::{NodeId, Payload};
+use telemetry::labels::LabelValues;
+use telemetry::{Counter, Meter, names as metric};
+
+use super::item_texts::TextReplacement;
+use super::labels::{BODY_KEY, LabelPolicy};
+
+/// Maximum number of cached counters. The meter shows fewer keys.
+const MAX_COUNTERS: usize = 512;
+
+/// See the module documentation.
+pub(super) struct MovedValueCounters {
+    meter: Meter,
+    processor: Arc<str>,
+    values: Arc<LabelValues>,
+    /// Counters by key: for the label policy, and for the privacy profile.
+    counters: [RwLock<HashMap<Box<str>, Counter>>; 2],
+}
+
+impl MovedValueCounters {
+    pub(super) fn new(processor: Arc<str>, meter: &Meter) -> Self {
+        Self { meter: meter.clone(), processor, values: meter.label("key"), counters: Default::default() }
+    }
+
+    /// Counts the values about to be removed. Keys in `labels.never` are left out, because the user listed them.
+    pub(super) fn count(
+        &self,
+        account: &str,
+        payload: &Payload,
+        facts: &Facts,
+        replaced: &[TextReplacement],
+        policy: &LabelPolicy,
+    ) {
+        let by_profile: HashSet<(NodeId, ContentLocation)> = replaced.iter().map(TextReplacement::location).collect();
+        let places = facts.items.iter().flat_map(|item| &item.content);
+        for place in places.filter(|place| !matches!(place.basis, ContentBasis::Listed | ContentBasis::Key)) {
+            let key = match place.at {
+                ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.key),
+                ContentLocation::Body => Some(BODY_KEY),
+                ContentLocation::Name => Some("name"),
+                ContentLocation::Status => Some("status.message"),
+                ContentLocation::Embedded(_) => None,
+            };
+            if let Some(key) = key.filter(|key| !policy.is_never(key)) {
+                self.count_value(account, key, by_profile.contains(&(place.node, place.at)));
+            }
+        }
+    }
+
+    fn count_value(&self, account: &str, key: &str, by_profile: bool) {
+        let [of_labels, of_profile] = &self.counters;
+        let (known, rule) = if by_profile { (of_profile, "privacy") } else { (of_labels, "labels") };
+        if let Some(counter) = known.read().get(key) {
+            counter.increment(1);
+            return;
+        }
+        // A key that is prose is counted without its name.
+        let name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
+        let label = self.values.value(account, Some(key).filter(name).or(Some("other")));
+        let counter = self
+            .meter
+            .counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label), ("rule", rule)]);
+        counter.increment(1);
+        let mut known = known.write();
+        // `other` is not cached: if a key is frequent, the meter shows it in the end.
+        if label == key && known.len() < MAX_COUNTERS {
+            known.insert(key.into(), counter);
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Groups the content of a batch by tenant and session and seals each group as one fragment, because the key operation
+//! is the expensive part of a small age file.
+//!
+//! Reads only. Every content place in the facts is in exactly one document, and a document is dropped once it is
+//! sealed. Edits are made in `stamp`; `genai` decides what content is.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use echoes::EchoReplacements;
+use genai::{Facts, VaultedTexts};
+use kernel::CONTENT;
+use kernel::pseudonym::IdPolicy;
+use kernel::rng::Rng;
+use otlp::{Payload, Signal, SlotId};
+use pipeline::BatchOrigin;
+use vault::document::{self, ContentHashes, DocumentHead};
+use vault::index_row::{RowKind, RowTail, UnnumberedRow};
+use vault::key_ring::{KeyRing, SessionKey};
+use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION, SessionName, UNATTRIBUTED};
+use vault::seal::SealFailed;
+use vault::spool_record::RecordFrame;
+use vault::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, leaf_text, widths};
+use vault::vault_writer::VaultWriter as BookWriter;
+
+use super::content::read_content;
+use super::context_bases::{ContextBases, LearnedContexts};
+use super::input_shares::billed_input;
+use super::row::index_row;
+use super::session_items::{SessionItems, group_by_session, item_head, present_parts, replay_parameters};
+use super::stamp::{ReferenceStamp, TextSlot};
+
+/// Seals content into drafts.
+pub(super) struct ContentSealer {
+    pub(super) ids: Arc<dyn IdPolicy>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) keys: KeyRing,
+    pub(super) writer: Arc<BookWriter>,
+    pub(super) uri: UriBase,
+    pub(super) forward_after_put: bool,
+    pub(super) slot_base: u32,
+    pub(super) zstd: CompressorPool,
+    pub(super) bases: ContextBases,
+}
+
+/// The id policy for one batch: a text that goes to the vault as content must not appear in a name, index line or
+/// reference.
+struct VaultedIdPolicy<'a> {
+    ids: &'a dyn IdPolicy,
+    vaulted: VaultedTexts,
+    echoes: Option<&'a EchoReplacements>,
+}
+
+impl VaultedIdPolicy<'_> {
+    fn without_echo(&self, text: &str) -> Option<&str> {
+        self.echoes.and_then(|echoes| echoes.replacement_for(text))
+    }
+}
+
+impl IdPolicy for VaultedIdPolicy<'_> {
+    fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
+        match self.vaulted.contains(id) {
+            true => self.pseudonym(account, id).into(),
+            false => self.ids.shown_id(account, id),
+        }
+    }
+
+    fn redact_column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
+        match self.without_echo(text) {
+            _ if self.vaulted.contains(text) => CONTENT.into(),
+            Some(mended) => self.ids.redact_column(account, mended).into_owned().into(),
+            None => self.ids.redact_column(account, text),
+        }
+    }
+
+    fn pseudonym(&self, account: &str, id: &str) -> String {
+        self.ids.pseudonym(account, id)
+    }
+}
+
+/// Pool of zstd contexts: creating one costs as much as compressing a small fragment.
+#[derive(Default)]
+pub(super) struct CompressorPool(Mutex<Vec<zstd::bulk::Compressor<'static>>>);
+
+impl CompressorPool {
+    const LEVEL: i32 = 1;
+    const MAX_POOLED: usize = 16;
+
+    fn compress(&self, plain: String, layout: ObjectLayout) -> Result<Vec<u8>, SealFailed> {
+        if layout == ObjectLayout::Turn {
+            return Ok(plain.into_bytes());
+        }
+        let kept = self.0.lock().pop();
+        let mut compressor = match kept {
+            Some(compressor) => compressor,
+            None => zstd::bulk::Compressor::new(Self::LEVEL).map_err(|_| SealFailed)?,
+        };
+        let compressed = compressor.compress(plain.as_bytes()).map_err(|_| SealFailed)?;
+        let mut kept = self.0.lock();
+        if kept.len() < Self::MAX_POOLED {
+            kept.push(compressor);
+        }
+        Ok(compressed)
+    }
+}
+
+/// The result for one group.
+struct SealedGroup {
+    group: DraftGroup,
+    stamps: Vec<ReferenceStamp>,
+    contexts: Option<LearnedContexts>,
+}
+
+/// The sealed content of one session.
+struct SealedSession {
+    fragment: SealedFragment,
+    rows: Vec<RowTail>,
+    contexts: LearnedContexts,
+}
+
+/// The result for a batch.
+pub(super) struct SealedBatch {
+    pub(super) draft: VaultDraft,
+    pub(super) stamps: Vec<ReferenceStamp>,
+    /// Contexts that later batches may refer to once this batch is committed.
+    pub(super) contexts: Vec<LearnedContexts>,
+}
+
+/// Assigns slot numbers within one payload.
+struct SlotNumbers(u32);
+
+impl SlotNumbers {
+    fn next(&mut self, width: usize) -> TextSlot {
+        let slot = TextSlot { id: SlotId(self.0), width };
+        self.0 = self.0.wrapping_add(1);
+        slot
+    }
+}
+
+impl ContentSealer {
+    /// Seals the content of a batch. `None`: there is nothing to keep.
+    pub(super) fn seal_batch(
+        &self,
+        origin: &BatchOrigin,
+        payload: &Payload,
+        facts: &Facts,
+        echoes: Option<&EchoReplacements>,
+    ) -> Result<Option<SealedBatch>, SealFailed> {
+        let mut slots = SlotNumbers(self.slot_base);
+        let (mut groups, mut stamps, mut learnt) = (Vec::new(), Vec::new(), Vec::new());
+        let ids = VaultedIdPolicy { ids: &*self.ids, vaulted: VaultedTexts::collect(payload, facts), echoes };
+        for session in group_by_session(payload, facts, self.writer.names().layout() == ObjectLayout::Turn) {
+            let sealed = self.seal_session(&ids, origin, payload, facts, &session, &mut slots)?;
+            groups.push(sealed.group);
+            stamps.extend(sealed.stamps);
+            learnt.extend(sealed.contexts);
+        }
+        groups.extend(facts.late_prices.iter().map(|late| self.late_price_group(&ids, origin, late)));
+        let draft = VaultDraft { account: origin.account.clone(), groups };
+        Ok((!draft.groups.is_empty()).then_some(SealedBatch { draft, stamps, contexts: learnt }))
+    }
+
+    fn seal_session(
+        &self,
+        ids: &VaultedIdPolicy<'_>,
+        origin: &BatchOrigin,
+        payload: &Payload,
+        facts: &Facts,
+        session: &SessionItems<'_>,
+        slots: &mut SlotNumbers,
+    ) -> Result<SealedGroup, SealFailed> {
+        let scope = Arc::new(FragmentScope::new(ids, &origin.account, session.tenant, session.name, origin.received));
+        let turn = session.turn.map(|turn| turn.segment(ids, &origin.account));
+        let spot = self.writer.names().object_prefix(&scope, origin.received, turn.as_deref());
+        let mut group = DraftGroup {
+            scope: scope.clone(),
+            object_prefix: spot.clone(),
+            arrived: origin.received,
+            end: session.has_ended,
+            fragment: None,
+            rows: Vec::with_capacity(session.items.len()),
+            leaf_slots: Vec::with_capacity(session.items.len()),
+        };
+        let (mut stamps, mut learnt) = (Vec::new(), None);
+        let names = self.writer.names();
+        // Rows are finished one at a time, because ten thousand unfinished rows would not fit into a CPU cache.
+        let mut finish = |mut tail: RowTail| {
+            tail.writer = names.writer().to_string();
+            tail.epoch = names.epoch().to_string();
+            group.rows.push(UnnumberedRow::new(&tail, tail.fragment.is_some()));
+        };
+        if session.has_content {
+            let at = (&scope, &spot);
+            let sealed = self.seal_fragment(ids, origin, payload, facts, session, at, slots, &mut stamps)?;
+            if let Some(SealedSession { fragment, rows, contexts: told }) = sealed {
+                group.fragment = Some(fragment);
+                learnt = Some(told);
+                rows.into_iter().for_each(&mut finish);
+            }
+        }
+        let stamped = stamps.len();
+        let items = session.items.iter().filter_map(|at| facts.items.get(*at));
+        items.filter(|item| item.content.is_empty()).for_each(|item| {
+            finish(RowTail { kind: Some(RowKind::Action), ..index_row(ids, origin, payload, item, session.name) })
+        });
+        group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
+        group.leaf_slots.resize(group.rows.len().max(stamped), None);
+        Ok(SealedGroup { group, stamps, contexts: learnt })
+    }
+
+    /// Seals one session's content, with a row and a stamp for each item that has content.
+    #[expect(clippy::too_many_arguments, reason = "one step of `session`, split for its length")]
+    fn seal_fragment(
+        &self,
+        ids: &VaultedIdPolicy<'_>,
+        origin: &BatchOrigin,
+        payload: &Payload,
+        facts: &Facts,
+        session: &SessionItems<'_>,
+        (scope, spot): (&Arc<FragmentScope>, &Arc<str>),
+        slots: &mut SlotNumbers,
+        stamps: &mut Vec<ReferenceStamp>,
+    ) -> Result<Option<SealedSession>, SealFailed> {
+        let key = self.keys.key(scope, origin.received)?;
+        let id = kernel::hex::encode(&self.rng.id());
+        let names = self.writer.names();
+        let mut known: Vec<(SlotId, String)> = Vec::new();
+        let mut know = |text: String, slots: &mut SlotNumbers| {
+            let slot = slots.next(text.len());
+            known.push((slot.id, text));
+            slot
+        };
+        let uri = slots.next(self.uri.uri(&names.object(spot, 0)).len());
+        let range = slots.next(widths::RANGE);
+        let key_slot = know(key.id().to_owned(), slots);
+        let mut document = document::DocumentWriter::begin(&self.fragment_head(origin, payload, session, &id));
+        let mut lookup = self.bases.lookup(&self.writer, scope, spot, &id);
+        let mut tails = Vec::new();
+        for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
+            let (mut content, shape) = read_content(payload, item);
+            if content.is_empty() {
+                continue; // A previous step removed the content that the facts list.
+            }
+            let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
+            let mut salt = [0; 32];
+            self.rng.fill(&mut salt);
+            let plan = lookup.plan_content(&mut content, document.next_position());
+            let (head, parameters) = (item_head(payload, item), replay_parameters(payload, item));
+            let (position, hashes) = document.write_item(&head, &parameters, content, &plan, &salt);
+            let row = index_row(ids, origin, payload, item, session.name);
+            tails.push(RowTail {
+                kind: Some(RowKind::Payload),
+                item: Some(position),
+                fragment: Some(id.clone()),
+                key_id: Some(key.id().to_owned()),
+                key_sha256: Some(key.object_sha256().to_owned()),
+                pt_bytes: Some(bytes),
+                arguments_bytes: arguments.or(row.arguments_bytes),
+                result_bytes: result.or(row.result_bytes),
+                part: present_parts(item).map(|part| part.as_str().to_owned()).collect(),
+                commitment: Some(hashes.commitment.clone()),
+                ..row
+            });
+            let context = self
+                .context_fingerprints(&origin.account, session.tenant, &hashes)
+                .map(|name| Some(know(name?, slots)));
+            stamps.push(ReferenceStamp {
+                node: item.node,
+                uri,
+                range,
+                key: key_slot,
+                leaf: slots.next(leaf_text(names, 0).len()),
+                commitment: know(hashes.commitment, slots),
+                shape: know(shape.render(), slots),
+                context,
+                bytes,
+                parts: present_parts(item).collect(),
+                input: billed_input(item).and_then(|tokens| shape.input.distribute(tokens)),
+            });
+        }
+        if tails.is_empty() {
+            return Ok(None);
+        }
+        let frame = self.seal_document(document.finish(), &key, spot, &id)?;
+        let (len, digest) = (frame.rest().len() as u64, sha256_hex(frame.rest()));
+        let landed = Arc::default();
+        let (pin, bases, learnt) = lookup.finish(&landed);
+        for row in &mut tails {
+            row.len = Some(len);
+            row.ct_sha256 = Some(digest.clone());
+            row.bases.clone_from(&bases);
+        }
+        let (uri_slot, range_slot) = (Some(uri.id), Some(range.id));
+        let fragment =
+            SealedFragment { id, key, frame, uri_slot, range_slot, known_slots: known, pin, object_number: landed };
+        Ok(Some(SealedSession { fragment, rows: tails, contexts: learnt }))
+    }
+
+    /// Fingerprints of what the model was given (everything, system instructions, tool definitions), for comparing the
+    /// turns of a tenant. They are keyed by account and tenant: with a bare hash, a known prompt could be looked up,
+    /// and one tenant could test guesses about another tenant's prompts.
+    fn context_fingerprints(&self, account: &str, tenant: Option<&str>, hashes: &ContentHashes) -> [Option<String>; 3] {
+        let tenant = tenant.unwrap_or_default();
+        let [system, tools] = &hashes.fixed;
+        [("all", &hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
+            hash.as_ref().map(|hash| self.ids.pseudonym(account, &format!("context {word} {hash} {tenant}")))
+        })
+    }
+
+    /// Compresses a document and seals it with its session's key.
+    fn seal_document(&self, plain: String, key: &SessionKey, spot: &str, id: &str) -> Result<RecordFrame, SealFailed> {
+        let names = self.writer.names();
+        let mut frame = SealedFragment::empty_frame(names, spot, key.id(), id);
+        key.seal().seal(&self.zstd.compress(plain, names.layout())?, frame.rest_mut())?;
+        Ok(frame)
+    }
+
+    /// Builds a draft that holds a request unchanged, for items that no processor could finish.
+    pub(super) fn seal_quarantined(
+        &self,
+        origin: &BatchOrigin,
+        signal: Signal,
+        request: &[u8],
+        items: u64,
+    ) -> Result<VaultDraft, SealFailed> {
+        let scope = Arc::new(FragmentScope {
+            account: object_names::account_segment(&origin.account),
+            tenant: UNATTRIBUTED.to_owned(),
+            session: QUARANTINE_SESSION.to_owned(),
+            date: object_names::date(origin.received),
+        });
+        let key = self.keys.key(&scope, origin.received)?;
+        let id = kernel::hex::encode(&self.rng.id());
+        let names = self.writer.names();
+        let head = DocumentHead {
+            v: 1,
+            fragment: Cow::Borrowed(&id),
+            account: Cow::Borrowed(&origin.account),
+            tenant: Cow::Borrowed(UNATTRIBUTED),
+            session: None,
+            writer: Cow::Borrowed(names.writer()),
+            epoch: Cow::Borrowed(names.epoch()),
+            received: object_names::rfc3339(origin.received).into(),
+            signal: Cow::Borrowed(signal.as_str()),
+            repeat: origin.repeat,
+        };
+        let plain = document::DocumentWriter::quarantine(&head, request);
+        let spot = names.object_prefix(&scope, origin.received, None);
+        let frame = self.seal_document(plain, &key, &spot, &id)?;
+        let row = RowTail {
+            kind: Some(RowKind::Quarantine),
+            ts: object_names::rfc3339(origin.received),
+            ingest_ts: object_names::rfc3339(origin.received),
+            signal: signal.as_str().to_owned(),
+            account: origin.account.to_string(),
+            tenant: UNATTRIBUTED.to_owned(),
+            status: format!("{items} items"),
+            writer: names.writer().to_string(),
+            epoch: names.epoch().to_string(),
+            fragment: Some(id.clone()),
+            len: Some(frame.rest().len() as u64),
+            ct_sha256: Some(sha256_hex(frame.rest())),
+            key_id: Some(key.id().to_owned()),
+            key_sha256: Some(key.object_sha256().to_owned()),
+            pt_bytes: Some(request.len() as u64),
+            repeat: origin.repeat,
+            ..RowTail::default()
+        };
+        let fragment = SealedFragment {
+            id,
+            key,
+            frame,
+            uri_slot: None,
+            range_slot: None,
+            known_slots: Vec::new(),
+            pin: None,
+            object_number: Arc::default(),
+        };
+        let group = DraftGroup {
+            scope,
+            object_prefix: spot,
+            arrived: origin.received,
+            end: false,
+            fragment: Some(fragment),
+            rows: vec![UnnumberedRow::new(&row, true)],
+            leaf_slots: vec![None],
+        };
+        Ok(VaultDraft { account: origin.account.clone(), groups: vec![group] })
+    }
+
+    fn fragment_head<'a>(
+        &'a self,
+        origin: &'a BatchOrigin,
+        payload: &Payload,
+        session: &SessionItems<'a>,
+        id: &'a str,
+    ) -> DocumentHead<'a> {
+        let names = self.writer.names();
+        DocumentHead {
+            v: 2,
+            fragment: Cow::Borrowed(id),
+            account: Cow::Borrowed(&origin.account),
+            tenant: Cow::Borrowed(session.tenant.unwrap_or(UNATTRIBUTED)),
+            session: match session.name {
+                SessionName::Id(id) => Some(Cow::Borrowed(id)),
+                SessionName::Trace(_) => None,
+            },
+            writer: Cow::Borrowed(names.writer()),
+            epoch: Cow::Borrowed(names.epoch()),
+            received: object_names::rfc3339(origin.received).into(),
+            signal: Cow::Borrowed(payload.signal().as_str()),
+            repeat: origin.repeat,
+        }
+    }
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    kernel::hex::encode(&Sha256::digest(bytes))
+}

@@ -1,0 +1,228 @@
+//! Selects what goes into a document: the items of a batch by tenant and session, with their heads and parameters.
+//! Reads only. Content is read in `content` and sealed in `sealing`.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
+use kernel::pseudonym::IdPolicy;
+use otlp::{NodeId, NodeKind, Payload, Signal, TextField};
+use vault::call_dedup::is_agent_tool;
+use vault::document::ItemHead;
+use vault::object_names::{self, SessionName};
+
+/// Item indexes of one tenant and session.
+pub(super) struct SessionItems<'a> {
+    pub(super) tenant: Option<&'a str>,
+    pub(super) name: SessionName<'a>,
+    /// Set only if each turn has objects of its own.
+    pub(super) turn: Option<TurnName<'a>>,
+    pub(super) items: Vec<usize>,
+    pub(super) has_content: bool,
+    pub(super) has_ended: bool,
+}
+
+/// The identity of a turn in object names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum TurnName<'a> {
+    /// The turn id as sent by the client.
+    Id(&'a str),
+    /// The trace, if the client sent no turn id: with the semantic conventions each turn has its own trace.
+    Trace(&'a [u8]),
+}
+
+impl<'a> TurnName<'a> {
+    fn from_item(payload: &'a Payload, item: &'a ItemFacts) -> Option<Self> {
+        let told = item.turn.as_deref().filter(|turn| !turn.is_empty()).map(Self::Id);
+        told.or_else(|| Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty()).map(Self::Trace))
+    }
+
+    /// The form used in object names.
+    pub(super) fn segment(self, ids: &dyn IdPolicy, account: &str) -> String {
+        match self {
+            Self::Id(turn) => object_names::turn_segment(ids, account, turn),
+            Self::Trace(trace) => format!("trace-{}", kernel::hex::encode(trace)),
+        }
+    }
+}
+
+/// Groups the items that have content or are actions by tenant and session, and with `by_turn` also by turn.
+pub(super) fn group_by_session<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<SessionItems<'a>> {
+    let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
+    let mut out: Vec<SessionItems<'a>> = Vec::new();
+    let (starters, named) = (agent_starting_calls(payload, facts), sessions_of_traces(payload, facts));
+    for (at, item) in facts.items.iter().enumerate() {
+        let content = !item.content.is_empty();
+        let is_action = is_action(item) || links_sub_agent(payload, item, &starters);
+        if !content && (payload.signal() == Signal::Metrics || !is_action) {
+            continue;
+        }
+        let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
+        let name = match item.session.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => SessionName::Id(id),
+            None => {
+                let trace = payload.trace_id(item.node);
+                named.get(trace).copied().flatten().map_or(SessionName::Trace(trace), SessionName::Id)
+            }
+        };
+        let turn = if by_turn { TurnName::from_item(payload, item) } else { None };
+        let index = *found.entry((tenant, name, turn)).or_insert_with(|| {
+            out.push(SessionItems { tenant, name, turn, items: Vec::new(), has_content: false, has_ended: false });
+            out.len() - 1
+        });
+        if let Some(session) = out.get_mut(index) {
+            session.items.push(at);
+            session.has_content |= content;
+            session.has_ended |= item.call == ItemRole::SessionEnd;
+        }
+    }
+    out
+}
+
+/// The session that the spans of each trace name, for spans that name none: auditors look for them there. `None`: the
+/// spans name several sessions.
+pub(super) fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> HashMap<&'a [u8], Option<&'a str>> {
+    let mut named: HashMap<&[u8], Option<&str>> = HashMap::new();
+    for item in &facts.items {
+        let (trace, id) = (payload.trace_id(item.node), item.session.as_deref().filter(|id| !id.is_empty()));
+        let Some(id) = id.filter(|_| !trace.is_empty()) else { continue };
+        let known = named.entry(trace).or_insert(Some(id));
+        *known = known.filter(|known| *known == id);
+    }
+    named
+}
+
+/// The nodes whose attributes belong to an item: the item, its events and links, and its resource and scope unless they
+/// are already in `seen`.
+pub(super) fn item_nodes(payload: &Payload, item: NodeId, seen: &mut HashSet<NodeId>) -> Vec<NodeId> {
+    let shared = [payload.resource(item), payload.scope(item)].into_iter().filter(|node| seen.insert(*node));
+    std::iter::once(item).chain(payload.children(item)).chain(shared).collect()
+}
+
+/// Returns true if an item gets a leaf even without content.
+fn is_action(item: &ItemFacts) -> bool {
+    item.agent && item.call != ItemRole::Other
+}
+
+/// Spans of tool calls that start agents, by trace and span id.
+fn agent_starting_calls<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(&'a [u8], &'a [u8])> {
+    let is_starter = |item: &&ItemFacts| item.call == ItemRole::Tool && item.tool.as_deref().is_some_and(is_agent_tool);
+    let calls = facts.items.iter().filter(is_starter);
+    let spans = calls.filter(|item| payload.kind(item.node) == NodeKind::Span);
+    spans.map(|item| (payload.trace_id(item.node), payload.span_id(item.node))).collect()
+}
+
+/// Returns true for the span that links a sub-agent's calls to the tool call that started it, if the sub-agent has no
+/// span of its own. It gets a leaf, so that the link is recorded.
+fn links_sub_agent(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
+    let below = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
+    item.agent && !starters.is_empty() && item.tool_call.is_some() && below()
+}
+
+/// The parts present, without duplicates, in a fixed order.
+pub(super) fn present_parts(item: &ItemFacts) -> impl Iterator<Item = ContentPart> + '_ {
+    [
+        ContentPart::Input,
+        ContentPart::Output,
+        ContentPart::System,
+        ContentPart::Tools,
+        ContentPart::ToolArgs,
+        ContentPart::ToolResult,
+        ContentPart::Other,
+    ]
+    .into_iter()
+    .filter(|part| item.content.iter().any(|place| place.part == *part))
+}
+
+pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
+    let node = item.node;
+    let log = payload.kind(node) == NodeKind::LogRecord;
+    let field = if log { TextField::EventName } else { TextField::Name };
+    let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
+    let end = payload.end_time(node);
+    ItemHead {
+        kind: Cow::Borrowed(if log { "log" } else { "span" }),
+        name: Cow::Borrowed(match payload.text(node, field) {
+            "" => item.event.as_deref().unwrap_or_default(),
+            name => name,
+        }),
+        trace_id: hex_id(payload.trace_id(node)),
+        span_id: hex_id(payload.span_id(node)),
+        parent_span_id: hex_id(payload.parent_span_id(node)),
+        start: object_names::rfc3339(kernel::clock::UnixNanos(payload.time(node))),
+        end: (end > 0).then(|| object_names::rfc3339(kernel::clock::UnixNanos(end))),
+        dialect: item.dialect.map(Cow::Borrowed),
+        call: Cow::Borrowed(super::row::role_word(item.call)),
+        operation: text(&item.operation),
+        run: payload.get_str(node, super::row::RUN_ID).map(Cow::Borrowed),
+        turn: text(&item.turn),
+        iteration: item.iteration,
+        user: text(&item.user),
+        actor: text(&item.actor),
+        agent: text(&item.sub_agent),
+        provider: text(&item.provider),
+        request_model: text(&item.request_model),
+        response_model: text(&item.response_model),
+        response_id: text(&item.response_id),
+        tool: text(&item.tool),
+        tool_call: text(&item.tool_call),
+        finish: text(&item.finish),
+        failed: item.failed,
+        error: text(&item.error),
+        decision: text(&item.decision),
+        tokens_in: item.usage.input,
+        tokens_out: item.usage.output,
+        cost_status: item.cost.as_ref().map(|cost| Cow::Borrowed(cost.status.as_str())),
+        cost_usd: item.cost.as_ref().and_then(|cost| cost.usd.as_deref().map(Cow::Borrowed)),
+        rates: item.cost.as_ref().map(|cost| Cow::Borrowed(&*cost.rate_table)),
+    }
+}
+
+/// Hex form of an id, if it is set.
+pub(super) fn hex_id(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
+}
+
+/// Attributes that a replay needs beside the content: parameters of request and response, and timing other than start
+/// and end. Given as prefixes.
+const PARAMETER_PREFIXES: [&str; 8] = [
+    "gen_ai.request.",
+    "gen_ai.response.",
+    "gen_ai.server.",
+    "gen_ai.client.",
+    "llm.request.",
+    "llm.response.",
+    "ai.settings.",
+    "ai.response.ms",
+];
+/// The same, as whole keys.
+const PARAMETER_KEYS: [&str; 12] = [
+    "llm.invocation_parameters",
+    "gen_ai.output.type",
+    "gen_ai.openai.request.service_tier",
+    "gen_ai.openai.response.service_tier",
+    "gen_ai.openai.response.system_fingerprint",
+    "llm.is_streaming",
+    "ai.response.avgOutputTokensPerSecond",
+    "duration_ms",
+    "ttft_ms",
+    "time_to_first_token_ms",
+    "api_request_duration_ms",
+    "attempt",
+];
+
+/// The item's parameters of request and response, and timing, as JSON.
+pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
+    let wanted =
+        |key: &str| PARAMETER_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || PARAMETER_KEYS.contains(&key);
+    let content: HashSet<ContentLocation> = item.content.iter().map(|place| place.at).collect();
+    payload
+        .attributes(item.node)
+        .filter(|attribute| wanted(attribute.key) && !content.contains(&ContentLocation::Attribute(attribute.id)))
+        .map(|attribute| {
+            let mut json = String::new();
+            attribute.value.write_json(&mut json);
+            (attribute.key, json)
+        })
+        .collect()
+}

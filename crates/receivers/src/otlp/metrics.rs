@@ -1,0 +1,131 @@
+//! The metrics of one port, under the Collector's names. Labels are receiver, transport, outcome and a finite set of
+//! reasons. The engine has its own metrics.
+
+use std::sync::Arc;
+
+use super::log_limiter::RefusalLogLimiter;
+use super::reply::RequestRefusal;
+use kernel::clock::SystemClock;
+use net::listen;
+use otlp::Signal;
+use pipeline::{Outcome, Reason};
+use telemetry::{Counter, Meter, names};
+
+/// The metric handles of one port.
+pub(super) struct ReceiverMetrics {
+    meter: Meter,
+    receiver: String,
+    transport: &'static str,
+    /// Accepted, refused and failed items, in the order of [`Signal::ALL`].
+    items: [[Counter; 3]; 3],
+    success: Counter,
+    refused: Counter,
+    failure: Counter,
+    log_limiter: RefusalLogLimiter,
+}
+
+impl ReceiverMetrics {
+    /// Registers the metrics of one `transport` of `receiver`.
+    pub(super) fn new(meter: &Meter, receiver: &str, transport: &'static str) -> Self {
+        let labels = [("receiver", receiver), ("transport", transport)];
+        let counter = |def| meter.counter(def, &labels);
+        let requests = |outcome| {
+            let labels = [("receiver", receiver), ("transport", transport), ("outcome", outcome)];
+            meter.counter(&names::RECEIVER_REQUESTS, &labels)
+        };
+        Self {
+            items: [
+                [&names::RECEIVER_ACCEPTED_SPANS, &names::RECEIVER_REFUSED_SPANS, &names::RECEIVER_FAILED_SPANS],
+                [&names::RECEIVER_ACCEPTED_POINTS, &names::RECEIVER_REFUSED_POINTS, &names::RECEIVER_FAILED_POINTS],
+                [&names::RECEIVER_ACCEPTED_LOGS, &names::RECEIVER_REFUSED_LOGS, &names::RECEIVER_FAILED_LOGS],
+            ]
+            .map(|signal| signal.map(counter)),
+            success: requests("success"),
+            refused: requests("refused"),
+            failure: requests("failure"),
+            log_limiter: RefusalLogLimiter::new(Arc::new(SystemClock::new())),
+            meter: meter.clone(),
+            receiver: receiver.to_owned(),
+            transport,
+        }
+    }
+
+    /// Counts the items of a submitted request by its outcome.
+    pub(super) fn count_items(&self, signal: Signal, items: u64, outcome: &Outcome) {
+        let [traces, metrics, logs] = &self.items;
+        let [accepted, refused, failed] = match signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        };
+        match *outcome {
+            Outcome::Accepted => accepted.increment(items),
+            Outcome::Partial { rejected, .. } => {
+                accepted.increment(items.saturating_sub(rejected));
+                refused.increment(rejected);
+            }
+            Outcome::Retry { reason, .. } | Outcome::Refused { reason } => {
+                if is_internal_failure(reason) {
+                    failed.increment(items)
+                } else {
+                    refused.increment(items)
+                }
+            }
+        }
+    }
+
+    /// Counts a successful request.
+    pub(super) fn count_success(&self) {
+        self.success.increment(1);
+    }
+
+    /// Counts and logs a refused request; `near`: the client is on this machine. The log gets fixed texts and nothing
+    /// from the request.
+    pub(super) fn record_refusal(&self, refusal: &RequestRefusal, near: bool) {
+        let label = refusal.label;
+        if let Some(more) = self.log_limiter.count_refusal(label) {
+            tracing::warn!(
+                receiver = self.receiver,
+                transport = self.transport,
+                reason = label,
+                status = refusal.http_status.as_u16(),
+                why = refusal.violation.as_ref().unwrap_or(&refusal.message),
+                from = if near { "this machine" } else { "elsewhere" },
+                more,
+                "a request was refused; `more` is the number of refusals for this reason since the last such line"
+            );
+        }
+        let own = Reason::ALL.iter().any(|reason| reason.label() == label && is_internal_failure(*reason));
+        if own {
+            self.failure.increment(1)
+        } else {
+            self.refused.increment(1)
+        }
+        let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", label)];
+        self.meter.counter(&names::RECEIVER_REJECTIONS, &labels).increment(1);
+    }
+
+    /// The metrics of the port's connections.
+    pub(super) fn connection_meters(&self) -> listen::PortMetrics {
+        let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport)];
+        let closed = |reason| {
+            let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", reason)];
+            self.meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
+        };
+        listen::PortMetrics {
+            open: self.meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
+            over_limit: closed("limit"),
+            crowded: closed("crowded"),
+            silent: closed("silent"),
+            idle: closed("idle"),
+            aged: closed("age"),
+            handshake: closed("handshake"),
+            bad_head: closed("head"),
+        }
+    }
+}
+
+/// Whether the reason is tollgate's own failure rather than back-pressure: the Collector's `failed` versus `refused`.
+fn is_internal_failure(reason: Reason) -> bool {
+    matches!(reason, Reason::Lost | Reason::SpoolFailed | Reason::Quarantined | Reason::NotCleared)
+}

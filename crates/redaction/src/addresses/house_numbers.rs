@@ -1,0 +1,41 @@
+//! Rejects numbers that can't be house numbers by the bytes next to them, which excludes nearly all numbers cheaply.
+//! The street next to a number is in `street`.
+
+use crate::anchors::DigitRun;
+use crate::scan::TextScan;
+use crate::sets::ByteSet;
+
+/// A number after one of these bytes is not a house number.
+static TIED: ByteSet = ByteSet::new(b"#$_/=@%+.-");
+
+/// Whether a street may be next to a number, judged by the bytes on both sides: they must be separated by a blank.
+#[inline]
+pub(super) fn may_be_house_number(scan: &TextScan<'_>, number: &DigitRun) -> bool {
+    let digits = usize::from(number.digits);
+    if !(1..7).contains(&digits) || number.len() > digits + 1 || TIED.contains(number.before) {
+        return false;
+    }
+    let first = match number.behind {
+        b' ' => match scan.byte(number.end + 1) {
+            b'0'..=b'9' => {
+                !is_whole_number(scan, number.end + 1) || scan.bytes(number.end + 1..number.end + 5) == b"1/2 "
+            }
+            byte => byte.is_ascii_alphabetic() || !byte.is_ascii(),
+        },
+        byte => matches!(byte, b',' | b'-'),
+    };
+    first || number.before == b' ' && may_precede_number(scan.byte_before(number.start, 2))
+}
+
+/// Whether the digits at `at` are a complete number.
+pub(super) fn is_whole_number(scan: &TextScan<'_>, at: usize) -> bool {
+    static DIGITS: ByteSet = ByteSet::new(b"0123456789");
+    static ENDS: ByteSet = ByteSet::new(b" \n\":;(){}[<=|/\t");
+    let digits = DIGITS.count_leading(scan.bytes(at..at + 72));
+    ENDS.contains(scan.byte(at + digits))
+}
+
+/// Whether a byte may end the text before a house number: a street's name, or `Box #`.
+fn may_precede_number(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || !byte.is_ascii() || matches!(byte, b'.' | b',' | b'#')
+}

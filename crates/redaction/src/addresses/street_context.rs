@@ -1,0 +1,32 @@
+//! The surroundings of a street line: words that announce an address, and a place behind it. The street itself is in
+//! `street` and `announced_streets`, attached parts in `address_parts`.
+
+use std::sync::LazyLock;
+
+use super::address_parts;
+use crate::scan::TextScan;
+use crate::wordlists;
+
+/// Words that make the number before a doubtful street a house number.
+static ANNOUNCING_WORDS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| wordlists::lines("addresses.announcing_house").collect());
+
+/// Whether digits are a year from 1900 to 2099.
+pub(super) fn is_year(digits: &[u8]) -> bool {
+    matches!(digits, [b'1', b'9', a, b] | [b'2', b'0', a, b] if a.is_ascii_digit() && b.is_ascii_digit())
+}
+
+/// Whether a place, state or lettered postcode follows a street.
+pub(super) fn is_followed_by_place(scan: &TextScan<'_>, end: usize) -> bool {
+    let behind = address_parts::address_end(scan, end);
+    scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
+}
+
+/// Whether one of the announcing words is near before `start`.
+pub(super) fn is_announced(scan: &TextScan<'_>, start: usize) -> bool {
+    let head = scan.part(scan.widen_to_characters(start.saturating_sub(48)..start).start..start);
+    ANNOUNCING_WORDS.iter().any(|word| {
+        head.len() >= word.len()
+            && head.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}

@@ -1,0 +1,458 @@
+//! Walks everything in a text that looks like JSON: objects, Python dicts, JS literals, escaped and truncated text. The
+//! meaning of a key depends on the keys beside and above it, so the walk builds a tree. It does not recurse; depth is
+//! at most [`DEPTH`]; each byte is read a bounded number of times; text without structure is left after a few bytes.
+//! `table` gives the meaning of keys.
+
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+
+use crate::sets::ByteSet;
+
+use super::table::{KeyCache, KeyMatch, KeyTable, LONGEST, SiblingEvidence};
+
+/// Deepest nesting that is followed.
+const DEPTH: usize = 64;
+/// How often a string's text may be walked as a structure inside another one.
+const NESTED: usize = 4;
+/// Index that means "no pair".
+const NONE: u32 = u32::MAX;
+
+/// The form of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ValueForm {
+    /// In quotes.
+    Text,
+    /// Without quotes.
+    Bare,
+    /// An object or list.
+    Container,
+}
+
+/// A key with its value, or an item of a list, whose key is empty.
+#[derive(Clone)]
+pub(crate) struct JsonPair {
+    /// The key without its quotes.
+    pub(crate) key: Range<usize>,
+    /// The value without its quotes.
+    pub(crate) value: Range<usize>,
+    /// The form of the value.
+    pub(crate) kind: ValueForm,
+    /// Index of the object or list that contains it.
+    pub(crate) object: u32,
+    /// The match of the key.
+    pub(crate) key_match: KeyMatch,
+    /// The key's evidence about keys beside and below it.
+    evidence: SiblingEvidence,
+}
+
+/// An object or list.
+#[derive(Clone, Copy)]
+struct JsonContainer {
+    /// Index of the pair whose value it is.
+    parent: u32,
+    /// Combined evidence of its keys.
+    evidence: SiblingEvidence,
+}
+
+/// All pairs of a text, in order.
+#[derive(Default)]
+pub(crate) struct JsonTree {
+    pub(crate) pairs: Vec<JsonPair>,
+    containers: Vec<JsonContainer>,
+    stack: Vec<OpenContainer>,
+    nested: Vec<WalkTask>,
+    key_starts: Vec<usize>,
+}
+
+/// Bytes of an unquoted key.
+static IN_KEY: ByteSet = ByteSet::new(b"_-$.").and_alnum().and_non_ascii();
+/// Bytes that may end an unquoted value.
+static MAY_END: ByteSet = ByteSet::new(b"(),}]{\"\n\\");
+/// Blanks.
+static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
+/// Blanks, including escaped line breaks.
+static LINE_ENDS: ByteSet = ByteSet::new(b" \t\r\n\\n");
+
+/// An open object or list.
+#[derive(Clone, Copy)]
+struct OpenContainer {
+    container: u32,
+    is_list: bool,
+}
+
+/// A range to walk, and the pair whose value it is.
+#[derive(Clone)]
+struct WalkTask {
+    range: Range<usize>,
+    parent: u32,
+    depth: usize,
+}
+
+impl JsonTree {
+    /// Removes all pairs.
+    pub(crate) fn clear(&mut self) {
+        self.pairs.clear();
+        self.key_starts.clear();
+    }
+
+    /// Replaces the pairs with those of `text`.
+    pub(crate) fn walk(&mut self, text: &str, table: &KeyTable, known: &mut KeyCache) {
+        self.pairs.clear();
+        self.containers.clear();
+        self.nested.clear();
+        self.nested.push(WalkTask { range: 0..text.len(), parent: NONE, depth: 0 });
+        while let Some(task) = self.nested.pop() {
+            self.stack.clear();
+            let bytes = text.as_bytes().get(..task.range.end).unwrap_or_default();
+            JsonWalk { text: bytes, at: task.range.start, slashes: 0, table, cache: known, tree: self, task }.run();
+        }
+        self.key_starts.clear();
+        self.key_starts
+            .extend(self.pairs.iter().filter(|pair| pair.key_match != KeyMatch::NONE).map(|pair| pair.key.start));
+        // Nested text is walked after the text around it
+        if !self.key_starts.is_sorted() {
+            self.key_starts.sort_unstable();
+        }
+    }
+
+    /// Positions of keys that match the table, in order.
+    pub(crate) fn key_starts(&self) -> &[usize] {
+        &self.key_starts
+    }
+
+    fn pair(&self, at: u32) -> Option<&JsonPair> {
+        self.pairs.get(at as usize)
+    }
+
+    fn container(&self, pair: &JsonPair) -> Option<&JsonContainer> {
+        self.containers.get(pair.object as usize)
+    }
+
+    /// The pair whose value (object or list) contains `pair`.
+    pub(crate) fn parent(&self, pair: &JsonPair) -> Option<&JsonPair> {
+        self.pair(self.container(pair)?.parent)
+    }
+
+    /// The keyed pair whose list contains the item `at`.
+    pub(crate) fn list_key(&self, at: usize) -> Option<&JsonPair> {
+        self.keyed_ancestor(self.pairs.get(at)?)
+    }
+
+    /// The nearest keyed pair whose value contains `pair`.
+    fn keyed_ancestor<'t>(&'t self, pair: &'t JsonPair) -> Option<&'t JsonPair> {
+        let mut pair = pair;
+        for _ in 0..4 {
+            pair = self.pair(self.container(pair)?.parent)?;
+            if !pair.key.is_empty() {
+                return Some(pair);
+            }
+        }
+        None
+    }
+
+    /// The evidence of keys beside and above a pair.
+    pub(crate) fn evidence(&self, pair: &JsonPair) -> SiblingEvidence {
+        let mut all = self.container(pair).map(|holder| holder.evidence).unwrap_or_default();
+        if let Some(above) = self.keyed_ancestor(pair) {
+            all = all.combine(above.evidence);
+            if let Some(second) = self.keyed_ancestor(above) {
+                all.supports |= second.evidence.supports;
+            }
+        }
+        all
+    }
+}
+
+/// State of a walk.
+struct JsonWalk<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// Backslashes before each quote of this structure.
+    slashes: usize,
+    table: &'a KeyTable,
+    cache: &'a mut KeyCache,
+    tree: &'a mut JsonTree,
+    task: WalkTask,
+}
+
+/// A quoted token.
+struct QuotedToken {
+    /// The range without the quotes.
+    range: Range<usize>,
+    /// The position behind the closing quote.
+    behind: usize,
+}
+
+/// Position of the first of two bytes within the first 24 bytes of `rest`, in which most keys end; `None` if it is not
+/// there.
+#[inline(always)]
+fn find_either_byte(rest: &[u8], one: u8, other: u8) -> Option<Option<usize>> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (ones, others) = (EACH * u64::from(one), EACH * u64::from(other));
+    for (index, eight) in rest.as_chunks::<8>().0.iter().take(3).enumerate() {
+        let bytes = u64::from_le_bytes(*eight);
+        // Sets the top bit of each zero byte; a borrow can only affect bytes after the first of them
+        let zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7);
+        let found = zero(bytes ^ ones) | zero(bytes ^ others);
+        if found != 0 {
+            return Some(Some(8 * index + (found.trailing_zeros() / 8) as usize));
+        }
+    }
+    None
+}
+
+impl JsonWalk<'_> {
+    fn run(&mut self) {
+        while let Some(open) = self.text.get(self.at..).and_then(|rest| memchr2(b'{', b'[', rest)) {
+            self.at += open;
+            self.tree.stack.clear();
+            self.slashes = 0;
+            let list = self.byte() == Some(b'[');
+            // A list of words or numbers outside all objects has no keys
+            if if list { !self.opens_list_of_objects() } else { self.is_block() } {
+                self.at += 1;
+                continue;
+            }
+            self.open_container(self.task.parent, list);
+            while !self.tree.stack.is_empty() && self.read_next().is_some() {}
+        }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Whether `{` begins a block of code: it is followed neither by a quote nor by a word with `:` or `=`.
+    fn is_block(&self) -> bool {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let rest = rest.get(BLANKS.count_leading(rest)..).unwrap_or_default();
+        let key = IN_KEY.count_leading(rest.get(..rest.len().min(LONGEST)).unwrap_or_default());
+        match rest.get(key) {
+            Some(b'"' | b'\'' | b'\\' | b',' | b';' | b'{' | b'[' | b'}' | b']') if key == 0 => false,
+            _ if key == 0 => true,
+            Some(b':' | b'=' | b'\\') => false,
+            Some(byte) if BLANKS.contains(*byte) => {
+                let rest = rest.get(key..).unwrap_or_default();
+                !matches!(rest.get(BLANKS.count_leading(rest)), Some(b':' | b'=' | b'\\'))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether `[` is followed by `{`, within a few bytes.
+    fn opens_list_of_objects(&self) -> bool {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let next = rest.iter().take(64).find(|byte| !LINE_ENDS.contains(**byte));
+        matches!(next, Some(b'{')) || (self.task.parent != NONE && matches!(next, Some(b'"' | b'\'')))
+    }
+
+    fn open_container(&mut self, parent: u32, list: bool) {
+        let holder = u32::try_from(self.tree.containers.len()).unwrap_or(NONE);
+        self.tree.containers.push(JsonContainer { parent, evidence: SiblingEvidence::default() });
+        self.tree.stack.push(OpenContainer { container: holder, is_list: list });
+        self.at += 1;
+    }
+
+    /// Reads one pair, item or end; `None` if there is no more structure.
+    fn read_next(&mut self) -> Option<()> {
+        self.skip_blanks(true);
+        let frame = *self.tree.stack.last()?;
+        match self.byte()? {
+            b'}' | b']' => {
+                self.tree.stack.pop();
+                self.at += 1;
+                Some(())
+            }
+            _ if frame.is_list => self.read_value(0..0, frame),
+            _ => {
+                let key = self.read_key()?;
+                self.skip_blanks(false);
+                match self.byte()? {
+                    b':' => self.at += 1,
+                    b'=' => self.at += 1 + usize::from(self.text.get(self.at + 1) == Some(&b'>')),
+                    _ => return None,
+                }
+                self.skip_blanks(false);
+                self.read_value(key, frame)
+            }
+        }
+    }
+
+    /// Skips blanks, escaped line breaks and, with `commas`, commas.
+    fn skip_blanks(&mut self, commas: bool) {
+        while let Some(byte) = self.byte() {
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                b',' | b';' if commas => self.at += 1,
+                b'\\' => {
+                    let rest = self.text.get(self.at..).unwrap_or_default();
+                    let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+                    match rest.get(slashes) {
+                        Some(b'n' | b'r' | b't') => self.at += slashes + 1,
+                        _ => return,
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn read_key(&mut self) -> Option<Range<usize>> {
+        if let Some(quoted) = self.read_quoted(256) {
+            self.at = quoted.behind;
+            return Some(quoted.range);
+        }
+        let rest = self.text.get(self.at..)?;
+        let len = IN_KEY.count_leading(rest.get(..rest.len().min(LONGEST))?);
+        let key = self.at..self.at + len;
+        self.at += len;
+        (len > 0).then_some(key)
+    }
+
+    /// Reads the quoted token that starts here, of at most `most` bytes. If the text ends in it and `most` is
+    /// unlimited, the token ends there.
+    fn read_quoted(&mut self, most: usize) -> Option<QuotedToken> {
+        let rest = self.text.get(self.at..)?;
+        let slashes = match rest.first()? {
+            b'\\' => rest.iter().take(16).take_while(|byte| **byte == b'\\').count(),
+            b'"' | b'\'' => 0,
+            _ => return None,
+        };
+        let quote = *rest.get(slashes)?;
+        if quote != b'"' && quote != b'\'' {
+            return None;
+        }
+        self.slashes = slashes;
+        let from = self.at + slashes + 1;
+        let text = self.text.get(..self.text.len().min(from.saturating_add(most)))?;
+        let mut at = from;
+        loop {
+            let rest = text.get(at..)?;
+            let next = match slashes {
+                0 => find_either_byte(rest, quote, b'\\').unwrap_or_else(|| memchr2(quote, b'\\', rest)),
+                _ => find_either_byte(rest, quote, quote).unwrap_or_else(|| memchr(quote, rest)),
+            };
+            let Some(next) = next else {
+                let end = self.text.len();
+                return (most == usize::MAX).then_some(QuotedToken { range: from.min(end)..end, behind: end });
+            };
+            at += next;
+            if slashes == 0 {
+                if self.text.get(at) == Some(&b'\\') {
+                    at += 2;
+                    continue;
+                }
+                return Some(QuotedToken { range: from..at, behind: at + 1 });
+            }
+            let back = self.text.get(from..at)?.iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
+            if back <= slashes {
+                return Some(QuotedToken { range: from..at - back, behind: at + 1 });
+            }
+            at += 1;
+        }
+    }
+
+    /// The match of the next pair's key, and its evidence about others.
+    fn match_key(&mut self, range: &Range<usize>) -> Option<(KeyMatch, SiblingEvidence)> {
+        let key = self.text.get(range.clone())?;
+        if key.is_empty() {
+            return Some((KeyMatch::NONE, SiblingEvidence::default()));
+        }
+        Some(self.cache.find(self.table, key))
+    }
+
+    fn read_value(&mut self, key: Range<usize>, frame: OpenContainer) -> Option<()> {
+        let (found, says) = self.match_key(&key)?;
+        if let Some(holder) = self.tree.containers.get_mut(frame.container as usize) {
+            holder.evidence = holder.evidence.combine(says);
+        }
+        let mut pair = JsonPair {
+            key,
+            value: self.at..self.at,
+            kind: ValueForm::Container,
+            object: frame.container,
+            key_match: found,
+            evidence: says,
+        };
+        let index = u32::try_from(self.tree.pairs.len()).unwrap_or(NONE);
+        let byte = self.byte()?;
+        match byte {
+            b'{' | b'[' => {
+                self.tree.pairs.push(pair);
+                if self.tree.stack.len() >= DEPTH {
+                    return None;
+                }
+                self.open_container(index, byte == b'[');
+                return Some(());
+            }
+            b'"' | b'\'' | b'\\' => {
+                let quoted = self.read_quoted(usize::MAX)?;
+                pair.value = quoted.range.clone();
+                pair.kind = ValueForm::Text;
+                self.at = quoted.behind;
+                let nests = self.queue_nested(index, quoted.range);
+                if frame.is_list && !nests && !self.is_list_of_known_key(frame) {
+                    return Some(());
+                }
+            }
+            _ => {
+                pair.value = self.read_unquoted();
+                pair.kind = ValueForm::Bare;
+                if pair.value.is_empty() {
+                    return None;
+                }
+                if frame.is_list && !self.is_list_of_known_key(frame) {
+                    return Some(());
+                }
+            }
+        }
+        self.tree.pairs.push(pair);
+        Some(())
+    }
+
+    /// Queues a string for a later walk if it holds a structure.
+    fn queue_nested(&mut self, parent: u32, range: Range<usize>) -> bool {
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        let nests = range.len() > 8 && self.task.depth < NESTED && matches!(first, Some(b'{' | b'['));
+        if nests {
+            self.tree.nested.push(WalkTask { range, parent, depth: self.task.depth + 1 });
+        }
+        nests
+    }
+
+    /// Whether the items of a list are values of a key in the table.
+    fn is_list_of_known_key(&self, frame: OpenContainer) -> bool {
+        let holder = self.tree.containers.get(frame.container as usize);
+        let pair = holder.and_then(|holder| self.tree.pair(holder.parent));
+        pair.is_some_and(|pair| pair.key.is_empty() || pair.key_match != KeyMatch::NONE)
+    }
+
+    /// Reads an unquoted value, balancing brackets within a few hundred bytes.
+    fn read_unquoted(&mut self) -> Range<usize> {
+        let from = self.at;
+        let mut open = 0_usize;
+        let rest = self.text.get(from..).unwrap_or_default();
+        let rest = rest.get(..rest.len().min(512)).unwrap_or_default();
+        let mut ends = |on: usize, byte: u8| match byte {
+            b'(' => {
+                open += 1;
+                false
+            }
+            b')' => {
+                open = open.saturating_sub(1);
+                false
+            }
+            b',' | b'}' | b']' => open == 0,
+            // An escaped line break or quote ends the value
+            b'\\' => matches!(self.text.get(from + on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
+            _ => true,
+        };
+        let end = rest.iter().enumerate().position(|(on, byte)| MAY_END.contains(*byte) && ends(on, *byte));
+        let end = end.unwrap_or(rest.len());
+        let text = rest.get(..end).unwrap_or_default();
+        self.at = from + end;
+        from..from + text.trim_ascii_end().len()
+    }
+}

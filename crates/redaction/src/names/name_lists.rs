@@ -1,0 +1,160 @@
+//! Four word lists: given names, family names, words that may be names, and common words that are not. The lists are
+//! sorted (`tests`). A look-up compares one or two words and allocates nothing. `name_shape` uses them.
+
+use std::sync::LazyLock;
+
+use crate::sets;
+
+/// Given names in their usual spelling, from the US census of 1990 and the name lists of Faker (MIT), without those
+/// that are common words.
+const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given.txt");
+/// Common words, places and products in lower case, collected from documentation and source code.
+const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common.txt");
+
+static GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(GIVEN_TEXT));
+static COMMON: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(COMMON_TEXT));
+
+/// A hash set of the words in a text.
+pub(crate) struct WordIndex {
+    text: &'static str,
+    /// Start of each word in the text; string slices would take four times the space.
+    words: Box<[u32]>,
+    /// Hash slots: index of a word plus one, 0 if free. At least half are free.
+    slots: Vec<u16>,
+}
+
+impl WordIndex {
+    /// Builds the set of the words in a text, separated by white space.
+    pub(crate) fn new(text: &'static str) -> Self {
+        let begins = |(at, byte): (usize, &u8)| {
+            let first =
+                at.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_none_or(u8::is_ascii_whitespace);
+            (first && !byte.is_ascii_whitespace()).then(|| u32::try_from(at).ok()).flatten()
+        };
+        let words: Box<[u32]> = text.as_bytes().iter().enumerate().filter_map(begins).collect();
+        let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
+        let mask = slots.len() - 1;
+        for (place, word) in (1_u16..).zip(text.split_ascii_whitespace()) {
+            let mut at = sets::hash(word.as_bytes()) & mask;
+            while slots.get(at).is_some_and(|slot| *slot != 0) {
+                at = (at + 1) & mask;
+            }
+            if let Some(slot) = slots.get_mut(at) {
+                *slot = place;
+            }
+        }
+        Self { text, words, slots }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.text.split_ascii_whitespace()
+    }
+
+    /// Whether the word at `place` equals `word`.
+    fn is_word_at(&self, place: u16, word: &[u8]) -> bool {
+        let first =
+            self.words.get(usize::from(place) - 1).and_then(|first| self.text.as_bytes().get(*first as usize..));
+        let behind = first.and_then(|rest| rest.strip_prefix(word));
+        behind.is_some_and(|behind| behind.first().is_none_or(u8::is_ascii_whitespace))
+    }
+
+    fn contains(&self, word: &[u8]) -> bool {
+        let mut at = sets::hash(word) & (self.slots.len() - 1);
+        loop {
+            match self.slots.get(at) {
+                None | Some(0) => return false,
+                Some(place) if self.is_word_at(*place, word) => return true,
+                Some(_) => at = (at + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+}
+
+impl WordIndex {
+    /// Whether a word, ignoring ASCII case, is in a list of lower-case words.
+    pub(crate) fn contains_any_case(&self, word: &str) -> bool {
+        with_lower_case(word, |word| self.contains(word))
+    }
+}
+
+/// Given names that are also common words or places; they count as names before a listed family name.
+const AMBIGUOUS_GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/maybe.txt");
+/// Family names in lower case, from the same census.
+const FAMILY_TEXT: &str = include_str!("../../../../config/rules/words/family.txt");
+
+static AMBIGUOUS_GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(AMBIGUOUS_GIVEN_TEXT));
+static FAMILY: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(FAMILY_TEXT));
+
+/// Longest word that is looked up, in bytes.
+const LONGEST: usize = 32;
+
+/// All given names, including ambiguous ones.
+pub(crate) fn given_names() -> impl Iterator<Item = &'static str> {
+    GIVEN.iter().chain(AMBIGUOUS_GIVEN.iter())
+}
+
+/// Whether a word is a listed given name, capitalised or all in capitals.
+pub(crate) fn is_given_name(word: &str) -> bool {
+    let list = &*GIVEN;
+    let hyphened = || word.contains('-') && word.split('-').all(|part| list.contains(part.as_bytes()));
+    if list.contains(word.as_bytes()) || hyphened() {
+        return true;
+    }
+    // All in capitals
+    if !word.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return false;
+    }
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 3) else { return false };
+    copy.copy_from_slice(word.as_bytes());
+    copy.iter_mut().skip(1).for_each(|byte| byte.make_ascii_lowercase());
+    list.contains(copy)
+}
+
+/// Like [`is_given`], for a lower-case word.
+pub(crate) fn is_lower_given_name(word: &str) -> bool {
+    is_given_bytes(word.as_bytes())
+}
+
+fn is_given_bytes(word: &[u8]) -> bool {
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 2 && word.is_ascii()) else { return false };
+    copy.copy_from_slice(word);
+    copy.iter_mut().take(1).for_each(|byte| byte.make_ascii_uppercase());
+    GIVEN.contains(copy)
+}
+
+/// Whether a word, ignoring case, is common, so that it is no name by itself.
+pub(crate) fn is_common_word(word: &str) -> bool {
+    let found = |word: &[u8]| COMMON.contains(word);
+    let ends: [&[u8]; 4] = [b"s", b"ed", b"ing", b"'s"];
+    // Inflected forms of common words are common as well
+    with_lower_case(word, |lower| {
+        found(lower)
+            || ends.iter().any(|end| {
+                lower.strip_suffix(*end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_bytes(lower))
+            })
+    })
+}
+
+/// Whether a word is a listed family name.
+pub(crate) fn is_family_name(word: &str) -> bool {
+    with_lower_case(word, |lower| FAMILY.contains(lower))
+}
+
+/// Whether a word may be a given name or something else.
+pub(crate) fn may_be_given_name(word: &str) -> bool {
+    AMBIGUOUS_GIVEN.contains(word.as_bytes())
+}
+
+fn with_lower_case(word: &str, ask: impl FnOnce(&[u8]) -> bool) -> bool {
+    let mut buffer = [0_u8; LONGEST];
+    let Some(copy) = buffer.get_mut(..word.len()) else { return false };
+    copy.iter_mut().zip(word.bytes()).for_each(|(to, byte)| *to = byte.to_ascii_lowercase());
+    ask(copy)
+}
+
+#[cfg(test)]
+pub(crate) fn sorted() -> bool {
+    [&*GIVEN, &*COMMON, &*AMBIGUOUS_GIVEN, &*FAMILY].iter().all(|list| list.iter().is_sorted())
+}

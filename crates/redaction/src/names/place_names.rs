@@ -1,0 +1,40 @@
+//! Given names that are also places or units, and journeys, whose ends are places: `to Texas` and
+//! `a flight to Charlotte` name no person. `listed` has the words that make a place of the name behind them.
+
+use std::sync::LazyLock;
+
+use crate::addresses::address_parts::STATES;
+use crate::scan::TextScan;
+use crate::sets::WordSet;
+use crate::wordlists;
+
+/// Listed given names that are more often a place, a building or a unit if only a preposition comes before them.
+static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.given_places")));
+/// Words before persons that also come before places and units.
+static WORDS_BEFORE_EITHER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.before_places")));
+/// Words for journeys, which go to a place or come from one.
+static JOURNEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.journeys")));
+
+/// Whether a given name may also be a place.
+pub(super) fn may_be_place(name: &str) -> bool {
+    PLACES.contains(name)
+}
+
+/// Whether a word before a name may also come before a place.
+pub(super) fn may_precede_place(word: &str) -> bool {
+    WORDS_BEFORE_EITHER.contains(word)
+}
+
+/// Whether a text begins with a state abbreviation, as after a city: `NC`. Abbreviations that are words do not count.
+pub(super) fn is_state(text: &str) -> bool {
+    let ends = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    text.get(..2).is_some_and(|two| ends && STATES.contains(&two) && !["OK", "IN", "OR", "ME", "HI"].contains(&two))
+}
+
+/// Whether a word for a journey and `to`, `from` or `of` come before `start`: `a flight to `.
+pub(super) fn is_behind_journey(scan: &TextScan<'_>, start: usize) -> bool {
+    let head = scan.part(scan.widen_to_characters(start.saturating_sub(24)..start).start..start);
+    let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
+    head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())
+        .is_some_and(|word| JOURNEYS.contains(word))
+}

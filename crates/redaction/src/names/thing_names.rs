@@ -1,0 +1,65 @@
+//! Whether a listed name belongs to a thing: it begins the value of `name` or `title` and its sibling keys are those of
+//! goods. Runs only for names that would be claimed, and reads at most [`REACH`] bytes on either side. Keys of persons
+//! are in `keys`.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::name_lists;
+use crate::scan::TextScan;
+use crate::sets::WordSet;
+use crate::wordlists;
+
+/// Bytes on either side in which sibling keys are searched.
+const REACH: usize = 240;
+
+/// Keys that hold names of things.
+static NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_names")));
+/// Keys that only things have.
+static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_things")));
+/// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
+static KEYS_OF_PURCHASES: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new("price stock inventory quantity qty brand"));
+/// Keys that persons have.
+static PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_persons")));
+
+/// Whether the name at `range` begins the value of a thing's key.
+pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
+    let head = scan.part(scan.widen_to_characters(range.start.saturating_sub(REACH)..range.start).start..range.start);
+    let Some((before, key)) = key_at_end(head) else { return false };
+    if !NAMES.contains(key) {
+        return false;
+    }
+    let behind = scan.part(range.end..scan.widen_to_characters(range.end..scan.text.len().min(range.end + REACH)).end);
+    let before = before.rsplit(['{', '}']).next().unwrap_or("");
+    let behind = behind.split('}').next().unwrap_or("");
+    let second = scan.part(range.clone()).split(' ').nth(1);
+    let mut things = usize::from(second.is_some_and(name_lists::is_common_word));
+    for key in keys_in(before).chain(keys_in(behind)) {
+        if PERSONS.contains(key) {
+            return false;
+        }
+        things += if THINGS.contains(key) { 2 } else { usize::from(KEYS_OF_PURCHASES.contains(key)) };
+    }
+    things > 1
+}
+
+/// The key at the end of `head` whose value comes next, and the text before it.
+fn key_at_end(head: &str) -> Option<(&str, &str)> {
+    let quotes = ['"', '\'', '\\'];
+    let head = head.trim_end_matches(quotes).trim_end_matches(' ').strip_suffix([':', '='])?;
+    let head = head.trim_end_matches(' ').trim_end_matches(quotes);
+    let from = head
+        .rfind(|c: char| !is_in_key(c))
+        .map_or(0, |at| at + head.get(at..).and_then(|c| c.chars().next()).map_or(1, char::len_utf8));
+    head.split_at_checked(from)
+}
+
+/// Words followed by a quote, `:` or `=`.
+fn keys_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(|c: char| !is_in_key(c)).filter_map(|part| part.strip_suffix(['"', '\'', '\\', ':', '=']))
+}
+
+fn is_in_key(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}

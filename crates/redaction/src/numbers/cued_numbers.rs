@@ -1,0 +1,480 @@
+//! Finds values that only the word or key before them identifies: accounts, passports, licences, medical, tax and
+//! national ids, devices, vehicles. A value must have a plausible size for its kind; the farther its word, the stricter
+//! the shape or check. Dates, times and hashes are excluded. The words are in `pii.yaml`.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use super::super::rule::RuleFamily;
+use super::super::scan::TextScan;
+use super::super::sets::{ByteSet, WordSet};
+use super::super::validate::{bank, lettered_checks, national};
+use super::number_cues::{CueDistance, NumberCues, country_start, series_start};
+use super::number_site::{self, NumberFinding, NumberSite};
+use super::{card, date, phone};
+use crate::wordlists;
+
+/// Most bytes in a value.
+const MOST: usize = 40;
+
+/// Letters, digits and dashes.
+static IN_TOKEN: ByteSet = ByteSet::new(b"-").and_alnum();
+
+/// A value of letters, digits and dashes.
+pub(super) struct AlnumToken {
+    /// Its range in the text.
+    range: Range<usize>,
+    digits: usize,
+    letters: usize,
+    lower: usize,
+}
+
+impl AlnumToken {
+    /// Reads the token around a run: letters, digits and single dashes.
+    pub(super) fn around(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Self> {
+        let before = scan.bytes(run.start.saturating_sub(MOST)..run.start);
+        let start = run.start - IN_TOKEN.count_trailing(before);
+        let end = run.start + IN_TOKEN.count_leading(scan.bytes(run.start..run.start + MOST + 1));
+        let text = scan.bytes(start..end);
+        let lead = text.iter().take_while(|byte| **byte == b'-').count();
+        let tail = text.iter().rev().take_while(|byte| **byte == b'-').count();
+        let mut start = start + lead;
+        if scan.is_escape_letter(start + 1) {
+            start += 1;
+        } else if scan.byte_before(start, 1) == b'\\' {
+            // An escape such as \u2556 is not a value
+            return None;
+        }
+        Self::from_range(scan, start..end.checked_sub(tail)?)
+    }
+
+    /// Makes the token of a range; `None` if it is too long or part of something longer.
+    fn from_range(scan: &TextScan<'_>, range: Range<usize>) -> Option<Self> {
+        let text = scan.bytes(range.clone());
+        let (near, next) = (scan.byte(range.end), scan.byte(range.end + 1));
+        let cut = near == b'_'
+            || scan.byte_before(range.start, 1) == b'_'
+            || (b".:@".contains(&near) && (next.is_ascii_alphanumeric() || next == b'['));
+        if cut || !(1..=MOST).contains(&text.len()) {
+            return None;
+        }
+        let (mut digits, mut letters, mut lower, mut last) = (0, 0, 0, b' ');
+        for byte in text {
+            if *byte == b'-' && last == b'-' {
+                return None;
+            }
+            last = *byte;
+            digits += usize::from(byte.is_ascii_digit());
+            letters += usize::from(byte.is_ascii_alphabetic());
+            lower += usize::from(byte.is_ascii_lowercase());
+        }
+        Some(Self { range, digits, letters, lower })
+    }
+
+    fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether it has only capitals and digits, as printed ids do.
+    fn is_upper(&self) -> bool {
+        self.lower == 0
+    }
+}
+
+/// Finds the value at a site that the words before it announce.
+pub(super) fn match_announced(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
+    if site.cues().is_empty() {
+        return match_code_before_word(site);
+    }
+    for (family, grade) in site.cues().by_distance() {
+        let found = match_spaced_digits(site, family, grade).or_else(|| match family {
+            RuleFamily::PhoneCued => phone::match_announced_phone(site, grade),
+            RuleFamily::CardCued => card::match_announced_card(site, grade),
+            RuleFamily::CardCode => card::match_card_code(site, grade),
+            RuleFamily::OneTimeCode => match_one_time_code(site, grade),
+            RuleFamily::CardExpiry => card::match_expiry_date(site, grade),
+            RuleFamily::Birth => date::match_birth_date(site, grade),
+            RuleFamily::SsnCued => match_ssn(site, grade),
+            RuleFamily::Routing => match_routing_number(site, grade),
+            _ => match_grouped(site, family, grade).or_else(|| {
+                let run = site.chain.range(site.first, site.first);
+                let token = AlnumToken::around(site.scan, &run).filter(|_| site.is_detached_before())?;
+                match_token(site.scan, &token, family, grade)
+            }),
+        });
+        if found.is_some() {
+            return found.map(|found| extend_by_country(site.scan, found));
+        }
+    }
+    match_code_before_word(site)
+}
+
+/// `482913 is your code`.
+fn match_code_before_word(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
+    if site.cues().announces_code { match_one_time_code(site, CueDistance::Close) } else { None }
+}
+
+/// Finds a one-time code: four to eight digits, or a few groups such as `482 913`. Its word must be next to it, because
+/// most short numbers count something.
+fn match_one_time_code(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+    let (chain, first) = (site.chain, site.first);
+    let groups: [&[usize]; 3] = [&[3, 3], &[2, 2, 2], &[4, 4]];
+    let last = match groups.iter().find(|lens| chain.has_groups(first, lens, b" -").is_some()) {
+        Some(lens) => first + lens.len() - 1,
+        None => first,
+    };
+    let fits =
+        grade != CueDistance::Near && (4..=8).contains(&chain.digit_count(first, last)) && chain.is_free_behind(last);
+    let range = chain.range(first, last);
+    // `auth.rs:1234` is a line number, `20251125` a day
+    let key = if site.scan.byte_before(range.start, 1) == b':' { site.cues().key.clone() } else { None };
+    let line = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
+    let day = last == first && date::numeric_date(site).is_some();
+    (fits
+        && !line
+        && !day
+        && site.is_detached_behind(last)
+        && site.is_detached_before()
+        && !is_amount(site.scan, range.end))
+    .then_some(NumberFinding { family: RuleFamily::OneTimeCode, range })
+}
+
+/// Whether the word behind a number says what it counts: `your code is 1200 lines long`.
+fn is_amount(scan: &TextScan<'_>, end: usize) -> bool {
+    let rest = scan.bytes(end..end + 16);
+    let word = rest.strip_prefix(b" ").unwrap_or_default();
+    let len = word.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    number_site::is_thing(word.get(..len).unwrap_or_default())
+}
+
+/// Extends a tax or national id, or a passport number, by the country letters or series before it.
+fn extend_by_country(scan: &TextScan<'_>, found: NumberFinding) -> NumberFinding {
+    let start = match found.family {
+        RuleFamily::TaxCued | RuleFamily::NationalCued => country_start(scan, found.range.start),
+        RuleFamily::Passport => series_start(scan, found.range.start),
+        _ => found.range.start,
+    };
+    NumberFinding { range: start..found.range.end, ..found }
+}
+
+/// Finds single digits separated from each other, `4 1 1 1 …`, as many as the kind has.
+fn match_spaced_digits(site: &NumberSite<'_, '_>, family: RuleFamily, grade: CueDistance) -> Option<NumberFinding> {
+    let (chain, first) = (site.chain, site.first);
+    let count = match family {
+        RuleFamily::PhoneCued => 10..=11,
+        RuleFamily::CardCued => 13..=16,
+        RuleFamily::SsnCued => 9..=9,
+        _ => return None,
+    };
+    let last = chain.count.checked_sub(1)?;
+    let single = first == 0 && chain.len(0) == 1 && (0..=last).all(|index| chain.len(index) == 1);
+    (single && grade != CueDistance::Near && count.contains(&chain.count) && site.is_detached_behind(last))
+        .then(|| NumberFinding { family, range: chain.range(first, last) })
+}
+
+/// Finds the value in a run with letters that the words before it announce.
+pub(super) fn match_announced_run(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
+    let token = AlnumToken::around(scan, run)?;
+    let mut cues = NumberCues::around(scan, &token.range);
+    if cues.is_empty() && !cues.announces_code && token.range.start < run.start {
+        // MRN-123456: the word is the first part of the value
+        cues = NumberCues::around(scan, &(run.start..token.range.end));
+    }
+    let code = if cues.announces_code { Some((RuleFamily::OneTimeCode, CueDistance::Close)) } else { None };
+    cues.by_distance()
+        .chain(code)
+        .find_map(|(family, grade)| match_token(scan, &token, family, grade))
+        .map(|found| extend_by_country(scan, found))
+}
+
+/// Finds a social security number: nine digits in any groups.
+fn match_ssn(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+    let (chain, first) = (site.chain, site.first);
+    let last = (first..chain.count.min(first + 3)).find(|last| chain.digit_count(first, *last) >= 9)?;
+    let (digits, length) = site.digits::<12>(first, last)?;
+    let whole = length == 9 && chain.is_free_behind(last) && site.is_detached_behind(last) && site.is_detached_before();
+    let shaped = last == first || chain.has_groups(first, &[3, 2, 4], b"-. /").is_some();
+    let fits =
+        grade != CueDistance::Near || (shaped && national::is_ssn(digits.get(..length)?) && !site.counts_thing());
+    (whole && fits).then(|| NumberFinding { family: RuleFamily::SsnCued, range: chain.range(first, last) })
+}
+
+/// Finds a routing number (nine digits of the ABA) or a sort code (six digits, `12-34-56`, `123-456`).
+fn match_routing_number(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+    let (chain, first) = (site.chain, site.first);
+    let single = chain.has_groups(first, &[9], b"").is_some();
+    let (digits, length) = site.digits::<9>(first, first)?;
+    let nine = single && (grade != CueDistance::Near || bank::is_routing_number(digits.get(..length)?));
+    let six = grade != CueDistance::Near
+        && (chain.has_groups(first, &[6], b"").is_some()
+            || chain.has_groups(first, &[2, 2, 2], b"- ").is_some()
+            || chain.has_groups(first, &[3, 3], b"- ").is_some());
+    let last = match (chain.len(first), six) {
+        (2, true) => first + 2,
+        (3, true) => first + 1,
+        _ => first,
+    };
+    ((nine || six) && site.is_detached_behind(last) && site.is_detached_before())
+        .then(|| NumberFinding { family: RuleFamily::Routing, range: chain.range(first, last) })
+}
+
+/// Finds digits in groups between blanks, dashes, dots or slashes, for kinds that are written so.
+fn match_grouped(site: &NumberSite<'_, '_>, family: RuleFamily, grade: CueDistance) -> Option<NumberFinding> {
+    let (chain, first) = (site.chain, site.first);
+    let sep = chain.group(first).sep;
+    if grade == CueDistance::Near || !matches!(sep, b' ' | b'-' | b'.' | b'/') || is_date(site) {
+        return None;
+    }
+    let mut last = first;
+    // `59 123/4562`
+    let joins =
+        |found: u8| found == sep || family == RuleFamily::TaxCued && matches!((sep, found), (b' ' | b'-', b'/'));
+    while last + 1 < chain.count && joins(chain.group(last).sep) && last < first + 6 {
+        last += 1;
+    }
+    // A decimal number is not an id
+    if sep == b'.' && last < first + 2 {
+        return None;
+    }
+    let digits = chain.digit_count(first, last);
+    let sizes = (first..=last)
+        .all(|index| chain.len(index) >= 2 || index == first && family == RuleFamily::NationalCued)
+        || family == RuleFamily::MedicalCued
+        || family == RuleFamily::TaxCued;
+    let (least, most) = match family {
+        RuleFamily::Account => (7, 24),
+        RuleFamily::TaxCued => (8, 15),
+        RuleFamily::NationalCued => (8, 18),
+        RuleFamily::MedicalCued => (7, 14),
+        RuleFamily::License | RuleFamily::Passport => (7, 16),
+        RuleFamily::Device => (14, 16),
+        _ => return None,
+    };
+    let fits = (least..=most).contains(&digits) && (sizes || sep != b' ');
+    (fits && chain.is_free_behind(last) && site.is_detached_behind(last) && site.is_detached_before())
+        .then(|| NumberFinding { family, range: chain.range(first, last) })
+}
+
+fn is_date(site: &NumberSite<'_, '_>) -> bool {
+    let (chain, first) = (site.chain, site.first);
+    let lens = (chain.len(first), chain.len(first + 1), chain.len(first + 2));
+    matches!(lens, (4, 1 | 2, 1 | 2) | (1 | 2, 1 | 2, 4)) && chain.group(first).sep == chain.group(first + 1).sep
+}
+
+/// Finds a token that its word announces, if size and shape fit the kind.
+fn match_token(
+    scan: &TextScan<'_>,
+    token: &AlnumToken,
+    family: RuleFamily,
+    grade: CueDistance,
+) -> Option<NumberFinding> {
+    let text = scan.bytes(token.range.clone());
+    let near = grade == CueDistance::Near;
+    let (len, digits) = (token.len(), token.digits);
+    let sure = grade == CueDistance::Key;
+    let printed = token.is_upper() || token.letters <= 4;
+    let hash = token.lower > 0 && len >= 16;
+    let fits = match family {
+        RuleFamily::Account => {
+            // `X509v3` is not an account
+            let least = if token.lower > 0 { 6 } else { 4 + usize::from(!sure) };
+            !near && digits >= least && len <= 34 && printed && !begins_with_date(text)
+        }
+        RuleFamily::TaxCued => {
+            (7..=18).contains(&len)
+                && digits >= 7 - 2 * usize::from(token.letters > 0)
+                && printed
+                && (!near || is_tax_id(text))
+                && !begins_with_date(text)
+        }
+        RuleFamily::NationalCued => {
+            (5..=20).contains(&len)
+                && digits >= 5
+                && printed
+                && (!near || is_national_id(text))
+                && !begins_with_date(text)
+        }
+        RuleFamily::Passport => {
+            (6..=12).contains(&len)
+                && digits >= 4
+                && printed
+                && (!near || is_lettered(token, text, 6))
+                && !begins_with_date(text)
+        }
+        RuleFamily::License => {
+            (5..=20).contains(&len)
+                && digits >= 3
+                && printed
+                && (!near || is_lettered(token, text, 6))
+                && !begins_with_date(text)
+        }
+        RuleFamily::MedicalCued => {
+            (5..=20).contains(&len)
+                && digits >= 4
+                && printed
+                && (!near || is_medical_id(text))
+                && !begins_with_date(text)
+        }
+        RuleFamily::Device => is_device(token, text) && (!near || digits == 15 || len == 36),
+        RuleFamily::VehicleCued => is_vehicle(token, text) && (!near || len == 17),
+        RuleFamily::Wallet => (26..=64).contains(&len) && digits >= 2 && !near && !text.contains(&b'-'),
+        // `G-482913`, `A7K2P9`
+        RuleFamily::OneTimeCode => {
+            !near && (4..=9).contains(&len) && digits >= 3 && token.is_upper() && !begins_with_date(text)
+        }
+        RuleFamily::SsnCued => sure && digits == 9 && token.letters == 0,
+        _ => false,
+    };
+    (fits && !(hash && family != RuleFamily::Wallet && family != RuleFamily::Device))
+        .then(|| NumberFinding { family, range: token.range.clone() })
+}
+
+/// Whether a text begins with a date such as `2024-05-06`.
+fn begins_with_date(text: &[u8]) -> bool {
+    matches!(text, [b'1' | b'2', _, _, _, b'-', a, b, b'-', ..] if a.is_ascii_digit() && b.is_ascii_digit())
+}
+
+/// Whether a token has one or two letters, a capital first, and at least `least` digits.
+fn is_lettered(token: &AlnumToken, text: &[u8], least: usize) -> bool {
+    matches!(token.letters, 1 | 2)
+        && token.is_upper()
+        && token.digits >= least
+        && text.first().is_some_and(u8::is_ascii_uppercase)
+}
+
+/// The digits of a text; `None` if it has more than eighteen, or anything other than digits and dashes.
+fn parse_digits(text: &[u8]) -> Option<([u8; 18], usize)> {
+    let (mut digits, mut length) = ([0_u8; 18], 0);
+    for byte in text.iter().filter(|byte| **byte != b'-') {
+        *digits.get_mut(length)? = byte.is_ascii_digit().then(|| byte - b'0')?;
+        length += 1;
+    }
+    Some((digits, length))
+}
+
+fn passes_any_check(text: &[u8], checks: &[fn(&[u8]) -> bool]) -> bool {
+    parse_digits(text)
+        .is_some_and(|(digits, length)| checks.iter().any(|check| check(digits.get(..length).unwrap_or_default())))
+}
+
+fn is_tax_id(text: &[u8]) -> bool {
+    let ein = lettered_checks::matches_shape(text, "99-9999999");
+    ein || passes_any_check(
+        text,
+        &[
+            national::is_abn,
+            national::is_acn,
+            national::is_tfn,
+            national::is_cuit,
+            national::is_steuer_id,
+            national::is_uk_vat,
+            national::is_itin,
+            national::is_partita_iva,
+            national::is_belgian_enterprise,
+            national::is_rnokpp,
+        ],
+    )
+}
+
+fn is_national_id(text: &[u8]) -> bool {
+    let checks: [fn(&[u8]) -> bool; 15] = [
+        national::is_cpf,
+        national::is_pesel,
+        national::is_sin,
+        national::is_aadhaar,
+        national::is_bsn,
+        national::is_nir,
+        national::is_personnummer,
+        national::is_kimlik,
+        national::is_thai_id,
+        national::is_emirates_id,
+        national::is_my_number,
+        national::is_belgian_national_number,
+        national::is_austrian_insurance_number,
+        national::is_snils,
+        national::is_israeli_id,
+    ];
+    passes_any_check(text, &checks)
+}
+
+fn is_medical_id(text: &[u8]) -> bool {
+    passes_any_check(text, &[national::is_nhs_number, national::is_npi, national::is_australian_medicare])
+        || lettered_checks::is_dea(text)
+}
+
+/// Whether a token may be an IMEI or an advertising id.
+fn is_device(token: &AlnumToken, text: &[u8]) -> bool {
+    let imei = token.letters == 0 && (14..=16).contains(&token.digits);
+    let uuid = text.len() == 36 && text.iter().filter(|byte| **byte == b'-').count() == 4;
+    imei || uuid || (token.len() >= 12 && token.digits >= 4 && token.is_upper())
+}
+
+/// Whether a token may be a VIN or a number plate.
+fn is_vehicle(token: &AlnumToken, text: &[u8]) -> bool {
+    lettered_checks::is_vin_shape(text)
+        || ((4..=10).contains(&token.len()) && token.digits >= 1 && token.letters >= 1 && token.is_upper())
+        || ((5..=9).contains(&token.len()) && token.letters == 0 && token.digits >= 5)
+}
+
+/// Finds a number plate behind its word at `end`: capitals and digits in up to three parts.
+pub(super) fn plate_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
+    const SMALL: [&str; 7] = ["number", "no", "is", "plate", "nr", "the", "was"];
+    let rest = scan.bytes(end..end + 48);
+    let mut at = 0;
+    loop {
+        at += rest.get(at..)?.iter().take_while(|byte| b" :=\"'\\_-#*(".contains(byte)).count();
+        let word = rest.get(at..)?;
+        let length = word.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let name = word.get(..length).filter(|name| !name.is_empty())?;
+        if !SMALL.iter().any(|small| small.as_bytes().eq_ignore_ascii_case(name)) {
+            break;
+        }
+        at += length;
+    }
+    let printed = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    let (mut length, mut parts, mut digits) = (0, 0, 0);
+    let word = rest.get(at..)?;
+    while parts < 3 {
+        let gap = usize::from(parts > 0);
+        if gap == 1 && !word.get(length).is_some_and(|byte| b" -".contains(byte)) {
+            break;
+        }
+        let part = word.get(length + gap..)?;
+        let size = part.iter().take_while(|byte| printed(byte)).count();
+        let whole = part.get(size).is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_');
+        if size == 0 || !whole || length + gap + size > 11 {
+            break;
+        }
+        digits += part.iter().take(size).filter(|byte| byte.is_ascii_digit()).count();
+        length += gap + size;
+        parts += 1;
+    }
+    let whole = length >= 4 && (1..=8).contains(&digits) && digits < length;
+    whole.then_some(end + at..end + at + length)
+}
+
+/// Words between the word for a BIC and the BIC itself.
+static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_links")));
+
+/// Finds a BIC behind its word at `end`.
+pub(super) fn bic_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
+    let rest = scan.bytes(end..end + 40);
+    if rest.first() == Some(&b'_') && rest.get(1).is_some_and(u8::is_ascii_uppercase) {
+        return None;
+    }
+    let mut at = 0;
+    loop {
+        let gap = rest.get(at..)?.iter().take_while(|byte| !byte.is_ascii_alphanumeric() && **byte != b'\n').count();
+        at += gap;
+        let word = rest.get(at..)?;
+        let length = word.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let word = word.get(..length).filter(|word| !word.is_empty())?;
+        if bank::is_bic(word) && scan.byte(end + at + length) != b'_' {
+            return Some(end + at..end + at + length);
+        }
+        if !LINKS.contains(word) {
+            return None;
+        }
+        at += length;
+    }
+}

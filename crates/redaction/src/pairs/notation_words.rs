@@ -1,0 +1,72 @@
+//! Words between keys and values, and around values, in lower case. Words of keys are in `secrets::keys`.
+
+use std::sync::LazyLock;
+
+use super::super::sets::ByteSet;
+use super::cursor::ends_with;
+use crate::wordlists;
+
+/// Words of prose between a key and its value; longer ones first.
+pub(super) static IS_PHRASES: LazyLock<Vec<&[u8]>> =
+    LazyLock::new(|| wordlists::lines("notation.is").map(str::as_bytes).collect());
+
+/// Text before `for root@localhost: ` in logs.
+pub(super) const GENERATED_PHRASES: [&[u8]; 2] = [b"is generated ", b"was generated "];
+
+/// Length of a phrase after which the value follows: `for user 'x' is `, `of bob is `, `for bob: `,
+/// `(for staging) is `, `(staging): `.
+pub(super) fn owner_phrase_len(rest: &[u8]) -> Option<usize> {
+    let rest = rest.get(..rest.len().min(48)).unwrap_or_default();
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b" ._-@".contains(&byte);
+    if rest.first() == Some(&b'(') {
+        let close = 1 + rest.iter().skip(1).position(|byte| !word(*byte))?;
+        let behind = rest.get(close..)?.strip_prefix(b")").filter(|_| close > 2)?;
+        let is = [&b" is "[..], b": ", b":"].into_iter().find(|is| behind.starts_with(is))?;
+        return Some(close + 1 + is.len());
+    }
+    if !rest.starts_with(b"for ") && !rest.starts_with(b"of ") {
+        return None;
+    }
+    if let Some(is) = memchr::memmem::find(rest, b" is ") {
+        return Some(is + 4);
+    }
+    let quoted = |byte: u8| word(byte) || b"\"'`".contains(&byte) && rest.starts_with(b"for user ");
+    let colon = rest.iter().position(|byte| !quoted(*byte)).filter(|at| rest.get(*at) == Some(&b':'))?;
+    let words = rest.get(..colon)?.split(|byte| *byte == b' ').count();
+    (words < 4).then_some(colon + 1)
+}
+
+/// Calls that fill in the page element that a key names: `get("#password").type("v")`.
+pub(super) static FILLING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fills"));
+
+/// Functions that only wrap a string.
+static WRAPPERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.wrappers"));
+
+/// Bytes right before a string, in the name of a call, and in a type.
+pub(super) static BEFORE_STRING: ByteSet = ByteSet::new(b"bBrRuUfFL@$");
+pub(super) static IN_CALL: ByteSet = ByteSet::new(b" _.[]:").and_alnum();
+pub(super) static IN_TYPE: ByteSet = ByteSet::new(b" _<>&'[]?!|.").and_alnum();
+/// Bytes that can only begin an unquoted value: not a quote, or a name before one.
+pub(super) static BEGINS_BARE: ByteSet = ByteSet::new(b" _.[]:@$\"'`\\").and_alnum().complement();
+/// Bytes that neither end an unquoted value nor open a bracket in it.
+pub(super) static IN_BARE: ByteSet = ByteSet::new(
+    b"\0\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f \"'`,;()[]{}<>|&\\",
+)
+.complement();
+
+/// Most bytes to the end of such a function's name.
+pub(super) const CALL: usize = 41;
+
+/// Length of the wrapper before a string: `new String("`, `[]byte("`.
+pub(crate) fn wrapper_len(rest: &[u8]) -> Option<usize> {
+    rest.first().filter(|first| IN_CALL.contains(**first))?;
+    wrapper_len_at(rest, memchr::memchr(b'(', rest.get(..rest.len().min(CALL))?)?)
+}
+
+/// Like [`wrapper`], with the first `(` at `called`.
+pub(super) fn wrapper_len_at(rest: &[u8], called: usize) -> Option<usize> {
+    let quoted = matches!(rest.get(called + 1), Some(b'"' | b'\'' | b'\\'));
+    let name = rest.get(..called)?;
+    (quoted && IN_CALL.count_leading(name) == called && WRAPPERS.iter().any(|wrapper| ends_with(name, wrapper)))
+        .then_some(called + 1)
+}

@@ -1,0 +1,127 @@
+//! Commands that take a secret at a certain position, and how, as listed in `secrets.txt`. `commands` and `shell` read
+//! the command lines.
+
+use std::sync::LazyLock;
+
+use crate::wordlists;
+
+/// The option by which a command takes a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SecretOption {
+    /// `-u user:password`, `--user`, `-U`.
+    User,
+    /// `-pX`, without a blank.
+    Glued,
+    /// `-p X` or `-pX`.
+    P,
+    /// `-a X`.
+    A,
+    /// `-P X`, `-PX`.
+    BigP,
+    /// `-w X`.
+    W,
+    /// `-U user%password`.
+    Percent,
+    /// `--from-literal=key=X`.
+    Literal,
+    /// `/pass:X`, `/rp X`.
+    Switch,
+}
+
+/// Commands with the option that each takes.
+pub(super) static COMMANDS: LazyLock<Vec<(&str, SecretOption)>> = LazyLock::new(|| {
+    let of = |(takes, names): (&'static str, &'static str)| {
+        SecretOption::from_name(takes)
+            .into_iter()
+            .flat_map(move |takes| names.split(' ').map(move |name| (name, takes)))
+    };
+    wordlists::rows("secrets.commands").flat_map(of).collect()
+});
+
+impl SecretOption {
+    /// Looks up the name used in the table.
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "user" => Self::User,
+            "glued" => Self::Glued,
+            "p" => Self::P,
+            "a" => Self::A,
+            "big_p" => Self::BigP,
+            "w" => Self::W,
+            "percent" => Self::Percent,
+            "literal" => Self::Literal,
+            "switch" => Self::Switch,
+            _ => return None,
+        })
+    }
+}
+
+/// How a command takes a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SecretPosition {
+    /// Behind one of these flags (listed without `-`), separated by blanks.
+    Flags(&'static str),
+    /// Behind one of these words (separated by blanks), after skipping so many arguments.
+    Behind(&'static str, usize),
+    /// The argument behind so many others.
+    Argument(usize),
+    /// From its standard input.
+    Stdin,
+    /// From its standard input, if the name begins the command.
+    StdinOfFirstCommand,
+    /// Lines `user:password` from its standard input.
+    StdinPairs,
+    /// `key=value`, whatever the key.
+    Pairs,
+    /// `key=value`, if the value is random.
+    Settings,
+    /// `htpasswd -b file user password`.
+    Htpasswd,
+    /// `openssl … -pass pass:x`, `enc -k x`.
+    Openssl,
+    /// `--value x` together with `SecureString`.
+    Parameter,
+    /// `/user:u x`.
+    WindowsShare,
+    /// `user/password@…`.
+    Slash,
+    /// `-u user,password`.
+    Comma,
+    /// The last argument, together with `--secret`.
+    Last,
+}
+
+/// Commands, or parts of them, with the way each takes a secret.
+pub(super) static FORMS: LazyLock<Vec<(&str, SecretPosition)>> = LazyLock::new(|| {
+    wordlists::rows("secrets.command_forms")
+        .filter_map(|(name, form)| Some((name, SecretPosition::from_entry(form)?)))
+        .collect()
+});
+
+impl SecretPosition {
+    /// Parses an entry of the table: a name and its arguments.
+    fn from_entry(text: &'static str) -> Option<Self> {
+        let (form, rest) = text.split_once(' ').unwrap_or((text, ""));
+        Some(match form {
+            "flags" => Self::Flags(rest),
+            "behind" => {
+                let (skipped, words) = rest.split_once(' ')?;
+                Self::Behind(words, skipped.parse().ok()?)
+            }
+            "argument" => Self::Argument(rest.parse().ok()?),
+            "fed" => Self::Stdin,
+            "fed_first" => Self::StdinOfFirstCommand,
+            "fed_pairs" => Self::StdinPairs,
+            "pairs" => Self::Pairs,
+            "settings" => Self::Settings,
+            "htpasswd" => Self::Htpasswd,
+            "openssl" => Self::Openssl,
+            "parameter" => Self::Parameter,
+            "share" => Self::WindowsShare,
+            "slash" => Self::Slash,
+            "comma" => Self::Comma,
+            "last" => Self::Last,
+            _ => return None,
+        })
+    }
+}

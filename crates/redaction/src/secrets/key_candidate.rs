@@ -1,0 +1,82 @@
+//! Decides by a few bytes whether a secret's word may be part of a key, because most are not and reading a pair is
+//! slow. At most 64 bytes on either side are read. `keys` classifies keys, `assign` reads values.
+
+use super::super::pairs::{self, key_around};
+use super::super::stems::StemMatch;
+use super::value_checks::{ByteCounts, contains_any_case, is_path, is_wordlike};
+use crate::scan::{TextScan, bytes_ahead};
+
+/// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`.
+pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let (last, next) = (scan.byte_before(word.end, 1), scan.byte(word.end));
+    let goes_on = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
+        || (last.is_ascii_uppercase() && next.is_ascii_uppercase());
+    if goes_on {
+        return false;
+    }
+    match next {
+        b' ' | b'\t' => {
+            let then = scan.byte(word.end + 1);
+            b"=:|<-\"'`?\\ \t".contains(&then) || scan.byte_before(word.start, 1) == b'-' || {
+                let rest = bytes_ahead(scan, word.end + 1, 48);
+                let begins = |words: &[&[u8]]| {
+                    words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
+                };
+                begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
+                    || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
+                    || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3)) && begins(&IS_IN_OTHER_LANGUAGES)
+                    || begins_with_mixed_token(rest)
+                    || is_environment(scan, word)
+                    || rest.contains(&b'=')
+                    || contains_any_case(scan.bytes(word.start.saturating_sub(48)..word.start), b"login ")
+            }
+        }
+        // `{password, "x"}`: a pair in Erlang
+        b',' if scan.byte_before(word.start, 1) == b'{' => scan.byte(word.end + 1) == b' ',
+        b'.' | b',' => scan.byte(word.end + 1).is_ascii_alphanumeric() || scan.byte(word.end + 1) == b'=',
+        b'\n' | b'\r' => is_named_or_cell(scan, word),
+        b';' | b'/' | b'{' | b'}' | b'+' | b'%' | b'@' | b'$' | b'~' | b'^' => false,
+        _ => true,
+    }
+}
+
+/// `is` in other languages: `das Passwort lautet …`. The list `notation.is` reads the text behind it.
+const IS_IN_OTHER_LANGUAGES: [&[u8]; 14] = [
+    b"lautet ",
+    b"lautet: ",
+    b"ist ",
+    b"ist: ",
+    b"est ",
+    b"est: ",
+    b"es ",
+    b"es: ",
+    b"este ",
+    b"jest ",
+    b"je ",
+    "är ".as_bytes(),
+    "è ".as_bytes(),
+    "é ".as_bytes(),
+];
+
+/// Whether the word is in YAML's `name: KEY` with a sibling `value: v`, or in an HTML table cell.
+fn is_named_or_cell(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let rest = bytes_ahead(scan, word.end, 64);
+    let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    let text = scan.text.as_bytes();
+    rest.get(blanks..).is_some_and(|rest| rest.starts_with(b"value:") || rest.starts_with(b"</t"))
+        || pairs::is_named_by_sibling(text, &key_around(text, word.start..word.end))
+}
+
+/// Whether the word is in `ENV DB_PASSWORD v` of a Dockerfile.
+fn is_environment(scan: &TextScan<'_>, word: &StemMatch) -> bool {
+    let start = pairs::key_start(scan.text.as_bytes(), word.start);
+    scan.bytes(start.saturating_sub(4)..start) == b"ENV "
+}
+
+/// Whether the text behind a word is a mixed token rather than a word: `password aB3dE6gH`.
+fn begins_with_mixed_token(rest: &[u8]) -> bool {
+    let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let token = rest.get(..len).unwrap_or_default();
+    let look = ByteCounts::count(token);
+    len >= 8 && look.digits > 0 && look.upper > 0 && look.lower > 0 && !is_wordlike(token) && !is_path(token)
+}

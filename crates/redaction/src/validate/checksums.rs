@@ -1,0 +1,69 @@
+//! Checksums over digits (values 0 to 9) and over letters and digits. Pure functions. `national` and `bank` choose the
+//! checksum of each id.
+
+/// Luhn check (ISO/IEC 7812-1 annex B), computed for eight digits at a time, one in each byte.
+pub(crate) fn has_valid_luhn(digits: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let sum = |eight: u64| {
+        // Doubles every second digit from the last one on, less nine if that has two digits
+        let second = eight & 0x00FF_00FF_00FF_00FF;
+        let large = (second + 0x007B_007B_007B_007B) >> 7 & 0x0001_0001_0001_0001;
+        let doubled = second * 2 - large * 9;
+        (doubled + (eight & 0xFF00_FF00_FF00_FF00)).wrapping_mul(ONES) >> 56
+    };
+    let (rest, eights) = digits.as_rchunks::<8>();
+    let mut first = [0; 8];
+    first.iter_mut().rev().zip(rest.iter().rev()).for_each(|(to, from)| *to = *from);
+    let all: u64 = eights.iter().chain([&first]).map(|eight| sum(u64::from_le_bytes(*eight))).sum();
+    all.is_multiple_of(10)
+}
+
+/// Sum of digits times weights, up to the shorter of the two.
+pub(crate) fn weighted_sum(digits: &[u8], weights: &[u32]) -> u32 {
+    digits.iter().zip(weights).map(|(digit, weight)| u32::from(*digit) * weight).sum()
+}
+
+/// ISO 7064 mod 97-10 over letters and digits: the remainder of the number in which `A` is 10, `B` is 11, and so on.
+pub(crate) fn mod_97_remainder(text: impl Iterator<Item = u8>) -> Option<u32> {
+    let mut rest = 0_u64;
+    for byte in text {
+        let value = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'A'..=b'Z' | b'a'..=b'z' => (byte | 0x20) - b'a' + 10,
+            _ => return None,
+        };
+        rest = if value > 9 { rest * 100 } else { rest * 10 } + u64::from(value);
+        // Division is slow, so it is done only before two more digits would overflow
+        if rest >= 1 << 56 {
+            rest %= 97;
+        }
+    }
+    u32::try_from(rest % 97).ok()
+}
+
+/// ISO 7064 mod 11,10, with the check digit at the end.
+pub(crate) fn has_valid_mod_11_10(digits: &[u8]) -> bool {
+    let Some((check, body)) = digits.split_last() else { return false };
+    let product = body.iter().fold(10_u32, |product, digit| {
+        let sum = (u32::from(*digit) + product) % 10;
+        (if sum == 0 { 10 } else { sum }) * 2 % 11
+    });
+    (11 - product) % 10 == u32::from(*check)
+}
+
+/// Verhoeff check over the dihedral group of order ten.
+pub(crate) fn has_valid_verhoeff(digits: &[u8]) -> bool {
+    const ROUND: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let turn = |digit: u8| ROUND.get(usize::from(digit)).copied().unwrap_or(0);
+    let multiply = |a: u8, b: u8| match (a < 5, b < 5) {
+        (true, true) => (a + b) % 5,
+        (true, false) => (a + b - 5) % 5 + 5,
+        (false, true) => (a - b) % 5 + 5,
+        (false, false) => (a + 5 - b) % 5,
+    };
+    let check = digits.iter().rev().enumerate().fold(0_u8, |check, (index, digit)| {
+        let turned = (0..index % 8).fold(*digit, |digit, _| turn(digit));
+        multiply(check, turned)
+    });
+    check == 0
+}

@@ -1,0 +1,138 @@
+//! Decodes quoted-printable: `=40`, and `=` at line ends. `=40` counts if it may be the `@` of an address, `=3D` if it
+//! is between a key and a value. Other escapes count only in a text that declares quoted-printable, has three escapes
+//! that are not numbers as in `key=20`, or six adjacent ones. A finding counts only if an escape touches it.
+
+use std::ops::Range;
+
+use super::super::scan::TextScan;
+use super::decoded_view::DecodedView;
+use super::percent::{hex_byte, read_character};
+use super::soft_breaks::is_upper_hex;
+use super::windows;
+
+/// Number of escapes that identify a quoted-printable text.
+const ENOUGH: usize = 3;
+/// Number of adjacent escapes that do so without a letter.
+const RUN: usize = 6;
+/// Bytes in which a header is searched.
+const HEAD: usize = 16 << 10;
+
+pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+    let bytes = scan.text.as_bytes();
+    let mut add = |at: usize, told: bool| {
+        let counts = || {
+            is_escaped_at_sign(bytes, at)
+                || is_escaped_equals_sign(bytes, at)
+                || (told && escape_len(bytes, at).is_some())
+        };
+        if !windows::covers_escape(out, at) && counts() && fresh(at..at + 3) {
+            windows::add_window(scan.text, at..at + 3, out);
+        }
+    };
+    if is_quoted_printable(bytes, scan.anchors.byte_kinds.soft) || has_escape_run(scan) {
+        memchr::memchr_iter(b'=', bytes).for_each(|at| add(at, true));
+        return;
+    }
+    let mut ats = memchr::memmem::find_iter(bytes, b"=40").peekable();
+    let mut pairs = memchr::memmem::find_iter(bytes, b"=3D").peekable();
+    loop {
+        let pair_first = pairs.peek().is_some_and(|pair| ats.peek().is_none_or(|at| pair < at));
+        match if pair_first { pairs.next() } else { ats.next() } {
+            Some(at) => add(at, false),
+            None => return,
+        }
+    }
+}
+
+/// Whether `=40` at `at` is between a local part and a domain with a dot.
+fn is_escaped_at_sign(bytes: &[u8], at: usize) -> bool {
+    let word = |byte: &u8| byte.is_ascii_alphanumeric();
+    bytes.get(at + 1..at + 3) == Some(b"40")
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(word)
+        && bytes.get(at + 3).is_some_and(word)
+        && bytes.iter().skip(at + 3).take(64).take_while(|byte| word(byte) || b".-".contains(byte)).any(|b| *b == b'.')
+}
+
+/// Whether `=3D` at `at` is between a key and a value.
+fn is_escaped_equals_sign(bytes: &[u8], at: usize) -> bool {
+    let key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'\'');
+    bytes.get(at + 1..at + 3) == Some(b"3D")
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(key)
+        && bytes.get(at + 3).is_some_and(|byte| byte.is_ascii_graphic())
+}
+
+/// Length of the escape or soft line break at `at`.
+fn escape_len(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at..at + 3).or_else(|| bytes.get(at..at + 2))? {
+        [b'=', b'\n', ..] => Some(2),
+        [b'=', b'\r', b'\n'] => Some(3),
+        [b'=', high, low] => (is_upper_hex(*high) && is_upper_hex(*low)).then_some(3),
+        _ => None,
+    }
+}
+
+/// Whether a text is recognisable as quoted-printable. `soft`: it may contain an escape with a letter or a soft line
+/// break.
+fn is_quoted_printable(bytes: &[u8], soft: bool) -> bool {
+    let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
+    if memchr::memmem::find(head, b"uoted-printable").is_some() {
+        return true;
+    }
+    let (mut all, mut sure) = (0, 0);
+    for at in memchr::memchr_iter(b'=', bytes).take_while(|_| soft) {
+        let Some(len) = escape_len(bytes, at) else { continue };
+        let digits = bytes.get(at + 1..at + len).unwrap_or_default();
+        // Excludes `status=404`, `id=3F2504E0`, `size=40)`
+        let behind = bytes.get(at + len).copied().unwrap_or(b' ');
+        let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
+        let soft =
+            digits.ends_with(b"\n") && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|b| *b != b' ');
+        sure += usize::from(letters || soft);
+        all += usize::from(letters || soft || behind.is_ascii_lowercase() || behind == b'=');
+        if all >= ENOUGH && sure > 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether [`RUN`] escapes of digits are adjacent: `=34=35=33=39=31=34`. One with a letter counts by itself
+/// ([`super::soft_breaks::may_be_quoted_printable`]).
+fn has_escape_run(scan: &TextScan<'_>) -> bool {
+    let (mut run, mut next) = (0, 0);
+    for number in &scan.anchors.digit_runs {
+        if number.before == b'=' && number.len() == 2 {
+            run = if number.start == next { run + 1 } else { 1 };
+            next = number.end + 1;
+            if run == RUN {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+pub(super) fn decode(text: &str, view: &mut DecodedView) {
+    let bytes = text.as_bytes();
+    let byte = |at: usize| match (escape_len(bytes, at), bytes.get(at + 1..at + 3)) {
+        (Some(3), Some([high, low])) => hex_byte(*high, *low),
+        _ => None,
+    };
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'=', bytes) {
+        if at < from {
+            continue;
+        }
+        let soft = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
+        let decoded = match (soft, escape_len(bytes, at)) {
+            (true, Some(len)) => Some((len, None)),
+            _ => read_character(|index| byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
+        };
+        if let Some((len, char)) = decoded {
+            view.push_plain(text.get(from..at).unwrap_or_default());
+            view.push_decoded(len, char);
+            from = at + len;
+        }
+    }
+    view.push_plain(text.get(from..).unwrap_or_default());
+}

@@ -1,0 +1,55 @@
+//! [`WordsByUse`] groups the known words of a text by their users, because each family would otherwise skip the other
+//! families' words itself, which costs more. Each list is in order of position. `anchors` finds the words.
+
+use super::action::WordAction;
+use super::rule::RuleFamily;
+use super::stems::StemMatch;
+
+/// Known words grouped by their users, each in order. Reused.
+#[derive(Default)]
+pub(super) struct WordsByUse {
+    /// Words that begin patterns.
+    pub(super) pattern_words: Vec<StemMatch>,
+    /// Words of keys.
+    pub(super) key_words: Vec<StemMatch>,
+    /// Cues of names and post boxes.
+    pub(super) cue_words: Vec<StemMatch>,
+    /// Context words of numbers.
+    pub(super) number_words: Vec<StemMatch>,
+    /// Words that lead to secrets.
+    pub(super) secret_words: Vec<StemMatch>,
+    /// Whether `VALUES` occurs.
+    pub(super) has_sql_values: bool,
+}
+
+impl WordsByUse {
+    /// Replaces the lists by those of `words`, which must be in order.
+    pub(super) fn group(&mut self, words: &[StemMatch]) {
+        let Self {
+            pattern_words: tokens,
+            key_words: keys,
+            cue_words: cues,
+            number_words: numbers,
+            secret_words: secrets,
+            has_sql_values: inserts,
+        } = self;
+        [&mut *tokens, keys, cues, numbers, secrets].into_iter().for_each(|list| list.clear());
+        *inserts = false;
+        for word in words {
+            match word.action {
+                WordAction::Key => keys.push(*word),
+                WordAction::Secret(_) => secrets.push(*word),
+                WordAction::Pattern(_) => tokens.push(*word),
+                WordAction::Cue(_) => cues.push(*word),
+                WordAction::Number(RuleFamily::Birth) => {
+                    // `1. Lei Kim (DOB: …)`
+                    cues.push(*word);
+                    numbers.push(*word);
+                }
+                WordAction::Number(_) | WordAction::NumberProse(_) => numbers.push(*word),
+                WordAction::SqlValues => *inserts = true,
+                WordAction::Context(_) => {}
+            }
+        }
+    }
+}

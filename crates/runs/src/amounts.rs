@@ -1,0 +1,199 @@
+//! Amounts as text for people: money, counts, times, multiples, and the measurement of an alert. Pages, webhooks, alert
+//! events and commands all use these forms.
+//! Money is rounded half up from its exact amount, so that parts and their sum don't contradict each other; small
+//! amounts keep two significant digits; unpriced cost is never shown as $0. JSON for programs is in [`super::json`],
+//! names are formatted in `pages`.
+
+use rates::Usd;
+
+use super::Alert;
+
+/// One USD in 1e-18 USD.
+const ATTO_PER_USD: i128 = 1_000_000_000_000_000_000;
+/// Shown instead of a cost without a price.
+pub const NO_PRICE: &str = "no price";
+
+/// Unit of an alert's value and threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertUnit {
+    /// USD.
+    Usd,
+    /// Seconds.
+    Seconds,
+    /// A number of these things.
+    Count(&'static str),
+    /// A multiple of the usual value.
+    Times(&'static str),
+    /// Something happened or did not.
+    Event(&'static str),
+}
+
+impl AlertUnit {
+    /// Unit of a rule's value.
+    pub fn of_rule(rule: &str) -> Self {
+        match rule {
+            "session_cost" | "session_cost_runaway" => Self::Usd,
+            "run_overdue" | "session_duration" => Self::Seconds,
+            "iteration_ceiling_warning" | "iteration_ceiling" => Self::Count("iterations"),
+            "identical_tool_calls" => Self::Count("identical calls in a row"),
+            "tool_calls_in_window" => Self::Count("calls in the window"),
+            "tool_retries" => Self::Count("tool retries"),
+            "tokens_per_run_drift" => Self::Times("the earlier tokens per run"),
+            "cost_per_run_drift" => Self::Times("the earlier cost per run"),
+            "limit_hit" => Self::Event("a limit ended the run"),
+            _ => Self::Count(""),
+        }
+    }
+
+    /// Name of the unit, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usd => "USD",
+            Self::Seconds => "seconds",
+            Self::Count(_) => "count",
+            Self::Times(_) => "ratio",
+            Self::Event(_) => "event",
+        }
+    }
+}
+
+impl Alert {
+    /// Unit of the value and threshold.
+    pub fn unit(&self) -> AlertUnit {
+        AlertUnit::of_rule(self.rule)
+    }
+
+    /// Ratio of value to threshold; `None` if that is meaningless.
+    pub fn multiple(&self) -> Option<f64> {
+        let counts = !matches!(self.unit(), AlertUnit::Event(_)) && self.threshold > 0.0 && self.value.is_finite();
+        counts.then(|| self.value / self.threshold)
+    }
+
+    /// The measurement as a sentence: `$0.01, 2 × the limit of $0.005`.
+    pub fn measurement_text(&self) -> String {
+        let amount = |amount: f64| match self.unit() {
+            AlertUnit::Usd => format_dollars(amount),
+            AlertUnit::Seconds => format_seconds(amount),
+            AlertUnit::Count(_) | AlertUnit::Times(_) | AlertUnit::Event(_) => format_decimal(amount),
+        };
+        let value = match self.unit() {
+            AlertUnit::Event(what) => return what.to_owned(),
+            AlertUnit::Times(what) => {
+                return format!(
+                    "{} × {what} (limit {} ×)",
+                    format_multiple(self.value),
+                    format_multiple(self.threshold)
+                );
+            }
+            AlertUnit::Count(what) if !what.is_empty() => format!("{} {what}", amount(self.value)),
+            _ => amount(self.value),
+        };
+        match self.multiple() {
+            Some(multiple) => {
+                format!("{value}, {} × the limit of {}", format_multiple(multiple), amount(self.threshold))
+            }
+            None => format!("{value} (limit {})", amount(self.threshold)),
+        }
+    }
+}
+
+/// A cost in 1e-18 USD; `None` if no part of it has a price.
+pub fn cost_if_priced(atto: i128, unpriced: u64) -> Option<i128> {
+    (atto != 0 || unpriced == 0).then_some(atto)
+}
+
+/// A cost for people; `unpriced`: number of calls that are not in it.
+pub fn format_cost(atto: i128, unpriced: u64) -> String {
+    cost_if_priced(atto, unpriced).map_or_else(|| NO_PRICE.to_owned(), format_usd)
+}
+
+/// Money for people, from 1e-18 USD: `$0`, `$0.0021`, `$0.675`, `$2.025`, `$12.34`, `$1,234`.
+pub fn format_usd(atto: i128) -> String {
+    let (sign, amount) = (if atto < 0 { "-" } else { "" }, atto.unsigned_abs());
+    let one = ATTO_PER_USD.unsigned_abs();
+    // (decimal places, decimal places that are kept even if zero)
+    let (places, least) = match amount {
+        0 => return "$0".to_owned(),
+        large if large >= 1000 * one => (0, 0),
+        some if some >= 10 * one => (2, 2),
+        few if few >= one / 10 => (3, 2),
+        tiny if tiny < one / 100_000_000 => return format!("{sign}< $0.00000001"),
+        // two significant digits
+        small => (20_u32.saturating_sub(small.ilog10() + 1), 2),
+    };
+    let step = 10_u128.pow(18_u32.saturating_sub(places));
+    let steps = amount.saturating_add(step / 2) / step;
+    let (whole, part) = (steps / 10_u128.pow(places), steps % 10_u128.pow(places));
+    let whole = format_count(u64::try_from(whole).unwrap_or(u64::MAX));
+    let mut digits = if places == 0 { String::new() } else { format!("{part:0width$}", width = places as usize) };
+    while digits.len() > least && digits.ends_with('0') {
+        digits.pop();
+    }
+    let point = if digits.is_empty() { "" } else { "." };
+    format!("{sign}${whole}{point}{digits}")
+}
+
+/// Money for people from a float; differences below 1e-12 are rounding errors of the float.
+pub fn format_dollars(usd_amount: f64) -> String {
+    let picos = (usd_amount * 1e12).round();
+    if picos == 0.0 && usd_amount > 0.0 {
+        return "< $0.00000001".to_owned();
+    }
+    format_usd((picos as i128).saturating_mul(1_000_000))
+}
+
+/// The exact amount, for a tooltip.
+pub fn format_exact_usd(atto: i128) -> String {
+    format!("{} USD", Usd(atto))
+}
+
+/// A number with thousands separators: `12,345`.
+pub fn format_count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number with as many decimal places as are significant; whole numbers have none.
+pub fn format_decimal(number: f64) -> String {
+    match number.abs() {
+        large if large >= 100.0 => format_count(number.round().max(0.0) as u64),
+        _ if number == number.trunc() => format!("{number:.0}"),
+        middle if middle >= 10.0 => format!("{number:.1}"),
+        _ => format!("{number:.2}"),
+    }
+}
+
+/// A multiple, with at most two decimal places: `2`, `1.2`, `170`.
+pub fn format_multiple(multiple: f64) -> String {
+    if multiple >= 10.0 {
+        return format_count(multiple.round() as u64);
+    }
+    let text = format!("{multiple:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Seconds as `42 ms`, `12.3 s`, `4 min 5 s`, `2 h 3 min`, `30 d 1 h`.
+pub fn format_seconds(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    let (minute, hour, day) = (60, 3600, 86_400);
+    let two = |large: u64, name: &str, small: u64, smaller: &str| match small {
+        0 => format!("{large} {name}"),
+        _ => format!("{large} {name} {small} {smaller}"),
+    };
+    match seconds {
+        0.0 => "0 s".to_owned(),
+        short if short < 0.001 && short > 0.0 => "< 1 ms".to_owned(),
+        short if short < 1.0 => format!("{:.0} ms", short * 1e3),
+        some if some < 59.95 => format!("{some:.1} s"),
+        _ if whole < hour => two(whole / minute, "min", whole % minute, "s"),
+        _ if whole < 2 * day => two(whole / hour, "h", whole % hour / minute, "min"),
+        _ => two(whole / day, "d", whole % day / hour, "h"),
+    }
+}

@@ -1,0 +1,185 @@
+//! Reads the attributes that runs need beside the vocabulary's facts: commit, issue, incident, template, attempts,
+//! source of a permission denial, outcomes, and the configured measures.
+//! One pass over the attributes of each item and one over those of each resource; only label-shaped texts and numbers
+//! are read. `observe` uses the result.
+
+use otlp::{NodeId, NodeKind, Payload, TextField, Value};
+use runs::{EvaluationScore, OutcomeVerdict, RunJudgement, RunOutcome};
+
+use super::config::Settings;
+
+/// Longest text that is read, bytes.
+const MAX_LABEL_BYTES: usize = 128;
+/// Larger numbers are not accepted as measures: added to a sum of doubles they would swallow all other values.
+const MAX_MEASURE: f64 = 1e15;
+/// The event of the semantic conventions that carries a score.
+const EVALUATION_EVENT: &str = "gen_ai.evaluation.result";
+
+/// Values read from a resource.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ResourceAttributes<'p> {
+    pub(super) service: Option<&'p str>,
+    pub(super) commit: Option<&'p str>,
+    pub(super) issue: Option<&'p str>,
+    incident: Option<&'p str>,
+    /// With its position in `feature_from`.
+    feature: Option<(usize, &'p str)>,
+}
+
+/// Values read from an item.
+#[derive(Default)]
+pub(super) struct ItemAttributes<'p> {
+    pub(super) template: Option<&'p str>,
+    pub(super) incident: Option<&'p str>,
+    pub(super) commit: Option<&'p str>,
+    pub(super) issue: Option<&'p str>,
+    pub(super) feature: Option<&'p str>,
+    pub(super) denial_source: Option<&'p str>,
+    pub(super) fallback_reason: Option<&'p str>,
+    pub(super) denied: bool,
+    pub(super) attempts: u8,
+    /// With their positions in the settings.
+    pub(super) measures: Vec<(usize, f64)>,
+    /// Number of invalid measures: negative, not finite, or too large.
+    pub(super) rejected_measures: u64,
+    verdict: Option<OutcomeVerdict>,
+    confidence: Option<f64>,
+    resolved_in: Option<f64>,
+    score: EvaluationScore,
+}
+
+fn label_text(value: Value<'_>) -> Option<&str> {
+    let text = value.as_str()?;
+    let fits = !text.is_empty() && text.len() <= MAX_LABEL_BYTES && !text.chars().any(char::is_control);
+    fits.then_some(text)
+}
+
+fn numeric_value(value: Value<'_>) -> Option<f64> {
+    match value {
+        Value::Int(number) => Some(number as f64),
+        Value::Double(number) => Some(number),
+        _ => None,
+    }
+}
+
+impl<'p> ResourceAttributes<'p> {
+    /// Reads the attributes of a resource.
+    pub(super) fn read(payload: &'p Payload, resource: NodeId, settings: &Settings) -> Self {
+        let mut origin = Self::default();
+        for attribute in payload.attributes(resource) {
+            let Some(text) = label_text(attribute.value) else { continue };
+            match attribute.key {
+                "service.name" => origin.service = Some(text),
+                "build.commit_sha" | "vcs.ref.head.revision" => origin.commit = origin.commit.or(Some(text)),
+                "work_tracker.issue_id" => origin.issue = Some(text),
+                "incident.id" => origin.incident = Some(text),
+                _ => {}
+            }
+            origin.feature = first_feature(settings, attribute.key, text, origin.feature);
+        }
+        origin
+    }
+}
+
+/// Keeps the feature whose attribute comes first in `feature_from`.
+fn first_feature<'p>(
+    settings: &Settings,
+    key: &str,
+    text: &'p str,
+    known: Option<(usize, &'p str)>,
+) -> Option<(usize, &'p str)> {
+    let own = settings.feature_from.as_ref()?;
+    match (own.iter().position(|name| name == key), known) {
+        (Some(at), Some((best, _))) if at >= best => known,
+        (Some(at), _) => Some((at, text)),
+        (None, known) => known,
+    }
+}
+
+impl<'p> ItemAttributes<'p> {
+    /// Reads the attributes of an item.
+    pub(super) fn read(
+        payload: &'p Payload,
+        node: NodeId,
+        origin: &ResourceAttributes<'p>,
+        settings: &Settings,
+    ) -> Self {
+        let mut extras =
+            Self { incident: origin.incident, commit: origin.commit, issue: origin.issue, ..Self::default() };
+        let mut feature = None;
+        let mut event =
+            payload.kind(node) == NodeKind::LogRecord && payload.text(node, TextField::EventName) == EVALUATION_EVENT;
+        for attribute in payload.attributes(node) {
+            let (key, value) = (attribute.key, attribute.value);
+            if let Some(at) = settings.measures.iter().position(|name| name == key) {
+                extras.add_measure(at, value);
+            }
+            if let Some(text) = label_text(value) {
+                event |= key == "event.name" && text == EVALUATION_EVENT;
+                feature = first_feature(settings, key, text, feature);
+                extras.read_text(key, text);
+            } else {
+                extras.read_number(key, value);
+            }
+        }
+        if !event {
+            extras.score = EvaluationScore::default();
+        }
+        extras.feature = feature.or(origin.feature).map(|(_, text)| text);
+        extras
+    }
+
+    fn read_text(&mut self, key: &str, text: &'p str) {
+        match key {
+            "prompt.template"
+            | "prompt_template"
+            | "prompt.template.name"
+            | "prompt.name"
+            | "langfuse.prompt.name"
+            | "langfuse.observation.prompt.name" => self.template = self.template.or(Some(text)),
+            "incident.id" => self.incident = Some(text),
+            "build.commit_sha" => self.commit = Some(text),
+            "work_tracker.issue_id" => self.issue = Some(text),
+            "source" | "permission.source" | "decision.source" => self.denial_source = Some(text),
+            "fallback.reason" | "fallback_reason" | "agent.fallback.reason" | "gen_ai.fallback.reason" => {
+                self.fallback_reason = Some(text);
+            }
+            "agent.outcome" => self.verdict = OutcomeVerdict::parse(text),
+            "gen_ai.evaluation.name" => text.clone_into(&mut self.score.name),
+            "gen_ai.evaluation.score.label" => text.clone_into(&mut self.score.label),
+            _ => {}
+        }
+    }
+
+    fn read_number(&mut self, key: &str, value: Value<'p>) {
+        let within = |low: f64, high: f64| numeric_value(value).filter(|number| (low..=high).contains(number));
+        match key {
+            "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" => {
+                self.attempts = within(0.0, 255.0).map_or(0, |number| number as u8);
+            }
+            "permission.denied" => self.denied = value.as_bool() == Some(true),
+            "agent.confidence" | "agent.outcome.confidence" => self.confidence = within(0.0, 1.0),
+            "agent.resolved_in" | "agent.outcome.resolved_in" => self.resolved_in = within(0.0, MAX_MEASURE),
+            "gen_ai.evaluation.score.value" => self.score.value = within(-MAX_MEASURE, MAX_MEASURE),
+            _ => {}
+        }
+    }
+
+    fn add_measure(&mut self, at: usize, value: Value<'p>) {
+        match numeric_value(value) {
+            Some(number) if (0.0..=MAX_MEASURE).contains(&number) => self.measures.push((at, number)),
+            Some(_) => self.rejected_measures += 1,
+            None => {}
+        }
+    }
+
+    /// The outcome and scores of the run that the item reports, if any.
+    pub(super) fn judgement(&self) -> Option<RunJudgement> {
+        let verdict = self.verdict.or_else(|| OutcomeVerdict::parse(&self.score.label));
+        let (confidence, resolved_in) = (self.confidence, self.resolved_in);
+        let outcome = verdict.map(|verdict| RunOutcome { verdict, confidence, resolved_in });
+        let scored = !self.score.name.is_empty() && (self.score.value.is_some() || !self.score.label.is_empty());
+        let scores: Vec<EvaluationScore> = scored.then(|| self.score.clone()).into_iter().collect();
+        (outcome.is_some() || !scores.is_empty()).then_some(RunJudgement { outcome, scores })
+    }
+}

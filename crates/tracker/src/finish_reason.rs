@@ -1,0 +1,85 @@
+//! Normalises how a model call ended: finish reasons ([`normalize_finish_reason`]), and the reason why it was not
+//! answered as requested ([`trouble`]). Providers spell one reason differently (`length`, `max_tokens`, `MAX_TOKENS`),
+//! and a single count of fallbacks would hide their causes.
+
+use genai::ItemFacts;
+
+use super::observation::trouble as kind;
+
+/// Finish reasons by their normalised spelling.
+const FINISH_REASONS: &[(&str, &[&str])] = &[
+    (
+        "stop",
+        &["stop", "end_turn", "stop_sequence", "eos", "eos_token", "completed", "complete", "finished", "success"],
+    ),
+    (
+        "length",
+        &[
+            "length",
+            "max_tokens",
+            "max_output_tokens",
+            "max_completion_tokens",
+            "token_limit",
+            "model_length",
+            "model_context_window_exceeded",
+            "incomplete",
+        ],
+    ),
+    ("tool_calls", &["tool_calls", "tool_call", "tool_use", "function_call", "tool-calls"]),
+    ("refusal", &["refusal", "refused"]),
+    (
+        "content_filter",
+        &[
+            "content_filter",
+            "content-filter",
+            "content_filtered",
+            "safety",
+            "recitation",
+            "blocklist",
+            "prohibited_content",
+            "spii",
+            "guardrail_intervened",
+        ],
+    ),
+    ("max_turns", &["max_turns", "error_max_turns"]),
+];
+
+/// The normalised spelling of a finish reason; unknown ones are returned unchanged.
+pub(super) fn normalize_finish_reason(reason: &str) -> &str {
+    let mut lower = reason.to_ascii_lowercase();
+    if let Some(rest) = lower.strip_prefix("finish_reason_") {
+        lower = rest.to_owned();
+    }
+    let found = FINISH_REASONS.iter().find(|(_, spellings)| spellings.contains(&lower.as_str()));
+    found.map_or(reason, |(word, _)| word)
+}
+
+/// Why a model call was not answered as requested. `error` is the type of its error, from the item or its exception.
+pub(super) fn classify_trouble(item: &ItemFacts, error: Option<&str>) -> u8 {
+    if matches!(item.finish.as_deref().map(normalize_finish_reason), Some("refusal" | "content_filter")) {
+        return kind::REFUSAL;
+    }
+    if !item.failed {
+        return if item.event.as_deref() == Some("api_refusal") { kind::REFUSAL } else { kind::NONE };
+    }
+    match item.status {
+        Some(429) => kind::RATE_LIMITED,
+        Some(529) => kind::OVERLOADED,
+        _ => error.map_or(kind::OTHER, classify_reason),
+    }
+}
+
+/// Maps a free-text reason to a kind of trouble.
+pub(super) fn classify_reason(word: &str) -> u8 {
+    let word = word.to_ascii_lowercase();
+    let has = |part: &str| word.contains(part);
+    if has("429") || has("ratelimit") || has("rate_limit") || has("rate limit") || has("too_many_requests") {
+        kind::RATE_LIMITED
+    } else if has("529") || has("overloaded") {
+        kind::OVERLOADED
+    } else if has("refus") || has("content_filter") || has("content filter") {
+        kind::REFUSAL
+    } else {
+        kind::OTHER
+    }
+}

@@ -1,0 +1,326 @@
+//! [`BatchObservation`]: the observations of one batch, as its effect carries them. State changes only by effects, so
+//! replaying the same effects gives the same state after a crash. It holds ids and label-shaped names, never content;
+//! number 0 means "none" everywhere. `observe` reads it from a payload; `group` applies it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use genai::CallTokenBuckets;
+use runs::RunJudgement;
+
+use super::codec::{BinaryCodec, record};
+
+/// Yes-or-no facts of an item, as bits.
+pub(super) mod flag {
+    /// The item failed.
+    pub(crate) const FAILED: u16 = 1;
+    /// The run, turn or session that the item marks is over.
+    pub(crate) const ENDED: u16 = 1 << 1;
+    /// A span, so its place is its own; a log record's place is the span it was written in.
+    pub(crate) const SPAN: u16 = 1 << 2;
+    /// Done by a sub-agent.
+    pub(crate) const SUB_AGENT: u16 = 1 << 3;
+    /// A tool call was denied: the item's own, or that of the span directly above.
+    pub(crate) const DENIED: u16 = 1 << 4;
+    /// A model answered, as far as this item knows (not a copy, not a failure).
+    pub(crate) const ANSWERED: u16 = 1 << 5;
+    /// Tokens of a whole turn: they count only if no call of the run reports its own.
+    pub(crate) const TURN_TOKENS: u16 = 1 << 6;
+    /// The tool was run, or its result was reported (a decision alone is not a call).
+    pub(crate) const TOOL_RAN: u16 = 1 << 7;
+    /// The item is the tool call itself, so its name for the tool is preferred.
+    pub(crate) const IS_TOOL_CALL: u16 = 1 << 8;
+    /// The item reports success.
+    pub(crate) const SUCCEEDED: u16 = 1 << 9;
+    /// A model call that is not a step of the agent's loop (embeddings, reranking).
+    pub(crate) const OUTSIDE_LOOP: u16 = 1 << 10;
+    /// Stopped by a limit: turns, iterations, recursion.
+    pub(crate) const LIMIT: u16 = 1 << 11;
+    /// The same call also arrives on another signal, and this record lacks the response's id.
+    pub(crate) const ON_BOTH_SIGNALS: u16 = 1 << 12;
+    /// Tokens were consumed, whether the call was answered or failed midway.
+    pub(crate) const USED_TOKENS: u16 = 1 << 13;
+    /// An agent invocation that is a turn of a conversation: a root whatever its parent is.
+    pub(crate) const IS_TURN: u16 = 1 << 14;
+    /// A model call that succeeded and reports no tokens.
+    pub(crate) const NO_USAGE: u16 = 1 << 15;
+}
+
+/// The event that an item marks.
+pub(super) mod mark {
+    /// No event.
+    pub(crate) const NONE: u8 = 0;
+    /// An agent invocation.
+    pub(crate) const AGENT: u8 = 1;
+    /// The end of a turn.
+    pub(crate) const TURN_END: u8 = 2;
+    /// The end of a session.
+    pub(crate) const SESSION_END: u8 = 3;
+    /// A sub-agent of which only the id is known.
+    pub(crate) const SUB_AGENT: u8 = 4;
+    /// A failure outside of any call or invocation, e.g. a graph that hit its recursion limit.
+    pub(crate) const FAILURE: u8 = 5;
+}
+
+/// The kind of an id.
+pub(super) mod key_kind {
+    /// A key that was left out of a partial copy of a group.
+    pub(crate) const NONE: u8 = 0;
+    /// A session.
+    pub(crate) const SESSION: u8 = 1;
+    /// A trace, in hex.
+    pub(crate) const TRACE: u8 = 2;
+    /// A run that the dialect names, within its session.
+    pub(crate) const RUN: u8 = 3;
+}
+
+record! {
+    /// The observations of one batch.
+    pub(super) struct BatchObservation {
+        account: Box<str>,
+        /// Gateway time of arrival, unix ns.
+        received: u64,
+        keys: Vec<ObservedKey>,
+        names: Vec<Box<str>>,
+        items: Vec<ObservedItem>,
+        outcomes: Vec<ObservedOutcome>,
+        measures: Vec<ObservedMeasure>,
+    }
+
+    /// An id.
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    pub(super) struct ObservedKey {
+        kind: u8,
+        text: Box<str>,
+        /// Of a run: its session.
+        session: u32,
+    }
+
+    /// Whose work it was and where it came from, as numbers of names.
+    #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+    pub(super) struct ItemAttribution {
+        tenant: u32,
+        feature: u32,
+        user: u32,
+        /// The prompt template.
+        template: u32,
+        incident: u32,
+        /// `build.commit_sha`.
+        commit: u32,
+        /// `work_tracker.issue_id`.
+        issue: u32,
+        service: u32,
+    }
+
+    /// One agent item.
+    #[derive(Clone)]
+    pub(super) struct ObservedItem {
+        trace: u32,
+        session: u32,
+        run: u32,
+        /// Place in the trace: see [`place`].
+        node: u64,
+        parent: u64,
+        flags: u16,
+        /// Iteration number + 1; 0 = none.
+        iteration: u32,
+        /// Unix ns; 0 = missing or implausible.
+        start: u64,
+        end: u64,
+        attribution: ItemAttribution,
+        finish: u32,
+        /// Type of the error, if the item failed.
+        error: u32,
+        /// The model of an agent invocation, used for its calls that name none.
+        model: u32,
+        mark: u8,
+        /// Digest of the sub-agent's id.
+        sub_agent: u64,
+        call: Option<ObservedModelCall>,
+        tool: Option<ObservedToolCall>,
+    }
+
+    /// A model call.
+    #[derive(Clone)]
+    pub(super) struct ObservedModelCall {
+        /// Digest of the id that identifies the call.
+        key: u64,
+        model: u32,
+        /// Quality of the price: see [`worth`].
+        price_quality: u8,
+        buckets: CallTokenBuckets,
+        /// 1e-18 USD; valid only if priced.
+        atto: i128,
+        /// The requested model, if another may have answered.
+        requested_model: u32,
+        provider: u32,
+        /// Why the call was not answered as requested: see [`trouble`].
+        trouble: u8,
+        /// Why this model replaced another one, if the item says so: see [`trouble`].
+        fallback: u8,
+        /// Number of attempts; 0 = unknown.
+        attempts: u8,
+    }
+
+    /// A tool call.
+    #[derive(Clone)]
+    pub(super) struct ObservedToolCall {
+        key: u64,
+        name: u32,
+        /// Keyed digest of the arguments; 0 = unknown. Those of the tool's own span have the highest bit set.
+        args: u64,
+        /// Who or what denied it.
+        denial_source: u32,
+    }
+
+    /// A reported outcome of a run.
+    #[derive(Clone)]
+    pub(super) struct ObservedOutcome {
+        /// Digest of the account and the run's id as shown.
+        run: u64,
+        /// "" = none.
+        incident: Box<str>,
+        judged: RunJudgement,
+    }
+
+    /// A numeric attribute of a span.
+    #[derive(Clone)]
+    pub(super) struct ObservedMeasure {
+        /// Place of the span; 0 = the item has no span id.
+        place: u64,
+        /// Position in the configured measures.
+        measure: u32,
+        service: u32,
+        tenant: u32,
+        commit: u32,
+        value: f64,
+    }
+}
+
+/// Why a model call was not answered as requested.
+pub(super) mod trouble {
+    /// It was, or nothing is known.
+    pub(crate) const NONE: u8 = 0;
+    /// The model, or its filter, refused.
+    pub(crate) const REFUSAL: u8 = 1;
+    /// HTTP status 429.
+    pub(crate) const RATE_LIMITED: u8 = 2;
+    /// HTTP status 529.
+    pub(crate) const OVERLOADED: u8 = 3;
+    /// Any other reason.
+    pub(crate) const OTHER: u8 = 4;
+
+    /// The value of `tollgate.fallback.reason`; "" for none.
+    pub(crate) fn reason_text(kind: u8) -> &'static str {
+        match kind {
+            NONE => "",
+            REFUSAL => "refusal",
+            RATE_LIMITED => "rate_limited_429",
+            OVERLOADED => "overloaded_529",
+            _ => "other",
+        }
+    }
+}
+
+/// Quality of a record's price: of several records of one call, the one with the highest value gives the price.
+pub(super) mod price_quality {
+    /// A repeat of a call that was counted earlier.
+    pub(crate) const NOT_COUNTED: u8 = 0;
+    /// No cost step saw it.
+    pub(crate) const UNKNOWN: u8 = 1;
+    /// Billed on its other signal.
+    pub(crate) const DEFERRED: u8 = 2;
+    /// No price is known.
+    pub(crate) const UNPRICED: u8 = 3;
+    /// Priced.
+    pub(crate) const PRICED: u8 = 4;
+}
+
+const VERSION: u8 = 2;
+
+impl BatchObservation {
+    /// The effect's body.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.items.len() * 48);
+        out.push(VERSION);
+        self.put(&mut out);
+        out
+    }
+
+    /// `None`: damaged, or of another version.
+    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+        let (&VERSION, mut rest) = body.split_first()? else { return None };
+        Self::take(&mut rest).filter(|_| rest.is_empty())
+    }
+
+    /// The names used by the batch's measures, with their numbers.
+    pub(super) fn measure_names(&self) -> impl Iterator<Item = (u32, &str)> {
+        let numbers: BTreeSet<u32> =
+            self.measures.iter().flat_map(|one| [one.service, one.tenant, one.commit]).collect();
+        let name = |at: u32| Some((at, &**self.names.get((at as usize).checked_sub(1)?)?));
+        numbers.into_iter().filter_map(name)
+    }
+
+    /// Merges plain items that differ only in their times: a starting client writes dozens of such records.
+    pub(super) fn merge_plain_items(&mut self) {
+        let mut plain = HashMap::new();
+        let mut kept: Vec<ObservedItem> = Vec::with_capacity(self.items.len());
+        for seen in self.items.drain(..) {
+            if !seen.is_plain() {
+                kept.push(seen);
+                continue;
+            }
+            let who = (seen.attribution, seen.iteration, seen.sub_agent);
+            let at = *plain.entry((seen.trace, seen.session, seen.run, seen.node, who)).or_insert(kept.len());
+            match kept.get_mut(at) {
+                Some(known) => {
+                    known.start = earlier(known.start, seen.start);
+                    known.end = known.end.max(seen.end);
+                }
+                None => kept.push(seen),
+            }
+        }
+        self.items = kept;
+    }
+}
+
+impl ObservedItem {
+    /// The item reports only who was active, where and when.
+    fn is_plain(&self) -> bool {
+        self.flags == 0 && self.mark == mark::NONE && self.call.is_none() && self.tool.is_none()
+    }
+}
+
+/// The earlier of two times; 0 means unknown.
+pub(super) fn earlier(a: u64, b: u64) -> u64 {
+    if a == 0 || b == 0 { a.max(b) } else { a.min(b) }
+}
+
+/// A number for a span of a trace; never 0. Spans of one trace never share a number.
+pub(super) fn span_place(trace: [u8; 16], span: [u8; 8]) -> u64 {
+    let number = u128::from_be_bytes(trace);
+    let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
+    scramble(u64::from_be_bytes(span) ^ seed).max(1)
+}
+
+/// The span id from which [`place`] made this place.
+pub(super) fn span_id_of_place(trace: [u8; 16], place: u64) -> [u8; 8] {
+    let number = u128::from_be_bytes(trace);
+    let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));
+    (unscramble(place) ^ seed).to_be_bytes()
+}
+
+/// The inverse of [`scramble`].
+fn unscramble(mut bits: u64) -> u64 {
+    bits ^= (bits >> 31) ^ (bits >> 62);
+    bits = bits.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    bits ^= (bits >> 27) ^ (bits >> 54);
+    bits = bits.wrapping_mul(0x96de_1b17_3f11_9089);
+    bits ^ (bits >> 30) ^ (bits >> 60)
+}
+
+/// A one-to-one mixing of 64 bits (the finaliser of splitmix64).
+fn scramble(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

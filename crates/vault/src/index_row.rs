@@ -1,0 +1,417 @@
+//! [`IndexRow`]: one index line, which is also a leaf of the writer's Merkle tree, so one artefact serves queries and
+//! proofs.
+//!
+//! Keys have a fixed order. Columns known only at the ticket come first, so that a line is spliced, not built, under
+//! the sequencer's lock. A line has no text that the redaction rules have not checked, and no unsalted hash of
+//! plaintext. Neighbours: `vault_writer` (leaf numbers), `uploader` (index objects).
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use genai::usage::PriceBasis;
+
+/// Kind of an index line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowKind {
+    /// An item whose content is in a fragment.
+    Payload,
+    /// An action without content.
+    Action,
+    /// Items that could not be processed, sealed as received.
+    Quarantine,
+    /// The price of a call whose leaf was written before its model or provider was known.
+    Price,
+    /// The line of this number was lost; the digest's counters give the cause.
+    Gap,
+    /// Session keys are about to be destroyed, or were destroyed, by request.
+    Erasure,
+    /// Copies of session keys were made for other auditors.
+    KeyCopies,
+}
+
+impl RowKind {
+    /// Whether a line of this kind lists any number of keys, so that it may be longer than [`MAX_LINE`].
+    pub fn may_be_long(self) -> bool {
+        matches!(self, Self::Erasure | Self::KeyCopies)
+    }
+}
+
+/// State of an erasure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasureState {
+    /// Recorded before the keys are destroyed.
+    Begun,
+    /// The keys are destroyed.
+    Done,
+}
+
+/// A session key to be destroyed, with all its copies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShreddedKey {
+    /// Folder of its key objects: `…keys/account/tenant/session/day/`.
+    pub folder: String,
+    /// Key id.
+    pub id: String,
+}
+
+/// Content of a line of kind `erasure`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ErasureRecord {
+    /// State of the erasure.
+    pub state: ErasureState,
+    /// Nonce of the request.
+    pub nonce: String,
+    /// Who requested the erasure.
+    pub who: String,
+    /// The reason given.
+    pub why: String,
+    /// Names of the erasers who signed the request.
+    pub signers: Vec<String>,
+    /// Sessions, as `tenant/session` in object names.
+    pub sessions: Vec<String>,
+    /// Ids of the keys.
+    pub key_ids: Vec<String>,
+    /// Number of objects (all versions) that were destroyed; null until the erasure is done.
+    pub destroyed: Option<u64>,
+    /// The signed request, verbatim, in the line where the erasure begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// A copy of a session key for other auditors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyCopy {
+    /// Name of its object.
+    pub name: String,
+    /// SHA-256 of the object, hex.
+    pub sha256: String,
+}
+
+/// One index line, as read.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IndexRow {
+    /// Version of the line format.
+    pub v: u8,
+    /// Leaf number in the log of account, writer and epoch.
+    pub leaf: u64,
+    /// Name of the payload object; null for an action without content.
+    pub object_key: Option<String>,
+    /// Offset of the fragment in the object, bytes.
+    pub off: Option<u64>,
+    /// In a price line: the leaf of its call as `writer/epoch/leaf`. Null if the writer has restarted since; trace and
+    /// span are the call's in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// The columns known before the ticket.
+    #[serde(flatten)]
+    pub tail: RowTail,
+}
+
+/// The columns of a line that are known before the ticket. Times are RFC 3339 in UTC; ids hex; an unknown number is
+/// null.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RowTail {
+    /// Length of the fragment, bytes.
+    pub len: Option<u64>,
+    /// Position of the item in the fragment's `items`.
+    pub item: Option<u32>,
+    /// Kind of the line.
+    pub kind: Option<RowKind>,
+    /// Start of the span, or time of the log record.
+    pub ts: String,
+    /// End of the span, if any.
+    pub end_ts: Option<String>,
+    /// Gateway clock at arrival.
+    pub ingest_ts: String,
+    /// `traces` or `logs`.
+    pub signal: String,
+    /// Account whose credential sent the item.
+    pub account: String,
+    /// Tenant in display form.
+    pub tenant: String,
+    /// Session id in display form; null without one.
+    pub session_id: Option<String>,
+    /// Run id.
+    pub run_id: Option<String>,
+    /// Turn id.
+    pub turn: Option<String>,
+    /// Iteration number within the run.
+    pub iteration: Option<i64>,
+    /// Trace id.
+    pub trace_id: Option<String>,
+    /// Span id.
+    pub span_id: Option<String>,
+    /// Span id of the parent.
+    pub parent_span_id: Option<String>,
+    /// The user, always as a pseudonym.
+    pub user_key: Option<String>,
+    /// Name of the agent, or else of the service.
+    pub actor: Option<String>,
+    /// Id of the sub-agent that acted, in display form; absent if the client does not distinguish sub-agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// Version of the agent, or else of its service.
+    #[serde(default)]
+    pub agent_version: Option<String>,
+    /// Product feature that the work belongs to.
+    pub feature: Option<String>,
+    /// `work_tracker.issue_id`.
+    #[serde(default)]
+    pub issue_id: Option<String>,
+    /// `build.commit_sha`.
+    #[serde(default)]
+    pub commit_sha: Option<String>,
+    /// `deploy.environment`, or the conventions' names for it.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// Role of the item in a run: `model`, `tool`, `turn_end`, …
+    pub call: String,
+    /// Operation, in current OpenTelemetry terms.
+    pub action_type: Option<String>,
+    /// Tool name.
+    pub tool_name: Option<String>,
+    /// Tool call id.
+    pub tool_call_id: Option<String>,
+    /// Size of a tool's arguments, bytes: as stored in the vault, or else as the client reports it.
+    #[serde(default)]
+    pub arguments_bytes: Option<u64>,
+    /// Size of a tool's result, bytes.
+    #[serde(default)]
+    pub result_bytes: Option<u64>,
+    /// Model that answered, or else the requested one.
+    pub model: Option<String>,
+    /// Model provider.
+    pub provider: Option<String>,
+    /// Response id given by the provider.
+    pub response_id: Option<String>,
+    /// `ok`, or the type of the error.
+    pub status: String,
+    /// Duration from start to end, ns; for log records the client's own figure.
+    #[serde(default)]
+    pub duration_ns: Option<u64>,
+    /// Finish reason reported by the model.
+    pub finish: Option<String>,
+    /// Outcome of a permission request.
+    pub decision: Option<String>,
+    /// Who decided, as the client reports it: `config`, `hook`, `user_reject`, …
+    #[serde(default)]
+    pub decided_by: Option<String>,
+    /// Parts of the conversation that are in the fragment.
+    pub part: Vec<String>,
+    /// Writer's name.
+    pub writer: String,
+    /// Epoch of the writer.
+    pub epoch: String,
+    /// Fragment id.
+    pub fragment: Option<String>,
+    /// Earlier fragments of the same object that are needed to restore the full content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<String>,
+    /// SHA-256 of the fragment as stored, hex.
+    pub ct_sha256: Option<String>,
+    /// Id of the session key.
+    pub key_id: Option<String>,
+    /// SHA-256 of the key object as the gateway made it, hex; absent in lines of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_sha256: Option<String>,
+    /// Salted commitment to the item's content, hex.
+    pub commitment: Option<String>,
+    /// Size of the item's content as canonical JSON, bytes.
+    pub pt_bytes: Option<u64>,
+    /// A request with equal bytes was accepted before: this line is a second copy.
+    pub repeat: bool,
+    /// Reported input tokens.
+    pub tokens_in: Option<u64>,
+    /// Reported output tokens.
+    pub tokens_out: Option<u64>,
+    /// Disjoint token buckets that were priced.
+    pub buckets: Option<TokenBuckets>,
+    /// Service tier, in lower case.
+    pub tier: Option<String>,
+    /// `priced`, `unpriced`, `deferred` or `not_counted`; null if there was nothing to price.
+    pub cost_status: Option<String>,
+    /// Cost in USD, exact decimal.
+    pub cost_usd: Option<String>,
+    /// Version and digest of the rate table.
+    pub rates: Option<String>,
+    /// Row of the rate table.
+    pub rate: Option<String>,
+    /// All inputs of the price except the rate table, so that the price can be recomputed; null if there was nothing to
+    /// price.
+    #[serde(default)]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub basis: Option<PriceBasis>,
+    /// The erasure of an erasure line; absent in other lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<Box<ErasureRecord>>,
+    /// Copies of session keys of a key copies line; absent in other lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_copies: Vec<KeyCopy>,
+}
+
+/// Longest line in bytes, erasures and key copies excepted. A gateway cuts client-supplied texts to 256 bytes a column.
+pub const MAX_LINE: usize = 1 << 20;
+/// Longest text of a column, bytes.
+pub const MAX_TEXT: usize = 1 << 10;
+/// Longest name of an object, bytes.
+const MAX_NAME: usize = 4 << 10;
+
+impl IndexRow {
+    /// Whether a gateway can have written this line of `line` bytes, judging by the sizes of the line and its texts.
+    /// Readers keep the ids of all lines, and a writer must not control how much memory they need.
+    pub fn is_sane(&self, line: usize) -> bool {
+        let tail = &self.tail;
+        let told = [
+            &tail.end_ts,
+            &tail.session_id,
+            &tail.run_id,
+            &tail.turn,
+            &tail.trace_id,
+            &tail.span_id,
+            &tail.parent_span_id,
+            &tail.user_key,
+            &tail.actor,
+            &tail.agent_id,
+            &tail.agent_version,
+            &tail.feature,
+            &tail.issue_id,
+            &tail.commit_sha,
+            &tail.environment,
+            &tail.action_type,
+            &tail.tool_name,
+            &tail.tool_call_id,
+            &tail.model,
+            &tail.provider,
+            &tail.response_id,
+            &tail.finish,
+            &tail.decision,
+            &tail.decided_by,
+            &tail.fragment,
+            &tail.ct_sha256,
+            &tail.key_id,
+            &tail.key_sha256,
+            &tail.commitment,
+            &tail.tier,
+            &self.of,
+        ];
+        let always = [
+            &tail.ts,
+            &tail.ingest_ts,
+            &tail.signal,
+            &tail.account,
+            &tail.tenant,
+            &tail.call,
+            &tail.status,
+            &tail.writer,
+            &tail.epoch,
+        ];
+        (line <= MAX_LINE || tail.kind.is_some_and(RowKind::may_be_long))
+            && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
+            && told.into_iter().flatten().chain(always).all(|text| text.len() <= MAX_TEXT)
+    }
+}
+
+/// Token buckets that do not overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenBuckets {
+    /// Input tokens outside of caches.
+    pub input: u64,
+    /// Tokens read from a cache.
+    pub cache_read: u64,
+    /// Tokens written to a cache for 5 minutes.
+    pub cache_write_5m: u64,
+    /// Tokens written to a cache for 1 hour.
+    pub cache_write_1h: u64,
+    /// Output tokens, reasoning included.
+    pub output: u64,
+    /// Reasoning tokens.
+    pub reasoning: u64,
+}
+
+/// A line before its ticket.
+pub struct UnnumberedRow {
+    tail: String,
+    /// Whether the line points into the draft's fragment.
+    pub in_object: bool,
+    /// Set for a call that is priced later, and for its price: both have the same number.
+    pub link: Option<PriceLink>,
+}
+
+/// Links a price to its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriceLink {
+    /// The call.
+    Call(u64),
+    /// Its price.
+    Price(u64),
+}
+
+impl PriceLink {
+    /// The link of a line; most lines have none.
+    fn from_tail(tail: &RowTail) -> Option<Self> {
+        let deferred = tail.cost_status.as_deref() == Some("deferred");
+        if tail.kind != Some(RowKind::Price) && !deferred {
+            return None;
+        }
+        let number = Self::call_number(&tail.account, tail.trace_id.as_deref()?, tail.span_id.as_deref()?);
+        Some(if deferred { Self::Call(number) } else { Self::Price(number) })
+    }
+
+    /// Call number: a hash of account, trace and span.
+    fn call_number(account: &str, trace: &str, span: &str) -> u64 {
+        let mut hash = Sha256::new();
+        for part in [account, trace, span] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finalize().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+/// Most bytes that a price line's reference to its call takes.
+const MAX_CALL_REFERENCE: usize = 192;
+
+/// Bytes that the ticket adds to a line, without the object's name.
+pub const TICKET_BYTES: usize = 96;
+
+impl UnnumberedRow {
+    /// Serialises the tail.
+    pub fn new(tail: &RowTail, in_object: bool) -> Self {
+        let json = serde_json::to_string(tail).unwrap_or_default(); // strings and numbers: can't fail
+        Self {
+            tail: json.strip_prefix('{').unwrap_or_default().to_owned(),
+            in_object,
+            link: PriceLink::from_tail(tail),
+        }
+    }
+
+    /// Size of the tail, bytes.
+    pub fn len(&self) -> usize {
+        self.tail.len() + if self.link.is_some() { MAX_CALL_REFERENCE } else { 0 }
+    }
+
+    /// Never true: a tail always has columns.
+    pub fn is_empty(&self) -> bool {
+        self.tail.is_empty()
+    }
+
+    /// Appends the final line with its line feed. Object names need no escaping (`names`).
+    pub fn write_line(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>, of: Option<&str>) {
+        // writing to a String can't fail
+        let _ = match object.filter(|_| self.in_object) {
+            Some((name, off)) => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":\"{name}\",\"off\":{off},"),
+            None => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":null,\"off\":null,"),
+        };
+        if let Some(of) = of {
+            let _ = write!(out, "\"of\":\"{of}\",");
+        }
+        out.push_str(&self.tail);
+        out.push('\n');
+    }
+}

@@ -1,0 +1,159 @@
+//! [`KeyRing`]: the session keys in use. Each session has one key a day, so that erasing a session means deleting a
+//! small object, and one leaked secret opens little.
+//!
+//! A key is replaced after an hour without use, and after a day in any case. The ring is bounded. A key object is
+//! handed out once, to the first draft that gets a ticket, so that it is committed no later than the first fragment
+//! that needs it. Neighbours: `seal` (sealing), `names` (object names).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+use kernel::clock::UnixNanos;
+
+use super::object_names::FragmentScope;
+use super::seal::{FragmentSealer, SealFailed, SessionKeyGenerator};
+
+/// A key that was not used for this long is replaced.
+pub const MAX_KEY_IDLE: Duration = Duration::from_secs(3600);
+/// A key older than this is replaced in any case (a new day does so earlier).
+pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Days for which stores keep a key beyond the retention of content: a fragment sealed with it may be written a day
+/// later, or weeks later after an outage of the store.
+pub const EXTRA_KEY_RETENTION_DAYS: u64 = 30;
+/// Most keys kept in the ring.
+pub const MAX_KEYS: usize = 50_000;
+
+/// One session's key: it can seal but not open.
+pub struct SessionKey {
+    seal: Box<dyn FragmentSealer>,
+    object: Mutex<Option<Bytes>>,
+    object_len: usize,
+    object_sha256: String,
+}
+
+impl SessionKey {
+    /// A key whose object is not committed yet.
+    pub fn new(seal: Box<dyn FragmentSealer>, object: Bytes) -> Self {
+        let object_sha256 = kernel::hex::encode(&Sha256::digest(&object));
+        Self { seal, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
+    }
+
+    /// The public id of the key.
+    pub fn id(&self) -> &str {
+        self.seal.key_id()
+    }
+
+    /// Seals to this key.
+    pub fn seal(&self) -> &dyn FragmentSealer {
+        &*self.seal
+    }
+
+    /// Size of the key object, bytes.
+    pub fn object_len(&self) -> usize {
+        self.object_len
+    }
+
+    /// SHA-256 of the key object, hex. Index lines that name the key include it, so that the chain covers the object.
+    pub fn object_sha256(&self) -> &str {
+        &self.object_sha256
+    }
+
+    /// Takes the key object; only the first call returns it. Called with a ticket: the caller must commit the object,
+    /// or the spool is poisoned.
+    pub fn take_object(&self) -> Option<Bytes> {
+        self.object.lock().take()
+    }
+}
+
+/// The keys in use, by scope.
+pub struct KeyRing {
+    sealer: Arc<dyn SessionKeyGenerator>,
+    limit: usize,
+    keys: Mutex<HashMap<Arc<FragmentScope>, RingEntry>>,
+}
+
+#[derive(Clone)]
+struct RingEntry {
+    /// Locked while the key is generated, so that two workers don't generate two.
+    key: Arc<Mutex<Option<Arc<SessionKey>>>>,
+    made: UnixNanos,
+    used: UnixNanos,
+}
+
+impl RingEntry {
+    fn is_stale(&self, now: UnixNanos) -> bool {
+        now.since(self.used) > MAX_KEY_IDLE || now.since(self.made) > MAX_KEY_AGE
+    }
+}
+
+impl KeyRing {
+    /// A ring of at most `limit` keys.
+    pub fn new(sealer: Arc<dyn SessionKeyGenerator>, limit: usize) -> Self {
+        Self { sealer, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
+    }
+
+    /// The key of `scope` for a batch that arrived at `now`; generated if there is none.
+    ///
+    /// # Errors
+    /// A new key's secret can't be sealed.
+    pub fn key(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Result<Arc<SessionKey>, SealFailed> {
+        let cell = self.entry(scope, now);
+        let mut cell = cell.lock();
+        if let Some(key) = &*cell {
+            return Ok(key.clone());
+        }
+        let new = self.sealer.new_session()?;
+        let key = Arc::new(SessionKey::new(new.seal, new.object));
+        *cell = Some(key.clone());
+        Ok(key)
+    }
+
+    fn entry(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
+        let mut keys = self.keys.lock();
+        if let Some(entry) = keys.get_mut(scope) {
+            if !entry.is_stale(now) {
+                entry.used = entry.used.max(now);
+                return entry.key.clone();
+            }
+        } else if keys.len() >= self.limit {
+            evict_least_recent(&mut keys, self.limit);
+        }
+        let entry = RingEntry { key: Arc::default(), made: now, used: now };
+        keys.insert(scope.clone(), entry.clone());
+        entry.key
+    }
+
+    /// Drops keys that are idle or old.
+    pub fn drop_stale(&self, now: UnixNanos) {
+        self.keys.lock().retain(|_, entry| !entry.is_stale(now));
+    }
+
+    /// Number of keys in the ring.
+    pub fn len(&self) -> usize {
+        self.keys.lock().len()
+    }
+
+    /// Whether the ring is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Evicts the least recently used tenth (at least one key).
+fn evict_least_recent(keys: &mut HashMap<Arc<FragmentScope>, RingEntry>, limit: usize) {
+    let mut used: Vec<UnixNanos> = keys.values().map(|entry| entry.used).collect();
+    let count = (limit / 10).clamp(1, used.len().max(1));
+    let (_, pivot, _) = used.select_nth_unstable(count - 1);
+    let pivot = *pivot;
+    let mut left = count;
+    keys.retain(|_, entry| {
+        let drop = left > 0 && entry.used <= pivot;
+        left -= usize::from(drop);
+        !drop
+    });
+}

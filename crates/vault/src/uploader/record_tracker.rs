@@ -1,0 +1,461 @@
+//! [`RecordTracker`]: the uploader's knowledge of the records it has read: objects being gathered, leaves waiting,
+//! items ready to be written. It is pure bookkeeping, so that every order of events can be tested.
+//!
+//! Only positions and names are kept, never bodies. An object becomes ready only by its seal. A leaf becomes free when
+//! the object it points to is stored. Reading the same records again gives the same objects. A damaged record blocks
+//! nothing forever and is never marked done: after a long enough wait, its object is written without it. A seal's
+//! claims count as stored only if a claim is *gone* from the spool, and damaged records are not gone. Neighbour:
+//! `uploader` reads, seals and writes.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::spool_record::{self, DigestSeal, FragmentHeader, KeyHeader, LeafHeader, SealHeader, SealKind};
+use crate::store::ObjectKind;
+use crate::vault_writer::ClosedObject;
+use pipeline::spool::{RecordKind, RecordSeq, StoredRecord};
+
+mod damage;
+mod leaves;
+
+/// A fragment that waits for its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FragmentPart {
+    pub(super) seq: RecordSeq,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// An object whose fragments are being gathered.
+struct GatheringObject {
+    account: Arc<str>,
+    epoch: Arc<str>,
+    parts: Vec<FragmentPart>,
+    keys: Vec<Arc<str>>,
+    last: bool,
+    expected: Option<u32>,
+    /// When its first fragment was read (monotonic).
+    since: Duration,
+    /// When its seal was sent to the spool.
+    sealed: Option<Duration>,
+}
+
+impl GatheringObject {
+    fn is_complete(&self) -> bool {
+        self.last || self.expected.is_some_and(|expected| self.parts.len() >= expected as usize)
+    }
+}
+
+/// An object to write.
+#[derive(Clone)]
+pub(super) struct UploadItem {
+    pub(super) kind: ObjectKind,
+    pub(super) name: Arc<str>,
+    /// Record that holds it (key, index) or its seal (payload).
+    pub(super) seq: RecordSeq,
+    /// Fragments of a payload object.
+    pub(super) parts: Vec<FragmentPart>,
+    /// Other records that are done together with it.
+    pub(super) claims: Vec<RecordSeq>,
+    /// Keys that must be stored first; for a key object, its own id.
+    pub(super) keys: Vec<Arc<str>>,
+    pub(super) attempts: u32,
+    /// Earliest time of the next attempt (monotonic).
+    pub(super) not_before: Duration,
+    /// No attempt was made yet, and the name is new: if it is taken, another process or a thief of the credential took
+    /// it.
+    pub(super) is_first_attempt: bool,
+    /// Alternative name, if its own was taken.
+    pub(super) alternative_name: Option<Arc<str>>,
+}
+
+/// The leaves of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LeafBatch {
+    pub(super) seq: RecordSeq,
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) len: usize,
+    pub(super) object: Option<Arc<str>>,
+    pub(super) day: Arc<str>,
+}
+
+/// One writer's log of an account, in one epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct EpochLog {
+    pub(super) account: Arc<str>,
+    pub(super) writer: Arc<str>,
+    pub(super) epoch: Arc<str>,
+}
+
+/// The chain of one account and writer, across all epochs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ChainId {
+    pub(super) account: Arc<str>,
+    pub(super) writer: Arc<str>,
+}
+
+/// The next lines in a log.
+pub(super) enum NextLeaves {
+    /// No line, or the next one points to an object that is not stored.
+    Nothing,
+    /// Lines, and whether more could go into another index object immediately.
+    Lines(Vec<LeafBatch>, bool),
+    /// The lines before this number are missing.
+    Gap(u64),
+    /// A record whose lines are in the chain already.
+    Stale(RecordSeq),
+}
+
+/// A seal to be written.
+pub(super) struct PendingSeal {
+    pub(super) account: Arc<str>,
+    pub(super) header: SealHeader,
+}
+
+/// Effects of a record that was read.
+#[derive(Default, Debug, PartialEq, Eq)]
+pub(super) struct ReadEffects {
+    /// Records that are done now, in this order.
+    pub(super) done: Vec<RecordSeq>,
+    /// Fragments that came too late for their object and can't be stored any more.
+    pub(super) late: Vec<RecordSeq>,
+    /// Whether the record is malformed.
+    pub(super) damaged: bool,
+    /// A digest; [`super::ChainStates`] decides whether it counts.
+    pub(super) digest: Option<Box<ReadDigest>>,
+}
+
+/// A digest's seal that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ReadDigest {
+    pub(super) seq: RecordSeq,
+    pub(super) line: ChainId,
+    pub(super) name: Arc<str>,
+    pub(super) claims: Vec<RecordSeq>,
+    pub(super) seal: DigestSeal,
+}
+
+/// Bookkeeping of records (see the module).
+pub(super) struct RecordTracker {
+    own_epoch: Arc<str>,
+    objects: HashMap<Arc<str>, GatheringObject>,
+    /// Number of fragments of closed objects that were not read yet.
+    unread_fragments: HashMap<Arc<str>, u32>,
+    /// Objects with fragments in the spool that are not stored.
+    unstored: HashSet<Arc<str>>,
+    /// Keys that are not stored.
+    keys: HashSet<Arc<str>>,
+    logs: BTreeMap<EpochLog, VecDeque<LeafBatch>>,
+    ready: VecDeque<UploadItem>,
+    /// Complete objects without a seal in flight.
+    to_seal: Vec<Arc<str>>,
+    /// Whether all records of former epochs were read, so that their objects are complete as they are.
+    caught_up: bool,
+    tracked: usize,
+    /// Records that exist and can't be read.
+    damaged: HashSet<RecordSeq>,
+    /// Objects of this process that were sealed without a missing fragment; later fragments are refused.
+    sealed_with_holes: HashSet<Arc<str>>,
+}
+
+impl RecordTracker {
+    /// An empty shelf; `live` is this process's epoch.
+    pub(super) fn new(live: Arc<str>) -> Self {
+        Self {
+            own_epoch: live,
+            objects: HashMap::new(),
+            unread_fragments: HashMap::new(),
+            unstored: HashSet::new(),
+            keys: HashSet::new(),
+            logs: BTreeMap::new(),
+            ready: VecDeque::new(),
+            to_seal: Vec::new(),
+            caught_up: false,
+            tracked: 0,
+            damaged: HashSet::new(),
+            sealed_with_holes: HashSet::new(),
+        }
+    }
+
+    /// Number of records tracked.
+    pub(super) fn tracked(&self) -> usize {
+        self.tracked
+    }
+
+    /// Registers a record read at `now` (monotonic).
+    pub(super) fn register_record(&mut self, stored: &StoredRecord, now: Duration) -> ReadEffects {
+        let understood = match stored.kind {
+            RecordKind::Key => self.read_key(stored),
+            RecordKind::Fragment => self.read_fragment(stored, now),
+            RecordKind::Leaf => self.read_leaves(stored),
+            RecordKind::Seal => {
+                return self.read_seal(stored).unwrap_or(ReadEffects { damaged: true, ..ReadEffects::default() });
+            }
+            RecordKind::Forward | RecordKind::Commit | RecordKind::Effects => None,
+        };
+        ReadEffects { damaged: understood.is_none(), ..ReadEffects::default() }
+    }
+
+    fn read_key(&mut self, stored: &StoredRecord) -> Option<()> {
+        let (header, _): (KeyHeader, _) = spool_record::unpack(&stored.body)?;
+        let (key, fresh): (Arc<str>, _) = (header.key.into(), *header.epoch == *self.own_epoch);
+        self.keys.insert(key.clone());
+        self.tracked += 1;
+        self.ready.push_front(UploadItem {
+            kind: ObjectKind::Key,
+            name: header.name.into(),
+            seq: stored.seq,
+            parts: Vec::new(),
+            claims: Vec::new(),
+            keys: vec![key],
+            attempts: 0,
+            not_before: Duration::ZERO,
+            is_first_attempt: fresh,
+            alternative_name: None,
+        });
+        Some(())
+    }
+
+    fn read_fragment(&mut self, stored: &StoredRecord, now: Duration) -> Option<()> {
+        let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body)?;
+        let name: Arc<str> = header.object.into();
+        if self.sealed_with_holes.contains(&name) {
+            return None; // too late: the object was sealed without it
+        }
+        let expected = self.unread_fragments.remove(&name);
+        self.unstored.insert(name.clone());
+        self.tracked += 1;
+        let object = self.objects.entry(name.clone()).or_insert_with(|| GatheringObject {
+            account: stored.account.clone(),
+            epoch: header.epoch.into(),
+            parts: Vec::new(),
+            keys: Vec::new(),
+            last: false,
+            expected,
+            since: now,
+            sealed: None,
+        });
+        object.parts.push(FragmentPart { seq: stored.seq, offset: header.offset, len: rest.len() as u64 });
+        object.last |= header.last;
+        if !object.keys.iter().any(|key| **key == *header.key) {
+            object.keys.push(header.key.into());
+        }
+        if object.is_complete() && object.epoch == self.own_epoch {
+            self.to_seal.push(name);
+        }
+        Some(())
+    }
+
+    fn read_leaves(&mut self, stored: &StoredRecord) -> Option<()> {
+        let (header, rest): (LeafHeader, _) = spool_record::unpack(&stored.body)?;
+        let log =
+            EpochLog { account: stored.account.clone(), writer: header.writer.into(), epoch: header.epoch.into() };
+        self.tracked += 1;
+        let leaves = self.logs.entry(log).or_default();
+        // sorted by number, even if records are read again
+        let at = leaves.iter().rposition(|before| before.first <= header.first).map_or(0, |before| before + 1);
+        leaves.insert(
+            at,
+            LeafBatch {
+                seq: stored.seq,
+                first: header.first,
+                count: header.count,
+                len: rest.len(),
+                object: header.object.map(Arc::from),
+                day: header.day.into(),
+            },
+        );
+        Some(())
+    }
+
+    fn read_seal(&mut self, stored: &StoredRecord) -> Option<ReadEffects> {
+        let (header, _): (SealHeader, _) = spool_record::unpack(&stored.body)?;
+        let name: Arc<str> = header.name.into();
+        let claims: Vec<RecordSeq> = header.claims.into_iter().map(RecordSeq).collect();
+        let item = |kind, parts, claims, keys| UploadItem {
+            kind,
+            name: name.clone(),
+            seq: stored.seq,
+            parts,
+            claims,
+            keys,
+            attempts: 0,
+            not_before: Duration::ZERO,
+            is_first_attempt: false,
+            alternative_name: None,
+        };
+        match header.kind {
+            SealKind::Digest => {
+                let seal = header.digest?;
+                let line = ChainId { account: stored.account.clone(), writer: seal.writer.as_str().into() };
+                let digest = ReadDigest { seq: stored.seq, line, name, claims, seal };
+                Some(ReadEffects { digest: Some(Box::new(digest)), ..ReadEffects::default() })
+            }
+            SealKind::Index => {
+                self.claim_leaves(&claims);
+                self.tracked += 1;
+                self.ready.push_back(item(ObjectKind::Index, Vec::new(), claims, Vec::new()));
+                Some(ReadEffects::default())
+            }
+            SealKind::Object => {
+                let gathered = self.objects.remove(&name);
+                if gathered.is_none() && self.unstored.contains(&name) {
+                    // a second seal: the first one is being processed
+                    return Some(ReadEffects { done: vec![stored.seq], ..ReadEffects::default() });
+                }
+                let fresh = gathered.as_ref().is_some_and(|object| object.epoch == self.own_epoch);
+                let item = |parts, claims, keys| UploadItem {
+                    is_first_attempt: fresh,
+                    ..item(ObjectKind::Payload, parts, claims, keys)
+                };
+                let (mut parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
+                if claims.iter().eq(parts.iter().map(|part| &part.seq)) {
+                    self.tracked += 1;
+                    self.ready.push_back(item(parts, claims, keys));
+                    return Some(ReadEffects::default());
+                }
+                let read = parts.len();
+                let claimed: HashSet<RecordSeq> = claims.iter().copied().collect();
+                let late = parts.extract_if(.., |part| !claimed.contains(&part.seq)).map(|part| part.seq).collect();
+                let here: HashSet<RecordSeq> = parts.iter().map(|part| part.seq).collect();
+                let missing = |claim: &RecordSeq| !here.contains(claim);
+                if claims.iter().any(|claim| missing(claim) && !self.damaged.contains(claim)) {
+                    // a claim is done only after the object is stored, and the seal only after all claims
+                    self.tracked = self.tracked.saturating_sub(read);
+                    self.unstored.remove(&name);
+                    let done = claims.into_iter().chain([stored.seq]).collect();
+                    return Some(ReadEffects { done, late, ..ReadEffects::default() });
+                }
+                self.tracked = self.tracked.saturating_sub(read - parts.len());
+                let claims: Vec<RecordSeq> = parts.iter().map(|part| part.seq).collect();
+                if parts.is_empty() {
+                    self.unstored.remove(&name); // every fragment is damaged
+                } else {
+                    self.tracked += 1;
+                    self.ready.push_back(item(parts, claims, keys));
+                }
+                Some(ReadEffects { late, ..ReadEffects::default() })
+            }
+        }
+    }
+
+    /// Records that these objects get no more fragments.
+    pub(super) fn close_objects(&mut self, closed: Vec<ClosedObject>) {
+        for ClosedObject { object, fragments } in closed {
+            let name: Arc<str> = object.into();
+            match self.objects.get_mut(&name) {
+                Some(gathering) => {
+                    gathering.expected = Some(fragments);
+                    if gathering.is_complete() {
+                        self.to_seal.push(name);
+                    }
+                }
+                None => drop(self.unread_fragments.insert(name, fragments)),
+            }
+        }
+    }
+
+    /// Called when all records present at the start were read. Objects of former epochs with a seal have been claimed,
+    /// and the others are complete as they are.
+    pub(super) fn mark_caught_up(&mut self) {
+        if !std::mem::replace(&mut self.caught_up, true) {
+            let dead = self.objects.iter().filter(|(_, object)| object.epoch != self.own_epoch);
+            self.to_seal.extend(dead.map(|(name, _)| name.clone()));
+        }
+    }
+
+    /// Whether [`RecordTracker::mark_caught_up`] was called.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.caught_up
+    }
+
+    /// The next object that needs a seal, which is sent at `now` (monotonic).
+    pub(super) fn next_to_seal(&mut self, now: Duration) -> Option<PendingSeal> {
+        while let Some(name) = self.to_seal.pop() {
+            if let Some(object) = self.objects.get_mut(&name) {
+                object.sealed = Some(now);
+                let claims = object.parts.iter().map(|part| part.seq.0).collect();
+                let header = SealHeader { name: name.to_string(), kind: SealKind::Object, claims, digest: None };
+                return Some(PendingSeal { account: object.account.clone(), header });
+            }
+        }
+        None
+    }
+
+    /// Takes back a seal that found no room in the spool.
+    pub(super) fn return_unsealed(&mut self, seal: PendingSeal) {
+        self.to_seal.push(seal.header.name.into());
+    }
+
+    /// Number of records that could not be read.
+    pub(super) fn damaged_records(&self) -> u64 {
+        self.damaged.len() as u64
+    }
+
+    /// Queues an item for writing.
+    pub(super) fn push_ready(&mut self, item: UploadItem) {
+        self.ready.push_back(item);
+    }
+
+    /// Reduces the number of tracked records.
+    pub(super) fn untrack(&mut self, records: usize) {
+        self.tracked = self.tracked.saturating_sub(records);
+    }
+
+    /// Counts a digest as tracked.
+    pub(super) fn track(&mut self) {
+        self.tracked += 1;
+    }
+
+    /// Whether all objects are stored.
+    pub(super) fn all_stored(&self) -> bool {
+        self.unstored.is_empty()
+    }
+
+    /// The next item to write at `now` whose keys are stored; keys come first. Examines at most 64 items, in turn.
+    pub(super) fn next_item(&mut self, now: Duration) -> Option<UploadItem> {
+        for _ in 0..self.ready.len().min(64) {
+            let item = self.ready.pop_front()?;
+            let free = item.kind != ObjectKind::Payload || item.keys.iter().all(|key| !self.keys.contains(key));
+            if free && item.not_before <= now {
+                return Some(item);
+            }
+            self.ready.push_back(item);
+        }
+        None
+    }
+
+    /// Whether an item can be written now, or once its key is stored.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Puts back an item whose attempt failed.
+    pub(super) fn put_back(&mut self, item: UploadItem, first: bool) {
+        if first { self.ready.push_front(item) } else { self.ready.push_back(item) }
+    }
+
+    /// Records that an item is stored; returns the records that are done, in the order in which they must be marked.
+    pub(super) fn mark_stored(&mut self, item: &UploadItem) -> Vec<RecordSeq> {
+        match item.kind {
+            ObjectKind::Key => {
+                for key in &item.keys {
+                    self.keys.remove(key);
+                }
+            }
+            ObjectKind::Payload => {
+                self.unstored.remove(&item.name);
+            }
+            ObjectKind::Index | ObjectKind::Chain => {}
+        }
+        self.tracked = self.tracked.saturating_sub(1 + item.claims.len());
+        item.claims.iter().copied().chain([item.seq]).collect()
+    }
+
+    /// Whether nothing waits: no leaf, no object, no item to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.objects.is_empty() && self.logs.is_empty()
+    }
+}

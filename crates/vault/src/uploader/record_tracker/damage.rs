@@ -1,0 +1,66 @@
+//! The [`RecordTracker`]'s handling of records that are damaged in the spool, because one bad sector must not block the
+//! vault. The code here marks nothing as done or stored, and stops waiting only if damage was seen. Neighbours: the
+//! spool detects damage, `uploader` reports it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use pipeline::spool::RecordSeq;
+
+use super::{RecordTracker, UploadItem};
+
+/// Most damaged records that are remembered.
+const MAX_DAMAGED: usize = 100_000;
+
+impl RecordTracker {
+    /// Records that a record can't be read. False if that is known.
+    pub(in crate::uploader) fn mark_damaged(&mut self, seq: RecordSeq) -> bool {
+        self.damaged.len() < MAX_DAMAGED && self.damaged.insert(seq)
+    }
+
+    /// Whether records were damaged.
+    pub(in crate::uploader) fn has_damage(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    /// If records were damaged, awaited records may never arrive. Objects incomplete for `patience` then count as
+    /// complete, and seals that did not come back within `patience` are sent again.
+    pub(in crate::uploader) fn stop_waiting_for_lost(&mut self, now: Duration, patience: Duration) {
+        if self.damaged.is_empty() {
+            return;
+        }
+        let over = |since: Duration| now.saturating_sub(since) >= patience;
+        for (name, object) in &mut self.objects {
+            if object.epoch != self.own_epoch && object.sealed.is_none() {
+                continue; // complete as it is, once everything was read
+            }
+            let found = object.parts.len() + self.damaged.len();
+            let waits = match object.sealed {
+                Some(sealed) => over(sealed),
+                None => over(object.since) && object.expected.is_none_or(|expected| found >= expected as usize),
+            };
+            if waits {
+                object.sealed = None;
+                if self.sealed_with_holes.len() < MAX_DAMAGED {
+                    self.sealed_with_holes.insert(name.clone());
+                }
+                self.to_seal.push(name.clone());
+            }
+        }
+    }
+
+    /// Removes an object's damaged fragments: the object is written without them, and they stay in the spool.
+    pub(in crate::uploader) fn remove_damaged_fragments(&mut self, item: &mut UploadItem, lost: &[RecordSeq]) {
+        let lost: HashSet<RecordSeq> = lost.iter().copied().collect();
+        let before = item.claims.len();
+        item.claims.retain(|claim| !lost.contains(claim));
+        item.parts.retain(|part| !lost.contains(&part.seq));
+        self.tracked = self.tracked.saturating_sub(before - item.claims.len());
+    }
+
+    /// Gives up an object without any readable fragment: nothing waits for it any more, and none of its records is
+    /// marked done.
+    pub(in crate::uploader) fn give_up_object(&mut self, item: &UploadItem) {
+        drop(self.mark_stored(item));
+    }
+}

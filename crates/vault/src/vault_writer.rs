@@ -1,0 +1,229 @@
+//! [`VaultWriter`]: a writer's name and epoch, with its open objects and leaf numbers. Numbers are assigned in commit
+//! order, under the sequencer's lock; the uploader closes objects by age from outside.
+//!
+//! An epoch is never reused, so nothing has to be read back after a restart. A closed object gets no more fragments,
+//! and an object that a batch in flight refers to stays open until that batch is placed or dropped ([`ObjectPin`]). An
+//! account's leaf numbers have no gaps. The number of open objects is bounded; beyond the bound each fragment becomes
+//! its own object. Neighbours: `uploader` (uploading), `ticket` (drafts).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use kernel::clock::UnixNanos;
+
+use super::object_names::{ObjectLayout, ObjectNames};
+
+/// Most objects that may be open at a time.
+pub const MAX_OPEN_OBJECTS: usize = 16_384;
+
+/// Most calls whose leaf is remembered until their price arrives.
+pub const MAX_REMEMBERED_LEAVES: usize = 65_536;
+
+/// An opening time further in the future than this is not trusted: the object counts as due.
+const MAX_SKEW: Duration = Duration::from_secs(60);
+
+/// One writer in one epoch, shared by the ticketer and the uploader.
+pub struct VaultWriter {
+    names: ObjectNames,
+    max_object: u64,
+    max_open: usize,
+    state: Mutex<WriterState>,
+}
+
+#[derive(Default)]
+struct WriterState {
+    next: u64,
+    open: HashMap<Arc<str>, OpenObject>,
+    leaves: HashMap<Arc<str>, u64>,
+    /// Leaf number by call number, for calls that are priced later.
+    remembered_leaves: HashMap<u64, u64>,
+}
+
+struct OpenObject {
+    number: u64,
+    len: u64,
+    fragments: u32,
+    since: UnixNanos,
+    /// Batches in flight whose content refers to content of this object.
+    pins: u32,
+    /// The object takes no more fragments, except from pins, and closes when none is left.
+    full: bool,
+}
+
+/// Keeps an open object open for a fragment that refers to one in it. Dropping the pin without a ticket releases it.
+pub struct ObjectPin {
+    writer: Arc<VaultWriter>,
+    object_prefix: Arc<str>,
+    number: u64,
+    placed: bool,
+}
+
+impl ObjectPin {
+    /// Number of the pinned object.
+    pub fn object(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for ObjectPin {
+    fn drop(&mut self) {
+        if !self.placed {
+            let mut books = self.writer.state.lock();
+            if let Some(open) = books.open.get_mut(&self.object_prefix).filter(|open| open.number == self.number) {
+                open.pins = open.pins.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Where a fragment was placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FragmentPlacement {
+    /// Number of the object.
+    pub number: u64,
+    /// Name of the object.
+    pub object: String,
+    /// Offset in it, bytes.
+    pub offset: u64,
+    /// No fragment follows in this object.
+    pub last: bool,
+}
+
+/// An object that the uploader closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedObject {
+    /// Name of the object.
+    pub object: String,
+    /// Fragments assigned to it; some may not be committed yet.
+    pub fragments: u32,
+}
+
+impl VaultWriter {
+    /// A writer that begins `names.epoch()`; objects close at `max_object` bytes.
+    pub fn new(names: ObjectNames, max_object: u64) -> Self {
+        Self { names, max_object, max_open: MAX_OPEN_OBJECTS, state: Mutex::default() }
+    }
+
+    /// The same writer with another limit of open objects.
+    pub fn with_max_open(self, max_open: usize) -> Self {
+        Self { max_open, ..self }
+    }
+
+    /// Object names of this writer and epoch.
+    pub fn names(&self) -> &ObjectNames {
+        &self.names
+    }
+
+    /// Keeps the open object at `spot` open until a fragment that refers to it is placed. `None` if no object is open
+    /// there or the object is full.
+    pub fn pin_object(self: &Arc<Self>, spot: &Arc<str>) -> Option<ObjectPin> {
+        let mut books = self.state.lock();
+        let open = books.open.get_mut(spot).filter(|open| !open.full)?;
+        open.pins += 1;
+        Some(ObjectPin {
+            writer: Arc::clone(self),
+            object_prefix: Arc::clone(spot),
+            number: open.number,
+            placed: false,
+        })
+    }
+
+    /// Places a fragment of `len` bytes. With `end` the session is over, so its object closes. With `pin` the fragment
+    /// goes into the pinned object.
+    pub fn place_fragment(
+        &self,
+        spot: &Arc<str>,
+        len: u64,
+        arrived: UnixNanos,
+        end: bool,
+        pin: Option<ObjectPin>,
+    ) -> FragmentPlacement {
+        let mut books = self.state.lock();
+        let pinned = pin.is_some();
+        // marked under the lock, because dropping a live pin would wait for the same lock
+        pin.into_iter().for_each(|mut pin| pin.placed = true);
+        if let Some(open) = books.open.get_mut(spot) {
+            let (n, offset) = (open.number, open.len);
+            open.len += len;
+            open.fragments += 1;
+            open.pins = open.pins.saturating_sub(u32::from(pinned));
+            open.full |= (end && self.names.layout() != ObjectLayout::Packed) || open.len >= self.max_object;
+            let last = open.full && open.pins == 0;
+            if last {
+                books.open.remove(spot);
+            }
+            return FragmentPlacement { number: n, object: self.names.object(spot, n), offset, last };
+        }
+        let n = books.next;
+        books.next += 1;
+        let alone = self.names.layout() == ObjectLayout::Turn;
+        let last = alone
+            || (end && self.names.layout() == ObjectLayout::Session)
+            || len >= self.max_object
+            || books.open.len() >= self.max_open;
+        if !last {
+            let open = OpenObject { number: n, len, fragments: 1, since: arrived, pins: 0, full: false };
+            books.open.insert(spot.clone(), open);
+        }
+        FragmentPlacement { number: n, object: self.names.object(spot, n), offset: 0, last }
+    }
+
+    /// Assigns `count` leaf numbers of an account and returns the first.
+    pub fn assign_leaves(&self, account: &Arc<str>, count: u64) -> u64 {
+        let mut books = self.state.lock();
+        let next = books.leaves.entry(account.clone()).or_default();
+        let first = *next;
+        *next += count;
+        first
+    }
+
+    /// Leaf numbers assigned to an account so far.
+    pub fn assigned_leaves(&self, account: &str) -> u64 {
+        self.state.lock().leaves.get(account).copied().unwrap_or_default()
+    }
+
+    /// Remembers the leaf of a call that is priced later. At [`MAX_REMEMBERED_LEAVES`] entries, all are forgotten.
+    pub fn remember_leaf(&self, number: u64, leaf: u64) {
+        let mut books = self.state.lock();
+        if books.remembered_leaves.len() >= MAX_REMEMBERED_LEAVES {
+            books.remembered_leaves.clear();
+        }
+        books.remembered_leaves.insert(number, leaf);
+    }
+
+    /// Takes the remembered leaf of a call whose price has arrived.
+    pub fn take_remembered_leaf(&self, number: u64) -> Option<u64> {
+        self.state.lock().remembered_leaves.remove(&number)
+    }
+
+    /// Closes objects that are at least `age` old at `now`, or opened in the future because the clock went back. The
+    /// caller waits for their fragments to be committed.
+    pub fn close_due_objects(&self, now: UnixNanos, age: Duration) -> Vec<ClosedObject> {
+        let due = |open: &mut OpenObject| {
+            open.full |= now.since(open.since) >= age || open.since > now.plus(MAX_SKEW);
+            open.full && open.pins == 0
+        };
+        let mut books = self.state.lock();
+        books
+            .open
+            .extract_if(|_, open| due(open))
+            .map(|(spot, open)| ClosedObject {
+                object: self.names.object(&spot, open.number),
+                fragments: open.fragments,
+            })
+            .collect()
+    }
+
+    /// Number of open objects.
+    pub fn open_count(&self) -> usize {
+        self.state.lock().open.len()
+    }
+
+    /// Numbers of the open objects that still take fragments.
+    pub fn open_numbers(&self) -> HashSet<u64> {
+        self.state.lock().open.values().filter(|open| !open.full).map(|open| open.number).collect()
+    }
+}

@@ -1,0 +1,96 @@
+//! [`WebhookPauses`]: pauses after failed messages, for the whole webhook or for single alerts. A webhook that is down
+//! must not be called all the time, and one message that it refuses (a firewall that rejects a name) must not delay the
+//! others. The size is bounded by the number of alerts. The attempts of one message are in the parent module.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+
+use kernel::hex;
+use runs::Alert;
+
+/// The shortest and longest pause after a failed message, in ns.
+const MIN_PAUSE_NS: u64 = 60 * 1_000_000_000;
+const MAX_PAUSE_NS: u64 = 15 * MIN_PAUSE_NS;
+
+/// A pause after a failure.
+#[derive(Default)]
+struct AlertPause {
+    /// End of the pause, unix ns.
+    until: u64,
+    length: u64,
+}
+
+impl AlertPause {
+    /// Starts the next pause: a minute, doubling each time up to fifteen minutes. Returns its length in ns.
+    fn extend(&mut self, now: u64) -> u64 {
+        self.length = self.length.saturating_mul(2).clamp(MIN_PAUSE_NS, MAX_PAUSE_NS);
+        self.until = now.saturating_add(self.length);
+        self.length
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        now >= self.until
+    }
+}
+
+/// All current pauses.
+#[derive(Default)]
+pub(super) struct WebhookPauses {
+    webhook: AlertPause,
+    /// Pauses by alert; see [`key`].
+    by_alert: BTreeMap<String, AlertPause>,
+    /// The alert of the last message that failed on its own, if no message was sent since.
+    last_failed: Option<String>,
+}
+
+impl WebhookPauses {
+    /// Whether the whole webhook pauses.
+    pub(super) fn is_webhook_paused(&self, now: u64) -> bool {
+        !self.webhook.is_over(now)
+    }
+
+    /// The alerts that may be sent now. Those that failed before come last, so that they don't delay others.
+    pub(super) fn filter_due(&mut self, mut news: Vec<Alert>, now: u64) -> Vec<Alert> {
+        if !self.by_alert.is_empty() {
+            let known: BTreeSet<String> = news.iter().map(alert_key).collect();
+            self.by_alert.retain(|key, _| known.contains(key));
+            news.retain(|alert| self.by_alert.get(&alert_key(alert)).is_none_or(|rest| rest.is_over(now)));
+            news.sort_by_cached_key(|alert| self.by_alert.get(&alert_key(alert)).map_or(0, |rest| rest.length));
+        }
+        if self.is_webhook_paused(now) { Vec::new() } else { news }
+    }
+
+    pub(super) fn record_success(&mut self) {
+        (self.webhook, self.last_failed) = Default::default();
+    }
+
+    /// Records a failed message and returns the pause in ns. With `whole`, any other message would have failed too. If
+    /// a second alert in a row fails on its own, the whole webhook pauses for a minute.
+    pub(super) fn record_failure(&mut self, about: &[Alert], whole: bool, now: u64) -> u64 {
+        if whole {
+            return self.webhook.extend(now);
+        }
+        let pauses = about.iter().map(|alert| self.by_alert.entry(alert_key(alert)).or_default().extend(now));
+        let pause = pauses.max().unwrap_or(MIN_PAUSE_NS);
+        let this = about.first().map(alert_key);
+        let before = std::mem::replace(&mut self.last_failed, this);
+        if before.is_some() && before != self.last_failed {
+            self.webhook.until = now.saturating_add(MIN_PAUSE_NS);
+        }
+        pause
+    }
+}
+
+/// A digest of an alert's rule, account and subject.
+pub(super) fn alert_key(alert: &Alert) -> String {
+    let mut hash = Sha256::new();
+    let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));
+    let subject = [alert.run.as_str(), if alert.run.is_empty() { &alert.session } else { "" }];
+    let whose = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
+    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(whose) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
+}

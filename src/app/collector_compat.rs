@@ -1,0 +1,89 @@
+//! Accepts a Collector's configuration by removing the parts that tollgate serves in another way, with a note for each,
+//! so that such a file loads and its owner learns the replacement. A part is removed only if no data changes by it; a
+//! processor that would change data stays and is reported as unknown. Keys inside components are handled in `keys`,
+//! suggestions for unknown components in `replacements`.
+
+mod component_keys;
+mod replacements;
+
+pub(super) use replacements::find_replacement;
+
+use crate::app::memory_limiter;
+use crate::app::own_metrics::collector_metrics;
+use config::file::ConfigFile;
+use config::tree::NodeValue;
+use config::{ComponentId, Problem};
+
+/// Processors of the Collector that have no effect here, and why.
+const PROCESSORS: [(&str, &str); 2] = [
+    ("batch", "is not used: exporters merge waiting requests (`sending_queue.batch`), so clients are answered sooner"),
+    (MEMORY_LIMITER, ""),
+];
+
+/// A processor or extension that is converted to tollgate's own `limits`.
+const MEMORY_LIMITER: &str = "memory_limiter";
+
+/// Extensions of the Collector that have no use here, and why.
+const EXTENSIONS: [(&str, &str); 5] = [
+    ("file_storage", "is not used: all data is queued in the spool, which is encrypted and synced"),
+    ("zpages", "is not available and can be removed: see the start page of `admin`"),
+    ("pprof", "is not available and can be removed"),
+    ("memory_ballast", "is not used: there is no garbage collector to tune"),
+    (MEMORY_LIMITER, ""),
+];
+
+/// Removes those parts from `file` and returns a note for each.
+pub(super) fn remove_unused_parts(file: &mut ConfigFile) -> Vec<Problem> {
+    let mut notes = Vec::new();
+    for (section, parts, known) in
+        [("processors", &mut file.processors, &PROCESSORS[..]), ("extensions", &mut file.extensions, &EXTENSIONS[..])]
+    {
+        parts.retain(|part| {
+            let Some(why) = find_reason(&part.id, known) else { return true };
+            if part.id.kind == MEMORY_LIMITER {
+                let path = format!("{section}.{}", part.id);
+                notes.push(memory_limiter::convert_memory_limiter(path, part.at, &part.body, &mut file.limits));
+                return false;
+            }
+            notes.push(Problem::warning(
+                Some(part.at),
+                format!("{section}.{}", part.id),
+                format!("`{}` {why}", part.id),
+            ));
+            false
+        });
+    }
+    file.enabled.retain(|(id, _)| find_reason(id, &EXTENSIONS).is_none());
+    for pipeline in &mut file.pipelines {
+        pipeline.processors.retain(|(id, _)| find_reason(id, &PROCESSORS).is_none());
+    }
+    for (section, parts) in [
+        ("receivers", &mut file.receivers),
+        ("processors", &mut file.processors),
+        ("exporters", &mut file.exporters),
+        ("extensions", &mut file.extensions),
+    ] {
+        for part in parts {
+            let path = format!("{section}.{}", part.id);
+            component_keys::remove_component_keys(section, &part.id.kind, &path, &mut part.body, &mut notes);
+        }
+    }
+    component_keys::remove_telemetry_keys(&mut file.telemetry, &mut notes);
+    if let NodeValue::Map(entries) = &mut file.telemetry.value {
+        entries.retain(|(key, _)| {
+            let ours = !["traces", "resource"].contains(&key.name.as_str());
+            if !ours {
+                let what = "is not used: tollgate sends no traces about itself and sets its own resource attributes";
+                notes.push(Problem::warning(Some(key.at), format!("service.telemetry.{}", key.name), what));
+            }
+            ours
+        });
+        let metrics = entries.iter_mut().find(|(key, _)| key.name == "metrics");
+        metrics.into_iter().for_each(|(_, metrics)| collector_metrics::adapt_metrics(metrics, &mut notes));
+    }
+    notes
+}
+
+fn find_reason(id: &ComponentId, known: &[(&str, &'static str)]) -> Option<&'static str> {
+    known.iter().find(|(kind, _)| *kind == id.kind).map(|(_, why)| *why)
+}

@@ -1,0 +1,32 @@
+//! Runs connectors as companions that send through the engine's inlet. The connectors are in the crate `connectors`.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use connectors::runs::RunsConnector;
+
+use super::build::{BackgroundTask, InletCell};
+
+/// The `runs` connector as a companion.
+pub(super) struct RunsConnectorTask {
+    pub(super) connector: RunsConnector,
+    /// The engine's inlet.
+    pub(super) inlet: InletCell,
+}
+
+impl BackgroundTask for RunsConnectorTask {
+    fn name(&self) -> &'static str {
+        "runs connector"
+    }
+
+    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // Always set: the engine is there before companions run.
+            if let Some(inlet) = self.inlet.get() {
+                self.connector.run(inlet, stop).await;
+            }
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! `POST /-/erasures`: an eraser reports the newest digest of its erasure chain, and the gateway's next digests name
+//! it. The gateway may only write to the store, so it can't look for erasures itself (docs/vault.md). The digest must
+//! be signed by one of `erasure_keys`; the answer is sent once it is on disk. `strangers` decides who may post.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use vault::chain::erasures::ErasureHead;
+use vault::chain::note::VerifyKey;
+use vault::uploader::ErasureInbox;
+
+/// The path of the route.
+pub(crate) const REPORT_PATH: &str = "/-/erasures";
+/// How long the uploader may take to sync the report to disk.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A vault that accepts reports of erasures.
+pub(super) struct ErasureReportTarget {
+    /// Keys whose signatures are accepted.
+    pub(super) keys: Vec<VerifyKey>,
+    /// The inbox of the vault's uploader.
+    pub(super) inbox: Arc<ErasureInbox>,
+}
+
+/// The body of a report; both fields are base64.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ErasureReport {
+    digest: String,
+    signature: String,
+}
+
+impl ErasureReport {
+    /// Encodes a digest and its signature.
+    pub(crate) fn new(digest: &[u8], signature: &[u8]) -> Self {
+        Self { digest: STANDARD.encode(digest), signature: STANDARD.encode(signature) }
+    }
+}
+
+/// The route for reports.
+pub(super) fn router(desks: Vec<Arc<ErasureReportTarget>>) -> Router {
+    Router::new().route(REPORT_PATH, post(accept_report)).with_state(Arc::<[_]>::from(desks))
+}
+
+async fn accept_report(State(desks): State<Arc<[Arc<ErasureReportTarget>]>>, body: Bytes) -> Response {
+    let report: Option<ErasureReport> = serde_json::from_slice(&body).ok();
+    let decoded =
+        report.and_then(|report| STANDARD.decode(report.digest).ok().zip(STANDARD.decode(report.signature).ok()));
+    let Some((digest, signature)) = decoded else {
+        return (StatusCode::BAD_REQUEST, "the body must be JSON with `digest` and `signature` in base64\n")
+            .into_response();
+    };
+    let mut refused = "no vault of this gateway has `erasure_keys`";
+    for desk in desks.iter().filter(|desk| !desk.keys.is_empty()) {
+        let head = match ErasureHead::verify(&digest, &signature, &desk.keys) {
+            Ok(head) => head,
+            Err(why) => {
+                refused = why;
+                continue;
+            }
+        };
+        let Some(kept) = desk.inbox.report(head) else {
+            return (StatusCode::SERVICE_UNAVAILABLE, "too many reports are waiting: try again later\n")
+                .into_response();
+        };
+        return match tokio::time::timeout(SYNC_TIMEOUT, kept).await {
+            Ok(Ok(())) => (StatusCode::OK, "accepted: the next digest will name it\n").into_response(),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "the report is not on disk yet: send it again\n").into_response(),
+        };
+    }
+    (StatusCode::FORBIDDEN, format!("{refused}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+//! Checks what a configuration names outside of itself: certificates, keys, folders, tables. `validate` thereby reports
+//! what would keep a gateway from starting, or would make it useless a day later. It only reads: nothing is created,
+//! bound or connected. All faults are reported at once, at their positions in the file. `tollgate check` tries
+//! connections.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use config::file::{ComponentSection, ConfigFile, PipelineConfig};
+use config::tree::{NodeValue, TreeNode};
+use config::{ComponentId, Endpoint, Problem, ProblemSeverity, SourcePosition};
+use exporters::spec::ExportTarget;
+use genai::Vocabulary;
+use kernel::clock::UnixNanos;
+use kernel::files::parent_folder;
+use kernel::rng::SystemRng;
+use net::{TlsFileProblem, server_tls, tls};
+use processors::cost::CostProcessor;
+use processors::vault::{self, StoreSettings};
+use telemetry::Meter;
+
+use super::configured_component::ConfiguredComponent;
+use super::valid_settings::{PlaceholderSettings, ValidSettings};
+use super::{destinations, gateway_keys, keyfile, volume};
+
+#[cfg(test)]
+mod tests;
+
+/// All faults, with positions in `file`.
+pub fn find_problems(file: &ConfigFile, valid: &ValidSettings, now: UnixNanos) -> Vec<Problem> {
+    let mut found =
+        ProblemCollector { file, now: now.seconds(), placeholders: valid.placeholders, problems: Vec::new() };
+    found.check_receivers(valid);
+    found.check_processors(valid);
+    found.check_exporters(valid);
+    for ConfiguredComponent { id, value: what } in &valid.extensions {
+        if let ExtensionSettings::Admin(admin) = what
+            && let Some(port) = &admin.tls
+        {
+            found.check_port(("extensions", id), "tls", &server_tls::ServerTlsSettings::from(port));
+        }
+    }
+    found.check_faulty_tls();
+    found.check_spool(valid);
+    found.problems
+}
+
+/// Warnings about certificates of ports and exporters that have expired or expire soon; equal lines are merged.
+pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<String> {
+    let now = now.seconds();
+    let ports =
+        valid.receivers.iter().flat_map(|ConfiguredComponent { value: ReceiverSettings::Otlp(otlp), .. }| {
+            let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+            [grpc, otlp.http.as_ref().and_then(|http| http.tls.clone())].into_iter().flatten()
+        });
+    let admin = valid.extensions.iter().filter_map(|placed| match &placed.value {
+        ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::ServerTlsSettings::from),
+        ExtensionSettings::HealthCheck(_) => None,
+    });
+    let clients = valid.exporters.iter().filter_map(|placed| match placed.value.spec().profile().target {
+        ExportTarget::Server { tls, .. } => Some(tls),
+        ExportTarget::File { .. } | ExportTarget::Output => None,
+    });
+    let found = ports
+        .chain(admin)
+        .flat_map(|port| port.find_own_date_problems(now))
+        .chain(clients.flat_map(|client| client.find_own_date_problems(now)));
+    let mut lines: Vec<String> = Vec::new();
+    for TlsFileProblem { message: what, .. } in found {
+        if !lines.contains(&what) {
+            lines.push(what);
+        }
+    }
+    lines
+}
+
+/// Checks that need a connection and were therefore not made, one line each.
+pub fn list_skipped_checks(valid: &ValidSettings) -> Vec<String> {
+    let sealed = valid.processors.iter().filter_map(|placed| match &placed.value {
+        ProcessorSettings::Vault(settings) if settings.store.is_some() => settings.sealed_key().map(|_| &placed.id),
+        _ => None,
+    });
+    let line =
+        |id| format!("processors.{id}.signing_key_kms: decryption by KMS was not tried; `tollgate check` tries it");
+    sealed.map(line).collect()
+}
+
+struct ProblemCollector<'f> {
+    file: &'f ConfigFile,
+    /// Present time, unix seconds.
+    now: u64,
+    placeholders: PlaceholderSettings,
+    problems: Vec<Problem>,
+}
+
+impl ProblemCollector<'_> {
+    /// Adds an error of a component.
+    fn add_error(&mut self, of: (&str, &ComponentId), field: &str, what: String) {
+        self.add_problem(ProblemSeverity::Error, of, field, what);
+    }
+
+    fn add_problem(
+        &mut self,
+        gravity: ProblemSeverity,
+        (section, id): (&str, &ComponentId),
+        field: &str,
+        what: String,
+    ) {
+        let sections = match section {
+            "receivers" => &self.file.receivers,
+            "processors" => &self.file.processors,
+            "exporters" => &self.file.exporters,
+            _ => &self.file.extensions,
+        };
+        let written = sections.iter().find(|known: &&ComponentSection| known.id == *id);
+        let at = written
+            .map(|known| if known.body.entries().is_empty() { known.at } else { known.body.nearest_position(field) });
+        self.problems
+            .push(Problem { severity: gravity, ..Problem::error(at, format!("{section}.{id}.{field}"), what) });
+    }
+
+    fn check_port(&mut self, of: (&str, &ComponentId), path: &str, tls: &server_tls::ServerTlsSettings) {
+        self.add_tls_problems(of, path, tls.find_problems(self.now));
+        self.warn_open_file(of, &format!("{path}.key_file"), Some(&tls.key_file));
+    }
+
+    /// Warns about a file with a secret that every user of the machine may read.
+    fn warn_open_file(&mut self, of: (&str, &ComponentId), field: &str, path: Option<&PathBuf>) {
+        let why = path.and_then(|path| keyfile::warn_if_open_to_all(path));
+        why.into_iter().for_each(|why| self.add_problem(ProblemSeverity::Warning, of, field, why));
+    }
+
+    fn add_tls_problems(&mut self, of: (&str, &ComponentId), path: &str, troubles: Vec<TlsFileProblem>) {
+        for TlsFileProblem { key, message: what, gravity } in troubles {
+            self.add_problem(gravity, of, format!("{path}.{key}").trim_end_matches('.'), what);
+        }
+    }
+
+    fn check_receivers(&mut self, valid: &ValidSettings) {
+        for ConfiguredComponent { id, value: what } in &valid.receivers {
+            let ReceiverSettings::Otlp(otlp) = what;
+            let of = ("receivers", id);
+            let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+            let http = otlp.http.as_ref().and_then(|http| http.tls.clone());
+            let endpoints = [
+                ("grpc", otlp.grpc.as_ref().map(|grpc| &grpc.endpoint)),
+                ("http", otlp.http.as_ref().map(|http| &http.endpoint)),
+            ];
+            for (name, endpoint) in endpoints {
+                let folder = endpoint.and_then(Endpoint::socket).map(parent_folder);
+                if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                    let why = format!("the folder of the socket, {}, does not exist: create it", folder.display());
+                    self.add_error(of, &format!("protocols.{name}.endpoint"), why);
+                }
+            }
+            for (name, tls) in [("grpc", grpc), ("http", http)] {
+                tls.iter().for_each(|tls| self.check_port(of, &format!("protocols.{name}.tls"), tls));
+            }
+            let tokens = otlp.auth.as_ref().and_then(|auth| auth.tokens_file.as_ref());
+            self.warn_open_file(of, "auth.tokens_file", tokens);
+            if let Err(why) = otlp.read_clients() {
+                let why = why.to_string();
+                let (field, what) = why.split_once(": ").unwrap_or(("auth", &why));
+                self.add_error(of, field, what.to_owned());
+            }
+        }
+    }
+
+    /// Checks the TLS files named by used components of a faulty configuration, whose settings may be missing.
+    fn check_faulty_tls(&mut self) {
+        if !self.placeholders.components {
+            return;
+        }
+        let file = self.file;
+        let used = |pick: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
+            file.pipelines.iter().flat_map(pick).collect::<Vec<_>>()
+        };
+        let (receivers, exporters) = (used(|pipeline| &pipeline.receivers), used(|pipeline| &pipeline.exporters));
+        for (name, sections, used) in [
+            ("receivers", &file.receivers, receivers),
+            ("exporters", &file.exporters, exporters),
+            ("extensions", &file.extensions, file.enabled.iter().collect()),
+        ] {
+            for section in sections.iter().filter(|section| used.iter().any(|(id, _)| *id == section.id)) {
+                self.check_tls_files((name, &section.id), "", &section.body);
+            }
+        }
+    }
+
+    /// Checks the TLS files of one component, at `path` and below.
+    fn check_tls_files(&mut self, of: (&str, &ComponentId), path: &str, node: &TreeNode) {
+        for (key, below) in node.entries() {
+            let at = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
+            if key.name != "tls" {
+                self.check_tls_files(of, &at, below);
+                continue;
+            }
+            let named = ["cert_file", "key_file", "client_ca_file", "ca_file", "crl_file"].map(|name| {
+                let text = below.get(name).and_then(|(_, node)| match &node.value {
+                    NodeValue::Str(text) if !text.is_empty() && !text.contains("${") => Some(PathBuf::from(text)),
+                    _ => None,
+                });
+                (name, text)
+            });
+            let known = self.problems.len();
+            self.add_tls_problems(of, &at, tls::find_file_problems(&named, self.now));
+            // Most of them were reported with the component's settings.
+            let new = self.problems.split_off(known);
+            let new = new.into_iter().filter(|one| !self.problems.contains(one)).collect::<Vec<_>>();
+            self.problems.extend(new);
+        }
+    }
+
+    fn check_processors(&mut self, valid: &ValidSettings) {
+        for ConfiguredComponent { id, value: what } in &valid.processors {
+            let of = ("processors", id);
+            match what {
+                ProcessorSettings::Vault(settings) => self.check_vault(of, settings, &valid.spool.directory),
+                ProcessorSettings::Cost(settings) => {
+                    let made = Vocabulary::builtin().map_err(|error| error.0).and_then(|words| {
+                        CostProcessor::new(id_text(id), settings, Arc::new(words), &Meter::new())
+                            .map_err(|error| error.0)
+                    });
+                    match made {
+                        Ok(cost) => {
+                            let doubts = cost.warnings().into_iter();
+                            doubts.for_each(|what| self.add_problem(ProblemSeverity::Warning, of, "overlays", what));
+                        }
+                        Err(why) => {
+                            // The error begins with the path of the file.
+                            let overlay = settings.overlays.iter().position(|path| {
+                                why.strip_prefix(&path.display().to_string()).is_some_and(|rest| rest.starts_with(':'))
+                            });
+                            let field = overlay.map_or("rates".to_owned(), |at| format!("overlays[{at}]"));
+                            self.add_error(of, &field, why);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn check_vault(&mut self, of: (&str, &ComponentId), settings: &vault::VaultSettings, spool: &Path) {
+        let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return };
+        let at = format!("store.{}", store.key());
+        if let Some(why) = store.folder().and_then(volume::find_write_problem) {
+            self.add_error(of, &at, why);
+        }
+        if let Some(server) = store.server() {
+            let tls = tls::ClientTlsSettings {
+                ca_file: server.ca_file.map(Path::to_owned),
+                ..tls::ClientTlsSettings::default()
+            };
+            self.add_tls_problems(of, &at, tls.find_problems(self.now));
+        }
+        if settings.signing_key.is_none() && self.placeholders.spool {
+            return;
+        }
+        if let Some((_, sealed)) = settings.sealed_key() {
+            let tls =
+                tls::ClientTlsSettings { ca_file: sealed.kms.ca_file.clone(), ..tls::ClientTlsSettings::default() };
+            self.add_tls_problems(of, "signing_key_kms", tls.find_problems(self.now));
+        }
+        let trouble = gateway_keys::find_signing_key_problem(settings, spool, &SystemRng);
+        trouble.into_iter().for_each(|why| self.add_error(of, "signing_key", why));
+    }
+
+    fn check_exporters(&mut self, valid: &ValidSettings) {
+        for ConfiguredComponent { id, value: what } in &valid.exporters {
+            let of = ("exporters", id);
+            let tls = match what.spec().profile().target {
+                ExportTarget::Server { tls, .. } => tls,
+                ExportTarget::File { path, appends } => {
+                    let folder = parent_folder(path);
+                    let missing =
+                        || (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()));
+                    let unusable = || volume::find_write_problem(folder).filter(|_| !(appends && path.exists()));
+                    if let Some(why) = missing().or_else(unusable) {
+                        self.add_error(of, "path", why);
+                    }
+                    continue;
+                }
+                ExportTarget::Output => continue,
+            };
+            self.add_tls_problems(of, "tls", tls.find_problems(self.now));
+            self.warn_open_file(of, "tls.key_file", tls.identity.as_ref().map(|(_, key)| key));
+        }
+    }
+
+    fn check_spool(&mut self, valid: &ValidSettings) {
+        if self.placeholders.spool {
+            return;
+        }
+        let directory = &valid.spool.directory;
+        let at = |path: &str| Some(self.file.spool.nearest_position(path)).filter(|at| at.line > 0);
+        let mut found = Vec::new();
+        if let Some(why) = volume::find_write_problem(directory) {
+            found.push(Problem::error(at("directory"), "spool.directory", why));
+        }
+        let needed = valid.spool.max_size.saturating_sub(volume::used_bytes(directory));
+        if let Some(free) = volume::free_bytes(directory).filter(|free| *free < needed) {
+            let what = format!(
+                "{}: when the volume is full, clients must wait: lower `spool.max_size`, or enlarge the volume",
+                volume::describe_shortage(free, needed)
+            );
+            found.push(Problem::warning(at("max_size"), "spool.max_size", what));
+        }
+        for (setting, why) in gateway_keys::find_key_problems(valid).into_iter().filter(|_| !self.placeholders.keys) {
+            found.push(Problem::error(at("keys"), setting, why));
+        }
+        for (section, field, node) in
+            [("spool", "keys", &self.file.spool), ("pseudonyms", "key", &self.file.pseudonyms)]
+        {
+            for path in node.get(field).into_iter().flat_map(|(_, node)| node.named_files()) {
+                let at = Some(node.nearest_position(field));
+                found.extend(
+                    keyfile::warn_if_open_to_all(path)
+                        .map(|why| Problem::warning(at, format!("{section}.{field}"), why)),
+                );
+            }
+        }
+        let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| parent_folder(directory).join(name));
+        let configured = valid.processors.iter().filter_map(|placed| match &placed.value {
+            // Ciphertext need not be protected.
+            ProcessorSettings::Vault(settings) if settings.sealed_key().is_none() => settings.signing_key.clone(),
+            _ => None,
+        });
+        for path in files.into_iter().chain(configured).collect::<Vec<PathBuf>>() {
+            found.extend(keyfile::warn_if_open_to_others(&path).map(|why| Problem::warning(None, "", why)));
+        }
+        self.problems.append(&mut found);
+        for (id, why) in destinations::find_changed_destinations(valid) {
+            self.add_problem(ProblemSeverity::Warning, ("exporters", &id), "endpoint", why);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The gateway's own keys: from the configuration, or from key files beside the spool. Silently generating a key in
+//! place of a lost one would make accepted data unreadable without notice. So a key file is generated only for a spool
+//! that was never used, and only on the spool's volume, so that neither is lost without the other. `keyfile` reads and
+//! writes the files.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::app::configured_component::ConfiguredComponent;
+use crate::app::keyfile::{self, random_key};
+use crate::app::start_error::{StartError, StartFault};
+use crate::app::valid_settings::ValidSettings;
+use crate::app::volume;
+use crate::components::{ProcessorSettings, id_text};
+use ::vault::chain::note::SigningKey;
+use ::vault::kms::{self, Ciphertext, SealedKey};
+use kernel::files::parent_folder;
+use kernel::pseudonym::Pseudonymizer;
+use kernel::rng::Rng;
+use kernel::secret::Secret;
+use pipeline::spool::SpoolKey;
+use processors::vault;
+
+/// A key that may be in a file beside the spool.
+struct KeyFileKind {
+    file: &'static str,
+    /// The setting that replaces the file.
+    setting: &'static str,
+    /// The warning when the key is generated.
+    created_warning: &'static str,
+}
+
+const SPOOL_KEY: KeyFileKind = KeyFileKind {
+    file: "spool.key",
+    setting: "spool.keys",
+    created_warning: "no spool key is configured, so one was generated: keep it with the spool, or set spool.keys",
+};
+const PSEUDONYM_KEY: KeyFileKind = KeyFileKind {
+    file: "pseudonym.key",
+    setting: "pseudonyms.key",
+    created_warning: "no pseudonym key is configured, so one was generated: replicas need the same key, see pseudonyms.key",
+};
+
+/// All keys of a gateway, read once.
+#[derive(Clone)]
+pub struct GatewayKeys {
+    /// The spool's keys.
+    pub spool: Vec<SpoolKey>,
+    /// The key for pseudonyms.
+    pub pseudonyms: Pseudonymizer,
+    /// The keys that sign digests, by vault id.
+    pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
+}
+
+impl GatewayKeys {
+    /// Reads the keys, generates those that may be generated, and decrypts an encrypted signing key with its KMS.
+    ///
+    /// # Errors
+    /// The spool's folder can't be written; a key file can't be used, or must not be generated here; or the KMS does
+    /// not decrypt a key.
+    pub async fn read(valid: &ValidSettings, rng: &dyn Rng) -> Result<Self, StartError> {
+        // The keys lie beside the spool: without this check, the error would name a key file instead of the setting.
+        if let Some(why) = volume::find_write_problem(&valid.spool.directory) {
+            return Err(StartError::config(format!("spool.directory: {why}")));
+        }
+        let (spool, pseudonyms) = (read_spool_keys(valid, rng)?, read_pseudonymizer(valid, rng)?);
+        Ok(Self { spool, pseudonyms, signers: read_signing_keys(valid, rng).await? })
+    }
+}
+
+/// The signing key of each vault.
+async fn read_signing_keys(
+    valid: &ValidSettings,
+    rng: &dyn Rng,
+) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
+    let mut signers = HashMap::new();
+    for ConfiguredComponent { id, value: what } in &valid.processors {
+        if let ProcessorSettings::Vault(settings) = what
+            && settings.store.is_some()
+        {
+            let key = match settings.sealed_key() {
+                Some((path, sealed)) => decrypt_signing_key(path, sealed).await?,
+                None => Arc::new(read_signing_key(settings, &valid.spool.directory, rng)?),
+            };
+            tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
+            signers.insert(id_text(id), key);
+        }
+    }
+    Ok(signers)
+}
+
+/// The spool's keys; a missing file is generated if that is allowed.
+///
+/// # Errors
+/// The key file can't be used, or must not be generated here.
+pub fn read_spool_keys(valid: &ValidSettings, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartError> {
+    if !valid.spool_keys.is_empty() {
+        return Ok(valid.spool_keys.clone());
+    }
+    let key = read_or_create_key(&SPOOL_KEY, &valid.spool.directory, || SpoolKey::generate(rng).to_secret())?;
+    Ok(vec![parse_spool_key(valid, &key)?])
+}
+
+/// The spool's keys for a command that only reads. A missing file is not generated, since a new key can open nothing.
+///
+/// # Errors
+/// The key file is missing or can't be used.
+pub fn read_existing_spool_keys(valid: &ValidSettings) -> Result<Vec<SpoolKey>, StartError> {
+    if !valid.spool_keys.is_empty() {
+        return Ok(valid.spool_keys.clone());
+    }
+    let path = key_file_path(&SPOOL_KEY, &valid.spool.directory);
+    let missing = || {
+        let path = path.display();
+        StartError::config(format!("the spool's key file {path} is missing: restore it, or set spool.keys"))
+    };
+    Ok(vec![parse_spool_key(valid, &keyfile::read(&path)?.ok_or_else(missing)?)?])
+}
+
+fn parse_spool_key(valid: &ValidSettings, key: &Secret) -> Result<SpoolKey, StartError> {
+    let path = key_file_path(&SPOOL_KEY, &valid.spool.directory);
+    SpoolKey::from_secret(key).map_err(|why| StartError::config(format!("{}: {why}", path.display())))
+}
+
+/// The key for pseudonyms; a missing file is generated if that is allowed.
+///
+/// # Errors
+/// The key file can't be used, or must not be generated here.
+pub fn read_pseudonymizer(valid: &ValidSettings, rng: &dyn Rng) -> Result<Pseudonymizer, StartError> {
+    let key = match &valid.pseudonym_key {
+        Some(key) => key.clone(),
+        None => read_or_create_key(&PSEUDONYM_KEY, &valid.spool.directory, || random_key(rng))?,
+    };
+    Ok(Pseudonymizer::new(&key))
+}
+
+/// The key for pseudonyms if the gateway has one. Generates nothing.
+pub fn find_pseudonym_key(valid: &ValidSettings) -> Option<Secret> {
+    // An unreadable file is treated as a missing one; the caller prints a note about pseudonyms in both cases.
+    let found = || keyfile::read(&key_file_path(&PSEUDONYM_KEY, &valid.spool.directory)).ok().flatten();
+    valid.pseudonym_key.clone().or_else(found)
+}
+
+fn key_file_path(kind: &KeyFileKind, spool: &Path) -> PathBuf {
+    parent_folder(spool).join(kind.file)
+}
+
+/// Reads the key file beside the spool, or generates it if that is allowed.
+fn read_or_create_key(kind: &KeyFileKind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
+    let path = key_file_path(kind, spool);
+    let here = is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
+    if let Some(key) = keyfile::read(&path).map_err(|error| StartError::config(error.to_string()))? {
+        if here? {
+            tracing::warn!(path = %path.display(), "the key file is not on the spool's volume, so one may be lost without the other: set {}", kind.setting);
+        }
+        return Ok(key);
+    }
+    check_may_create(kind, spool)?;
+    let file = keyfile::read_or_create(&path, make)?;
+    if file.created {
+        tracing::warn!(path = %path.display(), "{}", kind.created_warning);
+    }
+    Ok(file.key)
+}
+
+/// Problems with the key files beside the spool: the setting that replaces the file, and a message. Generates nothing.
+pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
+    let spool = &valid.spool.directory;
+    let mut found = Vec::new();
+    let given = [(&SPOOL_KEY, !valid.spool_keys.is_empty()), (&PSEUDONYM_KEY, valid.pseudonym_key.is_some())];
+    for (kind, _) in given.into_iter().filter(|(_, given)| !given) {
+        let path = key_file_path(kind, spool);
+        let judged = match keyfile::read(&path) {
+            Ok(None) => check_may_create(kind, spool).map_err(|error| error.text),
+            Ok(Some(key)) if kind.setting == SPOOL_KEY.setting => {
+                parse_spool_key(valid, &key).map(drop).map_err(|error| error.text)
+            }
+            Ok(Some(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        found.extend(judged.err().map(|why| (kind.setting, why)));
+    }
+    found
+}
+
+/// Checks whether a key may be generated beside the spool.
+fn check_may_create(kind: &KeyFileKind, spool: &Path) -> Result<(), StartError> {
+    let path = key_file_path(kind, spool);
+    let here = is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
+    if is_spool_used(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())))? {
+        return Err(StartError::config(format!(
+            "the spool {} was used before, but the key file {} is missing: restore it, or set {}; a new key can't \
+             replace it (to start over and lose the waiting data, remove the spool's folder)",
+            spool.display(),
+            path.display(),
+            kind.setting
+        )));
+    }
+    if here? {
+        return Err(StartError::config(format!(
+            "no key is configured, and {} is not on the spool's volume, so a key generated there could be lost without the spool: set {}",
+            parent_folder(spool).display(),
+            kind.setting
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a gateway has written to this spool before.
+fn is_spool_used(spool: &Path) -> std::io::Result<bool> {
+    let entries = match fs::read_dir(spool) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("seg-") || name == "progress" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the folder beside the spool is on another volume than the spool.
+fn is_on_other_volume(spool: &Path) -> std::io::Result<bool> {
+    let device = |path: &Path| match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.dev())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    // A spool folder that does not exist yet will be created on its parent's volume.
+    let Some(inside) = device(spool)? else { return Ok(false) };
+    Ok(device(parent_folder(spool))?.is_some_and(|outside| outside != inside))
+}
+
+fn signing_key_error(path: &Path, why: &str) -> StartError {
+    StartError::config(format!("the signing key {}: {why}", path.display()))
+}
+
+/// Decrypts the signing key of a vault with its KMS, once for each reading of the configuration. A reload does this
+/// while the previous gateway still serves.
+///
+/// # Errors
+/// The ciphertext can't be read or decrypted. The fault is the configuration's if a retry can't help.
+pub async fn decrypt_signing_key(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, StartError> {
+    if let Some(key) = sealed.decrypted.last() {
+        return Ok(key);
+    }
+    let ciphertext = Ciphertext::read(path).map_err(|why| signing_key_error(path, &why.to_string()))?;
+    let text = kms::decrypt(&sealed.kms, &ciphertext).await.map_err(|error| {
+        let fault = if error.is_refused() { StartFault::Configuration } else { StartFault::Machine };
+        signing_key_error(path, &error.to_string()).with_fault(fault)
+    })?;
+    let key = SigningKey::from_secret(&text)
+        .map_err(|why| signing_key_error(path, &format!("the key decrypted by KMS {why}")))?;
+    let key = Arc::new(key);
+    sealed.decrypted.store(Arc::clone(&key));
+    Ok(key)
+}
+
+/// The signing key of a vault in plain text: the configured file, or the one beside the spool, which is generated if
+/// missing. Generating it hides no loss: the chain goes on, and verifying it shows that the public key is unknown.
+///
+/// # Errors
+/// The file can't be used, or every user of the machine may read it.
+fn read_signing_key(settings: &vault::VaultSettings, spool: &Path, rng: &dyn Rng) -> Result<SigningKey, StartError> {
+    let (path, text) = match &settings.signing_key {
+        Some(path) => {
+            let text = keyfile::read(path).map_err(|error| StartError::config(error.to_string()))?;
+            (
+                path.clone(),
+                text.ok_or_else(|| {
+                    signing_key_error(path, "no such file (generate one with `tollgate vault keygen --signing`)")
+                })?,
+            )
+        }
+        None => {
+            let path = parent_folder(spool).join("signing.key");
+            let name = format!("tollgate.{}", settings.writer);
+            let make = || SigningKey::generate(&name, rng).map(|key| add_public_key(&key)).unwrap_or_default();
+            let file = keyfile::read_or_create(&path, make)?;
+            if file.created {
+                tracing::warn!(path = %path.display(), "no signing key is configured, so one was generated: give its public key (`vault_key` in the next line) to the auditors, or set vault.signing_key");
+            }
+            (path, file.key)
+        }
+    };
+    if keyfile::is_open_to_all(&path)? {
+        return Err(signing_key_error(&path, "every user may read it: set its mode to 0600"));
+    }
+    SigningKey::from_secret(&text).map_err(|why| signing_key_error(&path, why))
+}
+
+/// The problem with a vault's signing key, if there is one. Generates nothing and does not call the KMS.
+pub fn find_signing_key_problem(settings: &vault::VaultSettings, spool: &Path, rng: &dyn Rng) -> Option<String> {
+    if let Some((path, _)) = settings.sealed_key() {
+        return Ciphertext::read(path).err().map(|why| signing_key_error(path, &why.to_string()).text);
+    }
+    let there = settings.signing_key.is_some() || parent_folder(spool).join("signing.key").exists();
+    there.then(|| read_signing_key(settings, spool, rng).err()).flatten().map(|error| error.text)
+}
+
+/// The text of a signing key file: the public key as a comment, then the key.
+pub fn add_public_key(key: &Secret) -> Secret {
+    let public = SigningKey::from_secret(key).map(|key| key.public().to_string()).unwrap_or_default();
+    let mut text = Zeroizing::new(String::with_capacity(public.len() + key.expose().len() + 32));
+    text.push_str("# public key: ");
+    text.push_str(&public);
+    text.push('\n');
+    text.push_str(key.expose());
+    Secret::new(std::mem::take(&mut *text))
+}

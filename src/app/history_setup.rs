@@ -1,0 +1,109 @@
+//! [`HistorySetup`]: wires the history of runs: its sources, its file, and the pages that show it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::Mutex;
+
+use crate::app::build::{BackgroundTask, GatewayResources};
+use crate::app::history_recorder::HistoryRecorder;
+use crate::app::valid_settings::ValidSettings;
+use crate::components::{ExtensionSettings, ProcessorSettings};
+use history::{FailedSpans, HistoryWrite, RunHistory};
+use kernel::files::parent_folder;
+use pages::{AdminPages, SharedHistoryStore};
+use pipeline::spool::SpoolKey;
+use runs::RunCatalog;
+use telemetry::admin::links::TraceLink;
+
+/// File beside the spool with the last 48 hours.
+const HISTORY_FILE: &str = "history.sqlite";
+
+/// The history, its file, and the settings that its pages need.
+pub(super) struct HistorySetup {
+    pub(super) history: Arc<RunHistory>,
+    pub(super) failures: Arc<FailedSpans>,
+    store: SharedHistoryStore,
+    /// Path of the file, beside the spool.
+    file: PathBuf,
+    keys: Vec<SpoolKey>,
+    /// Whether the `admin` extension is enabled, whose pages show the history.
+    pub(super) has_admin_port: bool,
+    /// Location of the vault's store, with which references to content begin.
+    vault: Option<String>,
+    /// The configured iteration ceiling of runs.
+    iteration_ceiling: u64,
+    /// Whether any processor tracks runs.
+    has_trackers: bool,
+}
+
+impl HistorySetup {
+    pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
+        let vault = valid.processors.iter().find_map(|placed| match &placed.value {
+            ProcessorSettings::Vault(settings) => settings.store.as_ref().map(|store| store.spec().location()),
+            _ => None,
+        });
+        let ceiling = valid.processors.iter().find_map(|placed| match &placed.value {
+            ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
+            _ => None,
+        });
+        Self {
+            history: Arc::default(),
+            failures: Arc::default(),
+            store: SharedHistoryStore::default(),
+            file: parent_folder(&valid.spool.directory).join(HISTORY_FILE),
+            keys: keys.to_vec(),
+            has_admin_port: valid.extensions.iter().any(|placed| matches!(placed.value, ExtensionSettings::Admin(_))),
+            vault,
+            has_trackers: ceiling.is_some(),
+            iteration_ceiling: ceiling.unwrap_or(0),
+        }
+    }
+
+    /// The pages of this gateway.
+    pub(super) fn build_pages(
+        &self,
+        site: &GatewayResources,
+        board: Arc<dyn RunCatalog>,
+        link: Option<TraceLink>,
+    ) -> AdminPages {
+        let seams = &site.seams;
+        AdminPages {
+            history: Arc::clone(&self.history),
+            failures: Arc::clone(&self.failures),
+            history_store: Arc::clone(&self.store),
+            board,
+            tracked: self.has_trackers,
+            iteration_ceiling: self.iteration_ceiling,
+            link,
+            vault: self.vault.clone(),
+            meter: seams.meter.clone(),
+            health: seams.health.clone(),
+            clock: Arc::clone(&seams.clock),
+            tasks: Arc::clone(&site.tasks),
+            several_accounts: AtomicBool::new(false),
+        }
+    }
+
+    /// The companion that records the history.
+    pub(super) fn build_recorder(
+        &self,
+        site: &GatewayResources,
+        board: Arc<dyn RunCatalog>,
+    ) -> Arc<dyn BackgroundTask> {
+        Arc::new(HistoryRecorder {
+            board,
+            history: Arc::clone(&self.history),
+            failures: Arc::clone(&self.failures),
+            store: Arc::clone(&self.store),
+            file: self.file.clone(),
+            keys: self.keys.clone(),
+            seams: site.seams.clone(),
+            tasks: Arc::clone(&site.tasks),
+            is_failing: AtomicBool::new(false),
+            unwritten: Mutex::new(HistoryWrite::default()),
+            reopen_at: AtomicU64::new(0),
+        })
+    }
+}

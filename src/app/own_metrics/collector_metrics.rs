@@ -1,0 +1,88 @@
+//! Adapts the `service.telemetry.metrics` of a Collector's file: parts that tollgate does not use are removed with a
+//! note, and others are renamed to its spelling. The types are in `config`.
+
+use config::Problem;
+use config::tree::{MapKey, NodeValue, TreeNode};
+
+const METRICS_PAGE_NOTE: &str = "`/metrics` of the extension `admin` serves all metrics";
+
+/// Keeps readers that send OTLP at intervals; adds a note for each other part.
+pub(crate) fn adapt_metrics(metrics: &mut TreeNode, notes: &mut Vec<Problem>) {
+    let path = "service.telemetry.metrics";
+    let NodeValue::Map(entries) = &mut metrics.value else { return };
+    entries.retain(|(key, _)| {
+        let ours = key.name == "readers";
+        if !ours {
+            notes.push(Problem::warning(
+                Some(key.at),
+                format!("{path}.{}", key.name),
+                format!("is not used: {METRICS_PAGE_NOTE}"),
+            ));
+        }
+        ours
+    });
+    let Some((_, TreeNode { value: NodeValue::Seq(readers), .. })) = entries.first_mut() else { return };
+    let mut at = 0;
+    readers.retain_mut(|reader| {
+        let path = format!("{path}.readers[{at}]");
+        at += 1;
+        let keep = adapt_otlp_reader(reader);
+        if !keep {
+            notes.push(Problem::warning(
+                Some(reader.at),
+                path,
+                format!("is not used: only `periodic` readers with `otlp` are supported; {METRICS_PAGE_NOTE}"),
+            ));
+        }
+        keep
+    });
+}
+
+/// The entry of `key`.
+fn find_entry_mut<'n>(node: &'n mut TreeNode, key: &str) -> Option<&'n mut (MapKey, TreeNode)> {
+    match &mut node.value {
+        NodeValue::Map(entries) => entries.iter_mut().find(|(known, _)| known.name == key),
+        _ => None,
+    }
+}
+
+/// Whether to keep a reader: it sends OTLP at intervals (then renamed to tollgate's spelling), or typing will report
+/// it.
+fn adapt_otlp_reader(reader: &mut TreeNode) -> bool {
+    if reader.get("pull").is_some() {
+        return false;
+    }
+    let Some((_, periodic)) = find_entry_mut(reader, "periodic") else { return true };
+    let Some((_, exporter)) = find_entry_mut(periodic, "exporter") else { return true };
+    if ["console", "prometheus", "otlp_file/development"].iter().any(|other| exporter.get(other).is_some()) {
+        return false;
+    }
+    for (theirs, protocol) in [("otlp_http", "http/protobuf"), ("otlp_grpc", "grpc")] {
+        if let Some((key, body)) = find_entry_mut(exporter, theirs) {
+            "otlp".clone_into(&mut key.name);
+            let said = TreeNode { value: NodeValue::Str(protocol.to_owned()), ..TreeNode::null(key.at) };
+            if let NodeValue::Map(entries) = &mut body.value {
+                entries.push((MapKey { at: key.at, name: "protocol".to_owned() }, said));
+            }
+        }
+    }
+    if let Some((_, otlp)) = find_entry_mut(exporter, "otlp")
+        && let Some((_, headers)) = find_entry_mut(otlp, "headers")
+    {
+        convert_to_map(headers);
+    }
+    true
+}
+
+/// Converts a list of `{ name, value }` to a map.
+fn convert_to_map(headers: &mut TreeNode) {
+    let NodeValue::Seq(items) = &headers.value else { return };
+    let pair = |item: &TreeNode| {
+        let (_, name) = item.get("name")?;
+        let NodeValue::Str(text) = &name.value else { return None };
+        Some((MapKey { at: name.at, name: text.clone() }, item.get("value")?.1.clone()))
+    };
+    if let Some(entries) = items.iter().map(pair).collect() {
+        headers.value = NodeValue::Map(entries);
+    }
+}

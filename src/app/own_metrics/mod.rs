@@ -1,0 +1,134 @@
+//! Sends tollgate's own metrics to OTLP back ends at intervals (`OwnMetricsTask`), for installations that don't scrape.
+//! It is off unless configured. It sends the figures of `/metrics` as totals since the start, so the next export makes
+//! up for a failed one. The metrics are not spooled, and no pipeline waits for them. The clients are those of the crate
+//! `exporters`; the text of `/metrics` is made in `telemetry/meter`.
+
+pub(super) mod collector_metrics;
+pub(super) mod config;
+mod points;
+#[cfg(test)]
+mod tests;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, select};
+use tokio::sync::watch;
+
+use crate::components::ExporterSettings;
+use ::config::ComponentId;
+use exporters::remote::ExporterDeps;
+use kernel::clock::{Clock, UnixNanos};
+use kernel::hex;
+use kernel::rng::Rng;
+use net::Spawn;
+use net::spawn::run_blocking;
+use otlp::Signal;
+use pipeline::{ExportRequest, Exporter, Outcome};
+use telemetry::{Counter, Meter, names};
+
+use super::build::BackgroundTask;
+use super::exporters::build_exporter;
+use super::start_error::StartError;
+
+pub use config::{MetricsReaderSettings, OwnMetricsConfig};
+
+/// How long a running export may delay a shutdown; a back end that hangs must not use up the time of a reload.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Exports own metrics to one back end.
+pub(super) struct OwnMetricsTask {
+    interval: Duration,
+    exporter: Arc<dyn Exporter>,
+    resource: points::MetricsResource,
+    began: UnixNanos,
+    meter: Meter,
+    clock: Arc<dyn Clock>,
+    tasks: Arc<dyn Spawn>,
+    sent: Counter,
+    failed: Counter,
+}
+
+/// One exporting companion for each configured reader.
+///
+/// # Errors
+/// A TLS file can't be used.
+pub(super) fn build_export_tasks(
+    readings: Vec<MetricsReaderSettings>,
+    deps: &ExporterDeps,
+    rng: &dyn Rng,
+) -> Result<Vec<Arc<dyn BackgroundTask>>, StartError> {
+    let instance = deps.meter.instance(|| hex::encode(&rng.id()));
+    let build = |(at, reading): (usize, MetricsReaderSettings)| {
+        let kind = match &reading.exporter {
+            ExporterSettings::Otlp(_) => "otlp",
+            _ => "otlp_http",
+        };
+        let id = ComponentId { kind: kind.to_owned(), name: format!("own-metrics-{at}") };
+        let outcome = |outcome| deps.meter.counter(&names::OWN_EXPORTS, &[("outcome", outcome)]);
+        let own = OwnMetricsTask {
+            interval: reading.interval,
+            exporter: build_exporter(&id, &reading.exporter, deps.clone())?,
+            resource: points::MetricsResource::new(instance),
+            began: deps.meter.began(deps.clock.now()),
+            meter: deps.meter.clone(),
+            clock: Arc::clone(&deps.clock),
+            tasks: Arc::clone(&deps.tasks),
+            sent: outcome("sent"),
+            failed: outcome("failed"),
+        };
+        Ok(Arc::new(own) as Arc<dyn BackgroundTask>)
+    };
+    readings.into_iter().enumerate().map(build).collect()
+}
+
+impl OwnMetricsTask {
+    async fn export(&self) {
+        let (meter, resource) = (self.meter.clone(), self.resource.clone());
+        let (began, now) = (self.began, self.clock.now());
+        let made = run_blocking(&*self.tasks, "own metrics", move || {
+            points::build_request(&meter.render(), &resource, began, now)
+        });
+        let Some(Some((body, items))) = made.await else { return };
+        let request =
+            ExportRequest { signal: Signal::Metrics, account: "default".into(), body: Bytes::from(body), items };
+        let reason = match self.exporter.send(&request).await {
+            Outcome::Accepted => return self.sent.increment(1),
+            Outcome::Partial { reason, .. } | Outcome::Retry { reason, .. } | Outcome::Refused { reason } => reason,
+        };
+        self.failed.increment(1);
+        tracing::warn!(
+            exporter = &**self.exporter.id(),
+            reason = reason.label(),
+            "own metrics could not be exported; the next export covers the same totals"
+        );
+    }
+}
+
+impl BackgroundTask for OwnMetricsTask {
+    fn name(&self) -> &'static str {
+        "own metrics"
+    }
+
+    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let last = tokio::select! {
+                    () = self.clock.sleep(self.interval) => false,
+                    _ = stop.wait_for(|stop| *stop) => true,
+                };
+                let export = pin!(self.export());
+                let cut = pin!(async {
+                    let _ = stop.wait_for(|stop| *stop).await;
+                    self.clock.sleep(SHUTDOWN_GRACE).await;
+                });
+                let cut = matches!(select(export, cut).await, Either::Right(_));
+                if last || cut {
+                    return;
+                }
+            }
+        })
+    }
+}

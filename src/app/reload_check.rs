@@ -1,0 +1,137 @@
+//! Reads the files that a start would need while another configuration still runs, because once the running round has
+//! ended, an unusable certificate, key or table leaves no gateway at all. Nothing is created or bound, and the only
+//! connection is to the KMS of an encrypted key. All faults are reported at once; what was read or decrypted is kept
+//! for the start (`net/kept`). Findings that prevent no start, such as dates of certificates, are in `external_checks`;
+//! ports can be tried by a start only.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::app::configured_component::ConfiguredComponent;
+use crate::app::exporters::build_exporter;
+use crate::app::start_error::StartError;
+use crate::app::tasks::Tasks;
+use crate::app::valid_settings::ValidSettings;
+use crate::app::{gateway_keys, own_metrics, volume};
+use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use config::{ComponentId, env};
+use exporters::remote::ExporterDeps;
+use exporters::spec::ExportTarget;
+use genai::Vocabulary;
+use kernel::clock::Clock;
+use kernel::rng::SystemRng;
+use net::{ProxyRules, ServerTls, server_tls};
+use processors::cost::CostProcessor;
+use processors::vault::{self, StoreSettings};
+use receivers::otlp;
+use recogniser::{self, PresidioClient};
+use telemetry::Meter;
+
+/// The faults of files and folders that would prevent `valid` from starting. Call this in a runtime, on a thread that
+/// may block.
+pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<String> {
+    // These metrics are discarded.
+    let (meter, clock) = (Meter::new(), Arc::clone(clock));
+    let deps = ProxyRules::from_env(&env::var).map(|proxies| {
+        let (tasks, proxies) = (Tasks::new(&meter), Arc::new(proxies));
+        ExporterDeps { tasks, clock, proxies, meter }
+    });
+    let deps = match deps {
+        Ok(deps) => deps,
+        Err(why) => return vec![why.to_string()],
+    };
+    let spool = &valid.spool.directory;
+    let mut faults: Vec<String> =
+        volume::find_write_problem(spool).map(|why| format!("spool.directory: {why}")).into_iter().collect();
+    faults.extend(gateway_keys::find_key_problems(valid).into_iter().map(|(setting, why)| format!("{setting}: {why}")));
+    for ConfiguredComponent { id, value: what } in &valid.receivers {
+        let ReceiverSettings::Otlp(settings) = what;
+        faults.extend(check_receiver(settings).map(|why| format!("receivers.{id}: {why}")));
+    }
+    for ConfiguredComponent { id, value: what } in &valid.processors {
+        let wrong = check_processor(id, what, valid, &deps).err();
+        faults.extend(wrong.map(|why| format!("processors.{id}: {why}")));
+    }
+    for ConfiguredComponent { id, value: what } in &valid.exporters {
+        match what.spec().profile().target {
+            ExportTarget::Server { .. } => {
+                faults.extend(build_exporter(id, what, deps.clone()).err().map(|error| error.text))
+            }
+            // Building one would open the file that the running round still has open.
+            ExportTarget::File { .. } | ExportTarget::Output => {}
+        }
+    }
+    faults.extend(
+        own_metrics::build_export_tasks(valid.own_metrics.clone(), &deps, &SystemRng).err().map(|error| error.text),
+    );
+    for ConfiguredComponent { id, value: what } in &valid.extensions {
+        let ExtensionSettings::Admin(admin) = what else { continue };
+        let port = admin
+            .tls
+            .as_ref()
+            .map(|port| server_tls::ServerTlsSettings::from(port).sharing_last_good(&valid.admin_certificates));
+        faults.extend(port.and_then(|port| ServerTls::read(port).err()).map(|why| format!("extensions.{id}: {why}")));
+    }
+    faults
+}
+
+fn check_receiver(settings: &otlp::OtlpReceiverSettings) -> impl Iterator<Item = String> + use<> {
+    let grpc = settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+    let http = settings.http.as_ref().and_then(|http| http.tls.clone());
+    let ports = [grpc, http].into_iter().flatten();
+    let ports: Vec<String> = ports.filter_map(|port| ServerTls::read(port).err()).map(|why| why.to_string()).collect();
+    ports.into_iter().chain(settings.read_clients().err().map(|why| why.to_string()))
+}
+
+fn check_processor(
+    id: &ComponentId,
+    settings: &ProcessorSettings,
+    valid: &ValidSettings,
+    deps: &ExporterDeps,
+) -> Result<(), StartError> {
+    match settings {
+        ProcessorSettings::Vault(settings) => check_vault(settings, valid),
+        ProcessorSettings::Cost(settings) => {
+            let words = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
+            CostProcessor::new(id_text(id), settings, words, &deps.meter)
+                .map(drop)
+                .map_err(|error| StartError::new(error.0))
+        }
+        ProcessorSettings::Redact(settings) => {
+            let Some(asks) = settings.recogniser.clone() else { return Ok(()) };
+            let ExporterDeps { tasks, clock, proxies, meter } = deps.clone();
+            let made = PresidioClient::build(
+                id_text(id),
+                asks,
+                recogniser::ClientDependencies { tasks, clock, proxies, meter },
+            );
+            made.map(drop).map_err(|why| StartError::from(why).with_place("recogniser"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_vault(settings: &vault::VaultSettings, valid: &ValidSettings) -> Result<(), StartError> {
+    let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return Ok(()) };
+    if let Some(why) = store.folder().and_then(volume::find_write_problem) {
+        return Err(StartError::new(format!("store.{}: {why}", store.key())));
+    }
+    store.check_files()?;
+    let wrong = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
+    let asked = || {
+        let (path, sealed) = settings.sealed_key()?;
+        Handle::current().block_on(gateway_keys::decrypt_signing_key(path, sealed)).err().map(|error| error.text)
+    };
+    wrong.or_else(asked).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
+}
+
+/// Whether [`find_start_faults`] would make a network request, which the other side may count.
+pub fn needs_network(valid: &ValidSettings) -> bool {
+    valid.processors.iter().any(|placed| match &placed.value {
+        ProcessorSettings::Vault(settings) if settings.store.is_some() => {
+            settings.sealed_key().is_some_and(|(_, sealed)| sealed.decrypted.last().is_none())
+        }
+        _ => false,
+    })
+}

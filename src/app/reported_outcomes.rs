@@ -1,0 +1,54 @@
+//! [`ReportedOutcomes`] accepts outcomes of runs that people report. Each becomes an effect without a request,
+//! committed before it is acknowledged: state changes only by committed effects, so an outcome survives a crash and
+//! counts once. The HTTP side is in `runs/api`.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use kernel::clock::Clock;
+use otlp::Signal;
+use pipeline::{BytePermit, Clearance, InternalInput, Outcome as Answer, Submission, Trust};
+use runs::{OutcomeError, OutcomeStore, RunOutcome};
+use tracker::RunTracker;
+
+use super::build::InletCell;
+
+/// Turns reported outcomes into effects.
+pub(super) struct ReportedOutcomes {
+    /// All trackers.
+    pub(super) trackers: Vec<Arc<RunTracker>>,
+    /// The engine's inlet.
+    pub(super) inlet: InletCell,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl OutcomeStore for ReportedOutcomes {
+    fn store_outcome<'a>(
+        &'a self,
+        account: &'a str,
+        id: &'a str,
+        outcome: RunOutcome,
+    ) -> BoxFuture<'a, Result<(), OutcomeError>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let mut effects = self.trackers.iter().filter_map(|runs| runs.outcome_effect(account, id, outcome, now));
+            let effect = effects.next().ok_or(OutcomeError::UnknownRun)?;
+            let Some(inlet) = self.inlet.get() else { return Err(OutcomeError::NotStoredNow) };
+            let submission = Submission {
+                signal: Signal::Logs,
+                wire: bytes::Bytes::new(),
+                permit: BytePermit::new(),
+                account: account.into(),
+                receiver: "api".into(),
+                transport: "http",
+                trust: Trust::Internal,
+            };
+            let made = InternalInput { effects: vec![effect], clearance: Clearance::RECEIVED };
+            match inlet.submit_internal(submission, made).await {
+                Answer::Accepted => Ok(()),
+                _ => Err(OutcomeError::NotStoredNow),
+            }
+        })
+    }
+}

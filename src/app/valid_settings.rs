@@ -1,0 +1,113 @@
+//! A configuration as types: as written ([`TypedConfig`]), and as validated settings ([`ValidSettings`]). `resolve`
+//! turns one into the other.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::configured_component::ConfiguredComponent;
+use super::limits::LimitsConfig;
+use super::own_metrics::config::{MetricsReaderSettings, OwnMetricsConfig};
+use crate::components::{
+    ConnectorConfig, ConnectorSettings, ExporterConfig, ExporterSettings, ExtensionConfig, ExtensionSettings,
+    ProcessorConfig, ProcessorSettings, ReceiverConfig, ReceiverSettings,
+};
+use config::file::{ConfigFile, PipelineConfig};
+use kernel::secret::Secret;
+use net::{LastGoodValue, server_tls};
+use pipeline::spool;
+use telemetry::logging;
+
+/// `pseudonyms:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PseudonymsConfig {
+    /// Key of the keyed pseudonyms `h-…`, at least 16 bytes (`openssl rand -base64 32`); use the same on all replicas.
+    /// Default: generated beside the spool.
+    pub key: Option<Secret>,
+}
+
+/// `service.telemetry:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// tollgate's own log.
+    pub logs: LogsConfig,
+    /// tollgate's own metrics.
+    pub metrics: OwnMetricsConfig,
+}
+
+/// `service.telemetry.logs:`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogsConfig {
+    /// Least severity that is logged: `debug`, `info`, `warn` or `error`.
+    pub level: logging::LogLevel,
+}
+
+/// A configuration with all components typed.
+pub struct TypedConfig {
+    /// Receivers under `receivers:`.
+    pub receivers: Vec<ConfiguredComponent<ReceiverConfig>>,
+    /// Processors under `processors:`.
+    pub processors: Vec<ConfiguredComponent<ProcessorConfig>>,
+    /// Exporters under `exporters:`.
+    pub exporters: Vec<ConfiguredComponent<ExporterConfig>>,
+    /// Connectors under `connectors:`.
+    pub connectors: Vec<ConfiguredComponent<ConnectorConfig>>,
+    /// Extensions under `extensions:`.
+    pub extensions: Vec<ConfiguredComponent<ExtensionConfig>>,
+    /// `spool:`
+    pub spool: spool::SpoolConfig,
+    /// `pseudonyms:`
+    pub pseudonyms: PseudonymsConfig,
+    /// `limits:`
+    pub limits: LimitsConfig,
+    /// `service.telemetry:`
+    pub telemetry: TelemetryConfig,
+    /// The rest of the file, with positions.
+    pub file: ConfigFile,
+}
+
+/// Validated settings of a whole configuration.
+#[derive(Clone)]
+pub struct ValidSettings {
+    /// Receivers that pipelines use.
+    pub receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
+    /// Processors that pipelines use.
+    pub processors: Vec<ConfiguredComponent<ProcessorSettings>>,
+    /// Exporters that pipelines use.
+    pub exporters: Vec<ConfiguredComponent<ExporterSettings>>,
+    /// Connectors that pipelines use.
+    pub connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
+    /// Extensions that are enabled.
+    pub extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
+    /// Settings of the spool.
+    pub spool: spool::SpoolSettings,
+    /// The spool's keys; empty if they are in a key file.
+    pub spool_keys: Vec<spool::SpoolKey>,
+    /// The key for pseudonyms; `None` if it is in a key file.
+    pub pseudonym_key: Option<Secret>,
+    /// Limits of memory and accounts.
+    pub limits: LimitsConfig,
+    /// Level of tollgate's own log.
+    pub log_level: logging::LogLevel,
+    /// Back ends that get tollgate's own metrics.
+    pub own_metrics: Vec<MetricsReaderSettings>,
+    /// The pipelines, after `forward` has joined them.
+    pub pipelines: Vec<PipelineConfig>,
+    /// The admin port's certificates as last read.
+    pub admin_certificates: LastGoodValue<server_tls::BuiltServerConfig>,
+    /// Which settings are placeholders; none in a file without errors.
+    pub placeholders: PlaceholderSettings,
+}
+
+/// Marks settings that are placeholders for invalid ones, so that the rest of a faulty file can still be checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlaceholderSettings {
+    /// The spool's settings and keys.
+    pub spool: bool,
+    /// The spool's keys.
+    pub keys: bool,
+    /// Settings of components may be incomplete, or whole components may be missing.
+    pub components: bool,
+}

@@ -1,0 +1,154 @@
+//! [`AdminPortArgs`]: the options that locate the admin port, and [`with`], which runs a command against it. With
+//! `--config`, the command means the gateway of that file. `--admin` and its environment variable take precedence, and
+//! then the file is not read. Credentials of a file are sent to the port in that file only, and are never printed.
+//! `ask` makes the requests.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::admin_client::{AdminClient, AdminPort, basic_auth};
+use super::common::CommonArgs;
+use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::error::{CommandError, ExitStatus};
+use super::runtime::block_on;
+use crate::components::{ExtensionConfig, ExtensionSettings};
+use config::{Endpoint, env};
+use kernel::secret::Secret;
+use net::{server_tls, tls};
+use telemetry::admin;
+
+/// The admin port of the embedded default, and of a configuration that sets none.
+const DEFAULT_ADMIN_URL: &str = "http://127.0.0.1:8888";
+
+/// Options that locate the gateway.
+#[derive(Args)]
+pub(super) struct AdminPortArgs {
+    /// Address of the admin port [default: that of `--config` or `--listen`, or else http://127.0.0.1:8888]. If it
+    /// requires credentials, set TOLLGATE_ADMIN_TOKEN, or TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD; otherwise
+    /// those of the configuration are used.
+    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
+    admin: Option<String>,
+    /// PEM certificates to trust, if the admin port has TLS.
+    #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
+    admin_ca: Option<PathBuf>,
+    /// PEM client certificate to present.
+    #[arg(long, env = "TOLLGATE_ADMIN_CERT", value_name = "FILE", requires = "admin_key")]
+    admin_cert: Option<PathBuf>,
+    /// PEM private key of the client certificate.
+    #[arg(long, env = "TOLLGATE_ADMIN_KEY", value_name = "FILE", requires = "admin_cert")]
+    admin_key: Option<PathBuf>,
+}
+
+/// Runs `work` with a client for the selected gateway.
+pub(super) fn run_with_client<W, F>(
+    common: &CommonArgs,
+    at: &AdminPortArgs,
+    work: W,
+) -> Result<ExitStatus, CommandError>
+where
+    W: FnOnce(AdminClient) -> F,
+    F: Future<Output = Result<(), CommandError>>,
+{
+    let place = at.resolve(common)?;
+    block_on(async { work(AdminClient::for_gateway(place)?).await })?;
+    Ok(ExitStatus::Success)
+}
+
+impl AdminPortArgs {
+    /// The selected admin port.
+    ///
+    /// # Errors
+    /// The configuration can't be read, or has no reachable admin port.
+    pub(super) fn resolve(&self, common: &CommonArgs) -> Result<AdminPort, CommandError> {
+        let of_file = match (&self.admin, &common.config) {
+            (None, Some(path)) => {
+                let loaded = load_config(common, FileCreation::Nothing)?;
+                Some(
+                    configured_admin_port(&loaded)
+                        .map_err(|why| format!("{}: {why}: use --admin URL", path.display()))?,
+                )
+            }
+            _ => None,
+        };
+        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
+        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
+        let given = token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password)));
+        let base = match (&self.admin, common.listen) {
+            (Some(admin), _) => admin.clone(),
+            (None, None) => DEFAULT_ADMIN_URL.to_owned(),
+            (None, Some(listen)) => {
+                let page =
+                    listen.page_address().ok_or("with port 0 the system chooses the admin port: use --admin URL")?;
+                format!("http://{page}")
+            }
+        };
+        let mut place =
+            of_file.unwrap_or_else(|| AdminPort { base, tls: tls::ClientTlsSettings::default(), authorization: None });
+        place.authorization = given.or(place.authorization);
+        place.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
+        if let Some(ca) = &self.admin_ca {
+            (place.tls.ca_file, place.tls.system_roots_too) = (Some(ca.clone()), false);
+        }
+        Ok(place)
+    }
+}
+
+/// The admin port of a configuration.
+fn configured_admin_port(loaded: &LoadedConfig) -> Result<AdminPort, CommandError> {
+    let mut settings = loaded.valid.extensions.iter().filter_map(|placed| match &placed.value {
+        ExtensionSettings::Admin(settings) => Some((&placed.id, settings)),
+        ExtensionSettings::HealthCheck(_) => None,
+    });
+    let (id, settings) =
+        settings.next().ok_or("the configuration has no admin port (`admin` in `service.extensions`)")?;
+    let host = connect_host(&settings.endpoint)?;
+    let (scheme, tls) = match &settings.tls {
+        None => ("http", tls::ClientTlsSettings::default()),
+        Some(port) => ("https", trust_port_certificate(&port.cert_file, &host)),
+    };
+    let written = loaded.typed.extensions.iter().find_map(|placed| match &placed.value {
+        ExtensionConfig::Admin(config) if placed.id == *id => Some(&config.auth),
+        _ => None,
+    });
+    let base = format!("{scheme}://{host}:{}", settings.endpoint.port());
+    Ok(AdminPort { base, tls, authorization: written.and_then(port_credential) })
+}
+
+/// The host to connect to from this machine, in URL form.
+fn connect_host(endpoint: &Endpoint) -> Result<String, CommandError> {
+    if endpoint.socket().is_some() {
+        return Err("the admin port is a unix socket, which this command can't reach".into());
+    }
+    if endpoint.port() == 0 {
+        return Err("the configuration lets the system choose the admin port".into());
+    }
+    let ip = match endpoint.socket_addr().map(|at| at.ip()) {
+        None => return Ok(endpoint.host().to_owned()),
+        Some(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        Some(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        Some(ip) => ip,
+    };
+    Ok(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() })
+}
+
+/// Trusts the port's own certificate and its issuer in the same file, also if its name differs from `host`, as it may
+/// when connecting from this machine.
+fn trust_port_certificate(certificate: &PathBuf, host: &str) -> tls::ClientTlsSettings {
+    let names = server_tls::certificate_host_names(certificate);
+    let name = names.iter().find(|name| *name == host).or(names.first());
+    tls::ClientTlsSettings {
+        ca_file: Some(certificate.clone()),
+        system_roots_too: true,
+        server_name: name.and_then(|name| name.clone().try_into().ok()),
+        ..tls::ClientTlsSettings::default()
+    }
+}
+
+/// The credential for the port: the token, or else user and password.
+fn port_credential(auth: &admin::auth::AdminAuthConfig) -> Option<Secret> {
+    let bearer = auth.bearer.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose())));
+    let login = || Some(basic_auth(auth.username.as_ref()?, auth.password.as_ref()?.expose()));
+    bearer.or_else(login)
+}

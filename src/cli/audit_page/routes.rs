@@ -1,0 +1,385 @@
+//! The routes of the audit page: search, sessions turn by turn, verification results. They only read, and listen on
+//! loopback. The token in the printed address works once and sets a cookie that every further request needs, below a
+//! secret path. Other Host names are refused; there are no scripts; everything is escaped. Each opened session is
+//! logged before it is opened. Content is read in `audit/read`, verified in `audit/verify`, and formatted in `page`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query as Params, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use audit::read::{
+    ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find,
+    find_signed, replay,
+};
+use audit::signed_index::SignedIndex;
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::terminal::{escape_unsafe, unescape_unsafe};
+use vault::call_dedup::CallDeduplicator;
+use vault::chain::note::VerifyKey;
+use vault::index_row::IndexRow;
+
+use super::page::{
+    SearchForm, SearchPage, SessionPage, SessionRow, TurnRow, VerificationBanner, VerificationPage, VerificationState,
+};
+use crate::cli::opening_log::OpeningLog;
+use crate::cli::sessions::pseudonym_hint;
+use crate::cli::time_option::parse_time_option;
+
+/// The most sessions that a search shows.
+const MAX_SESSIONS: usize = 200;
+/// The most content of a session that is shown, in bytes; larger pages are unusable.
+const MAX_CONTENT: u64 = 64 << 20;
+
+/// The state of the audit page.
+pub(super) struct AuditState {
+    pub(super) vault: Vault,
+    pub(super) auditors: Vec<age::x25519::Identity>,
+    pub(super) verified: Mutex<VerificationState>,
+    pub(super) log: OpeningLog,
+    /// Public keys of the writers' signers; if empty, signatures are not checked.
+    keys: Vec<VerifyKey>,
+    /// Objects named by digests that these keys signed, as far as read.
+    signed_objects: tokio::sync::Mutex<Arc<SignedIndex>>,
+    /// The token of the printed address; `None` after it was used.
+    token: Mutex<Option<String>>,
+    cookie: AccessCookie,
+    /// Accepted Host headers, with port.
+    hosts: [String; 2],
+}
+
+/// The cookie of an accepted browser. Browsers send cookies to every port of a host, so its path is secret, which pages
+/// on other ports don't know to request, and its name contains the port.
+struct AccessCookie {
+    name: String,
+    value: String,
+    /// Starts and ends with a slash; all routes are below it.
+    path: String,
+}
+
+impl AuditState {
+    /// `token`, `cookie` and `path` are random; `port` is the page's port.
+    pub(super) fn new(
+        vault: Vault,
+        auditors: Vec<age::x25519::Identity>,
+        log: OpeningLog,
+        keys: Vec<VerifyKey>,
+        [token, cookie, path]: [String; 3],
+        port: u16,
+    ) -> Self {
+        let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
+        let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
+        let (verified, signed, token) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
+        Self { vault, auditors, verified, log, keys, signed_objects: signed, token, cookie, hosts }
+    }
+
+    /// The secret path, with its slashes.
+    pub(super) fn path(&self) -> &str {
+        &self.cookie.path
+    }
+
+    /// The objects named by signed digests so far; `None` if no keys were given.
+    async fn read_signed_objects(&self) -> Result<Option<Arc<SignedIndex>>, ReadError> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut signed = self.signed_objects.lock().await;
+        Arc::make_mut(&mut signed).read_new_digests(&self.vault, &self.keys, None).await?;
+        Ok(Some(Arc::clone(&signed)))
+    }
+
+    fn banner(&self) -> VerificationBanner {
+        VerificationBanner::from_state(&self.verified.lock())
+    }
+}
+
+/// The routes, behind the guard.
+pub(super) fn router(audit: Arc<AuditState>) -> Router {
+    let path = audit.path();
+    Router::new()
+        .route(path, get(get_search))
+        .route(&format!("{path}session"), get(get_session))
+        .route(&format!("{path}verification"), get(get_verification))
+        .layer(middleware::from_fn_with_state(Arc::clone(&audit), check_access))
+        .with_state(audit)
+}
+
+/// Checks host, token and cookie before anything else, and adds security headers.
+async fn check_access(State(audit): State<Arc<AuditState>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if !host.is_some_and(|host| audit.hosts.iter().any(|known| known == host)) {
+        return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
+    }
+    let mut response = match decide_access(&audit, &request) {
+        AccessDecision::Allowed => next.run(request).await,
+        AccessDecision::SetCookie => {
+            let AccessCookie { name, value, path } = &audit.cookie;
+            let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
+            let mut response = Redirect::to(path).into_response();
+            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            response
+        }
+        AccessDecision::Refused => {
+            let text = "open the address that `tollgate vault serve` printed; it works once and then grants access to this browser\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+    };
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The access decision for a request.
+enum AccessDecision {
+    Allowed,
+    /// The token was used: set the cookie.
+    SetCookie,
+    Refused,
+}
+
+fn decide_access(audit: &AuditState, request: &Request) -> AccessDecision {
+    let path = audit.path();
+    let inside = request.uri().path().starts_with(path);
+    if inside
+        && cookie_values(request.headers(), &audit.cookie.name).any(|value| is_same_secret(value, &audit.cookie.value))
+    {
+        return AccessDecision::Allowed;
+    }
+    let told =
+        request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
+    let mut token = audit.token.lock();
+    let right = told.zip(token.as_deref()).is_some_and(|(told, token)| is_same_secret(told, token));
+    if !right {
+        return AccessDecision::Refused;
+    }
+    *token = None;
+    AccessDecision::SetCookie
+}
+
+/// The values of all cookies with this name.
+fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).filter_map(move |one| one.trim().strip_prefix(name)?.strip_prefix('='))
+}
+
+fn is_same_secret(one: &str, other: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+}
+
+impl SearchForm {
+    fn to_query(&self) -> Result<IndexQuery, ReadError> {
+        let told = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
+        let now = SystemClock::new().now();
+        let since = told(&self.since).map(|text| parse_time_option(&text)).transpose();
+        let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?.map(|since| since.to_text(now));
+        Ok(IndexQuery {
+            session: told(&self.session),
+            user: told(&self.user),
+            tool: told(&self.tool),
+            action: told(&self.action),
+            issue: told(&self.issue),
+            since,
+            failed: !self.failed.is_empty(),
+            ..IndexQuery::default()
+        })
+    }
+
+    /// Hints that the id may be stored as a pseudonym.
+    fn pseudonym_hints(&self) -> Vec<String> {
+        let ids = [("Session", &self.session), ("User", &self.user)].into_iter();
+        ids.filter_map(|(field, id)| pseudonym_hint(field, &unescape_unsafe(id.trim()), "Since or Tool")).collect()
+    }
+
+    /// The form's values without invisible characters.
+    fn without_invisible(&self) -> Self {
+        let [session, user, tool, action, issue, since, failed] =
+            [&self.session, &self.user, &self.tool, &self.action, &self.issue, &self.since, &self.failed]
+                .map(|text| escape_unsafe(text));
+        Self { session, user, tool, action, issue, since, failed }
+    }
+}
+
+async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params<SearchForm>) -> Response {
+    let mut sessions: BTreeMap<(String, String), SessionRow> = BTreeMap::new();
+    let (mut left_out, mut calls) = (false, CallDeduplicator::default());
+    let mut each = |row: &IndexRow, unsigned: bool| {
+        let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
+        let key = (id, row.tail.account.clone());
+        // More sessions are collected than shown, so that the latest can be selected.
+        if sessions.contains_key(&key) || sessions.len() < 50 * MAX_SESSIONS {
+            let line = sessions.entry(key).or_insert_with_key(|(session, account)| SessionRow::new(session, account));
+            line.add_index_line(row, unsigned, &mut calls);
+        } else {
+            left_out = true;
+        }
+    };
+    let found = match search.to_query() {
+        Ok(query) => search_index(&audit, &query, &mut each).await,
+        Err(why) => Err(why),
+    };
+    let mut lines: Vec<SessionRow> = sessions.into_values().collect();
+    // Unsigned sessions may have any time, and must not displace signed ones.
+    lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));
+    left_out |= lines.len() > MAX_SESSIONS;
+    lines.truncate(MAX_SESSIONS);
+    let closed = |found: &FindResult| {
+        (!found.unreadable.is_empty()).then(|| format!("not read: {}", found.unreadable.join("; ")))
+    };
+    let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), closed).map(|why| escape_unsafe(&why));
+    let nothing = found.as_ref().is_ok_and(|found| found.lines == 0);
+    let hints = if nothing { search.pseudonym_hints() } else { Vec::new() };
+    let count = found.map_or(0, |found| found.lines);
+    render_page(&SearchPage {
+        banner: audit.banner(),
+        search: search.without_invisible(),
+        lines,
+        count,
+        problem,
+        hints,
+        left_out,
+    })
+}
+
+/// Searches index lines; with keys, unsigned lines come last and are passed with `true`.
+async fn search_index(
+    audit: &AuditState,
+    query: &IndexQuery,
+    each: &mut (dyn FnMut(&IndexRow, bool) + Send),
+) -> Result<FindResult, ReadError> {
+    let Some(signed) = audit.read_signed_objects().await? else {
+        return find(&audit.vault, query, &mut |row| each(row, false)).await;
+    };
+    let (own, others) = find_signed(&audit.vault, query, &signed, each).await?;
+    let closed = own.unreadable.into_iter().chain(others.unreadable).chain(own.older_missing).collect();
+    Ok(FindResult { lines: own.lines + others.lines, unreadable: closed, ..FindResult::default() })
+}
+
+/// The query of a session page.
+#[derive(Deserialize)]
+struct SessionQuery {
+    session: String,
+    account: String,
+    turn: Option<usize>,
+}
+
+async fn get_session(State(audit): State<Arc<AuditState>>, Params(wanted): Params<SessionQuery>) -> Response {
+    let what = format!("session {} of {}", wanted.session, wanted.account);
+    if let Err(why) = audit.log.record_opening("serve", &what) {
+        // An opening that can't be logged must not happen.
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
+    }
+    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone());
+    let signed = match audit.read_signed_objects().await {
+        Ok(signed) => signed,
+        Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),
+    };
+    let filter = ReplayFilter {
+        account: Some(wanted.account.clone()),
+        tenant: None,
+        content: ContentLimit(MAX_CONTENT),
+        signed,
+        unsigned: false,
+    };
+    match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
+        Err(why) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
+        Ok(replay) => render_page(&build_session_page(&audit, &wanted, &replay, opener.alternative_reads())),
+    }
+}
+
+fn build_session_page(
+    audit: &AuditState,
+    wanted: &SessionQuery,
+    replay: &ReplayedSession,
+    moved: &[String],
+) -> SessionPage {
+    let told = replay.turns();
+    let comparable = told.iter().all(|turn| turn.is_whole());
+    let turns: Vec<TurnRow> = told.iter().map(TurnRow::from_turn).collect();
+    let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
+        let mut out = Vec::new();
+        write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
+    };
+    let whole = || text(&|out| replay.write_text(out).ok());
+    let one = |turn: usize| text(&|out| replay.write_turn(turn, out).ok()?.ok());
+    let (body, change) = match wanted.turn {
+        None => (whole(), None),
+        Some(turn) => (
+            one(turn),
+            turn.checked_sub(1)
+                .filter(|before| *before > 0 && comparable)
+                .and_then(|before| text(&|out| replay.diff(before, turn, out).ok()?.ok())),
+        ),
+    };
+    let segment = kernel::pseudonym::encode_segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
+    let concerned = match &*audit.verified.lock() {
+        VerificationState::Done(report) => {
+            let place = format!("/{segment}/");
+            report
+                .findings
+                .iter()
+                .filter(|finding| finding.at.contains(&place))
+                .map(|finding| escape_unsafe(&finding.what))
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    SessionPage {
+        banner: audit.banner(),
+        wanted: (wanted.session.clone(), wanted.account.clone()),
+        session: escape_unsafe(&wanted.session),
+        account: escape_unsafe(&wanted.account),
+        turn: wanted.turn,
+        turns,
+        body: body.unwrap_or_else(|| "there is no such turn".to_owned()),
+        change,
+        concerned,
+        unsigned: replay.unsigned(),
+        closed: replay
+            .unreadable()
+            .iter()
+            .chain(replay.older_missing())
+            .chain(moved)
+            .map(|why| escape_unsafe(why))
+            .collect(),
+    }
+}
+
+async fn get_verification(State(audit): State<Arc<AuditState>>) -> Response {
+    let text = match &*audit.verified.lock() {
+        VerificationState::Done(report) => report.text(),
+        VerificationState::NoKeys => "Give the writers' public keys (--key) to verify what is shown.".to_owned(),
+        VerificationState::Running(done, all) => format!("{done} of {all} digests so far"),
+        VerificationState::Failed(why) => clean_lines(why),
+    };
+    render_page(&VerificationPage { banner: audit.banner(), text })
+}
+
+/// A text of several lines without invisible characters.
+fn clean_lines(text: &str) -> String {
+    text.lines().map(escape_unsafe).collect::<Vec<_>>().join("\n")
+}
+
+fn render_page(page: &impl askama::Template) -> Response {
+    match page.render() {
+        Ok(page) => Html(page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,286 @@
+//! Loads a command's configuration: from `--config`, or the embedded default with its try-out key. All problems go to
+//! stderr at once; a bad configuration ends with exit code 78. The checks are in `app/resolve`.
+
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use sha2::{Digest as _, Sha256};
+
+use super::common::CommonArgs;
+use super::data_dir;
+use super::error::CommandError;
+use super::output::{print_to_stderr, use_colour_on_stderr};
+use crate::app::defaults::{DATA_DIR_VARIABLE, DEFAULT_CONFIG, TRYOUT_RECIPIENT_VARIABLE};
+use crate::app::keyfile;
+use crate::app::resolve::{ResolvedConfig, TypedConfig, ValidSettings, resolve_config};
+use config::env::{ProcessLookup, SubstitutionFileError, SubstitutionLookup};
+use config::{MaskedSource, Problem, ProblemSeverity};
+use kernel::files::describe_io_error;
+use kernel::secret::Secret;
+use kernel::terminal::format_count;
+
+/// File name of the try-out auditor's key in the data directory.
+pub(super) const TRYOUT_KEY: &str = "auditor.key";
+
+/// The hint when the file can't be read.
+const READ_HINT: &str =
+    "`--config` needs the path of a YAML file; create one with `tollgate print-config > tollgate.yaml`";
+
+/// A usable configuration.
+pub(super) struct LoadedConfig {
+    /// As written, with defaults filled in.
+    pub(super) typed: TypedConfig,
+    /// The validated settings.
+    pub(super) valid: ValidSettings,
+    /// Whether it is the embedded default.
+    pub(super) embedded: bool,
+    /// The recipient of the embedded default, if its secret key was not kept because the command creates no files.
+    pub(super) temporary_recipient: Option<String>,
+    /// Its text and the digests of files it names.
+    pub(super) snapshot: ConfigSnapshot,
+}
+
+/// The text of a configuration and digests of the files it names by `${file:…}`, to detect changes. It has no `Debug`.
+#[derive(Clone, PartialEq)]
+pub(super) struct ConfigSnapshot {
+    text: String,
+    files: Vec<Option<[u8; 32]>>,
+}
+
+impl ConfigSnapshot {
+    fn with_files(text: String) -> Self {
+        // A reference in a comment is digested too, which is harmless.
+        let named = text.split("${file:").skip(1).filter_map(|rest| rest.split_once('}'));
+        let files = named.map(|(path, _)| file_digest(path)).collect();
+        Self { text, files }
+    }
+
+    /// The text alone, without the files.
+    fn text_only(text: String) -> Self {
+        Self { text, files: Vec::new() }
+    }
+}
+
+/// The digest of a regular file's text. A pipe can be read only once and counts as unchanged.
+fn file_digest(path: &str) -> Option<[u8; 32]> {
+    if !std::fs::metadata(path).is_ok_and(|meta| meta.is_file()) {
+        return None;
+    }
+    let text = Secret::new(ProcessLookup.read_file(path).ok()?);
+    Some(Sha256::digest(text.expose()).into())
+}
+
+/// Whether a command may create files (keys of the embedded default).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileCreation {
+    /// The command runs a gateway: `run`.
+    TryoutKey,
+    /// The command creates nothing, such as `validate` and `print-config`.
+    Nothing,
+}
+
+/// Whether to read the files that a configuration names by `${file:…}`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileLookup {
+    Read,
+    /// The files are on another machine.
+    OnOtherMachine,
+}
+
+/// Reads the configuration for comparison with an earlier reading.
+///
+/// # Errors
+/// The file can't be read.
+pub(super) fn read_snapshot(common: &CommonArgs) -> Result<ConfigSnapshot, CommandError> {
+    read_text(common).map(ConfigSnapshot::with_files)
+}
+
+fn read_text(common: &CommonArgs) -> Result<String, CommandError> {
+    match &common.config {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            CommandError::Config(format!(
+                "can't read {}: {}: {READ_HINT}",
+                path.display(),
+                describe_io_error(error.kind())
+            ))
+        }),
+        None => Ok(common.listen.map_or_else(|| DEFAULT_CONFIG.to_owned(), |listen| listen.apply_to(DEFAULT_CONFIG))),
+    }
+}
+
+/// Messages about a configuration, for people and as log lines, without its values.
+#[derive(Default)]
+pub(super) struct ConfigMessages {
+    /// Text with snippets of the file.
+    pub(super) rendered: String,
+    /// One line per message, for a log.
+    pub(super) lines: Vec<String>,
+}
+
+impl ConfigMessages {
+    fn from_error(error: CommandError) -> Self {
+        let text = error.to_string();
+        Self { rendered: format!("error: {text}"), lines: vec![text] }
+    }
+
+    fn from_problems(source: &MaskedSource, problems: &[Problem]) -> Self {
+        let line = |problem: &Problem| {
+            let place = problem.at.map_or_else(String::new, |at| format!(" (line {})", at.line));
+            let hint = if problem.hint.is_empty() { String::new() } else { format!(": {}", problem.hint) };
+            format!("{problem}{place}{hint}")
+        };
+        let shown = source.render(problems, use_colour_on_stderr()).trim_end().to_owned();
+        Self { rendered: shown, lines: problems.iter().map(line).collect() }
+    }
+}
+
+/// Reads and checks the configuration, and prints its warnings.
+///
+/// # Errors
+/// [`CommandError::Problems`] if it can't be used.
+pub(super) fn load_config(common: &CommonArgs, make: FileCreation) -> Result<LoadedConfig, CommandError> {
+    print_messages(load_and_check(common, (make, FileLookup::Read), |_, _| Vec::new()))
+}
+
+/// Like [`load`], but returns warnings and problems instead of printing them.
+pub(super) fn load_with_messages(
+    common: &CommonArgs,
+    make: FileCreation,
+) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
+    load_and_check(common, (make, FileLookup::Read), |_, _| Vec::new())
+}
+
+/// Like [`load`], for a configuration of another machine: the files that it names are not read, and their absence is
+/// not an error.
+///
+/// # Errors
+/// See [`load`].
+pub(super) fn load_without_files(common: &CommonArgs) -> Result<LoadedConfig, CommandError> {
+    print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::OnOtherMachine), |_, _| Vec::new()))
+}
+
+/// A further check of the settings.
+type ExtraCheck = fn(&TypedConfig, &ValidSettings) -> Vec<Problem>;
+
+/// Like [`load`], with a further check; all problems are reported at once.
+///
+/// # Errors
+/// See [`load`].
+pub(super) fn load_with_check(common: &CommonArgs, look: ExtraCheck) -> Result<LoadedConfig, CommandError> {
+    print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::Read), look))
+}
+
+fn print_messages(
+    loaded: Result<(LoadedConfig, ConfigMessages), ConfigMessages>,
+) -> Result<LoadedConfig, CommandError> {
+    let (loaded, warnings) = loaded.map_err(|problems| CommandError::Problems(problems.rendered))?;
+    if !warnings.rendered.is_empty() {
+        print_to_stderr(&warnings.rendered);
+    }
+    Ok(loaded)
+}
+
+fn load_and_check(
+    common: &CommonArgs,
+    (make, files): (FileCreation, FileLookup),
+    look: ExtraCheck,
+) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
+    let text = read_text(common).map_err(ConfigMessages::from_error)?;
+    let name =
+        common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
+    let embedded = common.config.is_none();
+    let directory = data_dir::resolve_data_dir(common.data_dir().as_deref());
+    let directory = if embedded {
+        directory.map_err(ConfigMessages::from_error)?
+    } else {
+        directory.unwrap_or_else(|_| PathBuf::from("."))
+    };
+    // This comes before parsing, so that a change in between is detected.
+    let said =
+        if files == FileLookup::Read { ConfigSnapshot::with_files(text) } else { ConfigSnapshot::text_only(text) };
+    let text = &said.text;
+    let tryout =
+        if embedded { Some(tryout_recipient(&directory, make).map_err(ConfigMessages::from_error)?) } else { None };
+    let kept = directory.join(TRYOUT_KEY).exists();
+    let temporary_recipient = tryout.clone().filter(|_| !kept);
+    let lookup = DefaultLookup { directory: &directory, tryout, files };
+    let ResolvedConfig { source, mut warnings, result, usable_parts: faulty } =
+        resolve_config(&name, text, &lookup, &directory);
+    let seen = result.as_ref().ok().or(faulty.as_deref()).map(|(typed, valid)| look(typed, valid)).unwrap_or_default();
+    let (errors, more): (Vec<_>, Vec<_>) =
+        seen.into_iter().partition(|problem| problem.severity == ProblemSeverity::Error);
+    warnings.extend(more);
+    let result = match result {
+        Ok(found) if errors.is_empty() => Ok(found),
+        Ok(_) => Err(Vec::new()),
+        Err(problems) => Err(problems),
+    };
+    // Warnings are shown with errors, since both may be corrected at once.
+    let result = result.map_err(|mut problems| {
+        problems.extend(errors);
+        problems.append(&mut warnings);
+        problems
+    });
+    match result {
+        Ok((typed, valid)) => {
+            let told =
+                if embedded { ConfigMessages::default() } else { ConfigMessages::from_problems(&source, &warnings) };
+            Ok((LoadedConfig { typed, valid, embedded, temporary_recipient, snapshot: said }, told))
+        }
+        Err(problems) => {
+            let mut told = ConfigMessages::from_problems(&source, &problems);
+            told.rendered.push_str(&format!("\n{}: {}", source.name(), count_problems(&problems)));
+            Err(told)
+        }
+    }
+}
+
+/// `2 problems, 1 warning`; warnings are counted apart because they need no correction.
+fn count_problems(problems: &[Problem]) -> String {
+    let of = |gravity, name: &str| {
+        let count = problems.iter().filter(|problem| problem.severity == gravity).count();
+        (count > 0).then(|| format_count(count, name))
+    };
+    [of(ProblemSeverity::Error, "problem"), of(ProblemSeverity::Warning, "warning")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Looks up the environment, and the embedded default's own variables.
+struct DefaultLookup<'d> {
+    directory: &'d Path,
+    tryout: Option<String>,
+    files: FileLookup,
+}
+
+impl SubstitutionLookup for DefaultLookup<'_> {
+    fn var(&self, name: &str) -> Option<String> {
+        match (name, &self.tryout) {
+            (DATA_DIR_VARIABLE, Some(_)) => Some(self.directory.display().to_string()),
+            (TRYOUT_RECIPIENT_VARIABLE, Some(recipient)) => Some(recipient.clone()),
+            _ => ProcessLookup.var(name),
+        }
+    }
+
+    fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
+        match self.files {
+            FileLookup::Read => ProcessLookup.read_file(path),
+            FileLookup::OnOtherMachine => Err(SubstitutionFileError::OtherMachine),
+        }
+    }
+}
+
+/// The public key of the try-out auditor. Its secret key is kept in the data directory, for trying out only.
+fn tryout_recipient(directory: &Path, make: FileCreation) -> Result<String, CommandError> {
+    let new = || Secret::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned());
+    let path = directory.join(TRYOUT_KEY);
+    let key = match make {
+        FileCreation::Nothing if !path.exists() => new(),
+        _ => keyfile::read_or_create(&path, new).map_err(|error| error.to_string())?.key,
+    };
+    let identity: age::x25519::Identity =
+        key.expose().parse().map_err(|_| format!("{} contains no age identity", path.display()))?;
+    Ok(identity.to_public().to_string())
+}

@@ -1,0 +1,552 @@
+//! Compares one request before and after the pipeline, item by item, with the facts read from it. The result serialises
+//! completely; it holds the user's payload, so it has no `Debug`. `show` prints it.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::app::dry_run::{DropReason, DryRun, DryRunResult};
+use genai::usage::split_tokens;
+use genai::{
+    CallTokenBuckets, ContentBasis, ContentLocation, ContentPlace, DialectReason, EmbeddedContent, Facts, ItemFacts,
+    ItemRole, TokenUsage, Vocabulary, explain_dialects, missing_required_attributes,
+};
+use kernel::hex;
+use otlp::{NodeId, NodeKind, Payload, TextField, Value};
+use pipeline::Reason;
+use rates::UnpricedReason;
+use redaction::SearchScratch;
+
+/// The reason of a call whose model no rate table has.
+pub(super) const UNKNOWN_MODEL: &str = UnpricedReason::UnknownModel.as_str();
+
+/// The explanation of one request.
+#[derive(Serialize)]
+pub(super) struct RequestExplanation {
+    pub(super) signal: &'static str,
+    pub(super) pipeline: String,
+    pub(super) processors: Vec<String>,
+    /// The privacy profile of the pipeline's vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) privacy: Option<&'static str>,
+    pub(super) items: Vec<ItemExplanation>,
+    /// Resources and scopes.
+    pub(super) shared: Vec<ExplainedPart>,
+}
+
+/// A span, log record or data point.
+#[derive(Serialize)]
+pub(super) struct ItemExplanation {
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) trace_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) span_id: String,
+    pub(super) dialect: Option<&'static str>,
+    /// The conditions that identified the dialect.
+    #[serde(rename = "dialect_conditions")]
+    pub(super) because: Vec<String>,
+    pub(super) agent: bool,
+    #[serde(rename = "role")]
+    pub(super) is: &'static str,
+    pub(super) ids: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tokens: Option<TokenCounts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) price: Option<PriceExplanation>,
+    pub(super) vault: Vec<VaultedContent>,
+    /// Why the gateway refuses the item, so that nothing below happens to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<&'static str>,
+    /// The filter and rule that drop the item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dropped: Option<DropExplanation>,
+    /// Attributes that the conventions require and that are still missing.
+    pub(super) missing: Vec<&'static str>,
+    pub(super) parts: Vec<ExplainedPart>,
+}
+
+/// The filter and rule that drop an item.
+#[derive(Serialize)]
+pub(super) struct DropExplanation {
+    #[serde(rename = "filter")]
+    pub(super) by: String,
+    pub(super) rule: String,
+}
+
+/// The item itself, one of its events, a resource or a scope.
+#[derive(Serialize)]
+pub(super) struct ExplainedPart {
+    #[serde(rename = "node")]
+    pub(super) what: String,
+    pub(super) changes: Vec<AttributeChange>,
+}
+
+/// An attribute or field before and after.
+#[derive(Serialize)]
+pub(super) struct AttributeChange {
+    pub(super) key: String,
+    /// `kept`, `changed`, `to the vault`, `dropped` or `added`.
+    #[serde(rename = "outcome")]
+    pub(super) now: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) before: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) after: Option<Json>,
+    /// Why the whole text was replaced, if not because of a rule.
+    #[serde(rename = "replaced_because", skip_serializing_if = "Option::is_none")]
+    pub(super) whole: Option<&'static str>,
+    /// The rules that changed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rules: Vec<RuleHit>,
+}
+
+/// A finding of a redaction rule in the original text.
+#[derive(Serialize)]
+pub(super) struct RuleHit {
+    pub(super) rule: String,
+    pub(super) placeholder: String,
+    /// How certain the rule is.
+    pub(super) why: &'static str,
+    /// Range in characters of the text; in a list or map, of the value that contains it.
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Tokens as reported and as priced.
+#[derive(Serialize)]
+pub(super) struct TokenCounts {
+    pub(super) reported: BTreeMap<&'static str, u64>,
+    pub(super) buckets: BTreeMap<&'static str, u64>,
+    /// Whether the reported input includes cached tokens; `None` if unknown.
+    pub(super) input_includes_cached: Option<bool>,
+}
+
+/// The pricing of a call.
+#[derive(Serialize)]
+pub(super) struct PriceExplanation {
+    pub(super) status: &'static str,
+    pub(super) usd: Option<String>,
+    pub(super) row: Option<String>,
+    pub(super) table: String,
+    pub(super) reason: Option<&'static str>,
+    /// The closest listed model id, if the model is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) nearest: Option<String>,
+    pub(super) flags: Option<Json>,
+    pub(super) sum: Vec<PriceLine>,
+}
+
+/// One line of the calculation.
+#[derive(Serialize)]
+pub(super) struct PriceLine {
+    pub(super) bucket: &'static str,
+    pub(super) tokens: u64,
+    /// USD per million tokens, if one price applied to all of them.
+    pub(super) usd_per_million: Option<String>,
+    pub(super) usd: String,
+}
+
+/// Content that was moved to the vault.
+#[derive(Serialize)]
+pub(super) struct VaultedContent {
+    pub(super) key: String,
+    pub(super) part: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) bytes: usize,
+}
+
+/// Explains one request.
+pub(super) fn explain_request(vocabulary: &Vocabulary, passed: &DryRunResult) -> RequestExplanation {
+    let (before, after) = (&passed.before, &passed.after);
+    let none = Facts { items: Vec::new(), has_agent_items: false, late_prices: Vec::new() };
+    let facts = passed.facts.as_deref().unwrap_or(&none);
+    let items = before.items().zip(after.items()).zip(explain_dialects(vocabulary, before)).enumerate();
+    let items = items.map(|(at, ((was, is), why))| ItemExplanation {
+        refused: passed.refused.get(at).copied().flatten().map(explain_refusal),
+        dropped: passed.dropped.get(at).and_then(Option::as_ref).map(explain_drop),
+        ..explain_item(passed, facts.items.get(at), was, is, why)
+    });
+    let items = items.collect();
+    let outer = |node: &NodeId, payload: &Payload| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope);
+    let shared = before.nodes().filter(|node| outer(node, before)).zip(after.nodes().filter(|node| outer(node, after)));
+    let all: Vec<ContentPlace> = facts.items.iter().flat_map(|item| item.content.iter().copied()).collect();
+    RequestExplanation {
+        signal: before.signal().as_str(),
+        pipeline: passed.pipeline.to_string(),
+        processors: passed.steps.iter().map(|step| step.to_string()).collect(),
+        privacy: None,
+        items,
+        shared: shared
+            .map(|(was, is)| explain_part(passed, was, is, &all))
+            .filter(|part| !part.changes.is_empty())
+            .collect(),
+    }
+}
+
+/// Adds the closest listed model id to calls of unknown models.
+pub(super) fn add_nearest_models(items: &mut [ItemExplanation], dry: &DryRun) {
+    for item in items {
+        let Some(price) = item.price.as_mut().filter(|price| price.reason == Some(UNKNOWN_MODEL)) else { continue };
+        let provider = item.ids.get("provider").map(String::as_str);
+        price.nearest = item.ids.get("model").and_then(|model| dry.nearest_model(provider, model));
+    }
+}
+
+fn explain_item(
+    passed: &DryRunResult,
+    facts: Option<&ItemFacts>,
+    was: NodeId,
+    is: NodeId,
+    why: DialectReason,
+) -> ItemExplanation {
+    let (before, after) = (&passed.before, &passed.after);
+    let content = facts.map(|facts| facts.content.as_slice()).unwrap_or_default();
+    let children = before.children(was).zip(after.children(is));
+    let mut parts = vec![explain_part(passed, was, is, content)];
+    parts.extend(
+        children.map(|(was, is)| explain_part(passed, was, is, content)).filter(|part| !part.changes.is_empty()),
+    );
+    ItemExplanation {
+        kind: kind_name(before.kind(was)),
+        name: item_name(before, was),
+        trace_id: hex::encode(before.trace_id(was)),
+        span_id: hex::encode(before.span_id(was)),
+        dialect: facts.and_then(|facts| facts.dialect).or(why.dialect),
+        because: why.conditions,
+        agent: facts.is_some_and(|facts| facts.agent),
+        is: facts.map_or("other", |facts| call_name(facts.call)),
+        ids: facts.map(|facts| collect_ids(facts, after, is)).unwrap_or_default(),
+        tokens: facts.filter(|facts| facts.usage.is_reported()).map(explain_tokens),
+        price: facts.and_then(|facts| explain_price(facts, after, is)),
+        vault: content.iter().filter_map(|place| explain_vaulted(before, place, facts?.embedded.as_deref())).collect(),
+        refused: None,
+        dropped: None,
+        missing: facts.map(|facts| missing_required_attributes(after, is, facts)).unwrap_or_default(),
+        parts,
+    }
+}
+
+fn explain_refusal(reason: Reason) -> &'static str {
+    match reason {
+        Reason::BadIds => "`traceId` must have 32 hex digits and `spanId` 16, not all zero",
+        Reason::ItemTooLarge => "it is larger than `limits.max_item_size`",
+        other => other.text(),
+    }
+}
+
+fn explain_drop(what: &DropReason) -> DropExplanation {
+    DropExplanation { by: what.filter.to_string(), rule: what.rule.clone() }
+}
+
+fn item_name(payload: &Payload, node: NodeId) -> String {
+    let field = match payload.kind(node) {
+        NodeKind::LogRecord => TextField::EventName,
+        NodeKind::DataPoint => {
+            return payload
+                .parent(node)
+                .map(|metric| payload.text(metric, TextField::Name).to_owned())
+                .unwrap_or_default();
+        }
+        _ => TextField::Name,
+    };
+    let named = payload.text(node, field);
+    let attribute = payload.get_str(node, "event.name").unwrap_or_default();
+    if named.is_empty() { attribute.to_owned() } else { named.to_owned() }
+}
+
+fn kind_name(kind: NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Resource => "resource",
+        NodeKind::Scope => "scope",
+        NodeKind::Span => "span",
+        NodeKind::Event => "event",
+        NodeKind::Link => "link",
+        NodeKind::LogRecord => "log",
+        NodeKind::Metric => "metric",
+        NodeKind::DataPoint => "data point",
+        NodeKind::Exemplar => "exemplar",
+    }
+}
+
+fn call_name(call: ItemRole) -> &'static str {
+    match call {
+        ItemRole::Model => "model call",
+        ItemRole::ModelCopy => "model call, counted elsewhere or without tokens",
+        ItemRole::Tool => "tool call",
+        ItemRole::Agent => "agent invocation",
+        ItemRole::TurnEnd => "end of a turn",
+        ItemRole::SessionEnd => "end of a session",
+        ItemRole::Permission => "permission decision",
+        ItemRole::Other => "other",
+    }
+}
+
+fn collect_ids(facts: &ItemFacts, after: &Payload, is: NodeId) -> BTreeMap<&'static str, String> {
+    let read = [
+        ("session", &facts.session),
+        ("turn", &facts.turn),
+        ("user", &facts.user),
+        ("tenant", &facts.tenant),
+        ("provider", &facts.provider),
+        ("model", &facts.request_model),
+        ("answered by", &facts.response_model),
+        ("response", &facts.response_id),
+        ("tool", &facts.tool),
+        ("tool call", &facts.tool_call),
+        ("feature", &facts.feature),
+    ];
+    let read = read.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+    let run = after.get_str(is, "tollgate.run.id").map(|run| ("run", run.to_owned()));
+    read.chain(run).collect()
+}
+
+fn explain_tokens(facts: &ItemFacts) -> TokenCounts {
+    let TokenUsage { input, output, cache_read, cache_write, cache_write_5m, cache_write_1h, reasoning, total, .. } =
+        facts.usage;
+    let told = [
+        ("input", input),
+        ("output", output),
+        ("cache_read", cache_read),
+        ("cache_write", cache_write),
+        ("cache_write_5m", cache_write_5m),
+        ("cache_write_1h", cache_write_1h),
+        ("reasoning", reasoning),
+        ("total", total),
+    ];
+    TokenCounts {
+        reported: told.into_iter().filter_map(|(name, count)| Some((name, count?))).collect(),
+        buckets: find_buckets(facts)
+            .map(|buckets| named_buckets(&buckets).into_iter().filter(|(_, count)| *count > 0).collect())
+            .unwrap_or_default(),
+        input_includes_cached: facts.input_includes_cached,
+    }
+}
+
+fn find_buckets(facts: &ItemFacts) -> Option<CallTokenBuckets> {
+    let priced =
+        facts.cost.as_deref().map(|cost| cost.buckets).filter(|buckets| *buckets != CallTokenBuckets::default());
+    priced.or_else(|| split_tokens(facts).ok().map(|split| split.buckets()))
+}
+
+fn named_buckets(buckets: &CallTokenBuckets) -> [(&'static str, u64); 6] {
+    [
+        ("input", buckets.input),
+        ("cache_read", buckets.cache_read),
+        ("cache_write_5m", buckets.cache_write_5m),
+        ("cache_write_1h", buckets.cache_write_1h),
+        ("output", buckets.output),
+        ("reasoning", buckets.reasoning),
+    ]
+}
+
+fn explain_price(facts: &ItemFacts, after: &Payload, is: NodeId) -> Option<PriceExplanation> {
+    let cost = facts.cost.as_deref()?;
+    let (all, mut sum) = (cost.buckets, Vec::new());
+    for (bucket, key, tokens, one_price) in [
+        ("input", "tollgate.cost.input_usd", all.input, true),
+        ("cache_read", "tollgate.cost.cache_read_usd", all.cache_read, true),
+        (
+            "cache_write",
+            "tollgate.cost.cache_write_usd",
+            all.cache_write_5m + all.cache_write_1h,
+            all.cache_write_5m == 0 || all.cache_write_1h == 0,
+        ),
+        ("output", "tollgate.cost.output_usd", all.output, true),
+        ("fees", "tollgate.cost.fees_usd", 0, false),
+    ] {
+        let Some(usd) = after.get_str(is, key) else { continue };
+        let each = Some(()).filter(|()| one_price).and_then(|()| usd_per_million(usd, tokens));
+        sum.push(PriceLine { bucket, tokens, usd_per_million: each, usd: usd.to_owned() });
+    }
+    Some(PriceExplanation {
+        status: cost.status.as_str(),
+        usd: cost.usd.clone(),
+        row: cost.rate_row.clone(),
+        table: cost.rate_table.to_string(),
+        reason: cost.reason,
+        nearest: None,
+        flags: after.get(is, "tollgate.cost.flags").map(to_json),
+        sum,
+    })
+}
+
+/// The price of a million tokens, if it is exact.
+fn usd_per_million(usd: &str, tokens: u64) -> Option<String> {
+    let (amount, count) = (Decimal::from_str_exact(usd).ok()?, Decimal::from(tokens));
+    let each = amount.checked_mul(Decimal::from(1_000_000))?.checked_div(count)?.normalize();
+    let back = each.checked_mul(count)?.checked_div(Decimal::from(1_000_000))?;
+    (back == amount).then(|| each.to_string())
+}
+
+fn explain_vaulted(before: &Payload, place: &ContentPlace, inside: Option<&EmbeddedContent>) -> Option<VaultedContent> {
+    if let ContentLocation::Embedded(at) = place.at {
+        let part = inside?.parts.get(at as usize)?;
+        let rule = "listed as content, inside a value that stays";
+        return Some(VaultedContent {
+            key: part.key.clone(),
+            part: place.part.as_str(),
+            rule,
+            bytes: part.value.len(),
+        });
+    }
+    let (key, value) = match place.at {
+        ContentLocation::Attribute(id) => {
+            before.attribute(id).map(|attribute| (attribute.key.to_owned(), attribute.value))?
+        }
+        ContentLocation::Body => ("body".to_owned(), before.body(place.node)?),
+        ContentLocation::Status => {
+            ("status.message".to_owned(), Value::Str(before.text(place.node, TextField::StatusMessage)))
+        }
+        ContentLocation::Name | ContentLocation::Embedded(_) => {
+            ("name".to_owned(), Value::Str(before.text(place.node, TextField::Name)))
+        }
+    };
+    let mut text = String::new();
+    let bytes = match value {
+        Value::Str(text) => text.len(),
+        _ => {
+            value.write_json(&mut text);
+            text.len()
+        }
+    };
+    let rule = match place.basis {
+        ContentBasis::Listed => "listed as content",
+        ContentBasis::Key => "the key is text, not a name",
+        ContentBasis::Guessed => "text of an agent's item that is not known to be harmless",
+        ContentBasis::LongLabel => {
+            "longer than a label; exported once enough sessions have sent the same text (`vault.labels`)"
+        }
+        ContentBasis::Unlisted => {
+            "text of an agent's item under an unlisted key; exported once enough sessions have sent the same text \
+             (`vault.labels`)"
+        }
+    };
+    Some(VaultedContent { key, part: place.part.as_str(), rule, bytes })
+}
+
+/// The visible fields and attributes of a node, in that order.
+fn visible_fields(payload: &Payload, node: NodeId) -> Vec<(String, Json)> {
+    let fields = [
+        ("name", TextField::Name),
+        ("event_name", TextField::EventName),
+        ("severity_text", TextField::SeverityText),
+        ("status.message", TextField::StatusMessage),
+        ("trace_state", TextField::TraceState),
+        ("version", TextField::Version),
+        ("schema_url", TextField::SchemaUrl),
+    ];
+    let mut out: Vec<(String, Json)> = Vec::new();
+    for (name, field) in fields {
+        let text = payload.text(node, field);
+        if !text.is_empty() {
+            out.push((name.to_owned(), Json::String(text.to_owned())));
+        }
+    }
+    out.extend(payload.body(node).map(|body| ("body".to_owned(), to_json(body))));
+    out.extend(payload.attributes(node).map(|attribute| (attribute.key.to_owned(), to_json(attribute.value))));
+    out
+}
+
+fn to_json(value: Value<'_>) -> Json {
+    let mut text = String::new();
+    value.write_json(&mut text);
+    serde_json::from_str(&text).unwrap_or(Json::Null)
+}
+
+fn explain_part(passed: &DryRunResult, was: NodeId, is: NodeId, content: &[ContentPlace]) -> ExplainedPart {
+    let (before, after) = (visible_fields(&passed.before, was), visible_fields(&passed.after, is));
+    let mut left: BTreeMap<&str, Vec<&Json>> = BTreeMap::new();
+    for (key, value) in after.iter().rev() {
+        left.entry(key).or_default().push(value);
+    }
+    let vaulted = |key: &str| {
+        content.iter().filter(|place| place.node == was).any(|place| match place.at {
+            ContentLocation::Attribute(id) => passed.before.attribute(id).is_some_and(|attribute| attribute.key == key),
+            ContentLocation::Body => key == "body",
+            ContentLocation::Status => key == "status.message",
+            ContentLocation::Name => matches!(key, "name" | "event_name"),
+            ContentLocation::Embedded(_) => false,
+        })
+    };
+    let mut changes: Vec<AttributeChange> = Vec::new();
+    for (key, value) in &before {
+        let now = left.get_mut(key.as_str()).and_then(Vec::pop);
+        let what = match now {
+            Some(same) if same == value => "kept",
+            Some(_) => "changed",
+            None if vaulted(key) => "to the vault",
+            None => "dropped",
+        };
+        let whole = now.filter(|_| what == "changed").and_then(|now| whole_replacement_reason(now, vaulted(key)));
+        changes.push(AttributeChange {
+            key: key.clone(),
+            now: what,
+            before: Some(value.clone()),
+            after: now.filter(|_| what == "changed").cloned(),
+            rules: if what == "changed" && whole.is_none() { find_rule_hits(passed, key, value) } else { Vec::new() },
+            whole,
+        });
+    }
+    for (key, value) in &after {
+        // The rest was added; it is listed in its own order.
+        if let Some(rest) = left.get_mut(key.as_str())
+            && rest.pop().is_some()
+        {
+            changes.push(AttributeChange {
+                key: key.clone(),
+                now: "added",
+                before: None,
+                after: Some(value.clone()),
+                whole: None,
+                rules: Vec::new(),
+            });
+        }
+    }
+    let what = kind_name(passed.before.kind(was));
+    let named = passed.before.text(was, TextField::Name);
+    ExplainedPart { what: if named.is_empty() { what.to_owned() } else { format!("{what} {named}") }, changes }
+}
+
+/// Why a whole text was replaced. Rule findings in it are then not the reason.
+fn whole_replacement_reason(now: &Json, vaulted: bool) -> Option<&'static str> {
+    match now.as_str()? {
+        "[CONTENT]" if vaulted => Some("it is content and is now in the vault"),
+        "[CONTENT]" => Some("it repeats content that went to the vault"),
+        "[UNSCANNED]" => Some("it can't be searched: too long, nested too deeply, or not text"),
+        _ => None,
+    }
+}
+
+/// The rule findings in a value. Echoes of content and cut texts have none.
+fn find_rule_hits(passed: &DryRunResult, key: &str, value: &Json) -> Vec<RuleHit> {
+    let Some(rules) = &passed.rules else { return Vec::new() };
+    let mut out = Vec::new();
+    let mut scratch = SearchScratch::new();
+    visit_texts(value, &mut |text| {
+        let named = passed.answers.as_ref().and_then(|answers| answers.findings(text)).unwrap_or_default();
+        for hit in rules.find_with_entities(key, text, named, &mut scratch) {
+            let chars = |at: usize| text.get(..at).unwrap_or_default().chars().count();
+            out.push(RuleHit {
+                rule: rules.rule_name(hit).to_owned(),
+                placeholder: rules.placeholder(hit).to_owned(),
+                why: rules.class(hit).explanation(),
+                start: chars(hit.range.start),
+                end: chars(hit.range.end),
+            });
+        }
+    });
+    out
+}
+
+fn visit_texts(value: &Json, visit: &mut dyn FnMut(&str)) {
+    match value {
+        Json::String(text) => visit(text),
+        Json::Array(list) => list.iter().for_each(|one| visit_texts(one, visit)),
+        Json::Object(map) => map.values().for_each(|one| visit_texts(one, visit)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}

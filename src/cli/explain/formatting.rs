@@ -1,0 +1,189 @@
+//! Formats an explanation for a terminal. A value takes one line and is cut unless `full` is set. Control characters of
+//! the payload are escaped. The data is made in `look`.
+
+use std::fmt::Write as _;
+
+use serde_json::Value as Json;
+
+use super::compare::{
+    AttributeChange, ExplainedPart, ItemExplanation, PriceExplanation, RequestExplanation, TokenCounts, UNKNOWN_MODEL,
+};
+use kernel::terminal::{escape_unsafe, format_count};
+
+/// Formatting options.
+#[derive(Clone, Copy)]
+pub(super) struct FormatOptions {
+    pub(super) colour: bool,
+    pub(super) full: bool,
+}
+
+/// The longest value on a line, in characters.
+const MAX_VALUE_CHARS: usize = 96;
+/// The most vault entries, and the most rule hits of a value, that are listed.
+const MAX_LISTED: usize = 8;
+
+/// Formats one request.
+pub(super) fn format_request(request: &RequestExplanation, look: FormatOptions) -> String {
+    let mut out = String::new();
+    let items = format_count(request.items.len(), "item");
+    let steps = request.processors.join(" ▸ ");
+    let privacy = request.privacy.map_or_else(String::new, |profile| format!(" · privacy: {profile}"));
+    write_line(
+        &mut out,
+        &format!("{} · {items} · pipeline {}: {steps}{privacy}", request.signal, escape_unsafe(&request.pipeline)),
+    );
+    request.items.iter().for_each(|one| write_item(one, look, &mut out));
+    for part in &request.shared {
+        write_line(&mut out, &format!("\n{}", colour_text(look, "1", &escape_unsafe(&part.what))));
+        write_changes(part, look, &mut out);
+    }
+    out
+}
+
+fn write_line(out: &mut String, text: &str) {
+    let _ = writeln!(out, "{text}"); // can't fail
+}
+
+fn write_item(item: &ItemExplanation, look: FormatOptions, out: &mut String) {
+    let place =
+        [&item.trace_id, &item.span_id].into_iter().filter(|id| !id.is_empty()).map(String::as_str).collect::<Vec<_>>();
+    write_line(
+        out,
+        &format!(
+            "\n{}  {}",
+            colour_text(look, "1", &format!("{} {}", item.kind, escape_unsafe(&item.name))),
+            place.join("/")
+        ),
+    );
+    let mut row = |name: &str, text: String| write_line(out, &format!("  {name:<8} {text}"));
+    if let Some(reason) = item.refused {
+        row("refused", colour_text(look, "31", &format!("the gateway rejects this {}: {reason}", item.kind)));
+    }
+    match item.dialect {
+        Some(dialect) => row(
+            "dialect",
+            format!("{dialect}: {}", item.because.iter().map(|why| escape_unsafe(why)).collect::<Vec<_>>().join("; ")),
+        ),
+        None if item.agent => {
+            row("dialect", "none; counted as an agent's item because others of its trace or session are".to_owned())
+        }
+        None => row("dialect", "none".to_owned()),
+    }
+    let ids: Vec<String> = item.ids.iter().map(|(name, id)| format!("{name} {}", escape_unsafe(id))).collect();
+    row("is", [vec![item.is.to_owned()], ids].concat().join(" · "));
+    if let Some(told) = &item.tokens {
+        row("tokens", format_tokens(told));
+    }
+    if let Some(told) = &item.price {
+        format_price(told).into_iter().enumerate().for_each(|(at, text)| row(if at == 0 { "price" } else { "" }, text));
+    }
+    let most = if look.full { usize::MAX } else { MAX_LISTED };
+    for vaulted in item.vault.iter().take(most) {
+        row(
+            "vault",
+            format!("{} ({}, {} bytes): {}", escape_unsafe(&vaulted.key), vaulted.part, vaulted.bytes, vaulted.rule),
+        );
+    }
+    if item.vault.len() > most {
+        row("", format!("… and {} more", item.vault.len() - most));
+    }
+    if let Some(dropped) = &item.dropped {
+        row(
+            "dropped",
+            colour_text(
+                look,
+                "31",
+                &format!("by {}: rule {}", escape_unsafe(&dropped.by), escape_unsafe(&dropped.rule)),
+            ),
+        );
+    }
+    if !item.missing.is_empty() {
+        row("missing", item.missing.join(", "));
+    }
+    for (at, part) in item.parts.iter().enumerate() {
+        if at > 0 {
+            write_line(out, &format!("  {}", escape_unsafe(&part.what)));
+        }
+        write_changes(part, look, out);
+    }
+}
+
+fn format_tokens(told: &TokenCounts) -> String {
+    let list = |counts: &std::collections::BTreeMap<&str, u64>| {
+        counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(" + ")
+    };
+    let includes = match told.input_includes_cached {
+        Some(true) => ", input includes cached",
+        Some(false) => ", input without cached",
+        None => "",
+    };
+    format!("{}   (reported: {}{includes})", list(&told.buckets), list(&told.reported).replace(" + ", ", "))
+}
+
+fn format_price(price: &PriceExplanation) -> Vec<String> {
+    let usd = price.usd.as_ref().map(|usd| format!(" {usd} USD")).unwrap_or_default();
+    let row = price.row.as_ref().map(|row| format!(" · row {}", escape_unsafe(row))).unwrap_or_default();
+    let reason = price.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let table =
+        if price.table.is_empty() { String::new() } else { format!(" · table {}", escape_unsafe(&price.table)) };
+    let status = match price.status {
+        "not_counted" => "not counted: a copy of a call that is counted elsewhere",
+        "deferred" => "deferred: the price is on another span or record of this call",
+        status => status,
+    };
+    let mut out = vec![format!("{status}{usd}{reason}{row}{table}")];
+    if price.reason == Some(UNKNOWN_MODEL) {
+        let nearest = price.nearest.as_deref().unwrap_or("none");
+        out.push(format!(
+            "closest listed model: {}; an overlay (`cost.overlays`) can set a price or an alias",
+            escape_unsafe(nearest)
+        ));
+    }
+    for one in &price.sum {
+        let times = one.usd_per_million.as_ref().map(|each| format!(" × {each} USD/million")).unwrap_or_default();
+        out.push(format!("{:<12} {:>10}{times} = {}", one.bucket, one.tokens, one.usd));
+    }
+    out.extend(price.flags.as_ref().map(|flags| format!("assumed: {}", format_value(flags, true))));
+    out
+}
+
+fn write_changes(part: &ExplainedPart, look: FormatOptions, out: &mut String) {
+    for AttributeChange { key, now, before, after, rules, whole } in &part.changes {
+        let shown = |json: &Option<Json>| json.as_ref().map(|json| format_value(json, look.full)).unwrap_or_default();
+        let key = escape_unsafe(key);
+        let text = match *now {
+            "kept" => format!("    {key} = {}", shown(before)),
+            "changed" => colour_text(look, "33", &format!("  ~ {key} = {}\n      → {}", shown(before), shown(after))),
+            "added" => colour_text(look, "32", &format!("  + {key} = {}", shown(after))),
+            other => colour_text(look, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
+        };
+        write_line(out, &text);
+        if let Some(why) = whole {
+            write_line(out, &format!("        the whole text was replaced: {why}"));
+        }
+        let most = if look.full { usize::MAX } else { MAX_LISTED };
+        for hit in rules.iter().take(most) {
+            let place = format!("characters {} to {}", hit.start, hit.end);
+            write_line(
+                out,
+                &format!("        {} by {}: {} ({place})", hit.placeholder, escape_unsafe(&hit.rule), hit.why),
+            );
+        }
+        if rules.len() > most {
+            write_line(out, &format!("        … and {} more", rules.len() - most));
+        }
+    }
+}
+
+fn format_value(json: &Json, full: bool) -> String {
+    let text = escape_unsafe(&json.to_string());
+    if full || text.chars().count() <= MAX_VALUE_CHARS {
+        return text;
+    }
+    let cut: String = text.chars().take(MAX_VALUE_CHARS).collect();
+    format!("{cut}… ({} bytes)", text.len())
+}
+
+fn colour_text(look: FormatOptions, code: &str, text: &str) -> String {
+    if look.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}

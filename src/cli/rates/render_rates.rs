@@ -1,0 +1,134 @@
+//! The reports of `tollgate rates`, as text and JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use rates::import::PriceListComparison;
+use rates::{ListedModel, OverlayChange, TableFinding, TableSource};
+
+/// The most differences per list that the text output shows.
+const MAX_LINES: usize = 200;
+
+/// A model as JSON.
+pub(super) fn model_json(listed: &ListedModel) -> Json {
+    let windows: Vec<Json> = (listed.windows.iter())
+        .map(|window| {
+            let prices: serde_json::Map<String, Json> =
+                window.prices.iter().map(|sold| (sold.unit.clone(), json!(sold.price))).collect();
+            let sources: serde_json::Map<String, Json> = (window.prices.iter())
+                .filter_map(|sold| Some((sold.unit.clone(), json!(sold.source.as_ref()?))))
+                .collect();
+            let window = json!({"from": window.from, "to": window.to, "prices": prices});
+            if sources.is_empty() { window } else { with_entry(window, "sources", Json::Object(sources)) }
+        })
+        .collect();
+    json!({"model": listed.place, "ids": listed.ids, "windows": windows})
+}
+
+fn with_entry(mut object: Json, key: &str, value: Json) -> Json {
+    if let Json::Object(map) = &mut object {
+        map.insert(key.to_owned(), value);
+    }
+    object
+}
+
+/// A model as text.
+pub(super) fn model_text(listed: &ListedModel) -> String {
+    let mut text = format!("{}\n  ids: {}\n", listed.place, listed.ids.join(", "));
+    for window in &listed.windows {
+        text.push_str(&format!("  {}:\n", format_period(window.from.as_deref(), window.to.as_deref())));
+        for sold in &window.prices {
+            let line = format!("    {:<44} {:<12} {:<22}", sold.unit, sold.price, sold.measure());
+            text.push_str(format!("{line} {}", sold.source.as_deref().unwrap_or_default()).trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The period in which prices apply.
+fn format_period(from: Option<&str>, to: Option<&str>) -> String {
+    match (from, to) {
+        (None, None) => "at any time".to_owned(),
+        (Some(from), None) => format!("from {from}"),
+        (None, Some(to)) => format!("before {to}"),
+        (Some(from), Some(to)) => format!("from {from}, before {to}"),
+    }
+}
+
+/// A change by an overlay as JSON.
+pub(super) fn change_json(change: &OverlayChange) -> Json {
+    json!({
+        "overlay": change.overlay, "tenant": change.tenant, "place": change.place, "from": change.from, "to": change.to,
+        "what": change.unit, "before": change.before, "after": change.after, "inherited": change.inherited,
+    })
+}
+
+/// A change by an overlay as a line of text.
+pub(super) fn change_text(change: &OverlayChange) -> String {
+    let before = change.before.as_deref().unwrap_or("-");
+    let mut line = format!("  {:<40} {:<32} {before:>10} -> {:<10}", change.place, change.unit, change.after);
+    match (&change.from, &change.to) {
+        (None, None) => {}
+        (from, to) => line.push_str(&format!(" {},", format_period(from.as_deref(), to.as_deref()))),
+    }
+    line.push_str(&format!(" {}", change.overlay));
+    if change.inherited {
+        line.push_str(" (not set by the overlay: kept from the table below)");
+    }
+    line.push('\n');
+    line
+}
+
+/// A comparison of two tables as JSON.
+pub(super) fn comparison_json(name: &str, compared: &PriceListComparison) -> Json {
+    let differences: Vec<Json> = (compared.differences.iter())
+        .map(|(model, unit, ours, theirs)| json!({"model": model, "unit": unit, "ours": ours, "theirs": theirs}))
+        .collect();
+    json!({"list": name, "both": compared.both, "equal": compared.equal, "theirs_only": compared.theirs_only, "differences": differences})
+}
+
+/// A comparison of two tables as text.
+pub(super) fn comparison_text(name: &str, compared: &PriceListComparison) -> String {
+    let mut text = format!(
+        "\n{name}: {} models in both tables, {} with equal list prices, {} only in this list\n",
+        compared.both, compared.equal, compared.theirs_only
+    );
+    for (model, unit, ours, theirs) in compared.differences.iter().take(MAX_LINES) {
+        let ours = if ours.is_empty() { "-" } else { ours };
+        text.push_str(&format!("  {model:<56} {unit:<16} {ours:>12} {theirs:>12}\n"));
+    }
+    if compared.differences.len() > MAX_LINES {
+        text.push_str(&format!("  … and {} more (--json shows all)\n", compared.differences.len() - MAX_LINES));
+    }
+    text
+}
+
+/// The entries that an import left out, counted by reason, with ids if `each`, and the unknown keys.
+pub(super) fn left_out_text(
+    skipped: &[(String, &'static str)],
+    unread: &BTreeMap<String, usize>,
+    each: bool,
+) -> String {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    skipped.iter().for_each(|(id, why)| reasons.entry(why).or_default().push(id));
+    let mut text = format!("{} entries left out", skipped.len());
+    for (why, ids) in &reasons {
+        text.push_str(&format!("\n{:>6}  {why}", ids.len()));
+        ids.iter().filter(|_| each).for_each(|id| text.push_str(&format!("\n          {id}")));
+    }
+    if !unread.is_empty() {
+        let words: Vec<String> = unread.iter().map(|(word, times)| format!("{word} {times}")).collect();
+        text.push_str(&format!("\nnot read, because rate tables have no field for it: {}", words.join(", ")));
+    }
+    text
+}
+
+/// The findings of a comparison as JSON.
+pub(super) fn findings_json(old: &TableSource, new: &TableSource, findings: &[TableFinding]) -> Json {
+    let list: Vec<Json> = (findings.iter())
+        .map(|finding| json!({"gravity": finding.severity.as_str(), "model": finding.place, "what": finding.description}))
+        .collect();
+    json!({"old": old.version(), "new": new.version(), "findings": list})
+}

@@ -1,0 +1,49 @@
+//! Reads public keys given as texts or files, and other files of the caller.
+
+use std::path::Path;
+
+use crate::cli::error::CommandError;
+use vault::chain::note::VerifyKey;
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+/// The public keys of `--key`, as texts or in files.
+pub(crate) fn read_public_keys(given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
+    read_public_keys_of_option("--key", given)
+}
+
+/// The public keys of another option.
+pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
+    let mut keys = Vec::new();
+    for text in given {
+        match VerifyKey::parse(text) {
+            Ok(key) => keys.push(key),
+            Err(why) => {
+                let path = Path::new(text);
+                if !path.is_file() {
+                    return Err(CommandError::Failed(format!("{option} {why}, and not a file either")));
+                }
+                let lines = read_text_file(path)?;
+                // A signing key's file has the public key in a comment.
+                let lines = lines.lines().map(|line| line.trim_start_matches("# public key: "));
+                let before = keys.len();
+                keys.extend(lines.filter_map(|line| VerifyKey::parse(line).ok()));
+                if keys.len() == before {
+                    return Err(CommandError::Failed(format!("{} contains no signer's public key", path.display())));
+                }
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Reads a text file of the caller, up to `MAX_FILE_BYTES` bytes.
+pub(super) fn read_text_file(path: &Path) -> Result<String, CommandError> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    Ok(text)
+}
