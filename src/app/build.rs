@@ -1,6 +1,6 @@
-//! The parts of a running gateway: [`GatewayBlueprint`], and the [`GatewayResources`] that builders use. The configuration decides
-//! which components exist; starting and stopping is the same for all. Building may open clients and files, but neither
-//! spawns nor binds. `assemble` makes the blueprint, `running` starts it.
+//! The parts of a running gateway: [`GatewayBlueprint`], and the [`GatewayResources`] that builders use. The
+//! configuration decides which components exist; starting and stopping is the same for all. Building may open clients
+//! and files, but neither spawns nor binds. `assemble` makes the blueprint, `running` starts it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
-//! Legal holds: [`apply_hold`] sets or releases one for sessions, [`list_holds`] lists those in force, [`is_under_hold`] checks one
-//! session. A hold protects content against retention and erasure, and the record of who released it remains.
+//! Legal holds: [`apply_hold`] sets or releases one for sessions, [`list_holds`] lists those in force,
+//! [`is_under_hold`] checks one session. A hold protects content against retention and erasure, and the record of who
+//! released it remains.
 //!
 //! A hold is a note that is never changed, and all notes stay. It is in force until another note releases it by the
 //! hash of its bytes. Only someone who can read the note knows the hash, so a person with write access alone can add

@@ -1,5 +1,5 @@
-//! The GenAI vocabulary. [`Vocabulary`] holds the attribute names of every instrumentation dialect as data; [`read_facts`]
-//! reads one payload with it, so that normalize, cost, runs and vault agree on what an item is.
+//! The GenAI vocabulary. [`Vocabulary`] holds the attribute names of every instrumentation dialect as data;
+//! [`read_facts`] reads one payload with it, so that normalize, cost, runs and vault agree on what an item is.
 //!
 //! This crate only reads payloads, it never edits them. A new dialect is a change of `config/dialects.yaml`, not of
 //! code. Prices live in the crate `rates`; content is stripped in `processors/vault`.
@@ -127,7 +127,8 @@ pub struct DialectReason {
     pub conditions: Vec<String>,
 }
 
-/// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`read_facts`] does not use it.
+/// Explains for each item of a payload why its dialect was chosen. For diagnostics only; [`read_facts`] does not use
+/// it.
 pub fn explain_dialects(vocabulary: &Vocabulary, payload: &Payload) -> Vec<DialectReason> {
     let mut reader = ItemReader::new(vocabulary, payload);
     let each = payload.items().map(|node| {

@@ -19,7 +19,8 @@ pub fn escape_unsafe(text: &str) -> String {
         .collect()
 }
 
-/// Reverses [`escape_unsafe`] for a text that a user copied from the terminal; only escapes that [`escape_unsafe`] makes are reversed.
+/// Reverses [`escape_unsafe`] for a text that a user copied from the terminal; only escapes that [`escape_unsafe`]
+/// makes are reversed.
 pub fn unescape_unsafe(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, behind)) = rest.split_once("\\u{") {

@@ -1,9 +1,9 @@
 //! The accept loop of every server in tollgate: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain. Neither
-//! hyper nor tonic closes a client that connects and stays silent.
-//! At most [`PortSettings::max_connections`] are open; beyond that the longest idle connections make room, else slow
-//! uploads. A connection is closed without a first request by the deadline, and when it is idle longer than
-//! `PortSettings::is_idle`, even if it answers pings. Unread bytes are outside the byte budget; [`max_unread_bytes`] limits
-//! them. [`RequestHandler`] answers requests, `activity` tracks idle connections, `server_tls` has certificates.
+//! hyper nor tonic closes a client that connects and stays silent. At most [`PortSettings::max_connections`] are open;
+//! beyond that the longest idle connections make room, else slow uploads. A connection is closed without a first
+//! request by the deadline, and when it is idle longer than `PortSettings::is_idle`, even if it answers pings. Unread
+//! bytes are outside the byte budget; [`max_unread_bytes`] limits them. [`RequestHandler`] answers requests, `activity`
+//! tracks idle connections, `server_tls` has certificates.
 
 use std::net::SocketAddr;
 use std::pin::pin;

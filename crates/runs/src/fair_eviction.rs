@@ -1,7 +1,7 @@
-//! Fair eviction between accounts: [`choose_eviction`], [`LastUsedNames`], [`FairQueue`], and [`split_fairly`] for many entries
-//! at once. One account that names a thousand tenants, or floods its own history, must not evict the data behind other
-//! accounts' medians, alerts and history. The account with most entries loses its least recently used ones, exactly as
-//! many as exceed the bound, even if all have the same time. The owners of the data define the bounds.
+//! Fair eviction between accounts: [`choose_eviction`], [`LastUsedNames`], [`FairQueue`], and [`split_fairly`] for many
+//! entries at once. One account that names a thousand tenants, or floods its own history, must not evict the data
+//! behind other accounts' medians, alerts and history. The account with most entries loses its least recently used
+//! ones, exactly as many as exceed the bound, even if all have the same time. The owners of the data define the bounds.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};

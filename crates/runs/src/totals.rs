@@ -189,8 +189,8 @@ impl RunTotals {
         other.other_tenants.iter().for_each(|(name, other)| entry_or_other(&mut self.other_tenants, name).add(other));
     }
 
-    /// As `RunTotals::add_buckets`, without the parts of other tenants, and with names mapped by `shown`; names that become
-    /// equal are added up.
+    /// As `RunTotals::add_buckets`, without the parts of other tenants, and with names mapped by `shown`; names that
+    /// become equal are added up.
     pub fn add_with_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
         for (name, model) in &other.models {
             entry_or_other(&mut self.models, &shown(name)).add(model);

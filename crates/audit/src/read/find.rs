@@ -264,8 +264,8 @@ pub async fn find_in_tables(
     Ok(finder.found)
 }
 
-/// As [`find_in_tables`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its lines
-/// come from the index.
+/// As [`find_in_tables`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its
+/// lines come from the index.
 ///
 /// # Errors
 /// A table or the store can't be read.

@@ -1,9 +1,8 @@
-//! The `forward` connector, which merges several pipelines into one or splits one into several. It has no running
-//! part: [`join_pipelines`] replaces each path from receivers through connectors to exporters by one ordinary pipeline, which
-//! is checked, run, committed and answered as one.
-//! A record takes the same steps as with hand-copied processors, and each step runs once where paths share it; one
-//! commit covers all paths. A ring has no exit and makes no pipeline. `config/joins` reports rings and half-used
-//! connectors, `pipeline/route` runs pipelines.
+//! The `forward` connector, which merges several pipelines into one or splits one into several. It has no running part:
+//! [`join_pipelines`] replaces each path from receivers through connectors to exporters by one ordinary pipeline, which
+//! is checked, run, committed and answered as one. A record takes the same steps as with hand-copied processors, and
+//! each step runs once where paths share it; one commit covers all paths. A ring has no exit and makes no pipeline.
+//! `config/joins` reports rings and half-used connectors, `pipeline/route` runs pipelines.
 
 mod config;
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! [`find_poison_items`]: finds the items on which processing fails, by halving, so that one bad item does not hold back the
-//! others. The number of attempts is bounded; items that can't be told apart within it count as poison (fail closed).
-//! Processors are run in `worker`, which also has the poison items sealed.
+//! [`find_poison_items`]: finds the items on which processing fails, by halving, so that one bad item does not hold
+//! back the others. The number of attempts is bounded; items that can't be told apart within it count as poison (fail
+//! closed). Processors are run in `worker`, which also has the poison items sealed.
 
 #[cfg(test)]
 mod tests;

@@ -69,8 +69,8 @@ impl Spool {
         &self.settings
     }
 
-    /// Reserves room for a transaction (see [`bytes_to_reserve`](super::bytes_to_reserve)) before its ticket. Rarely touches
-    /// the disk.
+    /// Reserves room for a transaction (see [`bytes_to_reserve`](super::bytes_to_reserve)) before its ticket. Rarely
+    /// touches the disk.
     ///
     /// # Errors
     /// `SpoolFull` (may have room later), `TooLarge` (never fits), `SpoolFailed` (poisoned, or no file can be created).
@@ -206,9 +206,9 @@ impl Spool {
         }
     }
 
-    /// As [`Spool::mark_done`], and writes to the progress file at once unless the committer is using it, so that a process
-    /// killed right afterwards does not deliver the records again. Writes without a sync, so call it off the async
-    /// threads.
+    /// As [`Spool::mark_done`], and writes to the progress file at once unless the committer is using it, so that a
+    /// process killed right afterwards does not deliver the records again. Writes without a sync, so call it off the
+    /// async threads.
     pub fn mark_done_and_write(&self, consumer: &str, seqs: &[RecordSeq]) {
         self.mark_done(consumer, seqs);
         let Some(mut progress) = self.progress.try_lock() else { return };

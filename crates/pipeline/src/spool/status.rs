@@ -51,7 +51,8 @@ impl SpoolStatus {
 pub struct ConsumerStatus {
     /// Name of the consumer.
     pub name: Arc<str>,
-    /// False: records wait on disk, but no consumer of that name is configured (see [`super::Spool::set_configured_consumers`]).
+    /// False: records wait on disk, but no consumer of that name is configured (see
+    /// [`super::Spool::set_configured_consumers`]).
     pub configured: bool,
     /// Number of waiting records.
     pub records: u64,

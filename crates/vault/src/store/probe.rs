@@ -1,5 +1,5 @@
-//! [`probe_permissions`] tests what a writer's credentials may do to its buckets. A vault that its own gateway can read, empty or
-//! overwrite proves nothing, and only a test shows whether a policy works.
+//! [`probe_permissions`] tests what a writer's credentials may do to its buckets. A vault that its own gateway can
+//! read, empty or overwrite proves nothing, and only a test shows whether a policy works.
 //!
 //! The tests use probe objects of their own, never evidence. They can't be undone: each run leaves small locked objects
 //! until their retention ends. Answers contain error codes, never bodies. Neighbours: `vault/policy` generates
