@@ -1,5 +1,6 @@
 //! Tests of the generated configuration, the examples, and every configuration error as a user sees it.
 
+use crate::sources::{check_generated, root};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,10 +42,6 @@ impl SubstitutionLookup for Everything {
     }
 }
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn problems(name: &str, text: &str) -> String {
     let read = resolve::resolve_config(name, text, &Everything, Path::new("/tmp/data"));
     match read.result {
@@ -56,14 +53,8 @@ fn problems(name: &str, text: &str) -> String {
 /// `config/default.yaml` is what the code generates, and it loads.
 #[test]
 fn default_yaml_is_generated_and_loads() {
-    let (path, text) = (root().join("config/default.yaml"), defaults::generate());
-    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    assert!(
-        fs::read_to_string(&path).unwrap() == text,
-        "config/default.yaml is out of date: run with TOLLGATE_UPDATE=1"
-    );
+    let text = defaults::generate();
+    check_generated("config/default.yaml", &text);
     assert_eq!(problems("default.yaml", &text), "");
 }
 

@@ -1,6 +1,7 @@
 //! Tests of `tollgate explain` as a user runs it, and of `docs/agent-telemetry.md`, whose tables it generates:
 //! `TOLLGATE_UPDATE=1 cargo test --test it explain` writes them.
 
+use crate::sources::root;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -8,10 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value as Json;
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn recording(path: &str) -> PathBuf {
     root().join("tests/recordings").join(path)

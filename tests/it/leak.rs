@@ -1,6 +1,7 @@
 //! The self-check of the leak search: with sealing turned off it must find the canaries; a whole gateway with sealing
 //! must leave none. `tests/peers/run.sh leak` searches every recording, including outbound data.
 
+use crate::sources::root;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -49,10 +50,6 @@ impl FragmentSealer for PlainSession {
         out.extend_from_slice(plain);
         Ok(())
     }
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Canaries that occur in the session's traces and logs.

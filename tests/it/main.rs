@@ -25,6 +25,7 @@ mod reference;
 mod reload;
 mod requirements;
 mod runs;
+mod sources;
 mod spool;
 mod strangers;
 mod tap;

@@ -1,5 +1,6 @@
 //! Tests of an operator's commands: check, schema, completions, and listing, showing and reassigning spooled data.
 
+use crate::sources::{check_generated, root};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -26,15 +27,8 @@ fn tollgate(arguments: &[&str]) -> (Option<i32>, String, String) {
 /// `config/schema.json` is what the code generates, and contains every key of every example.
 #[test]
 fn the_schema_is_generated_and_knows_the_examples() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (path, text) = (root.join("config/schema.json"), schema::generate_schema());
-    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    assert!(
-        fs::read_to_string(&path).unwrap() == text,
-        "config/schema.json is out of date: run with TOLLGATE_UPDATE=1"
-    );
+    let (root, text) = (root(), schema::generate_schema());
+    check_generated("config/schema.json", &text);
     let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
     let mut files: Vec<_> =
         fs::read_dir(root.join("config/examples")).unwrap().map(|entry| entry.unwrap().path()).collect();

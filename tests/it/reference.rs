@@ -5,26 +5,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Map, Value};
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
-}
-
-/// Compares a page with its generated text, or writes it.
-fn check_page(name: &str, text: &str) {
-    let path = root().join("docs/reference").join(name);
-    let update = std::env::var_os("TOLLGATE_UPDATE").is_some();
-    if update {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-    }
-    let stored = fs::read_to_string(&path).unwrap_or_default();
-    assert!(stored == text, "docs/reference/{name} is out of date: run with TOLLGATE_UPDATE=1");
-}
+use crate::sources::{File, check_generated, files, product, root};
 
 fn head(title: &str, answers: &str) -> String {
     format!("<!-- Made by a test: TOLLGATE_UPDATE=1 cargo test --test it reference -->\n\n# {title}\n\n{answers}\n\n")
@@ -53,7 +38,7 @@ fn metrics() {
             cell(metric.help)
         );
     }
-    check_page("metrics.md", &page);
+    check_generated("docs/reference/metrics.md", &page);
 }
 
 /// Every reason code, as in metrics, logs and answers to clients.
@@ -70,7 +55,7 @@ fn reasons() {
     for (code, text) in codes {
         let _ = writeln!(page, "| `{code}` | {} |", cell(text));
     }
-    check_page("reasons.md", &page);
+    check_generated("docs/reference/reasons.md", &page);
 }
 
 /// Every command with its help.
@@ -82,7 +67,7 @@ fn commands() {
          [Operations](../operations.md).",
     );
     describe(&[], &mut page);
-    check_page("commands.md", &page);
+    check_generated("docs/reference/commands.md", &page);
 }
 
 /// Adds a command's help, and those of its subcommands.
@@ -123,7 +108,7 @@ fn configuration() {
         }
         keys(&schema, section, name, &mut page, &mut done);
     }
-    check_page("configuration.md", &page);
+    check_generated("docs/reference/configuration.md", &page);
 }
 
 /// Follows a reference to a definition.
@@ -259,9 +244,7 @@ fn is_metric(name: &str) -> bool {
 fn attributes() {
     let page = fs::read_to_string(root().join("docs/reference/attributes.md")).unwrap();
     let rows: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    let mut sources = String::new();
-    read_sources(&root().join("src"), &mut sources);
-    read_sources(&root().join("crates"), &mut sources);
+    let sources: String = product().into_iter().map(|file| file.text).collect();
     let literals: BTreeSet<&str> = sources.split('"').collect();
     let is_own = |text: &&str| {
         let rest = ["tollgate.", "gen_ai.payload.", "agent."].iter().find_map(|start| text.strip_prefix(start));
@@ -284,64 +267,39 @@ fn attributes() {
     assert!(gone.is_empty(), "in the page, but not in the product: {gone:?}");
 }
 
-/// Adds the product's source files below `folder`.
-fn read_sources(folder: &Path, out: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && !["tests", "testing", "gen", "target"].contains(&&*name) {
-            read_sources(&path, out);
-        } else if name.ends_with(".rs") && name != "tests.rs" {
-            out.push_str(&fs::read_to_string(&path).unwrap());
-        }
-    }
-}
-
 /// Links between pages lead to a page, and to a heading of it; the book's summary lists every page.
 #[test]
 fn links_lead_somewhere() {
     let mut pages = Vec::new();
-    read_pages(&root().join("docs"), &mut pages);
+    files(&root().join("docs"), ".md", &mut pages);
     for name in ["README.md", "ARCHITECTURE.md", "SECURITY.md", "STYLE.md"] {
-        pages.push(root().join(name));
+        pages.push(File { path: name.to_owned(), text: fs::read_to_string(root().join(name)).unwrap() });
     }
     let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
     let (mut broken, mut links) = (Vec::new(), 0);
     for page in &pages {
-        let text = fs::read_to_string(page).unwrap();
-        let prose: String = text.split("```").step_by(2).collect();
+        let place = root().join(&page.path);
+        let prose: String = page.text.split("```").step_by(2).collect();
         for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
             links += 1;
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let file = if path.is_empty() { place.clone() } else { place.parent().unwrap().join(path) };
             let there = fs::read_to_string(&file).unwrap_or_default();
             if !file.exists()
                 || (!anchor.is_empty() && file.extension().is_some_and(|e| e == "md") && !has_anchor(&there, anchor))
             {
-                broken.push(format!("{}: {target}", page.display()));
+                broken.push(format!("{}: {target}", page.path));
             }
         }
-        let Ok(inside) = page.strip_prefix(root().join("docs")) else { continue };
-        let name = inside.display().to_string();
-        if !["SUMMARY.md"].contains(&&*name) && !summary.contains(&format!("({name})")) {
+        let inside = page.path.strip_prefix("docs/").filter(|name| *name != "SUMMARY.md");
+        if let Some(name) = inside.filter(|name| !summary.contains(&format!("({name})"))) {
             broken.push(format!("docs/SUMMARY.md does not list {name}"));
         }
     }
     assert!(links > 100 && broken.is_empty(), "of {links} links:\n{}", broken.join("\n"));
-}
-
-fn read_pages(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_pages(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            out.push(path);
-        }
-    }
 }
 
 /// Whether a page has a heading, or an HTML anchor, of this id, as code hosts and mdBook make them.

@@ -6,7 +6,8 @@ mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::sources::{File, files, product, root};
 
 /// A text that only some files may contain, and why.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
@@ -67,39 +68,12 @@ const NO_DEBUG: &[&str] = &[
     "SessionView",
 ];
 
-struct File {
-    path: String,
-    text: String,
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files(folder: &Path, ending: &str, out: &mut Vec<File>) {
-    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            files(&path, ending, out);
-        } else if path.to_string_lossy().ends_with(ending) {
-            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-            out.push(File { path: name, text: fs::read_to_string(&path).unwrap() });
-        }
-    }
-}
-
-/// Product sources: without tests, test support and generated code.
-fn product() -> Vec<File> {
-    let mut all = Vec::new();
-    files(&root().join("src"), ".rs", &mut all);
-    files(&root().join("crates"), ".rs", &mut all);
-    all.retain(|file| {
-        let tests = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
-        let support = file.path.contains("/testing/");
-        !tests && !support && !file.path.starts_with("crates/otlp/src/gen/")
-    });
-    all
+/// The name of the type that a line defines, if it does. In macros, definitions are indented.
+fn defined_type(line: &str) -> Option<String> {
+    let line = line.trim_start();
+    let line = ["pub(super) ", "pub(crate) ", "pub "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
+    let rest = ["struct ", "enum ", "trait ", "type ", "union "].iter().find_map(|word| line.strip_prefix(word))?;
+    Some(rest.chars().take_while(char::is_ascii_alphanumeric).collect())
 }
 
 /// The table of crates in ARCHITECTURE.md lists the same workspace dependencies of each crate as its manifest. The
@@ -185,13 +159,7 @@ fn telemetry_text_has_no_debug() {
     for file in product() {
         let lines: Vec<&str> = file.text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
-            // Types of macros are indented
-            let line = line.trim_start();
-            let public = line.strip_prefix("pub(super) ").or_else(|| line.strip_prefix("pub(crate) "));
-            let public = public.or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
-            let name = public.strip_prefix("struct ").or_else(|| public.strip_prefix("enum "));
-            let Some(name) = name else { continue };
-            let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+            let Some(name) = defined_type(line) else { continue };
             if !NO_DEBUG.contains(&name.as_str()) || file.path.starts_with("crates/config/src/") {
                 continue;
             }

@@ -2,6 +2,7 @@
 //! `tests/cases/ordinary`, recorded by `tests/peers/ordinary/record.py`. `TOLLGATE_UPDATE=1 cargo test --test it
 //! usefulness` writes the table.
 
+use crate::sources::{check_generated, root};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -20,10 +21,6 @@ const TABLE: &str = "tests/cases/usefulness.txt";
 const CLIENTS: &str = "203.0.113.";
 /// Minimum number of values per thousand that must stay unchanged.
 const SURVIVE: usize = 995;
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// The processors of the embedded default.
 fn dry() -> DryRun {
@@ -161,10 +158,6 @@ fn ordinary_telemetry_survives() {
             all.gone.extend(count.gone.into_iter().map(|((key, by), many)| ((format!("{name} {key}"), by), many)));
         }
     }
-    let path = root().join(TABLE);
-    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
-        fs::write(&path, &table).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&path).unwrap(), table, "{TABLE} is out of date: run with TOLLGATE_UPDATE=1");
+    check_generated(TABLE, &table);
     assert!(all.unchanged() * 1000 >= all.values * SURVIVE, "{} of {}", all.unchanged(), all.values);
 }

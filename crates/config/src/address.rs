@@ -1,8 +1,8 @@
 //! Parses addresses ([`parse_url`], [`check_host`], [`parse_port`]) for all clients in tollgate. It is stricter than
 //! the libraries below it: the HTTP client treats an unreadable port as absent and drops text after `#`, and resolvers
-//! read `127.1` as
-//! 127.0.0.1, so data would go to a different place than the one written. An error text quotes nothing of the address
-//! but the digits of a port, because the rest may hold a password. Addresses to listen on are in `endpoint`.
+//! read `127.1` as 127.0.0.1, so data would go to a different place than the one written. An error text quotes nothing
+//! of the address but the digits of a port, because the rest may hold a password. Addresses to listen on are in
+//! `endpoint`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

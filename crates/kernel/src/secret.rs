@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 /// The mark that is printed and serialised in place of a secret.
-const REDACTED: &str = "[redacted]";
+pub const REDACTED: &str = "[redacted]";
 
 /// A secret string, wiped on drop and printed as `[redacted]`.
 #[derive(Clone, PartialEq, Eq, Default)]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{File, product};
+use crate::sources::{File, product};
 
 /// The sizes of the existing knots, largest first, by crate ("src" is the root package). A knot that is not listed
 /// fails the test; the size of one that shrank must be lowered here.

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use super::{File, files, product, root};
+use super::defined_type;
+use crate::sources::{File, files, product, root};
 
 /// Types of one crate that may share a name, and the reason.
 const SHARED: &[(&str, &str, &str)] = &[];
@@ -52,12 +53,8 @@ fn type_names_are_unique_in_their_crate() {
     let mut places: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for file in product() {
         for line in file.text.lines() {
-            let line =
-                ["pub(super) ", "pub(crate) ", "pub "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
-            let name =
-                ["struct ", "enum ", "trait ", "type ", "union "].iter().find_map(|word| line.strip_prefix(word));
-            let Some(name) = name else { continue };
-            let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+            // Associated types are indented, and have the names that their traits give them.
+            let Some(name) = defined_type(line).filter(|_| !line.starts_with(' ')) else { continue };
             places.entry((crate_of(&file.path), name)).or_default().push(file.path.clone());
         }
     }

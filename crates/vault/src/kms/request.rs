@@ -65,7 +65,7 @@ pub(super) struct Plaintext(pub Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        f.write_str(kernel::secret::REDACTED)
     }
 }
 
