@@ -21,6 +21,11 @@ deny:
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
+# Makes docs/pictures anew from the binary: the page in a browser, the demo in a terminal, the way of a request.
+pictures:
+    cargo build
+    bash tests/peers/run.sh pictures
+
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak,
 # fuzz. Other parts: `alerts` (SigNoz's form of the rules too; starts anew each time), `release` (the production build),
 # `speed` (the limits of the benches), `instructions` (instructions per byte of the redaction rules), `alone` (each

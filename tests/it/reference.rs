@@ -267,7 +267,7 @@ fn attributes() {
     assert!(gone.is_empty(), "in the page, but not in the product: {gone:?}");
 }
 
-/// Links between pages lead to a page, and to a heading of it; the book's summary lists every page.
+/// Links between pages lead to a page, and to a heading of it; pictures exist; the book's summary lists every page.
 #[test]
 fn links_lead_somewhere() {
     let mut pages = Vec::new();
@@ -280,7 +280,9 @@ fn links_lead_somewhere() {
     for page in &pages {
         let place = root().join(&page.path);
         let prose: String = page.text.split("```").step_by(2).collect();
-        for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let links_of_page = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let pictures = ["src=\"", "srcset=\""].into_iter().flat_map(|name| prose.split(name).skip(1));
+        for target in links_of_page.chain(pictures.filter_map(|rest| rest.split('"').next())) {
             if target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
