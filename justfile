@@ -13,6 +13,11 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
+# The documentation as a book, target/book, and a check of its links (needs mdbook).
+book:
+    mdbook build
+    python3 .ci/book_links.py target/book
+
 # Licences, banned crates, duplicates of the network stack.
 deny:
     cargo deny check bans licenses sources
