@@ -48,8 +48,8 @@ static LAST_LETTERS: ByteSet = ByteSet::new(b"adefgjklmnrstuz.").and_non_ascii()
 
 /// Returns the street line around a number that passed [`super::house_numbers::may_be_house_number`].
 pub(super) fn match_street(scan: &TextScan<'_>, number: &Range<usize>) -> Option<Range<usize>> {
-    let boxed = || Some(announced_streets::post_box_start(scan, number)?..number.end);
-    match_number_first(scan, number).or_else(|| match_number_last(scan, number)).or_else(boxed)
+    let post_box = || Some(announced_streets::post_box_start(scan, number)?..number.end);
+    match_number_first(scan, number).or_else(|| match_number_last(scan, number)).or_else(post_box)
 }
 
 /// `12 Main Street`, `12 rue de la Paix`.

@@ -52,8 +52,8 @@ pub(super) fn name_after_weak_cue(scan: &TextScan<'_>, cue: &StemMatch) -> Optio
     // `Kunde: Max Mustermann`
     let first_word = || scan.part(name.range.clone()).split(' ').next().unwrap_or("");
     let is_labelled = || scan.byte(cue.end) == b':' && name_lists::may_be_given_name(first_word());
-    let has_surname = name.word_count > 1 && (!name.starts_with_common_word || is_labelled());
-    let is_unlisted_name = has_surname && !is_organisation_name(scan, &name) && !is_all_capitals(scan, &name);
+    let may_be_full_name = name.word_count > 1 && (!name.starts_with_common_word || is_labelled());
+    let is_unlisted_name = may_be_full_name && !is_organisation_name(scan, &name) && !is_all_capitals(scan, &name);
     (is_unlisted_name || name.has_given_name && !is_product(scan.part(name.range.clone()))).then_some(name)
 }
 
@@ -108,15 +108,15 @@ pub(super) fn name_after_greeting(
 pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option<PersonName> {
     let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
     let mut at = cue.end;
-    let mut lines = 0;
-    let mut bytes = rest.iter().peekable();
+    let mut line_breaks = 0;
+    let mut bytes = rest.iter();
     while let Some(byte) = bytes.next() {
         match byte {
-            b'\n' => lines += 1,
+            b'\n' => line_breaks += 1,
             b' ' | b',' | b'.' | b'!' | b'\r' | b'\t' | b'-' | b'*' | b'>' | b'~' => {}
             b'\\' => match bytes.next() {
                 Some(b'n') => {
-                    lines += 1;
+                    line_breaks += 1;
                     at += 1;
                 }
                 Some(b'\\' | b'r') => at += 1,
@@ -125,13 +125,13 @@ pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option
             b'<' if scan.part(at..at + 3) == "<br" => {
                 let tag = bytes.by_ref().position(|byte| *byte == b'>')?;
                 at += tag + 1;
-                lines += 1;
+                line_breaks += 1;
             }
             _ => break,
         }
         at += 1;
     }
-    if lines == 0 || lines > 3 {
+    if line_breaks == 0 || line_breaks > 3 {
         return None;
     }
     let name = name_shape::read_name(scan.text, skip_title(scan, at))?;

@@ -79,7 +79,7 @@ impl NumberSearch<'_, '_> {
         }
         match usize::from(run.digits) == run.len() {
             true => run.len() < 8 && !(matches!(run.after, b' ' | b'/' | b'(' | b')') && self.has_digit_after(run.end)),
-            // All short ids with letters begin with two of them
+            // All short ids with letters begin with two letters
             false => run.digits > 0 || run.len() < 4,
         }
     }
@@ -170,9 +170,7 @@ impl NumberSearch<'_, '_> {
                 // Excludes times
                 let is_pair = run.len() == 2 && second_after != b':';
                 !is_pair
-                    || scan.byte(run.start + 5) != b':'
-                        && !scan.byte(run.start + 5).is_ascii_digit()
-                        && scan.byte(run.start + 5).is_ascii_hexdigit()
+                    || matches!(scan.byte(run.start + 5), b'a'..=b'f' | b'A'..=b'F')
                     || (scan.byte(run.start + 5) == b':' && scan.byte(run.start + 8) == b':')
                     || (before == b':' && is_hex(second_before))
             }
@@ -254,7 +252,7 @@ impl NumberSearch<'_, '_> {
         // Punctuation, and the letters of "and", "or" and "y"
         let is_list = between.len() <= 6
             && between.iter().all(|byte| b" ,;/\"'\\|&+(".contains(byte) || b"andory".contains(byte));
-        (at > end && is_list && !between.is_empty()).then_some(family)
+        (at > end && is_list).then_some(family)
     }
 
     /// Whether a cue is near a run, or the run may continue a list.

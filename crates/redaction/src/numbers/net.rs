@@ -54,10 +54,9 @@ fn is_detached_before(site: &NumberSite<'_, '_>, first: usize) -> bool {
     let (before_start, second_before) =
         (site.scan.byte_before(site.start(), 1), site.scan.byte_before(site.start(), 2));
     match before_start {
-        b'_' | b'~' | b'^' => false,
+        b'_' | b'~' | b'^' | b'.' => false,
         // `%204.2.1.3`: the first digits belong to an escape
         b'%' => !is_escape(site),
-        b'.' => false,
         b'-' => !second_before.is_ascii_alphanumeric(),
         b'=' => second_before != b'=' && second_before != b'>' && second_before != b'<' && second_before != b'~',
         _ => true,

@@ -64,7 +64,7 @@ impl NumberCues {
         if let Some(family) = foreign_kind {
             cues.add(family, CueDistance::Close);
         }
-        let has_no_telling_key = cues.key.clone().is_none_or(|key| is_neutral_key(scan.bytes(key)));
+        let has_telling_key = cues.key.clone().is_some_and(|key| !is_neutral_key(scan.bytes(key)));
         let floor = cues.key.as_ref().map_or(value.start, |key| key.start).saturating_sub(MAX_DISTANCE);
         for word in words.get(..next_word).unwrap_or_default().iter().rev().take_while(|word| word.start >= floor) {
             let (family, is_prose) = match word.action {
@@ -82,7 +82,7 @@ impl NumberCues {
             let distance = match in_key {
                 true if is_prose && is_json_key(scan, cues.key.as_ref()) => continue,
                 true => CueDistance::Key,
-                false if !has_no_telling_key => continue,
+                false if has_telling_key => continue,
                 false if between.len() > MAX_DISTANCE || scan.contains_placeholder(&(word.end..value.start)) => break,
                 false if is_linking_text(between) => CueDistance::Close,
                 false if between.iter().any(|byte| byte.is_ascii_digit() || *byte == b'\n') => break,
@@ -90,7 +90,7 @@ impl NumberCues {
             };
             cues.add(family, distance);
         }
-        if has_no_telling_key {
+        if !has_telling_key {
             cues.read_words_after(scan, next_word, value.end);
         }
         cues

@@ -235,7 +235,7 @@ fn match_national(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
             true => matches!(joint, b' ' | b'-' | b')' | b'/' | b'~' | b'.'),
             false => joint == sep || (is_bracketed && matches!(joint, b' ' | b'-' | b'/')),
         };
-        if !continues || matches!(joint, b':') || chain.digit_count(first, last + 1) > 12 {
+        if !continues || joint == b':' || chain.digit_count(first, last + 1) > 12 {
             break;
         }
         last += 1;
@@ -259,7 +259,7 @@ fn match_national(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         && is_alone
         && chain.is_free_after(last)
         && site.is_detached_after(last)
-        && !is_date(site))
+        && !is_date_or_ssn(site))
     .then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
 }
 
@@ -268,13 +268,11 @@ fn is_mobile(site: &NumberSite<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
     let first_digit = site.group_digits(first).first().copied().unwrap_or(b'0');
     (first_digit >= b'6' && chain.has_groups(first, &[5, 5], b" -").is_some() && site.announces(RuleFamily::PhoneCued))
-        || (site.group_digits(first).starts_with(b"1")
-            && first_digit == b'1'
-            && chain.has_groups(first, &[3, 4, 4], b" -").is_some())
+        || (first_digit == b'1' && chain.has_groups(first, &[3, 4, 4], b" -").is_some())
 }
 
 /// Whether groups are a day, month and year, or a social security number.
-fn is_date(site: &NumberSite<'_, '_>) -> bool {
+fn is_date_or_ssn(site: &NumberSite<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
     let is_ssn = chain.len(first) == 3 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4;
     is_ssn || (chain.len(first) == 2 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4)
@@ -323,7 +321,7 @@ fn is_day(site: &NumberSite<'_, '_>, groups: usize) -> bool {
         matches!((chain.len(first), chain.len(first + 1), chain.len(first + 2)), (1 | 2, 1 | 2, 4)) && a == b;
     let is_slashed =
         ends_with_year && a == b'/' && matches!(site.group_digits(first + 2), [b'1', b'9', ..] | [b'2', b'0', ..]);
-    groups <= 5 && ((has_iso_form && begins_with_year) || is_slashed || is_date(site))
+    groups <= 5 && ((has_iso_form && begins_with_year) || is_slashed || is_date_or_ssn(site))
 }
 
 /// Whether a group is a day such as `20260520`.
