@@ -13,7 +13,7 @@ const MAX_BEFORE_SEPARATOR: usize = 32;
 static GLUED_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.glued"));
 
 /// Words for "password" in other scripts, in each of their spellings.
-pub(super) static SCRIPTS: LazyLock<Vec<&str>> =
+pub(super) static FOREIGN_PASSWORD_WORDS: LazyLock<Vec<&str>> =
     LazyLock::new(|| wordlists::words("secrets.passwords_in_scripts").collect());
 
 /// Returns the word of a secret that ends before the `=` or `:` at `separator`, with blanks and a quote between them,
@@ -46,7 +46,10 @@ fn match_glued_word(text: &[u8], separator: usize) -> Option<Range<usize>> {
     let head = head.get(..len)?;
     let end = from + len;
     if !head.last()?.is_ascii() {
-        return SCRIPTS.iter().find(|word| head.ends_with(word.as_bytes())).map(|word| end - word.len()..end);
+        return FOREIGN_PASSWORD_WORDS
+            .iter()
+            .find(|word| head.ends_with(word.as_bytes()))
+            .map(|word| end - word.len()..end);
     }
     let word = GLUED_WORDS.iter().find(|word| super::pairs::ends_with(head, word))?;
     let start = head.len() - word.len();
