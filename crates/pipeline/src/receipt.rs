@@ -1,5 +1,5 @@
-//! [`Receipt`]: the duty to answer one request. Every way in which a request can end passes through it: the receipt
-//! returns the bytes, answers the waiting clients and counts the request. A receipt that is dropped unanswered answers
+//! [`Receipt`]: the duty to answer one request. However a request ends, its receipt returns the bytes to the budget,
+//! answers the waiting clients and counts the request. A receipt that is dropped unanswered answers
 //! *retry*.
 //! Requests that wait for the same answer are kept in `repeats`.
 
@@ -25,7 +25,7 @@ pub struct RequestRegistry {
 }
 
 impl RequestRegistry {
-    /// A desk with no open request.
+    /// A registry with no open request.
     pub fn new(repeats: RepeatedRequests, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
         Self { repeats, clock, meter: meter.clone(), accepted, open: watch::Sender::new(0) }
@@ -52,7 +52,7 @@ impl RequestRegistry {
         OpenRequest(Arc::clone(self))
     }
 
-    fn count(&self, outcome: &Outcome) {
+    fn count_outcome(&self, outcome: &Outcome) {
         let (outcome, reason) = match outcome {
             Outcome::Accepted => return self.accepted.increment(1),
             Outcome::Partial { reason, .. } => ("partial", reason),
@@ -83,17 +83,17 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The receipt of the request that entered under `fingerprint`.
+    /// The receipt of the request that was registered under `fingerprint`.
     pub fn new(
-        desk: &Arc<RequestRegistry>,
+        registry: &Arc<RequestRegistry>,
         fingerprint: RequestFingerprint,
         permit: BytePermit,
         open: OpenRequest,
     ) -> Self {
-        Self { registry: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
+        Self { registry: Arc::clone(registry), fingerprint, answered: false, permit, _open: open }
     }
 
-    /// Returns the bytes before the answer, once the request is on disk and no longer in memory.
+    /// Returns the bytes already before the answer, because the request is on disk and no longer in memory.
     pub fn release(&mut self) {
         drop(std::mem::take(&mut self.permit));
     }
@@ -105,7 +105,7 @@ impl Receipt {
 
     fn end(&mut self, outcome: &Outcome, committed: bool) {
         self.answered = true;
-        self.registry.count(outcome);
+        self.registry.count_outcome(outcome);
         self.registry.repeats.finish(self.fingerprint, outcome, committed, self.registry.clock.now());
     }
 }
