@@ -79,7 +79,7 @@ pub struct InternalInput {
 /// Bytes held of a [`ByteBudget`]; dropping the permit returns them.
 #[derive(Default)]
 pub struct BytePermit {
-    held: Option<OwnedSemaphorePermit>,
+    semaphore_permit: Option<OwnedSemaphorePermit>,
 }
 
 impl BytePermit {
@@ -90,22 +90,22 @@ impl BytePermit {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        self.semaphore_permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
     /// Returns up to `n` bytes early; the rest stays held.
     pub fn release(&mut self, n: usize) {
-        if let Some(held) = &mut self.held {
-            drop(held.split(n.min(held.num_permits())));
+        if let Some(permit) = &mut self.semaphore_permit {
+            drop(permit.split(n.min(permit.num_permits())));
         }
     }
 
-    /// Adds bytes just acquired. A permit of another budget replaces the bytes held; that can't happen in a running
+    /// Adds bytes just acquired. Bytes of another budget would replace the bytes held; that can't happen in a running
     /// gateway, where a receiver has one budget.
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.held {
-            Some(held) if Arc::ptr_eq(held.semaphore(), more.semaphore()) => held.merge(more),
-            _ => self.held = Some(more),
+    fn add(&mut self, acquired: OwnedSemaphorePermit) {
+        match &mut self.semaphore_permit {
+            Some(permit) if Arc::ptr_eq(permit.semaphore(), acquired.semaphore()) => permit.merge(acquired),
+            _ => self.semaphore_permit = Some(acquired),
         }
     }
 }
@@ -113,7 +113,7 @@ impl BytePermit {
 /// The bytes that may be in flight at once. Clones share the budget.
 #[derive(Clone)]
 pub struct ByteBudget {
-    free: Arc<Semaphore>,
+    free_bytes: Arc<Semaphore>,
     size: usize,
     max_wait: Duration,
     pressure: Arc<MemoryPressure>,
@@ -144,7 +144,7 @@ impl ByteBudget {
     pub fn new(size: usize, max_wait: Duration) -> Self {
         let size = size.min(Semaphore::MAX_PERMITS);
         Self {
-            free: Arc::new(Semaphore::new(size)),
+            free_bytes: Arc::new(Semaphore::new(size)),
             size,
             max_wait,
             pressure: Arc::default(),
@@ -187,7 +187,7 @@ impl ByteBudget {
 
     /// Bytes held now.
     pub fn in_use(&self) -> usize {
-        self.size.saturating_sub(self.free.available_permits())
+        self.size.saturating_sub(self.free_bytes.available_permits())
     }
 
     /// Adds `n` bytes to `permit`, waiting for room in order of arrival.
@@ -207,21 +207,21 @@ impl ByteBudget {
         if self.is_short(permit.bytes()) {
             return Err(Reason::LowMemory.outcome());
         }
-        if let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(n) {
-            permit.add(more);
+        if let Ok(acquired) = Arc::clone(&self.free_bytes).try_acquire_many_owned(n) {
+            permit.add(acquired);
             return Ok(());
         }
         let _waiting = WaitingCharge::begin(&self.waiting_charges);
-        let acquisition = pin!(Arc::clone(&self.free).acquire_many_owned(n));
-        let more = if permit.bytes() == 0 {
+        let acquisition = pin!(Arc::clone(&self.free_bytes).acquire_many_owned(n));
+        let acquired = if permit.bytes() == 0 {
             // The permit holds nothing yet, so this request blocks no other.
             tokio::time::timeout(self.max_wait, acquisition).await.ok()
         } else {
             self.wait_holding_bytes(acquisition).await
         };
-        match more {
-            Some(Ok(more)) => {
-                permit.add(more);
+        match acquired {
+            Some(Ok(acquired)) => {
+                permit.add(acquired);
                 Ok(())
             }
             _ => Err(overloaded),
@@ -232,8 +232,8 @@ impl ByteBudget {
     /// from completing, so they give up one after the other and return their bytes until the rest can go on. `None`:
     /// the request must give up.
     async fn wait_holding_bytes<A: Future>(&self, mut acquisition: Pin<&mut A>) -> Option<A::Output> {
-        if let Ok(more) = tokio::time::timeout(HOLDING_WAIT.min(self.max_wait), &mut acquisition).await {
-            return Some(more);
+        if let Ok(acquired) = tokio::time::timeout(HOLDING_WAIT.min(self.max_wait), &mut acquisition).await {
+            return Some(acquired);
         }
         let turn_to_give_up = async {
             let _turn = self.giving_up.acquire().await;
@@ -241,7 +241,7 @@ impl ByteBudget {
         };
         tokio::select! {
             biased;
-            more = &mut acquisition => Some(more),
+            acquired = &mut acquisition => Some(acquired),
             _ = tokio::time::timeout(self.max_wait, turn_to_give_up) => None,
         }
     }

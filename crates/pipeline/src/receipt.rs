@@ -20,15 +20,15 @@ pub struct RequestRegistry {
     clock: Arc<dyn Clock>,
     meter: Meter,
     accepted: Counter,
-    /// Requests between admission and answer.
-    open: watch::Sender<usize>,
+    /// Number of requests between admission and answer.
+    open_requests: watch::Sender<usize>,
 }
 
 impl RequestRegistry {
     /// A registry with no open request.
     pub fn new(repeats: RepeatedRequests, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
-        Self { repeats, clock, meter: meter.clone(), accepted, open: watch::Sender::new(0) }
+        Self { repeats, clock, meter: meter.clone(), accepted, open_requests: watch::Sender::new(0) }
     }
 
     /// The tables of in-flight and remembered requests.
@@ -38,17 +38,17 @@ impl RequestRegistry {
 
     /// Completes when no request is open.
     pub async fn wait_until_drained(&self) {
-        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        let _ = self.open_requests.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Number of requests between admission and answer.
     pub fn open_count(&self) -> usize {
-        *self.open.borrow()
+        *self.open_requests.borrow()
     }
 
     /// Counts one more open request until the returned value is dropped.
     pub fn open_request(self: &Arc<Self>) -> OpenRequest {
-        self.open.send_modify(|open| *open += 1);
+        self.open_requests.send_modify(|count| *count += 1);
         OpenRequest(Arc::clone(self))
     }
 
@@ -68,7 +68,7 @@ pub struct OpenRequest(Arc<RequestRegistry>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.open.send_modify(|open| *open -= 1);
+        self.0.open_requests.send_modify(|count| *count -= 1);
     }
 }
 

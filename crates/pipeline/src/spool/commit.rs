@@ -305,7 +305,7 @@ impl Committer {
         self.spool.metrics.commits.increment(1);
         active.written += self.buffer.len() as u64;
         self.newest_len = active.written;
-        self.spool.room.set_active_free(active.capacity.saturating_sub(active.written));
+        self.spool.space.set_active_free(active.capacity.saturating_sub(active.written));
         Ok(())
     }
 
@@ -345,7 +345,7 @@ impl Committer {
         let size = if is_truncated { active.written } else { active.capacity };
         self.spool.index.lock().close(active.number, size);
         self.progress_lines.add_closed(active.number, active.written);
-        self.spool.room.set_active(0, 0, size);
+        self.spool.space.set_active(0, 0, size);
     }
 
     /// Opens a segment that holds at least the first waiting transaction.
@@ -354,7 +354,7 @@ impl Committer {
         let needed = max_encoded_size(&next.transaction);
         let spare = match next.reservation.take_own_file() {
             Some(spare) if spare.size >= needed + SEGMENT_HEADER as u64 => spare,
-            _ => self.spool.room.take_file(needed).map_err(|reason| match reason {
+            _ => self.spool.space.take_file(needed).map_err(|reason| match reason {
                 Reason::SpoolFull => GroupFailure::Full,
                 _ => GroupFailure::NoFile,
             })?,
@@ -404,7 +404,7 @@ impl Committer {
         self.spool.index.lock().add(segment);
         self.newest_number = number;
         self.newest_len = written;
-        self.spool.room.set_active(capacity, capacity.saturating_sub(written), 0);
+        self.spool.space.set_active(capacity, capacity.saturating_sub(written), 0);
         Ok(ActiveSegment { number, first, file: spare.file, encoder: SegmentEncoder::new(cipher), capacity, written })
     }
 }

@@ -66,7 +66,7 @@ impl Committer {
         if failed_at.is_none_or(|failed_at| now.saturating_sub(failed_at) >= RETRY_INTERVAL) {
             self.maintain_progress(now);
         }
-        self.spool.room.maintain_spares();
+        self.spool.space.maintain_spares();
         self.ensure_cushion(now);
         let updated_at = self.maintenance.metrics_updated_at;
         if updated_at.is_none_or(|updated_at| now.saturating_sub(updated_at) >= METRICS_INTERVAL) {
@@ -143,7 +143,7 @@ impl Committer {
         if progress.needs_rewrite() || progress.append(&lines).is_err() {
             self.rewrite_progress(&mut progress);
         }
-        spool.room.set_progress_bytes(progress.len() + self.maintenance.cushion);
+        spool.space.set_progress_bytes(progress.len() + self.maintenance.cushion);
     }
 
     /// Records how much of the active segment was synced, so that damage in its last group is not mistaken for a torn
@@ -239,7 +239,7 @@ impl Committer {
         let mut index = self.spool.index.lock();
         let bytes = unlinked.iter().map(|number| index.remove(*number)).sum();
         drop(index);
-        self.spool.room.subtract_closed(bytes);
+        self.spool.space.subtract_closed(bytes);
     }
 
     /// Makes sure that there is a cushion: a file that can be deleted on a full disk, to make room for the progress
@@ -248,7 +248,8 @@ impl Committer {
         let size = self.spool.settings.cushion_size();
         let last_attempt = self.maintenance.last_cushion_attempt;
         let is_too_early = last_attempt.is_some_and(|last| now.saturating_sub(last) < RETRY_INTERVAL);
-        if self.maintenance.cushion > 0 || self.spool.room.is_waiting_for_space() || self.is_stalled() || is_too_early {
+        if self.maintenance.cushion > 0 || self.spool.space.is_waiting_for_space() || self.is_stalled() || is_too_early
+        {
             return;
         }
         self.maintenance.last_cushion_attempt = Some(now);
@@ -261,7 +262,7 @@ impl Committer {
             // Best effort: a cushion that is too small only takes room. A later step tries again.
             Err(_) => drop(self.directory.remove(CUSHION)),
         }
-        self.spool.room.set_progress_bytes(self.spool.progress.lock().len() + self.maintenance.cushion);
+        self.spool.space.set_progress_bytes(self.spool.progress.lock().len() + self.maintenance.cushion);
     }
 
     /// Fills a file with incompressible bytes, for file systems that can't allocate ahead.

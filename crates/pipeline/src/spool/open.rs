@@ -147,18 +147,18 @@ impl Spool {
         };
         let settings = &fit_segment_size(settings, &*directory);
         let (limit, min_free) = (settings.max_allocated(), 2 * settings.cushion_size());
-        let room =
+        let space =
             SpaceAllocator::new(Arc::clone(&directory), Arc::clone(&clock), limit, settings.segment_size, min_free);
-        room.set_active(0, 0, surveyed.bytes);
+        space.set_active(0, 0, surveyed.bytes);
         let metrics = SpoolMetrics::new(meter, settings.max_size);
-        let spool = Arc::new(Spool::new(settings.clone(), surveyed.index, room, metrics, clock, rng));
+        let spool = Arc::new(Spool::new(settings.clone(), surveyed.index, space, metrics, clock, rng));
         let mut committer = Committer::new(Arc::clone(&spool), directory, key, lock);
         committer.newest_number = surveyed.highest_segment;
         committer.newest_len = surveyed.newest_len;
         committer.removed = surveyed.removed;
         committer.maintenance = MaintenanceState::with_cushion(cushion);
         committer.run_maintenance();
-        if !spool.progress.lock().is_usable() && !spool.room.is_waiting_for_space() {
+        if !spool.progress.lock().is_usable() && !spool.space.is_waiting_for_space() {
             tracing::warn!("the spool starts without a progress file");
         }
         Ok((spool, committer))

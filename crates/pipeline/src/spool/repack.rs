@@ -90,7 +90,7 @@ impl Committer {
     /// Whether the spool refuses data, or is more than half full.
     fn is_room_short(&self) -> bool {
         let spool = &self.spool;
-        spool.refusal_reason().is_some() || spool.room.total() > spool.settings.max_size / 2
+        spool.refusal_reason().is_some() || spool.space.total() > spool.settings.max_size / 2
     }
 
     /// Queues copies of all quarantine records of a segment; the old ones are marked as done after the commit.
@@ -104,7 +104,7 @@ impl Committer {
         let reservations = groups.iter().map(|group| {
             let bytes = group.iter().map(|stored| stored.body.len() as u64).sum();
             self.spool
-                .room
+                .space
                 .reserve(bytes_to_reserve(group.len(), bytes), ReservationPurpose::Drain)
                 .map_err(|_| RepackError::NoRoom)
         });

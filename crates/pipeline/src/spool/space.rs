@@ -49,7 +49,7 @@ pub(super) struct SpareFile {
 
 /// Room for one transaction; returned when dropped.
 pub struct RoomReservation {
-    room: Arc<SpaceAllocator>,
+    space: Arc<SpaceAllocator>,
     bytes: u64,
     /// The bytes are part of [`SpaceAccount::reserved`]; false if the reservation got a file of its own.
     is_shared: bool,
@@ -71,7 +71,7 @@ impl RoomReservation {
     /// Takes the reservation's own file, if it has one.
     pub(super) fn take_own_file(&mut self) -> Option<SpareFile> {
         let file = self.own_file.take()?;
-        let mut account = self.room.account.lock();
+        let mut account = self.space.account.lock();
         account.owned_bytes = account.owned_bytes.saturating_sub(file.size);
         Some(file)
     }
@@ -79,7 +79,7 @@ impl RoomReservation {
 
 impl Drop for RoomReservation {
     fn drop(&mut self) {
-        let mut account = self.room.account.lock();
+        let mut account = self.space.account.lock();
         if self.is_shared {
             account.reserved = account.reserved.saturating_sub(self.bytes);
         }
@@ -212,7 +212,7 @@ impl SpaceAllocator {
             account.reserved += bytes;
         }
         drop(account);
-        Ok(RoomReservation { room: Arc::clone(self), bytes, is_shared, own_file })
+        Ok(RoomReservation { space: Arc::clone(self), bytes, is_shared, own_file })
     }
 
     /// Allocated room that is kept for draining, i.e. for records that release older data.

@@ -29,7 +29,7 @@ pub struct Spool {
     pub(super) progress: Mutex<ProgressFile>,
     pub(super) index: Mutex<SpoolIndex>,
     pub(super) queue: TransactionQueue,
-    pub(super) room: Arc<SpaceAllocator>,
+    pub(super) space: Arc<SpaceAllocator>,
     pub(super) metrics: SpoolMetrics,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
@@ -44,7 +44,7 @@ impl Spool {
     pub(super) fn new(
         settings: SpoolSettings,
         index: SpoolIndex,
-        room: Arc<SpaceAllocator>,
+        space: Arc<SpaceAllocator>,
         metrics: SpoolMetrics,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
@@ -54,7 +54,7 @@ impl Spool {
             settings,
             index: Mutex::new(index),
             queue: TransactionQueue::default(),
-            room,
+            space,
             metrics,
             clock,
             rng,
@@ -117,7 +117,7 @@ impl Spool {
         let result = match self.poisoned() {
             Some(reason) => Err(reason),
             None if has_too_many_records => Err(Reason::SpoolFull),
-            None => self.room.reserve(bytes, purpose),
+            None => self.space.reserve(bytes, purpose),
         };
         if let Err(reason) = &result {
             self.metrics.count_refusal(*reason);
@@ -270,9 +270,9 @@ impl Spool {
         let consumers = index.consumers();
         drop(index);
         SpoolStatus {
-            bytes: self.room.total(),
+            bytes: self.space.total(),
             limit: self.settings.max_size,
-            available: if self.refusal_reason().is_some() { 0 } else { self.room.available_bytes() },
+            available: if self.refusal_reason().is_some() { 0 } else { self.space.available_bytes() },
             segments,
             records,
             max_records: self.settings.max_records,
@@ -288,12 +288,13 @@ impl Spool {
     /// last one (`bytes`) by at most the bytes pending for `consumer`. There is one such consumer.
     pub fn reserve_free_space(&self, consumer: &str, bytes: u64) {
         self.growing_consumer.get_or_init(|| consumer.into());
-        self.room.set_rewritten_bytes(bytes);
+        self.space.set_rewritten_bytes(bytes);
         self.update_growth(&self.index.lock());
     }
 
     pub(super) fn update_growth(&self, index: &SpoolIndex) {
-        self.room.set_rewritten_growth(self.growing_consumer.get().map_or(0, |consumer| index.pending_bytes(consumer)));
+        self.space
+            .set_rewritten_growth(self.growing_consumer.get().map_or(0, |consumer| index.pending_bytes(consumer)));
     }
 
     /// Releases all records that wait for `consumer` (`spool drop`), up to and including `through` if given. Returns
@@ -340,7 +341,7 @@ impl Spool {
 
     /// Why reservations are refused now.
     pub(super) fn refusal_reason(&self) -> Option<Reason> {
-        self.room
+        self.space
             .refusal_reason()
             .or_else(|| self.too_many_records.load(Ordering::Relaxed).then_some(Reason::SpoolFull))
     }
