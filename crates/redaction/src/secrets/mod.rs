@@ -188,7 +188,7 @@ fn check_word(
             progress.blocks = blocks::claim_putty_key(scan, word.start, rule, claims)
         }
         (SecretCue::TerraformToken, ..) => {
-            if let Some(rule) = rules.shapes.marked {
+            if let Some(rule) = rules.shapes.marked_token {
                 provider_values::claim_terraform_token(scan, word.start, word.end, rule, claims);
             }
         }

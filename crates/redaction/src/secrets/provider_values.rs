@@ -190,16 +190,16 @@ pub(super) fn check_token_shapes(
     }
     match (run.after, run.len()) {
         (b':', 8..=13) => claim_telegram_token(scan, &run.range(), shapes.telegram, claims),
-        (b'|', 14..=17) => claim_facebook_token(scan, &run.range(), shapes.marked, claims),
+        (b'|', 14..=17) => claim_facebook_token(scan, &run.range(), shapes.marked_token, claims),
         (b'-', 32) => claim_mailchimp_key(scan, &run.range(), shapes.mailchimp, claims),
         (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
             claim_discord_token(scan, &run.range(), shapes.discord, claims)
         }
         (b'$', ..=8) => claim_password_hash(scan, &run.range(), shapes.hash, claims),
-        (_, 24) if run.before == b'.' => claim_prefixed_token(scan, &run.range(), b"s.", shapes.marked, claims),
-        (_, 18) if run.before == b'+' => claim_prefixed_token(scan, &run.range(), b"u+", shapes.marked, claims),
+        (_, 24) if run.before == b'.' => claim_prefixed_token(scan, &run.range(), b"s.", shapes.marked_token, claims),
+        (_, 18) if run.before == b'+' => claim_prefixed_token(scan, &run.range(), b"u+", shapes.marked_token, claims),
         (_, _) if run.before == b'/' && scan.byte(run.start) == b'0' => {
-            claim_refresh_token(scan, &run.range(), shapes.marked, claims)
+            claim_refresh_token(scan, &run.range(), shapes.marked_token, claims)
         }
         (_, 40) if run.before == b'*' => claim_mysql_hash(scan, &run.range(), shapes.hash, claims),
         (b'~', _) if scan.byte_before(run.end, 1) == b'Q' => {

@@ -45,7 +45,7 @@ impl SecretRules {
             phrase: rule(RuleFamily::SeedPhrase),
             shapes: TokenShapeRules {
                 telegram: rule(RuleFamily::TelegramToken),
-                marked: rule(RuleFamily::MarkedToken),
+                marked_token: rule(RuleFamily::MarkedToken),
                 mailchimp: rule(RuleFamily::MailchimpKey),
                 azure: rule(RuleFamily::AzureKey),
                 discord: rule(RuleFamily::DiscordToken),
@@ -76,7 +76,7 @@ impl SecretRules {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TokenShapeRules {
     pub(super) telegram: Option<u16>,
-    pub(super) marked: Option<u16>,
+    pub(super) marked_token: Option<u16>,
     pub(super) mailchimp: Option<u16>,
     pub(super) azure: Option<u16>,
     pub(super) discord: Option<u16>,
