@@ -11,7 +11,7 @@ use otlp::Value;
 
 use super::chat_evidence;
 use super::facts::ContentPart;
-use super::keys::{CHAT, GLOBAL, KeyClass, KeyClassifier, KeySetId, SPOKEN};
+use super::keys::{CHAT, GLOBAL, KeyClassifier, KeySetId, SPOKEN};
 use super::label_shape;
 use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
 
