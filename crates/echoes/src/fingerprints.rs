@@ -13,7 +13,8 @@ pub(super) const RUN_LENGTH: usize = 5;
 /// Number of bytes that a run covers.
 pub(super) const RUN_BYTES: usize = RUN_LENGTH * FINGERPRINT_BYTES;
 
-/// The bit of each byte that differs between upper and lower case: in ASCII, and in the second byte of a Latin-1 letter.
+/// The bit of each byte that differs between upper and lower case: in ASCII, and in the second byte of a Latin-1
+/// letter.
 const CASE_BITS: u32 = 0x2020_2020;
 const TOP_BITS: u32 = 0x8080_8080;
 

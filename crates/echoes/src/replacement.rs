@@ -103,7 +103,7 @@ struct PreservedRanges(Vec<Range<usize>>);
 
 impl PreservedRanges {
     fn collect(text: &str, labels: &[&str]) -> Self {
-        let mut found: Vec<Range<usize>> = Vec::new();
+        let mut names: Vec<Range<usize>> = Vec::new();
         let (mut read_to, mut at_line_start) = (0, true);
         let mut before = [0..0, 0..0];
         for token in tokens(text) {
@@ -115,9 +115,9 @@ impl PreservedRanges {
             let type_name = token_text.trim_end_matches(':');
             let after_name = text.get(token.start + type_name.len()..).unwrap_or_default();
             if is_name(token_text) || (at_line_start && is_exception_type(type_name, after_name)) {
-                found.push(token.clone());
+                names.push(token.clone());
             }
-            found.extend(match_error_detail(text, &before, &token));
+            names.extend(match_error_detail(text, &before, &token));
             if !token_text.is_empty() {
                 let [_, previous] = before;
                 before = [previous, token];
@@ -126,11 +126,11 @@ impl PreservedRanges {
         let labels = labels.iter().take(MAX_LABELS).copied().chain([CONTENT_PLACEHOLDER]);
         for label in labels.filter(|label| is_distinctive(label)) {
             let matches = memchr::memmem::find_iter(text.as_bytes(), label.as_bytes()).map(|at| at..at + label.len());
-            found.extend(matches.filter(|range| is_whole_word(text, range)));
+            names.extend(matches.filter(|range| is_whole_word(text, range)));
         }
-        found.sort_unstable_by_key(|range| (range.start, range.end));
-        let mut preserved: Vec<Range<usize>> = Vec::with_capacity(found.len());
-        for range in found {
+        names.sort_unstable_by_key(|range| (range.start, range.end));
+        let mut preserved: Vec<Range<usize>> = Vec::with_capacity(names.len());
+        for range in names {
             match preserved.last_mut() {
                 Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
                 _ => preserved.push(range),

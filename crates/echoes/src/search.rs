@@ -9,8 +9,8 @@ use super::fingerprints::{FINGERPRINT_BYTES, FingerprintKey, RUN_BYTES, RUN_LENG
 use super::folded_forms::{FoldedForm, folded_forms};
 use super::stack_frames;
 
-/// Four consecutive fingerprints of content. The filter is asked at every second position of the content, and each run of
-/// five fingerprints contains such a quad.
+/// Four consecutive fingerprints of content. The filter is asked at every second position of the content, and each run
+/// of five fingerprints contains such a quad.
 type FingerprintQuad = u64;
 
 #[inline(always)]

@@ -41,8 +41,8 @@ pub fn may_quote(text: &str, labels: &[Option<&str>]) -> bool {
     false
 }
 
-/// Whether a letter is of a script without blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each such
-/// letter counts as a word and as two characters, so an echo has at least twelve of them.
+/// Whether a letter is of a script without blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer. Each
+/// such letter counts as a word and as two characters, so an echo has at least twelve of them.
 pub(super) fn is_unspaced(char: char) -> bool {
     matches!(char,
         '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3005}'..='\u{3007}'

@@ -255,7 +255,8 @@ pub struct RowTail {
     pub key_copies: Vec<KeyCopy>,
 }
 
-/// Longest line in bytes, except for erasures and key copies. A gateway cuts client-supplied texts to 256 bytes a column.
+/// Longest line in bytes, except for erasures and key copies. A gateway cuts client-supplied texts to 256 bytes a
+/// column.
 pub const MAX_LINE: usize = 1 << 20;
 /// Longest text of a column, bytes.
 pub const MAX_TEXT: usize = 1 << 10;
@@ -401,8 +402,8 @@ impl UnnumberedRow {
         self.tail.is_empty()
     }
 
-    /// Appends the final line with its line feed; `object` is the payload object's name and the fragment's offset. Names
-    /// need no escaping (`object_names`).
+    /// Appends the final line with its line feed; `object` is the payload object's name and the fragment's offset.
+    /// Names need no escaping (`object_names`).
     pub fn write_line(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>, call_leaf: Option<&str>) {
         // writing to a String can't fail
         let _ = match object.filter(|_| self.in_object) {

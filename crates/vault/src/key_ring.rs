@@ -1,5 +1,5 @@
-//! [`KeyRing`]: the session keys in use. Each session has keys of its own, so that erasing a session means deleting small
-//! objects, and one leaked secret opens little.
+//! [`KeyRing`]: the session keys in use. Each session has keys of its own, so that erasing a session means deleting
+//! small objects, and one leaked secret opens little.
 //!
 //! A key is replaced after an hour without use, and after a day in any case. The ring is bounded. A key object is
 //! handed out once, to the first draft that gets a ticket, so that it is committed no later than the first fragment

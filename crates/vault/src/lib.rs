@@ -1,9 +1,9 @@
 //! The audit vault: content leaves the telemetry as sealed fragments in write-once objects, with session keys and a
 //! signed index. tollgate can write content but cannot read it back.
 //!
-//! Content is never stored readable. An object name is written once, with the same bytes at every attempt. Keys are stored
-//! before the objects that need them, and objects before the index lines that point to them. An upload can be resumed
-//! from the spool alone.
+//! Content is never stored readable. An object name is written once, with the same bytes at every attempt. Keys are
+//! stored before the objects that need them, and objects before the index lines that point to them. An upload can be
+//! resumed from the spool alone.
 //!
 //! Neighbours: the crate `audit` reads a vault; `processors/vault` decides what is content and stamps spans.
 //!

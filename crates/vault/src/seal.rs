@@ -1,6 +1,6 @@
 //! [`SessionKeyGenerator`] generates session keys and seals fragments; [`AgeKeyGenerator`] is the production
-//! implementation. Tests have others: a seeded one, so that a simulation can be replayed, and one that does not encrypt,
-//! which proves that the search for leaked content finds it.
+//! implementation. Tests have others: a seeded one, so that a simulation can be replayed, and one that does not
+//! encrypt, which proves that the search for leaked content finds it.
 //!
 //! A session's secret exists only inside [`SessionKeyGenerator::new_session`] and is then wiped; the remaining half can
 //! seal but not open. Neighbours: `key_ring` chooses the key of a session; the crate `audit` opens fragments.

@@ -56,7 +56,7 @@ pub struct SessionLine {
     pub seen_ts: String,
     /// Whether the client reported the session's end; otherwise the session was idle, or there were too many sessions.
     pub ended: bool,
-    /// Number of index lines behind the summary.
+    /// Number of index lines that the summary covers.
     pub lines: u64,
     /// Model calls, each once: without copies, repeats and calls that wait for their price.
     pub model_calls: u64,

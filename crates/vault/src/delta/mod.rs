@@ -10,9 +10,9 @@
 //! An element of an item's `content` is one of three:
 //!
 //! - a piece with its `value`;
-//! - a piece with `base` in place of `value`. Its value is the first `prefix_chars` characters of the base's value, then
-//!   `new`, then the last `suffix_chars` characters of the base's value. (`prefix_len` is the number of messages or
-//!   other elements in the prefix.) With `json`, the value is structure, not a text;
+//! - a piece with `base` in place of `value`. Its value is the first `prefix_chars` characters of the base's value,
+//!   then `new`, then the last `suffix_chars` characters of the base's value. (`prefix_len` is the number of messages
+//!   or other elements in the prefix.) With `json`, the value is structure, not a text;
 //! - `{"base":{…},"pieces":n}`: `n` unchanged pieces of the base's item, starting with `piece`.
 //!
 //! A base consists of `fragment` (its id), `item` (position in its `items`) and `piece` (position in that item's whole

@@ -1,5 +1,6 @@
 //! [`ContentRebuilder`]: restores whole content in documents that refer to earlier documents. The result is byte-exact.
-//! A document with invalid or excessive references is an error. Documents of one object are kept in stored form. Neighbour: the crate `audit` opens fragments.
+//! A document with invalid or excessive references is an error. Documents of one object are kept in stored form.
+//! Neighbour: the crate `audit` opens fragments.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -109,8 +110,8 @@ impl ContentRebuilder {
         Ok(())
     }
 
-    /// The document with whole content, at most `limit` bytes; `None` if its content is whole already. The document must
-    /// have been added if its items refer to each other.
+    /// The document with whole content, at most `limit` bytes; `None` if its content is whole already. The document
+    /// must have been added if its items refer to each other.
     ///
     /// # Errors
     /// The document refers to one that was not added, or has an invalid reference.

@@ -1,5 +1,5 @@
-//! [`VaultLegalHolds`]: legal holds on objects. A directory has no locks, so its holds are read from their notes. A hold
-//! covers every version of an object. Neighbour: the crate `audit` decides which objects are held.
+//! [`VaultLegalHolds`]: legal holds on objects. A directory has no locks, so its holds are read from their notes. A
+//! hold covers every version of an object. Neighbour: the crate `audit` decides which objects are held.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::settings::S3Settings;
 use super::{DIRECTORY_URI, DirectoryLimits, DirectoryStore, S3Store, VaultStore};
 
-/// The server behind a networked store.
+/// The server of a networked store.
 pub struct StoreServer<'s> {
     /// URL of the server.
     pub url: String,

@@ -1,5 +1,5 @@
-//! Enforces the retention and the size limit ([`super::DirectoryLimits`]) of a vault in a folder, which has no lifecycle
-//! rules of its own.
+//! Enforces the retention and the size limit ([`super::DirectoryLimits`]) of a vault in a folder, which has no
+//! lifecycle rules of its own.
 //!
 //! No object is removed before its retention is over, counted from its write time; keys are kept longer than the
 //! content they open. Digests, session lines, hold notes and objects under hold are never removed. A full folder

@@ -201,13 +201,13 @@ impl ChainStates {
             return (DigestVerdict::Void, None);
         }
         let in_flight = chain.seal_in_flight.take_if(|in_flight| in_flight.position == *position);
-        let follows = chain.read_back.as_ref().is_none_or(|last| {
-            let is_next_in_epoch = last.epoch == position.epoch && position.next == last.next + 1;
-            position.serial == last.serial + 1 && (is_next_in_epoch || position.next == 1)
+        let follows = chain.read_back.as_ref().is_none_or(|previous| {
+            let is_next_in_epoch = previous.epoch == position.epoch && position.next == previous.next + 1;
+            position.serial == previous.serial + 1 && (is_next_in_epoch || position.next == 1)
         });
         if in_flight.is_none() && !follows {
-            if let Some(last) = &chain.read_back {
-                chain.read_back = Some(last.abandon_epoch(new_epoch(), ChainBreak::Damaged.reason()));
+            if let Some(previous) = &chain.read_back {
+                chain.read_back = Some(previous.abandon_epoch(new_epoch(), ChainBreak::Damaged.reason()));
             }
             return (DigestVerdict::Void, Some(ChainBreak::Damaged));
         }
@@ -300,24 +300,24 @@ impl ChainStates {
         if chain.is_some_and(|chain| chain.seal_in_flight.is_some()) {
             return None;
         }
-        let last = chain.and_then(|chain| chain.read_back.as_ref());
+        let previous = chain.and_then(|chain| chain.read_back.as_ref());
         let log = |epoch: &str| EpochLog {
             account: chain_id.account.clone(),
             writer: chain_id.writer.clone(),
             epoch: epoch.into(),
         };
-        if let Some(last) = last
-            && (!last.closed || tracker.first_leaf(&log(&last.line_epoch)).is_some())
+        if let Some(previous) = previous
+            && (!previous.closed || tracker.first_leaf(&log(&previous.line_epoch)).is_some())
         {
-            return Some(ChainPosition { closed: false, ..last.clone() });
+            return Some(ChainPosition { closed: false, ..previous.clone() });
         }
         let is_former =
-            |last: &ChainPosition| *last.line_epoch != *self.own_epoch && chain_id.writer == self.own_writer;
-        let own_log = || last.is_some_and(is_former).then(|| log(&self.own_epoch));
+            |position: &ChainPosition| *position.line_epoch != *self.own_epoch && chain_id.writer == self.own_writer;
+        let own_log = || previous.is_some_and(is_former).then(|| log(&self.own_epoch));
         let next = tracker.oldest_log(chain_id).or_else(own_log)?;
         let first = tracker.first_leaf(&next).unwrap_or_default();
-        let mut position = ChainPosition::start(&next.epoch, if last.is_some() { 0 } else { first }, last, now);
-        if last.is_none() {
+        let mut position = ChainPosition::start(&next.epoch, if previous.is_some() { 0 } else { first }, previous, now);
+        if previous.is_none() {
             position.reason = Some("no state: this writer has no record of an earlier digest".to_owned());
             if first > 0 {
                 // digests of this epoch may already have been written

@@ -106,7 +106,8 @@ async fn write_digest(
         let put = |kind, name: String, bytes: Bytes| async move {
             store.put_once(kind, &name, bytes, now).await.map_err(WriteFailure::Store)
         };
-        // only in the first attempt does `Exists` prove that another process wrote the name: the flag stays set for that
+        // only in the first attempt does `Exists` prove that another process wrote the name: the flag stays set for
+        // that
         let is_first_attempt = std::mem::take(&mut item.is_first_attempt);
         let index = seal.index.map(|name| (ObjectKind::Index, name, rest.slice(..index_end)));
         let signature_name = format!("{}{SIGNATURE_SUFFIX}", item.name);

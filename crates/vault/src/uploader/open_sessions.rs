@@ -1,7 +1,7 @@
 //! [`OpenSessions`]: the sessions of one chain whose session line is not written yet.
 //!
-//! The sessions cover the index lines of stored digests and are saved with the chain's position, so that each index line
-//! counts once, even after a crash. Session lines go into a digest only if no earlier digest is in flight. At most
+//! The sessions cover the index lines of stored digests and are saved with the chain's position, so that each index
+//! line counts once, even after a crash. Session lines go into a digest only if no earlier digest is in flight. At most
 //! [`MAX_OPEN_SESSIONS`] are kept; beyond that, those idle for longest get their line early. Neighbour: the crate's
 //! `sessions` defines a line's content.
 
