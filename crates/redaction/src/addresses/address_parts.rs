@@ -187,6 +187,7 @@ fn postcode_len(rest: &str) -> Option<usize> {
     let digits = bytes.iter().take(7).take_while(|byte| byte.is_ascii_digit()).count();
     let byte_at = |index: usize| bytes.get(index).copied().unwrap_or(b' ');
     let ends_at = |len: usize| !byte_at(len).is_ascii_alphanumeric();
+    let has_three_digits = |start: usize| (start..start + 3).all(|index| byte_at(index).is_ascii_digit());
     if (4..=6).contains(&digits) {
         if digits == 5
             && byte_at(5) == b'-'
@@ -203,8 +204,7 @@ fn postcode_len(rest: &str) -> Option<usize> {
         {
             return Some(7);
         }
-        let is_brazilian =
-            digits == 5 && byte_at(5) == b'-' && bytes.iter().skip(6).take(3).all(u8::is_ascii_digit) && ends_at(9);
+        let is_brazilian = digits == 5 && byte_at(5) == b'-' && has_three_digits(6) && ends_at(9);
         if is_brazilian {
             return Some(9);
         }
@@ -219,8 +219,7 @@ fn postcode_len(rest: &str) -> Option<usize> {
     {
         return (byte_at(7).is_ascii_uppercase() || !byte_at(7).is_ascii()).then_some(6);
     }
-    let is_polish =
-        digits == 2 && byte_at(2) == b'-' && bytes.iter().skip(3).take(3).all(u8::is_ascii_digit) && ends_at(6);
+    let is_polish = digits == 2 && byte_at(2) == b'-' && has_three_digits(3) && ends_at(6);
     if is_polish {
         return Some(6);
     }

@@ -1,4 +1,4 @@
-//! Decodes base64, base64url, base32 and hex, and gzip in base64 or hex. A blob of 40 bytes or more is decoded if its
+//! Decodes base64, base64url, base32 and hex, and gzip in all of them. A blob of 40 bytes or more is decoded if its
 //! first bytes are text or a gzip header; one of 22 to 39 bytes if it has a digit and is base64 of printable ASCII. A
 //! finding in it replaces the whole blob, with padding and line breaks. JWT, PEM and basic credentials have rules of
 //! their own, which win.
@@ -227,7 +227,8 @@ pub(super) fn decode(text: &str, window: Range<usize>, max_len: usize, view: &mu
     let joined: Vec<u8> = without_line_breaks(text.as_bytes());
     let from_hex = if is_hex(&joined) { decode_hex(&joined) } else { Vec::new() };
     let from_base32 = if is_base32(&joined) { base32_bytes(&joined).collect() } else { Vec::new() };
-    let decoded = match (is_text(&from_hex) || from_hex.starts_with(GZIP), is_text(&from_base32)) {
+    let is_decoded = |bytes: &[u8]| is_text(bytes) || bytes.starts_with(GZIP);
+    let decoded = match (is_decoded(&from_hex), is_decoded(&from_base32)) {
         (true, _) => from_hex,
         (_, true) => from_base32,
         _ => decode_base64(&joined),
