@@ -1,10 +1,10 @@
 //! Finds echoes and replaces them with `[CONTENT]`. An *echo* is a part of a forwarded text (an error text, status
 //! message, span name or log body) that repeats stripped content, such as an error message that quotes the prompt.
 //!
-//! An echo is removed if it has at least 24 characters, 4 words and 2 tokens. A run of white space counts as one
-//! character. In scripts without blanks between words, such as Chinese, each letter counts as two characters and as one
-//! word. Paths, ids, known names, stack frames and exception types stay. Time is linear in texts and content, for any
-//! input.
+//! A repetition counts only if it has at least 24 characters, 4 words and 2 tokens (parts between white space or data
+//! punctuation). A run of white space counts as one character. In scripts without blanks between words, such as
+//! Chinese, each letter counts as two characters and as one word. Paths, ids, known names, stack frames and exception
+//! types stay. Time is linear in texts and content, for any input.
 //!
 //! Content is kept only as fingerprints, under a random key of this process. It is folded first (escapes decoded, white
 //! space normalised). A content fingerprint covers four bytes, and the next one the four bytes after them. The searched
