@@ -31,19 +31,19 @@ pub(super) struct MetricLabels {
 
 impl MetricLabels {
     fn from_meter(meter: &Meter) -> Self {
-        let of = |name| meter.label(name);
+        let label = |name| meter.label(name);
         Self {
-            tenants: of("tenant"),
-            features: of("feature"),
-            models: of("model"),
-            tools: of("tool_name"),
-            providers: of("provider"),
-            templates: of("template"),
-            sources: of("source"),
-            finishes: of("reason"),
-            services: of("service"),
-            commits: of("commit"),
-            errors: of("error_type"),
+            tenants: label("tenant"),
+            features: label("feature"),
+            models: label("model"),
+            tools: label("tool_name"),
+            providers: label("provider"),
+            templates: label("template"),
+            sources: label("source"),
+            finishes: label("reason"),
+            services: label("service"),
+            commits: label("commit"),
+            errors: label("error_type"),
         }
     }
 }
@@ -76,10 +76,10 @@ impl RunMetrics {
     }
 
     /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
-    pub(super) fn count_tool_call(&self, account: &str, name: &str, heard: &NewToolCall) {
+    pub(super) fn count_tool_call(&self, account: &str, name: &str, call: &NewToolCall) {
         let labels = [("tool_name", self.labels.tools.value(account, Some(name)))];
-        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
-        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
+        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(call.ran));
+        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
     }
 
     /// Counts a run's fallbacks, troubles, denials, finish reasons and errors.
@@ -175,8 +175,8 @@ impl RunEventRecorder for RunMetrics {
         self.meter.histogram(&names::MEASURE, &labels).record(value);
     }
 
-    fn count_dropped_events(&self, news: u64) {
-        self.dropped_events.increment(news);
+    fn count_dropped_events(&self, count: u64) {
+        self.dropped_events.increment(count);
     }
 
     fn count_alert(&self, alert: &Alert) {
@@ -184,25 +184,25 @@ impl RunEventRecorder for RunMetrics {
         self.meter.counter(&names::ALERTS, &[("rule", alert.rule), ("tenant", tenant)]).increment(1);
     }
 
-    fn count_investigation(&self, account: &str, kind: &str) {
-        let labels = [("agent_type", self.labels.features.value(account, Some(kind)))];
+    fn count_investigation(&self, account: &str, agent_type: &str) {
+        let labels = [("agent_type", self.labels.features.value(account, Some(agent_type)))];
         self.meter.counter(&names::INVESTIGATIONS, &labels).increment(1);
         self.meter.counter(&names::OVERRIDES, &labels).increment(0);
     }
 
-    fn count_override(&self, account: &str, kind: &str) {
+    fn count_override(&self, account: &str, agent_type: &str) {
         self.meter
-            .counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(account, Some(kind)))])
+            .counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(account, Some(agent_type)))])
             .increment(1);
     }
 
-    fn set_tool_calls_p95(&self, account: &str, kind: &str, calls: f64) {
-        let labels = [("agent_type", self.labels.features.value(account, Some(kind)))];
+    fn set_tool_calls_p95(&self, account: &str, agent_type: &str, calls: f64) {
+        let labels = [("agent_type", self.labels.features.value(account, Some(agent_type)))];
         self.meter.gauge(&names::TOOL_CALLS_P95, &labels).set(calls);
     }
 }
 
-/// Rounded, for histograms; exact sums come from the views.
+/// USD as a rounded number; exact sums come from the views.
 pub(super) fn usd(atto: i128) -> f64 {
     atto as f64 / ATTO
 }
