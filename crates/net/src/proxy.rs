@@ -1,6 +1,6 @@
 //! HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, and the connector that follows them. https and gRPC go through a
-//! CONNECT tunnel, so that of https the proxy sees only names and ciphertext; loopback is never proxied; a proxy's password is
-//! never shown. TLS is in `tls`.
+//! CONNECT tunnel, so that of https the proxy sees only names and ciphertext; loopback is never proxied; a proxy's
+//! password is never shown. TLS is in `tls`.
 
 use std::error::Error;
 use std::io;

@@ -158,7 +158,8 @@ fn build_server_config(files: &PemFiles) -> Result<Arc<ServerConfig>, TlsError> 
     let builder = match files.trusted_roots("client_ca_file")? {
         None => builder.with_no_client_auth(),
         Some(roots) => {
-            // With lists, only the client's own certificate is checked for revocation; if its authority has no list, it is refused.
+            // With lists, only the client's own certificate is checked for revocation; if its authority has no list, it
+            // is refused.
             let unusable = |error: rustls::server::VerifierBuilderError| TlsError::Unusable {
                 key: "client_ca_file",
                 what: error.to_string(),

@@ -1,7 +1,8 @@
 //! [`UploadSpeedMeter`]: measures how fast a body arrives, because a slow upload can hold memory and a connection that
 //! others wait for. A body is ended only while another client waits, and only after an interval of
-//! [`TICKS_PER_INTERVAL`] ticks in which less than [`MIN_INTERVAL_BYTES`] bytes arrived. Time in which tollgate does not read is not
-//! counted; time is counted in ticks, never read from a clock. `collect` has the limits on pauses and total time.
+//! [`TICKS_PER_INTERVAL`] ticks in which less than [`MIN_INTERVAL_BYTES`] bytes arrived. Time in which tollgate does
+//! not read is not counted; time is counted in ticks, never read from a clock. `collect` has the limits on pauses and
+//! total time.
 
 use std::pin::pin;
 use std::task::Poll;
