@@ -1,8 +1,8 @@
 //! [`AttributeLookup`]: attributes by key, on nodes that have very many. A linear scan is fastest up to some dozens of
 //! attributes; with thousands (flattened lists of messages), one scan per attribute would take quadratic time.
-//! It contains only nodes with more than [`MAX_SCANNED_ATTRIBUTES`] attributes on the wire ("long" nodes). Entries of edited attributes may be stale, so the key is
-//! compared again; no attribute is missing. Hashes have a random key, so a sender cannot cause collisions. For all other nodes,
-//! this module scans the chain of attributes.
+//! It contains only nodes with more than [`MAX_SCANNED_ATTRIBUTES`] attributes on the wire ("long" nodes). Entries of
+//! edited attributes may be stale, so the key is compared again; no attribute is missing. Hashes have a random key, so
+//! a sender cannot cause collisions. For all other nodes, this module scans the chain of attributes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -170,7 +170,7 @@ struct FeatureBaseline {
 
 fields!(FeatureBaseline { session_cost, session_duration, run_tokens });
 
-/// Index in [`RULES`], account, and subject: a run, a session, a feature or a tenant.
+/// Rule, account, subject.
 type AlertKey = (usize, (String, String));
 
 /// See the module documentation.
@@ -293,12 +293,12 @@ impl RuleContext<'_> {
 }
 
 impl AlertEvaluator {
-    /// Evaluates a run. `fired` holds the rules that fired for it, as a bit set of rule numbers. Returns the alerts
-    /// that fire now.
+    /// Evaluates a run, finished (`over`) or not. `fired` holds the rules that fired for it, as a bit set of rule
+    /// numbers. Returns the alerts that fire now.
     pub(super) fn evaluate_run(
         &mut self,
         view: &RunView,
-        is_over: bool,
+        over: bool,
         fired: &mut u16,
         rule: RuleContext<'_>,
     ) -> Vec<Alert> {
@@ -333,7 +333,7 @@ impl AlertEvaluator {
             let about = alert_for_run(view, rule.now, tool);
             new.extend(self.fire_once(rule_at, &about, (&view.run, fired), value, threshold));
         }
-        if is_over {
+        if over {
             self.end_alerts(&view.account, &view.run, rule.now);
             // until an item named the run, alerts were filed under its trace id
             self.end_alerts(&view.account, &view.trace, rule.now);
@@ -379,11 +379,11 @@ impl AlertEvaluator {
         fired
     }
 
-    /// Evaluates a session; if it is over, adds it to its feature's baseline. `fired`: see [`Self::evaluate_run`].
+    /// Evaluates a session; with `over`, adds it to its feature's baseline. `fired`: see [`Self::evaluate_run`].
     pub(super) fn evaluate_session(
         &mut self,
         view: &SessionView,
-        is_over: bool,
+        over: bool,
         fired: &mut u16,
         rule: RuleContext<'_>,
     ) -> Vec<Alert> {
@@ -423,7 +423,7 @@ impl AlertEvaluator {
         for (at, value, threshold) in found {
             new.extend(self.fire_once(at, &about, (&view.session, fired), value, threshold));
         }
-        if is_over {
+        if over {
             self.bounds = None;
             let baseline = self.feature_use.entry(
                 &mut self.features,

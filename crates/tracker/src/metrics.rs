@@ -11,8 +11,8 @@ use telemetry::{Counter, Gauge, Meter, names};
 use super::recorder::RunEventRecorder;
 use super::store::NewToolCall;
 
-const NANOS: f64 = 1e9;
-const ATTO: f64 = 1e18;
+const NANOS_PER_SECOND: f64 = 1e9;
+const ATTO_PER_USD: f64 = 1e18;
 
 /// All labels whose values come from telemetry.
 pub(super) struct MetricLabels {
@@ -123,7 +123,7 @@ impl RunEventRecorder for RunMetrics {
         let state = [("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)];
         meter.counter(&names::RUNS, &state).increment(1);
         meter.histogram(&names::RUN_ITERATIONS, &labels).record(totals.iterations as f64);
-        meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS);
+        meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS_PER_SECOND);
         for (tenant, share) in totals.by_tenant(run.tenant.as_deref()) {
             let labels = [("tenant", values.tenants.value(account, tenant)), ("feature", feature)];
             meter.histogram(&names::RUN_COST, &labels).record(usd(share.atto_usd));
@@ -145,7 +145,7 @@ impl RunEventRecorder for RunMetrics {
         let model = values.models.value(account, totals.main_model());
         let by_feature = [("feature", feature)];
         let duration = meter.histogram(&names::SESSION_DURATION, &[("feature", feature), ("model", model)]);
-        duration.record(session.duration as f64 / NANOS);
+        duration.record(session.duration as f64 / NANOS_PER_SECOND);
         meter.histogram(&names::SESSION_LLM_CALLS, &by_feature).record(totals.calls() as f64);
         for (name, tool) in &totals.tools {
             let labels = [("feature", feature), ("tool_name", values.tools.value(account, Some(name)))];
@@ -204,5 +204,5 @@ impl RunEventRecorder for RunMetrics {
 
 /// USD as a rounded number; exact sums come from the views.
 pub(super) fn usd(atto: i128) -> f64 {
-    atto as f64 / ATTO
+    atto as f64 / ATTO_PER_USD
 }

@@ -238,6 +238,7 @@ pub(super) mod price_quality {
     pub(crate) const PRICED: u8 = 4;
 }
 
+/// Version of the encoding of effects.
 const VERSION: u8 = 2;
 
 impl BatchObservation {

@@ -21,7 +21,7 @@ use super::metrics::{MetricLabels, usd};
 use super::outbox::OutboxEvent;
 use super::summary::{resource, scope, text_attribute};
 
-const NANOS: f64 = 1e9;
+const NANOS_PER_SECOND: f64 = 1e9;
 
 /// Name and unit of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,7 +130,7 @@ impl MetricAccumulator<'_> {
         let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
         let feature = labels.features.value(account, view.feature.as_deref()).to_owned();
         let attributes = vec![("tenant", tenant.clone()), ("feature", feature.clone())];
-        let seconds = view.duration as f64 / NANOS;
+        let seconds = view.duration as f64 / NANOS_PER_SECOND;
         self.record_histogram(
             metric_name("agent.run.iterations", "{iteration}"),
             &names::RUN_ITERATIONS,
@@ -203,7 +203,7 @@ impl MetricAccumulator<'_> {
         let feature = ("feature", labels.features.value(account, view.feature.as_deref()).to_owned());
         let model = labels.models.value(account, totals.main_model()).to_owned();
         let by_feature = vec![feature.clone()];
-        let seconds = view.duration as f64 / NANOS;
+        let seconds = view.duration as f64 / NANOS_PER_SECOND;
         let with_feature = |attribute: (&'static str, String)| vec![feature.clone(), attribute];
         self.record_histogram(
             metric_name("agent.session.duration_seconds", "s"),

@@ -29,6 +29,7 @@ use super::store::{GroupStore, NewToolCall};
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
 /// New items are evaluated after this time, ns; in heavy groups later, see [`evaluation::evaluation_interval`].
 const EVALUATION_DELAY: u64 = 1_000_000_000;
+/// Version of the encoding of checkpoints.
 const VERSION: u8 = 7;
 
 /// See the module documentation.

@@ -169,8 +169,13 @@ impl BaseLookup {
             let others = plan.sources().filter(|fragment| **fragment != self.fragment);
             self.referenced.extend(others.cloned());
         }
-        let context =
-            Arc::new(ItemFingerprints::new(&self.fragment, position, content.take_fingerprints(), &plan, base.as_deref()));
+        let context = Arc::new(ItemFingerprints::new(
+            &self.fragment,
+            position,
+            content.take_fingerprints(),
+            &plan,
+            base.as_deref(),
+        ));
         if !context.is_context() {
             return plan;
         }

@@ -338,12 +338,12 @@ fn make_template(text: &str) -> String {
     while let Some(c) = rest.chars().next() {
         let quotation_end =
             matches!(c, '"' | '\'' | '`').then(|| rest.get(1..).and_then(|quoted| quoted.find(c))).flatten();
-        if let Some(end) = quoted {
-            let _ = write!(out, "{c}…{c}"); // Writing to a String cannot fail.
+        if let Some(end) = quotation_end {
+            let _ = write!(template, "{c}…{c}"); // Writing to a String cannot fail.
             rest = rest.get(end + 2..).unwrap_or_default();
             continue;
         }
-        let word = rest
+        let token_len = rest
             .find(|c: char| c.is_whitespace() || "\"'`()[]{}<>,;=".contains(c))
             .unwrap_or(rest.len())
             .max(c.len_utf8());
