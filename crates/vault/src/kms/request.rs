@@ -107,8 +107,7 @@ pub(super) async fn send_decrypt(
     request: &DecryptRequest<'_>,
 ) -> Result<Plaintext, SdkError<DecryptFailure, HttpResponse>> {
     let not_built = |why: &str| SdkError::construction_failure(why.to_owned());
-    let endpoint_url =
-        resolve_endpoint(shared, endpoint).ok_or_else(|| not_built("no address for this region"))?;
+    let endpoint_url = resolve_endpoint(shared, endpoint).ok_or_else(|| not_built("no address for this region"))?;
     let client = shared.http_client().ok_or_else(|| not_built("no HTTP client"))?;
     let body = serde_json::to_vec(request).map_err(|_| not_built("no JSON"))?;
     let operation = Operation::builder()
