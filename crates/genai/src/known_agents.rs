@@ -133,7 +133,8 @@ pub fn mark_known_agents(
     let matches: Vec<(bool, bool)> = facts.items.iter().map(|item| matcher.match_item(item)).collect();
     let finds_agent_items =
         facts.items.iter().zip(&matches).any(|(item, (trace, service))| !item.agent && (*trace || *service));
-    if !finds_agent_items && !(policy_differs && facts.has_agent_items) {
+    let must_search = finds_agent_items || (policy_differs && facts.has_agent_items);
+    if !must_search {
         return None;
     }
     let mut entries: Vec<ItemWithDialect<'_>> = Vec::with_capacity(facts.items.len());
