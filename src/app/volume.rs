@@ -1,6 +1,6 @@
 //! Checks a folder's volume: whether it can be written, has space, and survives a restart, as an OK to a client
-//! promises. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles space while
-//! running.
+//! promises. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles space
+//! while running.
 
 use std::path::Path;
 

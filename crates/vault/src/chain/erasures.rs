@@ -51,7 +51,7 @@ impl NewestErasures {
     }
 
     /// Stores a head if it is newer than the known one of its writer, or the first of its writer and there are fewer
-    /// than [`MAX_WRITERS`]. Returns whether the head was stored. Epochs of a chain of erasures sort in their order.
+    /// than `MAX_WRITERS`. Returns whether the head was stored. Epochs of a chain of erasures sort in their order.
     pub fn add(&mut self, head: &ErasureHead) -> bool {
         let writers = self.0.entry(head.account.clone()).or_default();
         if writers.get(&head.writer).map_or(writers.len() >= MAX_WRITERS, |known| !is_newer(&head.link, known)) {
