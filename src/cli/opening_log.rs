@@ -76,7 +76,7 @@ impl OpeningLog {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
         let line =
-            json!({"time": time, "command": command, "what": what, "store": self.store, "auditors": self.auditors});
+            json!({"time": time, "command": command, "target": what, "store": self.store, "auditors": self.auditors});
         let mut file = file.lock();
         let wrote = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
         wrote.map_err(|error| {

@@ -13,7 +13,7 @@ use otlp::Value;
 
 use super::chat_evidence;
 use super::facts::ContentPart;
-use super::keys::{CHAT, GLOBAL, KeyClass, KeyClassifier, KeySetId, SPOKEN};
+use super::keys::{BESIDE_ROLE, CHAT, GLOBAL, KeyClass, KeyClassifier, KeySetId};
 use super::label_shape;
 use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
 
@@ -266,7 +266,8 @@ impl NestedSearch<'_, '_> {
     /// The part that an entry holds, if it is content.
     fn listed_part(&self, key: &str, label: bool, number: bool) -> Option<ContentPart> {
         let class = self.nested.class(key);
-        let sets = [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number), Some(SPOKEN).filter(|_| !number)];
+        let sets =
+            [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number), Some(BESIDE_ROLE).filter(|_| !number)];
         let listed = sets.into_iter().flatten().find_map(|set| class.listed_content(set))?;
         let keeps = (listed.is_label_key && label) || (number && (!self.lists.agent || listed.by_wildcard));
         (!keeps).then_some(listed.part)

@@ -15,7 +15,7 @@ pub(super) fn time_json(at: u64) -> Value {
 }
 
 fn metric_json(number: &WindowMetric) -> Value {
-    json!({"value": number.value, "yesterday": number.yesterday, "change": number.change(), "course": number.series})
+    json!({"value": number.value, "yesterday": number.yesterday, "change": number.change(), "series": number.series})
 }
 
 fn shares_json(shares: &[CostShare]) -> Vec<Value> {

@@ -87,11 +87,11 @@ pub(super) struct IdleWatcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
     /// No request arrived before the deadline.
-    Silent,
+    NoRequest,
     /// The connection was idle for too long.
     Idle,
     /// The connection was idle longest when another client needed its place.
-    Crowded,
+    Evicted,
 }
 
 /// Creates both sides of a new connection, which begins idle.
@@ -191,14 +191,14 @@ impl IdleWatcher {
         let mut told = self.load.clone();
         let rested = async {
             if tokio::time::timeout(first, self.load.wait_for(|work| work.had_request)).await.is_err() {
-                return CloseReason::Silent;
+                return CloseReason::NoRequest;
             }
             self.wait_until_idle_for(idle).await;
             CloseReason::Idle
         };
         tokio::select! {
             rest = rested => rest,
-            _ = told.wait_for(|work| work.asked_to_leave) => CloseReason::Crowded,
+            _ = told.wait_for(|work| work.asked_to_leave) => CloseReason::Evicted,
         }
     }
 

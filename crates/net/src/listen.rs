@@ -140,9 +140,9 @@ pub struct PortMetrics {
     /// Connections closed at once, because there were too many and none was idle.
     pub over_limit: Counter,
     /// Connections closed to make room, because they were idle longest.
-    pub crowded: Counter,
+    pub evicted: Counter,
     /// Connections closed because no first request came before the deadline.
-    pub silent: Counter,
+    pub no_request: Counter,
     /// Connections closed because they were idle too long between requests.
     pub idle: Counter,
     /// Connections closed because they reached their maximum age.
@@ -353,7 +353,7 @@ async fn serve_connection<H: RequestHandler>(
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
             () = rest.wait_until_crowded() => {
-                port.meters.crowded.increment(1);
+                port.meters.evicted.increment(1);
                 return;
             }
             () = async {
@@ -447,9 +447,9 @@ async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Sen
     conn.as_mut().graceful_shutdown();
     // a request that crossed the shutdown is answered first
     let (count, quiet) = match ending {
-        CloseReason::Silent => (&port.meters.silent, None),
+        CloseReason::NoRequest => (&port.meters.no_request, None),
         CloseReason::Idle => (&port.meters.idle, Some(GOAWAY_WAIT.min(idle))),
-        CloseReason::Crowded => (&port.meters.crowded, Some(CLOSE_WAIT)),
+        CloseReason::Evicted => (&port.meters.evicted, Some(CLOSE_WAIT)),
     };
     count.increment(1);
     let patience = async {

@@ -183,7 +183,9 @@ fn active_alerts(pages: &AdminPages, run: &Value) -> Vec<(&'static str, String, 
         let of_session = alert.run.is_empty() && !alert.session.is_empty() && run["session_id"] == *alert.session;
         alert.until.is_none() && run["account"] == *alert.account && (of_run || of_session)
     });
-    all.iter().map(|alert| (alert.severity.as_str(), text::clean_name(alert.rule), alert.measurement_text())).collect()
+    all.iter()
+        .map(|alert| (alert.severity.as_str(), text::clean_name(alert.rule.as_str()), alert.measurement_text()))
+        .collect()
 }
 
 fn figure_rows(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, String, String)> {

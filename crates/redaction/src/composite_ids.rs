@@ -121,7 +121,7 @@ fn has_email_address(id: &str) -> bool {
 }
 
 /// Prefixes of ids and the cue words that they mean: `wa_4915…` is a WhatsApp number.
-static CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_cues").collect());
+static CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_abbreviations").collect());
 
 fn cue_word(text: &str) -> &str {
     CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)

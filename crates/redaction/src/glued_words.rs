@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 const BACK: usize = 24;
 
 /// Words that mean a secret wherever they end a longer word.
-static WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.glued"));
+static WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.secret_word_endings"));
 
 /// Words for "password" in other scripts, in each of their spellings.
 pub(super) static SCRIPTS: LazyLock<Vec<&str>> =

@@ -14,7 +14,7 @@ const REACH: usize = 80;
 /// Most bytes between an announcing word and an address.
 const CONTEXT: usize = 48;
 /// Words that announce an address.
-static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_mail").collect());
+static WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_email_cues").collect());
 
 /// Claims every spelt address.
 pub(super) fn claim_spelled_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {

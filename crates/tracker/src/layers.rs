@@ -54,11 +54,11 @@ struct ModelCallLayers<'g> {
 pub(super) fn decide_counts(
     nodes: &CompactMap<SpanNode>,
     items: &[RunItem<'_>],
-    twins: &PairedRecords,
+    pairs: &PairedRecords,
 ) -> Vec<CountDecision> {
     let layers = ModelCallLayers::build(nodes, items);
     let one = |(at, item): (usize, &RunItem<'_>)| match item.record {
-        ItemRecord::Call(call) => twins.call(at, call).map_or(CountDecision::NotCounted, |call| layers.decide(call)),
+        ItemRecord::Call(call) => pairs.call(at, call).map_or(CountDecision::NotCounted, |call| layers.decide(call)),
         ItemRecord::Tool(_) | ItemRecord::Mark(_) => CountDecision::NotCounted,
     };
     items.iter().enumerate().map(one).collect()

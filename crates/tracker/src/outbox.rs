@@ -67,10 +67,10 @@ impl OutboxEvent {
                 // A rule fires once for a run or session; after a crash perhaps later, when its tenant is known, so
                 // neither time nor tenant is part of the number. Drift may fire again.
                 if !run.is_empty() || !session.is_empty() {
-                    return digest(&["alert", alert.rule, account, session, run]);
+                    return digest(&["alert", alert.rule.as_str(), account, session, run]);
                 }
                 let whose = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
-                digest(&["alert", alert.rule, account, whose, &alert.since.to_string()])
+                digest(&["alert", alert.rule.as_str(), account, whose, &alert.since.to_string()])
             }
             Self::Investigation(account, kind, incident) => digest(&["case", account, kind, incident]),
             Self::Overridden(account, kind, incident) => digest(&["override", account, kind, incident]),

@@ -42,15 +42,15 @@ impl PairedRecords {
             let records = if is_span { spans } else { logs };
             records.push((item.start, item.key, at));
         }
-        let mut twins = Self::default();
+        let mut pairs = Self::default();
         for [mut spans, mut logs] in alike.into_values() {
             spans.sort_unstable();
             logs.sort_unstable();
             for ((.., span), (.., log)) in spans.into_iter().zip(logs) {
-                twins.pair(items, span, log);
+                pairs.pair(items, span, log);
             }
         }
-        twins
+        pairs
     }
 
     fn pair(&mut self, items: &[RunItem<'_>], span: usize, log: usize) {

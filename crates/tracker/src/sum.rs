@@ -22,8 +22,8 @@ pub(super) fn sum_runs(
     homes: &[Option<usize>],
     terms: &AggregationContext,
 ) {
-    let twins = PairedRecords::pair_records(items, homes);
-    let counts = layers::decide_counts(&resolved.group.nodes, items, &twins);
+    let pairs = PairedRecords::pair_records(items, homes);
+    let counts = layers::decide_counts(&resolved.group.nodes, items, &pairs);
     let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, CountDecision::Answered(_)));
     let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
     let turns = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, CountDecision::TurnTokens(_)));
@@ -36,7 +36,7 @@ pub(super) fn sum_runs(
         let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(at)) else { continue };
         match item.record {
             ItemRecord::Call(call) => {
-                let Some(call) = twins.call(number, call) else { continue };
+                let Some(call) = pairs.call(number, call) else { continue };
                 let counts = match *counts {
                     CountDecision::TurnTokens(_) if with_calls.contains(&at) => CountDecision::NotCounted,
                     // the end of the turn reports the tokens of its calls
@@ -49,7 +49,7 @@ pub(super) fn sum_runs(
                 state.add_call(run, at, (item, call), counts, group, (aside, sub));
             }
             ItemRecord::Tool(tool) => {
-                let Some(tool) = twins.tool(number, tool) else { continue };
+                let Some(tool) = pairs.tool(number, tool) else { continue };
                 let nested = above.nested;
                 let above = denied.get(&tool.position.node).copied().filter(|_| tool.position.is_own_span);
                 add_tool(run, item, tool, (above, nested), group);

@@ -13,7 +13,7 @@ use runs::Alert;
 pub(super) fn sort_for_sending(mut news: Vec<Alert>) -> Vec<Alert> {
     let mut kinds = TurnCounter::default();
     news.sort_by_key(|alert| alert.since);
-    let kind = |alert: &Alert| [&alert.account, alert.tenant.as_deref().unwrap_or(""), alert.rule].join("\n");
+    let kind = |alert: &Alert| [&alert.account, alert.tenant.as_deref().unwrap_or(""), alert.rule.as_str()].join("\n");
     let mut placed: Vec<(usize, Alert)> = news.into_iter().map(|alert| (kinds.next(kind(&alert)), alert)).collect();
     placed.sort_by_key(|(turn, alert)| (Reverse(alert.severity), *turn, alert.since));
     let mut accounts = TurnCounter::default();

@@ -335,8 +335,8 @@ fn build_session_page(
             report
                 .findings
                 .iter()
-                .filter(|finding| finding.at.contains(&place))
-                .map(|finding| escape_unsafe(&finding.what))
+                .filter(|finding| finding.location.contains(&place))
+                .map(|finding| escape_unsafe(&finding.message))
                 .collect()
         }
         _ => Vec::new(),

@@ -155,7 +155,10 @@ fn write_changes(part: &ExplainedPart, look: FormatOptions, out: &mut String) {
             "kept" => format!("    {key} = {}", shown(before)),
             "changed" => colour_text(look, "33", &format!("  ~ {key} = {}\n      → {}", shown(before), shown(after))),
             "added" => colour_text(look, "32", &format!("  + {key} = {}", shown(after))),
-            other => colour_text(look, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
+            removed => {
+                let place = if removed == "moved_to_vault" { "to the vault" } else { removed };
+                colour_text(look, "31", &format!("  - {key} = {}  [{place}]", shown(before)))
+            }
         };
         write_line(out, &text);
         if let Some(why) = whole {

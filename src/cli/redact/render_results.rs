@@ -73,10 +73,10 @@ pub(super) fn to_marked(detector: &Detector, hits: &[RedactionHit]) -> Vec<Typed
 pub(super) fn as_json(score: &RedactionScore) -> String {
     let tally = |tally: &ScoreCounts| {
         json!({
-            "labels": tally.labels, "found": tally.found, "leaked": tally.leaked, "placed": tally.placed,
-            "right": tally.correct, "near_misses": tally.near_misses, "clean_texts": tally.clean,
-            "recall": tally.recall(), "leak": tally.leak(), "precision": tally.precision(), "f2": tally.f2(),
-            "clean": tally.clean(),
+            "labels": tally.labels, "found": tally.found, "leaked": tally.leaked, "placeholders": tally.placed,
+            "correct": tally.correct, "near_misses": tally.near_misses, "clean_texts": tally.clean,
+            "recall": tally.recall(), "leak_rate": tally.leak(), "precision": tally.precision(), "f2": tally.f2(),
+            "clean_rate": tally.clean(),
         })
     };
     let map = |tallies: &std::collections::BTreeMap<String, ScoreCounts>| {
@@ -86,7 +86,7 @@ pub(super) fn as_json(score: &RedactionScore) -> String {
         .map(|((label, told), count)| json!({"label": label, "detected_as": told, "count": count}))
         .collect();
     let mut text = serde_json::to_string_pretty(&json!({
-        "all": tally(&score.all), "types": map(&score.types), "groups": map(&score.groups), "confused": confused,
+        "all": tally(&score.all), "types": map(&score.types), "groups": map(&score.groups), "confusions": confused,
         "unjudged": score.unjudged,
     }))
     .unwrap_or_default();

@@ -82,7 +82,7 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
     } = &done;
     if options.json {
         let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
-            "rewritten": healed, "pruned": pruned, "unsigned": unsigned, "unreadable": unread, "older_missing": older});
+            "rewritten_files": healed, "pruned_days": pruned, "unsigned": unsigned, "unreadable": unread, "missing_older_objects": older});
         output::print(&format!("{json}\n"))?;
         return check_complete(unread);
     }

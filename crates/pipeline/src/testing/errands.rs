@@ -83,7 +83,7 @@ impl Processor for Asker {
         let (give, take) = oneshot::channel();
         self.open.lock().push(give);
         Some(Box::pin(async move {
-            let answer = take.await.unwrap_or(Err(Reason::Held))?;
+            let answer = take.await.unwrap_or(Err(Reason::RecogniserUnavailable))?;
             Ok(Arc::new(answer) as InquiryAnswer)
         }))
     }

@@ -300,11 +300,11 @@ impl CostProcessor {
         for place in below.into_iter().chain(answer) {
             pass.changes.add_sum(place, BilledSum::from_item(item));
         }
-        let twin =
-            item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
+        let pair =
+            item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|pair| *pair != key);
         let marks = identity.iter().flat_map(|identity| identity.marks.recorded_claims());
         for key in
-            layers.iter().flat_map(|layers| layers.when_billed.iter().copied()).chain(marks).chain(twin).chain(span)
+            layers.iter().flat_map(|layers| layers.when_billed.iter().copied()).chain(marks).chain(pair).chain(span)
         {
             if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
                 pass.changes.add_claim(key);

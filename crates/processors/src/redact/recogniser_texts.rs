@@ -117,7 +117,7 @@ impl RedactProcessor {
             let answers = answers.await;
             if hold && texts.iter().any(|text| answers.findings(text).is_none()) {
                 held.increment(1);
-                return Err(Reason::Held);
+                return Err(Reason::RecogniserUnavailable);
             }
             Ok(Arc::new(answers) as InquiryAnswer)
         }))

@@ -454,7 +454,7 @@ pub(super) fn plate_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usiz
 }
 
 /// Words between the word for a BIC and the BIC itself.
-static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_links")));
+static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_linking_words")));
 
 /// Finds a BIC behind its word at `end`.
 pub(super) fn bic_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {

@@ -189,14 +189,15 @@ impl<'a, 't> NumberSite<'a, 't> {
 }
 
 /// Words for numbered things.
-static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.things")));
+static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.numbered_things")));
 
 /// Words for numbered things that also come before phone numbers (`the office line`, `any time`). They count only right
 /// before bare digits, or before `#`, `:` or a word for "number".
-static AMBIGUOUS_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.things_maybe")));
+static AMBIGUOUS_THINGS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("numbers.numbered_things_ambiguous")));
 
 /// Words between such a word and its number.
-static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.fillers")));
+static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.thing_linking_words")));
 
 /// Whether a word is in either list.
 pub(super) fn is_thing(word: &[u8]) -> bool {
@@ -217,7 +218,8 @@ fn is_behind_thing_word(scan: &TextScan<'_>, at: usize, bare: bool) -> bool {
         // productId, orderNumber
         let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel.filter(|head| !head.is_empty()) {
-            let mut known = wordlists::words("numbers.things").chain(wordlists::words("numbers.things_maybe"));
+            let mut known = wordlists::words("numbers.numbered_things")
+                .chain(wordlists::words("numbers.numbered_things_ambiguous"));
             return known.any(|known| ends_with(head, known.as_bytes()));
         }
         if !FILLERS.contains(word) {

@@ -19,17 +19,18 @@ const LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth ma
 /// All schemes, each with whether its credentials have several words.
 static SCHEMES: LazyLock<WordMap<bool>> = LazyLock::new(|| {
     let of = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
-    WordMap::from_entries(of(wordlists::text("secrets.schemes"), false).chain(of(LISTS, true)).collect())
+    WordMap::from_entries(of(wordlists::text("secrets.auth_schemes"), false).chain(of(LISTS, true)).collect())
 });
 /// Attributes of `Set-Cookie`.
 static ATTRIBUTES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookie_attributes")));
 
 /// Cookies that hold a preference rather than a session.
 static PREFERENCE_COOKIES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookies_of_choices")));
+    LazyLock::new(|| WordSet::new(wordlists::text("secrets.preference_cookies")));
 
 /// Cookie values that are not secret.
-static HARMLESS_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookie_values")));
+static HARMLESS_VALUES: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("secrets.non_session_cookie_values")));
 
 /// Claims the secrets in the header `pair`. Returns the end of the text that needs no further check.
 pub(super) fn check_header(

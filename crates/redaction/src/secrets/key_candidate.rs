@@ -40,7 +40,7 @@ pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     }
 }
 
-/// `is` in other languages: `das Passwort lautet …`. The list `notation.is` reads the text behind it.
+/// `is` in other languages: `das Passwort lautet …`. The list `notation.linking_phrases` reads the text behind it.
 const IS_IN_OTHER_LANGUAGES: [&[u8]; 14] = [
     b"lautet ",
     b"lautet: ",

@@ -62,7 +62,7 @@ pub(super) fn all_calls() -> impl Iterator<Item = (&'static str, bool, SecretArg
             .filter_map(|(takes, names)| Some((parse_argument(takes)?, names)))
             .flat_map(move |(taken, names)| names.split(' ').map(move |name| (name, exact, taken)))
     };
-    each("secrets.calls", false).chain(each("secrets.calls_exact", true))
+    each("secrets.calls", false).chain(each("secrets.calls_case_sensitive", true))
 }
 
 /// Parses `1 secret`: the number of arguments before, and the required form.

@@ -75,7 +75,8 @@ pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
         ("toCharArray", SecretCue::CharArray),
     ];
     let calls = known_calls::all_calls().map(|(text, exact, taken)| stem(text, exact, true, SecretCue::Call(taken)));
-    let phrases = wordlists::words("secrets.phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
+    let phrases =
+        wordlists::words("secrets.seed_phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
     keys.chain(providers)
         .chain(aws)
         .chain(calls)

@@ -15,13 +15,13 @@ macro_rules! list {
     };
 }
 
-list!(TITLES, "names.eastern_titles");
-list!(CUES, "names.eastern_cues");
-list!(CUES_MAYBE, "names.eastern_cues_maybe");
-list!(CHINESE, "names.eastern_chinese");
-list!(JAPANESE, "names.eastern_japanese");
-list!(KOREAN, "names.eastern_korean");
-list!(OTHERS, "names.eastern_others");
+list!(TITLES, "names.cjk_titles");
+list!(CUES, "names.cjk_cues");
+list!(CUES_MAYBE, "names.cjk_cues_ambiguous");
+list!(CHINESE, "names.cjk_family_names_chinese");
+list!(JAPANESE, "names.cjk_family_names_japanese");
+list!(KOREAN, "names.cjk_family_names_korean");
+list!(OTHERS, "names.cjk_other_words");
 
 /// First UTF-8 bytes of these scripts, and the same in sets of three for `memchr3`.
 const LEADS: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
@@ -30,7 +30,7 @@ const SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [0xE3, 0xEB,
 const MOST: usize = 6;
 
 /// Claims names next to titles and words for persons.
-pub(super) fn claim_eastern_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
+pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
     // Most non-ASCII texts have only dashes and accents, and none of these bytes
     let has = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
     if !scan.anchors.byte_kinds.high || !SETS.into_iter().any(has) {
