@@ -67,13 +67,13 @@ pub struct SessionEvidence {
     /// Session id, as the index shows it; `trace-…` for records without one.
     pub session: String,
     /// Earliest time of its items.
-    pub first: String,
+    pub first_seen: String,
     /// Latest time of its items.
-    pub last: String,
+    pub last_seen: String,
     /// Number of index lines.
     pub lines: u64,
     /// Number of lines with content in the vault.
-    pub with_content: u64,
+    pub lines_with_content: u64,
     /// Model calls, each once.
     pub model_calls: u64,
     /// Tool calls, each once.
@@ -81,11 +81,11 @@ pub struct SessionEvidence {
     /// Permission decisions.
     pub decisions: u64,
     /// Denied decisions.
-    pub denied: u64,
+    pub denials: u64,
     /// Failed items.
-    pub failed: u64,
+    pub failures: u64,
     /// Model calls without a price.
-    pub unpriced: u64,
+    pub unpriced_calls: u64,
     /// Exact sum in USD; null if the sum is too large to compute.
     #[serde(serialize_with = "as_text")]
     pub cost_usd: Option<Decimal>,
@@ -107,9 +107,9 @@ pub struct SessionEvidence {
     pub key_ids: BTreeSet<String>,
 }
 
-/// A session's actions at the permission boundary: a line for each tool and decision.
+/// A tool that a session used, or a decision about its use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct BoundaryAction {
+pub struct ToolAction {
     /// Account that sent it.
     pub account: String,
     /// Tenant, as the index shows it.
@@ -119,7 +119,7 @@ pub struct BoundaryAction {
     /// Tool name; null if the client does not report it.
     pub tool: Option<String>,
     /// `used`, or the decision: `accept`, `reject`, …
-    pub what: String,
+    pub outcome: String,
     /// Whether the action was denied.
     pub denied: bool,
     /// Who decided, as the client reports it: `config`, `hook`, `user_reject`, …; null if it does not.
@@ -132,15 +132,15 @@ pub struct BoundaryAction {
 
 /// Count and time range of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ActionTimes {
+pub struct ActionOccurrences {
     /// How often it happened.
     pub count: u64,
     /// How often it failed.
-    pub failed: u64,
+    pub failures: u64,
     /// First time.
-    pub first: String,
+    pub first_seen: String,
     /// Last time.
-    pub last: String,
+    pub last_seen: String,
 }
 
 /// A digest of the period.
@@ -191,9 +191,9 @@ pub struct ConfigurationPeriod {
     /// Number of digests.
     pub digests: u64,
     /// End of the first one.
-    pub first: String,
+    pub first_digest: String,
     /// End of the last one.
-    pub last: String,
+    pub last_digest: String,
 }
 
 /// A key object in the vault.
@@ -204,7 +204,7 @@ pub struct KeyEvidence {
     /// Key id.
     pub key_id: String,
     /// How the key is sealed.
-    pub kind: &'static str,
+    pub encryption: &'static str,
 }
 
 /// A line that records an erasure.
@@ -213,7 +213,7 @@ pub struct ErasureLine {
     /// Account of the erased content.
     pub account: String,
     /// Time of the line.
-    pub at: String,
+    pub time: String,
     /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
     /// The recorded erasure.
@@ -223,12 +223,12 @@ pub struct ErasureLine {
 /// An object that no given key signed, or that no signed digest names. The evidence does not count it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnsignedObject {
-    /// Name of the object; null if only `why` names it.
+    /// Name of the object; null if only `reason` names it.
     pub name: Option<String>,
     /// Lines of the period in it.
     pub lines: u64,
     /// Why it does not count, in words.
-    pub why: String,
+    pub reason: String,
 }
 
 /// All evidence of a period.
@@ -243,7 +243,7 @@ pub struct PeriodEvidence {
     /// Sessions, by account, tenant and session id.
     pub sessions: BTreeMap<(String, String, String), SessionEvidence>,
     /// Tools and decisions.
-    pub boundary: BTreeMap<BoundaryAction, ActionTimes>,
+    pub actions: BTreeMap<ToolAction, ActionOccurrences>,
     /// Digests of the period.
     pub digests: Vec<DigestEvidence>,
     /// Configurations of the gateways that made the digests.
@@ -296,8 +296,8 @@ pub async fn gather_evidence(
     let strange = each_unsigned_row(vault, account, &day, &signed, &mut each).await?;
     let why = "no digest signed by a given key names it";
     let others =
-        others.into_iter().map(|(name, lines)| UnsignedObject { name: Some(name), lines, why: why.to_owned() });
-    let strange = strange.into_iter().map(|why| UnsignedObject { name: None, lines: 0, why });
+        others.into_iter().map(|(name, lines)| UnsignedObject { name: Some(name), lines, reason: why.to_owned() });
+    let strange = strange.into_iter().map(|why| UnsignedObject { name: None, lines: 0, reason: why });
     all.unsigned = others.chain(strange).collect();
     all.collect_digests(vault, period, account, keys).await?;
     all.list_keys(vault, period, account).await?;
@@ -320,7 +320,7 @@ impl PeriodEvidence {
         if let (Some(RowKind::Erasure), Some(erasure)) = (tail.kind, &tail.erasure) {
             let leaf = format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf);
             let erasure = ErasureRecord { request: None, ..(**erasure).clone() };
-            self.erasures.push(ErasureLine { account: tail.account.clone(), at: tail.ts.clone(), leaf, erasure });
+            self.erasures.push(ErasureLine { account: tail.account.clone(), time: tail.ts.clone(), leaf, erasure });
             return true;
         }
         if tail.kind == Some(RowKind::KeyCopies) {
@@ -341,7 +341,7 @@ impl PeriodEvidence {
         }
         let told = CallReport::from_row(row);
         let is_new = (self.calls.is_new_tool(&told), self.calls.is_new_failure(&told));
-        self.add_boundary_action(row, &key, is_new.0);
+        self.add_tool_action(row, &key, is_new.0);
         let (account, tenant, session) = key.clone();
         let new = || SessionEvidence {
             account,
@@ -354,34 +354,34 @@ impl PeriodEvidence {
         true
     }
 
-    fn add_boundary_action(
+    fn add_tool_action(
         &mut self,
         row: &IndexRow,
         (account, tenant, session): &(String, String, String),
         is_tool_call: bool,
     ) {
         let tail = &row.tail;
-        let what = match (tail.call.as_str(), &tail.decision) {
+        let outcome = match (tail.call.as_str(), &tail.decision) {
             ("permission", decision) => decision.clone().unwrap_or_else(|| "asked".to_owned()),
             (_, Some(decision)) if is_denied(decision) => decision.clone(),
             ("tool", _) if is_tool_call => "used".to_owned(),
             _ => return,
         };
-        let key = BoundaryAction {
+        let key = ToolAction {
             account: account.clone(),
             tenant: tenant.clone(),
             session: session.clone(),
             tool: tail.tool_name.clone(),
-            denied: is_denied(&what),
+            denied: is_denied(&outcome),
             decided_by: tail.decided_by.clone(),
-            what,
+            outcome,
             actor: tail.actor.clone(),
             user: tail.user_key.clone(),
         };
-        let times = self.boundary.entry(key).or_default();
+        let times = self.actions.entry(key).or_default();
         times.count += 1;
-        times.failed += u64::from(tail.status != "ok");
-        widen_range(&mut times.first, &mut times.last, &tail.ts);
+        times.failures += u64::from(tail.status != "ok");
+        widen_range(&mut times.first_seen, &mut times.last_seen, &tail.ts);
     }
 
     async fn collect_digests(
@@ -405,7 +405,7 @@ impl PeriodEvidence {
                     });
                     let Some(digest) = digest else {
                         let why = "this digest is not signed by a given key, was moved, or is malformed".to_owned();
-                        self.unsigned.push(UnsignedObject { name: Some(name), lines: 0, why });
+                        self.unsigned.push(UnsignedObject { name: Some(name), lines: 0, reason: why });
                         continue;
                     };
                     if digest.end < period.from || digest.start >= period.to {
@@ -438,7 +438,7 @@ impl PeriodEvidence {
         let key = GatewayConfiguration { account, writer, made_by: digest.made_by.clone() };
         let spell = self.configurations.entry(key).or_default();
         spell.digests += 1;
-        widen_range(&mut spell.first, &mut spell.last, &digest.end);
+        widen_range(&mut spell.first_digest, &mut spell.last_digest, &digest.end);
     }
 
     async fn list_keys(
@@ -452,7 +452,7 @@ impl PeriodEvidence {
             let Some(key) = parse_key_name(&name) else { continue };
             let day = key.folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             if period.may_contain_day(day) {
-                self.keys.push(KeyEvidence { key_id: key.id, name, kind: "age v1, X25519" });
+                self.keys.push(KeyEvidence { key_id: key.id, name, encryption: "age v1, X25519" });
             }
         }
         Ok(())
@@ -463,14 +463,14 @@ impl SessionEvidence {
     fn add_row(&mut self, row: &IndexRow, (is_tool_call, is_failure): (bool, bool)) {
         let tail = &row.tail;
         self.lines += 1;
-        self.with_content += u64::from(row.object_key.is_some());
+        self.lines_with_content += u64::from(row.object_key.is_some());
         let status = tail.cost_status.as_deref().unwrap_or_default();
         self.model_calls += u64::from(is_model_line(tail));
-        self.unpriced += u64::from(status == "unpriced");
+        self.unpriced_calls += u64::from(status == "unpriced");
         self.tool_calls += u64::from(is_tool_call);
-        self.failed += u64::from(is_failure);
+        self.failures += u64::from(is_failure);
         self.decisions += u64::from(tail.decision.is_some());
-        self.denied += u64::from(tail.decision.as_deref().is_some_and(is_denied));
+        self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if status == "priced" {
             let usd = tail.cost_usd.as_deref().and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
             self.cost_usd = self.cost_usd.and_then(|sum| sum.checked_add(usd)).map(|sum| sum.normalize());
@@ -487,7 +487,7 @@ impl SessionEvidence {
         ] {
             set.extend(value.clone());
         }
-        widen_range(&mut self.first, &mut self.last, &tail.ts);
+        widen_range(&mut self.first_seen, &mut self.last_seen, &tail.ts);
     }
 }
 

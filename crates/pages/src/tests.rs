@@ -528,7 +528,7 @@ async fn moved_keys_are_named() {
         let json: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(status, StatusCode::OK);
         assert_eq!(json["moved_keys"][0]["key"], "team", "{path}: {text}");
-        assert_eq!(json["moved_keys"][1]["keep"], "vault: { labels: { keep: [jira] } }", "{path}: {text}");
+        assert_eq!(json["moved_keys"][1]["keep_config"], "vault: { labels: { keep: [jira] } }", "{path}: {text}");
         assert!(path == "/report" || json["privacy"]["vault"] == "strict", "{path}: {text}");
     }
     let (_, text) = ask(&router, "/report", HTML).await;

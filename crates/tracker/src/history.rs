@@ -39,12 +39,22 @@ pub(super) struct InvestigationState {
     overridden: bool,
     judged: bool,
     confidence: Option<f64>,
-    resolved_in: Option<f64>,
+    resolution_seconds: Option<f64>,
     /// Start of the last run that was added, unix ns.
     last: u64,
 }
 
-fields!(InvestigationState { agent_type, runs, tool_calls, atto, overridden, judged, confidence, resolved_in, last });
+fields!(InvestigationState {
+    agent_type,
+    runs,
+    tool_calls,
+    atto,
+    overridden,
+    judged,
+    confidence,
+    resolution_seconds,
+    last
+});
 
 /// A run that is still shown, and its digest.
 struct FinishedRun {
@@ -305,7 +315,7 @@ impl RunHistory {
             stats.overridden += u64::from(case.overridden);
             stats.atto_usd = stats.atto_usd.saturating_add(case.atto);
             calls.entry(&case.agent_type).or_default().push(case.tool_calls);
-            let Some((confidence, seconds)) = case.confidence.zip(case.resolved_in) else { continue };
+            let Some((confidence, seconds)) = case.confidence.zip(case.resolution_seconds) else { continue };
             let tenth = ((confidence * 10.0) as usize).min(9);
             if let Some((count, mean)) = stats.resolution.get_mut(tenth) {
                 *count += 1;
@@ -326,7 +336,7 @@ impl InvestigationState {
     fn apply_outcome(&mut self, account: &str, judgement: &RunJudgement, recorder: &dyn RunEventRecorder) -> bool {
         let Some(outcome) = judgement.outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
-        self.resolved_in = outcome.resolved_in.or(self.resolved_in);
+        self.resolution_seconds = outcome.resolution_seconds.or(self.resolution_seconds);
         let overridden = outcome.verdict == OutcomeVerdict::Overridden;
         // An override is final: later outcomes do not undo it, and a second override is not counted.
         let is_newly_overridden = overridden && !self.overridden;

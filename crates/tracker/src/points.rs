@@ -81,7 +81,7 @@ pub(super) fn encode_metrics_request(events: &[&OutboxEvent], labels: &MetricLab
                 let tenant = points.labels.tenants.value(&alert.account, alert.tenant.as_deref()).to_owned();
                 points.add_count(
                     metric_name("agent.alerts", "{alert}"),
-                    vec![("rule", alert.rule.to_owned()), ("tenant", tenant)],
+                    vec![("rule", alert.rule.as_str().to_owned()), ("tenant", tenant)],
                     1,
                 );
             }

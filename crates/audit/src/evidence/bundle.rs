@@ -52,14 +52,18 @@ impl EvidenceBundle<'_> {
 
     fn write_files(&self, folder: &mut BundleFolder) -> Result<(), ReadError> {
         folder.write_lines("population.ndjson", self.gathered.sessions.values())?;
-        let boundary = self.gathered.boundary.iter().map(|(what, times)| json!({"what": what, "times": times}));
-        folder.write_lines("boundary.ndjson", boundary)?;
-        let configurations =
-            self.gathered.configurations.iter().map(|(what, spell)| json!({"what": what, "when": spell}));
+        let actions =
+            self.gathered.actions.iter().map(|(action, times)| json!({"action": action, "occurrences": times}));
+        folder.write_lines("tools_and_decisions.ndjson", actions)?;
+        let configurations = self
+            .gathered
+            .configurations
+            .iter()
+            .map(|(which, period)| json!({"configuration": which, "period": period}));
         folder.write_lines("configurations.ndjson", configurations)?;
         folder.write_lines("digests.ndjson", &self.gathered.digests)?;
         folder.write_lines("keys.ndjson", &self.gathered.keys)?;
-        folder.write_lines("erased.ndjson", &self.gathered.erasures)?;
+        folder.write_lines("erasures.ndjson", &self.gathered.erasures)?;
         folder.write_lines("unsigned.ndjson", &self.gathered.unsigned)?;
         folder.write_lines("unreadable.ndjson", &self.gathered.unreadable)?;
         let json = serde_json::to_string_pretty(self.report).unwrap_or_default(); // strings and numbers: can't fail
@@ -152,10 +156,10 @@ impl BundleFolder {
     /// Writes the manifest, `SHA256SUMS` for stock tools, and the signature.
     fn finish(self, bundle: &EvidenceBundle<'_>) -> Result<(), ReadError> {
         let manifest = json!({
-            "v": 1,
+            "schema": 1,
             "period": bundle.period,
-            "made": rfc3339(bundle.made),
-            "by": format!("tollgate {}", env!("CARGO_PKG_VERSION")),
+            "generated_at": rfc3339(bundle.made),
+            "generated_by": format!("tollgate {}", env!("CARGO_PKG_VERSION")),
             "store": bundle.store,
             "verified": bundle.report.verified,
             "complete": bundle.gathered.is_complete(),
@@ -185,13 +189,13 @@ elsewhere).
 | file | what it is | SOC 2 criteria it can support |
 |---|---|---|
 | `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
-| `boundary.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
+| `tools_and_decisions.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
 | `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
 | `verify.json`, `verify.txt` | what was verified, found and not checked; missing turns | CC7.2, CC7.3, PI1.4 |
 | `digests.ndjson` | signed roots of the period, one a minute, with the number of pending and lost lines | PI1.3, A1.2 |
 | `anchors/` | anchors: signed roots that were stored outside the vault | CC7.2 |
 | `keys.ndjson` | existing session keys, and how they are sealed | CC6.7, C1.1 |
-| `erased.ndjson` | erasures: content, reason, requester and signers | C1.2 |
+| `erasures.ndjson` | erasures: content, reason, requester and signers | C1.2 |
 | `unsigned.ndjson` | index and chain objects not signed by a given key: planted, or not signed yet. No other file counts them | CC7.2 |
 | `unreadable.ndjson` | signed objects that are missing or could not be read; empty if the population is complete | PI1.3 |
 | `attached/` | files added by the operator: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |

@@ -26,7 +26,7 @@ pub struct SessionTurn {
     /// Number of the turn, from 1.
     pub number: usize,
     /// Start time; null if only calls are known.
-    pub at: Option<String>,
+    pub start: Option<String>,
     /// Name of the agent.
     pub actor: Option<String>,
     /// Run id, as the index shows it.
@@ -39,7 +39,7 @@ pub struct SessionTurn {
 #[derive(Serialize)]
 pub struct CallNode {
     /// Start time.
-    pub at: String,
+    pub start: String,
     /// Kind: `model`, `tool`, `agent` or `permission`.
     pub call: String,
     /// Name of the model, tool or agent.
@@ -130,7 +130,7 @@ impl ReplayedSession {
 
 impl SessionTurn {
     fn headline(&self) -> String {
-        let at = self.at.as_deref().map(|at| at.get(..19).unwrap_or(at).replace('T', " "));
+        let at = self.start.as_deref().map(|at| at.get(..19).unwrap_or(at).replace('T', " "));
         [at.as_deref(), self.actor.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("  ")
     }
 }
@@ -283,14 +283,14 @@ impl<'n, 'e> CallForest<'n, 'e> {
         let mut turns = Vec::new();
         if !first.is_empty() {
             let calls = first.iter().filter_map(|at| self.call(*at, &below, 0)).collect();
-            turns.push(SessionTurn { number: 0, at: None, actor: None, run_id: None, calls });
+            turns.push(SessionTurn { number: 0, start: None, actor: None, run_id: None, calls });
         }
         for root in &self.roots {
             let Some(node) = self.nodes.get(*root) else { continue };
             let tail = node.entry.row.as_ref().map(|row| &row.tail);
             turns.push(SessionTurn {
                 number: 0,
-                at: Some(node.at.to_owned()),
+                start: Some(node.at.to_owned()),
                 actor: tail.and_then(|tail| tail.actor.clone()),
                 run_id: tail.and_then(|tail| tail.run_id.clone()),
                 calls: self.calls(*root, &below, 0),
@@ -322,10 +322,10 @@ impl<'n, 'e> CallForest<'n, 'e> {
     fn call(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Option<CallNode> {
         let Some(node) = self.nodes.get(at) else {
             let (name, calls) = (self.agents.name(at - self.nodes.len()), self.calls(at, below, depth));
-            let (at, name) = (self.time(at).to_owned(), name.map(str::to_owned));
+            let (start, name) = (self.time(at).to_owned(), name.map(str::to_owned));
             let (call, status) = ("agent".to_owned(), "ok".to_owned());
             return Some(CallNode {
-                at,
+                start,
                 call,
                 name,
                 status,
@@ -348,7 +348,7 @@ impl<'n, 'e> CallForest<'n, 'e> {
         let leaf =
             node.entry.row.as_ref().map(|row| format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf));
         Some(CallNode {
-            at: node.at.to_owned(),
+            start: node.at.to_owned(),
             call: node.call.to_owned(),
             name,
             status: self.status(node).to_owned(),

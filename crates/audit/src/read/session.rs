@@ -66,9 +66,9 @@ pub struct SessionTotal {
     /// Tool calls, each once.
     pub tool_calls: u64,
     /// Failures, each once.
-    pub failed: u64,
+    pub failures: u64,
     /// Model calls without a price.
-    pub unpriced: u64,
+    pub unpriced_calls: u64,
     /// Sum in USD, exact decimal; null if the sum is too large to compute.
     pub cost_usd: Option<String>,
 }
@@ -225,13 +225,13 @@ impl ReplayedSession {
             sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
         }
         let cost_usd = sum.map(|sum| sum.normalize().to_string());
-        SessionTotal { model_calls: calls, tool_calls: tools, failed, unpriced, cost_usd }
+        SessionTotal { model_calls: calls, tool_calls: tools, failures: failed, unpriced_calls: unpriced, cost_usd }
     }
 
     pub(super) fn total_line(&self) -> String {
-        let SessionTotal { model_calls, tool_calls, failed, unpriced, cost_usd } = self.total();
-        let failed = if failed > 0 { format!(", failed: {failed}") } else { String::new() };
-        let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
+        let SessionTotal { model_calls, tool_calls, failures, unpriced_calls, cost_usd } = self.total();
+        let failed = if failures > 0 { format!(", failed: {failures}") } else { String::new() };
+        let open = if unpriced_calls > 0 { format!(", {unpriced_calls} without a price") } else { String::new() };
         let sum = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
         format!("model calls: {model_calls}, tool calls: {tool_calls}{failed}, cost: {sum}{open}")
     }

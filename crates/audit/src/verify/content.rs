@@ -69,7 +69,7 @@ impl VerificationRun<'_> {
             if held.stored_name() != held.name && self.object_exists(&held.name).await {
                 let what =
                     format!("planted before the gateway wrote its own object, which is at {}", held.stored_name());
-                self.report.fail("stray", &held.name, what);
+                self.report.fail("unreferenced", &held.name, what);
             }
         }
         let early = self.options.from.as_ref().is_some_and(|from| digest.end < *from);
@@ -93,8 +93,13 @@ impl VerificationRun<'_> {
             match bytes {
                 Err(error) => {
                     let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
-                    epoch.is_valid &=
-                        self.report_unreadable(&digest, ["object_missing", "object_unread"], &held.name, &error, lost);
+                    epoch.is_valid &= self.report_unreadable(
+                        &digest,
+                        ["object_missing", "object_unreadable"],
+                        &held.name,
+                        &error,
+                        lost,
+                    );
                 }
                 Ok(bytes) => {
                     let (mut lost, over) =
@@ -127,7 +132,7 @@ impl VerificationRun<'_> {
         }
         if !self.is_sessions_name(&sessions.key, digest) {
             let what = "its name does not match the day, number, account, writer and epoch of its digest";
-            self.report.fail("moved", &sessions.key, what);
+            self.report.fail("misplaced", &sessions.key, what);
         }
     }
 
@@ -156,7 +161,7 @@ impl VerificationRun<'_> {
                 Some(Ok(bytes)) => self.unpack_index(epoch, &index.key, &index.sha256, &bytes),
                 Some(Err(error)) => {
                     epoch.is_valid &=
-                        self.report_unreadable(digest, ["index_missing", "index_unread"], &index.key, &error, "");
+                        self.report_unreadable(digest, ["index_missing", "index_unreadable"], &index.key, &error, "");
                     None
                 }
                 None => None,
@@ -164,7 +169,7 @@ impl VerificationRun<'_> {
             self.referenced.add(&index.key);
             if index.first_leaf != epoch.base + epoch.tree.size() && epoch.is_valid && epoch.has_all_lines {
                 self.report.fail(
-                    "size",
+                    "tree_size",
                     name,
                     "its first line number does not follow the last line of the digest before",
                 );
@@ -184,18 +189,18 @@ impl VerificationRun<'_> {
                         let arrived = parse_time(&row.tail.ingest_ts);
                         if arrived.is_none() {
                             let at = format!("{} line {}", index.key, number - index.first_leaf + 1);
-                            self.report.fail("line", at, "its time of arrival is unreadable");
+                            self.report.fail("index_line", at, "its time of arrival is unreadable");
                         }
                         epoch.first_arrival = epoch.first_arrival.into_iter().chain(arrived).min();
                         if number == index.first_leaf && !self.is_index_name(&index.key, &row, epoch) {
                             let what = "its name does not match the day, account, writer and epoch of its first line";
-                            self.report.fail("moved", &index.key, what);
+                            self.report.fail("misplaced", &index.key, what);
                         }
                         rows.push(row);
                     }
                     _ => {
                         let at = format!("{} line {}", index.key, number - index.first_leaf + 1);
-                        self.report.fail("line", at, "not the index line that is expected here");
+                        self.report.fail("index_line", at, "not the index line that is expected here");
                     }
                 }
             }
@@ -203,7 +208,7 @@ impl VerificationRun<'_> {
                 && epoch.is_valid
                 && epoch.has_all_lines
             {
-                self.report.fail("size", &index.key, "its number of lines differs from the number in its digest");
+                self.report.fail("tree_size", &index.key, "its number of lines differs from the number in its digest");
             }
         }
         let gaps = rows.iter().filter(|row| row.tail.kind == Some(RowKind::Gap)).count() as u64;
@@ -296,7 +301,7 @@ impl VerificationRun<'_> {
         let known: HashMap<&str, &PayloadReference> =
             digest.objects.iter().map(|object| (object.key.as_str(), object)).collect();
         if known.len() != objects.len() || !objects.keys().all(|key| known.contains_key(key.as_str())) {
-            self.report.fail("objects", name, "its list of objects differs from the objects that its lines name");
+            self.report.fail("object_list", name, "its list of objects differs from the objects that its lines name");
         }
         let held = |(name, rows): (String, Vec<IndexRow>)| {
             let known = known.get(name.as_str()).map(|known| (*known).clone());
@@ -321,14 +326,18 @@ impl VerificationRun<'_> {
             let place = (row.off, row.tail.len, row.tail.ct_sha256.as_deref());
             let (Some(off), Some(len), Some(hash)) = place else {
                 self.report.fail(
-                    "line",
+                    "index_line",
                     format!("{name} leaf {}", row.leaf),
                     "the line has no offset, length or hash for its fragment",
                 );
                 continue;
             };
             if fragments.insert(off, (len, hash)).is_some_and(|other| other != (len, hash)) {
-                self.report.fail("line", format!("{name} leaf {}", row.leaf), "two lines disagree about a fragment");
+                self.report.fail(
+                    "index_line",
+                    format!("{name} leaf {}", row.leaf),
+                    "two lines disagree about a fragment",
+                );
             }
         }
         let own = held.known.as_ref().and_then(|known| Some((known.size?, known.sha256.as_deref()?)));
@@ -369,7 +378,7 @@ impl VerificationRun<'_> {
                 epoch.is_valid = false;
                 let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
                 let what = format!("it is missing, or its bytes do not match the hash in its line{lost}");
-                self.report.fail("fragment", at, what);
+                self.report.fail("fragment_changed", at, what);
             }
         }
         lost

@@ -103,21 +103,21 @@ impl VerificationRun<'_> {
                 "no digest between {from} and {to}, so nothing proves when the content of the next one was written in that time; \
                  the writer could not reach its store, was not running, or made no digest"
             );
-            self.report.warn("no_digest", &at, what);
+            self.report.warn("late_digest", &at, what);
         }
         for (moment, digests) in times.clock_stops {
             let what = format!(
                 "{digests} consecutive digests have the same time as the one before them, {moment}: the writer's clock was set back, \
                  so nothing proves when they were made"
             );
-            self.report.warn("clock", &at, what);
+            self.report.warn("clock_set_back", &at, what);
         }
     }
 
     /// Number of things reported so far that are not in the counts: a position is saved only if nothing would be lost
     /// by skipping these digests.
     fn remark_count(&self) -> u64 {
-        self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
+        self.report.finding_counts.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
     }
 
     /// Checks that digests found valid in an earlier run are unchanged.
@@ -126,7 +126,7 @@ impl VerificationRun<'_> {
         let now = epoch.digests.get(&seen.n).map(|sha256| kernel::hex::encode(sha256));
         if now.as_ref() != Some(&seen.sha256) {
             let what = "an earlier verification saw this digest, but now it is missing or differs";
-            self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
+            self.report.fail("history_changed", format!("{folder}{:010}.json", seen.n), what);
         }
     }
 
@@ -140,7 +140,7 @@ impl VerificationRun<'_> {
                 || self.options.writer.as_deref().is_some_and(|wanted| writer != Some(wanted));
             if !elsewhere {
                 let what = "an earlier verification saw digests of this epoch, but now all are missing";
-                self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
+                self.report.fail("history_changed", format!("{folder}{:010}.json", seen.n), what);
             }
         }
     }
@@ -199,7 +199,7 @@ impl VerificationRun<'_> {
             epoch.is_valid = false;
             return None;
         };
-        let before = self.report.found.values().sum::<u64>();
+        let before = self.report.finding_counts.values().sum::<u64>();
         self.check_signatures(epoch, &digest, one, json);
         self.check_place(line, epoch, &digest, one);
         epoch.begin(&digest);
@@ -212,7 +212,7 @@ impl VerificationRun<'_> {
             root: digest.root.clone(),
             pending: digest.counters.pending,
         });
-        let sound = self.report.found.values().sum::<u64>() == before;
+        let sound = self.report.finding_counts.values().sum::<u64>() == before;
         epoch.is_valid &= sound;
         if sound {
             epoch.times.add_digest(&digest);
@@ -237,13 +237,17 @@ impl VerificationRun<'_> {
             Ok(_) => {}
         }
         let Some((text, key)) = note::open_note(&digest.note, keys) else {
-            return self.report.fail("note", name, "none of the given keys signed the checkpoint");
+            return self.report.fail("checkpoint", name, "none of the given keys signed the checkpoint");
         };
         let root = STANDARD.decode(&digest.root).ok().and_then(|root| NodeHash::try_from(root).ok());
         let origin = checkpoint_origin(key.name(), &digest.account, &digest.writer, &epoch.name);
         let said = root.map(|root| Checkpoint { origin, size: digest.tree_size, root });
         if said.is_none() || Checkpoint::parse(text) != said {
-            self.report.fail("note", name, "the checkpoint does not match this digest, account, writer and epoch");
+            self.report.fail(
+                "checkpoint",
+                name,
+                "the checkpoint does not match this digest, account, writer and epoch",
+            );
         }
     }
 
@@ -255,12 +259,12 @@ impl VerificationRun<'_> {
             && digest.writer == line.writer
             && account_segment(&digest.account) == line.account;
         if !here || digest.v != VERSION {
-            self.report.fail("moved", name, "this digest was moved, or has an unsupported version");
+            self.report.fail("misplaced", name, "this digest was moved, or has an unsupported version");
         }
         if parse_time(&digest.start).is_none() || parse_time(&digest.end).is_none() {
-            self.report.fail("time", name, "its start or end time is unreadable");
+            self.report.fail("digest_time", name, "its start or end time is unreadable");
         } else if digest.start > digest.end {
-            self.report.fail("time", name, "its end time is before its start time");
+            self.report.fail("digest_time", name, "its end time is before its start time");
         }
         let Some(last) = &epoch.last else {
             return;
@@ -274,10 +278,10 @@ impl VerificationRun<'_> {
             self.report.fail("link", name, "the previous digest differs from the one that this digest names");
         }
         if last.n.checked_add(1) == Some(digest.n) && digest.start != last.end {
-            self.report.fail("time", name, "its start time differs from the end time of the previous digest");
+            self.report.fail("digest_time", name, "its start time differs from the end time of the previous digest");
         }
         if digest.tree_size < last.tree_size {
-            self.report.fail("size", name, "its tree is smaller than the previous one");
+            self.report.fail("tree_size", name, "its tree is smaller than the previous one");
         }
         if epoch.has_digest && (digest.continues != epoch.continues || digest.reason.is_some()) {
             self.report.fail(

@@ -94,7 +94,7 @@ impl VerificationRun<'_> {
         match before.digests.get(&prev.n) {
             None => {
                 let what = format!("digest {} of the epoch {}, its last, is missing", prev.n, prev.epoch);
-                return self.report.fail("cut_off", at, what);
+                return self.report.fail("epoch_truncated", at, what);
             }
             Some(sha256) if kernel::hex::encode(sha256) != prev.sha256 => {
                 let what = format!("digest {} of the epoch {} differs from the one that it names", prev.n, prev.epoch);
@@ -111,14 +111,16 @@ impl VerificationRun<'_> {
             && before.base.checked_add(last.tree_size) != Some(continues.leaf)
         {
             // more digests than the one that it names mean a fork, whatever the lines
-            let (code, end) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
+            let (code, end) = if last.n == prev.n { ("tree_size", "end") } else { ("fork", "end now") };
             let what = format!("its lines do not start where the lines of the epoch {} {end}", prev.epoch);
             self.report.fail(code, at.clone(), what);
         }
         let said = epoch.reason.as_deref().filter(|_| epoch.continues.is_some());
         let said = said.filter(|reason| ["damaged:", "dropped:"].iter().any(|why| reason.starts_with(why)));
         match said {
-            Some(reason) => self.report.warn("left", at, format!("the chain left the epoch {}: {reason}", prev.epoch)),
+            Some(reason) => {
+                self.report.warn("epoch_abandoned", at, format!("the chain left the epoch {}: {reason}", prev.epoch))
+            }
             None if epoch.continues.is_some() => {
                 // the writer's signed reason applies: a foreign object in place of its digest made it leave the epoch
                 self.excused_failures += u64::from(before.has_foreign_end && epoch.reason.is_some());
@@ -131,7 +133,7 @@ impl VerificationRun<'_> {
             }
             None if !last.last => {
                 let what = format!("it follows the epoch {}, whose last digest is not final", prev.epoch);
-                self.report.fail("cut_off", at, what);
+                self.report.fail("epoch_truncated", at, what);
             }
             None => {}
         }
@@ -148,7 +150,7 @@ impl VerificationRun<'_> {
                  again, can't reach the store, or newer digests were cut off",
                 last.end
             );
-            self.report.warn("silent", &at, what);
+            self.report.warn("no_recent_digest", &at, what);
         }
         let digest = DigestLink { epoch: epoch.name.clone(), n: last.n, sha256: kernel::hex::encode(sha256) };
         self.report.heads.push(ChainHead {
@@ -158,7 +160,7 @@ impl VerificationRun<'_> {
             tree_size: last.tree_size,
             root: last.root.clone(),
             end: last.end.clone(),
-            last: last.last,
+            is_final: last.last,
             pending: last.pending,
         });
     }
@@ -167,7 +169,7 @@ impl VerificationRun<'_> {
     pub(super) fn check_leaves(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
         for leaf in &self.options.leaves {
             let Ok(LeafId { writer, epoch, number }) = LeafId::parse(leaf) else {
-                self.report.fail("leaf", leaf, "is not a leaf: use `writer/epoch/number`");
+                self.report.fail("leaf_missing", leaf, "is not a leaf: use `writer/epoch/number`");
                 continue;
             };
             let holds = |found: &EpochVerification| {
@@ -184,13 +186,17 @@ impl VerificationRun<'_> {
                 }
             }
             if !there {
-                self.report.fail("leaf", leaf, "no chain contains it: its digest was removed, or is not written yet");
+                self.report.fail(
+                    "leaf_missing",
+                    leaf,
+                    "no chain contains it: its digest was removed, or is not written yet",
+                );
             } else if !short.is_empty() {
                 let accounts = short.into_iter().collect::<Vec<_>>().join(", ");
                 let what = format!(
                     "a chain contains it, but those of {accounts} do not: verify with --account set to the account that reported this leaf"
                 );
-                self.report.fail("leaf", leaf, what);
+                self.report.fail("leaf_missing", leaf, what);
             }
         }
     }

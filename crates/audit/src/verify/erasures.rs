@@ -72,7 +72,7 @@ impl VerificationRun<'_> {
             told.push(row.clone());
             let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
             if let Err(why) = self.record_erasure(account, &row.tail.ts, erasure) {
-                self.report.fail("erasure", at, why.to_string());
+                self.report.fail("erasure_invalid", at, why.to_string());
             }
         }
         told
@@ -84,12 +84,12 @@ impl VerificationRun<'_> {
             let told =
                 told.ok_or_else(|| ReadError::damaged("it records the end of an erasure that no earlier line begins"))?;
             let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
-            if !same || told.erased.done.is_some() {
+            if !same || told.erased.finished_at.is_some() {
                 return Err(ReadError::damaged(
                     "it does not match the erasure that was begun, or records its end twice",
                 ));
             }
-            told.erased.done = Some(ts.to_owned());
+            told.erased.finished_at = Some(ts.to_owned());
             return Ok(());
         }
         let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it contains no request"))?;
@@ -117,14 +117,14 @@ impl VerificationRun<'_> {
         let erased = ErasedContent {
             account: account.to_owned(),
             nonce: erasure.nonce.clone(),
-            who: request.who,
-            why: request.why,
+            requested_by: request.who,
+            reason: request.why,
             signers,
-            checked: !self.options.erasers.is_empty(),
+            signatures_checked: !self.options.erasers.is_empty(),
             sessions: request.sessions,
             key_ids: erasure.key_ids.clone(),
-            begun: ts.to_owned(),
-            done: None,
+            started_at: ts.to_owned(),
+            finished_at: None,
             fragments: 0,
         };
         if self.keys.erasures.insert(erasure.nonce.clone(), RecordedErasure { erased, keys: request.keys }).is_some() {

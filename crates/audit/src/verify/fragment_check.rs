@@ -77,7 +77,9 @@ impl VerificationRun<'_> {
                     let agrees = || UntrustedDocument::read(&opened.plain)?.check_rows(rows.iter().copied());
                     match agrees() {
                         Ok(()) => self.report.counts.opened += 1,
-                        Err(why) => self.report.fail("inside", format!("{} at {}", held.name, opened.offset), why),
+                        Err(why) => {
+                            self.report.fail("content_mismatch", format!("{} at {}", held.name, opened.offset), why)
+                        }
                     }
                 }
             }
@@ -123,7 +125,7 @@ impl VerificationRun<'_> {
             OpenFailure::NoKey(why) if !over => self.report.fail("key_missing", name, why),
             OpenFailure::NoKey(_) | OpenFailure::NoIdentity(_) => {}
             OpenFailure::TooLarge | OpenFailure::UnknownScope(..) | OpenFailure::Other(_) => {
-                self.report.fail("inside", name, ReadError::from(shut).to_string())
+                self.report.fail("content_mismatch", name, ReadError::from(shut).to_string())
             }
         }
     }

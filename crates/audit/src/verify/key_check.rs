@@ -4,7 +4,7 @@
 //!
 //! Lines have the hash of each key's object, and `rewrap` records those of its copies. For lines of older versions
 //! without hashes, this limit is reported once. A key that exists after its erasure is reported. Neighbours:
-//! `erasures`, `fragment_check` (opening), `stray_keys` (objects that no line names).
+//! `erasures`, `fragment_check` (opening), `unreferenced_keys` (objects that no line names).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +99,7 @@ impl VerificationRun<'_> {
                 match known {
                     Some(known) if *known != row.tail.key_sha256 => {
                         let at = format!("{} leaf {}", held.name, row.leaf);
-                        self.report.fail("line", at, "two lines give different hashes for one key object");
+                        self.report.fail("index_line", at, "two lines give different hashes for one key object");
                     }
                     Some(_) => {}
                     None => drop(new.insert(key, (row.tail.key_sha256.clone(), held.name.clone()))),
@@ -156,21 +156,24 @@ impl VerificationRun<'_> {
         };
         for RecordedErasure { mut erased, keys } in erasures.into_values() {
             let back = keys.iter().filter(|key| is_there(key)).count();
-            if erased.done.is_some() && back > 0 {
-                let what =
-                    format!("{back} keys exist again although they were destroyed at the request of {}", erased.who);
-                self.report.fail("key_back", &erased.nonce, what);
+            if erased.finished_at.is_some() && back > 0 {
+                let what = format!(
+                    "{back} keys exist again although they were destroyed at the request of {}",
+                    erased.requested_by
+                );
+                self.report.fail("key_restored", &erased.nonce, what);
             }
-            if erased.done.is_none() {
-                let what = format!("the erasure begun at {} is not finished: run `vault erase --resume`", erased.begun);
-                self.report.warn("erasure_open", &erased.nonce, what);
+            if erased.finished_at.is_none() {
+                let what =
+                    format!("the erasure begun at {} is not finished: run `vault erase --resume`", erased.started_at);
+                self.report.warn("erasure_unfinished", &erased.nonce, what);
             }
             let lost = keys.iter().filter(|key| !gone.contains(*key)).filter_map(|key| told.get(key));
             erased.fragments = lost.filter(|told| told.state != KeyState::Present).map(|told| told.fragments).sum();
             gone.extend(keys);
-            self.report.erased.push(erased);
+            self.report.erasures.push(erased);
         }
-        if !self.report.erased.is_empty() && self.options.erasers.is_empty() {
+        if !self.report.erasures.is_empty() && self.options.erasers.is_empty() {
             let what = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
             self.report.not_verified.push(what.to_owned());
         }

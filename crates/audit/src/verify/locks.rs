@@ -132,13 +132,13 @@ impl VerificationRun<'_> {
                     }
                     let what =
                         "hidden behind a delete marker; the version below may be intact: read it with --first-version";
-                    self.report.fail("hidden", &version.name, what);
+                    self.report.fail("delete_marker", &version.name, what);
                     continue;
                 }
                 last.objects += 1;
                 if last.objects == 2 {
                     // on a store that ignores If-None-Match, a retry writes the same bytes again
-                    self.report.warn("versions", &version.name, "has more than one version");
+                    self.report.warn("multiple_versions", &version.name, "has more than one version");
                 }
                 objects.push(version);
             }
@@ -191,7 +191,9 @@ impl VerificationRun<'_> {
                 seen.locked += 1;
                 self.report.counts.locked += 1;
             }
-            Err(LockProblem::Unlocked) if wanted.is_some() => self.report.fail("lock", name, "it is not locked"),
+            Err(LockProblem::Unlocked) if wanted.is_some() => {
+                self.report.fail("insufficient_lock", name, "it is not locked")
+            }
             Err(LockProblem::Unlocked) => {
                 seen.unlocked += 1;
                 if seen.first_unlocked.len() < 100 {
@@ -200,16 +202,16 @@ impl VerificationRun<'_> {
             }
             Err(LockProblem::WrongMode) => {
                 let what = "it is locked in governance mode, so anyone with the bypass permission can delete it";
-                self.report.fail("lock", name, what);
+                self.report.fail("insufficient_lock", name, what);
             }
             Err(LockProblem::KeyUnderCompliance) => {
                 seen.locked += 1;
                 let what = "a key locked in compliance mode: its content can't be erased before the retention ends";
-                self.report.warn("key_locked", name, what);
+                self.report.warn("key_in_compliance_mode", name, what);
             }
             Err(LockProblem::TooShort(until)) => {
                 let what = format!("its lock ends too early, at {}", rfc3339(until));
-                self.report.fail("lock", name, what);
+                self.report.fail("insufficient_lock", name, what);
             }
         }
     }

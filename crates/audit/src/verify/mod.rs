@@ -19,10 +19,10 @@ mod options;
 mod report;
 mod resume;
 mod run_state;
-mod stray_keys;
-mod strays;
 mod times;
 mod unknown_objects;
+mod unreferenced_keys;
+mod unreferenced_objects;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -41,7 +41,7 @@ pub use report::{ChainHead, ErasedContent, Severity, VerifyCounts, VerifyFinding
 
 use resume::ResumeFile;
 use run_state::{EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
-use strays::MAX_DIGEST_DELAY;
+use unreferenced_objects::MAX_DIGEST_DELAY;
 use vault::store::ObjectKind;
 
 /// Verifies a vault. Problems of the vault itself are in the report.
@@ -67,7 +67,7 @@ pub async fn verify(
         vault,
         options,
         opener,
-        report: VerifyReport { v: 1, verified: true, ..VerifyReport::default() },
+        report: VerifyReport { schema: 1, verified: true, ..VerifyReport::default() },
         resume: ResumeFile::default(),
         earlier_digests: BTreeMap::new(),
         turns: TurnNumbers::default(),
@@ -97,11 +97,11 @@ pub async fn verify(
     walk.check_anchors(&lines);
     walk.check_leaves(&lines);
     if !options.chain_only {
-        walk.report_strays(&lines).await?;
-        walk.report_stray_keys(&lines).await;
+        walk.report_unreferenced_objects(&lines).await?;
+        walk.report_unreferenced_keys(&lines).await;
         walk.check_versions().await;
     }
-    walk.report.turn_gaps = walk.turns.gaps();
+    walk.report.missing_turns = walk.turns.gaps();
     walk.report_limits(&lines);
     walk.resume.finish()?;
     Ok(walk.report)
@@ -132,13 +132,13 @@ impl VerificationRun<'_> {
         for name in &found.unrecognised {
             let what = "this is not the name of a digest or signature: the object was planted, or is left over";
             match self.options.chain_only {
-                true => self.report.warn("stray", name, what),
-                false => self.report.fail("stray", name, what),
+                true => self.report.warn("unreferenced", name, what),
+                false => self.report.fail("unreferenced", name, what),
             }
         }
         if found.chains.is_empty() {
             self.report.fail(
-                "empty",
+                "no_chain",
                 "chain/",
                 "no digest found, so nothing can be verified: check --store, --account and --writer",
             );
@@ -205,7 +205,7 @@ impl VerificationRun<'_> {
             not.push(format!("{over} fragments whose session keys expired"));
         }
         // if keys were erased or expired, the right auditor's key opens nothing either
-        let gone = !self.report.erased.is_empty() || self.report.counts.expired > 0;
+        let gone = !self.report.erasures.is_empty() || self.report.counts.expired > 0;
         if uncovered > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
             let what = format!(
                 "opens none of the {uncovered} fragments that were read: check that it is the key of an auditor of this vault"

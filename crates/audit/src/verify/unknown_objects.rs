@@ -1,5 +1,6 @@
 //! Reports objects that belong to no kind of vault object, wherever they are, so that no planted object in a bucket
-//! passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (keys' folders).
+//! passes for a part of the vault. Neighbours: `unreferenced_objects` (index, sessions, payload), `unreferenced_keys`
+//! (keys' folders).
 
 use std::collections::BTreeSet;
 
@@ -27,8 +28,8 @@ impl VerificationRun<'_> {
         let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket());
         for name in &names {
             let own = self.vault.relative_name(name).unwrap_or(name);
-            // with one bucket, `stray_keys` judges everything below `keys/`; the listing lacks keys written since by a
-            // running gateway
+            // with one bucket, `unreferenced_keys` judges everything below `keys/`; the listing lacks keys written since
+            // by a running gateway
             let is_key = own.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
             let is_judged = (is_payload(name) && !own.starts_with("keys/"))
                 || JUDGED.iter().any(|folder| own.starts_with(folder))
@@ -56,6 +57,6 @@ impl VerificationRun<'_> {
         if is_probe(own) && self.vault.fetch(kind, name, most).await.is_ok_and(|bytes| bytes == PROBE_BODY) {
             return;
         }
-        self.report.fail("stray", name, "no object of a vault has such a name: it was planted, or is left over");
+        self.report.fail("unreferenced", name, "no object of a vault has such a name: it was planted, or is left over");
     }
 }

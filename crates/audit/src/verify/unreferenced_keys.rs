@@ -20,7 +20,7 @@ use vault::store::ObjectKind;
 use vault::store::probe::{PROBE_BODY, is_probe};
 
 use super::run_state::{EpochVerification, VerificationRun};
-use super::strays::MAX_DIGEST_DELAY;
+use super::unreferenced_objects::MAX_DIGEST_DELAY;
 
 /// Most objects that are read.
 const MAX_READ: usize = 10_000;
@@ -29,7 +29,7 @@ const CONCURRENT_FETCHES: usize = 16;
 
 /// Possible kinds of an unnamed object.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum StrayKeyKind {
+enum UnreferencedKeyKind {
     /// A key that a future line may name.
     Key,
     /// A copy of a key whose line has no hash.
@@ -42,7 +42,7 @@ enum StrayKeyKind {
 
 impl VerificationRun<'_> {
     /// Reports objects in the keys' folders that no line names.
-    pub(super) async fn report_stray_keys(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
+    pub(super) async fn report_unreferenced_keys(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
         let options = self.options;
         let partly = options.writer.is_some() || self.resume.is_resumed();
         let Some(there) = self.keys.present.take().filter(|_| !partly) else { return };
@@ -54,46 +54,54 @@ impl VerificationRun<'_> {
         // future lines, lost lines, and lines that this run could not read may name a key
         let to_come = lines.iter().filter_map(|(_, epochs)| epochs.last()?.last.as_ref()).any(|last| !last.last);
         let over = !to_come && epochs().all(|epoch| epoch.has_all_lines && !epoch.damaged && epoch.gaps == 0);
-        let strays = there.iter().filter(|name| !named.contains(*name)).filter_map(|name| {
+        let unreferenced = there.iter().filter(|name| !named.contains(*name)).filter_map(|name| {
             let own = self.vault.relative_name(name)?;
             (own.starts_with(&folder) && !self.is_over(own))
-                .then(|| (name.clone(), self.classify_stray_key(name, own, over)))
+                .then(|| (name.clone(), self.classify_unreferenced_key(name, own, over)))
         });
-        let strays: Vec<(String, StrayKeyKind)> = strays.collect();
+        let unreferenced: Vec<(String, UnreferencedKeyKind)> = unreferenced.collect();
         let (mut old, mut waiting) = (0_u64, 0_u64);
         let vault = self.vault;
-        let read = stream::iter(strays.iter().take(MAX_READ)).map(async |(name, what)| {
+        let read = stream::iter(unreferenced.iter().take(MAX_READ)).map(async |(name, what)| {
             let bytes = vault.fetch_key_object(name).await.unwrap_or_default();
-            let written =
-                if *what == StrayKeyKind::Key { vault.fetch_write_time(ObjectKind::Key, name).await } else { None };
+            let written = if *what == UnreferencedKeyKind::Key {
+                vault.fetch_write_time(ObjectKind::Key, name).await
+            } else {
+                None
+            };
             (name, *what, bytes, written)
         });
         let mut read = read.buffered(CONCURRENT_FETCHES);
         while let Some((name, what, bytes, written)) = read.next().await {
             if self.opens_erased_session(&bytes) {
-                self.report.fail("key_back", name, "it opens an erased session: a copy of its key was kept");
+                self.report.fail("key_restored", name, "it opens an erased session: a copy of its key was kept");
                 continue;
             }
             match what {
-                StrayKeyKind::OldCopy => old += 1,
-                StrayKeyKind::Probe if bytes == PROBE_BODY => {}
-                StrayKeyKind::Planted | StrayKeyKind::Probe => {
-                    self.report.fail("stray", name, "no line names this object: it was planted, or is left over");
+                UnreferencedKeyKind::OldCopy => old += 1,
+                UnreferencedKeyKind::Probe if bytes == PROBE_BODY => {}
+                UnreferencedKeyKind::Planted | UnreferencedKeyKind::Probe => {
+                    self.report.fail(
+                        "unreferenced",
+                        name,
+                        "no line names this object: it was planted, or is left over",
+                    );
                 }
-                StrayKeyKind::Key
+                UnreferencedKeyKind::Key
                     if written.is_some_and(|written| written.plus(MAX_DIGEST_DELAY) >= self.options.now) =>
                 {
                     waiting += 1
                 }
-                StrayKeyKind::Key => {
+                UnreferencedKeyKind::Key => {
                     let what = "no line names this key (yet): its gateway is behind or stopped, or lost records, or the key was planted";
-                    self.report.warn("unclaimed", name, what);
+                    self.report.warn("not_yet_referenced", name, what);
                 }
             }
         }
-        if strays.len() > MAX_READ {
-            let what = format!("{} more objects in the keys' folders that no line names", strays.len() - MAX_READ);
-            self.report.fail("stray", "keys/", what);
+        if unreferenced.len() > MAX_READ {
+            let what =
+                format!("{} more objects in the keys' folders that no line names", unreferenced.len() - MAX_READ);
+            self.report.fail("unreferenced", "keys/", what);
         }
         if waiting > 0 {
             self.report.not_verified.push(format!("{waiting} session keys that no line names yet"));
@@ -106,17 +114,17 @@ impl VerificationRun<'_> {
         }
     }
 
-    fn classify_stray_key(&self, name: &str, own: &str, over: bool) -> StrayKeyKind {
+    fn classify_unreferenced_key(&self, name: &str, own: &str, over: bool) -> UnreferencedKeyKind {
         if is_probe(own) {
-            return StrayKeyKind::Probe;
+            return UnreferencedKeyKind::Probe;
         }
-        let Some(key) = parse_key_name(name).filter(|_| is_key_name(own)) else { return StrayKeyKind::Planted };
+        let Some(key) = parse_key_name(name).filter(|_| is_key_name(own)) else { return UnreferencedKeyKind::Planted };
         match self.keys.named.get(&key) {
-            Some(told) if told.sha256.is_none() => StrayKeyKind::OldCopy,
+            Some(told) if told.sha256.is_none() => UnreferencedKeyKind::OldCopy,
             // it was destroyed by request, which `settle_keys` handles
-            Some(_) => StrayKeyKind::Planted,
-            None if over => StrayKeyKind::Planted,
-            None => StrayKeyKind::Key,
+            Some(_) => UnreferencedKeyKind::Planted,
+            None if over => UnreferencedKeyKind::Planted,
+            None => UnreferencedKeyKind::Key,
         }
     }
 

@@ -31,7 +31,7 @@ type EpochKey = (String, String, String);
 
 /// Kind of an object, by its location.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum StrayKind {
+enum UnreferencedKind {
     Index,
     Sessions,
     Payload,
@@ -39,7 +39,10 @@ enum StrayKind {
 
 impl VerificationRun<'_> {
     /// Lists all objects and reports those that nothing names.
-    pub(super) async fn report_strays(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) -> Result<(), ReadError> {
+    pub(super) async fn report_unreferenced_objects(
+        &mut self,
+        lines: &[(ChainId, Vec<EpochVerification>)],
+    ) -> Result<(), ReadError> {
         let partly = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed();
         if partly {
             self.report
@@ -74,32 +77,32 @@ impl VerificationRun<'_> {
         let now = self.options.now.0 / 1_000_000;
         let (mut coming, mut names) = (Vec::new(), Vec::new());
         for (what, kind, prefix) in [
-            (StrayKind::Index, ObjectKind::Index, "index/"),
-            (StrayKind::Sessions, ObjectKind::Index, "sessions/"),
-            (StrayKind::Payload, ObjectKind::Payload, ""),
+            (UnreferencedKind::Index, ObjectKind::Index, "index/"),
+            (UnreferencedKind::Sessions, ObjectKind::Index, "sessions/"),
+            (UnreferencedKind::Payload, ObjectKind::Payload, ""),
         ] {
             names = self.vault.list(kind, prefix).await?;
             for name in &names {
                 let own = self.vault.relative_name(name).unwrap_or(name);
-                let ours = what != StrayKind::Payload || is_payload(name);
+                let ours = what != UnreferencedKind::Payload || is_payload(name);
                 if !ours || self.referenced.has(name) {
                     continue;
                 }
                 let at = name.clone();
-                match explain_stray(own, what, &covered, &lossy, now) {
-                    StrayExplanation::Pending => coming.push((kind, at)),
-                    StrayExplanation::NoDigestYet => {
+                match explain_unreferenced(own, what, &covered, &lossy, now) {
+                    UnreferencedExplanation::Pending => coming.push((kind, at)),
+                    UnreferencedExplanation::NoDigestYet => {
                         let what =
                             "its epoch has no digest (yet): its gateway has just started, or the object was planted";
-                        self.report.warn("unclaimed", at, what);
+                        self.report.warn("not_yet_referenced", at, what);
                     }
-                    StrayExplanation::Lost => {
+                    UnreferencedExplanation::Lost => {
                         let what = "no line names it: its writer reports lost spool records, or the object was planted";
-                        self.report.warn("unclaimed", at, what);
+                        self.report.warn("not_yet_referenced", at, what);
                     }
-                    StrayExplanation::Unexplained => {
+                    UnreferencedExplanation::Unexplained => {
                         let what = "neither a digest nor a line names it: it was planted, or is left over";
-                        self.report.fail("stray", at, what);
+                        self.report.fail("unreferenced", at, what);
                     }
                 }
             }
@@ -128,7 +131,7 @@ impl VerificationRun<'_> {
                 "no digest names it, although it was written at {}: its gateway is behind or stopped, or the object was planted",
                 rfc3339(written)
             );
-            self.report.warn("unclaimed", name, what);
+            self.report.warn("not_yet_referenced", name, what);
         }
         if waiting > 0 {
             let what = format!("{waiting} objects that no digest covers yet (or whose lines were lost)");
@@ -145,7 +148,7 @@ const CONCURRENT_QUERIES: usize = 16;
 
 /// Why an object without a name in any digest may exist.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum StrayExplanation {
+enum UnreferencedExplanation {
     /// A digest of a known epoch may still name it.
     Pending,
     /// Its epoch may not have a digest yet.
@@ -160,49 +163,49 @@ enum StrayExplanation {
 const MAX_CLOCK_SKEW_MILLIS: u64 = 15 * 60 * 1000;
 
 /// Finds an explanation for an object by its name.
-fn explain_stray(
+fn explain_unreferenced(
     name: &str,
-    what: StrayKind,
+    what: UnreferencedKind,
     covered: &BTreeMap<EpochKey, EpochCoverage>,
     lossy: &HashSet<String>,
     now: u64,
-) -> StrayExplanation {
+) -> UnreferencedExplanation {
     let index = |one: IndexName| (one.account, one.writer, one.epoch, one.first);
     let parts = match what {
-        StrayKind::Index => IndexName::parse(name).map(index),
-        StrayKind::Sessions => IndexName::parse_sessions(name).map(index),
-        StrayKind::Payload => ObjectName::parse(name).and_then(|object| {
+        UnreferencedKind::Index => IndexName::parse(name).map(index),
+        UnreferencedKind::Sessions => IndexName::parse_sessions(name).map(index),
+        UnreferencedKind::Payload => ObjectName::parse(name).and_then(|object| {
             let (writer, epoch, number) = parse_file_stem(&object.file)?;
             Some((object.account, writer.to_owned(), epoch.to_owned(), number))
         }),
     };
-    let Some((account, writer, epoch, number)) = parts else { return StrayExplanation::Unexplained };
+    let Some((account, writer, epoch, number)) = parts else { return UnreferencedExplanation::Unexplained };
     let Some(known) = covered.get(&(account, writer.clone(), epoch.clone())) else {
         let of_writer = || covered.iter().filter(|((_, other, _), _)| *other == writer);
         // an account's first objects in an open epoch
         let mut elsewhere = of_writer().filter(|((_, _, other), _)| *other == epoch).peekable();
-        let is_first = what == StrayKind::Payload || number == 0;
+        let is_first = what == UnreferencedKind::Payload || number == 0;
         if is_first && elsewhere.peek().is_some() && elsewhere.all(|(_, known)| !known.is_complete) {
-            return StrayExplanation::Pending;
+            return UnreferencedExplanation::Pending;
         }
         // an epoch older than one with digests, of the same writer, would have digests too
         let newest = of_writer().map(|((_, _, epoch), _)| epoch.as_str()).max();
         let later = newest.is_none_or(|newest| *epoch > *newest);
         let began = epoch_start_millis(&epoch).is_some_and(|began| began <= now.saturating_add(MAX_CLOCK_SKEW_MILLIS));
         return match (later && began, lossy.contains(&writer)) {
-            (true, _) => StrayExplanation::NoDigestYet,
-            (false, true) => StrayExplanation::Lost,
-            (false, false) => StrayExplanation::Unexplained,
+            (true, _) => UnreferencedExplanation::NoDigestYet,
+            (false, true) => UnreferencedExplanation::Lost,
+            (false, false) => UnreferencedExplanation::Unexplained,
         };
     };
     let open = match what {
-        StrayKind::Index => !known.is_complete && number >= known.next,
-        StrayKind::Sessions => !known.is_complete && number >= known.digest,
-        StrayKind::Payload => !known.is_complete,
+        UnreferencedKind::Index => !known.is_complete && number >= known.next,
+        UnreferencedKind::Sessions => !known.is_complete && number >= known.digest,
+        UnreferencedKind::Payload => !known.is_complete,
     };
     match (open, known.has_losses) {
-        (true, _) => StrayExplanation::Pending,
-        (false, true) => StrayExplanation::Lost,
-        (false, false) => StrayExplanation::Unexplained,
+        (true, _) => UnreferencedExplanation::Pending,
+        (false, true) => UnreferencedExplanation::Lost,
+        (false, false) => UnreferencedExplanation::Unexplained,
     }
 }
