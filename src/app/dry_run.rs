@@ -55,6 +55,13 @@ impl DryRunStep {
             Self::Filter(id, _) => id,
         }
     }
+
+    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
+        match self {
+            Self::Process(step) => step.ticketer(),
+            Self::Filter(..) => None,
+        }
+    }
 }
 
 /// The reason that an item is dropped.
@@ -245,11 +252,7 @@ impl DryRun {
             trackers.iter().for_each(|tracker| tracker.set_rate_tables(Arc::clone(tables)));
         }
         let pipelines = build_pipelines(&valid.pipelines, &steps, &rules);
-        let step_ticketer = |step: &DryRunStep| match step {
-            DryRunStep::Process(step) => step.ticketer(),
-            DryRunStep::Filter(..) => None,
-        };
-        let ticketers = steps.values().filter_map(|step| Some((Arc::clone(step.id()), step_ticketer(step)?))).collect();
+        let ticketers = steps.values().filter_map(|step| Some((Arc::clone(step.id()), step.ticketer()?))).collect();
         Ok(Self {
             pipelines,
             ticketers,

@@ -1,4 +1,4 @@
-//! Checks the volume a folder is on: whether it can be written, has space, and survives a restart, as an OK to a client
+//! Checks a folder's volume: whether it can be written, has space, and survives a restart, as an OK to a client
 //! promises. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles space while
 //! running.
 

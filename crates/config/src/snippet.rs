@@ -305,8 +305,8 @@ fn find_variables(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The parts of an address to show: scheme, host, port, and, if `show_path`, plain words of its path. Of an address with
-/// a user or a variable only the scheme.
+/// The parts of an address to show: scheme, host, port, and, if `show_path`, plain words of its path. Of an address
+/// with a user or a variable only the scheme.
 fn address_ranges(text: &str, show_path: bool) -> Vec<Range<usize>> {
     let host_start = text.find("://").map_or(0, |at| at.saturating_add(3));
     if text.contains('@') || text.contains('$') {

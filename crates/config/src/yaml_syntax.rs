@@ -181,7 +181,7 @@ fn skip_back_over_space(text: &str, offset: usize) -> usize {
     offset
 }
 
-/// The last line at or before `offset` that is not an entry with a colon, among the last `max_lines` lines with content.
+/// The last line up to `offset` that is not an entry with a colon, among the last `max_lines` lines with content.
 fn find_incomplete_line(text: &str, offset: usize, max_lines: usize) -> Option<usize> {
     let mut lines = Vec::new();
     let mut start = 0_usize;

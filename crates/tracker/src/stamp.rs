@@ -1,6 +1,6 @@
 //! Stamps the known run on each item, and a run's totals on its root. The state is only read: the batch is added to
-//! copies of its groups. Totals that a client set itself are kept. `crates/processors/src/normalize` removes stamps that
-//! clients may not set; `read_quota` limits how much may be read.
+//! copies of its groups. Totals that a client set itself are kept. `crates/processors/src/normalize` removes stamps
+//! that clients may not set; `read_quota` limits how much may be read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -246,7 +246,7 @@ impl GroupStore {
         Some(id)
     }
 
-    /// Applies a batch. Returns the groups it touched, and those evicted to make room. `on_tool_call` is called for each
+    /// Applies a batch. Returns the groups it touched and those evicted for room. `on_tool_call` is called for each
     /// item that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,

@@ -84,7 +84,7 @@ fn bench(folder: &std::path::Path) -> Bench {
         file: folder.join("history.sqlite"),
         keys: vec![SpoolKey::from_bytes([1; 32])],
         tasks: Tasks::new(&seams.meter),
-        seams,
+        deps: seams,
         is_failing: AtomicBool::new(false),
         unwritten: Mutex::new(HistoryWrite::default()),
         reopen_at: AtomicU64::new(0),

@@ -1,6 +1,6 @@
 //! [`Pseudonymizer`]: the keyed `h-…` that replaces an id, and [`IdPolicy`]: the form in which an id may be shown.
 //! Spans, index lines and object names must show the same form of an id, and without the key a guessed id can't be
-//! confirmed. Every shown id that starts with `h-` is a pseudonym: an id of a client that starts so, or that is too long
+//! confirmed. Every shown id that starts with `h-` is a pseudonym: a client's id that starts so, or that is too long
 //! for a name, becomes one. Subkeys differ by account. [`IdPolicy::object_name_segment`] returns one path segment,
 //! never `.` or `..`. The redaction rules, wired in by the app, decide which ids are private.
 
