@@ -191,7 +191,7 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let before = desk.audit(&site).await;
-    assert!(before.verified && before.erased.is_empty() && before.counts.opened == 8, "{}", before.text());
+    assert!(before.verified && before.erasures.is_empty() && before.counts.opened == 8, "{}", before.text());
     let done = desk.erase(&site, "s0").await;
     assert_eq!((done.keys, done.objects, done.resumed), (1, 1, false));
     let report = desk.audit(&site).await;
@@ -661,10 +661,10 @@ async fn erasures_outlive_runs_and_lines() {
     };
     let (first, again) = (site.verify(options()).await, site.verify(options()).await);
     assert!(first.verified && again.verified, "{}", again.text());
-    assert_eq!((&first.counts, first.erased.len(), again.erased.len()), (&again.counts, 1, 1), "{}", again.text());
+    assert_eq!((&first.counts, first.erasures.len(), again.erasures.len()), (&again.counts, 1, 1), "{}", again.text());
     desk.erase(&site, "s1").await;
     let third = site.verify(options()).await;
-    assert!(third.verified && third.erased.len() == 2, "{}", third.text());
+    assert!(third.verified && third.erasures.len() == 2, "{}", third.text());
     site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
     let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("goes on");
     assert!(ledger.begun_erasure().is_none());

@@ -23,7 +23,7 @@ async fn holes_between_digests_are_told() {
     site.minutes(3).await;
     let report = site.audit().await;
     assert_eq!(remarks(&report), ["late_digest"], "{}", report.text());
-    let what = &report.findings[0].what;
+    let what = &report.findings[0].message;
     assert!(what.contains(&format!("between {before} and 2026-")), "{what}");
     // it stops, and another process finishes the remaining records
     site.clock.advance(Duration::from_secs(7_200));
@@ -54,7 +54,7 @@ async fn a_clock_that_went_back_is_told() {
     assert_eq!(remarks(&report), ["clock_set_back"], "{}", report.text());
     assert!(
         report.findings[0]
-            .what
+            .message
             .contains(&format!("consecutive digests have the same time as the one before them, {at}")),
         "{}",
         report.text()
@@ -79,7 +79,7 @@ async fn a_leaf_is_somebodys() {
     };
     assert!(site.verify(leaf(1, None)).await.verified, "both have it");
     let report = site.verify(leaf(3, None)).await;
-    assert!(!report.verified && report.findings[0].what.contains("but those of team do not"), "{}", report.text());
+    assert!(!report.verified && report.findings[0].message.contains("but those of team do not"), "{}", report.text());
     assert!(site.verify(leaf(3, Some("default"))).await.verified);
     assert!(!site.verify(leaf(3, Some("team"))).await.verified);
     assert!(!site.verify(leaf(4, None)).await.verified);

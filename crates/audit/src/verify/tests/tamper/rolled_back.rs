@@ -42,7 +42,7 @@ fn roll_back(site: &Site, before: &BTreeMap<String, Bytes>) {
 async fn a_rolled_back_erasure_is_found() {
     let (mut site, desk, before) = erased(true).await;
     let whole = desk.audit(&site).await;
-    assert!(whole.verified && whole.erased.len() == 1, "{}", whole.text());
+    assert!(whole.verified && whole.erasures.len() == 1, "{}", whole.text());
     site.restart(1000);
     site.minutes(3).await;
     let digest = site.name(&["chain/default/gw/E0001/", "0000000001.json"]);
