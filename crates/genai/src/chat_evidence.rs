@@ -1,6 +1,6 @@
 //! Evidence that an ambiguous key holds part of a model conversation: lists of messages, and the neighbours of an
-//! entry. `messages`, `input` and `text` of ordinary services are not content, but a model provider's answer that
-//! an ordinary service logs is.
+//! entry. An ordinary service's `messages`, `input` or `text` is not content; a model provider's answer is, even if an
+//! ordinary service logs it.
 //!
 //! Each check looks at a few elements or searches a text once. The ambiguous keys are defined in `keys` and
 //! `config/dialects.yaml`.
@@ -49,7 +49,7 @@ impl ChatEvidence {
 const MAX_ELEMENTS: usize = 8;
 /// Keys of a message's content, beside its role.
 const MESSAGE_CONTENT_KEYS: [&str; 4] = ["content", "parts", "tool_calls", "text"];
-/// First keys of message parts in APIs whose parts have no type (Gemini, Bedrock).
+/// Keys of message parts in APIs whose parts have no type (Gemini, Bedrock). In text, only a part's first key counts.
 const UNTYPED_PART_KEYS: [&str; 8] = [
     "text",
     "inlineData",
@@ -75,7 +75,7 @@ fn is_message(value: Value<'_>) -> bool {
     matches!(value, Value::Map(_)) && has(&["role"]) && has(&MESSAGE_CONTENT_KEYS)
 }
 
-/// Returns true if structure in text is a message or a list of messages.
+/// Returns true if a text that holds structure (JSON, a Python dict) is a message or a list of messages.
 pub(super) fn is_message_text(text: &str) -> bool {
     let text = text.trim_start();
     // `"role": "user"`, `'role': 'user'`, `Message(role='user')`
@@ -128,7 +128,7 @@ fn is_type(key: &str) -> bool {
     matches!(key, "type" | "object" | "kind")
 }
 
-/// Represents a map or list where a text is expected.
+/// Stands for a map or list where a text is expected: only that it is not empty counts.
 pub(super) const STRUCTURE_STAND_IN: &str = "{";
 
 /// The text of an entry, or [`STRUCTURE_STAND_IN`] for a map or list.
@@ -190,7 +190,7 @@ fn matches_any(word: &str, words: &[&str]) -> bool {
 }
 
 /// The evidence from the entries of one map (values as returned by [`entry_text`]). `types`: types of chat pieces;
-/// `is_mark`: returns true for a key that marks a model call. Keys match in any case.
+/// `is_mark`: returns true for a key that marks a model call. Keys of roles and content match in any case.
 pub(super) fn collect_evidence<'k>(
     entries: impl Iterator<Item = (&'k str, &'k str)>,
     types: &HashSet<Box<str>>,
@@ -221,7 +221,7 @@ pub(super) fn collect_evidence<'k>(
 /// Maximum size of a key searched for in text, bytes.
 const MAX_KEY_BYTES: usize = 128;
 
-/// Returns true if an unreadable text contains a listed key, followed by `:` or `=` and a value with content.
+/// Returns true if a text that can't be parsed contains a listed key, followed by `:` or `=` and a value with content.
 pub(super) fn mentions_listed_key(text: &str, mut is_listed: impl FnMut(&str) -> bool) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     let mut rest = text;

@@ -1,8 +1,8 @@
 //! The attribute slots from which the facts and tokens of a dialect are read. Sources are tried in order and the first
 //! one present wins.
 //!
-//! Most facts are looked up in the dialect's list and then in the list for all dialects. Run, operation, provider,
-//! models, response id and cost use only the dialect's own list if it has one, because a foreign key may mean
+//! Most facts are looked up in the dialect's list and then in the list for all dialects. Run, sub-agent, operation,
+//! provider, models, response id and cost use only the dialect's own list if it has one, because a foreign key may mean
 //! something else.
 
 use super::facts::TokenUsage;
@@ -85,6 +85,7 @@ pub(super) struct UsageSources {
     pub(super) cache_write_5m: SourceList,
     pub(super) cache_write_1h: SourceList,
     pub(super) reasoning: SourceList,
+    /// Sources inside content, read only if the others find nothing.
     pub(super) cache_read_in_content: SourceList,
     pub(super) cache_write_in_content: SourceList,
     pub(super) reasoning_in_content: SourceList,
@@ -95,6 +96,7 @@ pub(super) struct UsageSources {
     pub(super) input_image: SourceList,
     pub(super) output_image: SourceList,
     pub(super) input_video: SourceList,
+    /// The total is the provider's figure, not a sum that the instrumentation made.
     pub(super) total_by_provider: bool,
     reasoning_in_total: Option<KeyPattern>,
     includes_cached: Option<bool>,
@@ -103,10 +105,12 @@ pub(super) struct UsageSources {
     reasoning_inclusion: Vec<InclusionRule>,
 }
 
+/// Whether the calls of some emitters include cached tokens in their input (or reasoning in their output).
 struct InclusionRule {
     scope: Option<KeyPattern>,
     version: Option<String>,
     provider: Option<KeyPattern>,
+    /// Marker bits: the item has at least one of `has`, and none of `lacks`.
     has: u128,
     lacks: u128,
     value: Option<bool>,

@@ -24,7 +24,7 @@ const MAX_GROWTH: f64 = 1.5;
 /// A failure rate is bad if it is above both this rate and this multiple of yesterday's rate.
 const MAX_FAILURE_RATE: f64 = 0.05;
 const MAX_FAILURE_GROWTH: f64 = 2.0;
-/// Minimum number of runs, on either side of a comparison, for a number to be judged.
+/// Minimum number of runs for a number to be judged; compared numbers need as many yesterday.
 const MIN_RUNS: u64 = 30;
 /// Note beside a threshold that was not applied.
 const TOO_FEW_RUNS: &str = "; too few runs to judge";
@@ -187,11 +187,11 @@ struct AlertReason {
     since: String,
 }
 
-/// Alerts about one run, tenant or feature.
+/// Alerts about one run, or one alert about a tenant or feature.
 struct AlertGroup {
     reasons: Vec<AlertReason>,
     about: String,
-    /// Whether the alerts are about the run itself; otherwise the run is an example.
+    /// Whether the alerts are about the run or its session; otherwise the run is an example.
     own: bool,
     /// Cost of the run.
     cost: String,
@@ -491,7 +491,7 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
     shares.iter().map(row).collect()
 }
 
-/// Groups alerts by subject, most severe first, and counts the alerts left out. A run that fires five rules is one
+/// Groups the alerts of one run, most severe first, and counts the alerts left out. A run that fires five rules is one
 /// thing to look at.
 fn alert_groups(pages: &AdminPages, firing: &[Alert], runs: &[Arc<RunRecord>], now: u64) -> (Vec<AlertGroup>, usize) {
     let mut groups: Vec<(Vec<&Alert>, Option<&Arc<RunRecord>>)> = Vec::new();

@@ -1,5 +1,5 @@
 //! Exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. Decimals are parsed from text, never through
-//! floats, and never rounded: a value that cannot be held exactly is rejected.
+//! floats. A price that can't be held exactly is rejected; only `parse_truncated` cuts digits off.
 
 /// An amount in 1e-18 USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,12 +109,13 @@ impl Decimal {
         Some((scale_up(self.digits, scale - self.scale)?, scale_up(other.digits, scale - other.scale)?))
     }
 
-    /// Whether this is more than `times` times `other`.
+    /// Whether this is more than `times` times `other`. A number too large to compare counts as more; a limit too large
+    /// to compute is never exceeded.
     pub(super) fn exceeds(self, other: Self, times: i128) -> bool {
         self.to_common_scale(other).is_none_or(|(own, other)| other.checked_mul(times).is_some_and(|limit| own > limit))
     }
 
-    /// Whether both are the same number.
+    /// Whether both are the same number; `==` compares digits and scale.
     pub(super) fn equals(self, other: Self) -> bool {
         self.to_common_scale(other).is_some_and(|(own, other)| own == other)
     }

@@ -1,4 +1,4 @@
-//! Reads the attributes that runs need beside the vocabulary's facts: commit, issue, incident, template, attempts,
+//! Reads the attributes that runs need in addition to the facts of `genai`: commit, issue, incident, template, attempts,
 //! source of a permission denial, outcomes, and the configured measures.
 //! One pass over the attributes of each item and one over those of each resource; only label-shaped texts, numbers and
 //! booleans are read. `observe` uses the result.
@@ -8,7 +8,7 @@ use runs::{EvaluationScore, OutcomeVerdict, RunJudgement, RunOutcome};
 
 use super::config::Settings;
 
-/// Longest text that is read, bytes.
+/// Maximum size of a text that is read, bytes.
 const MAX_LABEL_BYTES: usize = 128;
 /// Larger numbers are not accepted as measures: added to a sum of doubles they would swallow all other values.
 const MAX_MEASURE: f64 = 1e15;

@@ -1,5 +1,6 @@
 //! The columns of a table and the mapping from index lines. Each known field of a line has a column of its name; a
-//! value that does not fit its column goes to `more`, so that nothing is lost. Neighbour: `cells` stores the values.
+//! value that does not fit its column goes to `more`, so that nothing is lost. `vault::index_row` documents the fields;
+//! `cells` stores the values.
 
 use serde_json::{Map, Value};
 

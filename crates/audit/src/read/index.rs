@@ -2,7 +2,8 @@
 //!
 //! No auditor's key is needed. A line that was stored twice is visited once. A few objects are fetched at a time, and
 //! lines come in the order of object names. Anyone with write access may plant objects, so an object that no gateway
-//! wrote, or that can't be read, is reported and skipped, and an object too large for a gateway is not read.
+//! wrote, or that can't be read, is reported and skipped, and an object too large for a gateway is not read. A digest
+//! is a signed list of index objects and their hashes.
 //! Neighbours: [`SignedIndex`] (which objects are signed), `verify`.
 
 use std::collections::HashMap;
@@ -24,13 +25,13 @@ use vault::store::{ObjectKind, StoreError};
 const MAX_INDEX: u64 = 256 << 20;
 /// Largest index object as stored, bytes: a gateway's objects have 4 MiB of lines, or one longer line.
 const MAX_STORED: u64 = 32 << 20;
-/// The same limits for objects not known to be signed, of which an attacker can write any number. A gateway's objects
-/// have 4 MiB of lines, the lines of one session in one request (more than 4 MiB from 50,000 items on), or a large
-/// erasure's line.
+/// The same limits for objects not known to be signed, of which an attacker can write any number: decompressed, and as
+/// stored. A gateway's objects have 4 MiB of lines, or more for one request with over 50,000 items of one session, or for
+/// a large erasure.
 const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
-/// Most unreadable objects that are listed.
+/// Maximum number of unreadable objects that are listed.
 const MAX_LISTED_UNREADABLE: usize = 100;
 
 /// Calls `visit` with each line, of one account or of all, for the days of arrival (`2026-11-20`) that `day` accepts.
@@ -61,8 +62,8 @@ pub async fn each_row_in_objects(
     Ok(visit_index_rows(vault, account, day, object, None, &mut |_, row| visit(row)).await?.unreadable)
 }
 
-/// As [`each_row`], for the index objects that signed digests name. An object that differs from its digest is not read,
-/// and a missing one is reported.
+/// As [`each_row`], for the index objects that signed digests name. An object that differs from its hash in the
+/// digest is not read, and a missing one is reported.
 ///
 /// # Errors
 /// As [`each_row`].
@@ -221,7 +222,7 @@ impl SeenLines {
     }
 }
 
-/// A hash of a line's place: writer, epoch, account and number, of any length.
+/// A hash of a line's place: writer, epoch, account and leaf number, each with its length in front.
 pub(super) fn hash_line_place(row: &IndexRow) -> [u8; 16] {
     let tail = &row.tail;
     let mut place = Sha256::new();

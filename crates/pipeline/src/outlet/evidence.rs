@@ -1,4 +1,5 @@
-//! [`RefusalEvidence`]: what is known about a back end that refuses pieces of a parcel. It decides which piece is sent
+//! [`RefusalEvidence`]: what is known about a back end that refuses pieces of a parcel (the records merged for one
+//! delivery). It decides which piece is sent
 //! next, and whether a refused piece is split further: each refused item should be isolated, but with a bounded number
 //! of requests and within a bounded time. Sending is in `deliver`.
 
@@ -58,8 +59,8 @@ impl RefusalEvidence {
         Self { ordered, ..Self::default() }
     }
 
-    /// Takes the next piece: the last one, so that a half is followed by its own halves. While nothing was accepted,
-    /// each refused item is followed by the first piece, a large one, so that the next refused item is from elsewhere.
+    /// Takes the next piece. `pieces` is in reverse order: its back is the parcel's next piece, so that a half is followed
+    /// by its own halves. While nothing was accepted, a refused item is followed by the piece from the parcel's end.
     pub(super) fn take_next_piece(&mut self, pieces: &mut VecDeque<RequestPiece>) -> Option<RequestPiece> {
         let skips = std::mem::take(&mut self.skip_ahead) && !self.any_accepted && !self.ordered;
         if skips { pieces.pop_front() } else { pieces.pop_back() }

@@ -31,7 +31,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(2);
 /// Handles requests on the HTTP port.
 pub(super) struct HttpPort {
     pub(super) port: ReceiverPort,
-    /// Served paths. The response to any other path names the first three.
+    /// Served paths. The response to any other path names the first three: one for each signal.
     pub(super) paths: Vec<(Signal, String)>,
     pub(super) cors: Option<cors::CorsSettings>,
 }
@@ -137,6 +137,7 @@ impl HttpPort {
         let ChargedBody { bytes, mut permit } = json_body;
         let refuse = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
         let size = bytes.len();
+        // room for the protobuf, which is smaller than its JSON as a rule; settled below
         intake.budget.charge(&mut permit, size).await.map_err(refuse)?;
         let limit = self.port.limits.inflated;
         let decode = move || json::decode_within(signal, &bytes, limit);

@@ -1,6 +1,6 @@
 //! Reads positional records: the name in a vCard (`N:Doe;Jane;;;`) and the person in an HL7 segment (`PID|…`, `NK1|…`).
-//! A segment is read from its first word, at most [`MAX_LINE`] bytes of it; a card up to its name. Other vCard lines
-//! (`FN:`, `TEL:`) are keys; other segments are not read.
+//! Of a segment at most [`MAX_LINE`] bytes are read, of a card the lines up to its name. Other vCard lines (`FN:`,
+//! `TEL:`) are found as keys, by `keys`; other segments are not read.
 
 use std::ops::Range;
 
@@ -10,12 +10,12 @@ use crate::keys::table::SiblingEvidence;
 use crate::scan::{PrivateClaims, TextScan};
 use crate::stems::StemMatch;
 
-/// Most bytes of a line.
+/// Maximum number of bytes read of a line.
 const MAX_LINE: usize = 1024;
-/// Most lines of a card before its name.
+/// Maximum number of lines read of a card, the name's included.
 const MAX_LINES_BEFORE_NAME: usize = 12;
 
-/// Claims the personal data of the record at `word`.
+/// Marks the personal data of the record at `word` as private under `rule`, a rule's index.
 pub(super) fn claim_record(scan: &TextScan<'_>, word: &StemMatch, rule: u16, claims: &mut PrivateClaims) {
     match scan.bytes(word.start..word.end) {
         [b'V' | b'v', ..] => claim_vcard(scan, word, rule, claims),
