@@ -26,8 +26,8 @@ const MAX_INDEX: u64 = 256 << 20;
 /// Largest index object as stored, bytes: a gateway's objects have 4 MiB of lines, or one longer line.
 const MAX_STORED: u64 = 32 << 20;
 /// The same limits for objects not known to be signed, of which an attacker can write any number: decompressed, and as
-/// stored. A gateway's objects have 4 MiB of lines, or more for one request with over 50,000 items of one session, or for
-/// a large erasure.
+/// stored. A gateway's objects have 4 MiB of lines, or more for one request with over 50,000 items of one session, or
+/// for a large erasure.
 const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
