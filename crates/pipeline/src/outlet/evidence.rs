@@ -60,7 +60,7 @@ impl RefusalEvidence {
     }
 
     /// Takes the next piece. `pieces` is in reverse order: its back is the parcel's next piece, so that a half is
-    /// followed by its own halves. While nothing was accepted, a refused item is followed by a piece of the parcel's end.
+    /// followed by its own halves. While nothing was accepted, a refused item is followed by a piece from its end.
     pub(super) fn take_next_piece(&mut self, pieces: &mut VecDeque<RequestPiece>) -> Option<RequestPiece> {
         let skips = std::mem::take(&mut self.skip_ahead) && !self.any_accepted && !self.ordered;
         if skips { pieces.pop_front() } else { pieces.pop_back() }
