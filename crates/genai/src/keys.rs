@@ -1,10 +1,12 @@
 //! Classifies attribute keys with one hash lookup each. Literal keys are classified when the vocabulary is compiled,
-//! all others once per payload; classifying allocates only per distinct key.
+//! all others when they are first seen; their classes are remembered across payloads.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use otlp::Value;
+use parking_lot::RwLock;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
@@ -274,11 +276,19 @@ impl Vocabulary {
     }
 }
 
+/// Maximum number of remembered keys that are no literals. A full memory is cleared, so that made-up keys do not use it
+/// for long.
+const MAX_DYNAMIC_KEYS: usize = 4096;
+/// Maximum size of a remembered key, bytes.
+const MAX_DYNAMIC_KEY_BYTES: usize = 256;
+
 /// The classification of all keys.
 pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
     codes: HashMap<Box<str>, u32>,
     classes: Vec<KeyClass>,
+    /// Classes of keys that are no literals. A class depends on the key alone.
+    dynamic_classes: RwLock<HashMap<Box<str>, Arc<KeyClass>>>,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
     pub(super) chat_types: HashSet<Box<str>>,
     /// Finds content in plain text.
@@ -292,7 +302,14 @@ impl KeyClassifier {
         chat_types: HashSet<Box<str>>,
         announced: AnnouncementFinder,
     ) -> Self {
-        let mut keys = Self { facts, codes: HashMap::new(), classes: Vec::new(), chat_types, announced };
+        let mut keys = Self {
+            facts,
+            codes: HashMap::new(),
+            classes: Vec::new(),
+            dynamic_classes: RwLock::default(),
+            chat_types,
+            announced,
+        };
         let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
         for literal in literals {
             let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
@@ -308,11 +325,50 @@ impl KeyClassifier {
         self.classes.len()
     }
 
-    /// The class of `key`, computed on each call unless the key is a literal of the vocabulary.
-    pub(super) fn classify(&self, key: &str) -> Cow<'_, KeyClass> {
+    /// Number of remembered keys that are no literals.
+    #[cfg(test)]
+    pub(super) fn remembered_keys(&self) -> usize {
+        self.dynamic_classes.read().len()
+    }
+
+    /// The class of `key`.
+    pub(super) fn classify(&self, key: &str) -> ClassifiedKey<'_> {
         match self.codes.get(key).and_then(|code| self.classes.get(*code as usize)) {
-            Some(class) => Cow::Borrowed(class),
-            None => Cow::Owned(KeyClass::classify_dynamic(&self.facts, key)),
+            Some(class) => ClassifiedKey::Literal(class),
+            None => ClassifiedKey::Dynamic(self.classify_dynamic(key)),
+        }
+    }
+
+    /// The class of a key that is no literal.
+    fn classify_dynamic(&self, key: &str) -> Arc<KeyClass> {
+        if let Some(class) = self.dynamic_classes.read().get(key) {
+            return Arc::clone(class);
+        }
+        let class = Arc::new(KeyClass::classify_dynamic(&self.facts, key));
+        if key.len() <= MAX_DYNAMIC_KEY_BYTES {
+            let mut classes = self.dynamic_classes.write();
+            if classes.len() >= MAX_DYNAMIC_KEYS {
+                classes.clear();
+            }
+            classes.insert(key.into(), Arc::clone(&class));
+        }
+        class
+    }
+}
+
+/// The class of one key.
+pub(super) enum ClassifiedKey<'v> {
+    Literal(&'v KeyClass),
+    Dynamic(Arc<KeyClass>),
+}
+
+impl Deref for ClassifiedKey<'_> {
+    type Target = KeyClass;
+
+    fn deref(&self) -> &KeyClass {
+        match self {
+            Self::Literal(class) => class,
+            Self::Dynamic(class) => class,
         }
     }
 }
@@ -321,7 +377,7 @@ impl KeyClassifier {
 pub(super) struct KeyClassCache<'v, 'p> {
     keys: &'v KeyClassifier,
     codes: HashMap<&'p str, u32>,
-    dynamic_classes: Vec<KeyClass>,
+    dynamic_classes: Vec<Arc<KeyClass>>,
     unknown_class: KeyClass,
 }
 
@@ -336,7 +392,7 @@ impl<'v, 'p> KeyClassCache<'v, 'p> {
             return *code;
         }
         let code = self.keys.codes.get(key).copied().unwrap_or_else(|| {
-            self.dynamic_classes.push(KeyClass::classify_dynamic(&self.keys.facts, key));
+            self.dynamic_classes.push(self.keys.classify_dynamic(key));
             u32::try_from(self.keys.classes.len() + self.dynamic_classes.len() - 1).unwrap_or(u32::MAX)
         });
         self.codes.insert(key, code);
@@ -347,6 +403,7 @@ impl<'v, 'p> KeyClassCache<'v, 'p> {
     pub(super) fn class(&self, code: u32) -> &KeyClass {
         let code = code as usize;
         let known = self.keys.classes.get(code);
-        known.or_else(|| self.dynamic_classes.get(code - self.keys.classes.len())).unwrap_or(&self.unknown_class)
+        let dynamic = || self.dynamic_classes.get(code - self.keys.classes.len()).map(|class| &**class);
+        known.or_else(dynamic).unwrap_or(&self.unknown_class)
     }
 }

@@ -5,9 +5,7 @@
 //! a whole. Keys are judged by the same lists as attributes. The walk through text is in `texts`.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 
 use otlp::Value;
 
@@ -21,8 +19,6 @@ use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf
 const BYTES: usize = 4 << 20;
 /// A text up to this size cannot announce content or hold structure with content, bytes.
 const SHORT: usize = 8;
-/// Maximum number of keys cached for one payload.
-const KEYS: usize = 4096;
 
 /// The result of searching a value.
 pub(super) enum SearchOutcome {
@@ -54,12 +50,11 @@ pub(super) struct ActiveKeyLists {
 /// Searches the values of one payload.
 pub(super) struct NestedContentFinder<'v> {
     keys: &'v KeyClassifier,
-    class_cache: RefCell<HashMap<Box<str>, Rc<KeyClass>>>,
 }
 
 impl<'v> NestedContentFinder<'v> {
     pub(super) fn new(keys: &'v KeyClassifier) -> Self {
-        Self { keys, class_cache: RefCell::default() }
+        Self { keys }
     }
 
     /// Searches `value` for listed content.
@@ -90,19 +85,6 @@ impl<'v> NestedContentFinder<'v> {
             true if find.taken.parts.is_empty() => SearchOutcome::Nothing,
             true => SearchOutcome::Parts(find.taken),
         }
-    }
-
-    fn class(&self, key: &str) -> Rc<KeyClass> {
-        let mut known = self.class_cache.borrow_mut();
-        if let Some(class) = known.get(key) {
-            return Rc::clone(class);
-        }
-        if known.len() >= KEYS {
-            known.clear();
-        }
-        let class = Rc::new(self.keys.classify(key).into_owned());
-        known.insert(key.into(), Rc::clone(&class));
-        class
     }
 }
 
@@ -245,7 +227,7 @@ impl NestedSearch<'_, '_> {
     /// The evidence that an entry needs. `speaks` returns true if the value itself is evidence; its argument says
     /// whether a list of message parts is enough.
     fn required_evidence_for(&self, key: &str, speaks: impl FnOnce(bool) -> bool) -> RequiredEvidence {
-        let class = self.nested.class(key);
+        let class = self.nested.keys.classify(key);
         if class.needs_speaker_role() {
             return RequiredEvidence::SpeakerRole;
         }
@@ -259,13 +241,13 @@ impl NestedSearch<'_, '_> {
 
     fn evidence_from<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> ChatEvidence {
         chat_evidence::collect_evidence(entries, &self.nested.keys.chat_types, |key| {
-            self.nested.class(key).marks_call()
+            self.nested.keys.classify(key).marks_call()
         })
     }
 
     /// The part that an entry holds, if it is content.
     fn listed_part(&self, key: &str, label: bool, number: bool) -> Option<ContentPart> {
-        let class = self.nested.class(key);
+        let class = self.nested.keys.classify(key);
         let sets = [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number), Some(SPOKEN).filter(|_| !number)];
         let listed = sets.into_iter().flatten().find_map(|set| class.listed_content(set))?;
         let keeps = (listed.is_label_key && label) || (number && (!self.lists.agent || listed.by_wildcard));

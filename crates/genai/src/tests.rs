@@ -526,3 +526,19 @@ fn hostile_logs_take_linear_time() {
         assert!(sixteen < one * 100 + std::time::Duration::from_millis(300), "{piece}: {one:?}, {sixteen:?}");
     }
 }
+
+/// Made-up keys must not fill the memory of classes, and a class from the memory equals a new one.
+#[test]
+fn the_memory_of_key_classes_is_bounded() {
+    let vocabulary = builtin();
+    for number in 0..20_000 {
+        let key = format!("made.up.{number}");
+        assert_eq!(vocabulary.role(&key), vocabulary.role(&key));
+    }
+    assert!(vocabulary.keys.remembered_keys() <= 4096);
+    for key in ["SystemPrompt", "aws.request.id", &"x".repeat(300), "my.prompt.text"] {
+        let first = vocabulary.keys.classify(key).role;
+        assert_eq!(vocabulary.keys.classify(key).role, first);
+        assert_eq!(builtin().keys.classify(key).role, first);
+    }
+}
